@@ -1,0 +1,103 @@
+"""What every benchmark shares: where results go, what machine they came from, and how a long run is resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from dist4d_env.errors import DiST4DError
+
+
+def run(main: Callable[[Any], Any], options: type) -> None:
+    """A benchmark from the command line; bad input is one line on stderr and status 2."""
+    try:
+        main(tyro.cli(options, description=sys.modules[main.__module__].__doc__))
+    except DiST4DError as error:
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def machine() -> dict[str, Any]:
+    """The kind of machine, without names that identify one."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
+    import torch
+
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+    }
+
+
+def header(script: str, options: Any) -> dict[str, Any]:
+    """What a result file says about where its numbers come from."""
+    return {
+        "benchmark": script,
+        "command": "python -m benchmarks." + script + " " + shlex.join(sys.argv[1:]),
+        "date": date.today().isoformat(),
+        "machine": machine(),
+        "options": {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()},
+    }
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write atomically: a reader sees the old file or the new one. What is not a number becomes null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    plain = json.loads(json.dumps(content, default=float), parse_constant=lambda _: None)  # JSON knows no nan
+    temporary.write_text(json.dumps(plain, indent=1, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+class Journal:
+    """One JSON line per finished unit of work, so that a stopped run goes on where it was. Lives beside the result file."""
+
+    def __init__(self, out: Path | None, key: dict[str, Any]) -> None:
+        self.path = out.with_suffix(".journal.jsonl") if out else None
+        self.done: dict[str, Any] = {}
+        stamp = json.dumps(key, sort_keys=True, default=str)
+        if self.path and self.path.exists():
+            lines = self.path.read_text().splitlines()
+            if lines and lines[0] == stamp:
+                for line in lines[1:]:
+                    entry = json.loads(line)
+                    self.done[entry["unit"]] = entry["value"]
+                return
+        if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(stamp + "\n")
+
+    def add(self, unit: str, value: Any) -> None:
+        self.done[unit] = value
+        if self.path:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"unit": unit, "value": value}, default=float) + "\n")
+
+    def finish(self) -> None:
+        if self.path:
+            self.path.unlink(missing_ok=True)
+
+
+def mean_and_spread(values: list[float]) -> dict[str, float]:
+    """Mean and standard deviation over units (scenes), invalid ones (NaN) left out and counted."""
+    array = np.array(values, float)
+    kept = array[np.isfinite(array)]
+    if kept.size == 0:
+        return {"mean": float("nan"), "std": float("nan"), "n": 0}
+    return {"mean": float(kept.mean()), "std": float(kept.std(ddof=1)) if kept.size > 1 else 0.0, "n": int(kept.size)}

@@ -1,0 +1,161 @@
+"""DiST-S against geometry: the six cameras moved sideways from one real RGB-D frame, on town scenes never trained on.
+
+The source is a single frame; the truth is the oracle's render of the same instant from the moved rig. Rows: the codec applied to
+the truth (ceiling of latent models), the source frame unmoved, the parameter-free splat, the weights. ``--weights splat`` leaves
+out the rows that need weights. Places where a camera would be inside something or touch it are left out and counted.
+
+    python -m benchmarks.novel_view --out benchmarks/results/novel_view.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from benchmarks.common import Journal, header, mean_and_spread, run, write_json
+from benchmarks.pixels import REGIONS, regions, score
+from benchmarks.rollouts import scene_at, through_codec
+from benchmarks.tables import print_table
+from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.geometry.transforms import pose_from_xy_yaw
+from dist4d_env.models.codec import RGBDCodec
+from dist4d_env.models.conditions import splat_images
+from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
+from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.scenes.scene import Scene
+from dist4d_env.world.contract import WorldStart
+from dist4d_env.world.memory import Memory
+from dist4d_env.world.oracle import OracleWorld
+
+SHIFTS = (1.0, 2.0, 4.0)
+SIZE = (64, 112)
+CLEARANCE = 0.5
+"""Metres to the nearest surface: nobody can stand where a camera would be nearer, as inside a parked car."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Scores of DiST-S beside the unmoved source, best splat and codec ceiling."""
+
+    weights: str = "tiny"
+    """Preset or directory to judge; "splat" judges the baselines alone."""
+    scenes: int = 8
+    """How many val scenes."""
+    instants: int = 4
+    """How many keyframes of each."""
+    seeds: int = 1
+    """How many noise seeds."""
+    dataroot: Path | None = None
+    """A town data set; the default one is made when there is none."""
+    quick: bool = False
+    """Two scenes, one instant, to see that it runs."""
+    out: Path | None = None
+    """Result file (JSON); a stopped run goes on where it was."""
+
+
+def main(options: Options) -> dict[str, Any]:
+    given = options.weights != "splat"
+    dist_t = DiSTTPipeline.from_pretrained(options.weights) if given else None  # of it, the codec and how it is to be sampled
+    dist_s = DiSTSPipeline.from_pretrained(options.weights) if given else None
+    codec, steps = (dist_t.codec, dist_t.transformer.config.steps) if dist_t else (None, 1)
+    dataset = open_dataset(options.dataroot)
+    names = dataset.scene_names("val")[: 2 if options.quick else options.scenes]
+    instants = 1 if options.quick else options.instants
+    key = {"weights": options.weights, "instants": instants, "seeds": options.seeds, "town": dataset.dataroot}
+    journal = Journal(options.out, key)
+    units = [(name, seed) for name in names for seed in range(options.seeds)]
+    for name, seed in tqdm(units, desc="scenes", disable=None):
+        if f"{name}/{seed}" not in journal.done:
+            journal.add(f"{name}/{seed}", judge_scene(dataset.load(name), seed, instants, codec, dist_s, steps))
+    judged = [journal.done[f"{name}/{seed}"] for name, seed in units]
+    results = summarise(judged)
+    result = header("novel_view", options) | {
+        "scenes": names,
+        "images": "6 x 64 x 112",
+        "places": places(judged),
+        "results": results,
+    }
+    if options.out:
+        write_json(options.out, result)
+    journal.finish()
+    print_table(results)
+    return result
+
+
+def judge_scene(
+    scene: Scene, seed: int, instants: int, codec: RGBDCodec | None, dist_s: DiSTSPipeline | None, steps: int
+) -> list[dict[str, Any]]:
+    """One entry per instant and side: shift -> method -> region -> score; without shifts that put a camera into something."""
+    rig = scene.rig.at_size(*SIZE)
+    oracle = OracleWorld()
+    (state,) = oracle.reset([WorldStart(scene, rig, 0.0, seed)])
+    last = len(scene.sensors.keyframe_time) - 1
+    keyframes = np.unique(np.linspace(min(2, last), max(last - 2, 0), instants).round().astype(int))
+    entries = []
+    for keyframe in keyframes.tolist():
+        time = float(scene.sensors.keyframe_time[keyframe])
+        source, boxes = scene.sensors.rgbd(keyframe, *SIZE), scene.boxes(time)
+        memory = Memory.from_frames([source], [boxes])
+        for side in (1.0, -1.0):
+            entry: dict[str, Any] = {}
+            for shift in SHIFTS:
+                moved = scene.ego_pose(time) @ pose_from_xy_yaw(0.0, side * shift, 0.0)
+                at = replace(scene_at(scene, time, scene.ego_pose, scene.ego_pose, 0.5, 0), global_from_ego=moved)
+                ((_, truth, _),) = oracle.step([state], [at])
+                if truth.depth.min() < CLEARANCE:
+                    continue
+                splat = memory.render(rig, truth.global_from_camera, boxes, time)
+                methods = {"codec_ceiling": through_codec(codec, truth)} if codec else {}
+                methods |= {"copy_source": like(truth, source.rgb, source.depth), "splat": like(truth, *splat.filled())}
+                if dist_s:
+                    generator = torch.Generator().manual_seed(noise_seed(seed, keyframe, side * shift))
+                    made = dist_s([splat_images(splat)], generator=generator, steps=steps)
+                    methods["dist_s"] = like(truth, made.rgb[0], made.depth[0])
+                masks = regions(truth, boxes, [source])
+                entry[f"{shift:g}m"] = {name: score(frame, truth, masks) for name, frame in methods.items()}
+            entries.append(entry)
+    return entries
+
+
+def noise_seed(seed: int, keyframe: int, lateral: float) -> int:
+    """One noise per view."""
+    return int(np.random.SeedSequence((seed, keyframe, int(10 * lateral) + 1000)).generate_state(1, np.uint64)[0])
+
+
+def like(truth: RGBDFrame, rgb: np.ndarray, depth: np.ndarray) -> RGBDFrame:
+    """Images at the truth's cameras."""
+    return replace(truth, rgb=rgb, depth=depth.astype(np.float32))
+
+
+def summarise(units: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
+    """ "lateral_shift" -> shift -> region -> method -> metric -> mean over scenes of their means, and spread over scenes."""
+    table: dict[str, Any] = {}
+    views = {f"{shift:g}m": [e[f"{shift:g}m"] for entries in units for e in entries if f"{shift:g}m" in e] for shift in SHIFTS}
+    for shift, scored in views.items():
+        for region in REGIONS:
+            for method in scored[0] if scored else ():
+                per_scene = []
+                for entries in units:
+                    rows = [e[shift][method][region] for e in entries if shift in e and region in e[shift][method]]
+                    if rows:
+                        per_scene.append({key: mean_and_spread([row[key] for row in rows])["mean"] for key in rows[0]})
+                if per_scene:
+                    cell = {key: mean_and_spread([row[key] for row in per_scene]) for key in per_scene[0]}
+                    table.setdefault(shift, {}).setdefault(region, {})[method] = cell
+    return {"lateral_shift": table}
+
+
+def places(units: Sequence[list[dict[str, Any]]]) -> dict[str, int]:
+    """shift -> how many places were judged, of all instants and sides."""
+    entries = [entry for unit in units for entry in unit]
+    return {f"{shift:g}m": sum(f"{shift:g}m" in entry for entry in entries) for shift in SHIFTS} | {"of": len(entries)}
+
+
+if __name__ == "__main__":
+    run(main, Options)

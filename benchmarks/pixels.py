@@ -1,0 +1,100 @@
+"""Which pixels of a true frame the memory could know, and scores over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.cameras import project, unproject
+from dist4d_env.geometry.rgbd import FAR, RGBDFrame
+from dist4d_env.geometry.splat_source import SKY_DEPTH
+from dist4d_env.geometry.transforms import apply, invert
+from dist4d_env.metrics.image import depth_abs_rel, depth_delta1, psnr, ssim_map
+
+MOVING_SPEED = 0.5
+"""m/s above which an agent counts as moving."""
+
+REGIONS = ("all", "disoccluded", "never_seen", "moving")
+
+
+def regions(truth: RGBDFrame, boxes: Boxes, remembered: Sequence[RGBDFrame]) -> dict[str, np.ndarray]:
+    """Masks (V, H, W) of a true frame.
+
+    moving: inside the box of an agent faster than MOVING_SPEED; disoccluded: not moving, in the field of view of a remembered
+    frame but hidden there by something nearer, in all of them; never_seen: not moving, outside the field of view of every
+    remembered frame. Boxes are those at the truth's time, in the global frame.
+    """
+    points = _global_points(truth)
+    moving = _inside(points, boxes.select(np.linalg.norm(boxes.velocity, axis=1) > MOVING_SPEED)).reshape(truth.depth.shape)
+    in_view = np.zeros(len(points), bool)
+    visible = moving.ravel().copy()  # nobody asks who saw what moves
+    position = truth.global_from_camera[:, :3, 3].mean(0)
+    nearest_first = sorted(remembered, key=lambda f: float(np.linalg.norm(f.global_from_camera[:, :3, 3].mean(0) - position)))
+    for frame in nearest_first:
+        for camera in range(len(frame.depth)):
+            open_points = np.flatnonzero(~visible)
+            inside, seen = _seen(points[open_points], frame, camera)
+            in_view[open_points[inside]] = True
+            visible[open_points[seen]] = True
+    visible, in_view = (mask.reshape(moving.shape) for mask in (visible, in_view))
+    return {
+        "all": np.ones_like(moving),
+        "disoccluded": in_view & ~visible & ~moving,
+        "never_seen": ~in_view & ~visible & ~moving,
+        "moving": moving,
+    }
+
+
+def score(frame: RGBDFrame, truth: RGBDFrame, masks: dict[str, np.ndarray], minimum: int = 30) -> dict[str, dict[str, float]]:
+    """PSNR, SSIM, depth AbsRel and delta1 per region; a region of fewer than ``minimum`` pixels is left out.
+
+    Depth is judged where the truth is nearer than the sky.
+    """
+    similarity = ssim_map(frame.rgb, truth.rgb)
+    result = {}
+    for name, mask in masks.items():
+        if mask.sum() < minimum:
+            continue
+        solid = mask & (truth.depth < FAR - 1e-3)
+        result[name] = {
+            "psnr": psnr(frame.rgb, truth.rgb, mask),
+            "ssim": float(similarity[mask].mean()),
+            "abs_rel": depth_abs_rel(frame.depth, truth.depth, solid) if solid.any() else float("nan"),
+            "delta1": depth_delta1(frame.depth, truth.depth, solid) if solid.any() else float("nan"),
+            "share": float(mask.mean()),
+        }
+    return result
+
+
+def _global_points(frame: RGBDFrame) -> np.ndarray:
+    """(V H W, 3) global points of a frame, the sky's far away, where only rotation moves them."""
+    depth = np.where(frame.depth < FAR - 1e-3, frame.depth, SKY_DEPTH).astype(float)
+    camera = unproject(depth, frame.intrinsics)
+    return apply(frame.global_from_camera, camera.reshape(len(depth), -1, 3)).reshape(-1, 3)
+
+
+def _inside(points: np.ndarray, boxes: Boxes, margin: float = 0.1) -> np.ndarray:
+    """Whether points (N, 3) lie in any of the boxes, grown by ``margin`` metres."""
+    inside = np.zeros(len(points), bool)
+    for pose, size in zip(invert(boxes.poses), boxes.size, strict=True):
+        inside |= (np.abs(apply(pose, points)) <= size / 2 + margin).all(-1)
+    return inside
+
+
+def _seen(points: np.ndarray, frame: RGBDFrame, camera: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of points (N, 3) the indices of those in a camera's image, and of those whose surface it saw there (5 % and 0.2 m, one
+    pixel around)."""
+    pixels, z = project(apply(invert(frame.global_from_camera[camera]), points), frame.intrinsics[camera])
+    height, width = frame.depth.shape[1:]
+    inside = (z > 0.1) & (pixels >= 0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height)
+    index = np.flatnonzero(inside)
+    z, column, row = z[index], pixels[index, 0].astype(int), pixels[index, 1].astype(int)
+    seen = np.zeros(len(index), bool)
+    tolerance = 0.05 * z + 0.2
+    for down in (-1, 0, 1):
+        for right in (-1, 0, 1):
+            surface = frame.depth[camera][np.clip(row + down, 0, height - 1), np.clip(column + right, 0, width - 1)]
+            seen |= np.abs(surface - np.minimum(z, FAR)) < tolerance
+    return index, index[seen]

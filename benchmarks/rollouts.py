@@ -1,0 +1,117 @@
+"""Worlds run along given ego paths on town scenes, beside the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from dist4d_env.geometry.cameras import CameraRig
+from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.geometry.transforms import pose_from_xy_yaw
+from dist4d_env.models.codec import RGBDCodec
+from dist4d_env.models.conditions import rgbd_tensor
+from dist4d_env.models.depth_code import decode_depth
+from dist4d_env.models.pretrained import load_model, resolve_weights
+from dist4d_env.scenes.scene import Scene
+from dist4d_env.world.contract import SceneAt, World, WorldInfo, WorldStart
+
+Drive = Callable[[float], np.ndarray]
+"""Time in seconds to global_from_ego (4, 4)."""
+
+
+def logged(scene: Scene) -> Drive:
+    """The recorded drive."""
+    return scene.ego_pose
+
+
+def swerving(scene: Scene, amplitude: float, period: float, start: float) -> Drive:
+    """The recorded drive with a lateral offset (metres) that is a sine of time (seconds) from ``start`` on, heading along it."""
+
+    def at(time: float) -> np.ndarray:
+        base = scene.ego_pose(time)
+        here, there = (scene.ego_pose(min(time + d, scene.duration))[:3, 3] for d in (0.0, 0.1))
+        speed = float(np.linalg.norm(there - here)) / 0.1
+        phase = 2 * np.pi * (time - start) / period
+        slope = amplitude * 2 * np.pi / period * np.cos(phase) / max(speed, 2.0)
+        return base @ pose_from_xy_yaw(0.0, amplitude * np.sin(phase), float(np.arctan(slope)))
+
+    return at
+
+
+def holding(scene: Scene, path: Drive, time: float) -> Drive:
+    """What a driver at ``time`` on a path is expected to do: keep the present offset from the recorded drive."""
+    offset = np.linalg.inv(scene.ego_pose(time)) @ path(time)
+    return lambda later: scene.ego_pose(later) @ offset
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """times: seconds; scenes: the truth given to the world at each; frames and infos: what it answered."""
+
+    times: tuple[float, ...]
+    scenes: tuple[SceneAt, ...]
+    frames: tuple[RGBDFrame, ...]
+    infos: tuple[WorldInfo, ...]
+
+
+def scene_at(scene: Scene, time: float, path: Drive, expected: Drive, dt: float, ahead: int) -> SceneAt:
+    """The truth at a time on a path, with ``ahead`` anticipated decisions on the expected path, traffic as recorded."""
+    later = [time + dt * (k + 1) for k in range(ahead)]
+    later = [t for t in later if t <= scene.duration]
+    return SceneAt(
+        time=time,
+        global_from_ego=path(time),
+        boxes=scene.boxes(time),
+        anticipated_time=np.array(later),
+        anticipated_pose=np.stack([expected(t) for t in later]) if later else np.zeros((0, 4, 4)),
+        anticipated_boxes=tuple(scene.boxes(t) for t in later),
+    )
+
+
+def roll_out(
+    world: World,
+    scene: Scene,
+    rig: CameraRig,
+    start: float,
+    seed: int,
+    times: Sequence[float],
+    path: Drive,
+    plan_ahead: bool,
+    dt: float,
+) -> Rollout:
+    """Show the start, then every time. plan_ahead: the world is told the path itself; else that the ego holds its offset."""
+    (state,) = world.reset([WorldStart(scene, rig, start, seed)])
+    truths, frames, infos = [], [], []
+    for time in (start, *times):
+        expected = path if plan_ahead else holding(scene, path, time)
+        truth = scene_at(scene, time, path, expected, dt, ahead=4)
+        ((state, frame, info),) = world.step([state], [truth])
+        assert frame is not None
+        truths.append(truth)
+        frames.append(frame)
+        infos.append(info)
+    return Rollout(tuple(times), tuple(truths[1:]), tuple(frames[1:]), tuple(infos[1:]))
+
+
+def real_frames(scene: Scene, height: int, width: int) -> list[tuple[float, RGBDFrame]]:
+    """The scene's logged RGB-D frames with their times (seconds)."""
+    sensors = scene.sensors
+    known = [k for k in range(len(sensors.keyframe_time)) if sensors.has_images(k) and sensors.has_depth(k)]
+    return [(float(sensors.keyframe_time[k]), sensors.rgbd(k, height, width)) for k in known]
+
+
+def codec_of(weights: str) -> RGBDCodec | None:
+    """The codec of a preset or a folder of weights; none for "splat"."""
+    return None if weights == "splat" else load_model(RGBDCodec, resolve_weights(weights) / "codec")
+
+
+def through_codec(codec: RGBDCodec, frame: RGBDFrame) -> RGBDFrame:
+    """What is left of a frame after encoding and decoding it."""
+    code = codec.config.depth_code
+    with torch.no_grad():
+        decoded = codec.decode_rgbd(codec.encode_rgbd(rgbd_tensor(frame.rgb, frame.depth, code)))
+    rgb = ((decoded[:, :3].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(1, -1).numpy()
+    return replace(frame, rgb=rgb, depth=decode_depth(decoded[:, 3], code).numpy())

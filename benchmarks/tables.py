@@ -1,0 +1,23 @@
+"""Result tables for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+COLUMNS = ("psnr", "ssim", "abs_rel", "delta1")
+
+
+def print_table(results: dict[str, Any]) -> None:
+    """One block per protocol, mark and region; methods as rows."""
+    for protocol, marks in results.items():
+        print(f"\n{protocol}")
+        for mark, by_region in marks.items():
+            if mark == "share_of_steps":
+                print("  share of steps shown by", ", ".join(f"{k} {v:.2f}" for k, v in by_region.items()))
+                continue
+            for region, methods in by_region.items():
+                share = next(iter(methods.values()))["share"]["mean"]
+                print(f"  {mark:>6} {region:<12} ({share:6.1%} of pixels)" + "".join(f"{c:>16}" for c in COLUMNS))
+                for method, cell in methods.items():
+                    cells = "".join(f"{cell[c]['mean']:>9.3f} ±{cell[c]['std']:5.3f}" for c in COLUMNS)
+                    print(f"         {method:<28}{cells}")

@@ -1,0 +1,59 @@
+"""``python -m dist4d_env VERB``: one typed options dataclass per verb, imported only when its verb is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from dist4d_env.errors import DiST4DError
+
+VERBS = {
+    "demo": ("dist4d_env.demo", "drive ten seconds through a generated world; writes a video and a report"),
+    "town": ("dist4d_env.town.cli", "make the built-in data set: streets, traffic, cameras, LiDAR, in nuScenes format"),
+    "prepare": ("dist4d_env.scenes.curation.cli", "make metric depth for the images of a nuScenes-format data set"),
+    "train": ("dist4d_env.training.cli", "train the RGB-D codec, DiST-T or DiST-S"),
+    "validate": ("dist4d_env.scenes.validate", "check a data set and say what in it can be used"),
+    "evaluate": ("dist4d_env.evaluation.cli", "drive a planner through episodes, or score stored episodes again"),
+}
+"""Verb to (module with ``Options`` and ``run(options) -> int``, one line of help)."""
+
+
+def usage() -> str:
+    """What ``--help`` without a verb prints."""
+    verbs = "\n".join(f"  {verb:<10}{line}" for verb, (_, line) in VERBS.items())
+    more = "python -m dist4d_env VERB --help lists a verb's options."
+    return f"usage: python -m dist4d_env VERB [options]\n\nverbs:\n{verbs}\n\n{more}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb. Returns the exit status: 0 done, 2 bad input (one line on stderr), 130 stopped from the keyboard."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    verb = arguments[0]
+    if verb == "--version":
+        from dist4d_env import __version__
+
+        print(__version__)
+        return 0
+    if verb not in VERBS:
+        print(f"dist4d_env: there is no verb {verb!r}; choose one of {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    import tyro
+
+    module = importlib.import_module(VERBS[verb][0])
+    try:
+        options = tyro.cli(module.Options, prog=f"python -m dist4d_env {verb}", args=arguments[1:])
+        return int(module.run(options))
+    except DiST4DError as error:
+        print(f"dist4d_env {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\ndist4d_env {verb}: stopped from the keyboard", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

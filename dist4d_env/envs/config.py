@@ -1,0 +1,152 @@
+"""Every keyword of the environment, checked where it enters."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from dist4d_env.envs.rewards import reward_weights
+from dist4d_env.errors import ConfigError
+from dist4d_env.scenes.scenario import Scenario, read_scenario
+from dist4d_env.scenes.scene import TICK
+
+OBSERVATIONS = ("cameras", "depth", "ego", "route", "agents", "bev")
+ACTIONS = ("controls", "trajectory", "discrete")
+WORLDS = ("dist4d", "replay", "oracle", "none")
+MEMORIES = ("log", "history")
+TRAFFIC = ("replay", "idm")
+TERMINATIONS = ("collision", "off_road", "wrong_way")
+RENDER_MODES = ("rgb_array", "human")
+DEFAULT_SIZE = (64, 112)
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """The environment's keywords as values; ``DiST4DDrivingEnv`` documents each of them.
+
+    Raises ConfigError, naming the keyword and the remedy, for a value that cannot work.
+    """
+
+    dataroot: str | None = None
+    version: str | None = None
+    scenes: str | tuple[str, ...] = "val"
+    scenario: Scenario | None = None
+    world: str = "dist4d"
+    weights: str = "tiny"
+    size: tuple[int, int] | None = None
+    observation: tuple[str, ...] = ("cameras", "depth", "ego", "route")
+    action: str = "controls"
+    memory: Literal["log", "history"] = "log"
+    traffic: str = "replay"
+    decision_dt: float = 0.5
+    horizon: float = 10.0
+    reward: Mapping[str, float] | None = None
+    termination: tuple[str, ...] = TERMINATIONS
+    trust_floor: float = 0.0
+    device: str = "auto"
+    render_mode: str | None = None
+
+    def __post_init__(self) -> None:
+        set_field = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (frozen: normalise once, here)
+        set_field("dataroot", None if self.dataroot is None else str(self.dataroot))
+        set_field("weights", str(self.weights))
+        set_field("scenes", self.scenes if isinstance(self.scenes, str) else _names("scenes", self.scenes))
+        set_field("scenario", _scenario(self.scenario))
+        set_field("observation", _subset("observation", self.observation, OBSERVATIONS))
+        set_field("termination", _subset("termination", self.termination, TERMINATIONS))
+        set_field("size", None if self.size is None else _size(self.size))
+        set_field("reward", MappingProxyType(reward_weights(self.reward)))
+        _choice("world", self.world, WORLDS)
+        _choice("action", self.action, ACTIONS)
+        _choice("memory", self.memory, MEMORIES)
+        _choice("traffic", self.traffic, TRAFFIC)
+        if self.render_mode is not None:
+            _choice("render_mode", self.render_mode, RENDER_MODES)
+        if not self.observation:
+            raise ConfigError(f"observation is empty: name at least one of {', '.join(OBSERVATIONS)}")
+        if self.world == "none" and {"cameras", "depth"} & set(self.observation):
+            raise ConfigError(
+                f"world='none' makes no pictures, but observation={self.observation} asks for them: take 'cameras' and 'depth' "
+                "out of observation, or choose world='dist4d', 'replay' or 'oracle'"
+            )
+        _durations(self.decision_dt, self.horizon)
+        if self.scenario is not None and self.scenario.traffic is not None:
+            set_field("traffic", self.scenario.traffic)
+        if not (_finite(self.trust_floor) and 0 <= self.trust_floor <= 1):
+            raise ConfigError(f"trust_floor={self.trust_floor!r} must lie in [0, 1] (0 never ends an episode)")
+
+    def image_size(self, made_for: tuple[int, int] | None) -> tuple[int, int]:
+        """Height and width of the camera images. made_for: the one size a world can draw, None if it draws at any."""
+        if self.size is not None and made_for is not None and tuple(made_for) != self.size:
+            raise ConfigError(f"size={self.size}, but weights={self.weights!r} draw {tuple(made_for)}: leave size out")
+        return self.size or made_for or DEFAULT_SIZE
+
+
+def read_keywords(keywords: Mapping[str, Any]) -> EnvConfig:
+    """The configuration of the environment's keywords. Raises ConfigError for one that does not exist."""
+    known = [field.name for field in fields(EnvConfig)]
+    for name in keywords:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise ConfigError(f"keyword {name!r} is unknown: {hint}")
+    return EnvConfig(**keywords)
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _choice(keyword: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{keyword}={value!r} is unknown: choose one of {', '.join(map(repr, allowed))}")
+
+
+def _scenario(value: Any) -> Scenario | None:
+    if value is None or isinstance(value, Scenario):
+        return value
+    if isinstance(value, str | os.PathLike):
+        return read_scenario(Path(value))
+    raise ConfigError(f"scenario={value!r} must be a Scenario or the path of a scenario YAML")
+
+
+def _names(keyword: str, value: Any) -> tuple[str, ...]:
+    names = tuple(value) if isinstance(value, Iterable) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{keyword}={value!r} must be a name or a non-empty list of names")
+    return names
+
+
+def _subset(keyword: str, value: Any, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """The chosen names once each, in the order of ``allowed``."""
+    if isinstance(value, str):
+        value = (value,)
+    chosen = tuple(value) if isinstance(value, Iterable) else None
+    unknown = None if chosen is None else [name for name in chosen if name not in allowed]
+    if chosen is None or unknown:
+        raise ConfigError(f"{keyword}={value!r} is not a selection of {', '.join(map(repr, allowed))}")
+    return tuple(name for name in allowed if name in chosen)
+
+
+def _size(value: Any) -> tuple[int, int]:
+    try:
+        height, width = (int(side) for side in value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"size={value!r} must be (height, width) in pixels, such as {DEFAULT_SIZE}") from None
+    if min(height, width) < 16 or max(height, width) > 4096:
+        raise ConfigError(f"size={value!r}: height and width must lie between 16 and 4096 pixels")
+    return height, width
+
+
+def _durations(decision_dt: Any, horizon: Any) -> None:
+    ticks = decision_dt / TICK if _finite(decision_dt) else 0
+    if round(ticks) < 1 or abs(ticks - round(ticks)) > 1e-6:
+        raise ConfigError(f"decision_dt={decision_dt!r} must be a positive multiple of the {TICK} s tick, such as 0.1 or 0.5")
+    if not _finite(horizon) or horizon < 2 * decision_dt - 1e-9:
+        raise ConfigError(f"horizon={horizon!r} must be at least two decisions, {2 * decision_dt} s")

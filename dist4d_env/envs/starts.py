@@ -1,0 +1,51 @@
+"""Where in a scene an episode may begin."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.scenes.scene import TICK, Scene
+
+PICTURE_WORLDS = ("dist4d", "replay")
+"""Worlds whose memory is made of the scene's own images."""
+
+
+def draw_start(scene: Scene, world: str, horizon: float, random: np.random.Generator) -> float:
+    """A keyframe, as seconds on the 10 Hz grid, from which the horizon fits into the log.
+
+    For worlds that remember images only keyframes with images and depth count; a scene that has them at its first keyframe alone
+    starts there. Raises DataError where there is none.
+    """
+    keyframes = remembered_keyframes(scene) if world in PICTURE_WORLDS else np.arange(len(scene.sensors.keyframe_time))
+    times = np.round(scene.sensors.keyframe_time[keyframes] / TICK) * TICK
+    fitting = times[times <= scene.duration - horizon + 1e-6]
+    return float(random.choice(fitting)) if len(fitting) else float(times[0])
+
+
+def check_start(scene: Scene, world: str, start: float, decision_dt: float) -> float:
+    """A start asked for, on the 10 Hz grid. Raises ConfigError if it lies outside the scene, DataError without any image."""
+    latest = scene.duration - 2 * decision_dt
+    if isinstance(start, bool) or not isinstance(start, int | float | np.number) or not 0 <= start <= latest + 1e-6:
+        raise ConfigError(f"options['start']={start!r} must lie between 0 and {latest:.1f} s in {scene.name}")
+    if world in PICTURE_WORLDS:
+        remembered_keyframes(scene)
+    return round(float(start) / TICK) * TICK
+
+
+def remembered_keyframes(scene: Scene) -> np.ndarray:
+    """Indices of the keyframes with images and depth. Raises DataError, with the remedy, if there is none."""
+    sensors = scene.sensors
+    pictured = [k for k in range(len(sensors.keyframe_time)) if sensors.has_images(k)]
+    if not pictured:
+        raise DataError(
+            f"{scene.name}: no keyframe in {scene.dataroot} has images, which this world remembers: fetch the camera files, or "
+            "use world='none'"
+        )
+    complete = [k for k in pictured if sensors.has_depth(k)]
+    if not complete:
+        raise DataError(
+            f"{scene.name}: the images have no depth yet: run python -m dist4d_env prepare --dataroot {scene.dataroot} "
+            f"--scenes {scene.name}"
+        )
+    return np.array(complete)

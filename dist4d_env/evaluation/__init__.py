@@ -1,0 +1,1 @@
+"""Closed-loop runs of planners: the runner, stored episodes, statistics, video and report."""

@@ -1,0 +1,163 @@
+"""One driven episode as a value, and as a pair of files: arrays in .npz, everything else in .json."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dist4d_env.errors import DataError
+from dist4d_env.metrics.trace import EpisodeTrace
+from dist4d_env.scenes.scene import Scene
+from dist4d_env.simulation.state import VehicleParameters
+
+FORMAT = 1
+TRACE_ARRAYS = ("time", "ego", "position", "yaw", "velocity", "valid", "size", "category", "expert")
+PLANNER_ERROR = "planner_error"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the environment said after one decision. source: what made each camera's frame; timing_ms: per stage and planner."""
+
+    time: float
+    reward: float
+    metrics: Mapping[str, float]
+    reward_terms: Mapping[str, float]
+    source: tuple[str, ...]
+    deviation_m: float
+    trust: float
+    timing_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class EpisodeLog:
+    """A driven episode.
+
+    outcome: what ended it ("horizon", a termination, or "planner_error", then ``error`` says what the planner did); steps: one
+    per decision and one for the start; plans: per decision (N, 3) x, y, heading in the ego frame of that instant; settings: the
+    environment's keywords.
+    """
+
+    scene: str
+    dataroot: str
+    version: str
+    planner: str
+    seed: int
+    decision_dt: float
+    outcome: str
+    error: str | None
+    steps: tuple[Step, ...]
+    plans: tuple[np.ndarray, ...]
+    trace: EpisodeTrace
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def total_reward(self) -> float:
+        """Sum of the rewards."""
+        return float(sum(step.reward for step in self.steps))
+
+
+def save_episode(log: EpisodeLog, folder: Path, name: str | None = None) -> Path:
+    """Writes NAME.npz, then NAME.json, each whole or not at all; returns the path of the .json."""
+    name = name or f"{log.scene}_{log.planner.rpartition(':')[2]}_seed{log.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {f"trace/{key}": getattr(log.trace, key) for key in TRACE_ARRAYS}
+    arrays |= {f"plan/{index:05d}": plan for index, plan in enumerate(log.plans)}
+    text = {
+        "format": FORMAT,
+        "scene": log.scene,
+        "dataroot": str(Path(log.dataroot).resolve()),
+        "version": log.version,
+        "planner": log.planner,
+        "seed": log.seed,
+        "decision_dt": log.decision_dt,
+        "outcome": log.outcome,
+        "error": log.error,
+        "settings": dict(log.settings),
+        "vehicle": asdict(log.trace.vehicle),
+        "steps": [{**asdict(step), "timing_ms": dict(step.timing_ms)} for step in log.steps],
+    }
+    with replacing(folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    path = folder / f"{name}.json"
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(text, indent=1, default=_plain), encoding="utf-8")
+    return path
+
+
+def load_episode(path: Path, dataroot: str | None = None) -> EpisodeLog:
+    """Reads a stored episode with the map and route of its scene; ``dataroot`` replaces the place it was recorded from.
+
+    Raises DataError naming the file if it is missing, broken or of another format.
+    """
+    from dist4d_env.scenes.nuscenes import open_dataset
+
+    try:
+        text = json.loads(path.read_text(encoding="utf-8"))
+        if text["format"] != FORMAT:
+            raise DataError(f"{path}: an episode log of format {text['format']}, not {FORMAT}; run the episode again")
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        scene = open_dataset(dataroot or text["dataroot"], text["version"]).load(text["scene"], require_map=False)
+        return _assemble(text, arrays, scene)
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: no such file; an episode log is a .json and a .npz side by side") from error
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise DataError(f"{path}: not a whole episode log ({type(error).__name__}: {error}); run the episode again") from error
+
+
+def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene) -> EpisodeLog:
+    trace = EpisodeTrace(
+        **{key: arrays[f"trace/{key}"] for key in TRACE_ARRAYS},
+        map=scene.map,
+        route=scene.route,
+        vehicle=VehicleParameters(**text["vehicle"]),
+    )
+    return EpisodeLog(
+        scene=text["scene"],
+        dataroot=scene.dataroot,
+        version=text["version"],
+        planner=text["planner"],
+        seed=text["seed"],
+        decision_dt=text["decision_dt"],
+        outcome=text["outcome"],
+        error=text["error"],
+        steps=tuple(Step(**{**step, "source": tuple(step["source"])}) for step in text["steps"]),
+        plans=tuple(arrays[key] for key in sorted(arrays) if key.startswith("plan/")),
+        trace=trace,
+        settings=text["settings"],
+    )
+
+
+class replacing:
+    """``with replacing(path) as temporary``: the file written there takes ``path``'s place if nothing went wrong."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.temporary
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is None:
+            os.replace(self.temporary, self.path)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray | tuple | set | frozenset):
+        return list(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)

@@ -1,0 +1,171 @@
+"""Closed loop: a planner drives one episode of an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from dist4d_env.envs.driving import DiST4DDrivingEnv
+from dist4d_env.errors import ActionError, ConfigError
+from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, Step
+from dist4d_env.metrics.running import RunningMetrics
+from dist4d_env.planner import Plan, Planner, PlannerContext, PlannerInput, PlannerNeeds
+from dist4d_env.scenes.scene import Scene
+from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES, TRAJECTORY_HIGH, TRAJECTORY_LOW
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """scene, start: where the episode begins, drawn from the seed if None; plan_limit: seconds after which a plan is late."""
+
+    scene: str | None = None
+    start: float | None = None
+    plan_limit: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not self.plan_limit > 0:
+            raise ConfigError(f"plan_limit={self.plan_limit!r} must be a positive number of seconds")
+
+
+class PlannerFailure(Exception):
+    """A planner raised, was late or returned something that is no plan."""
+
+
+def run_episode(
+    env: Any,
+    planner: Planner,
+    seed: int,
+    options: RunOptions = RunOptions(),
+    watch: Callable[[DiST4DDrivingEnv, Mapping[str, Any]], None] | None = None,
+    name: str | None = None,
+) -> EpisodeLog:
+    """Drives until the episode ends. A planner that fails ends it with the outcome "planner_error".
+
+    env: made by ``gym.make``; ``watch(env, info)`` is called at the start and after every decision, to look at frames or render.
+    Raises what the environment raises: its failures are not the planner's.
+    """
+    driving: DiST4DDrivingEnv = env.unwrapped
+    place = {key: value for key, value in (("scene", options.scene), ("start", options.start)) if value is not None}
+    observation, info = env.reset(seed=seed, options=place)
+    steps, plans = [_step(info, 0.0, 0.0)], []
+    outcome = error = None
+    if watch:
+        watch(driving, info)
+    horizon = driving.episode.end_time - driving.episode.state.time
+    context = PlannerContext(visible_scene(driving.scene, planner.requires), driving.config.decision_dt, horizon)
+    try:
+        _guarded(planner.reset, context, driving.episode.policy_seed)
+    except PlannerFailure as failure:
+        outcome, error = PLANNER_ERROR, f"reset: {failure}"
+    while outcome is None:
+        state = driving.episode.state
+        given = PlannerInput(state.time, state.ego, observation, state if planner.requires.privileged else None)
+        started = perf_counter()
+        try:
+            plan = _guarded(planner.plan, given)
+            took = perf_counter() - started
+            if took > options.plan_limit:
+                raise PlannerFailure(f"late: {took:.2f} s for a plan, the limit is {options.plan_limit:g} s")
+            action = to_action(plan, driving.config.action)
+        except PlannerFailure as failure:
+            outcome, error = PLANNER_ERROR, f"at {state.time:.1f} s: {failure}"
+            break
+        if isinstance(plan, Plan):
+            plans.append(np.asarray(plan.trajectory, float))
+        try:
+            observation, reward, terminated, truncated, info = env.step(action)
+        except ActionError as refused:
+            outcome, error = PLANNER_ERROR, f"at {state.time:.1f} s: {refused}"
+            break
+        steps.append(_step(info, float(reward), 1e3 * took))
+        if watch:
+            watch(driving, info)
+        if terminated or truncated:
+            outcome = info["ended_by"]
+    trace = RunningMetrics(driving.scene).trace(driving.episode.running)
+    return EpisodeLog(
+        scene=driving.scene.name,
+        dataroot=driving.scene.dataroot,
+        version=driving.scene.version,
+        planner=name or f"{type(planner).__module__}:{type(planner).__name__}",
+        seed=seed,
+        decision_dt=driving.config.decision_dt,
+        outcome=outcome,
+        error=error,
+        steps=tuple(steps),
+        plans=tuple(plans),
+        trace=trace,
+        settings={key: getattr(driving.config, key) for key in ("world", "weights", "memory", "traffic", "action", "horizon")},
+    )
+
+
+def visible_scene(scene: Scene, needs: PlannerNeeds) -> Scene:
+    """The scene as a planner may see it: tracks and recorded path only if it is privileged, a map only if it asks for one."""
+    if needs.privileged:
+        return scene
+    none = np.zeros(0, int)
+    tracks = replace(
+        scene.tracks,
+        instance=(),
+        name=(),
+        **{key: getattr(scene.tracks, key)[none] for key in ("category", "size", "position", "yaw", "velocity", "valid")},
+    )
+    ego = replace(scene.ego, **{key: getattr(scene.ego, key)[:1] for key in scene.ego.__dataclass_fields__})
+    return replace(scene, tracks=tracks, ego=ego, map=scene.map if needs.map else None)
+
+
+def to_action(plan: Any, kind: str) -> Any:
+    """The environment's action for a plan. Raises PlannerFailure for what is not finite or of the wrong shape.
+
+    A ``Plan`` of any length and step becomes eight poses every 0.5 s: in between linear, beyond its end at its last velocity.
+    Anything else is handed on as the action itself.
+    """
+    if not isinstance(plan, Plan):
+        values = np.asarray(plan)
+        if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+            raise PlannerFailure(f"neither a Plan nor finite controls: {plan!r}")
+        return plan
+    if kind != "trajectory":
+        raise ConfigError(f"the planner returns trajectories, the action is {kind!r}: make an environment of action='trajectory'")
+    poses = np.asarray(plan.trajectory)
+    if poses.ndim != 2 or poses.shape[1] != 3 or not len(poses) or poses.dtype.kind not in "iuf":
+        raise PlannerFailure(f"a plan is (N, 3) numbers x, y, heading, not {poses.dtype} {poses.shape}")
+    if not np.isfinite(poses).all() or not plan.dt > 0:
+        raise PlannerFailure(f"a plan that is not finite (dt {plan.dt!r}): {poses.tolist()}")
+    poses = np.vstack([np.zeros(3), poses])
+    poses[:, 2] = np.unwrap(poses[:, 2])
+    given = np.arange(len(poses)) * plan.dt
+    wanted = PLAN_DT * np.arange(1, PLAN_POSES + 1)
+    action = np.stack([np.interp(wanted, given, column) for column in poses.T], -1)
+    beyond = np.maximum(wanted - given[-1], 0.0)
+    action[:, :2] += beyond[:, None] * (poses[-1, :2] - poses[-2, :2]) / plan.dt
+    action[:, 2] = (action[:, 2] + np.pi) % (2 * np.pi) - np.pi
+    if (action < TRAJECTORY_LOW - 1e-6).any() or (action > TRAJECTORY_HIGH + 1e-6).any():
+        raise PlannerFailure(f"a plan beyond the action's bounds: {np.round(action, 1).tolist()}")
+    return np.clip(action.astype(np.float32), TRAJECTORY_LOW, TRAJECTORY_HIGH)
+
+
+def _guarded(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a planner; whatever it raises becomes a PlannerFailure that says so."""
+    try:
+        return call(*arguments)
+    except Exception as error:
+        raise PlannerFailure(f"{type(error).__name__}: {error}") from error
+
+
+def _step(info: Mapping[str, Any], reward: float, planner_ms: float) -> Step:
+    world = info["world"]
+    return Step(
+        time=info["time"],
+        reward=reward,
+        metrics={key: value for key, value in info["metrics"].items() if isinstance(value, int | float)},
+        reward_terms=dict(info["reward_terms"]),
+        source=tuple(world["source"]),
+        deviation_m=world["deviation_m"],
+        trust=world["trust"],
+        timing_ms={**info["timing_ms"], "planner": planner_ms},
+    )

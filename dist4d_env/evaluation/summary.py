@@ -1,0 +1,92 @@
+"""Many episodes as one table: outcomes counted, metrics averaged over the episodes in which they mean something."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, replacing
+from dist4d_env.evaluation.statistics import Estimate, bootstrap_mean
+from dist4d_env.metrics.suite import evaluate
+
+
+@dataclass(frozen=True)
+class EpisodeScore:
+    """One episode's outcome and its metrics; None where a metric is not valid, all None where the planner failed."""
+
+    scene: str
+    start: float
+    seed: int
+    planner: str
+    outcome: str
+    error: str | None
+    seconds: float
+    total_reward: float
+    metrics: Mapping[str, float | None]
+
+
+def score(log: EpisodeLog) -> EpisodeScore:
+    """Scores an episode from its trace. What a planner did before it failed is no result and is not averaged."""
+    failed = log.outcome == PLANNER_ERROR
+    results = evaluate(log.trace)
+    metrics = {name: float(r.value) if r.valid and not failed else None for name, r in results.items()}
+    time = log.trace.time
+    return EpisodeScore(
+        log.scene, float(time[0]), log.seed, log.planner, log.outcome, log.error, float(time[-1] - time[0]),
+        log.total_reward, metrics,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Summary:
+    """episodes: in the order given; outcomes: how many ended how; metrics: estimates over the episodes where each is valid."""
+
+    episodes: tuple[EpisodeScore, ...]
+    outcomes: Mapping[str, int]
+    metrics: Mapping[str, Estimate]
+
+    @classmethod
+    def of(cls, episodes: Sequence[EpisodeScore], seed: int = 0) -> Summary:
+        """Averages over episodes; seed: of the bootstrap."""
+        names = dict.fromkeys(name for episode in episodes for name in episode.metrics)
+        columns = {name: [episode.metrics.get(name) for episode in episodes] for name in names}
+        columns["total_reward"] = [None if e.outcome == PLANNER_ERROR else e.total_reward for e in episodes]
+        estimates = {name: bootstrap_mean(values, seed) for name, values in columns.items()}
+        return cls(tuple(episodes), dict(Counter(episode.outcome for episode in episodes)), estimates)
+
+    def table(self) -> str:
+        """The summary as text: a line per metric with its 95 % interval."""
+        ended = ", ".join(f"{outcome} {count}" for outcome, count in sorted(self.outcomes.items()))
+        lines = [f"{len(self.episodes)} episodes; ended by: {ended}", f"{'metric':<30}{'mean':>9}  {'95 % interval':<20}{'n':>4}"]
+        for name, estimate in self.metrics.items():
+            label = name.replace("_", " ")
+            if not estimate.count:
+                lines.append(f"{label:<30}{'n/a':>9}")
+                continue
+            interval = f"[{estimate.low:.3f}, {estimate.high:.3f}]" if estimate.count > 1 else "one episode"
+            lines.append(f"{label:<30}{estimate.mean:>9.3f}  {interval:<20}{estimate.count:>4}")
+        failed = self.outcomes.get(PLANNER_ERROR, 0)
+        if failed:
+            lines.append(f"the planner failed in {failed} of {len(self.episodes)} episodes; these are in no mean:")
+            lines += [f"  {e.scene}, seed {e.seed}: {e.error}" for e in self.episodes if e.outcome == PLANNER_ERROR]
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; what is not known is null."""
+        metrics = {
+            name: {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in asdict(e).items()}
+            for name, e in self.metrics.items()
+        }
+        return {"outcomes": dict(self.outcomes), "metrics": metrics, "episodes": [asdict(e) for e in self.episodes]}
+
+
+def write_summary(path: Path, summary: Summary, settings: Mapping[str, Any]) -> None:
+    """Writes a summary and the settings it was made with as JSON, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps({"settings": dict(settings), **summary.as_json()}, indent=1), encoding="utf-8")

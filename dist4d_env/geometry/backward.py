@@ -1,0 +1,225 @@
+"""Colours of a splat, looked up backwards: each target point in the source image that saw it best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dist4d_env.geometry.carry import STATIC, CarriedSource
+from dist4d_env.geometry.frustum import frustum_corners, may_see, pinhole_rows
+from dist4d_env.geometry.splat_source import SKY_DEPTH, SplatSource
+from dist4d_env.geometry.transforms import invert
+
+DEPTH_TOLERANCE = 0.05
+"""Relative difference of depth up to which a source pixel shows the target's point."""
+COARSER, FINER = 1.0, 0.5
+"""Cost of an octave by which a source pixel is coarser, or finer, than the target's."""
+EDGE, AGE, DISAGREEMENT, GENERATED = 1.0, 0.1, 4.0, 2.0
+"""Cost of nearness to a depth edge, of a second of age, of a unit of relative depth disagreement, of a generated source."""
+UNCONFIRMED = 50.0
+"""Cost from which on a source only stands in where nothing better is known."""
+EDGE_TOLERANCE = 0.1
+"""Relative difference of inverse depth beyond which a neighbour is another surface and gives no colour."""
+NEAR = 0.1
+"""Metres before a source camera nearer than which it sees nothing."""
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Per target pixel (P,): found, whether any source shows it; rgb (P, 3) float32 in [0, 255]; confidence in [0, 1]; age in
+    seconds; generated, whether the colour comes from a generated frame."""
+
+    found: np.ndarray
+    rgb: np.ndarray
+    confidence: np.ndarray
+    age: np.ndarray
+    generated: np.ndarray
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Points to find a colour for, in raster order. points: (3, n) float32 from ``origin`` in global axes; label: (n,) of their
+    boxes; boxed: (k,) those in a box, boxed_label: (k,); detail: (n,) target pixels per metre; first: (V + 1,) where each target
+    camera's begin; corners: (V, 8, 3) hulls of each camera's points."""
+
+    points: np.ndarray
+    origin: np.ndarray
+    label: np.ndarray
+    boxed: np.ndarray
+    boxed_label: np.ndarray
+    detail: np.ndarray
+    first: np.ndarray
+    corners: np.ndarray
+
+
+def look_up_colours(
+    sources: Sequence[CarriedSource],
+    depth: np.ndarray,
+    label: np.ndarray,
+    intrinsics: np.ndarray,
+    global_from_camera: np.ndarray,
+    time: float,
+) -> Lookup:
+    """Colours for target depth (V, H, W), 0 in holes, whose pixels show points of the boxes ``label`` (V H W,) or STATIC.
+
+    Among the source cameras that see a point (its depth agrees with theirs and it belongs to the same box), the one with the
+    least cost gives a bilinear sample. The cost counts octaves of lost resolution, nearness to a depth edge (where pixels mix
+    two colours) and age. A pixel that no source confirms takes the least disagreeing one, with confidence 0.
+    """
+    pixels = np.flatnonzero(depth > 0)
+    targets = _targets(depth, pixels, label[pixels], intrinsics, global_from_camera)
+    best = np.full(len(pixels), np.inf, np.float32)
+    best_u, best_v, age = np.zeros((3, len(pixels)), np.float32)
+    chosen, chosen_view = np.full((2, len(pixels)), -1, np.int16)
+    for number, carried in enumerate(sources):
+        source = carried.source
+        for view, landed in enumerate(_land(carried, targets)):
+            index, u, v, z, disagreement, edge = _candidates(carried, view, targets, *landed)
+            finer = np.log2(source.frame.intrinsics[view, 0, 0].astype(np.float32) / z / targets.detail[index])
+            delay = abs(time - float(source.frame.time[view]))
+            cost = np.where(finer < 0, -COARSER * finer, FINER * finer) + EDGE * edge
+            cost += np.float32(AGE * delay + GENERATED * source.generated)
+            cost += np.where(disagreement > DEPTH_TOLERANCE, 100 * disagreement + UNCONFIRMED, DISAGREEMENT * disagreement)
+            better = np.flatnonzero(cost < best[index])
+            index = index[better]
+            best[index], best_u[index], best_v[index] = cost[better], u[better], v[better]
+            chosen[index], chosen_view[index], age[index] = number, view, delay
+    confidence = np.where(best < UNCONFIRMED, np.exp2(-np.minimum(best, UNCONFIRMED)), 0)
+
+    order = np.argsort(chosen, kind="stable")
+    ends = np.searchsorted(chosen[order], np.arange(len(sources) + 1))
+    colours = [np.zeros((1, 3), np.float32)]
+    for number, carried in enumerate(sources):
+        index = order[ends[number] : ends[number + 1]]
+        colours.append(_bilinear(carried.source, chosen_view[index].astype(np.int64), best_u[index], best_v[index]))
+    row = np.zeros(depth.size, np.int64)  # of the colours of all sources, one after the other, 0 where there is none
+    row[pixels[order[ends[0] :]]] = np.arange(1, len(order) - ends[0] + 1)
+    generated = np.append([carried.source.generated for carried in sources], False)[chosen]
+
+    def everywhere(values: np.ndarray) -> np.ndarray:
+        out = np.zeros(depth.size, values.dtype)
+        out[pixels] = values
+        return out
+
+    return Lookup(row > 0, np.concatenate(colours).take(row, 0), *(everywhere(v) for v in (confidence, age, generated)))
+
+
+def _targets(
+    depth: np.ndarray, pixels: np.ndarray, label: np.ndarray, intrinsics: np.ndarray, global_from_camera: np.ndarray
+) -> Targets:
+    """The pixels (n,) of target depth (V, H, W) as points."""
+    views, height, width = depth.shape
+    origin = global_from_camera[:, :3, 3].mean(0)
+    axes = global_from_camera[:, :3, :3] @ np.linalg.inv(intrinsics)  # (V, 3, 3): ray = axes @ (u, v, 1)
+    along_row = axes[:, :, :1] * (np.arange(width) + 0.5) + axes[:, :, 2:]  # (V, 3, W)
+    along_column = axes[:, :, 1:2] * (np.arange(height) + 0.5)  # (V, 3, H)
+    rays = (along_column[..., None] + along_row[:, :, None]).astype(np.float32)  # (V, 3, H, W)
+    points = rays * depth[:, None] + (global_from_camera[:, :3, 3] - origin).astype(np.float32)[..., None, None]
+    first = np.searchsorted(pixels, np.arange(views + 1) * (height * width))
+    focal = np.repeat(intrinsics[:, 0, 0].astype(np.float32), np.diff(first))
+    known = depth.reshape(views, -1)
+    near = np.where(known > 0, known, np.inf).min(1, initial=SKY_DEPTH)
+    corners = frustum_corners(intrinsics, global_from_camera, (height, width), near, known.max(1), origin)
+    points = points.transpose(1, 0, 2, 3).reshape(3, -1).take(pixels, 1)
+    boxed = np.flatnonzero(label != STATIC)
+    return Targets(points, origin, label, boxed, label[boxed], focal / depth.take(pixels), first, corners)
+
+
+Landed = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _land(carried: CarriedSource, targets: Targets) -> list[Landed]:
+    """For each camera of a source the target points in its image: index (n,), u, v, z (n,)."""
+    frame, carry = carried.source.frame, carried.carry
+    views, height, width = frame.depth.shape
+    camera_from_global = invert(frame.global_from_camera)
+    linear, offset = pinhole_rows(frame.intrinsics, camera_from_global, targets.origin)
+    visible = may_see(linear, offset, (height, width), targets.corners)
+    back = invert(carry.motion)
+    turn = back[:, :3, :3].astype(np.float32)
+    step = (back[:, :3, :3] @ targets.origin + back[:, :3, 3] - targets.origin).astype(np.float32)
+    highest = max(int(targets.label.max(initial=0)), int(carried.box_label.max(initial=0)))
+    landed = []
+    for view in range(views):
+        moved = np.flatnonzero((carried.source.box_view == view) & carry.moved)
+        entry_of = np.full(highest + 1, -1)
+        entry_of[carried.box_label[moved]] = moved
+        entry = entry_of[targets.boxed_label]
+        with_box = np.flatnonzero(entry >= 0)
+        index, entry = targets.boxed[with_box], entry[with_box]
+        stands = np.ones(len(targets.label), bool)
+        stands[index] = False
+        parts = []
+        for camera in np.flatnonzero(visible[view]):
+            part = slice(targets.first[camera], targets.first[camera + 1])
+            x, y, z = linear[view] @ targets.points[:, part] + offset[view][:, None]
+            parts.append((np.arange(part.start, part.stop), x, y, z, stands[part]))
+        if len(index):
+            there = np.einsum("nij,jn->in", turn.take(entry, 0), targets.points.take(index, 1)) + step.take(entry, 0).T
+            x, y, z = linear[view] @ there + offset[view][:, None]
+            parts.append((index, x, y, z, np.ones(len(index), bool)))
+        landed.append(_inside(parts, height, width))
+    return landed
+
+
+def _inside(parts: Sequence[tuple[np.ndarray, ...]], height: int, width: int) -> Landed:
+    """Of points (index, x, y, z, usable) those that lie within an image, joined: index, u, v, z."""
+    kept = []
+    for index, x, y, z, usable in parts:
+        here = np.flatnonzero(usable & (z > NEAR) & (x > 0) & (y > 0) & (x < width * z) & (y < height * z))
+        kept.append((index[here], x[here] / z[here], y[here] / z[here], z[here]))
+    if not kept:
+        return np.zeros(0, np.int64), *np.zeros((3, 0), np.float32)
+    index, u, v, z = (np.concatenate(column) for column in zip(*kept, strict=True))
+    return index, u, v, z
+
+
+def _candidates(
+    carried: CarriedSource, view: int, targets: Targets, index: np.ndarray, u: np.ndarray, v: np.ndarray, z: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Of the points that land in a source camera's image those whose object it shows there: index, u, v, z, relative depth
+    disagreement, edge."""
+    source = carried.source
+    _, height, width = source.frame.depth.shape
+    column, row = np.minimum(u.astype(np.int32), width - 1), np.minimum(v.astype(np.int32), height - 1)
+    pixel = (view * height + row) * width + column
+    seen = np.flatnonzero(carried.label[pixel] == targets.label[index])
+    index, u, v, z, column, row, pixel = (a[seen] for a in (index, u, v, z, column, row, pixel))
+    inverse, per_column, per_row = source.inverse_depth.take(pixel, 0).T
+    predicted = inverse + per_column * (u - column - 0.5) + per_row * (v - row - 0.5)
+    return index, u, v, z, np.abs(predicted * z - 1), source.edge.reshape(-1)[pixel]
+
+
+def _bilinear(source: SplatSource, view: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Samples (n, 3) float32 of a source's images at camera (n,) and pixel coordinates u, v (n,) (pixel centres at + 0.5),
+    clamped at the border.
+
+    At a depth edge only the neighbours on the nearest pixel's surface take part.
+    """
+    _, height, width, _ = source.frame.rgb.shape
+    image = view * (height * width)
+    row, column = np.minimum(v.astype(np.int64), height - 1), np.minimum(u.astype(np.int64), width - 1)
+    u, v = np.clip(u - 0.5, 0, width - 1), np.clip(v - 0.5, 0, height - 1)
+    left, top = np.minimum(u.astype(np.int64), width - 2), np.minimum(v.astype(np.int64), height - 2)
+    a: np.ndarray = u - left.astype(np.float32)
+    b: np.ndarray = v - top.astype(np.float32)
+    first = image + top * width + left
+    corners = np.stack([first, first + 1, first + width, first + width + 1])
+    weight = np.stack([(1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b])
+    nearest = image + row * width + column
+    edge = np.flatnonzero(source.edge.take(nearest))
+    if len(edge):
+        here, per_column, per_row = source.inverse_depth.take(nearest[edge], 0).T
+        corner = corners.take(edge, 1)
+        right, down = np.array([[0], [1], [0], [1]]), np.array([[0], [0], [1], [1]])
+        predicted = here + per_column * (left + right - column)[:, edge] + per_row * (top + down - row)[:, edge]
+        apart = np.abs(source.inverse_depth[:, 0].take(corner) - predicted) > EDGE_TOLERANCE * here
+        kept = np.where(apart, 0, weight.take(edge, 1)) + 1e-6 * (corner == nearest[edge])
+        weight[:, edge] = kept / kept.sum(0)
+    pixels = source.frame.rgb.reshape(-1, 3)
+    colour = weight[0][:, None] * pixels.take(corners[0], 0)
+    for k in range(1, 4):
+        colour += weight[k][:, None] * pixels.take(corners[k], 0)
+    return colour

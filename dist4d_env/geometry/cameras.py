@@ -1,0 +1,70 @@
+"""Pinhole cameras of a vehicle and the one crop and resize that images, depth and intrinsics share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+RING = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT")
+"""nuScenes cameras in ring order: neighbours in the tuple (cyclically) are neighbours on the car."""
+
+
+@dataclass(frozen=True)
+class ImageTransform:
+    """Scale, then crop: ``u_target = scale * u_source - offset`` for u = (column, row).
+
+    Pixel (row r, column c) covers [c, c + 1) x [r, r + 1); its centre is (c + 0.5, r + 0.5).
+    """
+
+    scale: float
+    offset: tuple[float, float]  # (column, row), target pixels
+    height: int
+    width: int
+
+    @classmethod
+    def cover(cls, source: tuple[int, int], target: tuple[int, int]) -> ImageTransform:
+        """The smallest scaling of a source (height, width) that covers the target; cropped are both sides equally, or the top."""
+        scale = max(target[0] / source[0], target[1] / source[1])
+        return cls(scale, ((scale * source[1] - target[1]) / 2, scale * source[0] - target[0]), *target)
+
+    def intrinsics(self, matrices: np.ndarray) -> np.ndarray:
+        """Intrinsics (..., 3, 3) of the source image, for the target image."""
+        affine = np.array([[self.scale, 0, -self.offset[0]], [0, self.scale, -self.offset[1]], [0, 0, 1.0]])
+        return affine @ matrices
+
+
+@dataclass(frozen=True)
+class CameraRig:
+    """Cameras of one vehicle, all with one image size.
+
+    intrinsics: (V, 3, 3) float64 for images of (height, width); ego_from_camera: (V, 4, 4) float64.
+    """
+
+    names: tuple[str, ...]
+    intrinsics: np.ndarray
+    ego_from_camera: np.ndarray
+    height: int
+    width: int
+
+    def at_size(self, height: int, width: int) -> CameraRig:
+        """The same cameras seen through ``ImageTransform.cover``."""
+        transform = ImageTransform.cover((self.height, self.width), (height, width))
+        return replace(self, intrinsics=transform.intrinsics(self.intrinsics), height=height, width=width)
+
+
+def project(points: np.ndarray, intrinsics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Camera points (..., 3) to pixel coordinates (..., 2) and z-depth (...); points at or behind the camera give z <= 0."""
+    depth = points[..., 2]
+    safe = np.where(np.abs(depth) < 1e-9, 1e-9, depth)
+    pixels = (points @ np.swapaxes(intrinsics, -1, -2))[..., :2] / safe[..., None]
+    return pixels, depth
+
+
+def unproject(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """z-depth images (..., H, W) with intrinsics (..., 3, 3) to camera points (..., H, W, 3)."""
+    height, width = depth.shape[-2:]
+    columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    pixels = np.stack([columns, rows, np.ones_like(rows)], -1)
+    rays = np.einsum("...ij,hwj->...hwi", np.linalg.inv(intrinsics), pixels)
+    return rays * depth[..., None]

@@ -1,0 +1,41 @@
+"""Which cameras can see anything of what other cameras saw."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def pinhole_rows(intrinsics: np.ndarray, camera_from_global: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 ``linear`` (V, 3, 3) and ``offset`` (V, 3): ``linear @ point + offset`` is (u z, v z, z) of a point that is given
+    from ``origin`` in global axes, where float32 is fine enough for it."""
+    linear = intrinsics @ camera_from_global[:, :3, :3]
+    offset = intrinsics @ (camera_from_global[:, :3, :3] @ origin + camera_from_global[:, :3, 3])[..., None]
+    return linear.astype(np.float32), offset[..., 0].astype(np.float32)
+
+
+def frustum_corners(
+    intrinsics: np.ndarray,
+    global_from_camera: np.ndarray,
+    size: tuple[int, int],
+    near: np.ndarray,
+    far: np.ndarray,
+    origin: np.ndarray,
+) -> np.ndarray:
+    """Corners (V, 8, 3) from ``origin`` in global axes of what cameras show between z-depths ``near`` and ``far`` (V,)."""
+    height, width = size
+    pixels = np.array([[u, v, 1.0] for u in (0, width) for v in (0, height)])
+    rays = pixels @ np.swapaxes(global_from_camera[:, :3, :3] @ np.linalg.inv(intrinsics), -1, -2)  # (V, 4, 3)
+    points = np.concatenate([rays * near[:, None, None], rays * far[:, None, None]], 1)
+    return points + (global_from_camera[:, :3, 3] - origin)[:, None]
+
+
+def may_see(linear: np.ndarray, offset: np.ndarray, size: tuple[int, int], corners: np.ndarray) -> np.ndarray:
+    """Whether camera c may show any point within the hull of corners (N, 8, 3): (V, N) bool, never False where it does.
+
+    A pixel of slack around the image; linear and offset: ``pinhole_rows``. A hull is out of view when all of its corners are
+    beyond the same plane of the view.
+    """
+    height, width = size
+    x, y, z = np.moveaxis(np.einsum("cij,nkj->cnki", linear, corners) + offset[:, None, None], -1, 0)  # (V, N, 8)
+    beyond = np.stack([z <= 0, x <= -z, y <= -z, x >= (width + 1) * z, y >= (height + 1) * z])
+    return ~beyond.all(-1).any(0)

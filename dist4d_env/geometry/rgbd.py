@@ -1,0 +1,33 @@
+"""RGB-D frames of several cameras: what worlds produce and what the memory holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FAR = 100.0
+"""Depth of the sky and of everything beyond, in metres."""
+
+
+@dataclass(frozen=True)
+class RGBDFrame:
+    """Images of V cameras with metric depth and poses.
+
+    rgb: (V, H, W, 3) uint8; depth: (V, H, W) float32 z-depth in metres, clipped to FAR; intrinsics: (V, 3, 3);
+    global_from_camera: (V, 4, 4), each camera at its own exposure; time: (V,) seconds of the exposures since the scene's
+    first keyframe.
+    """
+
+    rgb: np.ndarray
+    depth: np.ndarray
+    intrinsics: np.ndarray
+    global_from_camera: np.ndarray
+    time: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.rgb.shape[:3] != self.depth.shape or self.rgb.dtype != np.uint8 or self.depth.dtype != np.float32:
+            raise ValueError(
+                f"an RGB-D frame needs (V, H, W, 3) uint8 and (V, H, W) float32, not {self.rgb.shape} {self.rgb.dtype} "
+                f"and {self.depth.shape} {self.depth.dtype}"
+            )

@@ -1,0 +1,97 @@
+"""Bullet-time rendering: several RGB-D frames seen from other cameras at another time, without a network.
+
+Depth goes forwards: every source pixel lands in the target as a tent as large as its footprint there, the nearest surface
+wins, and the winners' inverse depths are averaged. Colour comes backwards: each target point is looked up in the source image
+that saw it best. Points inside an agent's box travel with the box. All arithmetic is sequential numpy, so results do not
+depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dist4d_env.geometry.backward import Lookup, look_up_colours
+from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.carry import STATIC, carry_sources
+from dist4d_env.geometry.fill import fill_background, fill_telea
+from dist4d_env.geometry.fragments import BEST, Fragments, SplatConfig, project_source
+from dist4d_env.geometry.rasterise import rasterise
+from dist4d_env.geometry.rgbd import FAR
+from dist4d_env.geometry.splat_source import SplatSource
+
+
+@dataclass(frozen=True)
+class Splat:
+    """Sources seen from V target cameras.
+
+    rgb: (V, H, W, 3) uint8 and depth: (V, H, W) float32 z-depth in metres, both 0 in holes; valid: (V, H, W) bool;
+    moving: (V, H, W) bool, the pixel shows a point that lies in an agent's box; confidence: (V, H, W) float32 in [0, 1], 1
+    where a source image at least as fine as the target confirms depth and colour, 0 in holes; age: (V, H, W) float32, seconds
+    between the target and the source that gave the colour, 0 in holes; generated: (V, H, W) bool, that source is a generated
+    frame.
+    """
+
+    rgb: np.ndarray
+    depth: np.ndarray
+    valid: np.ndarray
+    moving: np.ndarray
+    confidence: np.ndarray
+    age: np.ndarray
+    generated: np.ndarray
+
+    def background(self) -> tuple[np.ndarray, np.ndarray]:
+        """rgb and depth with each hole continued from its farther side."""
+        return fill_background(self.rgb, self.depth, self.valid)
+
+    def telea(self) -> tuple[np.ndarray, np.ndarray]:
+        """rgb with holes inpainted smoothly from their rims (Telea 2004), depth as in ``background``."""
+        return fill_telea(self.rgb, self.depth, self.valid)
+
+    def filled(self) -> tuple[np.ndarray, np.ndarray]:
+        """The best rgb and depth that take no parameters: the baseline every model is held against."""
+        return self.telea()
+
+
+def splat(
+    sources: Sequence[SplatSource],
+    intrinsics: np.ndarray,
+    global_from_camera: np.ndarray,
+    size: tuple[int, int],
+    boxes: Boxes,
+    time: float,
+    config: SplatConfig = BEST,
+) -> Splat:
+    """Render sources from cameras with intrinsics (V, 3, 3) and poses (V, 4, 4) at image size (height, width).
+
+    boxes: the agents at ``time`` (seconds), global frame; points of boxes that no longer exist are left out.
+    """
+    shape = (len(intrinsics), *size)
+    carried = carry_sources(list(sources), boxes, config.carry)
+    parts = [part for source in carried for part in project_source(source, intrinsics, global_from_camera, size, config)]
+    if not parts:
+        return _nothing(shape)
+    depth, label = rasterise(Fragments.join(parts), int(np.prod(shape)), size, config.core)
+    lookup = look_up_colours(carried, depth.reshape(shape), label, intrinsics, global_from_camera, time)
+    return _assemble(depth, label, lookup, shape)
+
+
+def _assemble(depth: np.ndarray, label: np.ndarray, lookup: Lookup, shape: tuple[int, int, int]) -> Splat:
+    valid = (depth > 0) & lookup.found
+    return Splat(
+        rgb=np.where(valid[:, None], np.rint(lookup.rgb), 0).astype(np.uint8).reshape(*shape, 3),
+        depth=np.where(valid, np.minimum(depth, np.float32(FAR)), np.float32(0)).reshape(shape),
+        valid=valid.reshape(shape),
+        moving=(valid & (label != STATIC)).reshape(shape),
+        confidence=np.where(valid, lookup.confidence, 0).astype(np.float32).reshape(shape),
+        age=np.where(valid, lookup.age, 0).astype(np.float32).reshape(shape),
+        generated=(valid & lookup.generated).reshape(shape),
+    )
+
+
+def _nothing(shape: tuple[int, int, int]) -> Splat:
+    """Only holes."""
+    number, flag = np.zeros(shape, np.float32), np.zeros(shape, bool)
+    return Splat(np.zeros((*shape, 3), np.uint8), number, flag, flag, number, number, flag)

@@ -1,0 +1,41 @@
+"""Composite scores: several metrics, one number, its version and form always said with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from dist4d_env.metrics.collision import no_at_fault_collision
+from dist4d_env.metrics.comfort import comfort
+from dist4d_env.metrics.drivable_area import drivable_area_compliance
+from dist4d_env.metrics.progress import ego_progress
+from dist4d_env.metrics.time_to_collision import time_to_collision
+from dist4d_env.metrics.trace import EpisodeTrace, MetricResult
+
+PDMS_WEIGHTS: Mapping[str, float] = {"ego_progress": 5.0, "time_to_collision": 5.0, "comfort": 2.0}
+
+
+PARTS: Mapping[str, Callable[[EpisodeTrace], MetricResult]] = {
+    "no_at_fault_collision": no_at_fault_collision,
+    "drivable_area_compliance": drivable_area_compliance,
+    "time_to_collision": time_to_collision,
+    "comfort": comfort,
+}
+
+
+def pdms_v1(
+    trace: EpisodeTrace, reference: float | None = None, known: Mapping[str, MetricResult] | None = None
+) -> MetricResult:
+    """NC x DAC x (5 EP + 5 TTC + 2 C) / 12 (Dauner et al. 2024, NAVSIM), over a whole closed-loop episode.
+
+    Differences from the benchmark's form, which scores one 4 s plan: the trajectory is the driven one of any length; progress is
+    relative to the logged ego (or ``reference`` metres) instead of a PDM-Closed roll-out; the last 0.9 s have no recorded future
+    and are left out of TTC; lateral acceleration is counted; comfort smooths with v2's windows, as v1's span a whole plan.
+    known: results of this trace that are there already, by name. details: every part. Not valid where a part is not.
+    """
+    known = known or {}
+    parts = {name: known[name] if name in known else metric(trace) for name, metric in PARTS.items()}
+    multiplier = parts["no_at_fault_collision"].value * parts["drivable_area_compliance"].value
+    parts["ego_progress"] = ego_progress(trace, multiplier, reference)
+    weighted = sum(weight * parts[name].value for name, weight in PDMS_WEIGHTS.items()) / sum(PDMS_WEIGHTS.values())
+    details = {"version": "v1", "form": "closed loop, whole episode", **{name: part.value for name, part in parts.items()}}
+    return MetricResult(multiplier * weighted, all(part.valid for part in parts.values()), details)

@@ -1,0 +1,40 @@
+"""Keeping to the middle of a lane."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dist4d_env.metrics.drivable_area import NO_MAP
+from dist4d_env.metrics.trace import EpisodeTrace, MetricResult
+
+TOLERANCE = 0.5  # m
+PATIENCE = 20  # consecutive ticks
+
+
+def lane_offsets(trace: EpisodeTrace) -> np.ndarray:
+    """(T,) distance of the box centre from the centreline of the lane that fits best, in metres; nan where there is no lane."""
+    assert trace.map is not None
+    center = trace.center
+    x, y, heading = trace.map.lane_points_along(np.column_stack([center, trace.ego[:, 2]])).T
+    return np.abs(np.cos(heading) * (center[:, 1] - y) - np.sin(heading) * (center[:, 0] - x))
+
+
+def lane_keeping(trace: EpisodeTrace) -> MetricResult:
+    """0 if the centre is more than 0.5 m from a centreline for 20 steps on end, else 1 (NAVSIM v2's LK).
+
+    Steps in intersections neither count nor interrupt. The centreline is that of the nearest lane in the direction of travel,
+    where NAVSIM takes its route's: a swift lane change passes here. details: step at which patience ended, largest offset.
+    Not valid without lanes.
+    """
+    if trace.map is None or not trace.map.lanes:
+        return MetricResult(0.0, False, NO_MAP)
+    offsets = lane_offsets(trace)
+    crossing = trace.map.in_intersection(trace.center)
+    run, ended = 0, None
+    for step in np.flatnonzero(~crossing).tolist():
+        run = run + 1 if not offsets[step] <= TOLERANCE else 0
+        if run >= PATIENCE:
+            ended = step
+            break
+    largest = float(np.nanmax(np.where(crossing, 0.0, offsets), initial=0.0))
+    return MetricResult(float(ended is None), True, {"step": ended, "largest": largest})

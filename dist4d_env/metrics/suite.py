@@ -1,0 +1,44 @@
+"""Every planning metric by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from dist4d_env.metrics.collision import no_at_fault_collision, no_collision
+from dist4d_env.metrics.comfort import comfort
+from dist4d_env.metrics.composite import pdms_v1
+from dist4d_env.metrics.deviation import expert_deviation
+from dist4d_env.metrics.drivable_area import drivable_area_compliance
+from dist4d_env.metrics.driving_direction import driving_direction_compliance
+from dist4d_env.metrics.lane_keeping import lane_keeping
+from dist4d_env.metrics.progress import ego_progress, progress, route_completion
+from dist4d_env.metrics.speed_limit import speed_limit_compliance
+from dist4d_env.metrics.time_to_collision import time_to_collision
+from dist4d_env.metrics.trace import EpisodeTrace, MetricResult
+
+METRICS: Mapping[str, Callable[[EpisodeTrace], MetricResult]] = MappingProxyType(
+    {
+        "no_at_fault_collision": no_at_fault_collision,
+        "no_collision": no_collision,
+        "drivable_area_compliance": drivable_area_compliance,
+        "driving_direction_compliance": driving_direction_compliance,
+        "time_to_collision": time_to_collision,
+        "comfort": comfort,
+        "lane_keeping": lane_keeping,
+        "speed_limit_compliance": speed_limit_compliance,
+        "progress": progress,
+        "ego_progress": ego_progress,
+        "route_completion": route_completion,
+        "expert_deviation": expert_deviation,
+        "pdms_v1": pdms_v1,
+    }
+)
+
+
+def evaluate(trace: EpisodeTrace) -> dict[str, MetricResult]:
+    """All metrics of an episode."""
+    results: dict[str, MetricResult] = {}
+    for name, metric in METRICS.items():
+        results[name] = pdms_v1(trace, known=results) if metric is pdms_v1 else metric(trace)
+    return results

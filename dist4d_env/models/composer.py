@@ -1,0 +1,42 @@
+"""The composer: blends DiST-T's decoded frames with the splat at full resolution, so that texture stays sharp."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+
+from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, compose
+from dist4d_env.models.conditions import LAYOUT_CHANNELS, MASK_CHANNELS
+
+
+class Composer(ModelMixin, ConfigMixin):
+    """Predicts, per pixel, how much of the generated frame and of the other fill enters the splat, and detail on top.
+
+    Zero before training: its output is then the filled splat, exactly.
+    """
+
+    config_name = "config.json"
+
+    @register_to_config
+    def __init__(self, widths: tuple[int, ...] = (40, 80, 128), blocks: int = 2) -> None:
+        super().__init__()
+        channels = 4 + 4 + 3 + len(MASK_CHANNELS) + len(LAYOUT_CHANNELS)
+        self.net = CompositionUNet(channels, COMPOSE_CHANNELS, tuple(widths), blocks, scalars=1)
+
+    def forward(
+        self,
+        generated: torch.Tensor,
+        base: torch.Tensor,
+        other: torch.Tensor,
+        masks: torch.Tensor,
+        layout: torch.Tensor,
+        interval: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """generated, base: (N, 4, H, W); other: (N, 3, H, W); masks, layout: (N, C, H, W); seconds since the reference (N,).
+
+        Returns the composed RGB-D image (N, 4, H, W), RGB and depth code, and the generated share (N, 1, H, W) in [0, 1].
+        """
+        told = torch.cat([generated, base, other, masks, layout], 1)
+        prediction = self.net(told, interval[:, None])
+        return compose(base, generated, other, prediction.to(base.dtype))

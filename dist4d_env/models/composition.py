@@ -1,0 +1,107 @@
+"""The pixel network that starts at the splat and changes only what needs changing."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dist4d_env.models.codec import Pointwise, ResidualConv
+
+
+def fourier_features(values: torch.Tensor, frequencies: int) -> torch.Tensor:
+    """Values (..., D) beside sines and cosines of 1, 2, 4, ... times them: (..., D (1 + 2 frequencies))."""
+    scaled = [values * (2.0**k) for k in range(frequencies)]
+    return torch.cat([values, *[torch.sin(s) for s in scaled], *[torch.cos(s) for s in scaled]], -1)
+
+
+class ScalarEmbedding(nn.Module):
+    """Scalars (B, D), each about in [0, 4], to vectors (B, width)."""
+
+    def __init__(self, scalars: int, width: int, frequencies: int = 4) -> None:
+        super().__init__()
+        self.frequencies = frequencies
+        self.net = nn.Sequential(nn.Linear(scalars * (1 + 2 * frequencies), width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.net(fourier_features(values, self.frequencies))
+
+
+class CompositionUNet(nn.Module):
+    """A UNet on space-to-depth pixels whose features are shifted and scaled by a vector (noise level, frame interval).
+
+    In: (N, in_channels, H, W) and (N, scalars); out: (N, out_channels, H, W), exactly zero before training. H and W must be
+    divisible by 2 ** len(widths).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, widths: tuple[int, ...], blocks: int, scalars: int, embedding: int = 64
+    ) -> None:
+        super().__init__()
+        self.embedding = ScalarEmbedding(scalars, embedding)
+        self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * in_channels, widths[0], 3, padding=1))
+        self.down = nn.ModuleList()
+        self.up = nn.ModuleList()
+        self.downsample = nn.ModuleList()
+        self.upsample = nn.ModuleList()
+        self.merge = nn.ModuleList()
+        self.modulate = nn.ModuleList()
+        for level, width in enumerate(widths):
+            self.down.append(nn.ModuleList([ResidualConv(width) for _ in range(blocks)]))
+            self.modulate.append(nn.Linear(embedding, 2 * width))
+            nn.init.zeros_(self.modulate[-1].weight)
+            nn.init.zeros_(self.modulate[-1].bias)
+            if level + 1 < len(widths):
+                self.downsample.append(nn.Conv2d(width, widths[level + 1], 2, stride=2))
+                self.upsample.append(nn.Sequential(Pointwise(widths[level + 1], 4 * width), nn.PixelShuffle(2)))
+                self.merge.append(Pointwise(2 * width, width))
+                self.up.append(nn.ModuleList([ResidualConv(width) for _ in range(blocks)]))
+        self.head = nn.Conv2d(widths[0], 4 * out_channels, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: torch.Tensor, scalars: torch.Tensor) -> torch.Tensor:
+        embedding = F.silu(self.embedding(scalars))
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        skips = []
+        for level, blocks in enumerate(self.down):
+            shift, scale = self.modulate[level](embedding)[:, :, None, None].chunk(2, 1)
+            x = x * (1 + scale) + shift
+            for block in blocks:
+                x = block(x)
+            if level < len(self.downsample):
+                skips.append(x)
+                x = self.downsample[level](x)
+        for level in reversed(range(len(self.up))):
+            x = self.merge[level](torch.cat([self.upsample[level](x), skips[level]], 1))
+            for block in self.up[level]:
+                x = block(x)
+        return F.pixel_shuffle(self.head(F.silu(x)), 2)
+
+
+COMPOSE_CHANNELS = 7
+"""What ``compose`` needs: gates of RGB and of depth towards the proposal, a gate towards the other fill, detail."""
+
+
+def compose(
+    base: torch.Tensor, proposal: torch.Tensor, other: torch.Tensor, prediction: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Blend a base RGB-D image with a proposal and with another fill, and add detail.
+
+    base, proposal: (N, 4, H, W) RGB and depth code; other: (N, 3, H, W) RGB; prediction: (N, 7, H, W). Where the prediction is
+    zero the result is the base exactly. Returns the composed image (N, 4, H, W) and the generated share (N, 1, H, W) in
+    [0, 1]: the gate towards the proposal, or more where the detail is strong (a fifth of the colour range counts as all new).
+    """
+    gates, detail = torch.tanh(prediction[:, :3]), prediction[:, 3:]
+    rgb, depth = base[:, :3], base[:, 3:]
+    rgb = rgb + gates[:, :1] * (proposal[:, :3] - rgb) + gates[:, 2:] * (other - rgb) + detail[:, :3]
+    depth = depth + gates[:, 1:2] * (proposal[:, 3:] - depth) + detail[:, 3:]
+    strength = detail[:, :3].abs().mean(1, keepdim=True) / 0.4
+    return torch.cat([rgb, depth], 1), torch.maximum(gates[:, :1].abs(), strength).clamp(0, 1)
+
+
+def parameters_in_millions(module: nn.Module) -> float:
+    """Count of trainable parameters, in millions."""
+    return sum(math.prod(p.shape) for p in module.parameters() if p.requires_grad) / 1e6

@@ -1,0 +1,162 @@
+"""Sampling: DiST-T and DiST-S from conditions to RGB-D frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.models.codec import RGBDCodec
+from dist4d_env.models.composer import Composer
+from dist4d_env.models.conditions import SplatImages, TargetConditions, ViewInputs, collate_targets, collate_views
+from dist4d_env.models.depth_code import decode_depth
+from dist4d_env.models.dist_s import DiSTSUNet
+from dist4d_env.models.dist_t import DiSTTTransformer
+from dist4d_env.models.pretrained import load_model, resolve_weights, save_model
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Frames as arrays; leading axes are (B, T, V) from DiST-T and (B, V) from DiST-S.
+
+    rgb: (..., H, W, 3) uint8; depth: (..., H, W) float32 metres; share: (..., H, W) float32 in [0, 1], how much of each pixel
+    was generated rather than splatted.
+    """
+
+    rgb: np.ndarray
+    depth: np.ndarray
+    share: np.ndarray
+
+
+def noise_levels(steps: int) -> list[float]:
+    """Levels of an Euler integration in equal steps, 1, ..., 1 / steps, 0: no evaluation is spent near zero."""
+    if steps < 1:
+        raise ConfigError(f"steps must be at least 1, not {steps}")
+    return [1 - k / steps for k in range(steps)] + [0.0]
+
+
+def _to_images(rgbd: torch.Tensor, share: torch.Tensor, depth_code: str) -> Generated:
+    """(..., 4, H, W) and (..., 1, H, W) to arrays."""
+    colour = ((rgbd[..., :3, :, :].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1)
+    depth = decode_depth(rgbd[..., 3, :, :], depth_code)
+    return Generated(colour.cpu().numpy(), depth.float().cpu().numpy(), share[..., 0, :, :].float().cpu().numpy())
+
+
+class DiSTTPipeline:
+    """Codec, transformer and composer: reference frames and target conditions in, the next RGB-D frames out.
+
+    >>> pipeline = DiSTTPipeline.from_pretrained("tiny")
+    >>> frames = pipeline([reference], [[next_half_second, next_second]], generator=torch.Generator().manual_seed(0))
+    >>> frames.rgb.shape
+    (1, 2, 6, 64, 112, 3)
+    """
+
+    def __init__(self, codec: RGBDCodec, transformer: DiSTTTransformer, composer: Composer) -> None:
+        self.codec, self.transformer, self.composer = codec.eval(), transformer.eval(), composer.eval()
+        for model in (self.codec, self.composer):
+            model.to(memory_format=torch.channels_last)
+        if transformer.config.latent_channels != 2 * codec.config.latent_channels:
+            raise ConfigError(
+                f"the transformer takes {transformer.config.latent_channels} latent channels, the codec makes "
+                f"{codec.config.latent_channels} each for RGB and depth"
+            )
+
+    @classmethod
+    def from_pretrained(cls, weights: str | Path, device: str | torch.device = "cpu") -> DiSTTPipeline:
+        """A shipped preset's name or a folder written by ``save_pretrained``; raises ``WeightsError``."""
+        folder = resolve_weights(weights)
+        parts = (
+            load_model(RGBDCodec, folder / "codec"),
+            load_model(DiSTTTransformer, folder / "dist_t"),
+            load_model(Composer, folder / "composer"),
+        )
+        return cls(*(part.to(device) for part in parts))
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+        """Write ``codec``, ``dist_t`` and ``composer`` below ``folder``."""
+        for model, name in ((self.codec, "codec"), (self.transformer, "dist_t"), (self.composer, "composer")):
+            save_model(model, Path(folder) / name, dtype)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.transformer.parameters()).device
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        references: Sequence[RGBDFrame],
+        targets: Sequence[Sequence[TargetConditions]],
+        *,
+        generator: torch.Generator,
+        steps: int = 1,
+    ) -> Generated:
+        """Generate T frames for each of B samples.
+
+        references: the last known frame of each sample; targets: B lists of T conditions; generator: on the CPU, so that a seed
+        means the same noise on every device; steps: network evaluations. Returns arrays over (B, T, V).
+        """
+        code = self.codec.config.depth_code
+        inputs = collate_targets(references, targets, code).to(self.device)
+        reference = self.codec.encode_rgbd(inputs.reference)
+        splat = self.codec.encode_rgbd(inputs.views.base)
+        latents = torch.randn(splat.shape, generator=generator).to(self.device)
+        levels = noise_levels(steps)
+        for level, following in pairwise(levels):
+            velocity = self.transformer(latents, torch.full((len(latents),), level, device=self.device), inputs, reference, splat)
+            latents = latents + (following - level) * velocity
+        decoded = self.codec.decode_rgbd(latents)
+        shape = decoded.shape[:3]  # (B, V, T)
+        interval = inputs.interval[:, None].expand(shape)
+        rgbd, share = self.composer(
+            decoded.flatten(0, 2),
+            inputs.views.base.flatten(0, 2),
+            inputs.views.other.flatten(0, 2),
+            inputs.views.masks.flatten(0, 2),
+            inputs.layout.flatten(0, 2),
+            interval.flatten(0, 2),
+        )
+        return _to_images(rgbd.unflatten(0, shape).transpose(1, 2), share.unflatten(0, shape).transpose(1, 2), code)
+
+
+class DiSTSPipeline:
+    """The view-synthesis network: splats at new poses in, dense RGB-D out."""
+
+    def __init__(self, unet: DiSTSUNet) -> None:
+        self.unet = unet.eval().to(memory_format=torch.channels_last)
+        self.depth_code = str(unet.config.depth_code)
+
+    @classmethod
+    def from_pretrained(cls, weights: str | Path, device: str | torch.device = "cpu") -> DiSTSPipeline:
+        """A shipped preset's name or a folder written by ``save_pretrained``; raises ``WeightsError``."""
+        unet = load_model(DiSTSUNet, resolve_weights(weights) / "dist_s")
+        return cls(unet.to(device))
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+        """Write ``dist_s`` below ``folder``."""
+        save_model(self.unet, Path(folder) / "dist_s", dtype)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.unet.parameters()).device
+
+    @torch.no_grad()
+    def __call__(self, splats: Sequence[SplatImages], *, generator: torch.Generator, steps: int = 1) -> Generated:
+        """Complete B splats (``conditions.splat_images``) of V cameras; generator: on the CPU. Returns arrays over (B, V)."""
+        together = collate_views(splats, self.depth_code)
+        shape = together.base.shape[:2]
+        views = ViewInputs(*(t.flatten(0, 1).to(self.device) for t in (together.base, together.other, together.masks)))
+        noisy = torch.randn(views.base.shape, generator=generator).to(self.device)
+        levels = noise_levels(steps)
+        for level, following in pairwise(levels):
+            at = torch.full((len(noisy),), level, device=self.device)
+            clean, share = self.unet.predict_clean(noisy, at, views)
+            noisy = clean if following == 0 else noisy + (following - level) * (noisy - clean) / level
+        return _to_images(noisy.unflatten(0, shape), share.unflatten(0, shape), self.depth_code)

@@ -1,0 +1,1 @@
+"""Metric depth for camera images: LiDAR gathered over time, projected with occlusion, completed along the image."""

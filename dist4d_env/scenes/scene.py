@@ -1,0 +1,129 @@
+"""A logged scene as plain values: ego log, tracks, cameras, map, and a lazy door to the sensor files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.cameras import CameraRig
+from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.scenes.maps import SceneMap
+from dist4d_env.scenes.route import Route
+
+TICK = 0.1
+"""Seconds between rows of the ego log and of the tracks."""
+
+
+@dataclass(frozen=True)
+class EgoLog:
+    """The recorded ego at 10 Hz.
+
+    time: (T,) seconds since the first keyframe, starting at 0; global_from_ego: (T, 4, 4); speed: (T,) m/s along the heading;
+    acceleration: (T,) m/s^2; yaw_rate: (T,) rad/s.
+    """
+
+    time: np.ndarray
+    global_from_ego: np.ndarray
+    speed: np.ndarray
+    acceleration: np.ndarray
+    yaw_rate: np.ndarray
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Every annotated object at 10 Hz; row index is the object's identity (``Boxes.token``).
+
+    instance: nuScenes instance tokens; name: full nuScenes category names; category: (N,) int8 into CATEGORIES; size: (N, 3)
+    length, width, height; time: (T,); position: (N, T, 3) centres, global; yaw: (N, T); velocity: (N, T, 2);
+    valid: (N, T) bool, true between two keyframes that both annotate the object (and at those keyframes).
+    """
+
+    instance: tuple[str, ...]
+    name: tuple[str, ...]
+    category: np.ndarray
+    size: np.ndarray
+    time: np.ndarray
+    position: np.ndarray
+    yaw: np.ndarray
+    velocity: np.ndarray
+    valid: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.instance)
+
+
+@dataclass(frozen=True)
+class LidarSweep:
+    """points: (P, 4) float32 x, y, z, intensity in the sensor frame; global_from_lidar: (4, 4); time: seconds."""
+
+    points: np.ndarray
+    global_from_lidar: np.ndarray
+    time: float
+
+
+class SensorLog(Protocol):
+    """Lazy access to the files of one scene. Errors are ``DataError`` and name the file and the remedy."""
+
+    @property
+    def keyframe_time(self) -> np.ndarray:
+        """(K,) seconds of the samples."""
+        ...
+
+    def has_images(self, keyframe: int) -> bool: ...
+    def has_depth(self, keyframe: int) -> bool: ...
+    def has_lidar(self, keyframe: int) -> bool: ...
+    def rgb(self, keyframe: int, height: int, width: int) -> np.ndarray:
+        """(V, height, width, 3) uint8 in ring order, area-resampled through ``ImageTransform.cover``."""
+        ...
+
+    def cameras(self, keyframe: int) -> tuple[np.ndarray, np.ndarray]:
+        """global_from_camera (V, 4, 4) and time (V,), each camera with its own stamp and ego pose."""
+        ...
+
+    def rgbd(self, keyframe: int, height: int, width: int) -> RGBDFrame:
+        """Images with curated depth (nearest-sampled, never interpolated)."""
+        ...
+
+    def lidar(self, keyframe: int) -> LidarSweep: ...
+    def sweeps(self, keyframe: int, before: int, after: int) -> Sequence[LidarSweep]:
+        """The LiDAR sweeps (key frames and sweeps whose files exist) from ``before`` earlier to ``after`` later ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One nuScenes-format scene. ``rig`` is at the stored image size; ``map`` is None where the data set has no map."""
+
+    name: str
+    token: str
+    location: str
+    description: str
+    dataroot: str
+    version: str
+    rig: CameraRig
+    ego: EgoLog
+    tracks: Tracks
+    map: SceneMap | None
+    route: Route
+    sensors: SensorLog
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first to the last logged row."""
+        return float(self.ego.time[-1])
+
+    def ego_pose(self, time: float) -> np.ndarray:
+        """global_from_ego (4, 4) of the log at any time in [0, duration], rotations spherically interpolated."""
+        from dist4d_env.scenes.interpolation import interpolate_poses
+
+        return interpolate_poses(self.ego.time, self.ego.global_from_ego, np.array([time]))[0]
+
+    def boxes(self, time: float) -> Boxes:
+        """The annotated objects valid at any time in [0, duration], interpolated between ticks."""
+        from dist4d_env.scenes.interpolation import boxes_at
+
+        return boxes_at(self.tracks, time)

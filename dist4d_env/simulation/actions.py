@@ -1,0 +1,92 @@
+"""From an action of the environment to a command of the vehicle."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dist4d_env.errors import ActionError, ConfigError
+from dist4d_env.simulation.state import Command, EgoState
+from dist4d_env.simulation.tracker import reference_from_poses
+
+ACTIONS = ("controls", "trajectory", "discrete")
+
+BRAKING, PULLING, STEERING_RATE = 6.0, 3.0, 0.5
+"""``controls``: -1 is 6 m/s^2 of braking, +1 is 3 m/s^2 of acceleration (0 is 0); +-1 is 0.5 rad/s at the front wheels."""
+
+ACCELERATIONS = (-6.0, -3.0, -1.0, 0.0, 1.0, 3.0)
+STEERINGS = (-0.3, -0.1, -0.03, 0.0, 0.03, 0.1, 0.3)
+"""``discrete``: index = acceleration index * 7 + steering index; m/s^2 and front wheel angles in radians, positive left."""
+
+PLAN_POSES, PLAN_DT = 8, 0.5
+TRAJECTORY_LOW = np.tile(np.array([-20.0, -80.0, -math.pi], np.float32), (PLAN_POSES, 1))
+TRAJECTORY_HIGH = np.tile(np.array([160.0, 80.0, math.pi], np.float32), (PLAN_POSES, 1))
+"""``trajectory``: bounds of x, y (metres) and heading in the ego frame."""
+
+
+def action_space(kind: str) -> Any:
+    """The gymnasium space of "controls", "trajectory" or "discrete"."""
+    from gymnasium import spaces
+
+    if kind == "controls":
+        return spaces.Box(-1.0, 1.0, (2,), np.float32)
+    if kind == "trajectory":
+        return spaces.Box(TRAJECTORY_LOW, TRAJECTORY_HIGH, dtype=np.float32)
+    if kind == "discrete":
+        return spaces.Discrete(len(ACCELERATIONS) * len(STEERINGS))
+    raise ConfigError(f"action {kind!r} is unknown; choose one of {', '.join(ACTIONS)}")
+
+
+def parse_action(kind: str, action: Any, ego: EgoState, tick: int) -> Command:
+    """The command of one action, given where the ego is and the simulator's tick. ActionError says what is wrong with it."""
+    if kind == "controls":
+        pedal, wheel = _array(kind, action, (2,), -1.0, 1.0).tolist()
+        return Command(pedal * (PULLING if pedal > 0 else BRAKING), wheel * STEERING_RATE)
+    if kind == "discrete":
+        index = _index(action)
+        return Command(ACCELERATIONS[index // len(STEERINGS)], steering=STEERINGS[index % len(STEERINGS)])
+    if kind == "trajectory":
+        plan = _array(kind, action, (PLAN_POSES, 3), TRAJECTORY_LOW, TRAJECTORY_HIGH)
+        return follow(plan, PLAN_DT, ego, tick)
+    raise ConfigError(f"action {kind!r} is unknown; choose one of {', '.join(ACTIONS)}")
+
+
+def follow(plan: np.ndarray, dt: float, ego: EgoState, tick: int) -> Command:
+    """The command to follow a plan (N, 3) x, y, heading in the ego frame at dt, 2 dt, ... (linear between its poses)."""
+    local = np.vstack([np.zeros(3), plan])
+    local[:, 2] = np.unwrap(local[:, 2])
+    given = np.arange(len(local)) * dt
+    ticks = np.arange(round(given[-1] / 0.1) + 1) * 0.1
+    x, y, heading = (np.interp(ticks, given, column) for column in local.T)
+    cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
+    poses = np.column_stack([ego.x + cos * x - sin * y, ego.y + sin * x + cos * y, ego.yaw + heading])
+    return Command(reference=reference_from_poses(poses, tick))
+
+
+def _array(kind: str, action: Any, shape: tuple[int, ...], low: Any, high: Any) -> np.ndarray:
+    try:
+        values = np.asarray(action, float)
+    except (TypeError, ValueError) as error:
+        raise ActionError(f"action={kind!r} takes numbers of shape {shape}, not {action!r}") from error
+    if values.shape != shape:
+        raise ActionError(f"action={kind!r} takes shape {shape}, not {values.shape}")
+    if not np.isfinite(values).all():
+        raise ActionError(f"action={kind!r} takes finite numbers, but got {values.tolist()}")
+    if (values < np.asarray(low, float) - 1e-6).any() or (values > np.asarray(high, float) + 1e-6).any():
+        raise ActionError(
+            f"action={kind!r} lies outside its space ({np.min(low)} to {np.max(high)}): {values.tolist()}; "
+            "clip it to env.action_space"
+        )
+    return np.clip(values, low, high)
+
+
+def _index(action: Any) -> int:
+    count = len(ACCELERATIONS) * len(STEERINGS)
+    values = np.asarray(action)
+    if values.shape != () or not np.issubdtype(values.dtype, np.integer):
+        raise ActionError(f"action='discrete' takes one whole number from 0 to {count - 1}, not {action!r}")
+    if not 0 <= int(values) < count:
+        raise ActionError(f"action='discrete' takes a number from 0 to {count - 1}, not {int(values)}")
+    return int(values)

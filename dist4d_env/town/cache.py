@@ -1,0 +1,80 @@
+"""The built-in town in the user's cache folder: made once, then only found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dist4d_env.errors import ConfigError
+
+DEFAULT_SIZE = (128, 224)
+
+
+def town_folder(
+    split: str = "val",
+    size: tuple[int, int] = DEFAULT_SIZE,
+    seed: int = 0,
+    count: int | None = None,
+    duration: float | None = None,
+) -> Path:
+    """Where the cached town with these options lies; the generator's version is part of the name.
+
+    count: only so many scenes; duration: only so many seconds of each. None means all of them.
+    """
+    from platformdirs import user_cache_dir
+
+    from dist4d_env.town.generate import VERSION
+
+    part = ("" if count is None else f"-first{count}") + ("" if duration is None else f"-{duration:g}s")
+    return Path(user_cache_dir("dist4d_env")) / "town" / f"v{VERSION}-{split}-{size[0]}x{size[1]}-seed{seed}{part}"
+
+
+def split_of(scenes: str | Sequence[str]) -> str:
+    """The split that scenes of the built-in town belong to; each is a split's or a scene's name, "all" means val.
+
+    Raises ``ConfigError`` where they belong to several: a cached town holds one split.
+    """
+    from dist4d_env.town.generate import SPLITS
+
+    names = [scenes] if isinstance(scenes, str) else list(scenes)
+    found = {split for name in names for split in SPLITS if name == split or str(name).startswith(f"town-{split}-")}
+    if len(found) > 1:
+        raise ConfigError(
+            f"scenes of the built-in town's splits {', '.join(sorted(found))} cannot be mixed: name one split, or make a town of "
+            "them all with `python -m dist4d_env town --split all --out DIR` and pass it as the data set"
+        )
+    return found.pop() if found else "val"
+
+
+def ensure_default(split: str = "val", count: int | None = None) -> Path:
+    """The folder of the built-in town's split; makes it first (about a minute on two cores, with a progress bar) if it is new.
+
+    count: its first scenes suffice; the whole split serves as well where it is there already.
+    """
+    whole = town_folder(split)
+    return whole if whole.is_dir() else ensure_town(split, count=count)
+
+
+def ensure_town(
+    split: str = "val",
+    size: tuple[int, int] = DEFAULT_SIZE,
+    seed: int = 0,
+    count: int | None = None,
+    duration: float | None = None,
+) -> Path:
+    """The cached folder of a town with these options (see ``town_folder``); makes it first if it is new.
+
+    Several processes may ask at once: one makes it, the others wait. The folder appears whole or not at all.
+    """
+    from filelock import FileLock
+
+    from dist4d_env.town.generate import DURATION
+    from dist4d_env.town.writer import write_dataset
+
+    folder = town_folder(split, size, seed, count, duration)
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f".{folder.name}.making"):
+            if not folder.is_dir():
+                write_dataset(folder, split, count, size, seed=seed, duration=DURATION if duration is None else duration)
+    return folder

@@ -1,0 +1,61 @@
+"""``python -m dist4d_env town``: write the built-in town as a data set in nuScenes format."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dist4d_env.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Make the built-in data set: streets, traffic, six cameras with depth and LiDAR, in nuScenes format."""
+
+    out: Path | None = None
+    """Folder to write; it must not exist yet. Default: the user's cache folder, where everything else looks for the town."""
+    split: Literal["train", "val", "test", "all"] = "val"
+    """Which scenes; the splits' streets have nothing in common."""
+    size: str = "128x224"
+    """Height x width of the images."""
+    scenes: int | None = None
+    """Scenes per split. Default: 48 for train, 8 for val and 8 for test."""
+    seed: int = 0
+    """Another seed is another town."""
+    sweeps: bool = False
+    """Store cameras and LiDAR at 10 Hz between the 2 Hz keyframes, too."""
+    semantics: bool = False
+    """Store a class image beside every camera image."""
+    duration: float = 20.0
+    """Seconds of each scene."""
+    workers: int | None = None
+    """Processes that render. Default: one per core."""
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "128x224" to (128, 224). Raises ConfigError."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text.strip())
+    if match is None:
+        raise ConfigError(f"image size {text!r} is not of the form HEIGHTxWIDTH, for example 128x224")
+    return int(match[1]), int(match[2])
+
+
+def run(options: Options) -> int:
+    """Writes the data set and says where it is."""
+    from dist4d_env.town.cache import ensure_default
+    from dist4d_env.town.writer import write_dataset
+
+    if options.out is None:
+        if options != Options(split=options.split) or options.split == "all":
+            raise ConfigError("the cache folder holds towns with default options only: name a folder with --out")
+        folder = ensure_default(options.split)
+    else:
+        splits = ("train", "val", "test") if options.split == "all" else options.split
+        folder = write_dataset(
+            options.out, splits, options.scenes, parse_size(options.size), options.sweeps, options.seed, options.duration,
+            options.semantics, options.workers,
+        )  # fmt: skip
+    print(f"town: {folder}")
+    return 0

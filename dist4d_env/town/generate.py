@@ -1,0 +1,248 @@
+"""One town scene from (split, index, seed): layout, traffic, expert ego and light."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+import numpy as np
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.transforms import poses_from_position_yaw, wrap_angle
+from dist4d_env.simulation.state import VehicleParameters
+from dist4d_env.town.actors import BICYCLE, BUS, CAR, MOTORCYCLE, PEDESTRIAN, TRUCK, Body, Standing, make_body, park
+from dist4d_env.town.drives import Drive, conflicts, lane_path, make_drive, turns_of, wander
+from dist4d_env.town.layout import CELL, Town, make_town
+from dist4d_env.town.model import Actor, SceneOutline, TownScene
+from dist4d_env.town.overlaps import overlapping_pairs
+from dist4d_env.town.pedestrians import across, along
+from dist4d_env.town.plans import HALF
+from dist4d_env.town.traffic import DT, Driver, Traffic, Walker, simulate
+
+VERSION = 1
+"""Changes whenever a scene of the same split, index and seed comes out differently: caches are keyed by it."""
+SPLITS = ("train", "val", "test")
+DURATION = 20.0
+PER_LAYOUT = {"train": 4, "val": 1, "test": 1}
+"""Scenes that share a layout (with other traffic and another light)."""
+KEYFRAME = 5
+"""Ticks between keyframes: actors come and go at keyframes only, so that annotations say exactly when."""
+_LIGHTS = ("day", "overcast", "dusk", "day", "wet", "day", "night", "overcast")
+_MOVERS, _PEOPLE, _ACTORS, _AROUND = 20, 14, 64, 118.0
+_ATTEMPTS = 20
+
+
+def layout_number(split: str, index: int) -> int:
+    """Which layout of its split a scene plays in."""
+    return index // PER_LAYOUT[split]
+
+
+def generate_scene(split: str, index: int, seed: int = 0) -> TownScene:
+    """Scene ``index`` of a split; the same arguments give the same scene, bit for bit.
+
+    201 ticks of 0.1 s. Raises ConfigError for an unknown split or an index outside the canvas.
+    """
+    outline = scene_outline(split, index, seed)
+    town = _town(split, layout_number(split, index), seed)
+    ticks = round(DURATION / DT) + 1
+    for attempt in range(_ATTEMPTS):
+        rng = np.random.default_rng(np.random.SeedSequence((seed, SPLITS.index(split), index, 1, attempt)))
+        scene = _try_scene(town, rng, ticks)
+        if scene is not None:
+            break
+    else:
+        raise RuntimeError(f"no traffic found for town scene {split} {index} seed {seed}")
+    bodies, position, yaw, valid, ego_axle = scene
+    actors = tuple(
+        Actor(
+            _token(f"{_prefix(split, index, seed)}/actor/{i}"), body.name, body.size, body.style,
+            np.concatenate([position[i], np.full((ticks, 1), body.size[2] / 2)], 1), wrap_angle(yaw[i]), valid[i],
+        )
+        for i, body in enumerate(bodies)
+    )  # fmt: skip
+    ground = np.concatenate([ego_axle[:, :2], np.zeros((ticks, 1))], 1)
+    return TownScene(
+        **vars(outline), actors=actors, time=np.arange(ticks) * DT, ego_pose=poses_from_position_yaw(ground, ego_axle[:, 2])
+    )
+
+
+def scene_outline(split: str, index: int, seed: int = 0) -> SceneOutline:
+    """Name, light and layout of a scene, without simulating its traffic. Raises as ``generate_scene`` does."""
+    if split not in SPLITS:
+        raise ConfigError(f"the town has no split {split!r}: use one of {', '.join(SPLITS)}")
+    if not 0 <= index < 128 * PER_LAYOUT[split]:
+        raise ConfigError(f"split {split!r} of the town has scenes 0 to {128 * PER_LAYOUT[split] - 1}, not {index}")
+    town = _town(split, layout_number(split, index), seed)
+    light = _LIGHTS[(index + index // len(_LIGHTS)) % len(_LIGHTS)]
+    return SceneOutline(
+        name=f"town-{split}-{index:04d}", token=_token(f"{_prefix(split, index, seed)}/scene"), split=split, index=index,
+        seed=seed, light=light, layout=town.layout,
+    )  # fmt: skip
+
+
+def _prefix(split: str, index: int, seed: int) -> str:
+    """What the tokens of a scene are made of."""
+    return f"{VERSION}/{seed}/{split}/{index}"
+
+
+@lru_cache(maxsize=4)
+def _town(split: str, number: int, seed: int) -> Town:
+    sequence = np.random.SeedSequence((seed, SPLITS.index(split), number, 0))
+    return make_town(split, number, int(sequence.generate_state(1)[0]))
+
+
+def _token(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+_Found = tuple[list[Body], np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _try_scene(town: Town, rng: np.random.Generator, ticks: int) -> _Found | None:
+    """Bodies with their motion and the ego's rear axle, or None when this draw gives the ego too little to drive."""
+    ego = _ego(town, rng)
+    if ego is None:
+        return None
+    travelled = ego.drive.points[:: round(8 / 0.5), :2]
+    travelled = travelled[: max(2, int((ego.start + 170) / 8))]
+    drivers = [ego, *_drivers(town, ego, travelled, rng)]
+    walkers = _walkers(town, travelled, rng)
+    traffic = simulate(drivers, walkers, conflicts(town.layout), ticks)
+    distance = float(traffic.speed[0].sum() * DT)
+    border = np.abs(traffic.position[0, -1] - (np.array(town.layout.road[0].centroid.coords[0]) // CELL * CELL + CELL / 2)).max()
+    if distance < 90 or border > HALF - 40 or not traffic.valid[0].all():
+        return None
+    braking = np.diff(traffic.speed[0]).min() / DT
+    if braking < -4.0 or (traffic.speed[0] < 0.3).mean() > 0.25:
+        return None
+    standing = park(town.strips, town.layout, travelled, rng)
+    bodies = [ego.body] + [p.body for p in standing] + [d.body for d in drivers[1:]] + [w.body for w in walkers]
+    position, yaw, valid = _stack(standing, traffic, ticks)
+    keep = _without_overlaps(position, yaw, np.array([b.size[:2] for b in bodies]), valid)
+    seen = (np.hypot(*np.moveaxis(position - position[0], -1, 0)) < _AROUND) & valid
+    keep &= seen.any(1)
+    keep[0] = False
+    chosen = _nearest(keep, np.hypot(*np.moveaxis(position - position[0], -1, 0)).min(1), len(standing))
+    return [bodies[i] for i in chosen], position[chosen], yaw[chosen], valid[chosen], traffic.axle[0]
+
+
+def _stack(standing: list[Standing], traffic: Traffic, ticks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Motions in the order ego, standing, drivers, walkers: whoever comes later gives way when two would overlap."""
+    still = np.array([[p.x, p.y, p.yaw] for p in standing]).reshape(-1, 3)
+    position = np.concatenate([traffic.position[:1], np.repeat(still[:, None, :2], ticks, 1), traffic.position[1:]])
+    yaw = np.concatenate([traffic.yaw[:1], np.repeat(still[:, 2:], ticks, 1), traffic.yaw[1:]])
+    valid = np.concatenate([traffic.valid[:1], np.ones((len(still), ticks), bool), traffic.valid[1:]])
+    last = np.where(valid.all(1), ticks - 1, valid.argmin(1) - 1) // KEYFRAME * KEYFRAME
+    return position, yaw, valid & (np.arange(ticks) <= last[:, None]) & (last[:, None] >= 2 * KEYFRAME)
+
+
+def _without_overlaps(position: np.ndarray, yaw: np.ndarray, size: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """(N,) who stays so that no two footprints, with 10 cm around them, ever overlap."""
+    keep = np.ones(len(position), bool)
+    for _, i, j in overlapping_pairs(position, yaw, size, valid, margin=0.1):
+        if keep[i] and keep[j]:
+            keep[j] = False
+    left = np.flatnonzero(keep)
+    assert not overlapping_pairs(position[left], yaw[left], size[left], valid[left], margin=0.1)
+    return keep
+
+
+def _nearest(keep: np.ndarray, closest: np.ndarray, standing: int) -> np.ndarray:
+    """Row indices of at most _ACTORS kept bodies: when there are more, the parked ones farthest from the ego's way go."""
+    chosen = np.flatnonzero(keep)
+    parked = chosen[chosen <= standing]
+    surplus = max(0, len(chosen) - _ACTORS)
+    dropped = parked[np.argsort(-closest[parked], kind="stable")[:surplus]]
+    return np.setdiff1d(chosen, dropped)
+
+
+def _ego(town: Town, rng: np.random.Generator) -> Driver | None:
+    """A drive long enough for the scene that ends well before the layout does, with a turn in about half of the draws."""
+    layout = town.layout
+    entries = [i for i, lane in enumerate(layout.lanes) if not lane.is_connector and lane.successors]
+    want_turn = rng.random() < 0.55
+    best: tuple[float, list[int], float] | None = None
+    for _ in range(24):
+        lane = int(rng.choice(entries))
+        lanes = wander(layout, lane, 420.0, rng)
+        length = lane_path(layout.lanes[lane]).length
+        begin = 0.0 if length < 90 else length - 130 if length > 170 else 40.0
+        start = rng.uniform(begin, max(length - 30.0, begin + 1.0))
+        total = sum(lane_path(layout.lanes[i]).length for i in lanes) - start
+        turns = turns_of(layout, lanes)
+        needed = 9.0 * 20 - 35 * min(turns, 2) + 55
+        score = (total >= needed) * 4.0 + ((turns > 0) == want_turn) * 2.0 - (turns > 2) + rng.random() * 0.5
+        if best is None or score > best[0]:
+            best = (score, lanes, start)
+    if best is None or best[0] < 4.0:
+        return None
+    drive = make_drive(layout, best[1], best[2], 0.0, float(rng.uniform(0.85, 1.0)))
+    body = _ego_body()
+    return Driver(body, drive, 0.0, float(drive.speed[0] * rng.uniform(0.6, 0.95)))
+
+
+def _ego_body() -> Body:
+    vehicle = VehicleParameters()
+    return Body(CAR, (vehicle.length, vehicle.width, vehicle.height), 0, vehicle.rear_axle_to_center)
+
+
+def _drivers(town: Town, ego: Driver, around: np.ndarray, rng: np.random.Generator) -> list[Driver]:
+    """Vehicles on the lanes near the ego's way, with room between them."""
+    layout = town.layout
+    ways = [i for i, lane in enumerate(layout.lanes) if not lane.is_connector]
+    taken = [np.array(ego.drive.at(np.array([ego.start + ego.body.axle]))[0, :2])]
+    found: list[Driver] = []
+    for _ in range(140):
+        if len(found) >= _MOVERS:
+            break
+        lane = int(rng.choice(ways))
+        path = lane_path(layout.lanes[lane])
+        name = str(rng.choice([CAR, TRUCK, BUS, MOTORCYCLE, BICYCLE], p=[0.66, 0.09, 0.06, 0.07, 0.12]))
+        body = make_body(name, rng)
+        start = float(rng.uniform(0.0, max(path.length - body.size[0] - 3.0, 0.1)))
+        spot = path.at(start + body.axle)[:2]
+        if np.sqrt(((around - spot) ** 2).sum(1).min()) > 95:
+            continue
+        room = 9.0 + body.size[0] / 2
+        if np.sqrt(((np.array(taken) - spot) ** 2).sum(1).min()) < room:
+            continue
+        if name == BICYCLE and np.sqrt(((around - spot) ** 2).sum(1).min()) < 2.5:
+            continue  # nobody overtakes here, so that a bicycle in the ego's lane would set the pace of the whole scene
+        lanes = wander(layout, lane, 330.0, rng, gentle=name in (TRUCK, BUS))
+        width = layout.lanes[lane].width
+        offset = -(width / 2 - 0.75) if name == BICYCLE else float(rng.uniform(-0.12, 0.12))
+        drive = make_drive(layout, lanes, start, offset, float(rng.uniform(0.75, 1.0)))
+        if name == BICYCLE:
+            drive = Drive(drive.points, np.minimum(drive.speed, rng.uniform(3.5, 6.0)), drive.junctions, drive.crossings)
+        if drive.length < body.size[0] + 20:
+            continue
+        taken.append(spot)
+        found.append(Driver(body, drive, 0.0, float(drive.speed[0] * rng.uniform(0.5, 1.0))))
+    return found
+
+
+def _walkers(town: Town, around: np.ndarray, rng: np.random.Generator) -> list[Walker]:
+    """People within 60 m of the ego's way: most walk along a street, some cross it, a few stand."""
+    found: list[Walker] = []
+    for _ in range(160):
+        if len(found) >= _PEOPLE:
+            break
+        street = town.streets[int(rng.integers(len(town.streets)))]
+        side = int(rng.choice([-1, 1]))
+        aside = float(rng.uniform(1.3, max(street.sidewalk - 0.55, 1.35)))
+        pace = float(rng.uniform(1.0, 1.6))
+        if street.crossings and rng.random() < 0.45:
+            which = int(rng.integers(len(street.crossings)))
+            walk = across(street, which, side, aside, float(rng.uniform(1.5, 16.0)), 30.0)
+        else:
+            if street.path.length < 12:
+                continue
+            begin = float(rng.uniform(2.0, street.path.length - 2.0))
+            walk = along(street, begin, int(rng.choice([-1, 1])), side, aside, 34.0)
+            if walk.length < 8.0:
+                continue
+            pace = 0.0 if rng.random() < 0.15 else pace
+        if np.sqrt(((around - walk.points[0, :2]) ** 2).sum(1).min()) > 60:
+            continue
+        found.append(Walker(make_body(PEDESTRIAN, rng), walk, 0.0, pace))
+    return found

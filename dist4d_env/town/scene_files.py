@@ -1,0 +1,95 @@
+"""Renders one town scene into the sensor files of a data set and returns its table rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dist4d_env.geometry.cameras import RING, CameraRig
+from dist4d_env.geometry.transforms import apply
+from dist4d_env.scenes.depth_files import write_depth
+from dist4d_env.town.lidar import scan
+from dist4d_env.town.model import TownScene
+from dist4d_env.town.render import TownRenderer
+from dist4d_env.town.sensors import EGO_FROM_LIDAR, town_rig
+from dist4d_env.town.tables import LIDAR, Rows, SceneRows, points_in_boxes, visible_share
+from dist4d_env.town.timeline import EARLIER, KEYFRAME_PERIOD, SWEEP_PERIOD, boxes_at, ego_pose_at
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What is stored. size: height, width of the images; sweeps: cameras and LiDAR at 10 Hz between keyframes;
+    duration: seconds of each scene; semantics: class images under ``semantics/``."""
+
+    size: tuple[int, int] = (128, 224)
+    sweeps: bool = False
+    duration: float = 20.0
+    semantics: bool = False
+
+
+def write_scene(root: Path, scene: TownScene, options: FileOptions, progress: Callable[[], object]) -> Rows:
+    """Writes images, depth and LiDAR of a scene under ``root``; calls ``progress`` after every keyframe."""
+    rig = town_rig(*options.size)
+    renderer = TownRenderer(scene)
+    keyframes = np.arange(round(options.duration / KEYFRAME_PERIOD) + 1) * KEYFRAME_PERIOD
+    rows = SceneRows(scene, keyframes, rig)
+    for k, time in enumerate(keyframes):
+        depth, poses = np.zeros((len(RING), *options.size), np.float32), np.zeros((len(RING), 4, 4))
+        for view in range(len(RING)):
+            depth[view], poses[view] = _camera(root, renderer, rows, rig, view, float(time), True, options)
+        boxes = boxes_at(scene, float(time))
+        points = _lidar(root, renderer, rows, float(time), True)
+        rows.annotate(k, boxes, points_in_boxes(points, boxes), visible_share(boxes, depth, rig, poses))
+        if options.sweeps and k + 1 < len(keyframes):
+            for between in np.round(np.arange(1, round(KEYFRAME_PERIOD / SWEEP_PERIOD)) * SWEEP_PERIOD + time, 6):
+                for view in range(len(RING)):
+                    _camera(root, renderer, rows, rig, view, float(between), False, options)
+                _lidar(root, renderer, rows, float(between), False)
+        progress()
+    return rows.finished()
+
+
+def _camera(
+    root: Path,
+    renderer: TownRenderer,
+    rows: SceneRows,
+    rig: CameraRig,
+    view: int,
+    near: float,
+    key: bool,
+    options: FileOptions,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One picture at the camera's own time. Returns its depth (H, W) and global_from_camera (4, 4)."""
+    channel = rig.names[view]
+    time = near - EARLIER[channel]
+    ego = ego_pose_at(rows.scene, time)
+    pose = ego @ rig.ego_from_camera[view]
+    one = slice(view, view + 1)
+    alone = replace(rig, names=(channel,), intrinsics=rig.intrinsics[one], ego_from_camera=rig.ego_from_camera[one])
+    images = renderer.render(alone, pose[None], boxes_at(rows.scene, time), time)
+    path = root / rows.add_file(channel, time, near, key, ego)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    if not cv2.imwrite(str(path), np.ascontiguousarray(images.rgb[0, ..., ::-1]), quality):
+        raise OSError(f"could not write {path}")
+    write_depth(root / "depth" / channel / f"{path.stem}.png", images.depth[0])
+    if options.semantics:
+        target = root / "semantics" / channel / f"{path.stem}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(target), images.semantics[0])
+    return images.depth[0], pose
+
+
+def _lidar(root: Path, renderer: TownRenderer, rows: SceneRows, time: float, key: bool) -> np.ndarray:
+    """One sweep. Returns its points in the global frame (P, 3)."""
+    ego = ego_pose_at(rows.scene, time)
+    global_from_lidar = ego @ EGO_FROM_LIDAR
+    points = scan(renderer, global_from_lidar, boxes_at(rows.scene, time), time)
+    path = root / rows.add_file(LIDAR, time, time, key, ego)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.ascontiguousarray(points, np.float32).tofile(path)
+    return apply(global_from_lidar, points[:, :3].astype(float))

@@ -1,0 +1,146 @@
+"""Writes town scenes as a data set in nuScenes format: tables, sensor files, depth, maps and the town's own split file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.town.generate import DURATION, SPLITS, VERSION, layout_number, scene_outline
+from dist4d_env.town.map_file import MapFile, write_mask
+from dist4d_env.town.scene_files import FileOptions
+from dist4d_env.town.tables import TABLES, VERSION_FOLDER, Rows, log_and_map_rows, shared_rows
+from dist4d_env.town.timeline import KEYFRAME_PERIOD
+
+DEFAULT_COUNT = {"train": 48, "val": 8, "test": 8}
+
+
+def write_dataset(
+    out: str | Path,
+    splits: str | Sequence[str] = "val",
+    count: int | Mapping[str, int] | None = None,
+    size: tuple[int, int] = (128, 224),
+    sweeps: bool = False,
+    seed: int = 0,
+    duration: float = DURATION,
+    semantics: bool = False,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Writes scenes 0 to ``count`` - 1 of each split to the new folder ``out`` and returns it.
+
+    count: scenes per split (default 48 train, 8 val, 8 test); size: height, width of the images; sweeps: cameras and LiDAR at
+    10 Hz; duration: seconds of each scene, a multiple of 0.5; workers: processes (default: one per core, at most one per scene).
+    The folder appears whole or not at all; scenes finished by an interrupted call with the same options are kept beside it and
+    not made again. Raises ConfigError for options that cannot work or a folder that is already there.
+    """
+    from filelock import FileLock
+
+    out = Path(out).expanduser().absolute()
+    jobs = _jobs(splits, count)
+    options = _options(size, sweeps, duration, semantics)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(out.parent / f".{out.name}.lock"):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError(f"{out} already exists: choose another folder or remove it first")
+        plan = {"generator_version": VERSION, "seed": seed, "jobs": jobs, "options": asdict(options)}
+        partial = _partial_folder(out, plan)
+        _make_scenes(partial, jobs, seed, options, workers, progress)
+        _finish(partial, jobs, seed, options)
+        if out.exists():
+            out.rmdir()
+        os.replace(partial, out)
+    return out
+
+
+def _jobs(splits: str | Sequence[str], count: int | Mapping[str, int] | None) -> list[tuple[str, int]]:
+    names = (splits,) if isinstance(splits, str) else tuple(splits)
+    for name in names:
+        if name not in SPLITS:
+            raise ConfigError(f"the town has no split {name!r}: use one of {', '.join(SPLITS)}")
+    counts = {n: count if isinstance(count, int) else (count or {}).get(n, DEFAULT_COUNT[n]) for n in dict.fromkeys(names)}
+    if not counts or min(counts.values()) < 1:
+        raise ConfigError(f"a town needs at least one scene per split, not {counts}")
+    return [(name, index) for name, number in counts.items() for index in range(number)]
+
+
+def _options(size: tuple[int, int], sweeps: bool, duration: float, semantics: bool) -> FileOptions:
+    height, width = (int(v) for v in size)
+    if min(height, width) < 16 or max(height, width) > 1600:
+        raise ConfigError(f"images of {height} x {width} cannot be rendered: choose sides between 16 and 1600 pixels")
+    steps = duration / KEYFRAME_PERIOD
+    if not 1 <= steps <= DURATION / KEYFRAME_PERIOD or abs(steps - round(steps)) > 1e-6:
+        raise ConfigError(f"a scene cannot last {duration} s: choose a multiple of {KEYFRAME_PERIOD} s up to {DURATION:.0f} s")
+    return FileOptions((height, width), bool(sweeps), float(duration), bool(semantics))
+
+
+def _partial_folder(out: Path, plan: dict) -> Path:
+    """The folder the data set grows in; work left by a call with other options or another generator is thrown away."""
+    partial = out.parent / f".{out.name}.partial"
+    text = json.dumps(plan, sort_keys=True)
+    if partial.exists() and (not (partial / ".plan").exists() or (partial / ".plan").read_text() != text):
+        shutil.rmtree(partial)
+    partial.mkdir(exist_ok=True)
+    (partial / ".plan").write_text(text)
+    return partial
+
+
+def rows_file(root: Path, split: str, index: int) -> Path:
+    """Where a finished scene's rows lie until the tables are put together."""
+    return root / ".rows" / f"{split}-{index:04d}.json"
+
+
+def _make_scenes(
+    root: Path, jobs: list[tuple[str, int]], seed: int, options: FileOptions, workers: int | None, progress: bool
+) -> None:
+    from tqdm import tqdm
+
+    from dist4d_env.town.workers import run_jobs
+
+    keyframes = round(options.duration / KEYFRAME_PERIOD) + 1
+    missing = [job for job in jobs if not rows_file(root, *job).exists()]
+    (root / ".rows").mkdir(exist_ok=True)
+    done = len(jobs) - len(missing)
+    with tqdm(total=len(jobs) * keyframes, initial=done * keyframes, desc="town", unit="keyframe", disable=not progress) as bar:
+        run_jobs(root, missing, seed, options, workers, bar.update)
+
+
+def _finish(root: Path, jobs: list[tuple[str, int]], seed: int, options: FileOptions) -> None:
+    from dist4d_env.town.sensors import EGO_FROM_LIDAR, town_rig
+
+    scenes = [scene_outline(split, index, seed) for split, index in jobs]
+    rows: Rows = shared_rows(town_rig(*options.size), EGO_FROM_LIDAR)
+    for job in jobs:
+        for name, part in json.loads(rows_file(root, *job).read_text()).items():
+            rows[name] += part
+    rows |= log_and_map_rows(scenes)
+    folder = root / VERSION_FOLDER
+    folder.mkdir(exist_ok=True)
+    for name in TABLES:
+        _write_json(folder / f"{name}.json", rows[name])
+    for location in sorted({scene.layout.name for scene in scenes}):
+        layouts = {
+            layout_number(split, index): scene.layout
+            for (split, index), scene in zip(jobs, scenes, strict=True) if scene.layout.name == location
+        }  # fmt: skip
+        tables = MapFile(location)
+        for number in sorted(layouts):
+            tables.add(layouts[number])
+        (root / "maps" / "expansion").mkdir(parents=True, exist_ok=True)
+        _write_json(root / "maps" / "expansion" / f"{location}.json", tables.content())
+        write_mask(root / "maps" / f"{location}.png", [layouts[number] for number in sorted(layouts)])
+    named = {split: [s.name for s in scenes if s.split == split] for split in SPLITS}
+    _write_json(root / "splits.json", named)
+    about = {scene.name: {"split": scene.split, "index": scene.index, "light": scene.light} for scene in scenes}
+    record = {"generator_version": VERSION, "seed": seed, **asdict(options), "scenes": about}
+    _write_json(root / "town.json", record)
+    shutil.rmtree(root / ".rows")
+    (root / ".plan").unlink()
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content))

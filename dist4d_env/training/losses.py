@@ -1,0 +1,41 @@
+"""Losses on RGB-D images in [-1, 1] and the numbers that are logged beside them."""
+
+from __future__ import annotations
+
+import torch
+
+from dist4d_env.models.depth_code import decode_depth
+
+
+def image_loss(predicted: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """L1 plus five times squared error of RGB, plus L1 of the depth code; images (N, 4, H, W), weight (N, 1, H, W).
+
+    The squared part is what PSNR measures; the absolute part keeps edges from being averaged away.
+    """
+    error = predicted - truth
+    rgb = error[:, :3].abs() + 5 * error[:, :3].square()
+    depth = 2 * error[:, 3:].abs()
+    if weight is not None:
+        rgb, depth = rgb * weight, depth * weight
+    return rgb.mean() + depth.mean()
+
+
+def hole_weight(valid: torch.Tensor, extra: float = 1.0) -> torch.Tensor:
+    """1 where the splat is valid (N, 1, H, W) in [0, 1], 1 + extra in holes."""
+    return 1 + extra * (1 - valid)
+
+
+def psnr(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """PSNR in dB of each image (N, C, H, W) in [-1, 1], first three channels, on 8-bit values; (N,)."""
+    a, b = (((x[:, :3].clamp(-1, 1) + 1) * 127.5).round() for x in (predicted, truth))
+    return 10 * torch.log10(255.0**2 / (a - b).square().mean((1, 2, 3)).clamp(min=1e-3))
+
+
+def depth_errors(predicted: torch.Tensor, truth: torch.Tensor, code: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean relative error and share within a factor of 1.25 of each image's depth (N, 4, H, W), sky left out; (N,), (N,)."""
+    found, true = decode_depth(predicted[:, 3], code).clamp(min=0.1), decode_depth(truth[:, 3], code).clamp(min=0.1)
+    counted = (true < 99.0).float()
+    total = counted.sum((1, 2)).clamp(min=1)
+    relative = ((found - true).abs() / true * counted).sum((1, 2)) / total
+    within = ((torch.maximum(found / true, true / found) < 1.25) * counted).sum((1, 2)) / total
+    return relative, within

@@ -1,0 +1,143 @@
+"""Scenes to training samples: splats of hidden keyframes, made in parallel, one scene at a time, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dist4d_env.errors import DataError
+from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.geometry.splat import Splat, splat
+from dist4d_env.geometry.splat_source import SplatSource
+from dist4d_env.models.conditions import frame_controls, splat_images
+from dist4d_env.scenes.nuscenes import Dataset, open_dataset
+from dist4d_env.scenes.scene import Scene
+from dist4d_env.training.depth_noise import with_depth_noise
+from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, write_scene, write_settings
+
+
+def prepare(dataset: Dataset, names: Sequence[str], folder: Path, settings: SampleSettings, workers: int = 2) -> None:
+    """Make the samples of the named scenes that ``folder`` does not hold yet; a progress bar counts scenes.
+
+    Raises ``DataError`` where a scene has fewer than three keyframes with images and depth.
+    """
+    write_settings(folder, settings)
+    missing = [name for name in names if not (folder / name).is_dir()]
+    if not missing:
+        return
+    with tqdm(total=len(names), initial=len(names) - len(missing), desc="samples", unit="scene", dynamic_ncols=True) as bar:
+        if workers <= 1:
+            for name in missing:
+                prepare_scene(dataset.dataroot, dataset.version, name, folder, settings)
+                bar.update()
+            return
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            jobs = [pool.submit(prepare_scene, dataset.dataroot, dataset.version, name, folder, settings) for name in missing]
+            try:
+                for job in as_completed(jobs):
+                    job.result()
+                    bar.update()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def prepare_scene(dataroot: str, version: str, name: str, folder: Path, settings: SampleSettings) -> None:
+    """Make and write one scene's samples."""
+    scene = open_dataset(dataroot, version).load(name)
+    write_scene(folder, name, scene_samples(scene, settings))
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One splat to make: ``target`` seen from ``sources`` (keyframes), after ``reference``."""
+
+    kind: int
+    reference: int
+    target: int
+    sources: tuple[int, ...]
+
+
+def plan(keyframes: int, settings: SampleSettings, generator: np.random.Generator) -> list[Ask]:
+    """Which splats to make of a scene of K keyframes."""
+    asks = []
+    for reference in range(keyframes - 1):
+        length = settings.chunk if reference % settings.chunk_every == 0 else 1
+        past = tuple(range(max(0, reference - settings.count + 1), reference + 1))
+        asks += [Ask(NEXT, reference, t, past) for t in range(reference + 1, min(reference + length, keyframes - 1) + 1)]
+    for target in range(1, keyframes):
+        if generator.random() < settings.between:
+            near = [k for k in (target - 1, target + 1, target - 2, target + 2) if 0 <= k < keyframes]
+            asks.append(Ask(BETWEEN, target - 1, target, tuple(near[: settings.count])))
+    for target in range(keyframes):
+        options = [(-1,), (1,), (-2,), (2,), (-1, 1), (-1, -2), (-2, 2)]
+        wanted = int(settings.space) + (generator.random() < settings.space % 1)
+        allowed = [o for o in options if all(0 <= target + k < keyframes for k in o)]
+        for choice in generator.permutation(len(allowed))[:wanted]:
+            sources = tuple(target + k for k in allowed[choice])
+            asks.append(Ask(SPACE, max(target - 1, 0), target, sources))
+    return asks
+
+
+def scene_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarray]:
+    """All arrays of one scene, as ``SceneSamples`` reads them."""
+    sensors = scene.sensors
+    usable = [k for k in range(len(sensors.keyframe_time)) if sensors.has_images(k) and sensors.has_depth(k)]
+    if len(usable) < 3:
+        raise DataError(
+            f"scene {scene.name} has {len(usable)} keyframes with images and depth, training needs at least 3; make depth with: "
+            f"python -m dist4d_env prepare --dataroot {scene.dataroot} --scenes {scene.name}"
+        )
+    size = (settings.height, settings.width)
+    frames = [sensors.rgbd(k, *size) for k in usable]
+    times = [float(sensors.keyframe_time[k]) for k in usable]
+    at_exposure = [[scene.boxes(min(max(float(t), 0.0), scene.duration)) for t in frame.time] for frame in frames]
+    at_keyframe = [scene.boxes(min(max(t, 0.0), scene.duration)) for t in times]
+    sources = [SplatSource.from_frame(frame, boxes) for frame, boxes in zip(frames, at_exposure, strict=True)]
+    poses = [scene.ego_pose(min(max(t, 0.0), scene.duration)) for t in times]
+
+    generator = np.random.default_rng([settings.seed, *scene.name.encode()])
+    arrays: dict[str, list] = {name: [] for name in ("kind", "reference", "target", "noise")}
+    images: dict[str, list[np.ndarray]] = {}
+    for ask in plan(len(usable), settings, generator):
+        noise = settings.noise * generator.random() if generator.random() < settings.noisy else 0.0
+        chosen = [_noisy(frames[k], at_exposure[k], noise, generator) if noise else sources[k] for k in ask.sources]
+        rendered = _render(chosen, frames[ask.target], size, at_keyframe[ask.target], times[ask.target])
+        for name, array in vars(splat_images(rendered)).items():
+            images.setdefault(f"splat_{name}", []).append(array)
+        for name, value in (("kind", ask.kind), ("reference", ask.reference), ("target", ask.target), ("noise", noise)):
+            arrays[name].append(value)
+
+    controls = [
+        frame_controls(frame.intrinsics, frame.global_from_camera, size, pose, boxes, scene.map)
+        for frame, pose, boxes in zip(frames, poses, at_keyframe, strict=True)
+    ]
+    return {
+        "frame_rgb": np.stack([frame.rgb for frame in frames]),
+        "frame_depth": np.stack([frame.depth for frame in frames]).astype(np.float16),
+        "intrinsics": frames[0].intrinsics,
+        "global_from_camera": np.stack([frame.global_from_camera for frame in frames]),
+        "global_from_ego": np.stack(poses),
+        "time": np.array(times),
+        "layout": np.stack([c.layout for c in controls]),
+        "bev": np.stack([np.packbits(c.bev) for c in controls]),
+        "box_corners": np.stack([c.box_corners for c in controls]),
+        "box_class": np.stack([c.box_class for c in controls]).astype(np.int8),
+        **{name: np.stack(stack) for name, stack in images.items()},
+        **{name: np.array(values, np.float32 if name == "noise" else np.int16) for name, values in arrays.items()},
+    }
+
+
+def _noisy(frame: RGBDFrame, boxes: list[Boxes], strength: float, generator: np.random.Generator) -> SplatSource:
+    return SplatSource.from_frame(with_depth_noise(frame, strength, generator), boxes)
+
+
+def _render(sources: list[SplatSource], target: RGBDFrame, size: tuple[int, int], boxes: Boxes, time: float) -> Splat:
+    return splat(sources, target.intrinsics, target.global_from_camera, size, boxes, time)

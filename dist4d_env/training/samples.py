@@ -1,0 +1,180 @@
+"""Training samples on disk: splatting costs more than a training step, so each splat is made once and kept.
+
+One folder per scene. ``Frames`` are the keyframes with their controls; ``Splats`` are memories rendered at a keyframe, with
+that keyframe's own image hidden from the memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from dist4d_env.errors import DataError
+from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.geometry.transforms import invert
+from dist4d_env.models.conditions import BEV_SHAPE, Controls, SplatImages, TargetConditions
+
+NEXT, BETWEEN, SPACE = 0, 1, 2
+"""Kinds of splats: the future from the past; a hidden keyframe among its neighbours; a hidden keyframe from one or two others."""
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """How samples are made; a folder of samples holds one kind of settings only.
+
+    chunk: keyframes ahead that a past is rendered to; chunk_every: every how many keyframes a whole chunk (else one step);
+    between, space: splats of these kinds per keyframe; noisy: share of splats whose sources get depth noise, up to ``noise``
+    relative standard deviation; count: frames of the memory that a splat uses.
+    """
+
+    height: int
+    width: int
+    chunk: int = 4
+    chunk_every: int = 3
+    between: float = 0.5
+    space: float = 1.5
+    noisy: float = 0.25
+    noise: float = 0.07
+    count: int = 3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SceneSamples:
+    """The samples of one scene, arrays mapped from disk. K keyframes, S splats, V cameras."""
+
+    folder: Path
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every array by name; the large ones stay on disk until they are indexed."""
+        return {file.stem: np.load(file, mmap_mode="r") for file in sorted(self.folder.glob("*.npy"))}
+
+    @property
+    def kind(self) -> np.ndarray:
+        """(S,) NEXT, BETWEEN or SPACE."""
+        return self.arrays["kind"]
+
+    @property
+    def reference(self) -> np.ndarray:
+        """(S,) keyframe that DiST-T sees as the last known frame."""
+        return self.arrays["reference"]
+
+    @property
+    def target(self) -> np.ndarray:
+        """(S,) keyframe that the splat shows."""
+        return self.arrays["target"]
+
+    def frame(self, keyframe: int) -> RGBDFrame:
+        """The true RGB-D frame of a keyframe."""
+        a = self.arrays
+        views = a["frame_rgb"].shape[1]
+        return RGBDFrame(
+            np.array(a["frame_rgb"][keyframe]),
+            np.array(a["frame_depth"][keyframe], np.float32),
+            np.array(a["intrinsics"]),
+            np.array(a["global_from_camera"][keyframe]),
+            np.full(views, a["time"][keyframe]),
+        )
+
+    def images(self, splat: int) -> SplatImages:
+        """What the networks see of a splat."""
+        names = ("base_rgb", "base_depth", "other_rgb", "masks")
+        return SplatImages(*(np.array(self.arrays[f"splat_{name}"][splat]) for name in names))
+
+    def controls(self, keyframe: int) -> Controls:
+        """What the scene dictates about a keyframe."""
+        a = self.arrays
+        return Controls(
+            np.array(a["layout"][keyframe]),
+            np.unpackbits(a["bev"][keyframe], count=int(np.prod(BEV_SHAPE))).reshape(BEV_SHAPE),
+            np.array(a["box_corners"][keyframe]),
+            np.array(a["box_class"][keyframe], np.int64),
+            np.array(a["intrinsics"]),
+            invert(a["global_from_ego"][keyframe]) @ a["global_from_camera"][keyframe],
+        )
+
+    def conditions(self, splat: int) -> TargetConditions:
+        """Conditions of the frame that a splat shows, counted from its reference."""
+        reference, target = int(self.reference[splat]), int(self.target[splat])
+        poses, time = self.arrays["global_from_ego"], self.arrays["time"]
+        return TargetConditions(
+            self.images(splat),
+            self.controls(target),
+            invert(poses[reference]) @ poses[target],
+            float(time[target] - time[reference]),
+        )
+
+    def chunks(self, length: int) -> Iterator[list[int]]:
+        """Runs of ``length`` NEXT splats, one reference, targets in order from the first step."""
+        kinds, references, targets = np.array(self.kind), np.array(self.reference), np.array(self.target)
+        for reference in np.unique(references[kinds == NEXT]):
+            rows = np.flatnonzero((kinds == NEXT) & (references == reference))
+            rows = rows[np.argsort(targets[rows], kind="stable")]
+            if len(rows) >= length:
+                yield [int(row) for row in rows[:length]]
+
+
+class SampleStore:
+    """All scenes of a folder of samples."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        meta = read_settings(folder)
+        self.settings = meta
+        self.scenes = [SceneSamples(path) for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+        if not self.scenes:
+            raise DataError(f"{folder} holds no samples; make them from a data set with --dataroot")
+
+    def rows(self, kind: int) -> list[tuple[int, int]]:
+        """(scene, splat) of every splat of a kind."""
+        return [(s, int(row)) for s, scene in enumerate(self.scenes) for row in np.flatnonzero(scene.kind == kind)]
+
+    def chunks(self, length: int) -> list[tuple[int, list[int]]]:
+        """(scene, splats) of every run of ``length`` steps ahead."""
+        return [(s, rows) for s, scene in enumerate(self.scenes) for rows in scene.chunks(length)]
+
+
+def read_settings(folder: Path) -> SampleSettings:
+    """The settings that a folder's samples were made with."""
+    file = folder / "settings.json"
+    if not file.is_file():
+        raise DataError(f"{folder} is no folder of samples ({file.name} is missing); make them from a data set with --dataroot")
+    content = json.loads(file.read_text())
+    if content.pop("format", None) != FORMAT:
+        raise DataError(f"{folder} holds samples of another version; delete it and make them again")
+    return SampleSettings(**content)
+
+
+def write_settings(folder: Path, settings: SampleSettings) -> None:
+    """Mark a folder as samples of these settings; ``DataError`` where it holds others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "settings.json").is_file():
+        if read_settings(folder) != settings:
+            raise DataError(f"{folder} holds samples made with other settings; choose another folder or delete it")
+        return
+    temporary = folder / f".settings.{os.getpid()}"
+    temporary.write_text(json.dumps({"format": FORMAT} | asdict(settings)))
+    os.replace(temporary, folder / "settings.json")
+
+
+def write_scene(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
+    """Write a scene's arrays, all or nothing."""
+    fresh = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
+    try:
+        for key, array in arrays.items():
+            np.save(fresh / f"{key}.npy", array)
+        fresh.rename(folder / name)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise

@@ -1,0 +1,61 @@
+"""Results are written whole, stopped runs go on, and missing regions do not count."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from benchmarks.common import Journal, mean_and_spread, write_json
+from benchmarks.novel_view import summarise as summarise_views
+from benchmarks.temporal import one_step_starts, summarise
+
+
+def test_a_journal_goes_on_only_with_the_same_key(tmp_path: Path) -> None:
+    out = tmp_path / "results" / "run.json"
+    first = Journal(out, {"weights": "tiny"})
+    first.add("scene/0", {"psnr": 20.0})
+    assert Journal(out, {"weights": "tiny"}).done == {"scene/0": {"psnr": 20.0}}
+    assert Journal(out, {"weights": "other"}).done == {}
+    assert Journal(out, {"weights": "tiny"}).done == {}  # the other run has taken its place
+    write_json(out, {"a": 1})
+    Journal(out, {"weights": "tiny"}).finish()
+    assert [p.name for p in out.parent.iterdir()] == ["run.json"] and json.loads(out.read_text()) == {"a": 1}
+
+
+def test_a_journal_without_a_file_only_remembers() -> None:
+    journal = Journal(None, {})
+    journal.add("scene/0", 1)
+    journal.finish()
+    assert journal.done == {"scene/0": 1}
+
+
+def test_means_leave_out_what_is_not_a_number() -> None:
+    assert mean_and_spread([1.0, math.nan, 3.0, math.inf]) == {"mean": 2.0, "std": math.sqrt(2), "n": 2}
+    assert mean_and_spread([math.nan])["n"] == 0
+
+
+def test_regions_that_one_scene_lacks_are_averaged_over_the_others() -> None:
+    def cell(value: float) -> dict[str, float]:
+        return {"psnr": value, "share": 1.0}
+
+    with_moving = {"splat": {"all": cell(20.0), "moving": cell(10.0)}}
+    without = {"splat": {"all": cell(24.0)}}
+    units = [
+        {"closed_loop_log": {"mean": one, "share_of_steps": {"dist_s": share}}}
+        for one, share in ((with_moving, 1.0), (without, 0.5))
+    ]
+    table = summarise(units)["closed_loop_log"]
+    assert table["mean"]["all"]["splat"]["psnr"]["mean"] == 22.0 and table["mean"]["moving"]["splat"]["psnr"]["n"] == 1
+    assert table["share_of_steps"] == {"dist_s": 0.75}
+    views = summarise_views([[{"1m": with_moving}, {"1m": without}], [{"1m": without}]])["lateral_shift"]["1m"]
+    assert views["all"]["splat"]["psnr"]["mean"] == 23.0 and views["moving"]["splat"]["psnr"] == {
+        "mean": 10.0,
+        "std": 0.0,
+        "n": 1,
+    }
+
+
+def test_starts_are_keyframes_with_a_past_and_a_future() -> None:
+    assert one_step_starts(20.0, 3) == [1.0, 10.0, 19.5] or one_step_starts(20.0, 3) == [1.0, 10.5, 19.5]
+    assert one_step_starts(2.0, 9) == [1.0, 1.5]

@@ -1,0 +1,64 @@
+"""Which pixels count as seen, hidden or moving, and what a score of them says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.pixels import REGIONS, regions, score
+from dist4d_env.geometry.transforms import pose_from_xy_yaw
+from tests.geometry.analytic import make_boxes, make_rig, render
+
+RIG = make_rig(32, 56)
+CARS = replace(make_boxes((7, 9, -2, 0.0), (9, 12, 3, 0.2)), velocity=np.array([[5.0, 0], [0, 0]]))
+
+
+def seen_from(x: float, y: float = 0.0, boxes=CARS):
+    return render(RIG, pose_from_xy_yaw(x, y, 0), boxes)
+
+
+@pytest.fixture(scope="module")
+def here():
+    return seen_from(0.0)
+
+
+def test_what_a_frame_shows_is_neither_hidden_nor_new(here):
+    masks = regions(here, CARS, [here])
+    assert tuple(masks) == REGIONS and masks["all"].all()
+    assert masks["disoccluded"].mean() < 0.005 and masks["never_seen"].mean() < 0.005
+    moving = masks["moving"]
+    assert moving.any() and not (moving & (masks["disoccluded"] | masks["never_seen"])).any()
+    parked = make_boxes((7, 9, -2, 0.0), (9, 12, 3, 0.2))
+    assert not regions(here, parked, [here])["moving"].any()
+
+
+def test_stepping_aside_uncovers_what_the_car_hid(here):
+    parked = replace(CARS, velocity=np.zeros((2, 2)))
+    aside = seen_from(0.0, 1.5)
+    masks = regions(aside, parked, [here])
+    assert 0.002 < masks["disoccluded"].mean() < 0.1
+    assert not regions(aside, parked, [here, aside])["disoccluded"].any()
+    behind_wheel = regions(aside, parked, [])
+    assert behind_wheel["never_seen"].all() and not behind_wheel["disoccluded"].any()
+
+
+def test_the_sky_is_seen_from_everywhere_that_looks_at_it(here):
+    ahead = seen_from(30.0)
+    front = RIG.names.index("CAM_FRONT")
+    sky = ahead.depth[front] >= 100
+    masks = regions(ahead, CARS, [here])
+    assert sky.mean() > 0.2
+    assert not masks["never_seen"][front][sky].any()
+    assert masks["disoccluded"][front][sky].mean() < 0.03  # behind the cars and the wall's edge
+
+
+def test_a_perfect_frame_scores_perfectly_and_tiny_regions_are_left_out(here):
+    masks = regions(here, CARS, [here])
+    best = score(here, here, masks)
+    assert set(best) == {"all", "moving"}
+    assert best["all"]["psnr"] == np.inf and best["all"]["ssim"] == pytest.approx(1)
+    assert best["moving"]["abs_rel"] == 0 and best["moving"]["delta1"] == 1
+    worse = score(replace(here, rgb=255 - here.rgb, depth=here.depth * np.float32(1.3)), here, masks)
+    assert worse["all"]["psnr"] < 15 and worse["all"]["abs_rel"] == pytest.approx(0.3, abs=1e-4) and worse["all"]["delta1"] == 0

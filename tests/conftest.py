@@ -1,0 +1,72 @@
+"""Fixtures of every room: where real data lies, and one small town for everybody."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+ROOT = Path(__file__).resolve().parents[1]
+
+import pytest  # noqa: E402  (the thread count must be set before numpy or torch load)
+from filelock import FileLock  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+# The gate draws the same examples every time and times nothing; HYPOTHESIS_PROFILE=search looks for new ones.
+settings.register_profile("gate", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the read-only test data (real nuScenes scenes, golden values); skips where it is absent."""
+    place = Path(os.environ.get("DIST4D_SHARED", ROOT.parent / "shared")) / "data"
+    if not place.is_dir():
+        pytest.skip(f"no shared test data at {place} (set DIST4D_SHARED to the folder that holds data/)")
+    return place
+
+
+@pytest.fixture(scope="session")
+def nuscenes_real(shared_data: Path) -> Path:
+    """A nuScenes v1.0-mini data set of real scenes; only scene-0061's first keyframe has images and LiDAR."""
+    place = shared_data / "nuscenes_real"
+    if not place.is_dir():
+        pytest.skip(f"no real nuScenes scenes at {place}")
+    return place
+
+
+def town_sources() -> str:
+    """A digest of every file that decides what the town looks like: a changed generator never meets an old town."""
+    package = ROOT / "dist4d_env"
+    shapes = [package / "geometry" / f"{name}.py" for name in ("boxes", "cameras", "rgbd", "transforms")]
+    files = [package / "scenes" / "depth_files.py", *sorted((package / "town").glob("*.py")), *shapes]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files if path.exists())).hexdigest()[:16]
+
+
+@pytest.fixture(scope="session")
+def town_dataroot() -> Path:
+    """A town of two short val scenes, 64 x 112 images with LiDAR and depth; made once per state of the generator."""
+    from dist4d_env.town.writer import write_dataset
+
+    cache = ROOT / ".pytest_cache" / "town"
+    cache.mkdir(parents=True, exist_ok=True)
+    place = cache / town_sources()
+    with FileLock(str(place) + ".lock"):
+        if not place.is_dir():
+            for old in cache.iterdir():  # towns of other generators: a day is long enough for any run that still reads one
+                if old.is_dir() and old.stat().st_mtime < place.parent.stat().st_mtime - 86400:
+                    shutil.rmtree(old, ignore_errors=True)
+            write_dataset(place, "val", count=2, size=(64, 112), duration=6.0)
+    return place
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """torch keeps to one thread wherever a test has loaded it."""
+    import sys
+
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)

@@ -1,0 +1,77 @@
+"""``evaluate`` and ``validate`` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from dist4d_env.__main__ import VERBS, main
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--help"])
+    assert stopped.value.code == 0
+    assert "options" in capsys.readouterr().out
+
+
+def test_evaluate_drives_stores_and_scores_again(town_dataroot, tmp_path, capsys):
+    place = ["--dataroot", str(town_dataroot), "--scenes", "town-val-0000"]
+    out = ["--episodes", "2", "--horizon", "2", "--report", "--out", str(tmp_path / "first")]
+    assert main(["evaluate", *place, *out]) == 0
+    printed = capsys.readouterr().out
+    assert "2 episodes; ended by: horizon 2" in printed and "pdms v1" in printed
+    results = json.loads((tmp_path / "first" / "results.json").read_text())
+    assert [episode["seed"] for episode in results["episodes"]] == [0, 1]
+    assert len(list((tmp_path / "first" / "reports").glob("*.html"))) == 2
+    assert main(["evaluate", "--rescore", str(tmp_path / "first"), "--out", str(tmp_path / "again")]) == 0
+    again = json.loads((tmp_path / "again" / "results.json").read_text())
+    assert again["episodes"] == results["episodes"] and again["metrics"] == results["metrics"]
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["--planner", "nope"], "planner 'nope' is unknown"),
+        (["--planner", "no_such_module:P"], "cannot be found"),
+        (["--planner", "dist4d_env.planner:Plan"], "without arguments"),
+        (["--planner", "collections:OrderedDict"], "has no requires, reset, plan"),
+        (["--scenes", "moon"], "moon"),
+        (["--rescore", "nowhere"], "no stored episodes"),
+    ],
+)
+def test_evaluate_names_what_is_wrong(arguments, says, town_dataroot, tmp_path, capsys):
+    assert main(["evaluate", "--dataroot", str(town_dataroot), "--out", str(tmp_path), *arguments]) == 2
+    error = capsys.readouterr().err.strip()
+    assert says in error and len(error.splitlines()) == 1
+
+
+def test_validate_says_what_can_be_used(town_dataroot, capsys):
+    assert main(["validate", "--dataroot", str(town_dataroot), "--images"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("2 scenes")
+    assert lines[2].split()[:7] == ["town-val-0000", "6.0", lines[2].split()[2], "13", "13", "13", "13"]
+    assert lines[2].endswith("none, replay, dist4d")
+
+
+def test_validate_of_a_real_data_set_tells_what_is_missing(nuscenes_real, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["validate", "--dataroot", str(nuscenes_real), "--scenes", "scene-0061", "scene-0103"]) == 0
+    printed = capsys.readouterr().out
+    assert "no images: fetch the camera files  (scene-0103)" in printed
+    assert "the map has no" in printed
+
+
+def test_validate_finds_broken_files(town_dataroot, tmp_path, capsys):
+    broken = tmp_path / "town"
+    shutil.copytree(town_dataroot, broken)
+    image = next((broken / "samples" / "CAM_FRONT").glob("*.jpg"))
+    image.write_bytes(image.read_bytes()[:200])
+    assert main(["validate", "--dataroot", str(broken)]) == 0, "unopened, nobody knows"
+    capsys.readouterr()
+    assert main(["validate", "--dataroot", str(broken), "--images"]) == 1
+    printed = capsys.readouterr().out
+    assert "BROKEN" in printed and image.name in printed

@@ -1,0 +1,67 @@
+"""Stored episodes come back whole and score the same; broken ones say so."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dist4d_env.errors import DataError
+from dist4d_env.evaluation.episode_log import TRACE_ARRAYS, load_episode, replacing, save_episode
+from dist4d_env.evaluation.summary import score
+from dist4d_env.metrics.suite import evaluate
+
+
+def test_comes_back_whole(log, tmp_path):
+    path = save_episode(log, tmp_path)
+    assert path.name == "town-val-0000_LaneFollower_seed0.json"
+    back = load_episode(path)
+    for name in TRACE_ARRAYS:
+        assert np.array_equal(getattr(back.trace, name), getattr(log.trace, name)), name
+    assert len(back.plans) == len(log.plans) and all(np.array_equal(a, b) for a, b in zip(back.plans, log.plans, strict=True))
+    assert [replace(s, timing_ms={}) for s in back.steps] == [replace(s, timing_ms={}) for s in log.steps]
+    assert (back.outcome, back.seed, back.settings) == (log.outcome, log.seed, log.settings)
+
+
+def test_scores_identically(log, tmp_path):
+    back = load_episode(save_episode(log, tmp_path))
+    assert evaluate(back.trace) == evaluate(log.trace)
+    assert score(back) == score(log)
+
+
+def test_can_be_read_where_the_data_set_moved(log, tmp_path, town_dataroot):
+    path = save_episode(replace(log, dataroot=str(tmp_path / "gone")), tmp_path)
+    with pytest.raises(DataError, match="gone"):
+        load_episode(path)
+    assert load_episode(path, str(town_dataroot)).scene == log.scene
+
+
+def test_broken_logs_are_named(log, tmp_path):
+    path = save_episode(log, tmp_path, "episode")
+    text = json.loads(path.read_text())
+    with pytest.raises(DataError, match=r"nothing\.json: no such file"):
+        load_episode(tmp_path / "nothing.json")
+    path.write_text(json.dumps({**text, "format": 99}))
+    with pytest.raises(DataError, match="format 99"):
+        load_episode(path)
+    path.write_text("{")
+    with pytest.raises(DataError, match="not a whole episode log"):
+        load_episode(path)
+    path.write_text(json.dumps(text))
+    path.with_suffix(".npz").write_bytes(b"half")
+    with pytest.raises(DataError, match="not a whole episode log"):
+        load_episode(path)
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path):
+    place = tmp_path / "file.txt"
+    place.write_text("old")
+    with pytest.raises(RuntimeError), replacing(place) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert place.read_text() == "old" and list(tmp_path.iterdir()) == [place]
+    with replacing(place) as temporary:
+        temporary.write_text("new")
+    assert place.read_text() == "new" and list(tmp_path.iterdir()) == [place]

@@ -1,0 +1,139 @@
+"""Planners in the closed loop: what they are given, and what becomes of those that fail."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.evaluation.episode_log import PLANNER_ERROR
+from dist4d_env.evaluation.runner import PlannerFailure, RunOptions, run_episode, to_action, visible_scene
+from dist4d_env.planner import LaneFollower, LogFollower, Plan, PlannerContext, PlannerInput, PlannerNeeds
+from tests.simulation.road import Agent, make_scene, road_map
+
+PLACE = RunOptions("town-val-0000", 0.0)
+STRAIGHT = np.column_stack([3.0 * np.arange(1, 9), np.zeros(8), np.zeros(8)])
+
+
+class Scripted:
+    """Returns or raises what it was given, one per decision, the last one for ever; remembers what it saw."""
+
+    def __init__(self, *answers, requires: PlannerNeeds | None = None, on_reset: Exception | None = None) -> None:
+        self.requires, self._answers, self._on_reset = requires or PlannerNeeds(), list(answers), on_reset
+        self.seen: list[PlannerInput] = []
+        self.context: PlannerContext | None = None
+
+    def reset(self, context: PlannerContext, seed: int) -> None:
+        self.context = context
+        if self._on_reset:
+            raise self._on_reset
+
+    def plan(self, observation: PlannerInput):
+        self.seen.append(observation)
+        answer = self._answers[min(len(self.seen), len(self._answers)) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer() if callable(answer) else answer
+
+
+def test_lane_follower_drives_to_the_horizon(log):
+    assert log.outcome == "horizon" and log.error is None
+    assert len(log.steps) == 7 and len(log.plans) == 6 and len(log.trace.time) == 31
+    assert log.steps[0].time == 0.0 and log.steps[-1].time == pytest.approx(3.0)
+    assert all(plan.shape == (8, 3) for plan in log.plans)
+    assert log.total_reward == pytest.approx(sum(step.reward for step in log.steps)) and log.total_reward > 0
+    assert log.planner == "dist4d_env.planner:LaneFollower" and log.settings["world"] == "none"
+
+
+def test_same_seed_same_episode(env, log):
+    again = run_episode(env, LaneFollower(), 0, PLACE)
+    assert np.array_equal(again.trace.ego, log.trace.ego)
+    assert [step.reward for step in again.steps] == [step.reward for step in log.steps]
+
+
+def test_log_follower_stays_with_the_log(env):
+    log = run_episode(env, LogFollower(), 0, PLACE)
+    assert log.outcome == "horizon"
+    assert np.linalg.norm(log.trace.ego[:, :2] - log.trace.expert[:, :2], axis=1).max() < 0.5
+
+
+@pytest.mark.parametrize(
+    "answer, says",
+    [
+        (ValueError("no idea"), "ValueError: no idea"),
+        (Plan(np.full((8, 3), np.nan)), "not finite"),
+        (Plan(np.zeros((8, 2))), r"\(N, 3\) numbers"),
+        (Plan(np.zeros((0, 3))), r"\(N, 3\) numbers"),
+        (Plan(STRAIGHT * 1000), "beyond the action's bounds"),
+        (Plan(STRAIGHT, dt=0.0), "not finite"),
+        (None, "neither a Plan nor finite"),
+        (np.zeros(2), "shape"),
+        (lambda: time.sleep(0.05), "late"),
+    ],
+    ids=["raises", "nan", "shape", "empty", "far", "no-time", "nothing", "other-action", "late"],
+)
+def test_failing_planners_end_the_episode(env, answer, says):
+    """A good plan first, then the bad one: the episode ends there, as the planner's failure and nothing else."""
+    options = RunOptions("town-val-0000", 0.0, plan_limit=0.04 if says == "late" else 30.0)
+    log = run_episode(env, Scripted(Plan(STRAIGHT), answer), 0, options)
+    assert log.outcome == PLANNER_ERROR and log.error is not None
+    assert log.error.startswith("at 0.5 s: ")
+    with pytest.raises(AssertionError, match=says):
+        raise AssertionError(log.error)
+    assert len(log.steps) == 2 and len(log.trace.time) == 6
+
+
+def test_failing_reset_is_the_planners_failure(env):
+    log = run_episode(env, Scripted(on_reset=RuntimeError("no weights")), 0, PLACE)
+    assert (log.outcome, log.error) == (PLANNER_ERROR, "reset: RuntimeError: no weights")
+    assert len(log.trace.time) == 1
+
+
+def test_the_environments_own_errors_are_raised(env):
+    with pytest.raises(ConfigError, match="start"):
+        run_episode(env, LaneFollower(), 0, RunOptions("town-val-0000", 99.0))
+
+
+def test_only_the_privileged_see_the_truth(env):
+    blind, knowing = Scripted(Plan(STRAIGHT)), Scripted(Plan(STRAIGHT), requires=PlannerNeeds(privileged=True))
+    run_episode(env, blind, 0, PLACE)
+    run_episode(env, knowing, 0, PLACE)
+    assert all(given.state is None for given in blind.seen) and all(given.state is not None for given in knowing.seen)
+    assert set(blind.seen[0].observation) == {"ego", "route", "agents"}
+    assert len(blind.context.scene.tracks) == 0 and len(blind.context.scene.ego.time) == 1 and blind.context.scene.map is None
+    assert len(knowing.context.scene.tracks) > 0 and blind.context.decision_dt == 0.5
+
+
+def test_a_map_is_given_to_those_who_ask():
+    scene = make_scene(Agent(5, 3.5), scene_map=road_map())
+    assert visible_scene(scene, PlannerNeeds(map=True)).map is scene.map
+    assert len(visible_scene(scene, PlannerNeeds(map=True)).tracks) == 0
+    assert visible_scene(scene, PlannerNeeds(privileged=True)) is scene
+
+
+def test_watching_sees_every_instant(env):
+    times = []
+    run_episode(env, Scripted(Plan(STRAIGHT)), 0, PLACE, lambda driving, info: times.append(info["time"]))
+    assert times == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0][: len(times)]) and len(times) > 3
+
+
+def test_plans_are_resampled():
+    """A plan of 1 s at 10 Hz becomes 4 s at 2 Hz, kept up at its last velocity."""
+    plan = Plan(np.column_stack([0.8 * np.arange(1, 11), np.zeros(10), np.zeros(10)]), dt=0.1)
+    assert to_action(plan, "trajectory")[:, 0] == pytest.approx(4.0 * np.arange(1, 9), rel=1e-6)
+    assert to_action(Plan(STRAIGHT), "trajectory") == pytest.approx(STRAIGHT)
+
+
+def test_other_actions_are_handed_on():
+    assert to_action(7, "discrete") == 7
+    with pytest.raises(ConfigError, match="action='trajectory'"):
+        to_action(Plan(STRAIGHT), "controls")
+    with pytest.raises(PlannerFailure):
+        to_action(np.array([np.nan, 0.0]), "controls")
+
+
+def test_a_limit_must_be_positive():
+    with pytest.raises(ConfigError, match="plan_limit"):
+        RunOptions(plan_limit=0.0)

@@ -1,0 +1,149 @@
+"""Sampling: untrained models show the splat, seeds decide everything, weights travel through folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dist4d_env.errors import ConfigError, WeightsError
+from dist4d_env.models.codec import RGBDCodec
+from dist4d_env.models.composer import Composer
+from dist4d_env.models.dist_s import DiSTSUNet
+from dist4d_env.models.dist_t import DiSTTTransformer
+from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_levels
+
+from .made import HEIGHT, VIEWS, WIDTH, made_sample, small_preset
+
+
+def dist_t(trained: bool) -> DiSTTPipeline:
+    torch.manual_seed(0)
+    preset = small_preset()
+    parts = (RGBDCodec(**preset.codec), DiSTTTransformer(**preset.dist_t), Composer(**preset.composer))
+    return DiSTTPipeline(*(off_zero(part) if trained else part for part in parts))
+
+
+def dist_s(trained: bool) -> DiSTSPipeline:
+    torch.manual_seed(0)
+    unet = DiSTSUNet(**small_preset().dist_s)
+    return DiSTSPipeline(off_zero(unet) if trained else unet)
+
+
+def off_zero(model: torch.nn.Module) -> torch.nn.Module:
+    """Stand-in for training: every weight a little random, zero-initialised ones too."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_untrained_models_show_the_filled_splat_exactly() -> None:
+    reference, targets = made_sample(0)
+    frames = dist_t(trained=False)([reference], [targets], generator=seeded())
+    completed = dist_s(trained=False)([t.images for t in targets], generator=seeded())
+    for k, target in enumerate(targets):
+        for found_rgb, found_depth in ((frames.rgb[0, k], frames.depth[0, k]), (completed.rgb[k], completed.depth[k])):
+            np.testing.assert_array_equal(found_rgb, target.images.base_rgb)
+            np.testing.assert_allclose(found_depth, target.images.base_depth, rtol=1e-3)
+    assert frames.share.max() == 0 and completed.share.max() == 0
+
+
+def test_shapes_and_ranges_of_a_batch() -> None:
+    samples = [made_sample(seed) for seed in (0, 1)]
+    frames = dist_t(trained=True)([r for r, _ in samples], [t for _, t in samples], generator=seeded())
+    assert frames.rgb.shape == (2, 2, VIEWS, HEIGHT, WIDTH, 3) and frames.rgb.dtype == np.uint8
+    assert frames.depth.shape == (2, 2, VIEWS, HEIGHT, WIDTH) and frames.depth.dtype == np.float32
+    assert 0 <= frames.depth.min() and frames.depth.max() <= 100.01
+    assert 0 <= frames.share.min() and frames.share.max() <= 1 and frames.share.max() > 0
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_same_seed_same_bits_whatever_the_threads(steps: int) -> None:
+    reference, targets = made_sample(0)
+    pipeline, completion = dist_t(trained=True), dist_s(trained=True)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 1):
+            torch.set_num_threads(threads)
+            frames = pipeline([reference], [targets], generator=seeded(), steps=steps)
+            completed = completion([targets[0].images], generator=seeded(), steps=steps)
+            results.append((frames.rgb, frames.depth, completed.rgb, completed.depth))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_another_seed_draws_another_frame() -> None:
+    reference, targets = made_sample(0)
+    pipeline = dist_t(trained=True)
+    a = pipeline([reference], [targets], generator=seeded(0))
+    b = pipeline([reference], [targets], generator=seeded(1))
+    assert not np.array_equal(a.depth, b.depth)
+
+
+def test_one_euler_step_from_noise_is_the_predicted_clean_image() -> None:
+    """With exact arithmetic, noise - 1 * velocity is what ``predict_clean`` returns."""
+    _, targets = made_sample(0)
+    from dist4d_env.models.conditions import ViewInputs, collate_views
+
+    unet = off_zero(DiSTSUNet(**small_preset().dist_s))
+    batch = collate_views([targets[0].images])
+    views = ViewInputs(batch.base[0], batch.other[0], batch.masks[0])
+    noise = torch.randn(views.base.shape, generator=seeded())
+    level = torch.ones(len(noise))
+    velocity = unet(noise, level, views)
+    torch.testing.assert_close(noise - velocity, unet.predict_clean(noise, level, views)[0])
+
+
+def test_saved_weights_give_the_same_frames(tmp_path: Path) -> None:
+    reference, targets = made_sample(0)
+    for pipeline in (dist_t(trained=True), dist_s(trained=True)):
+        pipeline.save_pretrained(tmp_path)
+    loaded, completion = DiSTTPipeline.from_pretrained(tmp_path), DiSTSPipeline.from_pretrained(tmp_path)
+    a = dist_t(trained=True)([reference], [targets], generator=seeded())
+    b = loaded([reference], [targets], generator=seeded())
+    np.testing.assert_array_equal(a.rgb, b.rgb)
+    c = dist_s(trained=True)([targets[0].images], generator=seeded())
+    np.testing.assert_array_equal(c.rgb, completion([targets[0].images], generator=seeded()).rgb)
+
+
+def test_broken_weights_say_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no weights at"):
+        DiSTSPipeline.from_pretrained(tmp_path / "nowhere")
+    with pytest.raises(WeightsError, match=r"config\.json is missing"):
+        DiSTSPipeline.from_pretrained(tmp_path)
+    dist_s(trained=False).save_pretrained(tmp_path)
+    folder = tmp_path / "dist_s"
+    tensors = load_file(folder / "model.safetensors")
+    save_file({k: v for k, v in tensors.items() if "head" not in k}, folder / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"lacks net\.head"):
+        DiSTSPipeline.from_pretrained(tmp_path)
+    save_file(tensors | {"net.head.bias": torch.zeros(3)}, folder / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"net\.head\.bias has shape \(3,\)"):
+        DiSTSPipeline.from_pretrained(tmp_path)
+    (folder / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        DiSTSPipeline.from_pretrained(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"_class_name": "Composer"}))
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(WeightsError, match="holds a Composer"):
+        DiSTSPipeline.from_pretrained(tmp_path)
+
+
+def test_noise_levels_end_at_zero_in_equal_steps() -> None:
+    assert noise_levels(1) == [1.0, 0.0]
+    assert noise_levels(4) == [1.0, 0.75, 0.5, 0.25, 0.0]
+    with pytest.raises(ConfigError):
+        noise_levels(0)

@@ -1,0 +1,90 @@
+"""The LQR tracker: against recorded runs of NAVSIM's, and how closely it keeps to a path."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from dist4d_env.simulation.actions import PLAN_DT, follow
+from dist4d_env.simulation.state import EgoState, VehicleParameters
+from dist4d_env.simulation.tracker import DT, reference_from_poses, track
+from dist4d_env.simulation.vehicle import VehicleDynamics, advance
+
+CAR = VehicleParameters()
+
+
+def drive(ego: EgoState, reference, ticks: int, vehicle=CAR, dynamics=None) -> list[EgoState]:
+    dynamics = dynamics or VehicleDynamics()
+    states = [ego]
+    for tick in range(ticks):
+        acceleration, rate = track(states[-1], reference, tick, vehicle.wheelbase)
+        states.append(advance(states[-1], acceleration, states[-1].steering + rate * DT, vehicle, dynamics, DT))
+    return states
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_align_with_navsim(shared_data, version):
+    """Every plan of the golden file, state by state for four seconds."""
+    golden = json.loads((shared_data / "golden" / f"navsim_{version}.json").read_text())
+    vehicle = VehicleParameters(wheelbase=golden["vehicle"]["wheel_base"])
+    unlimited = VehicleDynamics(
+        min_acceleration=-100, max_acceleration=100, max_steering=math.pi / 3, max_steering_rate=100, reverse=True
+    )
+    assert len(golden["plans"]) == len(golden["simulated"]) >= 10
+    for name, plan in golden["plans"].items():
+        reference = reference_from_poses(np.column_stack([plan["x"], plan["y"], plan["heading"]]))
+        states = drive(EgoState(0, 0, 0, golden["ego_start"]["speed"], 0, 0, 0), reference, 40, vehicle, unlimited)
+        wanted = golden["simulated"][name]
+        for ours, theirs in (("x", "x"), ("y", "y"), ("yaw", "heading"), ("speed", "speed"), ("steering", "steering")):
+            driven = [getattr(state, ours) for state in states]
+            np.testing.assert_allclose(driven, wanted[theirs], atol=1e-6, err_msg=f"{name}: {ours}")
+
+
+def test_straight_line_is_followed_from_beside_it():
+    """From 0.5 m to the left and 2 m/s too slow: past the line by less than a third of that, then settling."""
+    times = np.arange(81) * DT
+    reference = reference_from_poses(np.column_stack([10 * times, np.zeros(81), np.zeros(81)]))
+    states = drive(EgoState(0, 0.5, 0, 8, 0, 0, 0), reference, 80)
+    side = np.array([state.y for state in states])
+    assert side.min() > -0.15 and np.abs(side[60:]).max() < 0.05
+    assert states[60].speed == pytest.approx(10, abs=0.1)
+
+
+@pytest.mark.parametrize("radius, speed", [(30.0, 6.0), (-20.0, 5.0), (80.0, 12.0)])
+def test_curve_is_followed(radius, speed):
+    """A circle entered with the wheels straight costs up to 0.8 m (the controller does not look ahead), then settles."""
+    angle = speed * np.arange(81) * DT / radius
+    reference = reference_from_poses(np.column_stack([radius * np.sin(angle), radius * (1 - np.cos(angle)), angle]))
+    states = drive(EgoState(0, 0, 0, speed, 0, 0, 0), reference, 70)
+    error = np.array([abs(math.hypot(state.x, state.y - radius) - abs(radius)) for state in states])
+    assert error.max() < 0.8
+    assert error[40:].max() < 0.25 and error[-10:].max() < 0.2
+    assert states[-1].yaw_rate == pytest.approx(speed / radius, rel=0.15)
+
+
+def test_comes_to_rest_after_a_stopping_plan():
+    """The speed is tracked, not the place: the car stands about 2 m past the end, as with NAVSIM's."""
+    times = np.arange(81) * DT
+    x = np.where(times < 4, 8 * times - times**2, 16.0)
+    states = drive(EgoState(0, 0, 0, 8, 0, 0, 0), reference_from_poses(np.column_stack([x, 0 * x, 0 * x])), 80)
+    assert states[-1].speed < 0.05 and 15 < states[-1].x < 18.5
+    assert all(state.speed >= 0 for state in states)
+
+
+def test_beyond_its_end_a_plan_stands():
+    """After its last pose the last speed and curvature are kept, so a late planner does not slam the brakes."""
+    reference = reference_from_poses(np.column_stack([8 * np.arange(11) * DT, np.zeros(11), np.zeros(11)]))
+    assert track(EgoState(40, 0, 0, 8, 0, 0, 0), reference, 50, CAR.wheelbase)[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_plans_are_given_in_the_ego_frame():
+    """The same plan from two poses drives the same path, turned and shifted."""
+    plan = np.column_stack([4 * np.arange(1, 9), 0.1 * np.arange(1, 9) ** 1.5, np.full(8, 0.05)])
+    here = drive(start := EgoState(0, 0, 0, 8, 0, 0, 0), follow(plan, PLAN_DT, start, 0).reference, 30)
+    there = drive(start := EgoState(100, -50, 2.5, 8, 0, 0, 0), follow(plan, PLAN_DT, start, 0).reference, 30)
+    for a, b in zip(here, there, strict=True):
+        x, y = 100 + math.cos(2.5) * a.x - math.sin(2.5) * a.y, -50 + math.sin(2.5) * a.x + math.cos(2.5) * a.y
+        assert (b.x, b.y) == (pytest.approx(x, abs=1e-6), pytest.approx(y, abs=1e-6))

@@ -1,0 +1,184 @@
+"""Road users keep apart, keep their lanes, follow, give way, and cross where one crosses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import shapely
+from shapely import STRtree
+from shapely.ops import unary_union
+
+from dist4d_env.geometry.boxes import rectangle_corners
+from dist4d_env.geometry.transforms import yaw_of
+from dist4d_env.simulation.state import VehicleParameters
+from dist4d_env.town.actors import CAR, PEDESTRIAN, Body
+from dist4d_env.town.drives import Drive, conflicts, lane_path, make_drive
+from dist4d_env.town.generate import generate_scene, scene_outline
+from dist4d_env.town.layout import Town, make_town
+from dist4d_env.town.model import TownScene
+from dist4d_env.town.pedestrians import across
+from dist4d_env.town.traffic import DT, HARDEST, Driver, Walker, simulate
+from town.conftest import scene_of
+
+SCENES = (("train", 0), ("val", 0), ("val", 1))
+BODY = Body(CAR, (4.5, 1.8, 1.5), 0, 1.35)
+
+
+@pytest.fixture(scope="module", params=SCENES, ids=lambda which: "-".join(map(str, which)))
+def played(request: pytest.FixtureRequest) -> TownScene:
+    return scene_of(*request.param)
+
+
+@pytest.fixture(scope="module")
+def crossroads() -> Town:
+    """The layout of val scene 3, a four-way junction."""
+    return make_town("val", 3, scene_outline("val", 3).layout.seed)
+
+
+def vehicles(scene: TownScene) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Centres (T, 2) and headings (T,) of every motor vehicle that drives, while it is there."""
+    for actor in scene.actors:
+        if actor.name.startswith(("vehicle.car", "vehicle.truck", "vehicle.bus", "vehicle.motorcycle")):
+            position, yaw = actor.position[actor.valid, :2], actor.yaw[actor.valid]
+            if len(position) > 1 and np.hypot(*(position[-1] - position[0])) > 1.0:
+                yield position, yaw
+
+
+def test_nobody_ever_overlaps(played: TownScene) -> None:
+    """Footprints of all actors and of the ego, at every tick."""
+    size = VehicleParameters()
+    axle = played.ego_pose
+    centre = axle[:, :2, 3] + size.rear_axle_to_center * axle[:, :2, 0]
+    ego = rectangle_corners(*centre.T, yaw_of(axle), size.length, size.width)
+    for tick in range(len(played.time)):
+        rows = [ego[tick]]
+        for actor in played.actors:
+            if actor.valid[tick]:
+                rows.append(rectangle_corners(*actor.position[tick, :2], actor.yaw[tick], *actor.size[:2]))
+        footprints = shapely.polygons(np.array(rows))
+        first, second = STRtree(footprints).query(footprints, predicate="intersects")
+        assert (first == second).all(), f"tick {tick}: {first[first != second]} meet"
+
+
+def test_actors_come_and_go_at_keyframes_only(played: TownScene) -> None:
+    for actor in played.actors:
+        changes = np.flatnonzero(np.diff(actor.valid.astype(int)) == -1)
+        assert (changes % 5 == 0).all() and actor.valid[: changes[0] + 1 if len(changes) else None].all()
+
+
+def test_everybody_stays_in_a_lane(played: TownScene) -> None:
+    """Driving centres keep within half a lane's width of a lane's middle that runs their way (bicycles keep to the edge)."""
+    middles = np.concatenate([
+        np.column_stack([lane.centerline, np.full(len(lane.centerline), lane.width)]) for lane in played.layout.lanes
+    ])  # fmt: skip
+    tree = STRtree(shapely.points(middles[:, :2]))
+    judged = 0
+    for position, yaw in vehicles(played):
+        point, near = tree.query(shapely.points(position), predicate="dwithin", distance=3.0)
+        x, y, heading, width = middles[near].T
+        along = np.cos(heading - yaw[point]) > 0.8
+        aside = np.abs((position[point, 1] - y) * np.cos(heading) - (position[point, 0] - x) * np.sin(heading))
+        inside = np.zeros(len(position), bool)
+        inside[point[along & (aside < width / 2)]] = True
+        on_map = np.abs(position - played.ego_pose[:, :2, 3].mean(0)).max(1) < 150  # open ends lie beyond
+        assert inside[on_map].all()
+        judged += on_map.sum()
+    assert judged > 300
+
+
+def test_the_ego_keeps_to_the_middle_and_drives_like_a_person(played: TownScene) -> None:
+    lanes = shapely.union_all([shapely.linestrings(lane.centerline[:, :2]) for lane in played.layout.lanes])
+    assert shapely.distance(lanes, shapely.points(played.ego_pose[:, :2, 3])).max() < 0.5
+    step = np.diff(played.ego_pose[:, :2, 3], axis=0) / DT
+    speed = np.hypot(*step.T)
+    assert speed.sum() * DT > 85 and speed.max() < 15
+    acceleration = np.diff(speed) / DT
+    assert -4.2 < acceleration.min() and acceleration.max() < 2.0
+
+
+def test_people_step_on_the_road_on_crossings_only(played: TownScene) -> None:
+    road = unary_union([*played.layout.road, *played.layout.intersections]).buffer(-0.4)
+    crossings = unary_union(played.layout.crossings).buffer(0.6)
+    people = 0
+    for actor in played.actors:
+        if actor.name == PEDESTRIAN:
+            on_road = shapely.contains_xy(road, *actor.position[actor.valid, :2].T)
+            assert shapely.contains_xy(crossings, *actor.position[actor.valid, :2][on_road].T).all()
+            people += 1
+    assert people > 3
+
+
+def straight_drive(length: float, speed: float) -> Drive:
+    """A drive along x without junctions."""
+    x = np.arange(0.0, length, 0.5)
+    return Drive(np.stack([x, 0 * x, 0 * x], -1), np.full(len(x), speed), (), ())
+
+
+def test_a_follower_neither_hits_nor_loses_its_leader() -> None:
+    leader, follower = Driver(BODY, straight_drive(400, 4.0), 40.0, 4.0), Driver(BODY, straight_drive(400, 12.0), 0.0, 12.0)
+    traffic = simulate([leader, follower], [], {}, 200)
+    gap = traffic.position[0, :, 0] - traffic.position[1, :, 0] - BODY.size[0]
+    assert gap.min() > 1.5
+    assert gap[-1] < 12 and abs(traffic.speed[1, -1] - 4.0) < 0.3
+    assert np.diff(traffic.speed[1]).min() / DT >= -HARDEST - 1e-9
+
+
+def test_of_two_that_would_meet_on_a_junction_one_waits(crossroads: Town) -> None:
+    layout = crossroads.layout
+    meets = conflicts(layout)
+    origin = {j: i for i, lane in enumerate(layout.lanes) for j in lane.successors}
+    pairs = [(a, b) for a in meets for b in meets[a] if a < b and {a, b} <= set(origin)]
+    assert len(pairs) > 5
+    for a, b in pairs[:: max(len(pairs) // 5, 1)]:
+        drivers = []
+        for connector in (a, b):
+            lane = origin[connector]
+            start = max(lane_path(layout.lanes[lane]).length - 30.0, 0.0)
+            drive = make_drive(layout, [lane, connector, layout.lanes[connector].successors[0]], start, 0.0, 1.0)
+            drivers.append(Driver(BODY, drive, 0.0, 6.0))
+        traffic = simulate(drivers, [], meets, 250)
+        inside = []
+        for row, driver in enumerate(drivers):
+            begin, end, _ = driver.drive.junctions[0]
+            s = np.concatenate([[0.0], np.cumsum((traffic.speed[row, 1:] + traffic.speed[row, :-1]) / 2 * DT)])
+            inside.append((s + driver.front > begin + 0.5) & (s - driver.rear < end))
+            assert s[-1] > end, "nobody waits for ever"
+        assert not (inside[0] & inside[1]).any()
+
+
+def test_drivers_let_people_cross(crossroads: Town) -> None:
+    """Someone who is already on the crossing when a car comes is passed by neither before nor beside it."""
+    layout, shown = crossroads.layout, 0
+    places = {index: (street, which) for street in crossroads.streets for which, (_, index) in enumerate(street.crossings)}
+    for number, lane in enumerate(layout.lanes):
+        if lane.is_connector or not lane.successors:
+            continue
+        start = max(lane_path(lane).length - 45.0, 0.0)
+        drive = make_drive(layout, [number, lane.successors[0]], start, 0.0, 1.0)
+        kerb, _, index = drive.crossings[0]
+        street, which = places[index]
+        walk = across(street, which, 1, 1.5, 4.0, 10.0)
+        assert walk.crossing is not None
+        person = Walker(Body(PEDESTRIAN, (0.6, 0.6, 1.75), 0, 0.0), walk, walk.crossing[0], 1.2)
+        traffic = simulate([Driver(BODY, drive, 0.0, 7.0)], [person], conflicts(layout), 200)
+        crossing = person.start + np.arange(200) * DT * person.pace < walk.crossing[1]
+        s = np.concatenate([[0.0], np.cumsum((traffic.speed[0, 1:] + traffic.speed[0, :-1]) / 2 * DT)])
+        bumper = s + BODY.axle + BODY.size[0] / 2
+        assert kerb > 20 and crossing.sum() > 40
+        assert (bumper[crossing] <= kerb + 0.1).all()
+        assert bumper[-1] > kerb, "afterwards the driver goes on"
+        shown += 1
+    assert shown >= 3
+
+
+def test_the_same_seed_is_the_same_scene_bit_for_bit() -> None:
+    first, again = scene_of("val", 1), generate_scene("val", 1)
+    assert first.token == again.token and np.array_equal(first.ego_pose, again.ego_pose)
+    assert len(first.actors) == len(again.actors)
+    for a, b in zip(first.actors, again.actors, strict=True):
+        assert (a.instance, a.name, a.size, a.style) == (b.instance, b.name, b.size, b.style)
+        assert np.array_equal(a.position, b.position) and np.array_equal(a.yaw, b.yaw) and np.array_equal(a.valid, b.valid)
+    other = generate_scene("val", 1, seed=1)
+    assert other.token != first.token and not np.array_equal(other.ego_pose, first.ego_pose)

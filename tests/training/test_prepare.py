@@ -1,0 +1,71 @@
+"""Training samples: nothing shows the network its answer, everything is repeatable, nothing is made twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dist4d_env.errors import DataError
+from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.training.depth_noise import with_depth_noise
+from dist4d_env.training.prepare import plan, prepare, scene_samples
+from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, SampleStore
+
+SETTINGS = SampleSettings(32, 48, chunk=2, chunk_every=1, noisy=0.0)
+
+
+@pytest.mark.parametrize("keyframes", [3, 9])
+def test_the_target_is_never_among_its_sources(keyframes: int) -> None:
+    asks = plan(keyframes, SETTINGS, np.random.default_rng(0))
+    assert {ask.kind for ask in asks} == {NEXT, BETWEEN, SPACE}
+    assert all(ask.target not in ask.sources for ask in asks)
+    assert all(max(ask.sources) == ask.reference < ask.target for ask in asks if ask.kind == NEXT)
+
+
+def test_samples_of_a_town_scene(town_dataroot: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(town_dataroot)
+    name = dataset.scene_names("val")[0]
+    prepare(dataset, [name], tmp_path, SETTINGS, workers=1)
+    (scene,) = SampleStore(tmp_path).scenes
+    again = scene_samples(dataset.load(name), SETTINGS)
+    for key, array in scene.arrays.items():
+        np.testing.assert_array_equal(array, again[key], err_msg=key)
+    # A splat of the past is nearer to the next frame than the past itself is, in colour and in depth.
+    rows = np.flatnonzero(np.array(scene.kind) == NEXT)
+    assert len(rows)
+    for row in rows:
+        reference, truth = scene.frame(int(scene.reference[row])), scene.frame(int(scene.target[row]))
+        shown = scene.images(row)
+        moved = np.abs(reference.global_from_camera - truth.global_from_camera).max() > 0.5
+        if moved:
+            target = truth.rgb.astype(float)
+            assert np.abs(shown.base_rgb - target).mean() < np.abs(reference.rgb - target).mean()
+
+
+def test_a_finished_scene_is_not_made_again(town_dataroot: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(town_dataroot)
+    names = dataset.scene_names("val")[:1]
+    prepare(dataset, names, tmp_path, SETTINGS, workers=1)
+    kept = (tmp_path / names[0] / "kind.npy").stat().st_mtime_ns
+    prepare(dataset, names, tmp_path, SETTINGS, workers=1)
+    assert (tmp_path / names[0] / "kind.npy").stat().st_mtime_ns == kept
+    with pytest.raises(DataError, match="other settings"):
+        prepare(dataset, names, tmp_path, SampleSettings(32, 48, chunk=3), workers=1)
+
+
+def test_an_empty_folder_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"settings\.json is missing"):
+        SampleStore(tmp_path)
+
+
+def test_depth_noise_keeps_the_sky_and_its_strength(town_dataroot: Path) -> None:
+    scene = open_dataset(town_dataroot).load(open_dataset(town_dataroot).scene_names("val")[0])
+    frame = scene.sensors.rgbd(0, 32, 48)
+    noisy = with_depth_noise(frame, 0.07, np.random.default_rng(0))
+    sky = frame.depth >= 100
+    assert (noisy.depth[sky] >= 100).all()
+    relative = noisy.depth[~sky] / frame.depth[~sky] - 1
+    assert 0.02 < relative.std() < 0.12
+    np.testing.assert_array_equal(noisy.rgb, frame.rgb)
