@@ -116,7 +116,7 @@ def scene_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarra
             arrays[name].append(value)
 
     controls = [
-        frame_controls(frame.intrinsics, frame.global_from_camera, size, pose, boxes, scene.map)
+        frame_controls(frame.intrinsics, frame.global_from_camera, size, pose, boxes, scene.map, scene.description)
         for frame, pose, boxes in zip(frames, poses, at_keyframe, strict=True)
     ]
     return {
@@ -130,6 +130,8 @@ def scene_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarra
         "bev": np.stack([np.packbits(c.bev) for c in controls]),
         "box_corners": np.stack([c.box_corners for c in controls]),
         "box_class": np.stack([c.box_class for c in controls]).astype(np.int8),
+        "box_instance": np.stack([c.box_instance for c in controls]).astype(np.int8),
+        "attributes": controls[0].attributes,
         **{name: np.stack(stack) for name, stack in images.items()},
         **{name: np.array(values, np.float32 if name == "noise" else np.int16) for name, values in arrays.items()},
     }

@@ -25,7 +25,7 @@ from dist4d_env.models.conditions import BEV_SHAPE, Controls, SplatImages, Targe
 NEXT, BETWEEN, SPACE = 0, 1, 2
 """Kinds of splats: the future from the past; a hidden keyframe among its neighbours; a hidden keyframe from one or two others."""
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,10 @@ class SceneSamples:
             np.unpackbits(a["bev"][keyframe], count=int(np.prod(BEV_SHAPE))).reshape(BEV_SHAPE),
             np.array(a["box_corners"][keyframe]),
             np.array(a["box_class"][keyframe], np.int64),
+            np.array(a["box_instance"][keyframe], np.int64),
             np.array(a["intrinsics"]),
             invert(a["global_from_ego"][keyframe]) @ a["global_from_camera"][keyframe],
+            np.array(a["attributes"]),
         )
 
     def conditions(self, splat: int) -> TargetConditions:

@@ -157,6 +157,7 @@ class GenerativeWorld:
                     interval=float(time - reference_time),
                     boxes=agents,
                     scene_map=state.start.scene.map,
+                    description=state.start.scene.description,
                 )
                 for splat, camera, pose, time, agents in zip(splats, cameras, poses, times, boxes, strict=True)
             ]

@@ -64,6 +64,8 @@ def made_scene(seed: int, keyframes: int = 4) -> dict[str, np.ndarray]:
         "bev": generator.integers(0, 256, (keyframes, 40000), dtype=np.uint8),
         "box_corners": generator.normal(0, 10, (keyframes, 24, 8, 3)).astype(np.float32),
         "box_class": np.tile(np.array([0] * 4 + [-1] * 20, np.int8), (keyframes, 1)),
+        "box_instance": np.tile(np.arange(24, dtype=np.int8), (keyframes, 1)),
+        "attributes": np.array([1, 0, 0, 1], np.float32),
         "splat_base_rgb": base,
         "splat_base_depth": depth[target],
         "splat_other_rgb": base,
