@@ -1,4 +1,4 @@
-"""How close generated images and depth are to the truth, over all pixels or those of a mask."""
+"""How close generated images, depth and class images are to the truth, over all pixels or those of a mask."""
 
 from __future__ import annotations
 
@@ -52,6 +52,26 @@ def depth_delta1(depth: np.ndarray, truth: np.ndarray, mask: np.ndarray | None =
     """Share of pixels whose depth is within a factor of 1.25 of the truth; without a mask where that is nearer than the sky."""
     depth, truth, here = _depths(depth, truth, mask)
     return float((np.maximum(depth / truth, truth / np.maximum(depth, 1e-6)) < 1.25)[here].mean())
+
+
+def confusion(found: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    """(classes, classes) int64 counts of pixels by true class (row) and found class (column); class images of one shape."""
+    if found.shape != truth.shape:
+        raise ValueError(f"class images must match: {found.shape} against {truth.shape}")
+    both = truth.astype(np.int64).ravel() * classes + found.astype(np.int64).ravel()
+    return np.bincount(both, minlength=classes * classes).reshape(classes, classes)
+
+
+def intersection_over_union(confusion: np.ndarray) -> np.ndarray:
+    """(C,) of each class from counts (C, C); NaN for a class that is neither true nor found anywhere."""
+    common = np.diag(confusion).astype(float)
+    union = confusion.sum(0) + confusion.sum(1) - common
+    return np.divide(common, union, out=np.full(len(common), np.nan), where=union > 0)
+
+
+def mean_iou(confusion: np.ndarray) -> float:
+    """Mean intersection over union of the classes that are true or found somewhere."""
+    return float(np.nanmean(intersection_over_union(confusion)))
 
 
 def _pair(image: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

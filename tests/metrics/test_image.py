@@ -8,7 +8,16 @@ import torch
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from dist4d_env.metrics.image import depth_abs_rel, depth_delta1, psnr, ssim, ssim_map
+from dist4d_env.metrics.image import (
+    confusion,
+    depth_abs_rel,
+    depth_delta1,
+    intersection_over_union,
+    mean_iou,
+    psnr,
+    ssim,
+    ssim_map,
+)
 
 
 @pytest.fixture
@@ -76,3 +85,14 @@ def test_wrong_shapes_and_empty_masks_are_refused(images):
         ssim(noisy, truth, np.ones((3, 3), bool))
     with pytest.raises(ValueError, match="no pixel"):
         depth_abs_rel(np.ones((2, 2)), np.ones((2, 2)), np.zeros((2, 2), bool))
+
+
+def test_class_scores_by_hand():
+    truth, found = np.array([[0, 0, 1], [1, 1, 3]], np.uint8), np.array([[0, 1, 1], [1, 3, 3]], np.uint8)
+    counts = confusion(found, truth, 4)
+    assert counts.tolist() == [[1, 1, 0, 0], [0, 2, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1]]
+    np.testing.assert_allclose(intersection_over_union(counts), [1 / 2, 2 / 4, np.nan, 1 / 2])
+    assert mean_iou(counts) == pytest.approx(0.5)  # the class that is nowhere does not count
+    assert mean_iou(confusion(truth, truth, 4)) == 1
+    with pytest.raises(ValueError, match="must match"):
+        confusion(found[:1], truth, 4)

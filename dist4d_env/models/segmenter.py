@@ -1,0 +1,93 @@
+"""A small segmenter of town pictures: does a generated frame show road, paint and traffic where they are?"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+
+from dist4d_env.models.codec import Pointwise, ResidualConv
+from dist4d_env.models.pretrained import SHIPPED, load_model
+from dist4d_env.town.textures_ground import SEMANTICS
+
+CLASSES = ("background", "drivable", "markings", "vehicles", "people")
+"""What is told apart; "markings" are crossings and painted lines, "people" pedestrians and two-wheelers with their riders."""
+
+_CLASS_OF = {"road": "drivable", "marking": "markings", "crossing": "markings", "vehicle": "vehicles"}
+_CLASS_OF |= {"pedestrian": "people", "two_wheeler": "people"}
+_TABLE = np.array([CLASSES.index(_CLASS_OF.get(name, "background")) for name in SEMANTICS], np.uint8)
+
+
+def layout_classes(semantics: np.ndarray) -> np.ndarray:
+    """The town renderer's class ids (any shape, uint8) as indices into CLASSES, same shape."""
+    return _TABLE[semantics]
+
+
+class TownSegmenter(ModelMixin, ConfigMixin):
+    """A UNet on space-to-depth pixels, (N, 3, H, W) in [-1, 1] to class logits (N, 5, H, W).
+
+    H and W must be divisible by 2 ** len(widths). Its features before the head (N, widths[0], H / 2, W / 2) are what the Frechet
+    distance between sets of town pictures compares.
+    """
+
+    config_name = "config.json"
+
+    @register_to_config
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 96), blocks: int = 1) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1))
+        self.down = nn.ModuleList(nn.Sequential(*[ResidualConv(width) for _ in range(blocks)]) for width in widths)
+        self.up = nn.ModuleList(nn.Sequential(*[ResidualConv(width) for _ in range(blocks)]) for width in widths[:-1])
+        self.shrink, self.grow, self.merge = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for width, below in pairwise(widths):
+            self.shrink.append(nn.Conv2d(width, below, 2, stride=2))
+            self.grow.append(nn.Sequential(Pointwise(below, 4 * width), nn.PixelShuffle(2)))
+            self.merge.append(Pointwise(2 * width, width))
+        self.head = nn.Conv2d(widths[0], 4 * len(CLASSES), 3, padding=1)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, H, W) to the last features before the head (N, widths[0], H / 2, W / 2)."""
+        x = self.stem(images.contiguous(memory_format=torch.channels_last))
+        skips = []
+        for level, blocks in enumerate(self.down):
+            x = blocks(x)
+            if level < len(self.shrink):
+                skips.append(x)
+                x = self.shrink[level](x)
+        for level in reversed(range(len(self.up))):
+            x = self.up[level](self.merge[level](torch.cat([self.grow[level](x), skips[level]], 1)))
+        return F.silu(x)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return F.pixel_shuffle(self.head(self.features(images)), 2)
+
+    @torch.no_grad()
+    def look(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures (N, H, W, 3) uint8 to classes (N, H, W) uint8 and pooled features (N, 2 widths[0]) float64.
+
+        Pooled: mean and standard deviation of every feature over the picture. One picture at a time, so that the bits of one do
+        not depend on the others.
+        """
+        classes, pooled = [], []
+        for picture in rgb:
+            features = self.features(pictures(picture[None]))
+            classes.append(F.pixel_shuffle(self.head(features), 2)[0].argmax(0).to(torch.uint8).numpy())
+            flat = features[0].flatten(1).double()
+            pooled.append(torch.cat([flat.mean(1), flat.std(1)]).numpy())
+        return np.stack(classes), np.stack(pooled)
+
+
+def pictures(rgb: np.ndarray) -> torch.Tensor:
+    """(N, H, W, 3) uint8 to (N, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def load_segmenter(folder: str | Path | None = None) -> TownSegmenter:
+    """The segmenter that ships, or one of a folder written by its training. Raises ``WeightsError``."""
+    return load_model(TownSegmenter, SHIPPED / "segmenter" if folder is None else Path(folder))

@@ -1,0 +1,152 @@
+"""``python -m dist4d_env.training.segmenter``: what judges generated pictures, from a town with semantics."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dist4d_env.errors import ConfigError, DataError, DiST4DError
+from dist4d_env.metrics.image import confusion, intersection_over_union, mean_iou
+from dist4d_env.models.pretrained import save_model
+from dist4d_env.models.segmenter import CLASSES, TownSegmenter, layout_classes, pictures
+
+WEIGHTS = torch.tensor([1.0, 1.0, 1.5, 1.2, 3.0])
+"""How much a pixel of each class counts: thin and small things would hardly be learned otherwise."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train the town segmenter on pictures with class images (`python -m dist4d_env town --semantics`)."""
+
+    dataroot: Path
+    """A town written with --semantics, of train scenes."""
+    val_dataroot: Path
+    """A town written with --semantics, of val scenes."""
+    out: Path
+    """The run's folder: checkpoint, log.jsonl, and weights/segmenter with the model."""
+    steps: int = 3000
+    """Optimiser steps; a run resumed with more goes on."""
+    batch: int = 16
+    """Pictures per step."""
+    learning_rate: float = 1e-3
+    """Plateau of the learning rate."""
+    seed: int = 0
+    """Seed of weights, order and augmentation."""
+    resume: bool = False
+    """Go on from the checkpoint in OUT."""
+
+
+def run(options: Options) -> int:
+    """Train and write float16 weights; 0 when done. Raises ``DataError`` where a town has no class images."""
+    from dist4d_env.training.loop import LoopOptions, train
+
+    if (options.out / "checkpoint.pt").exists() and not options.resume:
+        raise ConfigError(f"{options.out} already holds a run: go on with --resume or choose another --out")
+    recipe = SegmenterRecipe(
+        load_pictures(options.dataroot), load_pictures(options.val_dataroot), options.batch, options.seed
+    )  # fmt: skip
+    loop = LoopOptions(
+        out=options.out, steps=options.steps, learning_rate=options.learning_rate, seed=options.seed, resume=options.resume
+    )  # fmt: skip
+    train(recipe, loop)
+    return 0
+
+
+def load_pictures(dataroot: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Every picture (N, H, W, 3) uint8 of a town data set that has a class image, and those as CLASSES (N, H, W) uint8."""
+    import cv2
+
+    files = sorted((dataroot / "semantics").glob("*/*.png"))
+    if not files:
+        raise DataError(f"{dataroot} has no class images: write the town with `python -m dist4d_env town --semantics --out ...`")
+    rgb, classes = [], []
+    for file in files:
+        kinds = ("samples", "sweeps")
+        beside = [path for kind in kinds if (path := dataroot / kind / file.parent.name / f"{file.stem}.jpg").is_file()]
+        picture, semantics = cv2.imread(str(beside[0])) if beside else None, cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        if picture is None or semantics is None or picture.shape[:2] != semantics.shape:
+            raise DataError(f"{file} and its picture cannot be read or differ in size: write the town again")
+        rgb.append(picture[..., ::-1])
+        classes.append(layout_classes(semantics))
+    return np.stack(rgb), np.stack(classes)
+
+
+class SegmenterRecipe:
+    """Cross-entropy on pictures that are mirrored, relit, blurred and made noisy, so that judging layout does not hang on
+    crispness."""
+
+    def __init__(self, train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], batch: int, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.model = TownSegmenter().to(memory_format=torch.channels_last)
+        self.models: dict[str, nn.Module] = {"segmenter": self.model}
+        self.train, self.val, self.batch, self.seed = train, val, batch, seed
+
+    def batch(self, step: int, rank: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pictures (N, 3, H, W) in [-1, 1] and their classes (N, H, W) int64."""
+        generator = np.random.default_rng([self.seed, step, rank])
+        rows = generator.integers(len(self.train[0]), size=self.batch)
+        images, truth = pictures(self.train[0][rows]), torch.from_numpy(self.train[1][rows].astype(np.int64))
+        mirrored = torch.from_numpy(generator.random(self.batch) < 0.5)
+        images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+        truth = torch.where(mirrored[:, None, None], truth.flip(-1), truth)
+        return augmented(images, generator), truth
+
+    def loss(self, batch: tuple[torch.Tensor, torch.Tensor], step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        images, truth = batch
+        return F.cross_entropy(self.model(images).float(), truth, WEIGHTS.to(images.device)), {}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """mIoU and every class's, on the pictures as they are and (``blurred``) with a blur of one pixel."""
+        device = next(self.model.parameters()).device
+        counts, soft = (np.zeros((len(CLASSES), len(CLASSES)), np.int64) for _ in range(2))
+        for start in range(0, len(self.val[0]), 32):
+            images, truth = pictures(self.val[0][start : start + 32]).to(device), self.val[1][start : start + 32]
+            counts += confusion(self.model(images).argmax(1).cpu().numpy(), truth, len(CLASSES))
+            soft += confusion(self.model(blurred(images, 1.0)).argmax(1).cpu().numpy(), truth, len(CLASSES))
+        each = {name: float(value) for name, value in zip(CLASSES, intersection_over_union(counts), strict=True)}
+        return {"miou": mean_iou(counts), "miou_blurred": mean_iou(soft)} | each
+
+    def export(self, folder: Path) -> None:
+        save_model(self.model, folder / "segmenter", torch.float16)
+
+
+def augmented(images: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
+    """Pictures (N, 3, H, W) relit, half of them blurred (up to 1.2 pixels) and half noisy (up to 4 % of the range)."""
+    count = len(images)
+
+    def each(low: float, high: float) -> torch.Tensor:
+        return torch.from_numpy(generator.uniform(low, high, (count, 1, 1, 1)).astype(np.float32))
+
+    images = images * each(0.8, 1.2) + each(-0.15, 0.15)
+    soft = torch.from_numpy(generator.random((count, 1, 1, 1)) < 0.5)
+    images = torch.where(soft, blurred(images, float(generator.uniform(0.2, 1.2))), images)
+    strength = each(0, 0.08) * torch.from_numpy((generator.random((count, 1, 1, 1)) < 0.5).astype(np.float32))
+    grain = torch.from_numpy(generator.standard_normal(images.shape, np.float32))
+    return (images + strength * grain).clamp(-1, 1)
+
+
+def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Pictures (N, 3, H, W) under a Gaussian of ``sigma`` pixels, mirrored at the border."""
+    reach = max(1, round(3 * sigma))
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).to(images)
+    channels = images.shape[1]
+    across = kernel[None, None, None].expand(channels, 1, 1, -1)
+    padded = F.pad(images, (reach, reach, reach, reach), mode="reflect")
+    return F.conv2d(F.conv2d(padded, across, groups=channels), across.transpose(2, 3), groups=channels)
+
+
+if __name__ == "__main__":
+    import tyro
+
+    try:
+        sys.exit(run(tyro.cli(Options, prog="python -m dist4d_env.training.segmenter")))
+    except DiST4DError as error:
+        sys.exit(f"segmenter: {error}")
