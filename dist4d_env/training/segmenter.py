@@ -85,14 +85,14 @@ class SegmenterRecipe:
         torch.manual_seed(seed)
         self.model = TownSegmenter().to(memory_format=torch.channels_last)
         self.models: dict[str, nn.Module] = {"segmenter": self.model}
-        self.train, self.val, self.batch, self.seed = train, val, batch, seed
+        self.train, self.val, self.count, self.seed = train, val, batch, seed
 
     def batch(self, step: int, rank: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """Pictures (N, 3, H, W) in [-1, 1] and their classes (N, H, W) int64."""
         generator = np.random.default_rng([self.seed, step, rank])
-        rows = generator.integers(len(self.train[0]), size=self.batch)
+        rows = generator.integers(len(self.train[0]), size=self.count)
         images, truth = pictures(self.train[0][rows]), torch.from_numpy(self.train[1][rows].astype(np.int64))
-        mirrored = torch.from_numpy(generator.random(self.batch) < 0.5)
+        mirrored = torch.from_numpy(generator.random(self.count) < 0.5)
         images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
         truth = torch.where(mirrored[:, None, None], truth.flip(-1), truth)
         return augmented(images, generator), truth
