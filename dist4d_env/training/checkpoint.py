@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,20 @@ import torch
 from dist4d_env.errors import DataError
 
 CHECKPOINT = "checkpoint.pt"
-LOG = "log.jsonl"
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Write ``state`` (tensors, numbers, strings and containers of them) to the run's folder in one move."""
     temporary = folder / f".{CHECKPOINT}.{os.getpid()}"
-    torch.save(state, temporary)
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, folder / CHECKPOINT)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:
-    """The run's last checkpoint; ``DataError`` where there is none or it cannot be read."""
+    """The run's last checkpoint, on the CPU; ``DataError`` where there is none or it cannot be read."""
     file = folder / CHECKPOINT
     if not file.is_file():
         raise DataError(f"no checkpoint to resume from: {file} does not exist; start the run without --resume")
@@ -33,18 +34,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         raise DataError(f"checkpoint {file} cannot be read ({error}); delete it and start again") from error
 
 
-def append_log(folder: Path, entry: dict[str, Any]) -> None:
-    """Add a line to the run's log."""
-    with (folder / LOG).open("a") as log:
-        log.write(json.dumps(entry) + "\n")
-
-
-def truncate_log(folder: Path, step: int) -> None:
-    """Drop the lines after ``step``: a resumed run writes them again."""
-    file = folder / LOG
-    if not file.is_file():
-        return
-    kept = [line for line in file.read_text().splitlines() if line and json.loads(line)["step"] <= step]
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text("".join(line + "\n" for line in kept))
-    os.replace(temporary, file)
+def remove_torn(folder: Path) -> None:
+    """Remove checkpoints that a killed process left unfinished."""
+    for file in folder.glob(f".{CHECKPOINT}.*"):
+        file.unlink()

@@ -53,8 +53,12 @@ class Options:
     """Processes that make samples."""
     validate_every: int = 1000
     """Steps between validations."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the networks; weights and losses stay in float32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the networks; weights and losses stay in float32. auto: bfloat16 on GPUs that have it."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    loaders: int = 0
+    """Processes that make batches ahead of the step; 0 makes each when it is needed."""
     seed: int = 0
     """Seed of samples, weights and noise."""
     resume: bool = False
@@ -90,6 +94,8 @@ def run(options: Options) -> int:
         validate_every=options.validate_every,
         resume=options.resume,
         precision=options.precision,
+        gradient_checkpointing=options.gradient_checkpointing,
+        loaders=options.loaders,
     )
     train(recipe, loop)
     return 0

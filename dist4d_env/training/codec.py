@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +14,41 @@ from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.conditions import rgbd_tensor
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
+from dist4d_env.training.loading import as_stores, choose_store
 from dist4d_env.training.losses import depth_errors, image_loss, psnr
+from dist4d_env.training.pictures import rgbd_rows
 from dist4d_env.training.samples import SampleStore
+
+LATENT_NOISE = 0.05
+"""A little noise on the latents keeps the decoder smooth, which the denoiser's small errors need."""
+
+
+@dataclass(frozen=True)
+class CodecBatch:
+    """truth: (N, 4, H, W) RGB-D frames; noise: (N, 2 C, h, w), standard normal."""
+
+    truth: torch.Tensor
+    noise: torch.Tensor
 
 
 class CodecRecipe:
-    """Pixel loss on RGB-D frames and a light pull of the latents towards unit size."""
+    """Pixel loss on RGB-D frames and a light pull of the latents towards unit size.
 
-    def __init__(self, preset: Preset, train: SampleStore, val: SampleStore | None, batch: int, seed: int) -> None:
+    train: one store of samples or one per image size, of which each step draws one.
+    """
+
+    def __init__(
+        self, preset: Preset, train: SampleStore | Sequence[SampleStore], val: SampleStore | None, batch: int, seed: int
+    ) -> None:
         torch.manual_seed(seed)
         self.codec = RGBDCodec(**preset.codec).to(memory_format=torch.channels_last)
         self.models: dict[str, nn.Module] = {"codec": self.codec}
-        self.train, self.val, self.batch, self.seed = train, val, batch, seed
+        self.stores, self.count, self.seed = as_stores(train), batch, seed
+        self.val = val or self.stores[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self.codec.latent_mean.device
 
     def frames(self, store: SampleStore, generator: np.random.Generator, count: int) -> torch.Tensor:
         """``count`` RGB-D frames of all cameras, (count V, 4, H, W)."""
@@ -35,19 +60,26 @@ class CodecRecipe:
             images.append(rgbd_tensor(rgb, depth, self.codec.config.depth_code))
         return torch.cat(images)
 
-    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        truth = self.frames(self.train, np.random.default_rng([self.seed, step]), self.batch)
-        latents = self.codec.encode_rgbd(truth)
-        # A little noise on the latents keeps the decoder smooth, which the denoiser's small errors need.
-        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(step)) * 0.05
+    def batch(self, step: int, rank: int = 0) -> CodecBatch:
+        generator = np.random.default_rng([self.seed, step, rank])
+        store, samples = choose_store(self.stores, self.count, generator)
+        truth = self.frames(store, generator, samples)
+        count, _, height, width = truth.shape
+        draw = torch.Generator().manual_seed(int(generator.integers(2**62)))
+        channels, factor = 2 * self.codec.config.latent_channels, self.codec.factor
+        return CodecBatch(truth, torch.randn((count, channels, height // factor, width // factor), generator=draw))
+
+    def loss(self, batch: CodecBatch, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        latents = self.codec.encode_rgbd(batch.truth)
+        noise = LATENT_NOISE * batch.noise
         decoded = self.codec.decode_rgbd(latents + noise.to(latents.dtype)).float()
         size = latents.float().square().mean()
-        return image_loss(decoded, truth) + 0.01 * (size - 1).abs(), {"latent_size": size.item()}
+        return image_loss(decoded, batch.truth) + 0.01 * (size - 1).abs(), {"latent_size": size.detach()}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        generator = np.random.default_rng(1)
-        truth = self.frames(self.val or self.train, generator, 16)
+        """PSNR and errors of depth of 16 frames of six cameras."""
+        truth = self.frames(self.val, np.random.default_rng(1), 16).to(self.device)
         decoded = self.codec.decode_rgbd(self.codec.encode_rgbd(truth))
         relative, within = depth_errors(decoded, truth, self.codec.config.depth_code)
         return {
@@ -57,17 +89,24 @@ class CodecRecipe:
         }
 
     @torch.no_grad()
+    def pictures(self) -> dict[str, np.ndarray]:
+        """One frame: truth, decoded."""
+        truth = self.frames(self.val, np.random.default_rng(1), 1).to(self.device)
+        return {"frame": rgbd_rows([truth, self.codec.decode_rgbd(self.codec.encode_rgbd(truth))])}
+
+    @torch.no_grad()
     def fit_scale(self) -> None:
         """Set the latent buffers so that each channel has zero mean and unit variance over training frames."""
         self.codec.latent_mean.zero_()
         self.codec.latent_std.fill_(1.0)
-        frames = self.frames(self.train, np.random.default_rng(2), 64)
+        frames = self.frames(self.stores[0], np.random.default_rng(2), 64).to(self.device)
         latents = self.codec.encode_rgbd(frames)
         both = torch.cat(latents.chunk(2, 1)).transpose(0, 1).flatten(1)
         self.codec.latent_mean.copy_(both.mean(1))
         self.codec.latent_std.copy_(both.std(1).clamp(min=1e-3))
 
     def export(self, folder: Path) -> None:
+        """Write the codec with its latents scaled; the one in training keeps its own scale."""
         kept = self.codec.latent_mean.clone(), self.codec.latent_std.clone()
         self.fit_scale()
         save_model(self.codec, folder / "codec")

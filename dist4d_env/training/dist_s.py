@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +14,54 @@ from dist4d_env.models.conditions import ViewInputs, collate_views, rgbd_tensor
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
+from dist4d_env.training.loading import as_stores, choose_store, to_device
 from dist4d_env.training.losses import depth_errors, hole_weight, image_loss, psnr
+from dist4d_env.training.pictures import rgbd_rows
 from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleStore
 
 PURE_NOISE = 0.8
 """Share of samples at noise level 1, where one-step sampling spends its only evaluation."""
+SHARES = {SPACE: 0.7, BETWEEN: 0.15, NEXT: 0.15}
+"""How often a sample is of each kind of splat."""
+
+
+@dataclass(frozen=True)
+class DiSTSBatch:
+    """N images: splats, the true frames and noise (N, 4, H, W), noise levels (N,)."""
+
+    views: ViewInputs
+    truth: torch.Tensor
+    noise: torch.Tensor
+    level: torch.Tensor
 
 
 class DiSTSRecipe:
-    """Pairs from the recorded path alone: keyframes t +- 1, 2 splatted to t, agents carried by their boxes."""
+    """Pairs from the recorded path alone: keyframes t +- 1, 2 splatted to t, agents carried by their boxes.
 
-    def __init__(self, preset: Preset, train: SampleStore, val: SampleStore | None, batch: int, seed: int) -> None:
+    train: one store of samples or one per image size, of which each step draws one.
+    """
+
+    def __init__(
+        self, preset: Preset, train: SampleStore | Sequence[SampleStore], val: SampleStore | None, batch: int, seed: int
+    ) -> None:
         torch.manual_seed(seed)
         self.unet = DiSTSUNet(**preset.dist_s).to(memory_format=torch.channels_last)
         self.models: dict[str, nn.Module] = {"dist_s": self.unet}
-        self.train, self.val, self.batch, self.seed = train, val, batch, seed
-        self.pools = [pool for pool in (train.rows(SPACE), train.rows(BETWEEN), train.rows(NEXT)) if pool]
-        self.shares = np.array([0.7, 0.15, 0.15])[: len(self.pools)]
+        self.stores, self.count, self.seed = as_stores(train), batch, seed
+        self.val = val or self.stores[0]
+        pools = {store: {kind: store.rows(kind) for kind in SHARES} for store in self.stores}
+        self.pools = {store: {kind: pool for kind, pool in kinds.items() if pool} for store, kinds in pools.items()}
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    def choose(self, store: SampleStore, generator: np.random.Generator, count: int) -> list[tuple[int, int]]:
+        """(scene, splat) of ``count`` samples of a store."""
+        kinds = list(self.pools[store])
+        shares = np.array([SHARES[kind] for kind in kinds])
+        pools = [self.pools[store][kinds[k]] for k in generator.choice(len(kinds), size=count, p=shares / shares.sum())]
+        return [pool[generator.integers(len(pool))] for pool in pools]
 
     def collate(self, store: SampleStore, chosen: list[tuple[int, int]]) -> tuple[ViewInputs, torch.Tensor]:
         """Inputs and the true frames, (B V, ...)."""
@@ -42,39 +75,49 @@ class DiSTSRecipe:
         views = collate_views(images, code)
         return ViewInputs(*(t.flatten(0, 1) for t in (views.base, views.other, views.masks))), torch.cat(truths)
 
-    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        generator = np.random.default_rng([self.seed, step])
-        chosen = []
-        for _ in range(self.batch):
-            pool = self.pools[generator.choice(len(self.pools), p=self.shares / self.shares.sum())]
-            chosen.append(pool[generator.integers(len(pool))])
-        views, truth = self.collate(self.train, chosen)
+    def batch(self, step: int, rank: int = 0) -> DiSTSBatch:
+        generator = np.random.default_rng([self.seed, step, rank])
+        store, samples = choose_store(self.stores, self.count, generator)
+        views, truth = self.collate(store, self.choose(store, generator, samples))
         draw = torch.Generator().manual_seed(int(generator.integers(2**62)))
-        count = len(truth)
-        level = torch.sigmoid(torch.randn(count, generator=draw))
-        level = torch.where(torch.rand(count, generator=draw) < PURE_NOISE, torch.ones(count), level)
-        s = level.view(-1, 1, 1, 1)
-        noisy = (1 - s) * truth + s * torch.randn(truth.shape, generator=draw)
-        clean, share = self.unet.predict_clean(noisy, level, views)
-        loss = image_loss(clean.float(), truth, hole_weight(views.masks[:, :1]))
-        return loss, {"share": share.float().mean().item()}
+        level = torch.sigmoid(torch.randn(len(truth), generator=draw))
+        level = torch.where(torch.rand(len(truth), generator=draw) < PURE_NOISE, torch.ones(len(truth)), level)
+        return DiSTSBatch(views, truth, torch.randn(truth.shape, generator=draw), level)
+
+    def loss(self, batch: DiSTSBatch, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        s = batch.level.view(-1, 1, 1, 1)
+        clean, share = self.unet.predict_clean((1 - s) * batch.truth + s * batch.noise, batch.level, batch.views)
+        loss = image_loss(clean.float(), batch.truth, hole_weight(batch.views.masks[:, :1]))
+        return loss, {"share": share.detach().float().mean()}
+
+    def pair(self, row: tuple[int, int]) -> tuple[ViewInputs, torch.Tensor, torch.Tensor]:
+        """Inputs and truth of a validation sample and what DiST-S makes of pure noise, (V, ...)."""
+        views, truth = to_device(self.collate(self.val, [row]), self.device)
+        noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+        clean, _ = self.unet.predict_clean(noise, torch.ones(len(truth), device=self.device), views)
+        return views, truth, clean
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """PSNR of the filled splat and of DiST-S from noise, and errors of depth, on recorded-path pairs."""
-        store = self.val or self.train
         code = str(self.unet.config.depth_code)
-        pool = store.rows(SPACE)
+        pool = self.val.rows(SPACE)
         scores = []
         for index in np.linspace(0, len(pool) - 1, min(48, len(pool))).astype(int):
-            views, truth = self.collate(store, [pool[index]])
-            noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
-            clean, _ = self.unet.predict_clean(noise, torch.ones(len(truth)), views)
+            views, truth, clean = self.pair(pool[index])
             rows = [psnr(views.base, truth), psnr(clean, truth)]
             rows += [depth_errors(views.base, truth, code)[0], *depth_errors(clean, truth, code)]
             scores.append([row.mean().item() for row in rows])
         names = ("splat", "composed", "splat_abs_rel", "abs_rel", "delta1")
         return dict(zip(names, np.mean(scores, 0).tolist(), strict=True))
 
+    @torch.no_grad()
+    def pictures(self) -> dict[str, np.ndarray]:
+        """One pair: truth, filled splat, DiST-S."""
+        pool = self.val.rows(SPACE)
+        views, truth, clean = self.pair(pool[len(pool) // 2])
+        return {"pair": rgbd_rows([truth, views.base, clean])}
+
     def export(self, folder: Path) -> None:
+        """Write DiST-S."""
         save_model(self.unet, folder / "dist_s")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import RGBDCodec
@@ -27,11 +27,9 @@ def make_recipe(options: Options, preset: Preset, train: SampleStore, val: Sampl
         recipe = DiSTSRecipe(preset, train, val, options.batch, options.seed)
     else:
         if options.codec is None:
-            raise ConfigError(
-                "dist-t needs a codec: train one and pass --codec RUN/weights, or --codec tiny for the shipped one"
-            )
+            raise ConfigError("dist-t needs a codec: train one and pass --codec RUN/weights, or --codec tiny for the shipped one")
         codec = load_model(RGBDCodec, resolve_weights(options.codec) / "codec")
-        recipe = DiSTTRecipe(preset, codec, train, val, options.batch, options.seed)
+        recipe = cast(Recipe, DiSTTRecipe(preset, codec, train, val, options.batch, options.seed))
     if options.init is not None:
         folder = resolve_weights(options.init)
         for name, model in recipe.models.items():

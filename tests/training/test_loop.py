@@ -41,10 +41,10 @@ def options(out: Path, steps: int, **extra: object) -> LoopOptions:
 def test_training_lowers_the_loss(name: str, store: SampleStore, tmp_path: Path) -> None:
     recipe = make(name, store)
     with torch.no_grad():
-        before = sum(recipe.loss(1000 + k)[0].item() for k in range(4))
+        before = sum(recipe.loss(recipe.batch(1000 + k), 1000 + k)[0].item() for k in range(4))
     train(recipe, options(tmp_path, 30))
     with torch.no_grad():
-        after = sum(recipe.loss(1000 + k)[0].item() for k in range(4))
+        after = sum(recipe.loss(recipe.batch(1000 + k), 1000 + k)[0].item() for k in range(4))
     assert after < 0.8 * before
 
 
@@ -70,7 +70,7 @@ def test_gradients_reach_every_weight(name: str, store: SampleStore) -> None:
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(0))
     for step in range(3):
-        recipe.loss(step)[0].backward()
+        recipe.loss(recipe.batch(step), step)[0].backward()
     for part, model in recipe.models.items():
         silent = [k for k, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
         assert not silent, f"{part}: {silent}"
