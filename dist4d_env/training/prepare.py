@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,17 +30,23 @@ def prepare(dataset: Dataset, names: Sequence[str], folder: Path, settings: Samp
     Raises ``DataError`` where a scene has fewer than three keyframes with images and depth.
     """
     write_settings(folder, settings)
+    work = partial(prepare_scene, dataset.dataroot, dataset.version, folder=folder, settings=settings)
+    make_scenes(work, names, folder, workers)
+
+
+def make_scenes(make: Callable[[str], None], names: Sequence[str], folder: Path, workers: int) -> None:
+    """Call ``make`` (can be pickled) with every name that ``folder`` holds nothing of yet; a progress bar counts scenes."""
     missing = [name for name in names if not (folder / name).is_dir()]
     if not missing:
         return
-    with tqdm(total=len(names), initial=len(names) - len(missing), desc="samples", unit="scene", dynamic_ncols=True) as bar:
+    with tqdm(total=len(names), initial=len(names) - len(missing), desc=f"{folder.name} samples", unit="scene") as bar:
         if workers <= 1:
             for name in missing:
-                prepare_scene(dataset.dataroot, dataset.version, name, folder, settings)
+                make(name)
                 bar.update()
             return
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            jobs = [pool.submit(prepare_scene, dataset.dataroot, dataset.version, name, folder, settings) for name in missing]
+            jobs = [pool.submit(make, name) for name in missing]
             try:
                 for job in as_completed(jobs):
                     job.result()
@@ -86,30 +93,66 @@ def plan(keyframes: int, settings: SampleSettings, generator: np.random.Generato
     return asks
 
 
+@dataclass(frozen=True)
+class Keyframes:
+    """The keyframes of a scene that have images and depth.
+
+    frames: RGB-D; times: seconds; at_exposure: per frame, the boxes when each camera exposed; at_keyframe: the boxes at the
+    keyframe's own time; poses: global_from_ego (4, 4) then.
+    """
+
+    frames: list[RGBDFrame]
+    times: list[float]
+    at_exposure: list[list[Boxes]]
+    at_keyframe: list[Boxes]
+    poses: list[np.ndarray]
+
+    @classmethod
+    def read(cls, scene: Scene, size: tuple[int, int]) -> Keyframes:
+        """All of a scene at an image size; ``DataError`` where there are fewer than three."""
+        sensors = scene.sensors
+        usable = [k for k in range(len(sensors.keyframe_time)) if sensors.has_images(k) and sensors.has_depth(k)]
+        if len(usable) < 3:
+            raise DataError(
+                f"scene {scene.name} has {len(usable)} keyframes with images and depth, training needs at least 3; make depth "
+                f"with: python -m dist4d_env prepare --dataroot {scene.dataroot} --scenes {scene.name}"
+            )
+        frames = [sensors.rgbd(k, *size) for k in usable]
+        times = [float(sensors.keyframe_time[k]) for k in usable]
+        inside = [min(max(t, 0.0), scene.duration) for t in times]
+        exposed = [[scene.boxes(min(max(float(t), 0.0), scene.duration)) for t in frame.time] for frame in frames]
+        return cls(frames, times, exposed, [scene.boxes(t) for t in inside], [scene.ego_pose(t) for t in inside])
+
+    def sources(self) -> list[SplatSource]:
+        """The frames prepared for splatting."""
+        return [SplatSource.from_frame(frame, boxes) for frame, boxes in zip(self.frames, self.at_exposure, strict=True)]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The frames as ``SceneSamples`` reads them, without controls."""
+        return {
+            "frame_rgb": np.stack([frame.rgb for frame in self.frames]),
+            "frame_depth": np.stack([frame.depth for frame in self.frames]).astype(np.float16),
+            "intrinsics": self.frames[0].intrinsics,
+            "global_from_camera": np.stack([frame.global_from_camera for frame in self.frames]),
+            "global_from_ego": np.stack(self.poses),
+            "time": np.array(self.times),
+        }
+
+
 def scene_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarray]:
     """All arrays of one scene, as ``SceneSamples`` reads them."""
-    sensors = scene.sensors
-    usable = [k for k in range(len(sensors.keyframe_time)) if sensors.has_images(k) and sensors.has_depth(k)]
-    if len(usable) < 3:
-        raise DataError(
-            f"scene {scene.name} has {len(usable)} keyframes with images and depth, training needs at least 3; make depth with: "
-            f"python -m dist4d_env prepare --dataroot {scene.dataroot} --scenes {scene.name}"
-        )
     size = (settings.height, settings.width)
-    frames = [sensors.rgbd(k, *size) for k in usable]
-    times = [float(sensors.keyframe_time[k]) for k in usable]
-    at_exposure = [[scene.boxes(min(max(float(t), 0.0), scene.duration)) for t in frame.time] for frame in frames]
-    at_keyframe = [scene.boxes(min(max(t, 0.0), scene.duration)) for t in times]
-    sources = [SplatSource.from_frame(frame, boxes) for frame, boxes in zip(frames, at_exposure, strict=True)]
-    poses = [scene.ego_pose(min(max(t, 0.0), scene.duration)) for t in times]
+    known = Keyframes.read(scene, size)
+    frames, at_exposure, at_keyframe = known.frames, known.at_exposure, known.at_keyframe
+    sources = known.sources()
 
     generator = np.random.default_rng([settings.seed, *scene.name.encode()])
     arrays: dict[str, list] = {name: [] for name in ("kind", "reference", "target", "noise")}
     images: dict[str, list[np.ndarray]] = {}
-    for ask in plan(len(usable), settings, generator):
+    for ask in plan(len(frames), settings, generator):
         noise = settings.noise * generator.random() if generator.random() < settings.noisy else 0.0
         chosen = [_noisy(frames[k], at_exposure[k], noise, generator) if noise else sources[k] for k in ask.sources]
-        rendered = _render(chosen, frames[ask.target], size, at_keyframe[ask.target], times[ask.target])
+        rendered = _render(chosen, frames[ask.target], size, at_keyframe[ask.target], known.times[ask.target])
         for name, array in vars(splat_images(rendered)).items():
             images.setdefault(f"splat_{name}", []).append(array)
         for name, value in (("kind", ask.kind), ("reference", ask.reference), ("target", ask.target), ("noise", noise)):
@@ -117,15 +160,10 @@ def scene_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarra
 
     controls = [
         frame_controls(frame.intrinsics, frame.global_from_camera, size, pose, boxes, scene.map, scene.description)
-        for frame, pose, boxes in zip(frames, poses, at_keyframe, strict=True)
+        for frame, pose, boxes in zip(frames, known.poses, at_keyframe, strict=True)
     ]
     return {
-        "frame_rgb": np.stack([frame.rgb for frame in frames]),
-        "frame_depth": np.stack([frame.depth for frame in frames]).astype(np.float16),
-        "intrinsics": frames[0].intrinsics,
-        "global_from_camera": np.stack([frame.global_from_camera for frame in frames]),
-        "global_from_ego": np.stack(poses),
-        "time": np.array(times),
+        **known.arrays(),
         "layout": np.stack([c.layout for c in controls]),
         "bev": np.stack([np.packbits(c.bev) for c in controls]),
         "box_corners": np.stack([c.box_corners for c in controls]),

@@ -25,6 +25,9 @@ from dist4d_env.models.conditions import BEV_SHAPE, Controls, SplatImages, Targe
 NEXT, BETWEEN, SPACE = 0, 1, 2
 """Kinds of splats: the future from the past; a hidden keyframe among its neighbours; a hidden keyframe from one or two others."""
 
+CYCLE, OFF_PATH = 8, 9
+"""Kinds kept in folders of their own: a keyframe from its synthesised side view (``cycle``); a true side view (``off_path``)."""
+
 FORMAT = 2
 
 
