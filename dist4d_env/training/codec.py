@@ -44,6 +44,7 @@ class CodecRecipe:
         self.codec = RGBDCodec(**preset.codec).to(memory_format=torch.channels_last)
         self.models: dict[str, nn.Module] = {"codec": self.codec}
         self.stores, self.count, self.seed = as_stores(train), batch, seed
+        self.size = (preset.height, preset.width)
         self.val = val or self.stores[0]
 
     @property
@@ -62,7 +63,7 @@ class CodecRecipe:
 
     def batch(self, step: int, rank: int = 0) -> CodecBatch:
         generator = np.random.default_rng([self.seed, step, rank])
-        store, samples = choose_store(self.stores, self.count, generator)
+        store, samples = choose_store(self.stores, self.count, self.size, generator)
         truth = self.frames(store, generator, samples)
         count, _, height, width = truth.shape
         draw = torch.Generator().manual_seed(int(generator.integers(2**62)))

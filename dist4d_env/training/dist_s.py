@@ -48,6 +48,7 @@ class DiSTSRecipe:
         self.unet = DiSTSUNet(**preset.dist_s).to(memory_format=torch.channels_last)
         self.models: dict[str, nn.Module] = {"dist_s": self.unet}
         self.stores, self.count, self.seed = as_stores(train), batch, seed
+        self.size = (preset.height, preset.width)
         self.val = val or self.stores[0]
         pools = {store: {kind: store.rows(kind) for kind in SHARES} for store in self.stores}
         self.pools = {store: {kind: pool for kind, pool in kinds.items() if pool} for store, kinds in pools.items()}
@@ -77,7 +78,7 @@ class DiSTSRecipe:
 
     def batch(self, step: int, rank: int = 0) -> DiSTSBatch:
         generator = np.random.default_rng([self.seed, step, rank])
-        store, samples = choose_store(self.stores, self.count, generator)
+        store, samples = choose_store(self.stores, self.count, self.size, generator)
         views, truth = self.collate(store, self.choose(store, generator, samples))
         draw = torch.Generator().manual_seed(int(generator.integers(2**62)))
         level = torch.sigmoid(torch.randn(len(truth), generator=draw))

@@ -91,13 +91,13 @@ def as_stores(train: SampleStore | Sequence[SampleStore]) -> tuple[SampleStore, 
     return (train,) if isinstance(train, SampleStore) else tuple(train)
 
 
-def choose_store(stores: Sequence[SampleStore], batch: int, generator: np.random.Generator) -> tuple[SampleStore, int]:
-    """One of the stores, each as likely, and how many samples of it make about as many pixels as ``batch`` of the first.
+def choose_store(
+    stores: Sequence[SampleStore], batch: int, size: tuple[int, int], generator: np.random.Generator
+) -> tuple[SampleStore, int]:
+    """One of the stores, each as likely, and how many of its samples make about the pixels of ``batch`` images of ``size``.
 
-    A single store draws nothing from the generator.
+    size: (height, width) of the preset. A single store draws nothing from the generator.
     """
-    if len(stores) == 1:
-        return stores[0], batch
-    store = stores[int(generator.integers(len(stores)))]
-    own, its = (s.settings.height * s.settings.width for s in (stores[0], store))
-    return store, max(1, round(batch * own / its))
+    store = stores[int(generator.integers(len(stores)))] if len(stores) > 1 else stores[0]
+    pixels = store.settings.height * store.settings.width
+    return store, max(1, round(batch * size[0] * size[1] / pixels))
