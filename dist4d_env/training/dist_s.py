@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from dist4d_env.errors import DataError
 from dist4d_env.models.conditions import ViewInputs, collate_views, rgbd_tensor
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.presets import Preset
@@ -17,7 +18,7 @@ from dist4d_env.models.pretrained import save_model
 from dist4d_env.training.loading import as_stores, choose_store, to_device
 from dist4d_env.training.losses import depth_errors, hole_weight, image_loss, psnr
 from dist4d_env.training.pictures import rgbd_rows
-from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleStore
+from dist4d_env.training.samples import BETWEEN, CYCLE, NEXT, OFF_PATH, SPACE, SampleStore
 
 PURE_NOISE = 0.8
 """Share of samples at noise level 1, where one-step sampling spends its only evaluation."""
@@ -36,13 +37,22 @@ class DiSTSBatch:
 
 
 class DiSTSRecipe:
-    """Pairs from the recorded path alone: keyframes t +- 1, 2 splatted to t, agents carried by their boxes.
+    """Stage 1, pairs from the recorded path alone: keyframes t +- 1, 2 splatted to t, agents carried by their boxes.
 
-    train: one store of samples or one per image size, of which each step draws one.
+    train: one store of samples or one per image size, of which each step draws one. Stage 2 adds cycle consistency: ``extra``
+    holds the samples of ``prepare_cycle`` (or, as an upper bound, ``prepare_off_path``), and a sample of the extra's image size
+    is one of them with probability ``share``.
     """
 
     def __init__(
-        self, preset: Preset, train: SampleStore | Sequence[SampleStore], val: SampleStore | None, batch: int, seed: int
+        self,
+        preset: Preset,
+        train: SampleStore | Sequence[SampleStore],
+        val: SampleStore | None,
+        batch: int,
+        seed: int,
+        extra: SampleStore | None = None,
+        share: float = 0.5,
     ) -> None:
         torch.manual_seed(seed)
         self.unet = DiSTSUNet(**preset.dist_s).to(memory_format=torch.channels_last)
@@ -52,6 +62,10 @@ class DiSTSRecipe:
         self.val = val or self.stores[0]
         pools = {store: {kind: store.rows(kind) for kind in SHARES} for store in self.stores}
         self.pools = {store: {kind: pool for kind, pool in kinds.items() if pool} for store, kinds in pools.items()}
+        self.extra, self.share = extra, share
+        self.extra_rows = [] if extra is None else extra.rows(CYCLE) + extra.rows(OFF_PATH)
+        if extra is not None and not self.extra_rows:
+            raise DataError(f"{extra.folder} holds no cycle samples; make them with: python -m dist4d_env train cycle")
 
     @property
     def device(self) -> torch.device:
@@ -79,7 +93,13 @@ class DiSTSRecipe:
     def batch(self, step: int, rank: int = 0) -> DiSTSBatch:
         generator = np.random.default_rng([self.seed, step, rank])
         store, samples = choose_store(self.stores, self.count, self.size, generator)
-        views, truth = self.collate(store, self.choose(store, generator, samples))
+        beside = generator.binomial(samples, self.share) if self.extra and same_size(store, self.extra) else 0
+        parts = [self.collate(store, self.choose(store, generator, samples - beside))] if beside < samples else []
+        if self.extra and beside:
+            rows = [self.extra_rows[k] for k in generator.integers(len(self.extra_rows), size=beside)]
+            parts.append(self.collate(self.extra, rows))
+        views = ViewInputs(*(torch.cat([getattr(v, f.name) for v, _ in parts]) for f in fields(ViewInputs)))
+        truth = torch.cat([truth for _, truth in parts])
         draw = torch.Generator().manual_seed(int(generator.integers(2**62)))
         level = torch.sigmoid(torch.randn(len(truth), generator=draw))
         level = torch.where(torch.rand(len(truth), generator=draw) < PURE_NOISE, torch.ones(len(truth)), level)
@@ -122,3 +142,8 @@ class DiSTSRecipe:
     def export(self, folder: Path) -> None:
         """Write DiST-S."""
         save_model(self.unet, folder / "dist_s")
+
+
+def same_size(a: SampleStore, b: SampleStore) -> bool:
+    """Whether two stores' images have one size."""
+    return (a.settings.height, a.settings.width) == (b.settings.height, b.settings.width)
