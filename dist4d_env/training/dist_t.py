@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,42 +12,119 @@ from torch import nn
 
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
-from dist4d_env.models.conditions import DiSTTInputs, collate_targets, rgbd_tensor
+from dist4d_env.models.conditions import DiSTTInputs, collate_targets, rgbd_tensor, without_controls
 from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
+from dist4d_env.training.adversary import Discriminator, adversarial_loss
+from dist4d_env.training.loading import as_stores, choose_store, to_device
 from dist4d_env.training.losses import depth_errors, hole_weight, image_loss, psnr
+from dist4d_env.training.pictures import rgbd_rows
 from dist4d_env.training.samples import BETWEEN, SampleStore
 
 PURE_NOISE = 0.7
 """Share of samples at noise level 1, where few-step sampling spends its evaluations."""
 LEAST_LEVEL = 0.2
 """The flow's weight 1 / level^2 (the velocity's error from the clean latent's) is bounded at this noise level."""
+LENGTHS = {"chunk": 0.12, "between": 0.12}
+"""How often a batch is of whole chunks, and of hidden keyframes between their neighbours; else of single steps."""
+FAR = 1.5
+"""Seconds after the last real frame from which on the discriminator judges: before, pixels can be known."""
+TRUSTED = 0.1
+"""How far its word counts where a splat shows the pixel; in holes it counts in full."""
+
+
+@dataclass(frozen=True)
+class DiSTTOptions:
+    """rollouts: samples of the model's own roll-outs (``rollouts.prepare_rollouts``), drawn in ``rollout_share`` of the steps;
+    adversarial: weight of the discriminator's gradient against the pixel loss's in those (0: none); withheld: share of samples
+    trained without controls, for classifier-free guidance; reference_noise: largest standard deviation of the noise added to
+    the reference's latents; compose: train the composer, else the decoded frames are the result; decoded_weight, flow_weight:
+    of the loss on decoded frames and of the flow's, beside the composed frames' 1.
+    """
+
+    rollouts: SampleStore | None = None
+    rollout_share: float = 0.4
+    adversarial: float = 0.0
+    withheld: float = 0.1
+    reference_noise: float = 0.2
+    compose: bool = True
+    decoded_weight: float = 0.3
+    flow_weight: float = 0.1
+
+
+@dataclass(frozen=True)
+class DiSTTBatch:
+    """truth: (B, V, T, 4, H, W); noise: shaped as its latents; level: (B,); withheld: (B,) bool; reference_noise:
+    (B, V, C, h, w), already scaled; far: (B, T) bool, frames that the discriminator judges."""
+
+    inputs: DiSTTInputs
+    truth: torch.Tensor
+    noise: torch.Tensor
+    level: torch.Tensor
+    withheld: torch.Tensor
+    reference_noise: torch.Tensor
+    far: torch.Tensor
 
 
 class DiSTTRecipe:
-    """Chunks of one or several half seconds ahead of a past, and hidden keyframes between their neighbours."""
+    """Chunks of one or several half seconds ahead of a past, hidden keyframes between their neighbours, and own roll-outs.
+
+    train: one store of samples or one per image size, of which each step draws one.
+    """
 
     def __init__(
-        self, preset: Preset, codec: RGBDCodec, train: SampleStore, val: SampleStore | None, batch: int, seed: int
+        self,
+        preset: Preset,
+        codec: RGBDCodec,
+        train: SampleStore | Sequence[SampleStore],
+        val: SampleStore | None,
+        batch: int,
+        seed: int,
+        options: DiSTTOptions | None = None,
     ) -> None:
         torch.manual_seed(seed)
+        self.options = options or DiSTTOptions()
         self.codec = codec.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.frozen: dict[str, nn.Module] = {"codec": self.codec}
         use = {"image_size": (preset.height, preset.width), "chunk": preset.chunk, "steps": preset.steps}
-        self.transformer = DiSTTTransformer(**preset.dist_t, **use)
-        self.composer = Composer(**preset.composer).to(memory_format=torch.channels_last)
-        self.models: dict[str, nn.Module] = {"dist_t": self.transformer, "composer": self.composer}
-        self.train, self.val, self.batch, self.seed = train, val, batch, seed
-        self.single = train.chunks(1)
-        self.long = train.chunks(min(preset.chunk, train.settings.chunk))
-        self.between = [(s, [row]) for s, row in train.rows(BETWEEN)]
+        self.transformer = DiSTTTransformer(**(preset.dist_t | use))
+        self.models: dict[str, nn.Module] = {"dist_t": self.transformer}
+        if self.options.compose:
+            self.composer = Composer(**preset.composer).to(memory_format=torch.channels_last)
+            self.models["composer"] = self.composer
+        if self.options.adversarial:
+            self.discriminator = Discriminator().to(memory_format=torch.channels_last)
+            self.models["discriminator"] = self.discriminator
+        self.stores, self.count, self.seed = as_stores(train), batch, seed
+        self.size = (preset.height, preset.width)
+        self.val = val or self.stores[0]
+        self.pools = {store: pools(store, preset.chunk) for store in self.stores}
+        made = self.options.rollouts
+        self.rolled = made.chunks(min(preset.chunk, made.settings.chunk)) if made else []
 
-    def choose(self, generator: np.random.Generator) -> list[tuple[int, list[int]]]:
-        """A batch of one length: mostly single steps, where quality is judged first, else one whole chunk."""
-        kind = generator.random()
-        pool = self.long if kind < 0.12 and self.long else self.between if kind < 0.24 and self.between else self.single
-        count = max(1, self.batch // len(pool[0][1]))
-        return [pool[i] for i in generator.integers(len(pool), size=count)]
+    @property
+    def device(self) -> torch.device:
+        return next(self.transformer.parameters()).device
+
+    def choose(self, generator: np.random.Generator) -> tuple[SampleStore, list[tuple[int, list[int]]]]:
+        """A batch of one store and one length: mostly single steps, where quality is judged first."""
+        made = self.options.rollouts
+        if made and generator.random() < self.options.rollout_share:
+            store, pool, count = made, self.rolled, self.count
+        else:
+            store, count = choose_store(self.stores, self.count, self.size, generator)
+            lengths = [name for name in self.pools[store] if name in LENGTHS]
+            drawn = generator.random()
+            name = "single"
+            for length in lengths:
+                if drawn < LENGTHS[length]:
+                    name = length
+                    break
+                drawn -= LENGTHS[length]
+            pool = self.pools[store][name]
+        samples = max(1, count // len(pool[0][1]))
+        return store, [pool[i] for i in generator.integers(len(pool), size=samples)]
 
     def collate(self, store: SampleStore, chosen: list[tuple[int, list[int]]]) -> tuple[DiSTTInputs, torch.Tensor]:
         """Inputs and the true frames (B, V, T, 4, H, W)."""
@@ -53,79 +132,131 @@ class DiSTTRecipe:
         references, targets, truths = [], [], []
         for s, rows in chosen:
             scene = store.scenes[s]
-            references.append(scene.frame(int(scene.reference[rows[0]])))
+            references.append(scene.reference_frame(rows[0]))
             targets.append([scene.conditions(row) for row in rows])
             frames = [int(scene.target[row]) for row in rows]
             rgb, depth = scene.arrays["frame_rgb"], scene.arrays["frame_depth"]
             truths.append(torch.stack([rgbd_tensor(rgb[k], depth[k], code) for k in frames], 1))
         return collate_targets(references, targets, code), torch.stack(truths)
 
+    def batch(self, step: int, rank: int = 0) -> DiSTTBatch:
+        generator = np.random.default_rng([self.seed, step, rank])
+        store, chosen = self.choose(generator)
+        inputs, truth = self.collate(store, chosen)
+        draw = torch.Generator().manual_seed(int(generator.integers(2**62)))
+        count, views, frames, _, height, width = truth.shape
+        factor, channels = self.codec.factor, 2 * self.codec.config.latent_channels
+        latent = (channels, height // factor, width // factor)
+        shift = self.transformer.shift(height, width, frames)
+        level = torch.sigmoid(torch.randn(count, generator=draw))
+        level = shift * level / (1 + (shift - 1) * level)
+        level = torch.where(torch.rand(count, generator=draw) < PURE_NOISE, torch.ones(count), level)
+        strength = self.options.reference_noise * torch.rand(count, 1, 1, 1, 1, generator=draw)
+        return DiSTTBatch(
+            inputs=inputs,
+            truth=truth,
+            noise=torch.randn(count, views, frames, *latent, generator=draw),
+            level=level,
+            withheld=torch.rand(count, generator=draw) < self.options.withheld,
+            reference_noise=strength * torch.randn(count, views, *latent, generator=draw),
+            far=torch.tensor([[store.scenes[s].since_real(row) >= FAR for row in rows] for s, rows in chosen]),
+        )
+
     def generate(
-        self, inputs: DiSTTInputs, level: torch.Tensor, noise: torch.Tensor, clean: torch.Tensor
+        self, inputs: DiSTTInputs, level: torch.Tensor, noise: torch.Tensor, clean: torch.Tensor, reference_noise: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The predicted clean latents, their decoded images and the composed images from one evaluation at ``level`` (B,)."""
         with torch.no_grad():
-            reference = self.codec.encode_rgbd(inputs.reference).float()
+            reference = self.codec.encode_rgbd(inputs.reference).float() + reference_noise
             splat = self.codec.encode_rgbd(inputs.views.base).float()
         s = level.view(-1, 1, 1, 1, 1, 1)
         noisy = (1 - s) * clean + s * noise
         predicted = self.transformer.predict_clean(noisy, level, inputs, reference, splat).float()
         decoded = self.codec.decode_rgbd(predicted).float()
+        if not self.options.compose:
+            return predicted, decoded.flatten(0, 2), decoded.flatten(0, 2)
         views = inputs.views
         interval = inputs.interval[:, None].expand(decoded.shape[:3]).flatten()
         told = (decoded, views.base, views.other, views.masks, inputs.layout)
         composed, _ = self.composer(*(t.flatten(0, 2) for t in told), interval)
-        return predicted, decoded.flatten(0, 2), composed
+        return predicted, decoded.flatten(0, 2), composed.float()
 
-    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        generator = np.random.default_rng([self.seed, step])
-        inputs, truth = self.collate(self.train, self.choose(generator))
+    def loss(self, batch: DiSTTBatch, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        inputs, truth = without_controls(batch.inputs, batch.withheld), batch.truth
         with torch.no_grad():
             clean = self.codec.encode_rgbd(truth).float()
-        draw = torch.Generator().manual_seed(int(generator.integers(2**62)))
-        count = len(truth)
-        level = torch.sigmoid(torch.randn(count, generator=draw))
-        level = torch.where(torch.rand(count, generator=draw) < PURE_NOISE, torch.ones(count), level)
-        noise = torch.randn(clean.shape, generator=draw)
-        predicted, decoded, composed = self.generate(inputs, level, noise, clean)
+        predicted, decoded, composed = self.generate(inputs, batch.level, batch.noise, clean, batch.reference_noise)
 
-        weight = 1 / level.clamp(min=LEAST_LEVEL).square().view(-1, 1, 1, 1, 1, 1)
+        weight = 1 / batch.level.clamp(min=LEAST_LEVEL).square().view(-1, 1, 1, 1, 1, 1)
         flow = ((predicted - clean).square() * weight).mean()
-        target, holes = truth.flatten(0, 2), hole_weight(inputs.views.masks[..., :1, :, :].flatten(0, 2))
-        drawn = image_loss(decoded, target, holes)
-        shown = image_loss(composed, target, holes)
-        numbers = {"flow": flow.item(), "decoded": drawn.item(), "composed": shown.item()}
-        return shown + 0.3 * drawn + 0.1 * flow, numbers
+        target, valid = truth.flatten(0, 2), inputs.views.masks[..., :1, :, :].flatten(0, 2)
+        drawn = image_loss(decoded, target, hole_weight(valid))
+        shown = image_loss(composed, target, hole_weight(valid))
+        numbers = {"flow": flow.detach(), "decoded": drawn.detach(), "composed": shown.detach()}
+        total = shown + self.options.decoded_weight * drawn + self.options.flow_weight * flow
+        far = batch.far[:, None].expand(truth.shape[:3]).flatten()
+        if self.options.adversarial and far.any():
+            layout, holes = inputs.layout.flatten(0, 2)[far], 1 - valid[far]
+            (pixel,) = torch.autograd.grad(shown, composed, retain_graph=True)
+            believed = self.options.adversarial * (TRUSTED + (1 - TRUSTED) * holes)
+            told = self.discriminator.loss(target[far], composed[far], layout)
+            total = total + told + adversarial_loss(composed[far], layout, self.discriminator, pixel[far], believed)
+            numbers["discriminator"] = told.detach()
+        return total, numbers
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """PSNR of splat, decoded and composed frames and errors of depth, one step ahead and at the chunk's end."""
-        store = self.val or self.train
         result: dict[str, float] = {}
-        for length in dict.fromkeys((1, min(4, store.settings.chunk))):
-            pool = store.chunks(length)
-            numbers = [self._scores(store, pool[i]) for i in np.linspace(0, len(pool) - 1, min(24, len(pool))).astype(int)]
+        for length in dict.fromkeys((1, min(4, self.val.settings.chunk))):
+            pool = self.val.chunks(length)
+            numbers = [self._scores(pool[i]) for i in np.linspace(0, len(pool) - 1, min(24, len(pool))).astype(int)]
             for name in numbers[0]:
                 result[f"{name}@{length}"] = float(np.mean([n[name] for n in numbers]))
         return result
 
-    def _scores(self, store: SampleStore, chunk: tuple[int, list[int]]) -> dict[str, float]:
-        inputs, truth = self.collate(store, [chunk])
+    def sample(self, chunk: tuple[int, list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Truth, filled splat, decoded and composed images (V, 4, H, W) of a validation chunk's last frame, from pure noise."""
+        inputs, truth = to_device(self.collate(self.val, [chunk]), self.device)
         clean = self.codec.encode_rgbd(truth)
-        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-        _, decoded, composed = self.generate(inputs, torch.ones(1), noise, clean)
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+        _, decoded, composed = self.generate(
+            inputs, torch.ones(1, device=self.device), noise, clean, torch.zeros_like(clean[:, :, 0])
+        )
         last = slice(len(chunk[1]) - 1, None, len(chunk[1]))  # flattened (V, T): every view's last frame
+        return truth.flatten(0, 2)[last], inputs.views.base.flatten(0, 2)[last], decoded[last], composed[last]
+
+    def _scores(self, chunk: tuple[int, list[int]]) -> dict[str, float]:
+        truth, base, decoded, composed = self.sample(chunk)
         code = self.codec.config.depth_code
-        target, base = truth.flatten(0, 2)[last], inputs.views.base.flatten(0, 2)[last]
         return {
-            "splat": psnr(base, target).mean().item(),
-            "decoded": psnr(decoded[last], target).mean().item(),
-            "composed": psnr(composed[last], target).mean().item(),
-            "splat_abs_rel": depth_errors(base, target, code)[0].mean().item(),
-            "abs_rel": depth_errors(composed[last], target, code)[0].mean().item(),
-            "delta1": depth_errors(composed[last], target, code)[1].mean().item(),
+            "splat": psnr(base, truth).mean().item(),
+            "decoded": psnr(decoded, truth).mean().item(),
+            "composed": psnr(composed, truth).mean().item(),
+            "splat_abs_rel": depth_errors(base, truth, code)[0].mean().item(),
+            "abs_rel": depth_errors(composed, truth, code)[0].mean().item(),
+            "delta1": depth_errors(composed, truth, code)[1].mean().item(),
         }
 
+    @torch.no_grad()
+    def pictures(self) -> dict[str, np.ndarray]:
+        """A single step and a chunk's end: truth, filled splat, decoded, composed."""
+        lengths = dict.fromkeys((1, min(4, self.val.settings.chunk)))
+        pools = {length: self.val.chunks(length) for length in lengths}
+        return {f"{length} ahead": rgbd_rows(list(self.sample(pool[len(pool) // 2]))) for length, pool in pools.items()}
+
     def export(self, folder: Path) -> None:
+        """Write codec, DiST-T and composer; the discriminator has done its work."""
         for name, model in (("codec", self.codec), *self.models.items()):
-            save_model(model, folder / name)
+            if name != "discriminator":
+                save_model(model, folder / name)
+
+
+def pools(store: SampleStore, chunk: int) -> dict[str, list[tuple[int, list[int]]]]:
+    """(scene, splats) of single steps, whole chunks and hidden keyframes, those that a store has."""
+    kinds = {
+        "single": store.chunks(1),
+        "chunk": store.chunks(min(chunk, store.settings.chunk)),
+        "between": [(s, [row]) for s, row in store.rows(BETWEEN)],
+    }
+    return {name: pool for name, pool in kinds.items() if pool}

@@ -138,6 +138,24 @@ class Keyframes:
             "time": np.array(self.times),
         }
 
+    def control_arrays(self, scene: Scene) -> dict[str, np.ndarray]:
+        """The controls of every keyframe as ``SceneSamples`` reads them."""
+        _, height, width = self.frames[0].depth.shape
+        controls = [
+            frame_controls(
+                frame.intrinsics, frame.global_from_camera, (height, width), pose, boxes, scene.map, scene.description
+            )
+            for frame, pose, boxes in zip(self.frames, self.poses, self.at_keyframe, strict=True)
+        ]
+        return {
+            "layout": np.stack([c.layout for c in controls]),
+            "bev": np.stack([np.packbits(c.bev) for c in controls]),
+            "box_corners": np.stack([c.box_corners for c in controls]),
+            "box_class": np.stack([c.box_class for c in controls]).astype(np.int8),
+            "box_instance": np.stack([c.box_instance for c in controls]).astype(np.int8),
+            "attributes": controls[0].attributes,
+        }
+
 
 def scene_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarray]:
     """All arrays of one scene, as ``SceneSamples`` reads them."""
@@ -158,18 +176,9 @@ def scene_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarra
         for name, value in (("kind", ask.kind), ("reference", ask.reference), ("target", ask.target), ("noise", noise)):
             arrays[name].append(value)
 
-    controls = [
-        frame_controls(frame.intrinsics, frame.global_from_camera, size, pose, boxes, scene.map, scene.description)
-        for frame, pose, boxes in zip(frames, known.poses, at_keyframe, strict=True)
-    ]
     return {
         **known.arrays(),
-        "layout": np.stack([c.layout for c in controls]),
-        "bev": np.stack([np.packbits(c.bev) for c in controls]),
-        "box_corners": np.stack([c.box_corners for c in controls]),
-        "box_class": np.stack([c.box_class for c in controls]).astype(np.int8),
-        "box_instance": np.stack([c.box_instance for c in controls]).astype(np.int8),
-        "attributes": controls[0].attributes,
+        **known.control_arrays(scene),
         **{name: np.stack(stack) for name, stack in images.items()},
         **{name: np.array(values, np.float32 if name == "noise" else np.int16) for name, values in arrays.items()},
     }

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -120,11 +120,25 @@ class SceneSamples:
             float(time[target] - time[reference]),
         )
 
+    def reference_frame(self, splat: int) -> RGBDFrame:
+        """The last known frame before a splat's: a keyframe, or in roll-outs what a model made at that keyframe."""
+        frame, made = self.frame(int(self.reference[splat])), int(self.arrays["made"][splat]) if "made" in self.arrays else -1
+        if made < 0:
+            return frame
+        rgb, depth = self.arrays["made_rgb"][made], self.arrays["made_depth"][made]
+        return replace(frame, rgb=np.array(rgb), depth=np.array(depth, np.float32))
+
+    def since_real(self, splat: int) -> float:
+        """Seconds from the last real frame that the splat's memory could hold to the splat's."""
+        last = self.arrays["last_real"] if "last_real" in self.arrays else self.reference
+        return float(self.arrays["time"][int(self.target[splat])] - self.arrays["time"][int(last[splat])])
+
     def chunks(self, length: int) -> Iterator[list[int]]:
         """Runs of ``length`` NEXT splats, one reference, targets in order from the first step."""
-        kinds, references, targets = np.array(self.kind), np.array(self.reference), np.array(self.target)
-        for reference in np.unique(references[kinds == NEXT]):
-            rows = np.flatnonzero((kinds == NEXT) & (references == reference))
+        kinds, targets = np.array(self.kind), np.array(self.target)
+        runs = np.array(self.arrays["chunk"] if "chunk" in self.arrays else self.reference)
+        for run in np.unique(runs[kinds == NEXT]):
+            rows = np.flatnonzero((kinds == NEXT) & (runs == run))
             rows = rows[np.argsort(targets[rows], kind="stable")]
             if len(rows) >= length:
                 yield [int(row) for row in rows[:length]]
