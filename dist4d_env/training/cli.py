@@ -1,29 +1,26 @@
-"""``python -m dist4d_env train codec|dist-t|dist-s``: samples from a data set, then one recipe."""
+"""``python -m dist4d_env train codec|dist-t|dist-s|cycle``: samples from a data set, then one recipe."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from tyro.conf import Positional
 
 from dist4d_env.errors import ConfigError
-
-if TYPE_CHECKING:
-    from dist4d_env.models.presets import Preset
 
 
 @dataclass(frozen=True)
 class Options:
     """Train one of the models on a nuScenes-format data set with metric depth."""
 
-    model: Positional[Literal["codec", "dist-t", "dist-s"]]
-    """What to train. DiST-T needs a trained codec (--codec)."""
+    model: Positional[Literal["codec", "dist-t", "dist-s", "cycle"]]
+    """What to train. dist-t needs a trained codec (--codec); cycle is the second stage of dist-s (--init: its first)."""
     out: Path
-    """The run's folder: checkpoint, log.jsonl, options.json and weights/, which --weights of the other verbs takes."""
+    """The run's folder: checkpoint, log.jsonl, tensorboard/, options.json and weights/, which --weights of other verbs takes."""
     dataroot: Path | None = None
     """Data set (default: $NUSCENES, else the built-in town)."""
     version: str | None = None
@@ -34,8 +31,14 @@ class Options:
     """Data set to validate on (default: the same)."""
     val_split: str = "val"
     """Split or scene to validate on; "none" validates on training samples."""
+    scenes: int | None = None
+    """Use only so many scenes."""
     samples: Path | None = None
     """Folder of prepared samples, shared between runs (default: OUT/samples)."""
+    workers: int = 2
+    """Processes that make samples."""
+    prepare_only: bool = False
+    """Make the samples and stop."""
     preset: str = "tiny"
     """Sizes of images and models."""
     sizes: tuple[str, ...] = ()
@@ -44,6 +47,10 @@ class Options:
     """For dist-t: folder with codec/ inside (OUT/weights of a codec run), or a shipped preset's name."""
     init: str | None = None
     """Start from the weights in this folder, or from a shipped preset; a model that the folder lacks starts fresh."""
+    rollouts: str | None = None
+    """For dist-t: train also on what these weights (a folder or a shipped preset) make when rolled out."""
+    adversarial: float = 0.0
+    """For dist-t with --rollouts: weight of a discriminator's gradient where pixels cannot be known; 0 trains none."""
     steps: int = 6000
     """Optimiser steps; a run resumed with more goes on."""
     batch: int = 4
@@ -52,26 +59,20 @@ class Options:
     """Plateau of the learning rate."""
     decay: float = 0.3
     """Share of the steps over which the learning rate falls to zero."""
-    scenes: int | None = None
-    """Use only so many scenes."""
-    workers: int = 2
-    """Processes that make samples."""
-    validate_every: int = 1000
-    """Steps between validations."""
-    checkpoint_every: float = 180.0
-    """Seconds between checkpoints; a killed run loses no more."""
+    seed: int = 0
+    """Seed of samples, weights and noise."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the networks; weights and losses stay in float32. auto: bfloat16 on GPUs that have it."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     loaders: int = 0
     """Processes that make batches ahead of the step; 0 makes each when it is needed."""
-    seed: int = 0
-    """Seed of samples, weights and noise."""
+    validate_every: int = 1000
+    """Steps between validations."""
+    checkpoint_every: float = 180.0
+    """Seconds between checkpoints; a killed run loses no more."""
     resume: bool = False
     """Go on from the checkpoint in OUT."""
-    prepare_only: bool = False
-    """Make the samples and stop."""
 
 
 def run(options: Options) -> int:
@@ -79,18 +80,18 @@ def run(options: Options) -> int:
     from dist4d_env.models.presets import preset as preset_named
     from dist4d_env.training.loop import LoopOptions, make_accelerator, train
     from dist4d_env.training.recipes import make_recipe
-    from dist4d_env.training.samples import SampleStore
+    from dist4d_env.training.stores import prepare_stores
 
+    check(options)
     preset = preset_named(options.preset)
     if options.out.is_dir() and (options.out / "checkpoint.pt").exists() and not options.resume:
         raise ConfigError(f"{options.out} already holds a run: go on with --resume or choose another --out")
     accelerator = make_accelerator()
     with accelerator.main_process_first():
-        prepared = prepare_samples(options, preset)
+        stores = prepare_stores(options, preset)
     if options.prepare_only:
         return 0
-    stores = [SampleStore(folder) for folder in prepared.train]
-    recipe = make_recipe(options, preset, stores, SampleStore(prepared.val) if prepared.val else None)
+    recipe = make_recipe(options, preset, stores)
     if accelerator.is_main_process:
         _write_options(options)
     loop = LoopOptions(
@@ -110,49 +111,17 @@ def run(options: Options) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Folders of samples: for training one per image size, for validation one or None."""
-
-    train: tuple[Path, ...]
-    val: Path | None
-
-
-def prepare_samples(options: Options, preset: Preset) -> Prepared:
-    """Make the samples that the options ask for and that are not there yet."""
-    from dist4d_env.scenes.nuscenes import open_dataset
-    from dist4d_env.training.prepare import prepare
-    from dist4d_env.training.samples import SampleSettings
-
-    root = options.samples or options.out / "samples"
-    own = (preset.height, preset.width)
-    settings = SampleSettings(*own, chunk=preset.chunk, seed=options.seed)
-    dataset = open_dataset(options.dataroot, options.version, options.split)
-    names = dataset.scene_names(options.split)[: options.scenes]
-    folders = []
-    for height, width in [parse_size(size) for size in options.sizes] or [own]:
-        folders.append(root / ("train" if (height, width) == own else f"train-{height}x{width}"))
-        prepare(dataset, names, folders[-1], replace(settings, height=height, width=width), options.workers)
-    if options.val_split == "none":
-        return Prepared(tuple(folders), None)
-    if options.val_dataroot is None:
-        other = open_dataset(options.dataroot, options.version, options.val_split)
-    else:
-        other = open_dataset(options.val_dataroot)
-    val_names = other.scene_names(options.val_split)[: options.scenes]
-    prepare(other, val_names, root / "val", replace(settings, noisy=0.0), options.workers)
-    return Prepared(tuple(folders), root / "val")
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of "64x112"; ``ConfigError`` where it is no size that the codec can take."""
-    height, cross, width = text.partition("x")
-    if not (cross and height.isdecimal() and width.isdecimal()):
-        raise ConfigError(f"size {text!r} is not HEIGHTxWIDTH, such as 64x112")
-    size = (int(height), int(width))
-    if min(size) < 16 or any(side % 8 for side in size):
-        raise ConfigError(f"size {text}: height and width must be multiples of 8, at least 16")
-    return size
+def check(options: Options) -> None:
+    """Raise ``ConfigError`` where options do not go together."""
+    if options.model == "dist-t" and options.codec is None:
+        raise ConfigError("dist-t needs a codec: train one and pass --codec RUN/weights, or --codec tiny for the shipped one")
+    if options.model == "cycle" and options.init is None:
+        raise ConfigError("cycle goes on from a trained DiST-S: pass --init RUN/weights of a dist-s run, or --init tiny")
+    for name in ("codec", "rollouts", "adversarial"):
+        if options.model != "dist-t" and getattr(options, name):
+            raise ConfigError(f"--{name} is for dist-t alone: leave it out for {options.model}")
+    if options.adversarial and options.rollouts is None:
+        raise ConfigError("--adversarial judges roll-outs: pass --rollouts WEIGHTS too")
 
 
 def _write_options(options: Options) -> None:

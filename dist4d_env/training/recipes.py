@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from dist4d_env.errors import ConfigError, WeightsError
+from dist4d_env.errors import WeightsError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import load_model, resolve_weights
 from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
-from dist4d_env.training.dist_t import DiSTTRecipe
+from dist4d_env.training.dist_t import DiSTTOptions, DiSTTRecipe
 from dist4d_env.training.loop import Recipe
-from dist4d_env.training.samples import SampleStore
+from dist4d_env.training.stores import Stores
 
 if TYPE_CHECKING:
     from dist4d_env.training.cli import Options
 
 
-def make_recipe(options: Options, preset: Preset, train: Sequence[SampleStore], val: SampleStore | None) -> Recipe:
-    """The recipe of ``options.model``, started from ``options.init`` where given; train: one store per image size."""
+def make_recipe(options: Options, preset: Preset, stores: Stores) -> Recipe:
+    """The recipe of ``options.model``, started from ``options.init`` where given."""
     recipe: Recipe
+    told = (stores.train, stores.val, options.batch, options.seed)
     if options.model == "codec":
-        recipe = CodecRecipe(preset, train, val, options.batch, options.seed)
-    elif options.model == "dist-s":
-        recipe = DiSTSRecipe(preset, train, val, options.batch, options.seed)
+        recipe = CodecRecipe(preset, *told)
+    elif options.model == "dist-t":
+        codec = load_model(RGBDCodec, resolve_weights(str(options.codec)) / "codec")
+        recipe = DiSTTRecipe(preset, codec, *told, DiSTTOptions(rollouts=stores.rollouts, adversarial=options.adversarial))
     else:
-        if options.codec is None:
-            raise ConfigError("dist-t needs a codec: train one and pass --codec RUN/weights, or --codec tiny for the shipped one")
-        if len(train) > 1:
-            raise ConfigError("dist-t takes one image size")
-        codec = load_model(RGBDCodec, resolve_weights(options.codec) / "codec")
-        recipe = cast(Recipe, DiSTTRecipe(preset, codec, train[0], val, options.batch, options.seed))
+        recipe = DiSTSRecipe(preset, *told, extra=stores.cycle)
     if options.init is not None:
         initialise(recipe, resolve_weights(options.init))
     return recipe

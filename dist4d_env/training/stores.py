@@ -1,0 +1,72 @@
+"""Which samples a run needs: made from its data sets where they are missing, opened where they are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.models.presets import Preset
+from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.training.cycle import prepare_cycle
+from dist4d_env.training.prepare import prepare
+from dist4d_env.training.rollouts import prepare_rollouts
+from dist4d_env.training.samples import SampleSettings, SampleStore
+
+if TYPE_CHECKING:
+    from dist4d_env.training.cli import Options
+
+
+@dataclass(frozen=True)
+class Stores:
+    """train: one store per image size; val: None validates on training samples; rollouts: of DiST-T's own making; cycle: for the
+    second stage of DiST-S.
+    """
+
+    train: tuple[SampleStore, ...]
+    val: SampleStore | None
+    rollouts: SampleStore | None
+    cycle: SampleStore | None
+
+
+def prepare_stores(options: Options, preset: Preset) -> Stores:
+    """The samples that the options ask for, below ``options.samples`` or ``options.out``; each scene is made once."""
+    root = options.samples or options.out / "samples"
+    own = (preset.height, preset.width)
+    settings = SampleSettings(*own, chunk=preset.chunk, seed=options.seed)
+    exact = replace(settings, noisy=0.0)
+    sizes = [parse_size(size) for size in options.sizes] or [own]
+    dataset = open_dataset(options.dataroot, options.version, options.split)
+    names = dataset.scene_names(options.split)[: options.scenes]
+
+    train = []
+    for height, width in sizes:
+        folder = root / ("train" if (height, width) == own else f"train-{height}x{width}")
+        prepare(dataset, names, folder, replace(settings, height=height, width=width), options.workers)
+        train.append(SampleStore(folder))
+    rollouts = cycle = val = None
+    if options.rollouts is not None:
+        prepare_rollouts(dataset, names, root / "rollouts", exact, options.rollouts, options.workers)
+        rollouts = SampleStore(root / "rollouts")
+    if options.model == "cycle" and options.init is not None:
+        prepare_cycle(dataset, names, root / "cycle", settings, options.init, options.workers)
+        cycle = SampleStore(root / "cycle")
+    if options.val_split != "none":
+        if options.val_dataroot is None:
+            other = open_dataset(options.dataroot, options.version, options.val_split)
+        else:
+            other = open_dataset(options.val_dataroot, None, options.val_split)
+        prepare(other, other.scene_names(options.val_split)[: options.scenes], root / "val", exact, options.workers)
+        val = SampleStore(root / "val")
+    return Stores(tuple(train), val, rollouts, cycle)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of "64x112"; ``ConfigError`` where it is no size that the codec can take."""
+    height, cross, width = text.partition("x")
+    if not (cross and height.isdecimal() and width.isdecimal()):
+        raise ConfigError(f"size {text!r} is not HEIGHTxWIDTH, such as 64x112")
+    size = (int(height), int(width))
+    if min(size) < 16 or any(side % 8 for side in size):
+        raise ConfigError(f"size {text}: height and width must be multiples of 8, at least 16")
+    return size
