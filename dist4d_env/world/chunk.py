@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -24,7 +25,8 @@ class PolicyConfig:
     chunk: frames DiST-T makes at once (the present one and anticipated ones) where decisions are half a second apart, see
     ``frames``; on_path and on_path_angle: metres and radians off the chunk's path within which its frame is shown as it is;
     radius: metres within which DiST-S renders from it; box: metres (and angle radians) by which agents may have left where the
-    chunk put them; count: real frames in a splat; steps_t, steps_s: evaluations of each network.
+    chunk put them; count: real frames in a splat; steps_t, steps_s: evaluations of each network; grow: which pixels of a
+    generated frame enter the memory: those that nothing remembered reached ("holes"), "all" of them, or none ("never").
     """
 
     chunk: int = 4
@@ -36,8 +38,11 @@ class PolicyConfig:
     count: int = 3
     steps_t: int = 1
     steps_s: int = 1
+    grow: Literal["holes", "all", "never"] = "holes"
 
     def __post_init__(self) -> None:
+        if self.grow not in ("holes", "all", "never"):
+            raise ConfigError(f'grow must be "holes", "all" or "never", not {self.grow!r}')
         if min(self.chunk, self.count, self.steps_t, self.steps_s) < 1 or not 0 <= self.on_path <= self.radius:
             raise ConfigError(f"chunk, count and steps must be at least 1 and 0 <= on_path <= radius, not {self}")
 

@@ -124,7 +124,7 @@ class GenerativeWorld:
             believed = trust(
                 frame, splat, np.maximum(share, splat.generated), deviation, state.memory.distance(frame.global_from_camera)
             )
-            grown = state.memory.with_generated(frame, now.boxes, unseen(splat))
+            grown = state.memory.with_generated(frame, now.boxes, kept(splat, self.policy.grow))
         state = self._shown(replace(state, memory=grown, chunk=chunk), now, frame)
         return state, frame, WorldInfo((source,) * len(frame.rgb), deviation, believed, watch.milliseconds)
 
@@ -200,8 +200,13 @@ class GenerativeWorld:
 
 
 def unseen(splat: Splat) -> np.ndarray:
-    """Pixels (V, H, W) that a generated frame may add to the memory: nothing remembered reached them."""
+    """Pixels (V, H, W) that nothing remembered reached."""
     return ~splat.valid
+
+
+def kept(splat: Splat, grow: str) -> np.ndarray:
+    """Pixels (V, H, W) of a generated frame that enter the memory, see ``PolicyConfig.grow``."""
+    return {"holes": unseen(splat), "all": np.ones_like(splat.valid), "never": np.zeros_like(splat.valid)}[grow]
 
 
 def noise(state: GenerativeState, stream: int) -> torch.Generator:

@@ -191,3 +191,17 @@ def test_a_bad_policy_is_refused():
         PolicyConfig(chunk=0)
     with pytest.raises(ConfigError, match="on_path"):
         PolicyConfig(on_path=3.0)
+    with pytest.raises(ConfigError, match="grow"):
+        PolicyConfig(grow="some")  # type: ignore[arg-type]
+
+
+def test_what_enters_the_memory_is_the_policys_choice(models):
+    scene = make_scene()
+    kept = {}
+    for grow in ("never", "holes", "all"):
+        world = generative(models, "history", grow=grow)
+        (state,) = world.reset([make_start(scene)])
+        for k in range(4):
+            ((state, _, _),) = world.step([state], [scene_at(scene, 0.5 * k)])
+        kept[grow] = sum(int(frame.source().keep.sum()) for frame in state.memory.frames if frame.generated)
+    assert kept["never"] == 0 < kept["holes"] < kept["all"]
