@@ -76,6 +76,11 @@ class RGBDCodec(ModelMixin, ConfigMixin):
         """Pixels per latent along each image axis."""
         return 8
 
+    @property
+    def time_factor(self) -> int:
+        """Frames per latent: every frame has its own."""
+        return 1
+
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Images (N, 3, H, W) to latents (N, C, H / 8, W / 8)."""
         latents = self.encoder(images)

@@ -2,40 +2,143 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
+from dist4d_env.errors import ConfigError
 from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, compose
 from dist4d_env.models.conditions import MASK_CHANNELS, ViewInputs
-from dist4d_env.models.dist_t import MIN_NOISE
+from dist4d_env.models.svd import SVDBackbone, SVDConditions, load_svd
+
+MIN_NOISE = 0.02
+"""Smallest noise level at which a velocity is formed from the predicted clean image."""
 
 
 class DiSTSUNet(ModelMixin, ConfigMixin):
-    """Rectified flow in pixels: noisy RGB-D, sparse RGB, sparse depth, an explicit valid mask and both fills in, velocity out.
+    """Sparse RGB, sparse depth and an explicit valid mask in, dense RGB and depth out, by one of two backbones.
 
-    The clean image is composed from the splat, the network's own dense image and the other fill; untrained it is the
-    filled splat, exactly.
+    - ``"composition"``: rectified flow in pixels, in one step or a few, ``noisy = (1 - s) clean + s noise``. The clean image is
+      composed from the splat, the network's own dense image and the other fill; untrained it is the filled splat, exactly.
+    - ``"svd"``: the published one. Stable Video Diffusion's UNet over the latents of its frame VAE (``SVDBackbone``),
+      ``noisy = clean + sigma noise``, in tens of Euler steps; ``encode`` and ``decode`` go between images and latents.
+
+    Both take single images (N, C, H, W) or clips (N, F, C, H, W); the composition completes a clip's frames one by one, SVD
+    lets them see each other. What both believe to be clean at a noise level l gives the slope (noisy - clean) / l.
     """
 
     config_name = "config.json"
+    _supports_gradient_checkpointing = True
 
     @register_to_config
-    def __init__(self, widths: tuple[int, ...] = (48, 96, 160), blocks: int = 2, depth_code: str = "log") -> None:
+    def __init__(
+        self,
+        widths: tuple[int, ...] = (48, 96, 160),
+        blocks: int = 2,
+        depth_code: str = "log",
+        backbone: str = "composition",
+        mask_channels: int = len(MASK_CHANNELS),
+        unet: dict[str, Any] | None = None,
+        vae: dict[str, Any] | None = None,
+    ) -> None:
+        """widths, blocks: of the composition; unet, vae: arguments of diffusers' UNetSpatioTemporalConditionModel and
+        AutoencoderKLTemporalDecoder for SVD; mask_channels: how many of MASK_CHANNELS SVD is shown (0 as published; the
+        composition sees all of them).
+        """
         super().__init__()
-        channels = 4 + 4 + len(MASK_CHANNELS) + 4 + 3
-        self.net = CompositionUNet(channels, 4 + COMPOSE_CHANNELS, tuple(widths), blocks, scalars=1)
+        if backbone == "composition":
+            channels = 4 + 4 + len(MASK_CHANNELS) + 4 + 3
+            self.net = CompositionUNet(channels, 4 + COMPOSE_CHANNELS, tuple(widths), blocks, scalars=1)
+        elif backbone == "svd":
+            if not 0 <= mask_channels <= len(MASK_CHANNELS):
+                raise ConfigError(f"mask_channels must be 0 to {len(MASK_CHANNELS)}, not {mask_channels}")
+            self.svd = SVDBackbone(unet or {}, vae or {}, mask_channels)
+        else:
+            raise ConfigError(f"backbone {backbone!r} is unknown: use 'composition' or 'svd'")
 
-    def forward(self, noisy: torch.Tensor, noise_level: torch.Tensor, views: ViewInputs) -> torch.Tensor:
-        """The velocity at ``noisy = (1 - s) clean + s noise``; images (N, 4, H, W), noise levels (N,) in (0, 1]."""
-        clean, _ = self.predict_clean(noisy, noise_level, views)
-        return (noisy - clean) / noise_level.clamp(min=MIN_NOISE).view(-1, 1, 1, 1)
+    @classmethod
+    def from_svd(cls, folder: str | Path, mask_channels: int = len(MASK_CHANNELS), depth_code: str = "linear") -> DiSTSUNet:
+        """Stable Video Diffusion of a local folder in diffusers' layout, widened to RGB-D as ``load_svd`` says.
+
+        Raises ``WeightsError`` where the folder holds something else.
+        """
+        backbone, unet, vae = load_svd(folder, mask_channels)
+        with torch.device("meta"):
+            model = cls(depth_code=depth_code, backbone="svd", mask_channels=mask_channels, unet=unet, vae=vae)
+        model.svd = backbone
+        return model.eval()
+
+    @property
+    def is_svd(self) -> bool:
+        """Whether noisy images are latents of Stable Video Diffusion."""
+        return self.config.backbone == "svd"
+
+    def noise_shape(self, views: ViewInputs) -> tuple[int, ...]:
+        """The shape of what is denoised: images shaped as ``views.base``, or their latents."""
+        if not self.is_svd:
+            return tuple(views.base.shape)
+        height, width = views.base.shape[-2:]
+        return (*views.base.shape[:-3], 8, height // self.svd.factor, width // self.svd.factor)
+
+    def prepare(
+        self,
+        views: ViewInputs,
+        context: torch.Tensor | None = None,
+        augmentation: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> ViewInputs | SVDConditions:
+        """What ``predict_clean`` is told, made once for all noise levels; arguments beside ``views`` as in
+        ``SVDBackbone.conditions``, of which the composition takes none.
+        """
+        if self.is_svd:
+            clips = views if views.base.ndim == 5 else ViewInputs(*(t[:, None] for t in (views.base, views.other, views.masks)))
+            return self.svd.conditions(clips, context, augmentation, generator)
+        if context is not None or augmentation is not None:
+            raise ConfigError("image tokens and noise augmentation are for backbone='svd', and this is the composition")
+        return views
+
+    def forward(self, noisy: torch.Tensor, noise_level: torch.Tensor, told: ViewInputs | SVDConditions) -> torch.Tensor:
+        """The slope d(noisy) / d(noise level); shapes as in ``predict_clean``."""
+        clean, _ = self.predict_clean(noisy, noise_level, told)
+        return (noisy - clean) / noise_level.clamp(min=MIN_NOISE).view(-1, *[1] * (noisy.ndim - 1))
 
     def predict_clean(
-        self, noisy: torch.Tensor, noise_level: torch.Tensor, views: ViewInputs
+        self, noisy: torch.Tensor, noise_level: torch.Tensor, told: ViewInputs | SVDConditions
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The clean image (N, 4, H, W) that the network believes in, and the generated share (N, 1, H, W) in [0, 1]."""
-        sparse = views.base * views.masks[:, :1]
-        told = torch.cat([noisy, sparse, views.masks, views.base, views.other], 1)
-        prediction = self.net(told, noise_level[:, None]).to(views.base.dtype)
-        return compose(views.base, prediction[:, :4], views.other, prediction[:, 4:])
+        """The clean images or latents, shaped as ``noisy`` (``noise_shape``), that the network believes in, and the generated
+        share (..., 1, H, W) in [0, 1]: the composition's own, or all that was not splatted.
+
+        noise_level: (N,), in (0, 1] for the composition, any positive sigma for SVD; told: views, or what ``prepare`` made.
+        """
+        if self.is_svd:
+            conditions = self.prepare(told) if isinstance(told, ViewInputs) else told
+            assert isinstance(conditions, SVDConditions)
+            if noisy.ndim == 5:
+                return self.svd(noisy, noise_level, conditions), conditions.missing
+            return self.svd(noisy[:, None], noise_level, conditions)[:, 0], conditions.missing[:, 0]
+        if not isinstance(told, ViewInputs):
+            raise ConfigError("the composition is told views, not conditions of SVD")
+        if noisy.ndim == 5:
+            frames = noisy.shape[1]
+            flat = ViewInputs(*(t.flatten(0, 1) for t in (told.base, told.other, told.masks)))
+            clean, share = self.predict_clean(noisy.flatten(0, 1), noise_level.repeat_interleave(frames), flat)
+            return clean.unflatten(0, (-1, frames)), share.unflatten(0, (-1, frames))
+        sparse = told.base * told.masks[:, :1]
+        seen = torch.cat([noisy, sparse, told.masks, told.base, told.other], 1)
+        prediction = self.net(seen, noise_level[:, None]).to(told.base.dtype)
+        return compose(told.base, prediction[:, :4], told.other, prediction[:, 4:])
+
+    def encode(self, rgbd: torch.Tensor) -> torch.Tensor:
+        """True images (..., 4, H, W) as what ``predict_clean`` should answer."""
+        if not self.is_svd:
+            return rgbd
+        return self.svd.encode(rgbd) if rgbd.ndim == 5 else self.svd.encode(rgbd[:, None])[:, 0]
+
+    def decode(self, clean: torch.Tensor) -> torch.Tensor:
+        """The images (..., 4, H, W) of what ``predict_clean`` answered."""
+        if not self.is_svd:
+            return clean
+        return self.svd.decode(clean) if clean.ndim == 5 else self.svd.decode(clean[:, None])[:, 0]

@@ -14,11 +14,20 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
-from dist4d_env.models.conditions import SplatImages, TargetConditions, ViewInputs, collate_targets, collate_views
+from dist4d_env.models.conditions import (
+    SplatImages,
+    TargetConditions,
+    ViewInputs,
+    collate_targets,
+    collate_views,
+    without_controls,
+)
 from dist4d_env.models.depth_code import decode_depth
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.pretrained import load_model, resolve_weights, save_model
+from dist4d_env.models.svd import SVDConditions, karras_levels
+from dist4d_env.models.video_codec import Codec, load_codec
 
 
 @dataclass(frozen=True)
@@ -34,11 +43,11 @@ class Generated:
     share: np.ndarray
 
 
-def noise_levels(steps: int) -> list[float]:
-    """Levels of an Euler integration in equal steps, 1, ..., 1 / steps, 0: no evaluation is spent near zero."""
+def noise_levels(steps: int, shift: float = 1.0) -> list[float]:
+    """Levels of an Euler integration, 1, ..., 0: equal steps t, shifted to r t / (1 + (r - 1) t)."""
     if steps < 1:
         raise ConfigError(f"steps must be at least 1, not {steps}")
-    return [1 - k / steps for k in range(steps)] + [0.0]
+    return [shift * t / ((1 - t) + shift * t) for t in (1 - k / steps for k in range(steps))] + [0.0]
 
 
 def _to_images(rgbd: torch.Tensor, share: torch.Tensor, depth_code: str) -> Generated:
@@ -57,14 +66,19 @@ class DiSTTPipeline:
     (1, 2, 6, 64, 112, 3)
     """
 
-    def __init__(self, codec: RGBDCodec, transformer: DiSTTTransformer, composer: Composer) -> None:
+    def __init__(self, codec: Codec, transformer: DiSTTTransformer, composer: Composer) -> None:
         self.codec, self.transformer, self.composer = codec.eval(), transformer.eval(), composer.eval()
-        for model in (self.codec, self.composer):
-            model.to(memory_format=torch.channels_last)
+        self.composer.to(memory_format=torch.channels_last)
+        if isinstance(codec, RGBDCodec):  # the video codec's weights have an axis more
+            codec.to(memory_format=torch.channels_last)
         if transformer.config.latent_channels != 2 * codec.config.latent_channels:
             raise ConfigError(
                 f"the transformer takes {transformer.config.latent_channels} latent channels, the codec makes "
                 f"{codec.config.latent_channels} each for RGB and depth"
+            )
+        if transformer.config.time_factor != codec.time_factor:
+            raise ConfigError(
+                f"the transformer counts {transformer.config.time_factor} frames to a latent, the codec {codec.time_factor}"
             )
 
     @classmethod
@@ -72,7 +86,7 @@ class DiSTTPipeline:
         """A shipped preset's name or a folder written by ``save_pretrained``; raises ``WeightsError``."""
         folder = resolve_weights(weights)
         parts = (
-            load_model(RGBDCodec, folder / "codec"),
+            load_codec(folder / "codec"),
             load_model(DiSTTTransformer, folder / "dist_t"),
             load_model(Composer, folder / "composer"),
         )
@@ -96,20 +110,29 @@ class DiSTTPipeline:
         *,
         generator: torch.Generator,
         steps: int = 1,
+        guidance: float = 1.0,
+        captions: torch.Tensor | None = None,
     ) -> Generated:
         """Generate T frames for each of B samples.
 
-        references: the last known frame of each sample; targets: B lists of T conditions; generator: on the CPU, so that a seed
-        means the same noise on every device; steps: network evaluations. Returns arrays over (B, T, V).
+        references: the last known frame of each sample; targets: B lists of T conditions, T one more than a multiple of the
+        codec's ``time_factor``; generator: on the CPU, so that a seed means the same noise on every device; steps: network
+        evaluations, twice as many with ``guidance`` other than 1 (classifier-free, towards the controls); captions: (B, L, D)
+        features where the weights take them. Returns arrays over (B, T, V).
         """
         code = self.codec.config.depth_code
-        inputs = collate_targets(references, targets, code).to(self.device)
+        inputs = collate_targets(references, targets, code, captions).to(self.device)
+        withheld = without_controls(inputs, torch.ones_like(inputs.told))
         reference = self.codec.encode_rgbd(inputs.reference)
         splat = self.codec.encode_rgbd(inputs.views.base)
         latents = torch.randn(splat.shape, generator=generator).to(self.device)
-        levels = noise_levels(steps)
-        for level, following in pairwise(levels):
-            velocity = self.transformer(latents, torch.full((len(latents),), level, device=self.device), inputs, reference, splat)
+        shift = self.transformer.shift(*inputs.layout.shape[-2:], latents.shape[2])
+        for level, following in pairwise(noise_levels(steps, shift)):
+            at = torch.full((len(latents),), level, device=self.device)
+            velocity = self.transformer(latents, at, inputs, reference, splat)
+            if guidance != 1:
+                free = self.transformer(latents, at, withheld, reference, splat)
+                velocity = free + guidance * (velocity - free)
             latents = latents + (following - level) * velocity
         decoded = self.codec.decode_rgbd(latents)
         shape = decoded.shape[:3]  # (B, V, T)
@@ -129,7 +152,9 @@ class DiSTSPipeline:
     """The view-synthesis network: splats at new poses in, dense RGB-D out."""
 
     def __init__(self, unet: DiSTSUNet) -> None:
-        self.unet = unet.eval().to(memory_format=torch.channels_last)
+        self.unet = unet.eval()
+        if not unet.is_svd:  # SVD's weights over time have an axis more
+            unet.to(memory_format=torch.channels_last)
         self.depth_code = str(unet.config.depth_code)
 
     @classmethod
@@ -148,15 +173,45 @@ class DiSTSPipeline:
         return next(self.unet.parameters()).device
 
     @torch.no_grad()
-    def __call__(self, splats: Sequence[SplatImages], *, generator: torch.Generator, steps: int = 1) -> Generated:
-        """Complete B splats (``conditions.splat_images``) of V cameras; generator: on the CPU. Returns arrays over (B, V)."""
+    def __call__(
+        self,
+        splats: Sequence[SplatImages],
+        *,
+        generator: torch.Generator,
+        steps: int = 1,
+        frames: int = 1,
+        guidance: float = 1.0,
+        context: torch.Tensor | None = None,
+    ) -> Generated:
+        """Complete B splats (``conditions.splat_images``) of V cameras.
+
+        generator: on the CPU; steps: network evaluations. For the SVD backbone alone: frames: so many successive splats are a
+        clip, whose frames see each other; guidance: classifier-free, away from no splat; context: (B / frames * V, L, D) image
+        tokens. Returns arrays over (B, V).
+        """
+        if not self.unet.is_svd and (frames, guidance) != (1, 1.0):
+            raise ConfigError("frames and guidance are for DiST-S with backbone='svd': leave them at 1")
+        if frames < 1 or len(splats) % frames:
+            raise ConfigError(f"{len(splats)} splats are not clips of {frames} frames: give a multiple")
         together = collate_views(splats, self.depth_code)
-        shape = together.base.shape[:2]
-        views = ViewInputs(*(t.flatten(0, 1).to(self.device) for t in (together.base, together.other, together.masks)))
-        noisy = torch.randn(views.base.shape, generator=generator).to(self.device)
-        levels = noise_levels(steps)
+        cameras = together.base.shape[1]
+
+        def clips(tensor: torch.Tensor) -> torch.Tensor:  # (B, V, ...) to (B / F * V, F, ...)
+            return tensor.unflatten(0, (-1, frames)).transpose(1, 2).flatten(0, 1)
+
+        def splat_order(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.unflatten(0, (-1, cameras)).transpose(1, 2).flatten(0, 1)
+
+        views = ViewInputs(*(clips(t).to(self.device) for t in (together.base, together.other, together.masks)))
+        told = self.unet.prepare(views, None if context is None else context.to(self.device))
+        levels = karras_levels(steps) if self.unet.is_svd else noise_levels(steps)
+        noisy = levels[0] * torch.randn(self.unet.noise_shape(views), generator=generator).to(self.device)
+        share = torch.zeros_like(views.masks[:, :, :1])
         for level, following in pairwise(levels):
             at = torch.full((len(noisy),), level, device=self.device)
-            clean, share = self.unet.predict_clean(noisy, at, views)
+            clean, share = self.unet.predict_clean(noisy, at, told)
+            if guidance != 1 and isinstance(told, SVDConditions):
+                free, _ = self.unet.predict_clean(noisy, at, told.withheld())
+                clean = free + guidance * (clean - free)
             noisy = clean if following == 0 else noisy + (following - level) * (noisy - clean) / level
-        return _to_images(noisy.unflatten(0, shape), share.unflatten(0, shape), self.depth_code)
+        return _to_images(splat_order(self.unet.decode(noisy)), splat_order(share), self.depth_code)

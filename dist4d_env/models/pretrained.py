@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from diffusers import ModelMixin
@@ -57,22 +57,65 @@ def save_model(model: ModelMixin, folder: Path, dtype: torch.dtype | None = None
 
 def load_model(cls: type[Model], folder: Path) -> Model:
     """A model in float32 and evaluation mode from a folder of ``save_model``; ``WeightsError`` says what does not fit."""
-    config_file, weights_file = folder / "config.json", folder / WEIGHTS_FILE
-    for file in (config_file, weights_file):
-        if not file.is_file():
-            raise WeightsError(f"weights are incomplete: {file} is missing; train the model or choose another folder")
+    weights_file = folder / WEIGHTS_FILE
+    config = read_config(folder)
+    return _filled(cls, config, _read_tensors([weights_file]), folder, weights_file)
+
+
+def load_diffusers(cls: type[Model], folder: Path) -> Model:
+    """A model of diffusers in float32 and evaluation mode from a local folder that diffusers wrote: whole or sharded safetensors.
+
+    Where there are several precisions, the plain one is read. Raises ``WeightsError``; pickled weights are never read.
+    """
+    config = read_config(folder)
+    found = sorted(folder.glob("diffusion_pytorch_model*.safetensors"))
+    files = [file for file in found if ".fp16" not in file.name] or found
+    if not files:
+        raise WeightsError(f"{folder} holds no diffusion_pytorch_model*.safetensors: download the model in that format")
+    return _filled(cls, config, _read_tensors(files), folder, files[0])
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of a model's folder, or a ``WeightsError``."""
+    file = folder / "config.json"
+    _must_exist(file)
     try:
-        config = json.loads(config_file.read_text())
-        tensors = load_file(str(weights_file))
-    except (json.JSONDecodeError, SafetensorError, OSError) as error:
+        config = json.loads(file.read_text())
+    except (ValueError, OSError) as error:
         raise WeightsError(f"weights in {folder} cannot be read ({error}); write them again") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{file} does not describe a model: write it again")
+    return config
+
+
+def _must_exist(file: Path) -> None:
+    if not file.is_file():
+        raise WeightsError(f"weights are incomplete: {file} is missing; train the model or choose another folder")
+
+
+def _read_tensors(files: list[Path]) -> dict[str, torch.Tensor]:
+    """The tensors of all files together."""
+    tensors: dict[str, torch.Tensor] = {}
+    for file in files:
+        _must_exist(file)
+        try:
+            tensors.update(load_file(str(file)))
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"weights in {file.parent} cannot be read ({error}); write them again") from error
+    return tensors
+
+
+def _filled(
+    cls: type[Model], config: dict[str, Any], tensors: dict[str, torch.Tensor], folder: Path, weights_file: Path
+) -> Model:
+    """A model of ``config`` that holds exactly these tensors."""
     written_for = config.get("_class_name", cls.__name__)
     if written_for != cls.__name__:
         raise WeightsError(f"{folder} holds a {written_for}, not a {cls.__name__}")
     try:
         model = cls.from_config(config)
     except (TypeError, ValueError) as error:
-        raise WeightsError(f"{config_file} does not describe a {cls.__name__} ({error})") from error
+        raise WeightsError(f"{folder / 'config.json'} does not describe a {cls.__name__} ({error})") from error
     expected = model.state_dict()
     missing = sorted(set(expected) - set(tensors))
     surplus = sorted(set(tensors) - set(expected))

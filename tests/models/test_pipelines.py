@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +17,10 @@ from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
-from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_levels
+from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, Generated, noise_levels
 
 from .made import HEIGHT, VIEWS, WIDTH, made_sample, small_preset
+from .published import small_svd, small_video_codec
 
 
 def dist_t(trained: bool) -> DiSTTPipeline:
@@ -109,16 +112,85 @@ def test_one_euler_step_from_noise_is_the_predicted_clean_image() -> None:
     torch.testing.assert_close(noise - velocity, unet.predict_clean(noise, level, views)[0])
 
 
-def test_saved_weights_give_the_same_frames(tmp_path: Path) -> None:
-    reference, targets = made_sample(0)
-    for pipeline in (dist_t(trained=True), dist_s(trained=True)):
-        pipeline.save_pretrained(tmp_path)
-    loaded, completion = DiSTTPipeline.from_pretrained(tmp_path), DiSTSPipeline.from_pretrained(tmp_path)
-    a = dist_t(trained=True)([reference], [targets], generator=seeded())
-    b = loaded([reference], [targets], generator=seeded())
+def published_t(trained: bool = True, time_factor: int = 4) -> DiSTTPipeline:
+    """DiST-T as published, in small: four frames to a latent, spatial and temporal blocks, captions."""
+    preset, codec = small_preset(), small_video_codec()
+    torch.manual_seed(0)
+    kind = {"time_factor": time_factor, "split_blocks": True, "camera": "fourier", "caption_dim": 12}
+    parts = (DiSTTTransformer(**{**preset.dist_t, **kind}), Composer(**preset.composer))
+    return DiSTTPipeline(codec, *(off_zero(part) if trained else part for part in parts))
+
+
+def published_s() -> DiSTSPipeline:
+    """DiST-S on Stable Video Diffusion, in small."""
+    return DiSTSPipeline(small_svd())
+
+
+@pytest.mark.parametrize(("temporal", "frames"), [(dist_t, 2), (published_t, 5)])
+def test_saved_dist_t_gives_the_same_frames(temporal: Callable[..., DiSTTPipeline], frames: int, tmp_path: Path) -> None:
+    reference, targets = made_sample(0, frames)
+    pipeline = temporal(trained=True)
+    pipeline.save_pretrained(tmp_path)
+    loaded = DiSTTPipeline.from_pretrained(tmp_path)
+    assert type(loaded.codec) is type(pipeline.codec)
+    a, b = (one([reference], [targets], generator=seeded()) for one in (pipeline, loaded))
+    assert a.rgb.shape == (1, frames, VIEWS, HEIGHT, WIDTH, 3)
     np.testing.assert_array_equal(a.rgb, b.rgb)
-    c = dist_s(trained=True)([targets[0].images], generator=seeded())
-    np.testing.assert_array_equal(c.rgb, completion([targets[0].images], generator=seeded()).rgb)
+    np.testing.assert_array_equal(a.depth, b.depth)
+
+
+@pytest.mark.parametrize("spatial", [lambda: dist_s(trained=True), published_s])
+def test_saved_dist_s_gives_the_same_images(spatial: Callable[[], DiSTSPipeline], tmp_path: Path) -> None:
+    _, targets = made_sample(0)
+    pipeline = spatial()
+    pipeline.save_pretrained(tmp_path)
+    loaded = DiSTSPipeline.from_pretrained(tmp_path)
+    a, b = (one([targets[0].images], generator=seeded(), steps=2) for one in (pipeline, loaded))
+    assert a.rgb.shape == (1, VIEWS, HEIGHT, WIDTH, 3) and a.share.shape == (1, VIEWS, HEIGHT, WIDTH)
+    np.testing.assert_array_equal(a.rgb, b.rgb)
+    np.testing.assert_array_equal(a.depth, b.depth)
+
+
+def test_chunks_of_a_video_codec_have_one_frame_more_than_a_multiple_of_four() -> None:
+    reference, targets = made_sample(0, 4)
+    with pytest.raises(ConfigError, match=r"1 \+ 4 k frames, not of 4"):
+        published_t()([reference], [targets], generator=seeded())
+    with pytest.raises(ConfigError, match="counts 1 frames to a latent, the codec 4"):
+        published_t(time_factor=1)
+
+
+def test_guidance_and_captions_steer_dist_t() -> None:
+    reference, targets = made_sample(0, 5)
+    pipeline = published_t()
+    captions = torch.randn(1, 3, 12, generator=seeded(2))
+    plain = pipeline([reference], [targets], generator=seeded())
+    told = pipeline([reference], [targets], generator=seeded(), captions=captions)
+    guided = pipeline([reference], [targets], generator=seeded(), captions=captions, guidance=2.0)
+    same = pipeline([reference], [targets], generator=seeded(), captions=captions, guidance=1.0 + 1e-9)
+    assert np.abs(plain.depth - told.depth).max() > 0 and np.abs(guided.depth - told.depth).max() > 0
+    np.testing.assert_allclose(same.depth, told.depth, atol=1e-2)
+
+
+def test_clips_and_guidance_of_dist_s() -> None:
+    _, targets = made_sample(0, 4)
+    splats = [target.images for target in targets]
+    pipeline = published_s()
+
+    def made(**how: Any) -> Generated:
+        return pipeline(splats, generator=seeded(), steps=2, **how)
+
+    alone, clips = made(), made(frames=2)
+    assert clips.rgb.shape == alone.rgb.shape == (4, VIEWS, HEIGHT, WIDTH, 3)
+    np.testing.assert_array_equal(clips.share, alone.share)  # every splat's answer is at its own place
+    for k, splat in enumerate(splats):
+        np.testing.assert_array_equal(alone.share[k] == 0, splat.masks[..., 0] > 127)
+    assert np.abs(clips.depth - alone.depth).max() > 0, "frames of a clip see each other"
+    assert np.abs(made(guidance=2.0).depth - alone.depth).max() > 0
+    assert np.abs(made(context=torch.ones(4 * VIEWS, 1, 16)).depth - alone.depth).max() > 0
+    with pytest.raises(ConfigError, match="4 splats are not clips of 3 frames"):
+        made(frames=3)
+    with pytest.raises(ConfigError, match="backbone='svd'"):
+        dist_s(trained=False)(splats, generator=seeded(), frames=2)
 
 
 def test_broken_weights_say_what_is_wrong(tmp_path: Path) -> None:
@@ -148,5 +220,6 @@ def test_broken_weights_say_what_is_wrong(tmp_path: Path) -> None:
 def test_noise_levels_end_at_zero_in_equal_steps() -> None:
     assert noise_levels(1) == [1.0, 0.0]
     assert noise_levels(4) == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert noise_levels(4, shift=3.0) == [1.0, 0.9, 0.75, 0.5, 0.0]
     with pytest.raises(ConfigError):
         noise_levels(0)
