@@ -1,0 +1,104 @@
+"""Own roll-outs as samples: real at first, made later, judged against the recorded drive; the discriminator's part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dist4d_env.models.codec import RGBDCodec
+from dist4d_env.models.composer import Composer
+from dist4d_env.models.dist_t import DiSTTTransformer
+from dist4d_env.models.pipelines import DiSTTPipeline
+from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.training.adversary import Discriminator, adversarial_loss
+from dist4d_env.training.dist_t import DiSTTOptions, DiSTTRecipe
+from dist4d_env.training.rollouts import prepare_rollouts
+from dist4d_env.training.samples import SampleSettings, SampleStore
+
+from .conftest import small_preset
+
+SETTINGS = SampleSettings(64, 112, chunk=2)
+
+
+@pytest.fixture(scope="module")
+def rolled(town_dataroot: Path, tmp_path_factory: pytest.TempPathFactory) -> SampleStore:
+    """Roll-outs of an untrained model, which shows its splat."""
+    torch.manual_seed(0)
+    preset = small_preset()
+    folder = tmp_path_factory.mktemp("rolled")
+    parts = RGBDCodec(**preset.codec), DiSTTTransformer(**preset.dist_t), Composer(**preset.composer)
+    DiSTTPipeline(*parts).save_pretrained(folder / "weights")
+    dataset = open_dataset(town_dataroot, scenes="val")
+    prepare_rollouts(dataset, dataset.scene_names("val")[:1], folder / "samples", SETTINGS, str(folder / "weights"), workers=1)
+    return SampleStore(folder / "samples")
+
+
+def test_references_are_real_at_the_start_and_made_afterwards(rolled: SampleStore) -> None:
+    scene = rolled.scenes[0]
+    runs = list(scene.chunks(1))
+    assert len(runs) >= 4
+    for (row,) in runs:
+        reference, true = scene.reference_frame(row), scene.frame(int(scene.reference[row]))
+        starts = int(scene.arrays["last_real"][row]) == int(scene.reference[row])
+        assert np.array_equal(reference.rgb, true.rgb) == starts
+        np.testing.assert_array_equal(reference.global_from_camera, true.global_from_camera)
+        assert scene.since_real(row) == pytest.approx((scene.target[row] - scene.arrays["last_real"][row]) * 0.5, abs=1e-6)
+
+
+def test_the_memory_runs_dry_but_made_pixels_fill_it(rolled: SampleStore) -> None:
+    scene = rolled.scenes[0]
+    last = int(scene.arrays["last_real"][0])
+    rows = [row for row in range(len(scene.kind)) if int(scene.arrays["last_real"][row]) == last]
+    ages = [scene.images(row).masks[..., 3].mean() for row in rows]
+    assert ages[-1] > ages[0], "what is remembered is older in the end"
+    assert scene.images(rows[-1]).masks[..., 0].mean() > 0.3 * 255
+
+
+def test_same_seed_same_roll_out(rolled: SampleStore, town_dataroot: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(town_dataroot, scenes="val")
+    weights = str(rolled.folder.parent / "weights")
+    prepare_rollouts(dataset, dataset.scene_names("val")[:1], tmp_path / "again", SETTINGS, weights, workers=1)
+    again = SampleStore(tmp_path / "again").scenes[0].arrays
+    for name, array in rolled.scenes[0].arrays.items():
+        np.testing.assert_array_equal(array, again[name], err_msg=name)
+
+
+def recipe(rolled: SampleStore, **options: float) -> DiSTTRecipe:
+    torch.manual_seed(0)
+    preset = small_preset()
+    chosen = DiSTTOptions(rollouts=rolled, rollout_share=1.0, **options)  # type: ignore[arg-type]
+    return DiSTTRecipe(preset, RGBDCodec(**preset.codec), rolled, None, 2, 0, chosen)
+
+
+def test_the_discriminator_learns_and_leaves_its_mark_on_far_frames_alone(rolled: SampleStore) -> None:
+    with_it, without = recipe(rolled, adversarial=1.0), recipe(rolled)
+    steps = {bool(with_it.batch(step).far.any()): step for step in range(12)}
+    assert set(steps) == {True, False}
+    for far, step in steps.items():
+        gradients = []
+        for one in (with_it, without):
+            torch.manual_seed(1)
+            for parameter in one.composer.parameters():
+                torch.nn.init.normal_(parameter, std=0.02, generator=torch.Generator().manual_seed(0))
+            one.composer.zero_grad()
+            one.loss(one.batch(step), step)[0].backward()
+            gradients.append(torch.cat([p.grad.flatten() for p in one.composer.parameters()]))
+        assert torch.allclose(*gradients, rtol=1e-4, atol=1e-7) != far
+    assert "discriminator" in with_it.models and "discriminator" not in without.models
+
+
+def test_the_adversarial_gradient_is_as_strong_as_asked() -> None:
+    torch.manual_seed(0)
+    judge = Discriminator((8, 8, 8))
+    made = torch.randn(2, 4, 32, 48, requires_grad=True)
+    layout, pixel = torch.rand(2, 8, 32, 48), torch.randn(2, 4, 32, 48)
+    adversarial_loss(made, layout, judge, pixel, torch.full((2, 1, 32, 48), 0.5)).backward()
+    assert made.grad is not None and made.grad.norm().item() == pytest.approx(0.5 * pixel.norm().item(), rel=1e-4)
+    assert all(p.grad is None for p in judge.parameters()), "the discriminator learns from its own loss only"
+    before = judge(made.detach(), layout).mean().item()
+    pull = judge.pull(made, layout)
+    with torch.no_grad():
+        assert judge(made - 0.1 * pull / pull.abs().max(), layout).mean().item() > before, "against the pull is more real"
