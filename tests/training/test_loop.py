@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from dist4d_env.errors import DataError
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.training.codec import CodecRecipe
@@ -102,3 +104,41 @@ def test_runs_are_gathered_at_half_precision(store: SampleStore, tmp_path: Path)
     whole = DiSTTPipeline.from_pretrained(tmp_path / "t" / "weights").transformer.state_dict()
     half = DiSTTPipeline.from_pretrained(tmp_path / "out").transformer.state_dict()
     assert all(torch.equal(half[name], tensor.half().float()) for name, tensor in whole.items())
+
+
+def test_a_loss_that_is_no_number_never_reaches_a_checkpoint(store: SampleStore, tmp_path: Path) -> None:
+    recipe = make("codec", store)
+    with torch.no_grad():
+        next(recipe.models["codec"].parameters())[0] = torch.nan
+    with pytest.raises(ConfigError, match="the loss is nan at step 1"):
+        train(recipe, options(tmp_path, 2))
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_activations_are_recomputed_where_a_model_can(store: SampleStore, tmp_path: Path) -> None:
+    plain, saving = make("dist_t", store), make("dist_t", store)
+    train(plain, options(tmp_path / "plain", 2))
+    train(saving, options(tmp_path / "saving", 2, gradient_checkpointing=True))
+    transformer = saving.models["dist_t"]
+    assert transformer.is_gradient_checkpointing and not plain.models["dist_t"].is_gradient_checkpointing
+    for name, tensor in plain.models["dist_t"].state_dict().items():
+        torch.testing.assert_close(transformer.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ConfigError, match="codec cannot recompute activations"):
+        train(make("codec", store), options(tmp_path / "codec", 1, gradient_checkpointing=True))
+
+
+def test_bfloat16_trains_and_keeps_weights_in_float32(store: SampleStore, tmp_path: Path) -> None:
+    exact, rough = make("dist_s", store), make("dist_s", store)
+    train(exact, options(tmp_path / "exact", 3))
+    train(rough, replace(options(tmp_path / "rough", 3), precision="bfloat16"))
+    pairs = [(a, b) for a, b in zip(exact.models["dist_s"].parameters(), rough.models["dist_s"].parameters(), strict=True)]
+    assert all(b.dtype == torch.float32 for _, b in pairs)
+    assert any(not torch.equal(a, b) for a, b in pairs), "bfloat16 rounds differently"
+
+
+def test_an_absent_extra_is_named(store: SampleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("accelerate", "torch.utils.tensorboard"):
+        with monkeypatch.context() as hidden:
+            hidden.setitem(sys.modules, module, None)
+            with pytest.raises(ConfigError, match=r"pip install dist4d_env\[train\]"):
+                train(make("codec", store), options(tmp_path / module, 1))

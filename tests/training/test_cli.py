@@ -1,0 +1,88 @@
+"""``train`` on the command line: samples of several sizes, a run, a run from its weights, and bad input in one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dist4d_env.__main__ import main
+from dist4d_env.errors import ConfigError, WeightsError
+from dist4d_env.models.pretrained import load_model, save_model
+from dist4d_env.training.codec import CodecRecipe
+from dist4d_env.training.dist_s import DiSTSRecipe
+from dist4d_env.training.recipes import initialise
+from dist4d_env.training.samples import SampleStore
+from dist4d_env.training.stores import parse_size
+
+from .conftest import small_preset
+
+
+def test_a_run_and_a_run_from_its_weights(town_dataroot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, samples = tmp_path / "first", tmp_path / "second", str(tmp_path / "samples")
+    common = ["--dataroot", str(town_dataroot), "--split", "val", "--val-split", "none", "--scenes", "1", "--workers", "1"]
+    common += ["--samples", samples, "--steps", "1", "--batch", "1"]
+    assert main(["train", "dist-s", "--out", str(first), "--sizes", "64x112", "32x56", *common]) == 0
+    assert {path.name for path in Path(samples).iterdir()} == {"train", "train-32x56"}
+    assert {path.name for path in first.iterdir()} == {"checkpoint.pt", "log.jsonl", "options.json", "tensorboard", "weights"}
+    options = json.loads((first / "options.json").read_text())
+    assert options["sizes"] == ["64x112", "32x56"] and options["model"] == "dist-s"
+
+    assert main(["train", "dist-s", "--out", str(first), *common]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert main(["train", "dist-s", "--out", str(second), "--init", str(first / "weights"), *common]) == 0
+    numbers = [json.loads((run / "log.jsonl").read_text().splitlines()[-1])["validation"] for run in (first, second)]
+    assert set(numbers[0]) == set(numbers[1]) and numbers[0] != numbers[1]
+
+    events = EventAccumulator(str(first / "tensorboard")).Reload()
+    assert {"training/loss", "training/waiting", "validation/composed"} <= set(events.Tags()["scalars"])
+    assert events.Scalars("validation/composed")[0].value == pytest.approx(numbers[0]["composed"])
+    (picture,) = events.Images("pair")
+    assert (picture.width, picture.height) == (6 * 112, 2 * 3 * 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["dist-t"], "dist-t needs a codec"),
+        (["cycle"], "pass --init RUN/weights"),
+        (["codec", "--rollouts", "tiny"], "--rollouts is for dist-t alone"),
+        (["dist-t", "--codec", "tiny", "--adversarial", "0.1"], "pass --rollouts WEIGHTS too"),
+        (["codec", "--sizes", "64"], "'64' is not HEIGHTxWIDTH"),
+        (["codec", "--preset", "huge"], "'huge' is unknown"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *arguments, "--out", str(tmp_path / "run")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_sizes_must_fit_the_codec() -> None:
+    assert parse_size("424x800") == (424, 800)
+    for wrong in ("64x113", "8x112", "64", "x64", "64x-8"):
+        with pytest.raises(ConfigError):
+            parse_size(wrong)
+
+
+def test_training_starts_from_a_folder_of_weights(store: SampleStore, tmp_path: Path) -> None:
+    weights = DiSTSRecipe(small_preset(), store, None, 1, seed=5).unet
+    save_model(weights, tmp_path / "dist_s", torch.float16)
+    recipe = DiSTSRecipe(small_preset(), store, None, 1, seed=6)
+    initialise(recipe, tmp_path)
+    for name, tensor in load_model(type(weights), tmp_path / "dist_s").state_dict().items():
+        assert torch.equal(recipe.unet.state_dict()[name], tensor) and tensor.dtype == torch.float32
+    with pytest.raises(WeightsError, match="holds none of codec to start from"):
+        initialise(CodecRecipe(small_preset(), store, None, 1, 0), tmp_path)
+
+
+def test_weights_of_another_preset_are_refused(store: SampleStore, tmp_path: Path) -> None:
+    recipe = DiSTSRecipe(small_preset(), store, None, 1, seed=5)
+    save_model(type(recipe.unet)(widths=(16, 24), blocks=1), tmp_path / "dist_s")
+    with pytest.raises(WeightsError, match="does not fit the preset"):
+        initialise(recipe, tmp_path)
