@@ -61,14 +61,15 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
         image_size: tuple[int, int] = (64, 112),
         chunk: int = 4,
         steps: int = 1,
+        compose: bool = True,
     ) -> None:
         """time_factor: frames per latent frame after the first; split_blocks: a spatial and a temporal block at each depth, each
         with controls and MLP of its own (as published), else one block for all; camera: "rays" or "fourier"; caption_dim: width
         of caption features, 0 for none; attributes: weather and time of day; cross_view, splat, layout: whether views see each
         other, and whether the splat and the projected layout are conditions; shift: noise levels shifted by resolution.
 
-        image_size, chunk and steps shape nothing: they record the height and width, frames at once and evaluations per frame
-        that the weights are trained for, so that a folder of weights says how to use it.
+        image_size, chunk, steps and compose shape nothing: they record the height and width, frames at once and evaluations per
+        frame that the weights are trained for and whether a composer follows, so that a folder of weights says how to use it.
         """
         super().__init__()
         if camera not in ("rays", "fourier"):

@@ -60,15 +60,18 @@ def _to_images(rgbd: torch.Tensor, share: torch.Tensor, depth_code: str) -> Gene
 class DiSTTPipeline:
     """Codec, transformer and composer: reference frames and target conditions in, the next RGB-D frames out.
 
+    Without a composer (weights whose configuration says ``compose: false``) the decoded frames are the result.
+
     >>> pipeline = DiSTTPipeline.from_pretrained("tiny")
     >>> frames = pipeline([reference], [[next_half_second, next_second]], generator=torch.Generator().manual_seed(0))
     >>> frames.rgb.shape
     (1, 2, 6, 64, 112, 3)
     """
 
-    def __init__(self, codec: Codec, transformer: DiSTTTransformer, composer: Composer) -> None:
-        self.codec, self.transformer, self.composer = codec.eval(), transformer.eval(), composer.eval()
-        self.composer.to(memory_format=torch.channels_last)
+    def __init__(self, codec: Codec, transformer: DiSTTTransformer, composer: Composer | None) -> None:
+        self.codec, self.transformer, self.composer = codec.eval(), transformer.eval(), composer
+        if composer is not None:
+            composer.eval().to(memory_format=torch.channels_last)
         if isinstance(codec, RGBDCodec):  # the video codec's weights have an axis more
             codec.to(memory_format=torch.channels_last)
         if transformer.config.latent_channels != 2 * codec.config.latent_channels:
@@ -85,17 +88,15 @@ class DiSTTPipeline:
     def from_pretrained(cls, weights: str | Path, device: str | torch.device = "cpu") -> DiSTTPipeline:
         """A shipped preset's name or a folder written by ``save_pretrained``; raises ``WeightsError``."""
         folder = resolve_weights(weights)
-        parts = (
-            load_codec(folder / "codec"),
-            load_model(DiSTTTransformer, folder / "dist_t"),
-            load_model(Composer, folder / "composer"),
-        )
-        return cls(*(part.to(device) for part in parts))
+        codec, transformer = load_codec(folder / "codec"), load_model(DiSTTTransformer, folder / "dist_t")
+        composer = load_model(Composer, folder / "composer").to(device) if transformer.config.compose else None
+        return cls(codec.to(device), transformer.to(device), composer)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-        """Write ``codec``, ``dist_t`` and ``composer`` below ``folder``."""
+        """Write ``codec``, ``dist_t`` and, where there is one, ``composer`` below ``folder``."""
         for model, name in ((self.codec, "codec"), (self.transformer, "dist_t"), (self.composer, "composer")):
-            save_model(model, Path(folder) / name, dtype)
+            if model is not None:
+                save_model(model, Path(folder) / name, dtype)
 
     @property
     def device(self) -> torch.device:
@@ -136,6 +137,8 @@ class DiSTTPipeline:
             latents = latents + (following - level) * velocity
         decoded = self.codec.decode_rgbd(latents)
         shape = decoded.shape[:3]  # (B, V, T)
+        if self.composer is None:
+            return _to_images(decoded.transpose(1, 2), torch.ones_like(decoded[..., :1, :, :]).transpose(1, 2), code)
         interval = inputs.interval[:, None].expand(shape)
         rgbd, share = self.composer(
             decoded.flatten(0, 2),

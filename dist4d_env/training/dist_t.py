@@ -84,10 +84,10 @@ class DiSTTRecipe:
         options: DiSTTOptions | None = None,
     ) -> None:
         torch.manual_seed(seed)
-        self.options = options or DiSTTOptions()
+        self.options, self.size = options or DiSTTOptions(), (preset.height, preset.width)
         self.codec = codec.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.frozen: dict[str, nn.Module] = {"codec": self.codec}
-        use = {"image_size": (preset.height, preset.width), "chunk": preset.chunk, "steps": preset.steps}
+        use = {"image_size": self.size, "chunk": preset.chunk, "steps": preset.steps, "compose": self.options.compose}
         self.transformer = DiSTTTransformer(**(preset.dist_t | use))
         self.models: dict[str, nn.Module] = {"dist_t": self.transformer}
         if self.options.compose:
@@ -97,7 +97,6 @@ class DiSTTRecipe:
             self.discriminator = Discriminator().to(memory_format=torch.channels_last)
             self.models["discriminator"] = self.discriminator
         self.stores, self.count, self.seed = as_stores(train), batch, seed
-        self.size = (preset.height, preset.width)
         self.val = val or self.stores[0]
         self.pools = {store: pools(store, preset.chunk) for store in self.stores}
         made = self.options.rollouts

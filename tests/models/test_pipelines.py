@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,3 +224,19 @@ def test_noise_levels_end_at_zero_in_equal_steps() -> None:
     assert noise_levels(4, shift=3.0) == [1.0, 0.9, 0.75, 0.5, 0.0]
     with pytest.raises(ConfigError):
         noise_levels(0)
+
+
+def test_weights_without_a_composer_show_the_decoded_frames(tmp_path: Path) -> None:
+    reference, targets = made_sample(0)
+    torch.manual_seed(0)
+    preset = small_preset()
+    plain = DiSTTPipeline(RGBDCodec(**preset.codec), DiSTTTransformer(**preset.dist_t, compose=False), None)
+    plain.save_pretrained(tmp_path)
+    assert not (tmp_path / "composer").exists()
+    frames = DiSTTPipeline.from_pretrained(tmp_path)([reference], [targets], generator=seeded())
+    np.testing.assert_array_equal(frames.rgb, plain([reference], [targets], generator=seeded()).rgb)
+    assert (frames.share == 1).all()
+    dist_t(trained=True).save_pretrained(tmp_path / "composed")
+    shutil.rmtree(tmp_path / "composed" / "composer")
+    with pytest.raises(WeightsError, match="composer"):
+        DiSTTPipeline.from_pretrained(tmp_path / "composed")
