@@ -52,6 +52,13 @@ from dist4d_env.world.generative import GenerativeWorld
 
 Model = Literal["codec", "dist-t", "dist-s"]
 
+MINI: dict[str, dict[str, Any]] = {
+    "dist_t": {"width": 96, "heads": 3, "depth": 3},
+    "composer": {"widths": (24, 48, 64), "blocks": 1},
+    "dist_s": {"widths": (24, 48, 80), "blocks": 1},
+}
+"""What is smaller than in the tiny preset, so that a run gets far in a few hundred steps."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -135,8 +142,8 @@ class Options:
     """Frames of six cameras per step."""
     learning_rate: float = 1e-3
     """Plateau of the learning rate."""
-    preset: str = "tiny"
-    """Sizes of images and models."""
+    preset: str = "mini"
+    """Sizes of images and models: "mini", the tiny preset at about half its widths, or a preset."""
     codec: str = "tiny"
     """Preset or folder whose codec DiST-T takes."""
     weights: str = "tiny"
@@ -237,13 +244,13 @@ def run_folder(name: str, options: Options) -> Path:
 
 def make_recipe(variant: Variant, options: Options) -> Recipe:
     """The recipe of a variant; the first weights are those of the seed."""
-    given = preset(options.preset)
-    changed: Preset = replace(given, **{part: getattr(given, part) | new for part, new in variant.preset.items()})
+    given = changed(preset("tiny"), MINI) if options.preset == "mini" else preset(options.preset)
+    sizes = changed(given, variant.preset)
     store = SampleStore(options.samples / "train")
     if variant.model == "codec":
-        return CodecRecipe(changed, store, None, options.batch, options.seed)
+        return CodecRecipe(sizes, store, None, options.batch, options.seed)
     if variant.model == "dist-s":
-        recipe = DiSTSRecipe(changed, store, None, options.batch, options.seed)
+        recipe = DiSTSRecipe(sizes, store, None, options.batch, options.seed)
         if not variant.mask:
             recipe.unet = as_kind(UnmaskedDiSTS, recipe.unet)
             recipe.models["dist_s"] = recipe.unet
@@ -251,11 +258,16 @@ def make_recipe(variant: Variant, options: Options) -> Recipe:
     codec = load_model(RGBDCodec, resolve_weights(options.codec) / "codec")
     made = rolled_out(options, store) if variant.rollouts else None
     told = DiSTTOptions(rollouts=made, **variant.options)
-    full = DiSTTRecipe(changed, codec, store, None, options.batch, options.seed, told)
+    full = DiSTTRecipe(sizes, codec, store, None, options.batch, options.seed, told)
     if not variant.layout:
         full.composer = as_kind(BlindComposer, full.composer)
         full.models["composer"] = full.composer
     return full
+
+
+def changed(given: Preset, parts: Mapping[str, dict[str, Any]]) -> Preset:
+    """A preset with other arguments of some parts."""
+    return replace(given, **{part: getattr(given, part) | new for part, new in parts.items()})
 
 
 def rolled_out(options: Options, store: SampleStore) -> SampleStore:
@@ -304,9 +316,9 @@ Network = TypeVar("Network", Composer, DiSTSUNet)
 
 def as_kind(kind: type[Network], model: Network) -> Network:
     """The same network with the same weights as a class that computes otherwise."""
-    changed: Network = kind.from_config(model.config).to(memory_format=torch.channels_last)
-    changed.load_state_dict(model.state_dict())
-    return changed
+    twin: Network = kind.from_config(model.config).to(memory_format=torch.channels_last)
+    twin.load_state_dict(model.state_dict())
+    return twin
 
 
 class Decoded(nn.Module):

@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def options(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
     monkeypatch.setattr(ablation, "preset", lambda name: small_preset())
-    return Options(samples=folder, runs=tmp_path / "runs", steps=2, batch=1, codec=str(folder / "weights"))
+    return Options(samples=folder, runs=tmp_path / "runs", steps=2, batch=1, preset="small", codec=str(folder / "weights"))
 
 
 def shaken(variant: Variant, options: Options):
