@@ -65,8 +65,8 @@ class Options:
     """Arithmetic of the networks; weights and losses stay in float32. auto: bfloat16 on GPUs that have it."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
-    loaders: int = 0
-    """Processes that make batches ahead of the step; 0 makes each when it is needed."""
+    loaders: int | None = None
+    """Processes that make batches ahead of the step; 0 makes each when it is needed (default: 4 for a GPU, 0 for a CPU)."""
     validate_every: int = 1000
     """Steps between validations."""
     checkpoint_every: float = 180.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+GPU_LOADERS = 4
+"""Processes that make batches for a GPU, where there are as many cores."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class LoopOptions:
     of the steps over which it falls to zero; ema: decay of the moving average that is exported; clip: largest gradient norm;
     log_every, validate_every: steps; checkpoint_every: seconds; resume: go on from the folder's checkpoint; precision: of the
     networks in training, "auto" is bfloat16 on GPUs that have it, else float32; gradient_checkpointing: recompute activations
-    in the backward pass; loaders: processes that make batches ahead.
+    in the backward pass; loaders: processes that make batches ahead, None is GPU_LOADERS on a GPU and 0 on a CPU.
     """
 
     out: Path
@@ -50,14 +53,14 @@ class LoopOptions:
     resume: bool = False
     precision: str = "auto"
     gradient_checkpointing: bool = False
-    loaders: int = 0
+    loaders: int | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ConfigError(f"steps must be at least 1, not {self.steps}")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
-        if self.loaders < 0:
+        if self.loaders is not None and self.loaders < 0:
             raise ConfigError(f"loaders must be 0 or more processes, not {self.loaders}")
 
 
@@ -104,7 +107,10 @@ def train(recipe: Recipe, options: LoopOptions) -> dict[str, float]:
     options.out.mkdir(parents=True, exist_ok=True)
     state = load_checkpoint(options.out) if options.resume else None
     first = state["step"] if state else 0
-    batches = load(recipe.batch, first, options.steps, rank, options.loaders, pin=device.type == "cuda")
+    loaders = options.loaders
+    if loaders is None:
+        loaders = 0 if device.type == "cpu" else min(GPU_LOADERS, os.cpu_count() or 1)
+    batches = load(recipe.batch, first, options.steps, rank, loaders, pin=device.type == "cuda")
     for module in (*recipe.models.values(), *getattr(recipe, "frozen", {}).values()):
         module.to(device)
     if options.gradient_checkpointing:
