@@ -31,7 +31,6 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
     """
 
     config_name = "config.json"
-    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
@@ -56,6 +55,7 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
             if not 0 <= mask_channels <= len(MASK_CHANNELS):
                 raise ConfigError(f"mask_channels must be 0 to {len(MASK_CHANNELS)}, not {mask_channels}")
             self.svd = SVDBackbone(unet or {}, vae or {}, mask_channels)
+            self._supports_gradient_checkpointing = True
         else:
             raise ConfigError(f"backbone {backbone!r} is unknown: use 'composition' or 'svd'")
 

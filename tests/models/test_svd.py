@@ -170,6 +170,20 @@ def test_a_training_step_lowers_the_loss() -> None:
     assert losses[-1] < 0.7 * losses[0], losses
 
 
+def test_recomputed_activations_give_the_same_gradients() -> None:
+    views, gradients = made_views(), []
+    for recompute in (False, True):
+        model = small_svd()
+        if recompute:
+            model.enable_gradient_checkpointing()
+        answer, _ = model.predict_clean(noise(model, views), torch.ones(CLIPS), views)
+        answer.square().mean().backward()
+        gradients.append(model.svd.unet.conv_in.weight.grad)
+    torch.testing.assert_close(*gradients)
+    assert gradients[0] is not None and gradients[0].abs().max() > 0
+    assert not DiSTSUNet(widths=(8, 8), blocks=1)._supports_gradient_checkpointing
+
+
 def written_svd(folder: Path) -> tuple[UNetSpatioTemporalConditionModel, AutoencoderKLTemporalDecoder]:
     """A small Stable Video Diffusion in diffusers' layout."""
     torch.manual_seed(5)

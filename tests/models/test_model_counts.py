@@ -1,0 +1,66 @@
+"""The benchmark of model sizes: counts on fake tensors are those of real runs, and failures are reasons, not crashes."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.models import VIEWS, build, count, in_process, measure
+from dist4d_env.models.presets import PRESETS
+
+from .made import small_preset
+from .published import SMALL_FRAME_VAE, SMALL_UNET
+
+
+@pytest.mark.parametrize("part", ["codec_encode", "codec_decode", "composer", "dist_s"])
+def test_counts_are_those_of_a_real_run(part: str) -> None:
+    one = small_preset()
+    counted = count(one, part)
+    with torch.no_grad():
+        model, step = build(one, part)
+        with FlopCounterMode(display=False) as counter:
+            step()
+    assert counted["parameters_m"] * 1e6 == pytest.approx(sum(p.numel() for p in model.parameters()))
+    assert counted["gflop"] * 1e9 == pytest.approx(counter.get_total_flops())
+
+
+def test_attention_is_counted() -> None:
+    """Fused attention, which torch's counter does not know on a CPU, is part of the count."""
+    one = small_preset()
+    counted = count(one, "dist_t")["gflop"] * 1e9
+    with torch.no_grad():
+        _, step = build(one, "dist_t")
+        with FlopCounterMode(display=False) as without_attention:  # the CPU's fused attention is unknown to the counter
+            step()
+    tokens = (one.height // 16) * (one.width // 16)
+    lead, width = VIEWS * one.chunk, one.dist_t["width"]
+    spatial = 4 * lead * tokens * tokens * width
+    blocks = one.dist_t["depth"] + one.dist_t["control_depth"]
+    assert counted > without_attention.get_total_flops() + blocks * spatial
+
+
+def test_parts_of_the_published_kind_are_counted() -> None:
+    made = small_preset()
+    kind = {"depth_code": "linear", "backbone": "svd", "unet": SMALL_UNET, "vae": SMALL_FRAME_VAE}
+    one = type(made)(made.height, made.width, made.chunk, made.steps, dist_s=kind)
+    unet, vae = count(one, "dist_s"), count(one, "dist_s_vae")
+    assert unet["parameters_m"] > 0 and vae["parameters_m"] > 0 and vae["gflop"] > 0
+    assert unet["parameters_m"] != vae["parameters_m"]
+
+
+def stop() -> dict[str, float]:
+    """A process that the system ends."""
+    os._exit(9)
+
+
+def test_what_cannot_be_timed_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = measure("tiny", "dist_t", "cpu", rate=1.0, limit=1.0)
+    assert "one run would take at least" in row["skipped"] and row["parameters_m"] > 1
+    monkeypatch.setattr("benchmarks.models.free_bytes", lambda device: 1e6)
+    row = measure("tiny", "dist_t", "cpu", rate=1e12, limit=1.0)
+    assert "GiB are free" in row["skipped"]
+    assert in_process(stop, (), 600.0) == {"skipped": "its process ended with status 9, as for want of memory"}
+    assert set(PRESETS) == {"tiny", "small", "base", "paper"}
