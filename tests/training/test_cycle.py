@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.cycle import gaps, with_curated_depth
 from dist4d_env.errors import DataError
 from dist4d_env.models.conditions import SplatImages
 from dist4d_env.models.dist_s import DiSTSUNet
@@ -185,3 +186,21 @@ def test_extra_samples_of_another_size_wait_for_their_turn(store: SampleStore, c
     write_scene(tmp_path, "scene", dict(cycle.scenes[0].arrays))
     recipe = DiSTSRecipe(small_preset(), store, None, 2, 0, extra=SampleStore(tmp_path), share=1.0)
     assert recipe.batch(0).truth.shape[0] == 2 * store.scenes[0].arrays["frame_rgb"].shape[1]
+
+
+def test_the_benchmark_counts_gains_towards_better_and_knows_no_gap() -> None:
+    def entry(stage1: float, cycle: float, oracle: float) -> dict:
+        scores = {"stage1": stage1, "cycle": cycle, "oracle": oracle}
+        same = {"ssim": 0.8, "delta1": 0.9}
+        return {"2m": {n: {"all": {"psnr": 20 + v, "abs_rel": 0.2 - v / 10} | same} for n, v in scores.items()}}
+
+    found = gaps([[entry(0.0, 0.5, 1.0)], [entry(0.2, 0.8, 1.2)], []])["2m"]
+    assert found["psnr"]["gap"] == {"mean": pytest.approx(1.0), "error": pytest.approx(0.0), "n": 2}
+    assert found["psnr"]["share"] == pytest.approx(0.55) == found["abs_rel"]["share"]
+    assert found["ssim"]["share"] is None
+
+
+def test_the_benchmark_never_falls_back_to_exact_depth(town_dataroot: Path, scene: Scene, tmp_path: Path) -> None:
+    copy = with_curated_depth(town_dataroot, tmp_path / "copy").load(scene.name)
+    assert copy.sensors.has_images(0) and copy.sensors.has_lidar(0) and not copy.sensors.has_depth(0)
+    assert scene.sensors.has_depth(0)
