@@ -49,12 +49,12 @@ class Options:
     """How many val scenes."""
     instants: int = 4
     """How many keyframes of each."""
-    seeds: int = 1
-    """How many noise seeds."""
+    seeds: int = 3
+    """How many noise seeds; rows without noise are judged once."""
     dataroot: Path | None = None
     """A town data set; the default one is made when there is none."""
     quick: bool = False
-    """Two scenes, one instant, to see that it runs."""
+    """Two scenes, one instant, one seed, to see that it runs."""
     out: Path | None = None
     """Result file (JSON); a stopped run goes on where it was."""
 
@@ -67,18 +67,21 @@ def main(options: Options) -> dict[str, Any]:
     dataset = open_dataset(options.dataroot)
     names = dataset.scene_names("val")[: 2 if options.quick else options.scenes]
     instants = 1 if options.quick else options.instants
-    key = {"weights": options.weights, "instants": instants, "seeds": options.seeds, "town": dataset.dataroot}
+    seeds = 1 if options.quick or dist_s is None else options.seeds
+    key = {"weights": options.weights, "instants": instants, "town": dataset.dataroot, "format": 2}
     journal = Journal(options.out, key)
-    units = [(name, seed) for name in names for seed in range(options.seeds)]
+    units = [(name, seed) for name in names for seed in range(seeds)]
     for name, seed in tqdm(units, desc="scenes", disable=None):
         if f"{name}/{seed}" not in journal.done:
-            journal.add(f"{name}/{seed}", judge_scene(dataset.load(name), seed, instants, codec, dist_s, steps))
+            entries = judge_scene(dataset.load(name), seed, instants, codec, dist_s, steps, baselines=seed == 0)
+            journal.add(f"{name}/{seed}", entries)
     judged = [journal.done[f"{name}/{seed}"] for name, seed in units]
     results = summarise(judged)
     result = header("novel_view", options) | {
         "scenes": names,
         "images": "6 x 64 x 112",
-        "places": places(judged),
+        "seeds": seeds,
+        "places": places([journal.done[f"{name}/0"] for name in names]),
         "results": results,
     }
     if options.out:
@@ -89,9 +92,18 @@ def main(options: Options) -> dict[str, Any]:
 
 
 def judge_scene(
-    scene: Scene, seed: int, instants: int, codec: RGBDCodec | None, dist_s: DiSTSPipeline | None, steps: int
+    scene: Scene,
+    seed: int,
+    instants: int,
+    codec: RGBDCodec | None,
+    dist_s: DiSTSPipeline | None,
+    steps: int,
+    baselines: bool = True,
 ) -> list[dict[str, Any]]:
-    """One entry per instant and side: shift -> method -> region -> score; without shifts that put a camera into something."""
+    """One entry per instant and side: shift -> method -> region -> score; without shifts that put a camera into something.
+
+    baselines: with the rows that no noise changes.
+    """
     rig = scene.rig.at_size(*SIZE)
     oracle = OracleWorld()
     (state,) = oracle.reset([WorldStart(scene, rig, 0.0, seed)])
@@ -111,8 +123,9 @@ def judge_scene(
                 if truth.depth.min() < CLEARANCE:
                     continue
                 splat = memory.render(rig, truth.global_from_camera, boxes, time)
-                methods = {"codec_ceiling": through_codec(codec, truth)} if codec else {}
-                methods |= {"copy_source": like(truth, source.rgb, source.depth), "splat": like(truth, *splat.filled())}
+                methods = {"codec_ceiling": through_codec(codec, truth)} if codec and baselines else {}
+                if baselines:
+                    methods |= {"copy_source": like(truth, source.rgb, source.depth), "splat": like(truth, *splat.filled())}
                 if dist_s:
                     generator = torch.Generator().manual_seed(noise_seed(seed, keyframe, side * shift))
                     made = dist_s([splat_images(splat)], generator=generator, steps=steps)
@@ -134,15 +147,18 @@ def like(truth: RGBDFrame, rgb: np.ndarray, depth: np.ndarray) -> RGBDFrame:
 
 
 def summarise(units: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
-    """ "lateral_shift" -> shift -> region -> method -> metric -> mean over scenes of their means, and spread over scenes."""
+    """ "lateral_shift" -> shift -> region -> method -> metric -> mean and spread over scenes and seeds of their means.
+
+    units: the entries of one scene and seed each; a unit has some of the methods.
+    """
     table: dict[str, Any] = {}
     views = {f"{shift:g}m": [e[f"{shift:g}m"] for entries in units for e in entries if f"{shift:g}m" in e] for shift in SHIFTS}
     for shift, scored in views.items():
         for region in REGIONS:
-            for method in scored[0] if scored else ():
+            for method in dict.fromkeys(method for one in scored for method in one):
                 per_scene = []
                 for entries in units:
-                    rows = [e[shift][method][region] for e in entries if shift in e and region in e[shift][method]]
+                    rows = [e[shift][method][region] for e in entries if region in e.get(shift, {}).get(method, {})]
                     if rows:
                         per_scene.append({key: mean_and_spread([row[key] for row in rows])["mean"] for key in rows[0]})
                 if per_scene:

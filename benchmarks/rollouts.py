@@ -17,6 +17,8 @@ from dist4d_env.models.depth_code import decode_depth
 from dist4d_env.models.pretrained import load_model, resolve_weights
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.world.contract import SceneAt, World, WorldInfo, WorldStart
+from dist4d_env.world.generative import unseen
+from dist4d_env.world.memory import Memory, MemoryPolicy
 
 Drive = Callable[[float], np.ndarray]
 """Time in seconds to global_from_ego (4, 4)."""
@@ -55,6 +57,38 @@ class Rollout:
     scenes: tuple[SceneAt, ...]
     frames: tuple[RGBDFrame, ...]
     infos: tuple[WorldInfo, ...]
+
+
+@dataclass(frozen=True)
+class GrowingState:
+    """An episode's start, its rig inside, and what it remembers so far."""
+
+    start: WorldStart
+    memory: Memory
+
+
+class GrowingSplat:
+    """The best splat living on what it made: the pixels that its fill invented enter the memory as a model's would."""
+
+    def __init__(self, memory: MemoryPolicy = "history", count: int = 3) -> None:
+        self.memory, self.count = memory, count
+
+    def reset(self, starts: Sequence[WorldStart]) -> list[GrowingState]:
+        """Raises ``DataError`` where a scene has no usable keyframe."""
+        return [GrowingState(start, Memory.from_log(start.scene, start.rig, start.start_time, self.memory)) for start in starts]
+
+    def step(self, states: Sequence[GrowingState], scenes: Sequence[SceneAt]) -> list[tuple[GrowingState, RGBDFrame, WorldInfo]]:
+        """One frame per state, and the state that remembers it."""
+        return [self._step(state, now) for state, now in zip(states, scenes, strict=True)]
+
+    def _step(self, state: GrowingState, now: SceneAt) -> tuple[GrowingState, RGBDFrame, WorldInfo]:
+        rig = state.start.rig
+        poses = now.global_from_ego @ rig.ego_from_camera
+        splat = state.memory.render(rig, poses, now.boxes, now.time, self.count)
+        rgb, depth = splat.filled()
+        frame = RGBDFrame(rgb, depth, rig.intrinsics, poses, np.full(len(rig.names), now.time))
+        grown = state.memory.with_generated(frame, now.boxes, unseen(splat))
+        return replace(state, memory=grown), frame, WorldInfo(("splat",) * len(rig.names), 0.0, 1.0)
 
 
 def scene_at(scene: Scene, time: float, path: Drive, expected: Drive, dt: float, ahead: int) -> SceneAt:

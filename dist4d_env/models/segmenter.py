@@ -32,8 +32,8 @@ def layout_classes(semantics: np.ndarray) -> np.ndarray:
 class TownSegmenter(ModelMixin, ConfigMixin):
     """A UNet on space-to-depth pixels, (N, 3, H, W) in [-1, 1] to class logits (N, 5, H, W).
 
-    H and W must be divisible by 2 ** len(widths). Its features before the head (N, widths[0], H / 2, W / 2) are what the Frechet
-    distance between sets of town pictures compares.
+    H and W must be divisible by 2 ** len(widths). Pooled features of its first and last level are what the Frechet distance
+    between sets of town pictures compares (``look``).
     """
 
     config_name = "config.json"
@@ -51,35 +51,41 @@ class TownSegmenter(ModelMixin, ConfigMixin):
             self.merge.append(Pointwise(2 * width, width))
         self.head = nn.Conv2d(widths[0], 4 * len(CLASSES), 3, padding=1)
 
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (N, 3, H, W) to the last features before the head (N, widths[0], H / 2, W / 2)."""
+    def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (N, 3, H, W) to features of the first level, which see edges and grain, and the last ones before the head, which
+        know what is where; both (N, widths[0], H / 2, W / 2)."""
         x = self.stem(images.contiguous(memory_format=torch.channels_last))
         skips = []
         for level, blocks in enumerate(self.down):
             x = blocks(x)
+            skips.append(x)
             if level < len(self.shrink):
-                skips.append(x)
                 x = self.shrink[level](x)
         for level in reversed(range(len(self.up))):
             x = self.up[level](self.merge[level](torch.cat([self.grow[level](x), skips[level]], 1)))
-        return F.silu(x)
+        return F.silu(skips[0]), F.silu(x)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return F.pixel_shuffle(self.head(self.features(images)), 2)
+        return self.classify(self.features(images)[1])
+
+    def classify(self, last: torch.Tensor) -> torch.Tensor:
+        """The last features to class logits (N, 5, H, W)."""
+        return F.pixel_shuffle(self.head(last), 2)
 
     @torch.no_grad()
     def look(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pictures (N, H, W, 3) uint8 to classes (N, H, W) uint8 and pooled features (N, 2 widths[0]) float64.
 
-        Pooled: mean and standard deviation of every feature over the picture. One picture at a time, so that the bits of one do
-        not depend on the others.
+        Pooled: the mean over the picture of the last features, and the standard deviation of the first level's, as blur and
+        grain, which the classes should not depend on, hardly show in the last. One picture at a time, so that the bits of one
+        do not depend on the others.
         """
         classes, pooled = [], []
         for picture in rgb:
-            features = self.features(pictures(picture[None]))
-            classes.append(F.pixel_shuffle(self.head(features), 2)[0].argmax(0).to(torch.uint8).numpy())
-            flat = features[0].flatten(1).double()
-            pooled.append(torch.cat([flat.mean(1), flat.std(1)]).numpy())
+            first, last = self.features(pictures(picture[None]))
+            classes.append(self.classify(last)[0].argmax(0).to(torch.uint8).numpy())
+            mean, deviation = last[0].flatten(1).double().mean(1), first[0].flatten(1).double().std(1)
+            pooled.append(torch.cat([mean, deviation]).numpy())
         return np.stack(classes), np.stack(pooled)
 
 

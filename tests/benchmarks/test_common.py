@@ -56,6 +56,21 @@ def test_regions_that_one_scene_lacks_are_averaged_over_the_others() -> None:
     }
 
 
+def test_rows_of_every_unit_are_counted_where_they_are() -> None:
+    def cell(value: float) -> dict[str, dict[str, float]]:
+        return {"all": {"psnr": value, "share": 1.0}}
+
+    baselines = {"one_step_log": {"mean": {"splat": cell(20.0)}}, "closed_loop_log": {"4s": {"splat": cell(10.0)}}}
+    seeds = [{"closed_loop_log": {"4s": {"dist4d": cell(value)}, "share_of_steps": {"dist_t": 1.0}}} for value in (11.0, 13.0)]
+    table = summarise([baselines, *seeds])
+    assert table["one_step_log"]["mean"]["all"].keys() == {"splat"}
+    assert table["closed_loop_log"]["4s"]["all"]["splat"]["psnr"] == {"mean": 10.0, "std": 0.0, "n": 1}
+    assert table["closed_loop_log"]["4s"]["all"]["dist4d"]["psnr"] == {"mean": 12.0, "std": math.sqrt(2), "n": 2}
+    assert table["closed_loop_log"]["share_of_steps"] == {"dist_t": 1.0}
+    views = summarise_views([[{"1m": {"splat": cell(20.0)}}], [{"1m": {"dist_s": cell(22.0)}}, {}]])["lateral_shift"]["1m"]["all"]
+    assert views["splat"]["psnr"]["n"] == views["dist_s"]["psnr"]["n"] == 1
+
+
 def test_starts_are_keyframes_with_a_past_and_a_future() -> None:
     assert one_step_starts(20.0, 3) == [1.0, 10.0, 19.5] or one_step_starts(20.0, 3) == [1.0, 10.5, 19.5]
     assert one_step_starts(2.0, 9) == [1.0, 1.5]
