@@ -216,7 +216,7 @@ def gaps(units: Sequence[list[dict[str, Any]]], region: str = "all") -> dict[str
                     if mean:
                         values.append(float(sign * (mean[name] - mean["stage1"])))
             gap, gain = (mean_and_error(gains[name]) for name in ("oracle", "cycle"))
-            real = gap["mean"] > 2 * gap["error"]
+            real = gap["n"] > 1 and gap["mean"] > 2 * gap["error"]
             cell = {"gap": gap, "gain": gain, "share": gain["mean"] / gap["mean"] if real else None}
             found.setdefault(shift, {})[metric] = cell
     return found
