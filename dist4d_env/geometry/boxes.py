@@ -9,7 +9,16 @@ import numpy as np
 from dist4d_env.geometry.transforms import poses_from_position_yaw
 
 CATEGORIES = (
-    "car", "truck", "bus", "trailer", "construction_vehicle", "motorcycle", "bicycle", "pedestrian", "traffic_cone", "barrier",
+    "car",
+    "truck",
+    "bus",
+    "trailer",
+    "construction_vehicle",
+    "motorcycle",
+    "bicycle",
+    "pedestrian",
+    "traffic_cone",
+    "barrier",
     "other",
 )
 """The ten nuScenes detection classes and a rest class; category arrays hold indices into this tuple."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dist4d_env.geometry.backend import compiled
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import invert
@@ -42,6 +43,12 @@ def carry_motion(source: SplatSource, boxes: Boxes, threshold: float) -> Carry:
     return Carry(exists, moved, np.where(moved[:, None, None], motion, np.eye(4)))
 
 
+def motion_about(motion: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Motions (B, 4, 4) of points given from ``origin`` (3,): float32 rotations (B, 3, 3) and shifts (B, 3)."""
+    shift = motion[:, :3, :3] @ origin + motion[:, :3, 3] - origin
+    return motion[:, :3, :3].astype(np.float32), shift.astype(np.float32)
+
+
 def usable_pixels(source: SplatSource, carry: Carry) -> np.ndarray:
     """(M,) bool: kept pixels whose box still exists, and no ground from under a box that has left."""
     stands = np.append(carry.exists & ~carry.moved, True)
@@ -69,7 +76,17 @@ def carry_sources(sources: list[SplatSource], boxes: Boxes, threshold: float) ->
     for source in sources:
         carry = carry_motion(source, boxes, threshold)
         box_label = (np.searchsorted(tokens, source.box_token) + 1).astype(np.int32)
-        label = np.append(box_label, np.int32(STATIC))[source.owner.reshape(-1)]
-        label[~usable_pixels(source, carry)] = UNUSED
-        carried.append(CarriedSource(source, carry, box_label, label))
+        carried.append(CarriedSource(source, carry, box_label, _labels(source, carry, box_label)))
     return carried
+
+
+def _labels(source: SplatSource, carry: Carry, box_label: np.ndarray) -> np.ndarray:
+    """(M,) int32 label of each pixel's point."""
+    if compiled():
+        from dist4d_env.geometry.compiled.prepare import label_pixels
+
+        pixels = source.keep.reshape(-1), source.owner.reshape(-1), source.under.reshape(-1)
+        return label_pixels(*pixels, carry.exists, carry.exists & ~carry.moved, box_label)
+    label = np.append(box_label, np.int32(STATIC))[source.owner.reshape(-1)]
+    label[~usable_pixels(source, carry)] = UNUSED
+    return label

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dist4d_env.geometry.backend import compiled
+from dist4d_env.geometry.rgbd import FAR
+
 
 def fill_background(rgb: np.ndarray, depth: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Continue each hole from the farther of its two sides in its row: what is uncovered is what lay behind.
@@ -11,8 +14,12 @@ def fill_background(rgb: np.ndarray, depth: np.ndarray, valid: np.ndarray) -> tu
     rgb: (V, H, W, 3) uint8; depth: (V, H, W) float32; valid: (V, H, W) bool. Rows without any pixel take the nearest row's
     result; an image without any pixel becomes grey at depth FAR.
     """
-    from dist4d_env.geometry.rgbd import FAR
+    if compiled():
+        from dist4d_env.geometry.compiled.fill import fill_rows
 
+        rgb, depth = np.array(rgb, np.uint8, order="C"), np.array(depth, np.float32, order="C")
+        fill_rows(rgb, depth, np.require(valid, bool, ["C", "W"]))
+        return rgb, depth
     views, height, width = valid.shape
     columns = np.arange(width)
     left = np.maximum.accumulate(np.where(valid, columns, -1), 2)

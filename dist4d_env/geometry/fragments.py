@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dist4d_env.geometry.carry import UNUSED, CarriedSource
-from dist4d_env.geometry.frustum import frustum_corners, may_see, pinhole_rows
+from dist4d_env.geometry.carry import UNUSED, CarriedSource, motion_about
+from dist4d_env.geometry.frustum import may_see, pinhole_rows, to_rows
 from dist4d_env.geometry.transforms import invert
 
 
@@ -19,7 +19,8 @@ class SplatConfig:
     footprint: half width of a point's footprint in units of its pixel's projected half width; core: part of the footprint, in
     [0, 1], in which a point is preferred over any that reaches the pixel with its rim only; minimum and maximum: bounds of the
     half width in target pixels; tolerance: relative depth within which points share a surface; near: metres before the camera
-    where points are cut off; carry: a box must move this many metres (or radians) to carry its points.
+    where points are cut off; carry: a box must move this many metres (or radians) to carry its points; plain: no footprint and
+    no look-up, each point colours the one pixel it falls in.
     """
 
     footprint: float = 1.3
@@ -29,10 +30,13 @@ class SplatConfig:
     tolerance: float = 0.03
     near: float = 0.2
     carry: float = 0.02
+    plain: bool = False
 
 
 BEST = SplatConfig()
 """The settings of the best splat."""
+PLAIN = SplatConfig(plain=True)
+"""The cheapest splat: one pixel per point."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,7 @@ def project_source(
     source, label = carried.source, carried.label
     views, pixels = len(source.frame.depth), source.frame.depth[0].size
     linear, offset = pinhole_rows(intrinsics, invert(global_from_camera), source.origin)
-    inverse = source.inverse_depth[:, 0].reshape(views, pixels)
-    frame, near, far = source.frame, 1 / inverse.max(1), 1 / inverse.min(1)
-    seen = frame.depth.shape[1], frame.depth.shape[2]
-    corners = frustum_corners(frame.intrinsics, frame.global_from_camera, seen, near, far, source.origin)
-    visible = may_see(linear, offset, size, corners)
+    visible = may_see(linear, offset, size, source.corners)
     moving = np.append(carried.carry.moved, False)[source.owner.reshape(-1)] & (label != UNUSED)
     standing = (label != UNUSED) & ~moving
     for view in range(views):
@@ -90,11 +90,12 @@ def _carried_points(carried: CarriedSource, index: np.ndarray) -> tuple[np.ndarr
     source = carried.source
     owner = source.owner.reshape(-1)[index]
     motion = carried.carry.motion
-    rotation = motion[:, :3, :3].astype(np.float32).take(owner, 0)
-    shift = (motion[:, :3, :3] @ source.origin + motion[:, :3, 3] - source.origin).astype(np.float32).take(owner, 0)
-    points = np.einsum("nij,jn->in", rotation, source.points.take(index, 1)) + shift.T
-    tangents = np.einsum("nij,kjn->kin", rotation, source.tangents.take(index, 1).reshape(2, 3, -1)).reshape(6, -1)
-    return points, tangents
+    rotation, shift = motion_about(motion, source.origin)
+    turn, step = rotation.take(owner, 0).transpose(1, 2, 0), shift.take(owner, 0).T  # (3, 3, n), (3, n)
+    points = np.stack(to_rows(turn, step, source.points.take(index, 1)))
+    still = np.zeros_like(step)
+    tangents = [np.stack(to_rows(turn, still, source.tangents[k : k + 3].take(index, 1))) for k in (0, 3)]
+    return points, np.concatenate(tangents)
 
 
 def _land(
@@ -110,7 +111,7 @@ def _land(
 ) -> Iterator[Fragments]:
     """Points (3, n) with tangents (6, n) in one camera, as fragments where any is in view."""
     height, width = size
-    x, y, z = linear @ points + offset[:, None]
+    x, y, z = to_rows(linear, offset, points)
     inside = usable & (z > config.near) & (x > -z) & (y > -z) & (x < (width + 1) * z) & (y < (height + 1) * z)
     index = np.flatnonzero(inside)
     if not len(index):
@@ -119,7 +120,7 @@ def _land(
     u, v = x[index] / z, y[index] / z
     extent_u, extent_v, extent_z = 0.0, 0.0, 0.0
     for k in (0, 3):
-        step = linear @ tangents[k : k + 3].take(index, 1)
+        step = to_rows(linear, np.zeros(3, np.float32), tangents[k : k + 3].take(index, 1))
         extent_u = extent_u + np.abs(step[0] - u * step[2])
         extent_v = extent_v + np.abs(step[1] - v * step[2])
         extent_z = extent_z + np.abs(step[2])

@@ -13,6 +13,26 @@ def pinhole_rows(intrinsics: np.ndarray, camera_from_global: np.ndarray, origin:
     return linear.astype(np.float32), offset[..., 0].astype(np.float32)
 
 
+def to_rows(linear: np.ndarray, offset: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, ...]:
+    """``linear @ points + offset`` of (3, 3), (3,) and (3, n) as three rows, summed from left to right: a matrix product's sums
+    depend on the library that makes them."""
+    x, y, z = points
+    return tuple(a * x + b * y + c * z + d for (a, b, c), d in zip(linear, offset, strict=True))
+
+
+def ray_parts(
+    intrinsics: np.ndarray, global_from_camera: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rays of pixels of V cameras in global axes, a metre of z-depth long: ``along_column[..., row] + along_row[..., column]``.
+
+    Returns along_row (V, 3, W), along_column (V, 3, H) and their steps per pixel (V, 3, 2), all float64.
+    """
+    height, width = size
+    axes = global_from_camera[:, :3, :3] @ np.linalg.inv(intrinsics)  # (V, 3, 3): ray = axes @ (u, v, 1)
+    along_row = axes[:, :, :1] * (np.arange(width) + 0.5) + axes[:, :, 2:]
+    return along_row, axes[:, :, 1:2] * (np.arange(height) + 0.5), axes[:, :, :2]
+
+
 def frustum_corners(
     intrinsics: np.ndarray,
     global_from_camera: np.ndarray,

@@ -9,10 +9,12 @@ import numpy as np
 from dist4d_env.geometry.carry import STATIC
 from dist4d_env.geometry.fragments import Fragments
 
-_LEAST_BITS = 0x3D000000
-"""Bits of the float 0.03: no depth is nearer, and what is left of a depth's bits fits below _FRINGE."""
-_FRINGE = 1 << 60
-_NOTHING = np.iinfo(np.int64).max
+LEAST_BITS = 0x3D000000
+"""Bits of the float 0.03: no depth is nearer, and what is left of a depth's bits fits below FRINGE."""
+FRINGE = 1 << 60
+NOTHING = np.iinfo(np.int64).max
+UNITS = 2.0**36
+"""Weights are summed as whole numbers of this part of one, so that their sums do not depend on the order."""
 
 
 def rasterise(fragments: Fragments, pixels: int, size: tuple[int, int], core: float) -> tuple[np.ndarray, np.ndarray]:
@@ -23,13 +25,13 @@ def rasterise(fragments: Fragments, pixels: int, size: tuple[int, int], core: fl
     """
     z, label = fragments.z, fragments.label
     # Positive floats order like their bits; the fragment's number below them makes every key unique, whatever the order.
-    key = (z.view(np.int32).astype(np.int64) - _LEAST_BITS) << 32 | np.arange(len(z))
-    nearest = np.full(pixels, _NOTHING)
+    key = (z.view(np.int32).astype(np.int64) - LEAST_BITS) << 32 | np.arange(len(z))
+    nearest = np.full(pixels, NOTHING)
     covers = []
     for index, pixel, weight, fringe in _cover(fragments, core, size):
         np.minimum.at(nearest, pixel.ravel(), (fringe + key[index]).ravel())
         covers.append((index, pixel, weight))
-    hit = nearest != _NOTHING
+    hit = nearest != NOTHING
     if not hit.any():
         return np.zeros(pixels, np.float32), np.full(pixels, STATIC, np.int32)
 
@@ -40,13 +42,18 @@ def rasterise(fragments: Fragments, pixels: int, size: tuple[int, int], core: fl
     for index, pixel, weight in covers:
         same = np.flatnonzero((z[index] <= behind.take(pixel)) & (label[index] == front.take(pixel)))
         landed.append(pixel.take(same))
-        weights.append(weight.take(same))
-        inverses.append((weight * inverse_z[index]).take(same))
+        weights.append(_whole(weight.take(same)))
+        inverses.append(_whole((weight * inverse_z[index]).take(same)))
     where = np.concatenate(landed)
     total = np.bincount(where, np.concatenate(weights), pixels)
     inverse = np.bincount(where, np.concatenate(inverses), pixels)
     depth = np.divide(total, inverse, out=np.zeros(pixels), where=hit).astype(np.float32)
     return depth, np.where(hit, front, np.int32(STATIC))
+
+
+def _whole(weights: np.ndarray) -> np.ndarray:
+    """Float64 whole numbers of UNITS, whose sums are exact."""
+    return np.floor(weights.astype(np.float64) * UNITS)
 
 
 def _cover(
@@ -55,7 +62,7 @@ def _cover(
     """The pixels that footprints cover, fragments of equally many rows and columns together.
 
     Yields fragment (n,), pixel in the flattened (V, H, W) (rows, columns, n), tent weight (rows, columns, n) float32 and fringe
-    (rows, columns, n), _FRINGE where the pixel's centre lies outside of the footprint's core, else 0.
+    (rows, columns, n), FRINGE where the pixel's centre lies outside of the footprint's core, else 0.
     """
     height, width = size
     u, v, half_u, half_v = fragments.u, fragments.v, fragments.half_u, fragments.half_v
@@ -80,7 +87,7 @@ def _cover(
         density = sharp_column * sharp_row  # finer fragments count for more
         tent_v = density * (np.float32(1.02) - off_v)
         weight = tent_v[:, None] * (np.float32(1.02) - off_u)
-        fringe = ((off_u > core) | (off_v > core)[:, None]) * _FRINGE
+        fringe = ((off_u > core) | (off_v > core)[:, None]) * FRINGE
         yield index, pixel, weight, fringe
 
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dist4d_env.geometry.backend import compiled
 from dist4d_env.geometry.backward import Lookup, look_up_colours
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.carry import STATIC, carry_sources
 from dist4d_env.geometry.fill import fill_background, fill_telea
 from dist4d_env.geometry.fragments import BEST, Fragments, SplatConfig, project_source
+from dist4d_env.geometry.plain import Points, splat_points
 from dist4d_env.geometry.rasterise import rasterise
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.splat_source import SplatSource
@@ -70,6 +72,15 @@ def splat(
     """
     shape = (len(intrinsics), *size)
     carried = carry_sources(list(sources), boxes, config.carry)
+    if config.plain:
+        return _assemble_points(splat_points(carried, intrinsics, global_from_camera, size, time, config.near), shape)
+    if compiled():
+        from dist4d_env.geometry.compiled import colour
+        from dist4d_env.geometry.compiled.depth import splat_depth
+
+        depth, label = splat_depth(carried, intrinsics, global_from_camera, size, config)
+        lookup = colour.look_up_colours(carried, depth.reshape(shape), label, intrinsics, global_from_camera, time)
+        return _assemble(depth, label, lookup, shape)
     parts = [part for source in carried for part in project_source(source, intrinsics, global_from_camera, size, config)]
     if not parts:
         return _nothing(shape)
@@ -88,6 +99,20 @@ def _assemble(depth: np.ndarray, label: np.ndarray, lookup: Lookup, shape: tuple
         confidence=np.where(valid, lookup.confidence, 0).astype(np.float32).reshape(shape),
         age=np.where(valid, lookup.age, 0).astype(np.float32).reshape(shape),
         generated=(valid & lookup.generated).reshape(shape),
+    )
+
+
+def _assemble_points(points: Points, shape: tuple[int, int, int]) -> Splat:
+    """Confidence is 1 wherever a point landed: nothing else was asked."""
+    valid = (points.depth > 0).reshape(shape)
+    return Splat(
+        rgb=points.rgb.reshape(*shape, 3),
+        depth=np.minimum(points.depth, np.float32(FAR)).reshape(shape),
+        valid=valid,
+        moving=valid & (points.label != STATIC).reshape(shape),
+        confidence=valid.astype(np.float32),
+        age=points.age.reshape(shape),
+        generated=points.generated.reshape(shape),
     )
 
 

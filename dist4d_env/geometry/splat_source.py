@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from dist4d_env.geometry.backend import compiled
 from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.frustum import frustum_corners, ray_parts, to_rows
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.transforms import invert
 
@@ -60,22 +63,33 @@ class SplatSource:
         per_view = [boxes] * views if isinstance(boxes, Boxes) else list(boxes)
         if len(per_view) != views:
             raise ValueError(f"expected boxes for {views} cameras, got {len(per_view)}")
-        known = np.isfinite(frame.depth) & (frame.depth > 0.05)
-        depth = np.where(known, frame.depth, np.float32(FAR))
-        depth = np.where(depth >= FAR * 0.999, np.float32(SKY_DEPTH), depth)
-        slope, edge, mixed = _slopes(1 / depth)
-        allowed = known if keep is None else known & keep
-        if drop_mixed:
-            allowed = allowed & ~mixed
-
         origin = frame.global_from_camera[:, :3, 3].mean(0)
-        points, tangents = _points(frame, depth, slope, origin)
-        owner, under, box_view, tokens, poses = _owners(points, origin, depth < SKY_DEPTH, per_view)
+        if compiled():
+            from dist4d_env.geometry.compiled.prepare import prepare_pixels
+
+            prepare = prepare_pixels
+        else:
+            prepare = _prepare
+        geometry, owner, under = prepare(frame, origin, _box_rows(per_view, origin), drop_mixed)
+        allowed = geometry.known if keep is None else geometry.known & keep
         return cls(
-            frame, allowed, owner, under, box_view, tokens, poses, origin,
-            np.ascontiguousarray(points.reshape(3, -1)), np.ascontiguousarray(tangents.reshape(6, -1)),
-            np.ascontiguousarray(np.stack([1 / depth, *slope], -1).reshape(-1, 3)), edge,
+            frame, allowed, owner, under,
+            box_view=np.repeat(np.arange(views), [len(boxes) for boxes in per_view]),
+            box_token=np.concatenate([boxes.token for boxes in per_view]).astype(np.int64),
+            box_pose=np.concatenate([boxes.poses for boxes in per_view]).reshape(-1, 4, 4),
+            origin=origin, points=geometry.points, tangents=geometry.tangents, inverse_depth=geometry.inverse_depth,
+            edge=geometry.edge,
         )  # fmt: skip
+
+    @cached_property
+    def corners(self) -> np.ndarray:
+        """(V, 8, 3) hull of each camera's points, from ``origin`` in global axes."""
+        frame, views = self.frame, len(self.frame.depth)
+        inverse = self.inverse_depth[:, 0].reshape(views, -1)
+        size = frame.depth.shape[1], frame.depth.shape[2]
+        return frustum_corners(
+            frame.intrinsics, frame.global_from_camera, size, 1 / inverse.max(1), 1 / inverse.min(1), self.origin
+        )
 
     @property
     def owner_token(self) -> np.ndarray:
@@ -96,6 +110,59 @@ class SplatSource:
             self.frame.depth,
         )
         return sum(a.nbytes for a in arrays)
+
+
+@dataclass(frozen=True)
+class PixelGeometry:
+    """What the depth images alone say. known: (V, H, W) bool, pixels with depth (and of one surface where mixed ones are
+    dropped); points, tangents, inverse_depth, edge: as in ``SplatSource``."""
+
+    known: np.ndarray
+    points: np.ndarray
+    tangents: np.ndarray
+    inverse_depth: np.ndarray
+    edge: np.ndarray
+
+
+@dataclass(frozen=True)
+class BoxRows:
+    """Boxes of all cameras, one after the other, as pixels are tested against them. first: (V + 1,) where each camera's begin;
+    centre: (B, 3) from the origin; turn: (B, 3, 3) box from global; half: (B, 3) half sizes; reach: (B,) radius of the
+    outline; all float32."""
+
+    first: np.ndarray
+    centre: np.ndarray
+    turn: np.ndarray
+    half: np.ndarray
+    reach: np.ndarray
+
+
+def _box_rows(per_view: Sequence[Boxes], origin: np.ndarray) -> BoxRows:
+    first = np.cumsum([0, *(len(boxes) for boxes in per_view)])
+    size = np.concatenate([boxes.size for boxes in per_view]).reshape(-1, 3)
+    position = np.concatenate([boxes.position for boxes in per_view]).reshape(-1, 3)
+    turn = np.concatenate([invert(boxes.poses)[:, :3, :3] for boxes in per_view]).reshape(-1, 3, 3)
+    reach = np.linalg.norm(size[:, :2], axis=1) / 2 + BOX_MARGIN
+    return BoxRows(first, *(a.astype(np.float32) for a in (position - origin, turn, size / 2, reach)))
+
+
+def _prepare(
+    frame: RGBDFrame, origin: np.ndarray, boxes: BoxRows, drop_mixed: bool
+) -> tuple[PixelGeometry, np.ndarray, np.ndarray]:
+    """Points of a frame's pixels, and owner and under (V, H, W) int32 as in ``SplatSource``."""
+    known = np.isfinite(frame.depth) & (frame.depth > 0.05)
+    depth = np.where(known, frame.depth, np.float32(FAR))
+    depth = np.where(depth >= FAR * 0.999, np.float32(SKY_DEPTH), depth)
+    slope, edge, mixed = _slopes(1 / depth)
+    points, tangents = _points(frame, depth, slope, origin)
+    geometry = PixelGeometry(
+        known & ~mixed if drop_mixed else known,
+        points.reshape(3, -1),
+        tangents.reshape(6, -1),
+        np.stack([1 / depth, *slope], -1).reshape(-1, 3),
+        edge,
+    )
+    return geometry, *_owners(points, depth < SKY_DEPTH, boxes)
 
 
 def _slopes(inverse: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
@@ -131,49 +198,39 @@ def _points(
     views, height, width = depth.shape
     points = np.empty((3, views, height, width), np.float32)
     tangents = np.empty((6, views, height, width), np.float32)
-    columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    pixels = np.stack([columns, rows, np.ones_like(rows)]).reshape(3, -1)
+    along_row, along_column, steps = ray_parts(frame.intrinsics, frame.global_from_camera, (height, width))
     for view in range(views):
         pose = frame.global_from_camera[view]
-        axes = pose[:3, :3] @ np.linalg.inv(frame.intrinsics[view])  # (3, 3) global ray = axes @ (u, v, 1)
-        rays = (axes @ pixels).astype(np.float32).reshape(3, height, width)
+        rays = (along_column[view, :, :, None] + along_row[view, :, None]).astype(np.float32)  # (3, H, W)
         z = depth[view]
         offset = (pose[:3, 3] - origin).astype(np.float32)
         points[:, view] = rays * z + offset[:, None, None]
         for k in range(2):  # d(z ray) = z' ray + z ray', with z' = -z^2 (1/z)'
-            tangents[3 * k : 3 * k + 3, view] = rays * (-z * z * slope[k][view]) + axes[:, k, None, None].astype(np.float32) * z
+            step = steps[view, :, k, None, None].astype(np.float32)
+            tangents[3 * k : 3 * k + 3, view] = rays * (-z * z * slope[k][view]) + step * z
     return points, tangents
 
 
-def _owners(points: np.ndarray, origin: np.ndarray, solid: np.ndarray, per_view: Sequence[Boxes]) -> tuple[np.ndarray, ...]:
-    """Which box each point (3, V, H, W) lies in: owner, under (V, H, W) int32, box_view, box_token (B,), box_pose (B, 4, 4)."""
+def _owners(points: np.ndarray, solid: np.ndarray, boxes: BoxRows) -> tuple[np.ndarray, np.ndarray]:
+    """Which box each point (3, V, H, W) lies in, and which it lies under: (V, H, W) int32 each, -1 where none."""
     owner, under = np.full(solid.shape, -1, np.int32), np.full(solid.shape, -1, np.int32)
-    tokens: list[np.ndarray] = []
-    poses: list[np.ndarray] = []
-    count = 0
-    for view, boxes in enumerate(per_view):
+    nothing, margin, ground = np.zeros(3, np.float32), np.float32(BOX_MARGIN), np.float32(GROUND_MARGIN)
+    for view in range(len(solid)):
         flat = points[:, view].reshape(3, -1)
-        reach = np.linalg.norm(boxes.size[:, :2], axis=1) / 2 + BOX_MARGIN
-        centre = (boxes.position - origin).astype(np.float32)
-        from_box = invert(boxes.poses)
         mine, below = owner[view].reshape(-1), under[view].reshape(-1)
         here = solid[view].reshape(-1)
         low, high = np.where(here, flat[:2], np.inf).min(1), np.where(here, flat[:2], -np.inf).max(1)
-        for i in range(len(boxes)):
-            if (centre[i, :2] + reach[i] < low).any() or (centre[i, :2] - reach[i] > high).any():
+        for i in range(boxes.first[view], boxes.first[view + 1]):
+            centre, reach, half = boxes.centre[i], boxes.reach[i], boxes.half[i]
+            if (centre[:2] + reach < low).any() or (centre[:2] - reach > high).any():
                 continue
-            near = np.flatnonzero((np.abs(flat[0] - centre[i, 0]) < reach[i]) & (np.abs(flat[1] - centre[i, 1]) < reach[i]))
+            near = np.flatnonzero((np.abs(flat[0] - centre[0]) < reach) & (np.abs(flat[1] - centre[1]) < reach))
             if not len(near):
                 continue
-            local = from_box[i, :3, :3] @ (flat[:, near] - centre[i, :, None])
-            half = boxes.size[i] / 2
-            inside = (np.abs(local[0]) < half[0] + BOX_MARGIN) & (np.abs(local[1]) < half[1] + BOX_MARGIN)
-            inside &= (local[2] < half[2] + BOX_MARGIN) & (local[2] > -half[2] - 2 * GROUND_MARGIN)
-            ground = local[2] < GROUND_MARGIN - half[2]
-            mine[near[inside & ~ground]] = count + i
-            below[near[inside & ground]] = count + i
-        tokens.append(boxes.token)
-        poses.append(boxes.poses)
-        count += len(boxes)
-    view_of = np.repeat(np.arange(len(per_view)), [len(boxes) for boxes in per_view])
-    return owner, under, view_of, np.concatenate(tokens).astype(np.int64), np.concatenate(poses).reshape(-1, 4, 4)
+            x, y, z = to_rows(boxes.turn[i], nothing, flat[:, near] - centre[:, None])
+            inside = (np.abs(x) < half[0] + margin) & (np.abs(y) < half[1] + margin)
+            inside &= (z < half[2] + margin) & (z > -half[2] - (ground + ground))
+            low_down = z < ground - half[2]
+            mine[near[inside & ~low_down]] = i
+            below[near[inside & low_down]] = i
+    return owner, under

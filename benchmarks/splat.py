@@ -1,0 +1,98 @@
+"""Milliseconds of the splat, six cameras to six: plain and best, with numpy and compiled by numba, at two sizes.
+
+    python -m benchmarks.splat --out benchmarks/results/splat.json
+
+Sources are keyframes of the first val scene, seen from a pose beside the logged path. ``cpu_ms`` is the processor time of the
+process (what the splat itself needs, whatever else the machine does), ``wall_ms`` what a clock on the wall shows; medians.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.common import header, run, write_json
+from dist4d_env.geometry.backend import has_numba
+from dist4d_env.geometry.fragments import BEST, PLAIN
+from dist4d_env.geometry.splat import splat
+from dist4d_env.geometry.splat_source import SplatSource
+from dist4d_env.geometry.transforms import pose_from_xy_yaw
+from dist4d_env.scenes.nuscenes import open_dataset
+
+SIZES = (64, 112), (128, 224)
+KEYFRAMES = 4, 6, 8
+TIME, ASIDE = 3.2, pose_from_xy_yaw(0.8, 0.5, 0.03)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Milliseconds of the splat with and without numba."""
+
+    repeats: int = 40
+    """Calls per row, after one that does not count."""
+    dataroot: Path | None = None
+    """A data set with a val split; the default one is made when there is none."""
+    out: Path | None = None
+    """Result file (JSON)."""
+
+
+def main(options: Options) -> dict[str, Any]:
+    backends = ("numpy", "numba") if has_numba() else ("numpy",)
+    dataset = open_dataset(options.dataroot)
+    scene = dataset.load(dataset.scene_names("val")[0])
+    rows: dict[str, Any] = {}
+    for backend, size in tqdm([(b, s) for s in SIZES for b in backends], disable=None):
+        os.environ["DIST4D_SPLAT"] = backend
+        rows[f"{backend} {size[0]} x {size[1]}"] = measure_all(scene, size, options.repeats)
+    result = header("splat", options) | {"results": rows, "compiled": has_numba()}
+    if options.out:
+        write_json(options.out, result)
+    for name, row in rows.items():
+        print(f"{name:<18}" + ", ".join(f"{what} {ms['cpu_ms']:.1f}" for what, ms in row.items()) + " ms")
+    return result
+
+
+def measure_all(scene: Any, size: tuple[int, int], repeats: int) -> dict[str, dict[str, float]]:
+    """Each part at one size with the backend that is chosen."""
+    rig = scene.rig.at_size(*size)
+    frames = [scene.sensors.rgbd(k, *size) for k in KEYFRAMES]
+    boxes = [[scene.boxes(max(float(t), 0.0)) for t in frame.time] for frame in frames]
+    sources = [SplatSource.from_frame(*pair) for pair in zip(frames, boxes, strict=True)]
+    cameras, now = scene.ego_pose(TIME) @ ASIDE @ rig.ego_from_camera, scene.boxes(TIME)
+
+    def seen(count: int, config: Any) -> Any:
+        return splat(sources[:count], rig.intrinsics, cameras, size, now, TIME, config)
+
+    shown = seen(3, BEST)
+    parts: dict[str, Callable[[], Any]] = {
+        "plain, one frame": lambda: seen(1, PLAIN),
+        "plain, three frames": lambda: seen(3, PLAIN),
+        "best, three frames": lambda: seen(3, BEST),
+        "fill from behind": shown.background,
+        "fill Telea": shown.telea,
+        "preparing a frame": lambda: SplatSource.from_frame(frames[0], boxes[0]),
+    }
+    return {name: measure(call, repeats) for name, call in parts.items()}
+
+
+def measure(call: Callable[[], Any], repeats: int) -> dict[str, float]:
+    """Median processor and wall milliseconds of a call."""
+    call()
+    cpu, wall = [], []
+    for _ in range(repeats):
+        began, began_wall = time.process_time(), time.perf_counter()
+        call()
+        cpu.append(1e3 * (time.process_time() - began))
+        wall.append(1e3 * (time.perf_counter() - began_wall))
+    return {"cpu_ms": float(np.median(cpu)), "wall_ms": float(np.median(wall))}
+
+
+if __name__ == "__main__":
+    run(main, Options)
