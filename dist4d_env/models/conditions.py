@@ -252,6 +252,11 @@ def collate_views(images: Sequence[SplatImages], depth_code: str = "log") -> Vie
     )
 
 
+def stacked_layouts(controls: Sequence[Sequence[Controls]]) -> torch.Tensor:
+    """Layouts of B lists of T frames, (B, V, T, 8, H, W) in [0, 1]."""
+    return _channels_first(np.swapaxes(np.stack([[one.layout for one in sample] for sample in controls]), 1, 2))
+
+
 def collate_targets(
     references: Sequence[RGBDFrame],
     targets: Sequence[Sequence[TargetConditions]],
@@ -274,7 +279,7 @@ def collate_targets(
     return DiSTTInputs(
         reference=rgbd_tensor(np.stack([r.rgb for r in references]), np.stack([r.depth for r in references]), depth_code),
         views=views,
-        layout=_channels_first(over_views("layout")),
+        layout=stacked_layouts([[one.controls for one in sample] for sample in targets]),
         bev=as_float(controls("bev")),
         box_corners=as_float(controls("box_corners")),
         box_class=torch.from_numpy(controls("box_class")),
@@ -307,6 +312,7 @@ __all__ = [
     "rgbd_tensor",
     "scene_attributes",
     "splat_images",
+    "stacked_layouts",
     "target_conditions",
     "without_controls",
 ]

@@ -20,6 +20,7 @@ from dist4d_env.models.conditions import (
     ViewInputs,
     collate_targets,
     collate_views,
+    stacked_layouts,
     without_controls,
 )
 from dist4d_env.models.depth_code import decode_depth
@@ -114,15 +115,29 @@ class DiSTTPipeline:
         guidance: float = 1.0,
         captions: torch.Tensor | None = None,
     ) -> Generated:
-        """Generate T frames for each of B samples.
+        """Generate T frames for each of B samples: ``predict``, ``decode``, ``compose``. Returns arrays over (B, T, V)."""
+        latents = self.predict(references, targets, generator=generator, steps=steps, guidance=guidance, captions=captions)
+        return self.compose(self.decode(latents), targets)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        references: Sequence[RGBDFrame],
+        targets: Sequence[Sequence[TargetConditions]],
+        *,
+        generator: torch.Generator,
+        steps: int = 1,
+        guidance: float = 1.0,
+        captions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The latents (B, V, T', C, h, w) of T frames for each of B samples.
 
         references: the last known frame of each sample; targets: B lists of T conditions, T one more than a multiple of the
         codec's ``time_factor``; generator: on the CPU, so that a seed means the same noise on every device; steps: network
         evaluations, twice as many with ``guidance`` other than 1 (classifier-free, towards the controls); captions: (B, L, D)
-        features where the weights take them. Returns arrays over (B, T, V).
+        features where the weights take them.
         """
-        code = self.codec.config.depth_code
-        inputs = collate_targets(references, targets, code, captions).to(self.device)
+        inputs = collate_targets(references, targets, self.codec.config.depth_code, captions).to(self.device)
         withheld = without_controls(inputs, torch.ones_like(inputs.told))
         reference = self.codec.encode_rgbd(inputs.reference)
         splat = self.codec.encode_rgbd(inputs.views.base)
@@ -135,20 +150,32 @@ class DiSTTPipeline:
                 free = self.transformer(latents, at, withheld, reference, splat)
                 velocity = free + guidance * (velocity - free)
             latents = latents + (following - level) * velocity
-        decoded = self.codec.decode_rgbd(latents)
-        shape = decoded.shape[:3]  # (B, V, T)
+        return latents
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents to RGB and depth code (B, V, T, 4, H, W). Where ``time_factor`` is 1, each frame can be decoded on its own."""
+        return self.codec.decode_rgbd(latents.to(self.device))
+
+    @torch.no_grad()
+    def compose(self, decoded: torch.Tensor, targets: Sequence[Sequence[TargetConditions]]) -> Generated:
+        """Decoded frames (B, V, T, 4, H, W) and their conditions to what is shown, arrays over (B, T, V)."""
+        code = self.codec.config.depth_code
         if self.composer is None:
-            return _to_images(decoded.transpose(1, 2), torch.ones_like(decoded[..., :1, :, :]).transpose(1, 2), code)
-        interval = inputs.interval[:, None].expand(shape)
-        rgbd, share = self.composer(
-            decoded.flatten(0, 2),
-            inputs.views.base.flatten(0, 2),
-            inputs.views.other.flatten(0, 2),
-            inputs.views.masks.flatten(0, 2),
-            inputs.layout.flatten(0, 2),
-            interval.flatten(0, 2),
-        )
+            return self.uncomposed(decoded)
+        shape = decoded.shape[:3]
+        images = [collate_views([one.images for one in sample], code) for sample in targets]  # each over (T, V)
+        views = [torch.stack([getattr(sample, name) for sample in images]).transpose(1, 2) for name in ("base", "other", "masks")]
+        layout = stacked_layouts([[one.controls for one in sample] for sample in targets])
+        interval = torch.tensor([[one.interval for one in sample] for sample in targets], dtype=torch.float32)
+        told = (*views, layout, interval[:, None].expand(shape))
+        rgbd, share = self.composer(decoded.flatten(0, 2), *(t.to(self.device).flatten(0, 2) for t in told))
         return _to_images(rgbd.unflatten(0, shape).transpose(1, 2), share.unflatten(0, shape).transpose(1, 2), code)
+
+    def uncomposed(self, decoded: torch.Tensor) -> Generated:
+        """Decoded frames (B, V, T, 4, H, W) as they are, all of them generated, arrays over (B, T, V)."""
+        share = torch.ones_like(decoded[..., :1, :, :])
+        return _to_images(decoded.transpose(1, 2), share.transpose(1, 2), self.codec.config.depth_code)
 
 
 class DiSTSPipeline:

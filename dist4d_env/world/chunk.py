@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import Boxes
-from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat
+from dist4d_env.models.conditions import TargetConditions
 from dist4d_env.world.contract import SceneAt
 from dist4d_env.world.logged import pose_difference, same_boxes
 
@@ -54,15 +55,16 @@ class PolicyConfig:
 
 @dataclass(frozen=True)
 class Chunk:
-    """K frames. time: (K,); global_from_ego: (K, 4, 4); splats: what the frames grew from; shares: (V, H, W) each, how much of
-    a pixel was generated."""
+    """K frames that DiST-T foresees. time: (K,); global_from_ego: (K, 4, 4); splats: what the frames grow from; targets: what
+    DiST-T was told; latents: (1, V, K', C, h, w), what it answered: a frame becomes an image when it is needed, for many never
+    are."""
 
     time: np.ndarray
     global_from_ego: np.ndarray
     boxes: tuple[Boxes, ...]
-    frames: tuple[RGBDFrame, ...]
     splats: tuple[Splat, ...]
-    shares: tuple[np.ndarray, ...]
+    targets: tuple[TargetConditions, ...]
+    latents: torch.Tensor
 
     def at(self, now: SceneAt, policy: PolicyConfig) -> int | None:
         """The frame made for this instant, if its traffic came true and the ego is within the trusted radius of its path."""

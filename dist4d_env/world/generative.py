@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +23,9 @@ from dist4d_env.world.stopwatch import Stopwatch
 from dist4d_env.world.trust import trust
 
 DIST_T, DIST_S = 0, 1  # noise streams
+FEW = 0.05
+"""Share of pixels up to which DiST-T's part in what DiST-S shows need not be composed, which costs more than decoding."""
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,9 @@ class GenerativeWorld:
         if k is None and not self._stands_in_a_real_frame(state, now):
             chunk, k = self._foresee(state, now, watch), 0
         if chunk is not None and k is not None and chunk.on_path(k, now, self.policy):
-            frame, splat, share, source = chunk.frames[k], chunk.splats[k], chunk.shares[k], "dist_t"
+            with watch("decode"):
+                frame, share = self._image(state, chunk, k, composed=True)
+            splat, source = chunk.splats[k], "dist_t"
         else:
             frame, splat, share = self._view(state, now, chunk if k is not None else None, k or 0, watch)
             source = "dist_s"
@@ -142,10 +149,9 @@ class GenerativeWorld:
         boxes = (now.boxes, *now.anticipated_boxes[:ahead])
         cameras = [pose @ rig.ego_from_camera for pose in poses]
         with watch("splat"):
-            splats = [
-                state.memory.render(rig, camera, agents, time, self.policy.count)
-                for camera, agents, time in zip(cameras, boxes, times, strict=True)
-            ]
+            splats = in_threads(
+                lambda k: state.memory.render(rig, cameras[k], boxes[k], times[k], self.policy.count), len(cameras)
+            )
         with watch("conditions"):
             targets = [
                 target_conditions(
@@ -162,12 +168,18 @@ class GenerativeWorld:
                 for splat, camera, pose, time, agents in zip(splats, cameras, poses, times, boxes, strict=True)
             ]
         with watch("dist_t"):
-            made = self.dist_t([reference], [targets], generator=noise(state, DIST_T), steps=self.policy.steps_t)
-        frames = tuple(
-            RGBDFrame(made.rgb[0, k], made.depth[0, k], rig.intrinsics, camera, np.full(len(rig.names), times[k]))
-            for k, camera in enumerate(cameras)
-        )
-        return Chunk(times, poses, boxes, frames, tuple(splats), tuple(made.share[0]))
+            latents = self.dist_t.predict([reference], [targets], generator=noise(state, DIST_T), steps=self.policy.steps_t)
+        return Chunk(times, poses, boxes, tuple(splats), tuple(targets), latents.cpu())
+
+    def _image(self, state: GenerativeState, chunk: Chunk, k: int, composed: bool) -> tuple[RGBDFrame, np.ndarray]:
+        """Frame k of a chunk and its generated share (V, H, W); not composed it is what DiST-T drew, cheaper, for the memory."""
+        alone = self.dist_t.codec.time_factor == 1  # a video codec decodes all frames together
+        decoded = self.dist_t.decode(chunk.latents[:, :, k : k + 1] if alone else chunk.latents)
+        decoded = decoded if alone else decoded[:, :, k : k + 1]
+        made = self.dist_t.compose(decoded, [[chunk.targets[k]]]) if composed else self.dist_t.uncomposed(decoded)
+        rig = state.start.rig
+        cameras, time = chunk.global_from_ego[k] @ rig.ego_from_camera, np.full(len(rig.names), chunk.time[k])
+        return RGBDFrame(made.rgb[0, 0], made.depth[0, 0], rig.intrinsics, cameras, time), made.share[0, 0]
 
     def _reference(self, state: GenerativeState, now: SceneAt) -> tuple[RGBDFrame, float, np.ndarray]:
         """The last known frame, its time and ego pose: the one shown last, before the first the nearest real one."""
@@ -183,10 +195,13 @@ class GenerativeWorld:
         """DiST-S at the true pose: the memory, and of the chunk's frame k what the memory does not hold."""
         rig = state.start.rig
         poses = now.global_from_ego @ rig.ego_from_camera
+        memory = state.memory
+        if chunk is not None and unseen(chunk.splats[k]).any():
+            with watch("decode"):
+                foreseen, _ = self._image(state, chunk, k, composed=unseen(chunk.splats[k]).mean() > FEW)
+            with watch("splat"):
+                memory = memory.with_generated(foreseen, chunk.boxes[k], unseen(chunk.splats[k]))
         with watch("splat"):
-            memory = state.memory
-            if chunk is not None:
-                memory = memory.with_generated(chunk.frames[k], chunk.boxes[k], unseen(chunk.splats[k]))
             splat = memory.render(rig, poses, now.boxes, now.time, self.policy.count)
         with watch("conditions"):
             images = splat_images(splat)
@@ -197,6 +212,15 @@ class GenerativeWorld:
 
     def _shown(self, state: GenerativeState, now: SceneAt, frame: RGBDFrame) -> GenerativeState:
         return replace(state, step=state.step + 1, shown=frame, shown_time=now.time, shown_pose=now.global_from_ego)
+
+
+def in_threads(work: Callable[[int], Result], count: int) -> list[Result]:
+    """``work(0)``, ..., ``work(count - 1)`` in as many threads as torch may use; what it returns must not depend on order."""
+    threads = min(torch.get_num_threads(), count)
+    if threads == 1:
+        return [work(k) for k in range(count)]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, range(count)))
 
 
 def unseen(splat: Splat) -> np.ndarray:
