@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes
-from dist4d_env.geometry.cameras import unproject
+from dist4d_env.geometry.frustum import ray_parts
 from dist4d_env.geometry.transforms import invert
 
 VEHICLES = ("car", "truck", "bus", "trailer", "construction_vehicle")
@@ -31,19 +31,23 @@ def map_layout(
     Pixels above the horizon or beyond the raster are zero.
     """
     cells = bev.shape[-1]
+    views, per_metre = len(intrinsics), cells / (2 * BEV_RANGE)
     ego_from_camera = invert(global_from_ego) @ global_from_camera
-    directions = unproject(np.ones((len(intrinsics), height, width)), intrinsics)  # (V, H, W, 3)
-    directions = np.einsum("vij,vhwj->vhwi", ego_from_camera[:, :3, :3], directions)
-    origin = ego_from_camera[:, None, None, :3, 3]
-    down = directions[..., 2] < -1e-4
-    reach = np.where(down, -origin[..., 2] / np.where(down, directions[..., 2], -1.0), 0.0)
-    ground = origin[..., :2] + reach[..., None] * directions[..., :2]
-    row = np.floor((BEV_RANGE - ground[..., 0]) * (cells / (2 * BEV_RANGE))).astype(int)
-    column = np.floor((BEV_RANGE - ground[..., 1]) * (cells / (2 * BEV_RANGE))).astype(int)
-    inside = down & (row >= 0) & (row < cells) & (column >= 0) & (column < cells)
+    along_row, along_column, _ = ray_parts(intrinsics, ego_from_camera, (height, width))
+    rays = along_column[..., None] + along_row[:, :, None]  # (V, 3, H, W)
+    pixel = np.flatnonzero(rays[:, 2].ravel() < -1e-4)  # the others look up
+    view = pixel // (height * width)
+    forward, left, up = (rays[:, axis].ravel().take(pixel) for axis in range(3))
+    start = ego_from_camera[:, :3, 3].take(view, 0).T
+    reach = -start[2] / up
+    row = np.floor((BEV_RANGE - (start[0] + reach * forward)) * per_metre)
+    column = np.floor((BEV_RANGE - (start[1] + reach * left)) * per_metre)
+    inside = np.flatnonzero((row >= 0) & (row < cells) & (column >= 0) & (column < cells))
     layers = np.stack([bev[0], bev[1], bev[2], np.maximum(bev[5], bev[6])], -1).astype(bool)  # (R, R, 4)
-    picked = layers[np.where(inside, row, 0), np.where(inside, column, 0)] & inside[..., None]
-    return picked.astype(np.uint8) * 255
+    picked = layers.reshape(-1, 4).take((row[inside] * cells + column[inside]).astype(int), 0)
+    image = np.zeros((views * height * width, 4), np.uint8)
+    image[pixel[inside]] = picked.view(np.uint8) * np.uint8(255)
+    return image.reshape(views, height, width, 4)
 
 
 def box_layout(boxes: Boxes, intrinsics: np.ndarray, global_from_camera: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -59,10 +63,12 @@ def box_layout(boxes: Boxes, intrinsics: np.ndarray, global_from_camera: np.ndar
     camera_from_global = invert(global_from_camera)
     points = np.einsum("vij,nkj->vnki", camera_from_global[:, :3, :3], corners) + camera_from_global[:, None, None, :3, 3]
     kinds = KIND[boxes.category] - 4
+    shown = _may_be_seen(points, intrinsics, height, width)
     for view in range(views):
         drawn = np.zeros((height, width, 4), np.uint8)
         nearest = points[view, :, :, 2].min(1)
-        for index in np.argsort(-nearest, kind="stable"):
+        order = np.argsort(-nearest, kind="stable")
+        for index in order[shown[view, order]]:
             outline = _outline(points[view, index], intrinsics[view], height, width)
             if outline is None:
                 continue
@@ -71,6 +77,13 @@ def box_layout(boxes: Boxes, intrinsics: np.ndarray, global_from_camera: np.ndar
             cv2.fillConvexPoly(drawn, outline, colour, shift=4)
         image[view] = drawn
     return image
+
+
+def _may_be_seen(points: np.ndarray, intrinsics: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(V, N) bool: False for boxes whose camera points (V, N, 8, 3) all lie beyond the same plane of the view."""
+    x, y, z = np.moveaxis(np.einsum("vij,vnkj->vnki", intrinsics, points), -1, 0)
+    beyond = np.stack([z <= NEAR_PLANE, x < -z, y < -z, x > (width + 1) * z, y > (height + 1) * z])  # a pixel of slack
+    return ~beyond.all(-1).any(0)
 
 
 def _outline(points: np.ndarray, intrinsics: np.ndarray, height: int, width: int) -> np.ndarray | None:
