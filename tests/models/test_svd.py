@@ -12,6 +12,7 @@ from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionM
 from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.models.conditions import ViewInputs
 from dist4d_env.models.dist_s import DiSTSUNet
+from dist4d_env.models.pretrained import load_model, save_model
 from dist4d_env.models.svd import SVDConditions, draw_sigma, edm_weight, karras_levels
 
 from .published import SMALL_FRAME_VAE, SMALL_UNET, small_svd
@@ -217,6 +218,10 @@ def test_pretrained_weights_are_widened_as_documented(tmp_path: Path, mask_chann
     told = model.prepare(ViewInputs(rgbd, rgbd[:, :, :3], torch.ones(1, 1, 4, HEIGHT, WIDTH)))
     assert isinstance(told, SVDConditions)
     torch.testing.assert_close(told.latents[0, :, :4], own), "condition latents are not scaled"
+    save_model(model, tmp_path / "dist_s")
+    again = load_model(DiSTSUNet, tmp_path / "dist_s")
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], tensor, rtol=0, atol=0)
 
 
 def test_folders_that_hold_something_else_say_so(tmp_path: Path) -> None:
