@@ -41,6 +41,7 @@ def _points(depth, along_row, along_column, steps, offset, drop_mixed, known, ed
     views, height, width = depth.shape
     metres = np.empty((height, width), np.float32)
     inverse = np.empty((height, width), np.float32)
+    steps_u, steps_v = np.empty((height, width + 1), np.float32), np.empty((width, height + 1), np.float32)
     for view in range(views):
         for row in range(height):
             for column in range(width):
@@ -53,11 +54,13 @@ def _points(depth, along_row, along_column, steps, offset, drop_mixed, known, ed
                     z = _SKY
                 metres[row, column] = z
                 inverse[row, column] = np.float32(1) / z
+        _steps(inverse, steps_u, steps_v)
         for row in range(height):
+            line_u = steps_u[row]
             for column in range(width):
                 z, w = metres[row, column], inverse[row, column]
-                across, edge_u, between_u, explained_u = _line(inverse[row], column, w)
-                down, edge_v, between_v, explained_v = _line(inverse[:, column], row, w)
+                across, edge_u, between_u, explained_u = _line(line_u, column, width, w)
+                down, edge_v, between_v, explained_v = _line(steps_v[column], row, height, w)
                 edge[view, row, column] = edge_u or edge_v
                 if drop_mixed and (between_u or between_v) and not (explained_u or explained_v):
                     known[view, row, column] = False
@@ -72,14 +75,14 @@ def _points(depth, along_row, along_column, steps, offset, drop_mixed, known, ed
                     tangents[3 + axis, view, row, column] = ray * (bend * down) + steps[view, axis, 1] * z
 
 
-@njit(cache=True, nogil=True)
-def _line(line, i, here):
-    """Slope, edge, between and explained of one pixel along one line of inverse depths, as in ``splat_source._slopes``."""
-    n = len(line)
-    back, ahead = _step(line, max(i - 1, 0)), _step(line, min(i, n - 2))
+@njit(cache=True, nogil=True, inline="always")
+def _line(steps, i, n, here):
+    """Slope, edge, between and explained of pixel i of n along one line, as in ``splat_source._slopes``. steps: the line's
+    differences, the one before and the one ahead of pixel i at i and i + 1."""
+    back, ahead = steps[i], steps[i + 1]
     # The neighbours of the first and last pixel wrap around, as numpy's roll does.
-    before, after = (i - 1) % n, (i + 1) % n
-    further_back, further_ahead = _step(line, max(before - 1, 0)), _step(line, min(after, n - 2))
+    further_back = steps[i - 1] if i > 0 else steps[n - 1]
+    further_ahead = steps[i + 2] if i + 1 < n else steps[1]
     slope = back if abs(back) < abs(ahead) else ahead
     slope = min(max(slope, -_HALF * here), _HALF * here)
     edge = abs(ahead - back) > _BEND * here
@@ -89,8 +92,19 @@ def _line(line, i, here):
 
 
 @njit(cache=True, nogil=True)
-def _step(line, i):
-    return line[i + 1] - line[i]
+def _steps(inverse, across, down):
+    """Differences of neighbouring inverse depths along rows (H, W + 1) and, transposed, along columns (W, H + 1); the first and
+    the last are those beside them."""
+    height, width = inverse.shape
+    for row in range(height):
+        for column in range(1, width):
+            across[row, column] = inverse[row, column] - inverse[row, column - 1]
+        across[row, 0], across[row, width] = across[row, 1], across[row, width - 1]
+    for row in range(1, height):
+        for column in range(width):
+            down[column, row] = inverse[row, column] - inverse[row - 1, column]
+    for column in range(width):
+        down[column, 0], down[column, height] = down[column, 1], down[column, height - 1]
 
 
 @njit(cache=True, nogil=True)
