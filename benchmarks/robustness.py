@@ -10,7 +10,7 @@ A model may lose what its splat loses; what it loses beyond that is its own weak
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,14 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.common import Journal, header, mean_and_spread, run, write_json
+from benchmarks.noisy_labels import with_noisy_boxes, with_noisy_sensors
 from benchmarks.pixels import regions, score
+from benchmarks.protocols import SIZE, STEP, Scores, average, one_step_starts
 from benchmarks.rollouts import logged, real_frames, roll_out
-from benchmarks.sampling import tables
+from benchmarks.side_by_side import tables
 from benchmarks.tables import print_table
-from benchmarks.temporal import SIZE, STEP, Scores, average, one_step_starts
-from dist4d_env.geometry.rgbd import RGBDFrame
-from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.scenes.nuscenes import open_dataset
-from dist4d_env.scenes.scene import LidarSweep, Scene, SensorLog, Tracks
-from dist4d_env.training.depth_noise import with_depth_noise
+from dist4d_env.scenes.scene import Scene
 from dist4d_env.world.factory import make_world
 from dist4d_env.world.oracle import OracleWorld
 
@@ -39,6 +37,14 @@ BOX, BOX_ANGLE, BOX_MISSING = 0.2, float(np.radians(5)), 0.05
 """Standard deviation of an annotated box: metres along x and along y, radians of yaw; and the share that is not annotated."""
 BOUND = 1.0
 """dB that a model may lose beyond what the splat loses."""
+
+CONDITIONS: dict[str, Callable[[Scene, int], Scene]] = {
+    "exact": lambda scene, seed: scene,
+    "depth": lambda scene, seed: with_noisy_sensors(scene, seed, depth=DEPTH),
+    "pose": lambda scene, seed: with_noisy_sensors(scene, seed, pose=POSE, angle=POSE_ANGLE),
+    "boxes": lambda scene, seed: with_noisy_boxes(scene, seed, BOX, BOX_ANGLE, BOX_MISSING),
+}
+"""What is wrong with the labels: a scene and a seed to the scene as it is believed to be."""
 
 
 @dataclass(frozen=True)
@@ -126,99 +132,6 @@ def losses(units: Sequence[Mapping[str, Scores]]) -> dict[str, dict[str, Any]]:
         beyond = [model - splat for model, splat in zip(by_method["dist4d"], by_method["splat"], strict=True)]
         result[condition] = {name: mean_and_spread(values) for name, values in (by_method | {"beyond": beyond}).items()}
     return result
-
-
-@dataclass(frozen=True)
-class NoisySensors:
-    """A sensor log whose depth or whose poses are wrong, the same way each time; everything else is the log's own.
-
-    depth: relative standard deviation; global_from_ego: (K, 4, 4) true ego poses of the keyframes; drift: (K, 4, 4) errors in the
-    ego's frame.
-    """
-
-    exact: SensorLog
-    seed: int
-    depth: float
-    global_from_ego: np.ndarray
-    drift: np.ndarray
-
-    @property
-    def keyframe_time(self) -> np.ndarray:
-        return self.exact.keyframe_time
-
-    def has_images(self, keyframe: int) -> bool:
-        return self.exact.has_images(keyframe)
-
-    def has_depth(self, keyframe: int) -> bool:
-        return self.exact.has_depth(keyframe)
-
-    def has_lidar(self, keyframe: int) -> bool:
-        return self.exact.has_lidar(keyframe)
-
-    def rgb(self, keyframe: int, height: int, width: int) -> np.ndarray:
-        return self.exact.rgb(keyframe, height, width)
-
-    def cameras(self, keyframe: int) -> tuple[np.ndarray, np.ndarray]:
-        poses, time = self.exact.cameras(keyframe)
-        ego = self.global_from_ego[keyframe]
-        return ego @ self.drift[keyframe] @ np.linalg.inv(ego) @ poses, time
-
-    def rgbd(self, keyframe: int, height: int, width: int) -> RGBDFrame:
-        frame = replace(self.exact.rgbd(keyframe, height, width), global_from_camera=self.cameras(keyframe)[0])
-        if not self.depth:
-            return frame
-        return with_depth_noise(frame, self.depth, np.random.default_rng([self.seed, keyframe]))
-
-    def lidar(self, keyframe: int) -> LidarSweep:
-        return self.exact.lidar(keyframe)
-
-    def sweeps(self, keyframe: int, before: int, after: int) -> Sequence[LidarSweep]:
-        return self.exact.sweeps(keyframe, before, after)
-
-
-def with_noisy_sensors(scene: Scene, seed: int, depth: float = 0.0, pose: float = 0.0, angle: float = 0.0) -> Scene:
-    """The scene as it would be known with these errors: relative depth, metres and radians of each keyframe's ego pose."""
-    generator = np.random.default_rng([seed, *scene.name.encode()])
-    times = np.asarray(scene.sensors.keyframe_time, float)
-    off = generator.standard_normal((len(times), 3)) * [pose, pose, angle]
-    drift = np.stack([pose_from_xy_yaw(*row) for row in off])
-    ego = np.stack([scene.ego_pose(min(max(time, 0.0), scene.duration)) for time in times])
-    # Remembered frames are cached by the scene's token: another token keeps noisy frames apart from exact ones.
-    token = f"{scene.token}/sensors/{seed}/{depth:g}/{pose:g}/{angle:g}"
-    return replace(scene, token=token, sensors=NoisySensors(scene.sensors, seed, depth, ego, drift))
-
-
-def with_noisy_boxes(scene: Scene, seed: int, position: float, angle: float, missing: float) -> Scene:
-    """The scene as annotators with errors would have labelled its keyframes; between keyframes boxes are interpolated.
-
-    position: metres along x and along y; angle: radians of yaw; missing: share of the annotations that do not exist: the
-    object is then away between the keyframes before and after, as in the data set's reader.
-    """
-    generator = np.random.default_rng([seed, *scene.name.encode()])
-    tracks, times = scene.tracks, np.asarray(scene.sensors.keyframe_time, float)
-    off = generator.standard_normal((len(tracks), len(times), 3)) * [position, position, angle]
-    lost = generator.random((len(tracks), len(times))) < missing
-    moved = np.zeros((len(tracks), len(tracks.time), 3))
-    for n, axis in np.ndindex(len(tracks), 3):
-        moved[n, :, axis] = np.interp(tracks.time, times, off[n, :, axis])
-    valid = tracks.valid.copy()
-    for k in range(len(times)):
-        before, after = times[max(k - 1, 0)], times[min(k + 1, len(times) - 1)]
-        around = (tracks.time > before + 1e-6) & (tracks.time < after - 1e-6) | (np.abs(tracks.time - times[k]) < 1e-6)
-        valid &= ~(lost[:, k, None] & around)
-    centre = tracks.position.copy()
-    centre[..., :2] += moved[..., :2]
-    noisy: Tracks = replace(tracks, position=centre, yaw=tracks.yaw + moved[..., 2], valid=valid)
-    return replace(scene, token=f"{scene.token}/boxes/{seed}/{position:g}/{angle:g}/{missing:g}", tracks=noisy)
-
-
-CONDITIONS: dict[str, Callable[[Scene, int], Scene]] = {
-    "exact": lambda scene, seed: scene,
-    "depth": lambda scene, seed: with_noisy_sensors(scene, seed, depth=DEPTH),
-    "pose": lambda scene, seed: with_noisy_sensors(scene, seed, pose=POSE, angle=POSE_ANGLE),
-    "boxes": lambda scene, seed: with_noisy_boxes(scene, seed, BOX, BOX_ANGLE, BOX_MISSING),
-}
-"""What is wrong with the labels: a scene and a seed to the scene as it is believed to be."""
 
 
 if __name__ == "__main__":

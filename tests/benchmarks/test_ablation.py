@@ -9,19 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-import benchmarks.ablation as ablation
-from benchmarks.ablation import (
-    EFFECTS,
-    MEMORIES,
-    VARIANTS,
-    Judge,
-    Options,
-    Variant,
-    effects,
-    make_recipe,
-    run_folder,
-    train_variant,
-)
+import benchmarks.variants as variants
+from benchmarks.ablation import EFFECTS, MEMORIES, Judge, Options, effects
+from benchmarks.variants import VARIANTS, Variant, make_recipe, train_variant
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.pretrained import save_model
@@ -44,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def options(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
-    monkeypatch.setattr(ablation, "preset", lambda name: small_preset())
+    monkeypatch.setattr(variants, "preset", lambda name: small_preset())
     return Options(samples=folder, runs=tmp_path / "runs", steps=2, batch=1, preset="small", codec=str(folder / "weights"))
 
 
@@ -142,9 +132,9 @@ def test_without_mask_the_network_does_not_see_it_but_holes_stay_holes(options: 
 
 def test_finished_runs_are_kept_and_other_budgets_are_refused(options: Options, monkeypatch: pytest.MonkeyPatch):
     train_variant("codec", VARIANTS["codec"], options)
-    weights = run_folder("codec", options) / "weights" / "codec" / "model.safetensors"
+    weights = options.folder("codec") / "weights" / "codec" / "model.safetensors"
     before = weights.read_bytes()
-    monkeypatch.setattr(ablation, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(variants, "train", lambda *_: pytest.fail("trained again"))
     train_variant("codec", VARIANTS["codec"], options)
     assert weights.read_bytes() == before
     with pytest.raises(ConfigError, match="another budget"):
@@ -175,7 +165,7 @@ def test_untrained_runs_are_the_splat_except_where_nothing_composes_them(options
     names = ("dist_t", "dist_t without composition", "dist_s", "dist_s without mask", "dist_s with linear depth", "codec")
     options = replace(options, starts=1, duration=0.5, weights=str(options.runs / "given"))
     for name in names:
-        make_recipe(VARIANTS[name], options).export(run_folder(name, options) / "weights")
+        make_recipe(VARIANTS[name], options).export(options.folder(name) / "weights")
     for name in ("dist_t", "dist_s"):
         make_recipe(VARIANTS[name], options).export(options.runs / "given")
     dataset = open_dataset(town_dataroot)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.robustness import CONDITIONS, judge, losses, with_noisy_boxes, with_noisy_sensors
+from benchmarks.noisy_labels import with_noisy_boxes, with_noisy_sensors
+from benchmarks.robustness import CONDITIONS, judge, losses
 from dist4d_env.geometry.transforms import invert
 from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.world.factory import make_world

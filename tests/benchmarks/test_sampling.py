@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.sampling import Options, aside, closed_loop, completion, frechet, losses, one_steps, tables
+from benchmarks.sampling import Options, frechet, losses
+from benchmarks.side_by_side import aside, closed_loop, completion, one_steps, tables
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.pipelines import DiSTSPipeline
