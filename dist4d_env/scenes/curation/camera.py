@@ -115,6 +115,7 @@ def complete(
     value = np.where(lonely, slope, value)
     dense = graph.cut(*separations(labels)).solve(value[..., None], confidence, slope, labels == GROUND)[..., 0]
     depth = np.exp(np.clip(dense, np.log(NEAR), np.log(FAR)))
+    depth[labels == SKY] = FAR  # before edges are sharpened: nothing anchors the sky's own solution, and edges would take it over
     radius = max(2, round(graph.height / 60))
     depth = sharpen_edges(depth.astype(np.float32), graph.image, (labels != OBJECT) | returned, radius)
     depth[labels == SKY] = FAR

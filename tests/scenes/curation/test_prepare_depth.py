@@ -37,6 +37,7 @@ def test_agrees_with_the_towns_exact_depth(town_dataroot, tmp_path):
     assert relative.mean() < 0.06 and np.median(relative) < 0.015 and (ratio < 1.25).mean() > 0.92
     sky = exact >= 100
     assert (made[~sky] < 99).mean() > 0.99 and (made[sky] >= 99).mean() > 0.5
+    assert not (made[exact > 5] < 1.2).any(), "rims of roofs against the sky must not float before the camera"
 
 
 def test_every_camera_looks_from_where_it_was(tiny_root):
