@@ -2,8 +2,8 @@
 
 Depth goes forwards: every source pixel lands in the target as a tent as large as its footprint there, the nearest surface
 wins, and the winners' inverse depths are averaged. Colour comes backwards: each target point is looked up in the source image
-that saw it best. Points inside an agent's box travel with the box. All arithmetic is sequential numpy, so results do not
-depend on the number of threads.
+that saw it best. Points inside an agent's box travel with the box. All arithmetic is sequential, in numpy or compiled
+with the same bits (``backend``), so results do not depend on the number of threads.
 """
 
 from __future__ import annotations
