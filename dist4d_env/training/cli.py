@@ -6,11 +6,15 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
 from dist4d_env.errors import ConfigError
+
+OPTIONS = "options.json"
+KEPT = ("model", "preset", "sizes", "codec", "rollouts", "adversarial", "batch", "seed")
+"""Options that a resumed run keeps, for it to be the same run."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +126,24 @@ def check(options: Options) -> None:
             raise ConfigError(f"--{name} is for dist-t alone: leave it out for {options.model}")
     if options.adversarial and options.rollouts is None:
         raise ConfigError("--adversarial judges roll-outs: pass --rollouts WEIGHTS too")
+    if options.resume and (options.out / OPTIONS).is_file():
+        before, now = json.loads((options.out / OPTIONS).read_text()), _plain(options)
+        for name in KEPT:
+            if name in before and before[name] != now[name]:
+                raise ConfigError(
+                    f"{options.out} was begun with {name} {before[name]}, not {now[name]}: resume it so, or start another run "
+                    f"from its weights with --init {options.out / 'weights'}"
+                )
+
+
+def _plain(options: Options) -> dict[str, Any]:
+    """The options as JSON holds them."""
+    return json.loads(json.dumps(asdict(options), default=str))
 
 
 def _write_options(options: Options) -> None:
     """Keep the options beside the weights."""
     options.out.mkdir(parents=True, exist_ok=True)
-    content = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
-    temporary = options.out / f".options.{os.getpid()}"
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, options.out / "options.json")
+    temporary = options.out / f".{OPTIONS}.{os.getpid()}"
+    temporary.write_text(json.dumps(_plain(options), indent=2) + "\n")
+    os.replace(temporary, options.out / OPTIONS)

@@ -33,15 +33,18 @@ def test_a_run_and_a_run_from_its_weights(town_dataroot: Path, tmp_path: Path, c
 
     assert main(["train", "dist-s", "--out", str(first), *common]) == 2
     assert "already holds a run" in capsys.readouterr().err
+    assert main(["train", "dist-s", "--out", str(first), "--resume", *common]) == 2
+    assert "was begun with sizes ['64x112', '32x56'], not []: resume it so" in capsys.readouterr().err
+    assert main(["train", "dist-s", "--out", str(first), "--sizes", "64x112", "32x56", *common, "--steps", "2", "--resume"]) == 0
+    assert [json.loads(line)["step"] for line in (first / "log.jsonl").read_text().splitlines()] == [1, 1, 2, 2]
     assert main(["train", "dist-s", "--out", str(second), "--init", str(first / "weights"), *common]) == 0
     numbers = [json.loads((run / "log.jsonl").read_text().splitlines()[-1])["validation"] for run in (first, second)]
     assert set(numbers[0]) == set(numbers[1]) and numbers[0] != numbers[1]
 
     events = EventAccumulator(str(first / "tensorboard")).Reload()
     assert {"training/loss", "training/waiting", "validation/composed"} <= set(events.Tags()["scalars"])
-    assert events.Scalars("validation/composed")[0].value == pytest.approx(numbers[0]["composed"])
-    (picture,) = events.Images("pair")
-    assert (picture.width, picture.height) == (6 * 112, 2 * 3 * 64)
+    assert events.Scalars("validation/composed")[-1].value == pytest.approx(numbers[0]["composed"])
+    assert [(picture.width, picture.height) for picture in events.Images("pair")] == [(6 * 112, 2 * 3 * 64)] * 2
 
 
 @pytest.mark.parametrize(
