@@ -1,4 +1,5 @@
-"""Size and speed of every preset's networks: parameters, arithmetic, memory, milliseconds, and share of the device's matrix rate.
+"""Size and speed of every preset's networks: parameters, arithmetic, memory, milliseconds, and share of the device's measured
+matrix rate.
 
 Parameters and arithmetic are counted on tensors without storage, so they are there for every preset on every machine. What does
 not fit into memory, or would take longer than ``--max-seconds``, is not timed, and the result says why. Each network is built
@@ -79,19 +80,22 @@ def main(options: Options) -> dict[str, Any]:
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise ConfigError(f"device {device!r} is not here: use cpu, or cuda on a machine that has it")
     journal = Journal(options.out, {"device": device, "limit": limit})
-    if "rate" not in journal.done:
-        journal.add("rate", matmul_rate(device))
-    rate = float(journal.done["rate"])
+    if "rates" not in journal.done:
+        journal.add("rates", matrix_rates(device))
+    rates = journal.done["rates"]
+    rate = max(rates.values())
     bar = tqdm(units, disable=None)
     for name, part in bar:
         bar.set_description(f"{name} {part}")
         if f"{name}/{part}" not in journal.done:
             journal.add(f"{name}/{part}", measure(name, part, device, rate, limit))
-    rows: dict[str, Any] = {name: {p: journal.done[f"{n}/{p}"] for n, p in units if n == name} for name in names}
+    rows: dict[str, Any] = {name: {p: dict(journal.done[f"{n}/{p}"]) for n, p in units if n == name} for name in names}
+    for row in (row for parts in rows.values() for row in parts.values() if "device_ms" in row):
+        row["fraction_of_matrix_rate"] = row["gflop"] * 1e12 / row["device_ms"] / rate
     result = header("models", options) | {
         "device": device,
         "precision": "bfloat16" if device == "cuda" else "float32",
-        "matmul_flop_per_second": rate,
+        "matrix_flop_per_second": rates,
         "load_average": os.getloadavg()[0],
         "images": {name: f"{VIEWS} x {preset(name).height} x {preset(name).width}" for name in names},
         "results": rows,
@@ -99,7 +103,7 @@ def main(options: Options) -> dict[str, Any]:
     if options.out:
         write_json(options.out, result)
     journal.finish()
-    show(rows, rate)
+    show(rows, rates)
     return result
 
 
@@ -119,10 +123,7 @@ def measure(name: str, part: str, device: str, rate: float, limit: float) -> dic
     if seconds > limit:
         reason = f"one run would take at least {seconds:.0f} s at the full matrix rate, more than the limit of {limit:g} s"
         return counts | {"skipped": reason}
-    timed = in_process(timing, (name, part, device, limit), START_UP + 3 * limit + weights / 1e8)
-    if "device_ms" in timed:
-        timed["fraction_of_matmul_rate"] = counts["gflop"] * 1e12 / timed["device_ms"] / rate
-    return counts | timed
+    return counts | in_process(timing, (name, part, device, limit), START_UP + 3 * limit + weights / 1e8)
 
 
 def count(one: Preset, part: str) -> dict[str, float]:
@@ -235,19 +236,30 @@ def timing(name: str, part: str, device: str, limit: float) -> dict[str, Any]:
     return times | {"peak_memory_mib": peak / 2**20}
 
 
-def matmul_rate(device: str) -> float:
-    """Floating-point operations per second of the device (on a CPU: of one core) in a large matrix product, the best of many."""
+def matrix_rates(device: str) -> dict[str, float]:
+    """Floating-point operations per second of the device (on a CPU: of one core), the best of many runs of a large matrix product
+    and of a large convolution: on some CPUs the libraries behind the two differ by a factor of two.
+    """
     size, dtype = (8192, torch.bfloat16) if device == "cuda" else (1024, torch.float32)
     a, b = torch.randn(size, size, device=device, dtype=dtype), torch.randn(size, size, device=device, dtype=dtype)
-    best = float("inf")
+    convolution = torch.nn.Conv2d(128, 128, 3, padding=1).to(device, dtype).to(memory_format=torch.channels_last)
+    side = size // 16
+    images = torch.randn(1, 128, side, side, device=device, dtype=dtype).to(memory_format=torch.channels_last)
     clock = time.perf_counter if device == "cuda" else time.process_time
-    for _ in range(20):
-        begin = clock()
-        a @ b
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, clock() - begin)
-    return 2 * size**3 / best
+
+    def best(step: Callable[[], torch.Tensor]) -> float:
+        seconds = []
+        for _ in range(20):
+            begin = clock()
+            step()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(clock() - begin)
+        return min(seconds)
+
+    with torch.no_grad():
+        product, filtering = best(lambda: a @ b), best(lambda: convolution(images))
+    return {"product": 2 * size**3 / product, "convolution": 2 * 9 * 128**2 * side**2 / filtering}
 
 
 def in_process(function: Callable[..., dict[str, Any]], arguments: tuple[Any, ...], limit: float) -> dict[str, Any]:
@@ -294,9 +306,9 @@ def peak_bytes() -> float:
     return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def show(rows: dict[str, Any], rate: float) -> None:
+def show(rows: dict[str, Any], rates: dict[str, float]) -> None:
     """One line per network."""
-    print(f"matrix product: {rate / 1e9:.0f} GFLOP/s")
+    print("; ".join(f"{kind}: {rate / 1e9:.0f} GFLOP/s" for kind, rate in rates.items()))
     print(f"{'':<22}{'parameters':>12}{'GFLOP':>12}{'memory':>12}{'median':>12}{'device':>12}{'of rate':>9}")
     for name, parts in rows.items():
         for part, row in parts.items():
@@ -304,7 +316,7 @@ def show(rows: dict[str, Any], rate: float) -> None:
             if "skipped" in row:
                 print(line, "  not timed:", row["skipped"])
                 continue
-            share = f"{row['fraction_of_matmul_rate']:>9.0%}"
+            share = f"{row['fraction_of_matrix_rate']:>9.0%}"
             print(f"{line}{row['peak_memory_mib']:>8.0f} MiB{row['ms']:>9.1f} ms{row['device_ms']:>9.1f} ms{share}")
 
 

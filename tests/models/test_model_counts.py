@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.models import VIEWS, build, count, in_process, measure
+from benchmarks.models import VIEWS, build, count, in_process, matrix_rates, measure
 from dist4d_env.models.presets import PRESETS
 
 from .made import small_preset
@@ -49,6 +49,11 @@ def test_parts_of_the_published_kind_are_counted() -> None:
     unet, vae = count(one, "dist_s"), count(one, "dist_s_vae")
     assert unet["parameters_m"] > 0 and vae["parameters_m"] > 0 and vae["gflop"] > 0
     assert unet["parameters_m"] != vae["parameters_m"]
+
+
+def test_the_device_multiplies_matrices() -> None:
+    rates = matrix_rates("cpu")
+    assert set(rates) == {"product", "convolution"} and min(rates.values()) > 1e8
 
 
 def stop() -> dict[str, float]:
