@@ -1,0 +1,90 @@
+"""The town segmenter: its classes, its training from class images, and what the shipped one sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.metrics.image import confusion, intersection_over_union
+from dist4d_env.models.segmenter import CLASSES, TownSegmenter, layout_classes, load_segmenter, pictures
+from dist4d_env.town.textures_ground import SEMANTICS
+from dist4d_env.town.writer import write_dataset
+from dist4d_env.training.segmenter import Options, SegmenterRecipe, blurred, load_pictures, run
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three keyframes of one val scene, with class images."""
+    out = tmp_path_factory.mktemp("semantics") / "town"
+    return write_dataset(out, "val", count=1, size=(64, 112), duration=1.0, semantics=True, workers=1)
+
+
+def test_every_class_of_the_renderer_has_its_place() -> None:
+    found = {name: CLASSES[layout_classes(np.array(k, np.uint8))] for k, name in enumerate(SEMANTICS)}
+    assert found["road"] == "drivable" and found["crossing"] == found["marking"] == "markings"
+    assert found["vehicle"] == "vehicles" and found["two_wheeler"] == found["pedestrian"] == "people"
+    assert {found[name] for name in ("sky", "sidewalk", "building", "cone", "barrier", "terrain")} == {"background"}
+
+
+def test_pictures_come_with_their_classes(town: Path) -> None:
+    rgb, classes = load_pictures(town)
+    assert rgb.shape == (18, 64, 112, 3) and classes.shape == (18, 64, 112) and classes.max() < len(CLASSES)
+    road = rgb[classes == CLASSES.index("drivable")].astype(int)
+    assert np.ptp(road.mean(0)) < 25 < road.mean()  # asphalt is grey
+
+
+def test_batches_are_their_seeds(town: Path) -> None:
+    data = load_pictures(town)
+    first, second, other = (SegmenterRecipe(data, data, 4, seed) for seed in (0, 0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(first.batch(3), second.batch(3), strict=True))
+    assert not torch.equal(first.batch(3)[0], first.batch(4)[0]) and not torch.equal(first.batch(3)[0], other.batch(3)[0])
+    assert not torch.equal(first.batch(3)[0], first.batch(3, rank=1)[0])
+    images, truth = first.batch(0)
+    assert images.shape == (4, 3, 64, 112) and images.abs().max() <= 1 and truth.dtype == torch.int64
+
+
+def test_it_learns_and_its_run_can_be_loaded(town: Path, tmp_path: Path) -> None:
+    data = load_pictures(town)
+    recipe = SegmenterRecipe(data, data, 4, 0)
+    before = recipe.loss(recipe.batch(0), 0)[0].item()
+    assert run(Options(town, town, tmp_path / "run", steps=40, batch=4, learning_rate=3e-3)) == 0
+    model = load_segmenter(tmp_path / "run" / "weights" / "segmenter")
+    recipe.model.load_state_dict(model.state_dict())
+    assert recipe.loss(recipe.batch(0), 0)[0].item() < 0.7 * before
+    assert set(recipe.validate()) == {"miou", "miou_blurred", *CLASSES}
+    assert recipe.pictures()["val"].shape == (3 * 64, 4 * 112, 3)
+    with pytest.raises(ConfigError, match="--resume"):
+        run(Options(town, town, tmp_path / "run"))
+
+
+def test_a_town_without_class_images_is_refused(town_dataroot: Path) -> None:
+    with pytest.raises(DataError, match="--semantics"):
+        load_pictures(town_dataroot)
+
+
+def test_blur_keeps_the_mean_and_lowers_contrast() -> None:
+    images = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    soft = blurred(images, 1.0)
+    assert soft.shape == images.shape and soft.mean().item() == pytest.approx(images.mean().item(), abs=0.01)
+    assert soft.std() < 0.5 * images.std()
+    torch.testing.assert_close(blurred(torch.full((1, 3, 16, 16), 0.3), 1.2), torch.full((1, 3, 16, 16), 0.3))
+
+
+def test_a_picture_looks_the_same_among_others(town: Path) -> None:
+    rgb, _ = load_pictures(town)
+    model = TownSegmenter(widths=(8, 16)).eval()
+    classes, features = model.look(rgb[:3])
+    alone = model.look(rgb[1:2])
+    assert features.shape == (3, 16) and (classes[1] == alone[0][0]).all() and (features[1] == alone[1][0]).all()
+    assert (model(pictures(rgb[1:2]))[0].argmax(0).numpy() == classes[1]).all()
+
+
+def test_the_shipped_one_finds_road_paint_and_vehicles(town: Path) -> None:
+    rgb, truth = load_pictures(town)
+    found = intersection_over_union(confusion(load_segmenter().look(rgb)[0], truth, len(CLASSES)))
+    for name, least in (("background", 0.9), ("drivable", 0.75), ("markings", 0.3), ("vehicles", 0.4)):
+        assert found[CLASSES.index(name)] > least, (name, found)
