@@ -28,7 +28,7 @@ def resolve_weights(weights: str | Path) -> Path:
         return shipped
     folder = Path(weights)
     if not folder.is_dir():
-        names = sorted(p.name for p in SHIPPED.iterdir() if p.is_dir()) if SHIPPED.is_dir() else []
+        names = sorted(part.parent.name for part in SHIPPED.glob("*/dist_t"))
         known = ", ".join(["splat", *names])
         raise WeightsError(f"no weights at {folder}: give a folder written by save_pretrained or one of {known}")
     return folder

@@ -7,9 +7,6 @@ where the real cameras stood. The real frame supervises; only the condition is s
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,17 +22,15 @@ from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.models.conditions import SplatImages, splat_images
 from dist4d_env.models.pipelines import DiSTSPipeline
-from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.scenes.nuscenes import Dataset, open_dataset
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.prepare import Keyframes, make_scenes
-from dist4d_env.training.samples import CYCLE, SampleSettings, write_scene, write_settings
+from dist4d_env.training.samples import CYCLE, SampleSettings, stamp_weights, write_scene, write_settings
 
 REACH = 3.0
 """Metres to either side that the cameras step at most."""
 CLEARANCE = 0.5
 """Metres that the cameras keep from everything seen, all the way aside: behind a surface nobody knows what is."""
-STAMP = "weights.json"
 
 
 def prepare_cycle(
@@ -47,7 +42,7 @@ def prepare_cycle(
     folder holds samples of other weights or settings, or a scene has fewer than three keyframes with images and depth.
     """
     write_settings(folder, settings)
-    _stamp(folder, weights)
+    stamp_weights(folder, weights, "dist_s")
     work = partial(cycle_scene, dataset.dataroot, dataset.version, folder=folder, settings=settings, weights=weights)
     make_scenes(work, names, folder, workers)
 
@@ -145,18 +140,3 @@ def splat_arrays(splats: Sequence[Splat], kind: int, targets: Sequence[int]) -> 
         "target": rows,
         "noise": np.zeros(len(rows), np.float32),
     }
-
-
-def _stamp(folder: Path, weights: str) -> None:
-    """Mark a folder as made by these weights; ``DataError`` where it was made by others."""
-    model = resolve_weights(weights) / "dist_s"
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(model.glob("*")) if file.is_file())).hexdigest()
-    stamp = folder / STAMP
-    made_by = json.loads(stamp.read_text())["dist_s"] if stamp.is_file() else None
-    if made_by == digest:
-        return
-    if made_by is not None or any(path.is_dir() for path in folder.iterdir()):
-        raise DataError(f"{folder} holds samples that {weights} did not make; delete it or choose another folder")
-    temporary = folder / f".{STAMP}.{os.getpid()}"
-    temporary.write_text(json.dumps({"dist_s": digest}))
-    os.replace(temporary, stamp)

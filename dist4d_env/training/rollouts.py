@@ -22,7 +22,7 @@ from dist4d_env.models.pipelines import DiSTTPipeline
 from dist4d_env.scenes.nuscenes import Dataset, open_dataset
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.prepare import Keyframes, make_scenes
-from dist4d_env.training.samples import NEXT, SampleSettings, write_scene, write_settings
+from dist4d_env.training.samples import NEXT, SampleSettings, stamp_weights, write_scene, write_settings
 from dist4d_env.world.generative import unseen
 from dist4d_env.world.memory import Memory
 
@@ -37,9 +37,10 @@ def prepare_rollouts(
     """Roll out ``weights`` (a shipped preset or a folder with DiST-T) on the named scenes that ``folder`` does not hold yet.
 
     settings: image size, chunk, count of frames in a splat and seed are used. Raises ``DataError`` where the folder holds samples
-    of other settings or a scene has fewer than three keyframes with images and depth.
+    of other weights or settings, or a scene has fewer than three keyframes with images and depth.
     """
     write_settings(folder, settings)
+    stamp_weights(folder, weights, "dist_t")
     work = partial(rollout_scene, dataset.dataroot, dataset.version, folder=folder, settings=settings, weights=weights)
     make_scenes(work, names, folder, workers)
 

@@ -6,6 +6,7 @@ that keyframe's own image hidden from the memory.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from dist4d_env.errors import DataError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import invert
 from dist4d_env.models.conditions import BEV_SHAPE, Controls, SplatImages, TargetConditions
+from dist4d_env.models.pretrained import resolve_weights
 
 NEXT, BETWEEN, SPACE = 0, 1, 2
 """Kinds of splats: the future from the past; a hidden keyframe among its neighbours; a hidden keyframe from one or two others."""
@@ -197,3 +199,21 @@ def write_scene(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+
+
+def stamp_weights(folder: Path, weights: str, part: str) -> None:
+    """Mark a folder of samples as made by a model of these weights; ``DataError`` where it was made by others.
+
+    weights: a shipped preset or a folder; part: the model's folder in it, such as "dist_s".
+    """
+    files = sorted(file for file in (resolve_weights(weights) / part).glob("*") if file.is_file())
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    stamp = folder / "weights.json"
+    made_by = json.loads(stamp.read_text())[part] if stamp.is_file() else None
+    if made_by == digest:
+        return
+    if made_by is not None or any(path.is_dir() for path in folder.iterdir()):
+        raise DataError(f"{folder} holds samples that {weights} did not make; delete it or choose another folder")
+    temporary = folder / f".weights.{os.getpid()}"
+    temporary.write_text(json.dumps({part: digest}))
+    os.replace(temporary, stamp)

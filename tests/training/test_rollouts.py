@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from dist4d_env.errors import DataError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_t import DiSTTTransformer
@@ -64,6 +65,11 @@ def test_same_seed_same_roll_out(rolled: SampleStore, town_dataroot: Path, tmp_p
     again = SampleStore(tmp_path / "again").scenes[0].arrays
     for name, array in rolled.scenes[0].arrays.items():
         np.testing.assert_array_equal(array, again[name], err_msg=name)
+
+
+def test_roll_outs_of_other_weights_are_not_taken_for_ones_own(rolled: SampleStore, town_dataroot: Path) -> None:
+    with pytest.raises(DataError, match="did not make"):
+        prepare_rollouts(open_dataset(town_dataroot), [], rolled.folder, SETTINGS, "tiny", workers=1)
 
 
 def recipe(rolled: SampleStore, **options: float) -> DiSTTRecipe:
