@@ -89,7 +89,8 @@ def main(options: Options) -> dict[str, Any]:
     prepare_scenes(town, names, options.work / "train" / "depth", CURATION, workers=options.workers)
     curate_judged(val, judged, instants_of(options))
     samples = make_samples(town, names, options)
-    logs = {name: train_run(name, samples, options) for name in RUNS}
+    for name in RUNS:
+        train_run(name, samples, options)
     units = judge(val, judged, options)
     results = summarise(units)
     result = header("cycle", options) | {
@@ -97,7 +98,6 @@ def main(options: Options) -> dict[str, Any]:
         "scenes": judged,
         "images": "6 x 64 x 112",
         "samples": {name: len(store.rows(kind)) for name, store in samples.items() for kind in range(10) if store.rows(kind)},
-        "validation": logs,
         "places": places(units),
         "gap": gaps(units),
         "results": results,
@@ -153,8 +153,8 @@ def make_samples(town: Dataset, names: Sequence[str], options: Options) -> dict[
     return {name: SampleStore(folder / name) for name in ("path", "cycle", "off_path")}
 
 
-def train_run(name: str, samples: dict[str, SampleStore], options: Options) -> dict[str, float]:
-    """One run from the stage-1 weights, taken up again where it was; returns its numbers on recorded-path pairs it trained on."""
+def train_run(name: str, samples: dict[str, SampleStore], options: Options) -> None:
+    """One run from the stage-1 weights, taken up again where it was."""
     out = options.work / "runs" / name
     extra = RUNS[name]
     recipe = DiSTSRecipe(
@@ -173,7 +173,7 @@ def train_run(name: str, samples: dict[str, SampleStore], options: Options) -> d
         precision="float32",
         resume=(out / CHECKPOINT).is_file(),
     )
-    return train(recipe, loop)
+    train(recipe, loop)
 
 
 def judge(val: Dataset, names: Sequence[str], options: Options) -> list[list[dict[str, Any]]]:
