@@ -138,7 +138,7 @@ class DiSTTPipeline:
         features where the weights take them.
         """
         inputs = collate_targets(references, targets, self.codec.config.depth_code, captions).to(self.device)
-        withheld = without_controls(inputs, torch.ones_like(inputs.told))
+        withheld = without_controls(inputs, torch.ones_like(inputs.told)) if guidance != 1 else None
         reference = self.codec.encode_rgbd(inputs.reference)
         splat = self.codec.encode_rgbd(inputs.views.base)
         latents = torch.randn(splat.shape, generator=generator).to(self.device)
@@ -146,7 +146,7 @@ class DiSTTPipeline:
         for level, following in pairwise(noise_levels(steps, shift)):
             at = torch.full((len(latents),), level, device=self.device)
             velocity = self.transformer(latents, at, inputs, reference, splat)
-            if guidance != 1:
+            if withheld is not None:
                 free = self.transformer(latents, at, withheld, reference, splat)
                 velocity = free + guidance * (velocity - free)
             latents = latents + (following - level) * velocity
