@@ -89,6 +89,9 @@ def main(options: Options) -> dict[str, Any]:
         "images": "6 x 64 x 112",
         "results": results,
         "frechet": distances,
+        "frechet_images": {
+            protocol: sum(len(unit["features"].get(protocol, {}).get("truth", ())) for unit in done) for protocol in distances
+        },
         "loss_against_most": losses([unit["scores"] for unit in done], distances, most),
         "bound": BOUND,
     }
@@ -134,14 +137,13 @@ class Judge:
 
 
 def frechet(units: Sequence[Mapping[str, Mapping[str, list[list[float]]]]]) -> dict[str, dict[str, float]]:
-    """protocol -> method -> Frechet distance to the truth, and how many images it is over."""
+    """protocol -> method -> Frechet distance to the truth."""
     result: dict[str, dict[str, float]] = {}
     for protocol in dict.fromkeys(name for unit in units for name in unit):
         here = [unit[protocol] for unit in units if protocol in unit]
         rows = {name: np.concatenate([np.array(unit[name], float) for unit in here]) for name in here[0]}
         truth = rows.pop("truth")
-        distances = {name: frechet_distance(features, truth) for name, features in rows.items()}
-        result[protocol] = distances | {"images": len(truth)}
+        result[protocol] = {name: frechet_distance(features, truth) for name, features in rows.items()}
     return result
 
 
