@@ -87,9 +87,7 @@ def test_without_layout_nothing_projected_reaches_the_picture(options: Options):
     assert change(shaken(VARIANTS["dist_t"], options)) > 1e-4
 
 
-def test_without_splat_and_composition_the_network_adds_to_it_unseen(options: Options):
-    """What the network predicts does not depend on the splat, only the sum that starts from it does."""
-
+def test_without_splat_the_prediction_does_not_depend_on_it(options: Options):
     def change(recipe) -> float:
         batch = recipe.batch(0)
         made = []
