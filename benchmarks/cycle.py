@@ -180,7 +180,8 @@ def judge(val: Dataset, names: Sequence[str], options: Options) -> list[list[dic
     """Entries of ``benchmarks/novel_view.py`` per scene, with the splat, the stage-1 weights and the three runs as methods."""
     weights = {"start": options.weights} | {name: str(options.work / "runs" / name / "weights") for name in RUNS}
     instants = instants_of(options)
-    key = {name: str(value) for name, value in vars(options).items() if name not in ("out", "workers")}
+    elsewhere = ("dataroot", "val_dataroot", "work", "out", "workers")  # a work folder has towns of its own, wherever they lie
+    key = {name: str(value) for name, value in vars(options).items() if name not in elsewhere}
     journal = Journal(options.work / "judged.json", key)
     units = []
     for name in tqdm(names, desc="scenes", disable=None):
