@@ -97,7 +97,7 @@ def main(options: Options) -> dict[str, Any]:
         "train_scenes": len(names),
         "scenes": judged,
         "images": "6 x 64 x 112",
-        "samples": {name: len(store.rows(kind)) for name, store in samples.items() for kind in range(10) if store.rows(kind)},
+        "samples": {name: sum(len(scene.kind) for scene in store.scenes) for name, store in samples.items()},
         "places": places(units),
         "gap": gaps(units),
         "results": results,
