@@ -5,8 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dist4d_env.errors import DiST4DError
+from dist4d_env.errors import ConfigError, DiST4DError, WeightsError
+
+if TYPE_CHECKING:
+    from dist4d_env.models.pipelines import DiSTTPipeline
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,10 @@ class Options:
     """Run folder of train dist-s."""
     out: Path
     """Folder to write codec/, dist_t/, composer/ and dist_s/ into."""
+    blend: Path | None = None
+    """A run of train dist-t that went on from --dist-t: weights between the two are written (Wortsman et al., 2022)."""
+    blend_share: float = 0.5
+    """How far the weights are moved towards --blend, 0 to 1."""
 
 
 def run(options: Options) -> int:
@@ -28,12 +36,35 @@ def run(options: Options) -> int:
     from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 
     dist_t = DiSTTPipeline.from_pretrained(options.dist_t / "weights")
+    if options.blend is not None:
+        blend(dist_t, DiSTTPipeline.from_pretrained(options.blend / "weights"), options.blend_share)
     dist_s = DiSTSPipeline.from_pretrained(options.dist_s / "weights")
     dist_t.save_pretrained(options.out, torch.float16)
     dist_s.save_pretrained(options.out, torch.float16)
     size = sum(file.stat().st_size for file in options.out.rglob("*.safetensors"))
     print(f"{options.out}: {size / 1e6:.1f} MB of weights")
     return 0
+
+
+def blend(pipeline: DiSTTPipeline, other: DiSTTPipeline, share: float) -> None:
+    """Move the weights of DiST-T and of its composer by ``share`` towards another run's, in place.
+
+    Raises ``WeightsError`` where the runs' codecs or shapes differ, ``ConfigError`` for a share outside [0, 1].
+    """
+    import torch
+
+    if not 0 <= share <= 1:
+        raise ConfigError(f"blend_share must be between 0 and 1, not {share}")
+    codecs = [one.codec.state_dict() for one in (pipeline, other)]
+    if codecs[0].keys() != codecs[1].keys() or any(not torch.equal(codecs[0][key], codecs[1][key]) for key in codecs[0]):
+        raise WeightsError("runs with different codecs cannot be blended: train both with the same --codec")
+    for mine, theirs in ((pipeline.transformer, other.transformer), (pipeline.composer, other.composer)):
+        if mine is None or theirs is None:
+            continue
+        ends = mine.state_dict(), theirs.state_dict()
+        if {k: v.shape for k, v in ends[0].items()} != {k: v.shape for k, v in ends[1].items()}:
+            raise WeightsError("runs of different sizes cannot be blended: --blend must have gone on from --dist-t")
+        mine.load_state_dict({key: torch.lerp(value, ends[1][key], share) for key, value in ends[0].items()})
 
 
 if __name__ == "__main__":

@@ -142,3 +142,19 @@ def test_an_absent_extra_is_named(store: SampleStore, tmp_path: Path, monkeypatc
             hidden.setitem(sys.modules, module, None)
             with pytest.raises(ConfigError, match=r"pip install dist4d_env\[train\]"):
                 train(make("codec", store), options(tmp_path / module, 1))
+
+
+def test_runs_are_blended(store: SampleStore, tmp_path: Path) -> None:
+    train(make("dist_t", store), options(tmp_path / "t", 1))
+    train(make("dist_t", store), options(tmp_path / "later", 3))
+    train(make("dist_s", store), options(tmp_path / "s", 1))
+    run_export(ExportOptions(tmp_path / "t", tmp_path / "s", tmp_path / "out", tmp_path / "later", 0.25))
+    first, second, made = (
+        DiSTTPipeline.from_pretrained(folder).transformer.state_dict()
+        for folder in (tmp_path / "t" / "weights", tmp_path / "later" / "weights", tmp_path / "out")
+    )
+    for name, tensor in made.items():
+        assert torch.allclose(tensor, 0.75 * first[name] + 0.25 * second[name], atol=2e-3), name
+    assert any(not torch.equal(first[name], made[name]) for name in made)
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        run_export(ExportOptions(tmp_path / "t", tmp_path / "s", tmp_path / "out", tmp_path / "later", 2.0))
