@@ -24,9 +24,9 @@ from benchmarks.rollouts import scene_at, through_codec
 from benchmarks.tables import print_table
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
-from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.conditions import splat_images
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
+from dist4d_env.models.video_codec import Codec
 from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.world.contract import WorldStart
@@ -95,7 +95,7 @@ def judge_scene(
     scene: Scene,
     seed: int,
     instants: int,
-    codec: RGBDCodec | None,
+    codec: Codec | None,
     dist_s: DiSTSPipeline | None,
     steps: int,
     baselines: bool = True,

@@ -25,8 +25,8 @@ from benchmarks.rollouts import (
 )
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.rgbd import RGBDFrame
-from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.segmenter import TownSegmenter
+from dist4d_env.models.video_codec import Codec
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.world.contract import SceneAt, World
 from dist4d_env.world.factory import make_world
@@ -111,7 +111,7 @@ class Judge:
         """The real frames up to a time."""
         return [frame for time, frame in self.real if time <= start + 1e-6]
 
-    def baselines(self, codec: RGBDCodec | None) -> dict[str, Any]:
+    def baselines(self, codec: Codec | None) -> dict[str, Any]:
         """The rows without weights (and the codec's), and the looks of the truth."""
 
         def rows(protocol: Protocol, situation: Situation) -> Iterator[tuple[str, Sequence[RGBDFrame]]]:

@@ -11,10 +11,10 @@ import torch
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
-from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.conditions import rgbd_tensor
 from dist4d_env.models.depth_code import decode_depth
-from dist4d_env.models.pretrained import load_model, resolve_weights
+from dist4d_env.models.pretrained import resolve_weights
+from dist4d_env.models.video_codec import Codec, load_codec
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.world.contract import SceneAt, World, WorldInfo, WorldStart
 from dist4d_env.world.generative import unseen
@@ -137,12 +137,12 @@ def real_frames(scene: Scene, height: int, width: int) -> list[tuple[float, RGBD
     return [(float(sensors.keyframe_time[k]), sensors.rgbd(k, height, width)) for k in known]
 
 
-def codec_of(weights: str) -> RGBDCodec | None:
+def codec_of(weights: str) -> Codec | None:
     """The codec of a preset or a folder of weights; none for "splat"."""
-    return None if weights == "splat" else load_model(RGBDCodec, resolve_weights(weights) / "codec")
+    return None if weights == "splat" else load_codec(resolve_weights(weights) / "codec")
 
 
-def through_codec(codec: RGBDCodec, frame: RGBDFrame) -> RGBDFrame:
+def through_codec(codec: Codec, frame: RGBDFrame) -> RGBDFrame:
     """What is left of a frame after encoding and decoding it."""
     code = codec.config.depth_code
     with torch.no_grad():

@@ -143,7 +143,8 @@ def frechet(units: Sequence[Mapping[str, Mapping[str, list[list[float]]]]]) -> d
         here = [unit[protocol] for unit in units if protocol in unit]
         rows = {name: np.concatenate([np.array(unit[name], float) for unit in here]) for name in here[0]}
         truth = rows.pop("truth")
-        result[protocol] = {name: frechet_distance(features, truth) for name, features in rows.items()}
+        scale = np.maximum(truth.std(0), 1e-6)  # every feature in units of its deviation over true pictures, as in closed loops
+        result[protocol] = {name: frechet_distance(features / scale, truth / scale) for name, features in rows.items()}
     return result
 
 

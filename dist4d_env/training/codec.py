@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.conditions import rgbd_tensor
 from dist4d_env.models.presets import Preset
@@ -34,12 +35,18 @@ class CodecBatch:
 class CodecRecipe:
     """Pixel loss on RGB-D frames and a light pull of the latents towards unit size.
 
-    train: one store of samples or one per image size, of which each step draws one.
+    train: one store of samples or one per image size, of which each step draws one. Raises ``ConfigError`` where the preset's
+    codec is the video codec.
     """
 
     def __init__(
         self, preset: Preset, train: SampleStore | Sequence[SampleStore], val: SampleStore | None, batch: int, seed: int
     ) -> None:
+        if preset.codec_class != RGBDCodec.__name__:
+            raise ConfigError(
+                f"a {preset.codec_class} is pretrained and not trained here: load it with "
+                f"{preset.codec_class}.from_diffusers(FOLDER)"
+            )
         torch.manual_seed(seed)
         self.codec = RGBDCodec(**preset.codec).to(memory_format=torch.channels_last)
         self.models: dict[str, nn.Module] = {"codec": self.codec}

@@ -16,6 +16,7 @@ from dist4d_env.models.conditions import DiSTTInputs, collate_targets, rgbd_tens
 from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
+from dist4d_env.models.video_codec import Codec
 from dist4d_env.training.adversary import Discriminator, adversarial_loss
 from dist4d_env.training.loading import as_stores, choose_store, to_device
 from dist4d_env.training.losses import depth_errors, hole_weight, image_loss, psnr
@@ -76,7 +77,7 @@ class DiSTTRecipe:
     def __init__(
         self,
         preset: Preset,
-        codec: RGBDCodec,
+        codec: Codec,
         train: SampleStore | Sequence[SampleStore],
         val: SampleStore | None,
         batch: int,
@@ -85,7 +86,9 @@ class DiSTTRecipe:
     ) -> None:
         torch.manual_seed(seed)
         self.options, self.size = options or DiSTTOptions(), (preset.height, preset.width)
-        self.codec = codec.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.codec = codec.eval().requires_grad_(False)
+        if isinstance(codec, RGBDCodec):  # the video codec's weights have an axis more
+            codec.to(memory_format=torch.channels_last)
         self.frozen: dict[str, nn.Module] = {"codec": self.codec}
         use = {"image_size": self.size, "chunk": preset.chunk, "steps": preset.steps, "compose": self.options.compose}
         self.transformer = DiSTTTransformer(**(preset.dist_t | use))
@@ -98,9 +101,9 @@ class DiSTTRecipe:
             self.models["discriminator"] = self.discriminator
         self.stores, self.count, self.seed = as_stores(train), batch, seed
         self.val = val or self.stores[0]
-        self.pools = {store: pools(store, preset.chunk) for store in self.stores}
+        self.pools = {store: pools(store, preset.chunk, codec.time_factor) for store in self.stores}
         made = self.options.rollouts
-        self.rolled = made.chunks(min(preset.chunk, made.settings.chunk)) if made else []
+        self.rolled = made.chunks(whole(min(preset.chunk, made.settings.chunk), codec.time_factor)) if made else []
 
     @property
     def device(self) -> torch.device:
@@ -146,7 +149,8 @@ class DiSTTRecipe:
         count, views, frames, _, height, width = truth.shape
         factor, channels = self.codec.factor, 2 * self.codec.config.latent_channels
         latent = (channels, height // factor, width // factor)
-        shift = self.transformer.shift(height, width, frames)
+        times = 1 + (frames - 1) // self.codec.time_factor
+        shift = self.transformer.shift(height, width, times)
         level = torch.sigmoid(torch.randn(count, generator=draw))
         level = shift * level / (1 + (shift - 1) * level)
         level = torch.where(torch.rand(count, generator=draw) < PURE_NOISE, torch.ones(count), level)
@@ -154,7 +158,7 @@ class DiSTTRecipe:
         return DiSTTBatch(
             inputs=inputs,
             truth=truth,
-            noise=torch.randn(count, views, frames, *latent, generator=draw),
+            noise=torch.randn(count, views, times, *latent, generator=draw),
             level=level,
             withheld=torch.rand(count, generator=draw) < self.options.withheld,
             reference_noise=strength * torch.randn(count, views, *latent, generator=draw),
@@ -207,12 +211,17 @@ class DiSTTRecipe:
     def validate(self) -> dict[str, float]:
         """PSNR of splat, decoded and composed frames and errors of depth, one step ahead and at the chunk's end."""
         result: dict[str, float] = {}
-        for length in dict.fromkeys((1, min(4, self.val.settings.chunk))):
+        for length in self.lengths():
             pool = self.val.chunks(length)
             numbers = [self._scores(pool[i]) for i in np.linspace(0, len(pool) - 1, min(24, len(pool))).astype(int)]
             for name in numbers[0]:
                 result[f"{name}@{length}"] = float(np.mean([n[name] for n in numbers]))
         return result
+
+    def lengths(self) -> list[int]:
+        """Frames of the chunks that are validated: one, and the first longer ones that the codec takes, about four."""
+        longest = min(max(4, 1 + self.codec.time_factor), self.val.settings.chunk)
+        return list(dict.fromkeys((1, whole(longest, self.codec.time_factor))))
 
     def sample(self, chunk: tuple[int, list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Truth, filled splat, decoded and composed images (V, 4, H, W) of a validation chunk's last frame, from pure noise."""
@@ -240,8 +249,7 @@ class DiSTTRecipe:
     @torch.no_grad()
     def pictures(self) -> dict[str, np.ndarray]:
         """A single step and a chunk's end: truth, filled splat, decoded, composed."""
-        lengths = dict.fromkeys((1, min(4, self.val.settings.chunk)))
-        pools = {length: self.val.chunks(length) for length in lengths}
+        pools = {length: self.val.chunks(length) for length in self.lengths()}
         return {f"{length} ahead": rgbd_rows(list(self.sample(pool[len(pool) // 2]))) for length, pool in pools.items()}
 
     def export(self, folder: Path) -> None:
@@ -251,11 +259,17 @@ class DiSTTRecipe:
                 save_model(model, folder / name)
 
 
-def pools(store: SampleStore, chunk: int) -> dict[str, list[tuple[int, list[int]]]]:
-    """(scene, splats) of single steps, whole chunks and hidden keyframes, those that a store has."""
+def whole(frames: int, time_factor: int) -> int:
+    """The most frames, up to so many, of which a codec makes whole latents: 1 + k time_factor."""
+    return 1 + (frames - 1) // time_factor * time_factor
+
+
+def pools(store: SampleStore, chunk: int, time_factor: int = 1) -> dict[str, list[tuple[int, list[int]]]]:
+    """(scene, splats) of single steps, chunks as long as the codec takes them, and hidden keyframes, those that a store has."""
+    length = whole(min(chunk, store.settings.chunk), time_factor)
     kinds = {
         "single": store.chunks(1),
-        "chunk": store.chunks(min(chunk, store.settings.chunk)),
+        "chunk": store.chunks(length) if length > 1 or time_factor == 1 else [],
         "between": [(s, [row]) for s, row in store.rows(BETWEEN)],
     }
     return {name: pool for name, pool in kinds.items() if pool}

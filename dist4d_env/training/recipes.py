@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from dist4d_env.errors import WeightsError
-from dist4d_env.models.codec import RGBDCodec
+from dist4d_env.errors import ConfigError, WeightsError
+from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import load_model, resolve_weights
+from dist4d_env.models.video_codec import load_codec
 from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
+from dist4d_env.training.dist_s_svd import DiSTSVideoRecipe
 from dist4d_env.training.dist_t import DiSTTOptions, DiSTTRecipe
 from dist4d_env.training.loop import Recipe
 from dist4d_env.training.stores import Stores
@@ -28,8 +30,16 @@ def make_recipe(options: Options, preset: Preset, stores: Stores) -> Recipe:
     if options.model == "codec":
         recipe = CodecRecipe(preset, *told)
     elif options.model == "dist-t":
-        codec = load_model(RGBDCodec, resolve_weights(str(options.codec)) / "codec")
+        codec = load_codec(resolve_weights(str(options.codec)) / "codec")
         recipe = DiSTTRecipe(preset, codec, *told, DiSTTOptions(rollouts=stores.rollouts, adversarial=options.adversarial))
+    elif preset.dist_s.get("backbone") == "svd":
+        if options.init is None and not options.resume:
+            raise ConfigError(
+                f"DiST-S of preset {options.preset} goes on from Stable Video Diffusion, whose VAE is not trained here: pass "
+                "--init FOLDER written by DiSTSPipeline(DiSTSUNet.from_svd(SVD_FOLDER, mask_channels)).save_pretrained(FOLDER), "
+                f"mask_channels {preset.dist_s.get('mask_channels', len(MASK_CHANNELS))}"
+            )
+        recipe = DiSTSVideoRecipe(preset, *told, extra=stores.cycle)
     else:
         recipe = DiSTSRecipe(preset, *told, extra=stores.cycle)
     if options.init is not None:

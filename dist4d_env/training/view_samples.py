@@ -1,0 +1,123 @@
+"""Which splats and true frames a step of DiST-S sees: kinds by their shares, image sizes, a second stage's samples beside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from dist4d_env.errors import DataError
+from dist4d_env.models.conditions import ViewInputs, collate_views, rgbd_tensor
+from dist4d_env.training.loading import as_stores, choose_store
+from dist4d_env.training.samples import BETWEEN, CYCLE, NEXT, OFF_PATH, SPACE, SampleStore, SceneSamples
+
+SHARES = {SPACE: 0.7, BETWEEN: 0.15, NEXT: 0.15}
+"""How often a sample is of each kind of splat."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a clip can be taken from: a scene of a store and, frame after frame, the splats that show that keyframe."""
+
+    scene: int
+    splats: tuple[tuple[int, ...], ...]
+
+    def clip(self, generator: np.random.Generator) -> tuple[int, list[int]]:
+        """(scene, splats), one splat drawn for each frame that has several."""
+        return self.scene, [rows[generator.integers(len(rows))] if len(rows) > 1 else rows[0] for rows in self.splats]
+
+
+def runs(store: SampleStore, kind: int, frames: int) -> list[Run]:
+    """Every splat of a kind that begins ``frames`` successive keyframes with splats of that kind, scene by scene."""
+    return [Run(s, splats) for s, scene in enumerate(store.scenes) for splats in _scene_runs(scene, kind, frames)]
+
+
+def _scene_runs(scene: SceneSamples, kind: int, frames: int) -> Iterator[tuple[tuple[int, ...], ...]]:
+    targets = np.array(scene.target)
+    rows = [int(row) for row in np.flatnonzero(scene.kind == kind)]
+    shown: dict[int, tuple[int, ...]] = {}
+    for row in rows:
+        shown[int(targets[row])] = (*shown.get(int(targets[row]), ()), row)
+    time = scene.arrays["time"]
+    for row in rows:
+        clip = range(int(targets[row]), int(targets[row]) + frames)
+        # Frames of side views are numbered on across both sides of one moment, which are no film.
+        if all(k in shown for k in clip) and all(time[k] > time[k - 1] for k in clip[1:]):
+            yield ((row,), *(shown[k] for k in clip[1:]))
+
+
+class ViewSamples:
+    """Clips of ``frames`` successive keyframes, each frame with a splat that its memory was not shown; 1 gives single images.
+
+    train: stores of samples, of which each draw takes one; extra: samples of ``prepare_cycle`` or ``prepare_off_path``; a sample
+    of their image size is one of them with probability ``share``; count: images of all cameras per draw, at ``size`` (height,
+    width); code: of depth. Raises ``DataError`` where a store has none of what it should hold.
+    """
+
+    def __init__(
+        self,
+        train: SampleStore | Sequence[SampleStore],
+        count: int,
+        size: tuple[int, int],
+        code: str,
+        extra: SampleStore | None = None,
+        share: float = 0.5,
+        frames: int = 1,
+    ) -> None:
+        self.stores, self.count, self.size, self.code, self.frames = as_stores(train), count, size, code, frames
+        pools = {store: {kind: runs(store, kind, frames) for kind in SHARES} for store in self.stores}
+        self.pools = {store: {kind: pool for kind, pool in kinds.items() if pool} for store, kinds in pools.items()}
+        for store, kinds in self.pools.items():
+            if not kinds:
+                raise DataError(f"{store.folder} holds no {frames} successive keyframes with splats; take longer scenes")
+        self.extra, self.share = extra, share
+        self.extra_pool = [] if extra is None else [run for kind in (CYCLE, OFF_PATH) for run in runs(extra, kind, frames)]
+        if extra is not None and not self.extra_pool:
+            raise DataError(f"{extra.folder} holds no cycle samples; make them with: python -m dist4d_env train cycle")
+
+    def draw(self, generator: np.random.Generator) -> tuple[ViewInputs, torch.Tensor]:
+        """Inputs over (N, F) and the true frames (N, F, 4, H, W): N clips, one per sample and camera."""
+        store, images = choose_store(self.stores, self.count, self.size, generator)
+        samples = max(1, images // self.frames)
+        beside = generator.binomial(samples, self.share) if self.extra and _same_size(store, self.extra) else 0
+        parts = [self.collate(store, self.choose(store, generator, samples - beside))] if beside < samples else []
+        if self.extra and beside:
+            chosen = [self.extra_pool[k] for k in generator.integers(len(self.extra_pool), size=beside)]
+            parts.append(self.collate(self.extra, [run.clip(generator) for run in chosen]))
+        views = ViewInputs(*(torch.cat([getattr(v, f.name) for v, _ in parts]) for f in fields(ViewInputs)))
+        return views, torch.cat([truth for _, truth in parts])
+
+    def choose(self, store: SampleStore, generator: np.random.Generator, count: int) -> list[tuple[int, list[int]]]:
+        """(scene, splats) of ``count`` clips of a store."""
+        kinds = list(self.pools[store])
+        shares = np.array([SHARES[kind] for kind in kinds])
+        pools = [self.pools[store][kinds[k]] for k in generator.choice(len(kinds), size=count, p=shares / shares.sum())]
+        return [pool[generator.integers(len(pool))].clip(generator) for pool in pools]
+
+    def collate(self, store: SampleStore, chosen: Sequence[tuple[int, Sequence[int]]]) -> tuple[ViewInputs, torch.Tensor]:
+        """Inputs over (B V, F) and the true frames (B V, F, 4, H, W) of B clips."""
+        images, truths = [], []
+        for s, rows in chosen:
+            scene = store.scenes[s]
+            images += [scene.images(row) for row in rows]
+            frames = [int(scene.target[row]) for row in rows]
+            rgb, depth = scene.arrays["frame_rgb"], scene.arrays["frame_depth"]
+            truths += [rgbd_tensor(rgb[k], depth[k], self.code) for k in frames]
+
+        def clips(tensor: torch.Tensor) -> torch.Tensor:  # (B F, V, ...) to (B V, F, ...)
+            return tensor.unflatten(0, (len(chosen), -1)).transpose(1, 2).flatten(0, 1)
+
+        views = collate_views(images, self.code)
+        return ViewInputs(*(clips(t) for t in (views.base, views.other, views.masks))), clips(torch.stack(truths))
+
+
+def clip_length(stores: Sequence[SampleStore], extra: SampleStore | None, frames: int) -> int:
+    """``frames`` where every store has clips of so many successive keyframes, else 1."""
+    asked = [(store, tuple(SHARES)) for store in stores] + ([] if extra is None else [(extra, (CYCLE, OFF_PATH))])
+    return frames if all(any(runs(store, kind, frames) for kind in kinds) for store, kinds in asked) else 1
+
+
+def _same_size(a: SampleStore, b: SampleStore) -> bool:
+    return (a.settings.height, a.settings.width) == (b.settings.height, b.settings.width)
