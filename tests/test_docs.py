@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,8 @@ def test_the_ten_lines_run(town_dataroot, monkeypatch, capsys):
     assert block is not None
     exec(compile(block[1], "README.md", "exec"), {})
     assert re.match(r"(horizon|collision|off_road|wrong_way|trust) \('", capsys.readouterr().out)
+
+
+def test_tables_say_what_the_benchmarks_stored():
+    found = subprocess.run([sys.executable, ROOT / "docs" / "make_tables.py", "--check"], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr

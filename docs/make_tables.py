@@ -1,0 +1,202 @@
+"""Writes the tables of docs/world-model.md from the numbers in benchmarks/results: ``python docs/make_tables.py``.
+
+A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; ``--check`` says whether the page is up to date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parent / "benchmarks" / "results"
+PAGE = HERE / "world-model.md"
+NAMES = {
+    "codec_ceiling": "codec ceiling",
+    "copy_last": "copy of the last frame",
+    "copy_nearest": "copy of the nearest frame",
+    "copy_source": "unmoved source",
+    "splat": "best splat",
+    "splat_never_updated": "best splat, never updated",
+    "splat_growing": "best splat, fed by its own fills",
+    "dist4d": "`tiny`",
+    "dist_s": "`tiny`",
+    "regression": "regression",
+    "truth": "truth",
+}
+
+
+def load(name: str) -> dict[str, Any]:
+    """The stored results of a benchmark."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *[list(row) for row in rows]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(cell: Mapping[str, float], digits: int, spread: bool = True) -> str:
+    """Mean and, where there is one, spread."""
+    text = f"{cell['mean']:.{digits}f}"
+    return f"{text} ± {cell['std']:.{digits}f}" if spread and cell.get("std") else text
+
+
+def four(cell: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """PSNR, SSIM, AbsRel, delta1."""
+    return [number(cell[name], digits) for name, digits in (("psnr", 2), ("ssim", 3), ("abs_rel", 3), ("delta1", 3))]
+
+
+def temporal(protocol: str, mark: str) -> str:
+    """All pixels of one protocol of benchmarks/temporal.py."""
+    cells = load("temporal")["results"][protocol][mark]["all"]
+    rows = ([NAMES[name], *four(cell)] for name, cell in cells.items() if name != "splat_growing")
+    return table(["", "PSNR, dB", "SSIM", "depth AbsRel", "delta1"], rows)
+
+
+def regions() -> str:
+    """One step ahead by kind of pixel."""
+    cells = load("temporal")["results"]["one_step_history"]["mean"]
+    names = [name for name in ("all", "disoccluded", "never_seen", "moving") if name in cells]
+    methods = [name for name in ("copy_last", "splat", "splat_never_updated", "dist4d", "codec_ceiling") if name in cells["all"]]
+    rows = ([NAMES[m], *(number(cells[region][m]["psnr"], 2) for region in names)] for m in methods)
+    return table(["PSNR, dB", *(name.replace("_", " ") for name in names)], rows)
+
+
+def over_time(protocol: str) -> str:
+    """PSNR / SSIM / delta1 at the marks of a closed loop."""
+    results = load("temporal")["results"][protocol]
+    marks = [mark for mark in ("0.5s", "1s", "2s", "4s", "8s", "mean") if mark in results]
+
+    def cell(mark: str, method: str) -> str:
+        scores = results[mark]["all"][method]
+        return " / ".join([f"{scores['psnr']['mean']:.1f}", f"{scores['ssim']['mean']:.2f}", f"{scores['delta1']['mean']:.2f}"])
+
+    methods = [name for name in results[marks[0]]["all"] if name != "splat_growing"]
+    return table(["PSNR / SSIM / delta1", *marks], ([NAMES[m], *(cell(mark, m) for mark in marks)] for m in methods))
+
+
+def appearance(protocol: str) -> str:
+    """Layout agreement, sharpness and Frechet distance in windows of a closed loop."""
+    windows = load("temporal")["results"][protocol]["appearance"]
+    names = [name for name in ("2-4s", "6-8s", "all") if name in windows]
+
+    def cell(window: str, method: str) -> str:
+        scores = windows[window][method]
+        agreement, sharp, far = (scores[name]["mean"] for name in ("share_of_truth", "sharpness", "frechet"))
+        return f"{100 * agreement:.0f} % / {sharp:.2f} / {far:.1f}"
+
+    methods = windows[names[0]]
+    rows = ([NAMES[m], *(cell(window, m) for window in names)] for m in methods)
+    return table(["agreement / sharpness / Frechet", *names], rows)
+
+
+def novel_view() -> str:
+    """Off the path from one frame."""
+    shifts = load("novel_view")["results"]["lateral_shift"]
+    methods = list(next(iter(shifts.values()))["all"])
+    heads = [f"{shift.removesuffix('m')} m" for shift in shifts]
+    head = ["", *(f"{h}: PSNR" for h in heads), *(f"{h}: AbsRel / delta1" for h in heads)]
+
+    def depth(cell: Mapping[str, Mapping[str, float]]) -> str:
+        return f"{cell['abs_rel']['mean']:.3f} / {cell['delta1']['mean']:.3f}"
+
+    cells = [shift["all"] for shift in shifts.values()]
+    return table(head, ([NAMES[m], *(number(c[m]["psnr"], 2) for c in cells), *(depth(c[m]) for c in cells)] for m in methods))
+
+
+def sampling() -> str:
+    """Few evaluations against many."""
+    found = load("sampling")
+    protocols = found["results"]
+    counts = list(found["frechet"][next(iter(found["frechet"]))])
+    head = ["evaluations", *(name.replace("_", " ") for name in protocols)]
+
+    def cell(protocol: str, count: str) -> str:
+        scores, far = protocols[protocol]["mean"]["all"][count], found["frechet"].get(protocol, {}).get(count)
+        far = far["mean"] if isinstance(far, dict) else far
+        return f"{scores['psnr']['mean']:.2f} / {scores['ssim']['mean']:.3f}" + ("" if far is None else f" / {far:.1f}")
+
+    return table(head, ([count, *(cell(protocol, count) for protocol in protocols)] for count in counts if count != "splat"))
+
+
+def robustness() -> str:
+    """PSNR lost to noise by splat and model."""
+    found = load("robustness")
+    exact = found["results"]["exact"]["mean"]["all"]
+    rows = []
+    for name, condition in found["results"].items():
+        cells = condition["mean"]["all"]
+        lost = {m: exact[m]["psnr"]["mean"] - cells[m]["psnr"]["mean"] for m in ("splat", "dist4d")}
+        beyond = lost["dist4d"] - lost["splat"]
+        shown = [f"{cells[m]['psnr']['mean']:.2f}" for m in ("splat", "dist4d")]
+        rows.append([name, *shown, *([f"{beyond:+.2f}"] if name != "exact" else ["-"])])
+    return table(["", "best splat, dB", "`tiny`, dB", "lost beyond the splat, dB"], rows)
+
+
+def cycle() -> str:
+    """What cycle consistency closes of the gap to true side views."""
+    rows = []
+    for shift, metrics in load("cycle")["gap"].items():
+        for metric, cell in metrics.items():
+            share = "no gap" if cell["share"] is None else f"{100 * cell['share']:.0f} %"
+            gains = [f"{cell[name]['mean']:+.4f} ± {cell[name]['error']:.4f}" for name in ("gap", "gain")]
+            rows.append([shift, metric, *gains, share])
+    return table(["", "", "true side views gain", "cycles gain", "of the gap"], rows)
+
+
+def ablation() -> str:
+    """Each part of the models on and off under one small budget."""
+    rows = []
+    for name, effect in load("ablation")["effects"].items():
+        cells = [number(effect[key], digits) if key in effect else "-" for key, digits in EFFECTS.values()]
+        rows.append([name, *cells])
+    return table(["with minus without", *EFFECTS], rows)
+
+
+EFFECTS = {
+    "PSNR": ("psnr", 2),
+    "never seen": ("psnr_never_seen", 2),
+    "moving": ("psnr_moving", 2),
+    "SSIM": ("ssim", 4),
+    "AbsRel": ("abs_rel", 4),
+}
+TABLES: dict[str, Callable[[], str]] = {
+    "one-step-history": lambda: temporal("one_step_history", "mean"),
+    "one-step-log": lambda: temporal("one_step_log", "mean"),
+    "regions": regions,
+    "loop-log": lambda: over_time("closed_loop_log"),
+    "loop-history": lambda: over_time("closed_loop_history"),
+    "looks-history": lambda: appearance("closed_loop_history"),
+    "looks-log": lambda: appearance("closed_loop_log"),
+    "novel-view": novel_view,
+    "sampling": sampling,
+    "robustness": robustness,
+    "cycle": cycle,
+    "ablation": ablation,
+}
+
+
+def filled(page: str) -> str:
+    """The page with every table made anew. Raises ``SystemExit`` for a marker without a table."""
+
+    def make(found: re.Match[str]) -> str:
+        if found[1] not in TABLES:
+            raise SystemExit(f"{PAGE.name} asks for the table {found[1]!r}: there are {', '.join(TABLES)}")
+        return f"<!-- {found[1]} -->\n{TABLES[found[1]]()}\n<!-- /{found[1]} -->"
+
+    return re.sub(r"<!-- ([\w-]+) -->\n.*?<!-- /\1 -->", make, page, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    before = PAGE.read_text()
+    after = filled(before)
+    if "--check" in sys.argv[1:]:
+        sys.exit(None if after == before else f"{PAGE.name} is older than benchmarks/results: run python docs/make_tables.py")
+    PAGE.write_text(after)
