@@ -1,7 +1,7 @@
-"""What more compute would bring: DiST-S trained with a quarter, half and all of a budget, the same recipe and schedule each time.
+"""What more compute would bring: DiST-S trained with a quarter, half and all of a budget, by one recipe and schedule.
 
-Prints the gain over the splat on recorded-path validation pairs for each, the gain per doubling (least squares on the logarithm of
-the steps, those before this budget counted), and where ten times the steps would end on that line: an extrapolation, no measurement.
+Prints the gain over the splat on recorded-path validation pairs for each, the gain per doubling (least squares on the logarithm
+of the steps, those before this budget counted), and where ten times the steps would end on that line: an extrapolation.
 
     python -m benchmarks.scaling --samples runs/samples --init runs/stage1 --before 2600 --runs runs/scaling
 """
