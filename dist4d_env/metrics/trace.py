@@ -75,6 +75,19 @@ class EpisodeTrace:
 
 
 @dataclass(frozen=True)
+class Plans:
+    """What a planner planned during an episode, for the scores that judge plans instead of what was driven.
+
+    step: (K,) tick of the trace at which each plan was issued; poses: (K, P, 3) x, y, heading in the ego frame of that tick, at
+    dt, 2 dt, ... seconds after it.
+    """
+
+    step: np.ndarray
+    poses: np.ndarray
+    dt: float = 0.5
+
+
+@dataclass(frozen=True)
 class MetricResult:
     """A metric's value, whether it could be computed, and the step and object that caused it."""
 
