@@ -1,9 +1,9 @@
 """What more compute would bring: DiST-S trained with a quarter, half and all of a budget, by one recipe and schedule.
 
-Prints the gain over the splat on recorded-path validation pairs for each, the gain per doubling (least squares on the logarithm
-of the steps, those before this budget counted), and where ten times the steps would end on that line: an extrapolation.
+Prints the gain over the splat on recorded-path validation pairs for each, the gain per doubling of the budget (least squares on
+its logarithm), and where ten times the budget would end on that line: an extrapolation.
 
-    python -m benchmarks.scaling --samples runs/samples --init runs/stage1 --before 2600 --runs runs/scaling
+    python -m benchmarks.scaling --samples runs/samples --init runs/stage1 --runs runs/scaling
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ class Options:
     """Where the runs are kept; stopped ones go on."""
     init: str = "tiny"
     """Weights that every run starts from."""
-    before: int = 0
-    """Steps that those weights have been trained for."""
     steps: int = 1000
     """The whole budget, in optimiser steps."""
     shares: tuple[float, ...] = (0.25, 0.5, 1.0)
@@ -57,7 +55,7 @@ class Options:
 
 def main(options: Options) -> dict[str, Any]:
     gains = {round(share * options.steps): gain(round(share * options.steps), options) for share in options.shares}
-    line = extrapolate({options.before + steps: found["psnr_gain"] for steps, found in gains.items()})
+    line = extrapolate({steps: found["psnr_gain"] for steps, found in gains.items()})
     result = header("scaling", options) | {"runs": {str(steps): found for steps, found in gains.items()}, "line": line}
     if options.out:
         write_json(options.out, result)
