@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import ActionError, ConfigError
+from dist4d_env.simulation.rows import cosines, sines
 from dist4d_env.simulation.state import Command, EgoState
 from dist4d_env.simulation.tracker import reference_from_poses
 
@@ -55,14 +56,31 @@ def parse_action(kind: str, action: Any, ego: EgoState, tick: int) -> Command:
 
 def follow(plan: np.ndarray, dt: float, ego: EgoState, tick: int) -> Command:
     """The command to follow a plan (N, 3) x, y, heading in the ego frame at dt, 2 dt, ... (linear between its poses)."""
-    local = np.vstack([np.zeros(3), plan])
-    local[:, 2] = np.unwrap(local[:, 2])
-    given = np.arange(len(local)) * dt
+    heading = np.array([[ego.x, ego.y, ego.yaw]])
+    return Command(reference=reference_from_poses(global_plans(plan[None], dt, heading)[0], tick))
+
+
+def global_plans(plans: np.ndarray, dt: float, start: np.ndarray) -> np.ndarray:
+    """Plans (B, P, 3) x, y, heading in the ego frame at dt, 2 dt, ... as global poses (B, T, 3) every 0.1 s, now included.
+
+    start: (B, 3) or (1, 3) x, y, yaw of the ego frames. Linear between the poses given; each plan comes out as it would alone.
+    Raises ActionError for plans over less than 0.3 s: the tracker has nothing to fit there.
+    """
+    if round(plans.shape[1] * dt / 0.1) < 3:
+        raise ActionError(f"a plan of {plans.shape[1]} poses, one every {dt} s, is too short to follow: plan 0.3 s or more ahead")
+    local = np.concatenate([np.zeros((len(plans), 1, 3)), plans], 1)
+    local[..., 2] = np.unwrap(local[..., 2], axis=-1)
+    given = np.arange(local.shape[1]) * dt
     ticks = np.arange(round(given[-1] / 0.1) + 1) * 0.1
-    x, y, heading = (np.interp(ticks, given, column) for column in local.T)
-    cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
-    poses = np.column_stack([ego.x + cos * x - sin * y, ego.y + sin * x + cos * y, ego.yaw + heading])
-    return Command(reference=reference_from_poses(poses, tick))
+    piece = np.clip(np.searchsorted(given, ticks, side="right") - 1, 0, len(given) - 2)
+    slope = np.diff(local, axis=1) / np.diff(given)[:, None]
+    poses = slope[:, piece] * (ticks - given[piece])[:, None] + local[:, piece]
+    poses[:, ticks >= given[-1]] = local[:, -1:]
+    cos, sin = cosines(start[:, 2])[:, None], sines(start[:, 2])[:, None]
+    x, y, yaw = start.T[..., None]
+    return np.stack(
+        [x + cos * poses[..., 0] - sin * poses[..., 1], y + sin * poses[..., 0] + cos * poses[..., 1], yaw + poses[..., 2]], -1
+    )
 
 
 def _array(kind: str, action: Any, shape: tuple[int, ...], low: Any, high: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -10,28 +11,36 @@ from dist4d_env.simulation.state import EgoState, Reference
 
 DT = 0.1
 HORIZON = 10  # ticks that the controllers look ahead
-_LONGITUDINAL_Q, _LONGITUDINAL_R = 10.0, 1.0
-_LATERAL_Q, _LATERAL_R = (1.0, 10.0, 0.0), 1.0  # lateral error, heading error, steering
+LONGITUDINAL_Q, LONGITUDINAL_R = 10.0, 1.0
+LATERAL_Q, LATERAL_R = (1.0, 10.0, 0.0), 1.0  # lateral error, heading error, steering
 _ACCELERATION_PENALTY, _CURVATURE_RATE_PENALTY, _FIRST_CURVATURE_PENALTY = 1e-4, 1e-2, 1e-10
-_STOPPING_SPEED, _STOPPING_GAIN = 0.2, 0.5
+STOPPING_SPEED, STOPPING_GAIN = 0.2, 0.5
 
 
 def reference_from_poses(poses: np.ndarray, start_tick: int = 0) -> Reference:
-    """Fits speed and curvature to poses (P, 3), P >= 3, every 0.1 s, by regularised least squares (weights as in nuPlan).
+    """Fits speed and curvature to poses (P, 3), P >= 4, every 0.1 s, by regularised least squares (weights as in nuPlan).
 
     Speed: displacements are ``v_i (cos h_i, sin h_i) dt`` with ``v_i = v_0 + dt sum(a)`` and a penalty on acceleration.
     Curvature: heading changes are ``v_i k_i dt`` with ``k_i = k_0 + dt sum(k')`` and a penalty on the curvature rate.
     """
-    poses = np.column_stack([poses[:, :2], np.unwrap(poses[:, 2])])
-    displacement = np.diff(poses[:, :2], axis=0)
-    turn = np.diff(poses[:, 2])
-    speed = _fit_speed(displacement, poses[:-1, 2])
-    return Reference(start_tick, poses, speed, _fit_curvature(turn, speed))
+    return Reference(start_tick, *fit_profiles(poses))
+
+
+def fit_profiles(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Poses with their headings unwrapped, speed and curvature as in ``Reference``, for one trajectory (P, 3) or many (B, P, 3).
+
+    Many are fitted bit for bit as each alone.
+    """
+    poses = np.concatenate([poses[..., :2], np.unwrap(poses[..., 2:], axis=-2)], -1)
+    displacement = np.diff(poses[..., :2], axis=-2)
+    turn = np.diff(poses[..., 2], axis=-1)
+    speed = _fit_speed(displacement, poses[..., :-1, 2])
+    return poses, speed, _fit_curvature(turn, speed)
 
 
 def _fit_speed(displacement: np.ndarray, heading: np.ndarray) -> np.ndarray:
-    count = len(heading)
-    along = displacement[:, 0] * np.cos(heading) + displacement[:, 1] * np.sin(heading)
+    count = heading.shape[-1]
+    along = displacement[..., 0] * np.cos(heading) + displacement[..., 1] * np.sin(heading)
     diagonal, next_one, next_two = np.full(count, DT**2), np.zeros(count), np.zeros(count)
     weight = _ACCELERATION_PENALTY / DT**2
     # The reference implementation calls its penalty one on jerk; what it weighs is each acceleration, and only the last two
@@ -46,34 +55,41 @@ def _fit_speed(displacement: np.ndarray, heading: np.ndarray) -> np.ndarray:
 
 
 def _fit_curvature(turn: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    count = len(turn)
+    count = turn.shape[-1]
     weight = _CURVATURE_RATE_PENALTY / DT**2
     diagonal, next_one = (speed * DT) ** 2, np.zeros(count)
-    diagonal[0] += _FIRST_CURVATURE_PENALTY
-    diagonal[:-1] += weight
-    diagonal[1:] += weight
+    diagonal[..., 0] += _FIRST_CURVATURE_PENALTY
+    diagonal[..., :-1] += weight
+    diagonal[..., 1:] += weight
     next_one[:-1] -= weight
     return _solve(diagonal, next_one, np.zeros(count), speed * DT * turn)
 
 
 def _solve(diagonal: np.ndarray, next_one: np.ndarray, next_two: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Solves a symmetric positive definite system of two upper bands by L D L', one number after the other: quicker than
-    LAPACK at this size and the same bits on any number of threads."""
-    d, e, f, x = diagonal.tolist(), next_one.tolist(), next_two.tolist(), target.tolist()
+    """Solves symmetric positive definite systems of two upper bands by L D L', one number after the other: quicker than
+    LAPACK at this size and the same bits on any number of threads.
+
+    Bands (P,) or (B, P), target the same: a step of the elimination is one of plain numbers or of columns (B,).
+    """
+    d, e, f, x = _columns(diagonal), _columns(next_one), _columns(next_two), _columns(target)
     count = len(d)
     for i in range(count):
         one, two = e[i] / d[i], f[i] / d[i]
         if i + 1 < count:
-            d[i + 1] -= one * e[i]
-            e[i + 1] -= one * f[i]
-            x[i + 1] -= one * x[i]
+            d[i + 1] = d[i + 1] - one * e[i]
+            e[i + 1] = e[i + 1] - one * f[i]
+            x[i + 1] = x[i + 1] - one * x[i]
         if i + 2 < count:
-            d[i + 2] -= two * f[i]
-            x[i + 2] -= two * x[i]
+            d[i + 2] = d[i + 2] - two * f[i]
+            x[i + 2] = x[i + 2] - two * x[i]
         x[i], e[i], f[i] = x[i] / d[i], one, two
     for i in range(count - 2, -1, -1):
-        x[i] -= e[i] * x[i + 1] + (f[i] * x[i + 2] if i + 2 < count else 0.0)
-    return np.array(x)
+        x[i] = x[i] - (e[i] * x[i + 1] + (f[i] * x[i + 2] if i + 2 < count else 0.0))
+    return np.stack(x, -1) if target.ndim > 1 else np.array(x)
+
+
+def _columns(band: np.ndarray) -> list[Any]:
+    return band.tolist() if band.ndim == 1 else list(np.ascontiguousarray(band.T))
 
 
 def track(ego: EgoState, reference: Reference, tick: int, wheelbase: float) -> tuple[float, float]:
@@ -86,10 +102,10 @@ def track(ego: EgoState, reference: Reference, tick: int, wheelbase: float) -> t
     index = max(tick - reference.start_tick, 0)
     last = len(reference.speed) - 1
     wanted = float(reference.speed[min(index + HORIZON, last)])
-    if ego.speed <= _STOPPING_SPEED and wanted <= _STOPPING_SPEED:
-        return -_STOPPING_GAIN * (ego.speed - wanted), 0.0
+    if ego.speed <= STOPPING_SPEED and wanted <= STOPPING_SPEED:
+        return -STOPPING_GAIN * (ego.speed - wanted), 0.0
     span = HORIZON * DT
-    acceleration = -span * _LONGITUDINAL_Q / (span * span * _LONGITUDINAL_Q + _LONGITUDINAL_R) * (ego.speed - wanted)
+    acceleration = -span * LONGITUDINAL_Q / (span * span * LONGITUDINAL_Q + LONGITUDINAL_R) * (ego.speed - wanted)
     return acceleration, _steering_rate(ego, reference, index, acceleration, wheelbase)
 
 
@@ -97,7 +113,7 @@ def _steering_rate(ego: EgoState, reference: Reference, index: int, acceleration
     x, y, heading = reference.poses[min(index, len(reference.poses) - 1)].tolist()
     cos, sin = math.cos(heading), math.sin(heading)
     side = -sin * (ego.x - x) + cos * (ego.y - y)
-    turned = _wrap(ego.yaw - heading)
+    turned = wrap(ego.yaw - heading)
     steering = ego.steering
     # The state after one second is free + gain * rate: both are carried through the same linear steps.
     side_gain = turned_gain = steering_gain = 0.0
@@ -108,11 +124,13 @@ def _steering_rate(ego: EgoState, reference: Reference, index: int, acceleration
         side, turned = side + distance * turned, turned + distance * (steering / wheelbase - curvature[step])
         side_gain, turned_gain = side_gain + distance * turned_gain, turned_gain + distance * steering_gain / wheelbase
         steering_gain += DT
-    q_side, q_turned, q_steering = _LATERAL_Q
-    pull = q_side * side_gain * side + q_turned * turned_gain * _wrap(turned) + q_steering * steering_gain * steering
-    stiffness = q_side * side_gain**2 + q_turned * turned_gain**2 + q_steering * steering_gain**2 + _LATERAL_R
+    q_side, q_turned, q_steering = LATERAL_Q
+    pull = q_side * side_gain * side + q_turned * turned_gain * wrap(turned) + q_steering * steering_gain * steering
+    stiffness = q_side * (side_gain * side_gain) + q_turned * (turned_gain * turned_gain)
+    stiffness += q_steering * (steering_gain * steering_gain) + LATERAL_R
     return -pull / stiffness
 
 
-def _wrap(angle: float) -> float:
+def wrap(angle: Any) -> Any:
+    """An angle, or an array of them, to [-pi, pi)."""
     return (angle + math.pi) % (2 * math.pi) - math.pi

@@ -1,0 +1,47 @@
+"""Ego states as rows of arrays, and the functions that must not differ from those of the ``math`` module by a bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from dist4d_env.simulation.state import EgoState
+
+X, Y, YAW, SPEED, ACCELERATION, STEERING, YAW_RATE = range(7)
+"""Columns of an ego row."""
+
+
+def ego_rows(egos: Sequence[EgoState]) -> np.ndarray:
+    """(B, 7) the rows of some ego states."""
+    return np.array([(e.x, e.y, e.yaw, e.speed, e.acceleration, e.steering, e.yaw_rate) for e in egos]).reshape(-1, 7)
+
+
+def ego_state(row: np.ndarray) -> EgoState:
+    """The ego state of one row (7,)."""
+    return EgoState(*row.tolist())
+
+
+# numpy has vectorised versions of these that differ from the C library's in the last bit, and which it uses depends on the
+# processor. One episode and one of many must not differ, so arrays go through the same functions as single numbers.
+
+
+def cosines(angles: np.ndarray) -> np.ndarray:
+    """(B,) ``math.cos`` of each."""
+    return np.array([*map(math.cos, angles.tolist())])
+
+
+def sines(angles: np.ndarray) -> np.ndarray:
+    """(B,) ``math.sin`` of each."""
+    return np.array([*map(math.sin, angles.tolist())])
+
+
+def tangents(angles: np.ndarray) -> np.ndarray:
+    """(B,) ``math.tan`` of each."""
+    return np.array([*map(math.tan, angles.tolist())])
+
+
+def hypotenuses(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(B,) ``math.hypot`` of each pair."""
+    return np.array([*map(math.hypot, x.tolist(), y.tolist())])
