@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dist4d_env.errors import DataError
-from dist4d_env.metrics.trace import EpisodeTrace
+from dist4d_env.metrics.trace import EpisodeTrace, Plans
+from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.state import VehicleParameters
 
-FORMAT = 1
+FORMAT = 2
 TRACE_ARRAYS = ("time", "ego", "position", "yaw", "velocity", "valid", "size", "category", "expert")
 PLANNER_ERROR = "planner_error"
 
@@ -40,8 +41,8 @@ class EpisodeLog:
     """A driven episode.
 
     outcome: what ended it ("horizon", a termination, or "planner_error", then ``error`` says what the planner did); steps: one
-    per decision and one for the start; plans: per decision (N, 3) x, y, heading in the ego frame of that instant; settings: the
-    environment's keywords.
+    per decision and one for the start; plans: as they were handed to the simulator, with the tick of each (none where the planner
+    returns controls); settings: the environment's keywords; scenario: what was played, as its YAML file would say it.
     """
 
     scene: str
@@ -53,9 +54,10 @@ class EpisodeLog:
     outcome: str
     error: str | None
     steps: tuple[Step, ...]
-    plans: tuple[np.ndarray, ...]
+    plans: Plans
     trace: EpisodeTrace
     settings: Mapping[str, Any] = field(default_factory=dict)
+    scenario: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def total_reward(self) -> float:
@@ -68,7 +70,7 @@ def save_episode(log: EpisodeLog, folder: Path, name: str | None = None) -> Path
     name = name or f"{log.scene}_{log.planner.rpartition(':')[2]}_seed{log.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {f"trace/{key}": getattr(log.trace, key) for key in TRACE_ARRAYS}
-    arrays |= {f"plan/{index:05d}": plan for index, plan in enumerate(log.plans)}
+    arrays |= {"plans/step": log.plans.step, "plans/poses": log.plans.poses}
     text = {
         "format": FORMAT,
         "scene": log.scene,
@@ -80,6 +82,8 @@ def save_episode(log: EpisodeLog, folder: Path, name: str | None = None) -> Path
         "outcome": log.outcome,
         "error": log.error,
         "settings": dict(log.settings),
+        "scenario": dict(log.scenario),
+        "plans_dt": log.plans.dt,
         "vehicle": asdict(log.trace.vehicle),
         "steps": [{**asdict(step), "timing_ms": dict(step.timing_ms)} for step in log.steps],
     }
@@ -129,10 +133,17 @@ def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene)
         outcome=text["outcome"],
         error=text["error"],
         steps=tuple(Step(**{**step, "source": tuple(step["source"])}) for step in text["steps"]),
-        plans=tuple(arrays[key] for key in sorted(arrays) if key.startswith("plan/")),
+        plans=Plans(arrays["plans/step"], arrays["plans/poses"], text["plans_dt"]),
         trace=trace,
         settings=text["settings"],
+        scenario=text["scenario"],
     )
+
+
+def scenario_record(scenario: Scenario) -> dict[str, Any]:
+    """A scenario as plain values, what it leaves as the log has it left out."""
+    record = {field.name: getattr(scenario, field.name) for field in fields(scenario) if field.name != "edits"}
+    return {key: value for key, value in record.items() if value not in (None, "")}
 
 
 class replacing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -11,24 +11,37 @@ import numpy as np
 
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ActionError, ConfigError
-from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, Step
+from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, Step, scenario_record
 from dist4d_env.metrics.running import RunningMetrics
+from dist4d_env.metrics.trace import Plans
 from dist4d_env.planner import Plan, Planner, PlannerContext, PlannerInput, PlannerNeeds
-from dist4d_env.scenes.scene import Scene
+from dist4d_env.scenes.scenario import Scenario
+from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES, TRAJECTORY_HIGH, TRAJECTORY_LOW
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """scene, start: where the episode begins, drawn from the seed if None; plan_limit: seconds after which a plan is late."""
+    """scene, start: where the episode begins, drawn from the seed if None; plan_limit: seconds after which a plan is late.
+
+    scenario: plays this one; scene and start are then its own.
+    """
 
     scene: str | None = None
     start: float | None = None
     plan_limit: float = 5.0
+    scenario: Scenario | None = None
 
     def __post_init__(self) -> None:
+        if self.scenario is not None and (self.scene is not None or self.start is not None):
+            raise ConfigError("a scenario says its own scene and start: leave scene= and start= out")
         if not self.plan_limit > 0:
             raise ConfigError(f"plan_limit={self.plan_limit!r} must be a positive number of seconds")
+
+    def place(self) -> dict[str, Any]:
+        """The environment's reset options."""
+        wishes = {"scene": self.scene, "start": self.start, "scenario": self.scenario}
+        return {key: value for key, value in wishes.items() if value is not None}
 
 
 class PlannerFailure(Exception):
@@ -49,13 +62,14 @@ def run_episode(
     Raises what the environment raises: its failures are not the planner's.
     """
     driving: DiST4DDrivingEnv = env.unwrapped
-    place = {key: value for key, value in (("scene", options.scene), ("start", options.start)) if value is not None}
-    observation, info = env.reset(seed=seed, options=place)
-    steps, plans = [_step(info, 0.0, 0.0)], []
+    observation, info = env.reset(seed=seed, options=options.place())
+    steps: list[Step] = [_step(info, 0.0, 0.0)]
+    issued: list[tuple[int, np.ndarray]] = []
     outcome = error = None
     if watch:
         watch(driving, info)
-    horizon = driving.episode.end_time - driving.episode.state.time
+    begun = driving.episode.state.time
+    horizon = driving.episode.end_time - begun
     context = PlannerContext(visible_scene(driving.scene, planner.requires), driving.config.decision_dt, horizon)
     try:
         _guarded(planner.reset, context, driving.episode.policy_seed)
@@ -74,13 +88,13 @@ def run_episode(
         except PlannerFailure as failure:
             outcome, error = PLANNER_ERROR, f"at {state.time:.1f} s: {failure}"
             break
-        if isinstance(plan, Plan):
-            plans.append(np.asarray(plan.trajectory, float))
         try:
             observation, reward, terminated, truncated, info = env.step(action)
         except ActionError as refused:
             outcome, error = PLANNER_ERROR, f"at {state.time:.1f} s: {refused}"
             break
+        if isinstance(plan, Plan):
+            issued.append((round((state.time - begun) / TICK), np.asarray(action, float)))
         steps.append(_step(info, float(reward), 1e3 * took))
         if watch:
             watch(driving, info)
@@ -97,8 +111,9 @@ def run_episode(
         outcome=outcome,
         error=error,
         steps=tuple(steps),
-        plans=tuple(plans),
+        plans=_plans(issued),
         trace=trace,
+        scenario=scenario_record(driving.episode.scenario),
         settings={key: getattr(driving.config, key) for key in ("world", "weights", "memory", "traffic", "action", "horizon")},
     )
 
@@ -147,6 +162,12 @@ def to_action(plan: Any, kind: str) -> Any:
     if (action < TRAJECTORY_LOW - 1e-6).any() or (action > TRAJECTORY_HIGH + 1e-6).any():
         raise PlannerFailure(f"a plan beyond the action's bounds: {np.round(action, 1).tolist()}")
     return np.clip(action.astype(np.float32), TRAJECTORY_LOW, TRAJECTORY_HIGH)
+
+
+def _plans(issued: Sequence[tuple[int, np.ndarray]]) -> Plans:
+    """What was handed to the simulator, stacked."""
+    step = np.array([step for step, _ in issued], int)
+    return Plans(step, np.array([poses for _, poses in issued], float).reshape(len(issued), PLAN_POSES, 3), PLAN_DT)
 
 
 def _guarded(call: Callable[..., Any], *arguments: Any) -> Any:

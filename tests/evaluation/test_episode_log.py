@@ -20,9 +20,10 @@ def test_comes_back_whole(log, tmp_path):
     back = load_episode(path)
     for name in TRACE_ARRAYS:
         assert np.array_equal(getattr(back.trace, name), getattr(log.trace, name)), name
-    assert len(back.plans) == len(log.plans) and all(np.array_equal(a, b) for a, b in zip(back.plans, log.plans, strict=True))
+    assert np.array_equal(back.plans.step, log.plans.step) and np.array_equal(back.plans.poses, log.plans.poses)
+    assert back.plans.dt == log.plans.dt
     assert [replace(s, timing_ms={}) for s in back.steps] == [replace(s, timing_ms={}) for s in log.steps]
-    assert (back.outcome, back.seed, back.settings) == (log.outcome, log.seed, log.settings)
+    assert (back.outcome, back.seed, back.settings, back.scenario) == (log.outcome, log.seed, log.settings, log.scenario)
 
 
 def test_scores_identically(log, tmp_path):

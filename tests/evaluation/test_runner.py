@@ -11,6 +11,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.runner import PlannerFailure, RunOptions, run_episode, to_action, visible_scene
 from dist4d_env.planner import LaneFollower, LogFollower, Plan, PlannerContext, PlannerInput, PlannerNeeds
+from dist4d_env.scenes.scenario import Scenario
 from tests.simulation.road import Agent, make_scene, road_map
 
 PLACE = RunOptions("town-val-0000", 0.0)
@@ -40,9 +41,10 @@ class Scripted:
 
 def test_lane_follower_drives_to_the_horizon(log):
     assert log.outcome == "horizon" and log.error is None
-    assert len(log.steps) == 7 and len(log.plans) == 6 and len(log.trace.time) == 31
+    assert len(log.steps) == 7 and len(log.trace.time) == 31
     assert log.steps[0].time == 0.0 and log.steps[-1].time == pytest.approx(3.0)
-    assert all(plan.shape == (8, 3) for plan in log.plans)
+    assert log.plans.step.tolist() == [0, 5, 10, 15, 20, 25] and log.plans.poses.shape == (6, 8, 3) and log.plans.dt == 0.5
+    assert log.scenario["scene"] == "town-val-0000" and log.scenario["start"] == 0.0
     assert log.total_reward == pytest.approx(sum(step.reward for step in log.steps)) and log.total_reward > 0
     assert log.planner == "dist4d_env.planner:LaneFollower" and log.settings["world"] == "none"
 
@@ -124,6 +126,19 @@ def test_plans_are_resampled():
     plan = Plan(np.column_stack([0.8 * np.arange(1, 11), np.zeros(10), np.zeros(10)]), dt=0.1)
     assert to_action(plan, "trajectory")[:, 0] == pytest.approx(4.0 * np.arange(1, 9), rel=1e-6)
     assert to_action(Plan(STRAIGHT), "trajectory") == pytest.approx(STRAIGHT)
+
+
+def test_plans_are_stored_as_the_simulator_got_them(env):
+    """A plan of 1 s at 10 Hz is stored as the eight poses at 0.5 s that were followed; one that was refused is not stored."""
+    fine = Plan(np.column_stack([0.5 * np.arange(1, 11), np.zeros(10), np.zeros(10)]), dt=0.1)
+    log = run_episode(env, Scripted(fine, fine, ValueError("no idea")), 0, PLACE)
+    assert log.plans.step.tolist() == [0, 5]
+    assert log.plans.poses[1] == pytest.approx(np.asarray(to_action(fine, "trajectory")))
+
+
+def test_a_scenario_says_its_own_place():
+    with pytest.raises(ConfigError, match="leave scene= and start= out"):
+        RunOptions("town-val-0000", scenario=Scenario("town-val-0000"))
 
 
 def test_other_actions_are_handed_on():
