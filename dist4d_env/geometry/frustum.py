@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from dist4d_env.geometry.cameras import invert_intrinsics
+
 
 def pinhole_rows(intrinsics: np.ndarray, camera_from_global: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """float32 ``linear`` (V, 3, 3) and ``offset`` (V, 3): ``linear @ point + offset`` is (u z, v z, z) of a point that is given
@@ -28,7 +30,7 @@ def ray_parts(
     Returns along_row (V, 3, W), along_column (V, 3, H) and their steps per pixel (V, 3, 2), all float64.
     """
     height, width = size
-    axes = global_from_camera[:, :3, :3] @ np.linalg.inv(intrinsics)  # (V, 3, 3): ray = axes @ (u, v, 1)
+    axes = global_from_camera[:, :3, :3] @ invert_intrinsics(intrinsics)  # (V, 3, 3): ray = axes @ (u, v, 1)
     along_row = axes[:, :, :1] * (np.arange(width) + 0.5) + axes[:, :, 2:]
     return along_row, axes[:, :, 1:2] * (np.arange(height) + 0.5), axes[:, :, :2]
 
@@ -44,7 +46,7 @@ def frustum_corners(
     """Corners (V, 8, 3) from ``origin`` in global axes of what cameras show between z-depths ``near`` and ``far`` (V,)."""
     height, width = size
     pixels = np.array([[u, v, 1.0] for u in (0, width) for v in (0, height)])
-    rays = pixels @ np.swapaxes(global_from_camera[:, :3, :3] @ np.linalg.inv(intrinsics), -1, -2)  # (V, 4, 3)
+    rays = pixels @ np.swapaxes(global_from_camera[:, :3, :3] @ invert_intrinsics(intrinsics), -1, -2)  # (V, 4, 3)
     points = np.concatenate([rays * near[:, None, None], rays * far[:, None, None]], 1)
     return points + (global_from_camera[:, :3, 3] - origin)[:, None]
 

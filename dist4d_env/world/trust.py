@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dist4d_env.geometry.cameras import invert_intrinsics
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.splat import Splat
 from dist4d_env.geometry.transforms import invert
@@ -69,7 +70,7 @@ def camera_disagreement(frame: RGBDFrame, stride: int = 4) -> float:
     for view in range(views):
         depth = frame.depth[view, rows, columns]
         near = depth < FAR
-        points = (np.linalg.inv(frame.intrinsics[view]) @ pixels * depth)[:, near]
+        points = (invert_intrinsics(frame.intrinsics[view]) @ pixels * depth)[:, near]
         for other in {(view - 1) % views, (view + 1) % views} - {view}:
             pose = invert(frame.global_from_camera[other]) @ frame.global_from_camera[view]
             x, y, z = frame.intrinsics[other] @ (pose[:3, :3] @ points + pose[:3, 3:])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dist4d_env.geometry.cameras import ImageTransform, project, unproject
+from dist4d_env.geometry.cameras import ImageTransform, invert_intrinsics, project, unproject
 from tests.geometry.analytic import make_rig
 
 sides = st.integers(16, 900)
@@ -76,3 +76,9 @@ def test_rigs_at_another_size_see_the_same():
     np.testing.assert_array_equal(small.ego_from_camera, rig.ego_from_camera)
     point = np.array([0.3, 0.2, 5.0])
     np.testing.assert_allclose(project(point, small.intrinsics)[0] * 2, project(point, rig.intrinsics)[0])
+
+
+@given(st.floats(10, 2000), st.floats(10, 2000), st.floats(-5, 5), st.floats(-100, 2000), st.floats(-100, 2000))
+def test_intrinsics_times_their_inverse_are_one(fx, fy, skew, cx, cy):
+    several = np.tile([[fx, skew, cx], [0, fy, cy], [0, 0, 1.0]], (2, 1, 1))
+    np.testing.assert_allclose(several @ invert_intrinsics(several), np.tile(np.eye(3), (2, 1, 1)), atol=1e-9)
