@@ -43,7 +43,9 @@ class FileSensorLog:
 
     def has_depth(self, keyframe: int) -> bool:
         """Whether curated depth exists for every camera of a keyframe."""
-        return all(self.find_depth(keyframe, view) is not None for view in range(len(RING)))
+        roots = depth_roots(self.dataroot)
+        names = [self.depth_name(keyframe, view) for view in range(len(RING))]
+        return all(any((root / name).is_file() for root in roots) for name in names)
 
     def has_lidar(self, keyframe: int) -> bool:
         """Whether the LiDAR file of a keyframe exists."""
