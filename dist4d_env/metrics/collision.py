@@ -8,18 +8,21 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from dist4d_env.geometry.boxes import CATEGORIES
-from dist4d_env.metrics.areas import across_lanes, ego_corners, off_drivable
+from dist4d_env.metrics.areas import out_of_lane
 from dist4d_env.metrics.rectangles import overlap
 from dist4d_env.metrics.trace import EpisodeTrace, MetricResult
+from dist4d_env.simulation.state import VehicleParameters
 
 STATIC = ("traffic_cone", "barrier", "other")
+IS_STATIC = np.array([category in STATIC for category in CATEGORIES])
+KINDS = ("stopped_ego", "stopped_track", "active_rear", "active_front", "active_lateral")
 _STOPPED = 0.05  # m/s
-_BEHIND = math.radians(150)
+BEHIND = math.radians(150)
 
 
 @dataclass(frozen=True)
 class Collision:
-    """The first contact with one track. kind: "stopped_ego", "stopped_track", "active_rear", "active_front", "active_lateral"."""
+    """The first contact with one track. kind: one of KINDS."""
 
     step: int
     track: int
@@ -28,52 +31,52 @@ class Collision:
     category: str
 
 
-def find_collisions(trace: EpisodeTrace, known: frozenset[int] = frozenset()) -> tuple[Collision, ...]:
-    """First contacts in order of time, classified as nuPlan and NAVSIM do; tracks in ``known`` have been judged before.
+def classify(
+    ego: np.ndarray, vehicle: VehicleParameters,
+    position: np.ndarray, yaw: np.ndarray, size: np.ndarray, velocity: np.ndarray, category: np.ndarray,
+) -> np.ndarray:
+    """(K,) indices into KINDS of contacts between egos (K, 7) and tracks: position (K, 2), yaw (K,), size (K, 2) length and
+    width, velocity (K, 2), category (K,), as nuPlan and NAVSIM classify them.
 
     In this order: the ego stands; the track stands (static objects always do); the track's centre is behind the rear axle (more
-    than 150 degrees off the heading); the ego's front edge is hit; else the side. At fault: a standing track, the front, or the
-    side while the ego stands across lanes or leaves the drivable area.
+    than 150 degrees off the heading); the ego's front edge, a rectangle without length, is hit; else the side.
     """
-    found: list[Collision] = []
-    judged = set(known)
-    for step, track in np.argwhere(trace.contact).tolist():
-        if track not in judged:
-            judged.add(track)
-            found.append(_judge(trace, step, track))
-    return tuple(found)
+    x, y, heading, speed = ego[:, :4].T
+    ahead = vehicle.rear_axle_to_center + vehicle.length / 2
+    edge = np.column_stack([x + ahead * np.cos(heading), y + ahead * np.sin(heading)])
+    front = overlap(edge, heading, np.array([0.0, vehicle.width]), position, yaw, size)
+    standing = IS_STATIC[category] | (np.hypot(velocity[:, 0], velocity[:, 1]) <= _STOPPED)
+    cases = [np.abs(speed) <= _STOPPED, standing, bearing(ego, position) > BEHIND, front]
+    return np.select(cases, range(4), 4)
 
 
-def _judge(trace: EpisodeTrace, step: int, track: int) -> Collision:
-    category = CATEGORIES[trace.category[track]]
-    x, y, yaw, speed = trace.ego[step, :4].tolist()
-    track_speed = math.hypot(*trace.velocity[step, track].tolist())
-    toward = math.atan2(trace.position[step, track, 1] - y, trace.position[step, track, 0] - x)
-    if abs(speed) <= _STOPPED:
-        return Collision(step, track, "stopped_ego", False, category)
-    if category in STATIC or track_speed <= _STOPPED:
-        return Collision(step, track, "stopped_track", True, category)
-    if abs((toward - yaw + math.pi) % (2 * math.pi) - math.pi) > _BEHIND:
-        return Collision(step, track, "active_rear", False, category)
-    if _front_hit(trace, step, track):
-        return Collision(step, track, "active_front", True, category)
-    return Collision(step, track, "active_lateral", _out_of_lane(trace, step), category)
+def bearing(ego: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """(K,) radians, without sign, between the headings of egos (K, 7) and the lines from their rear axles to places (K, 2)."""
+    toward = np.arctan2(position[:, 1] - ego[:, 1], position[:, 0] - ego[:, 0])
+    return np.abs((toward - ego[:, 2] + math.pi) % (2 * math.pi) - math.pi)
 
 
-def _front_hit(trace: EpisodeTrace, step: int, track: int) -> bool:
-    """Whether the ego's front edge, a rectangle without length, touches the track."""
-    x, y, yaw = trace.ego[step, :3].tolist()
-    ahead = trace.vehicle.rear_axle_to_center + trace.vehicle.length / 2
-    edge = np.array([x + ahead * math.cos(yaw), y + ahead * math.sin(yaw)])
-    other = trace.position[step, track, :2], trace.yaw[step, track], trace.size[track, :2]
-    return bool(overlap(edge, yaw, np.array([0.0, trace.vehicle.width]), *other))
+def at_fault(kind: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """(K,) whether contacts of a kind are the ego's fault: a standing track, the front, or the side while it is out of its lane
+    (out: (K,), across lanes or off the drivable area)."""
+    return (kind == 1) | (kind == 3) | ((kind == 4) & out)
 
 
-def _out_of_lane(trace: EpisodeTrace, step: int) -> bool:
-    if trace.map is None:
-        return False
-    corners = ego_corners(trace.ego[step], trace.vehicle)
-    return bool(across_lanes(trace.map, corners) or off_drivable(trace.map, corners))
+def find_collisions(trace: EpisodeTrace, known: frozenset[int] = frozenset()) -> tuple[Collision, ...]:
+    """First contacts in order of time, classified by ``classify``; tracks in ``known`` have been judged before."""
+    hits = np.argwhere(trace.contact)
+    first = np.sort(np.unique(hits[:, 1], return_index=True)[1])
+    step, track = hits[[row for row in first.tolist() if hits[row, 1] not in known]].T
+    if not len(step):
+        return ()
+    ego, category = trace.ego[step], trace.category[track]
+    there = trace.position[step, track, :2], trace.yaw[step, track], trace.size[track, :2], trace.velocity[step, track]
+    kind = classify(ego, trace.vehicle, *there, category)
+    out = np.zeros(len(step), bool)
+    side = kind == 4
+    out[side] = out_of_lane(trace.map, ego[side], trace.vehicle)
+    columns = step.tolist(), track.tolist(), kind.tolist(), at_fault(kind, out).tolist(), category.tolist()
+    return tuple(Collision(s, t, KINDS[k], fault, CATEGORIES[c]) for s, t, k, fault, c in zip(*columns, strict=True))
 
 
 def no_at_fault_collision(trace: EpisodeTrace) -> MetricResult:

@@ -29,65 +29,78 @@ LIMITS = ComfortLimits()
 TERMS = ("acceleration", "lateral_acceleration", "jerk", "longitudinal_jerk", "yaw_acceleration", "yaw_rate")
 WINDOWS = {"v1": (41, 41), "v2": (8, 15)}
 """Savitzky-Golay windows in ticks: for accelerations and for their derivatives (NAVSIM v1 smooths over its whole 4 s)."""
-_YAW_WINDOW = 5
+YAW_WINDOW = 5
 SHORTEST = 6
 """Ticks that the filters need."""
 
 
-def comfort_signals(trace: EpisodeTrace, version: str = "v2", faithful: bool = False) -> np.ndarray:
-    """(6, T) the smoothed signals in the order of TERMS.
+def smoothed_signals(ego: np.ndarray, arm: float, windows: tuple[int, int], faithful: bool) -> np.ndarray:
+    """(..., 6, T) the smoothed signals, in the order of TERMS, of ego rows (..., T, 7).
 
-    v1 takes accelerations at the rear axle, v2 (and nuPlan) at the box centre. faithful: leave the centripetal acceleration out
-    as NAVSIM does, whose bicycle model reports none; otherwise it is speed times yaw rate. "jerk" is the rate of the magnitude
-    of the acceleration.
+    arm: metres ahead of the rear axle at which accelerations are taken; windows: as in WINDOWS. faithful: leave the centripetal
+    acceleration out as NAVSIM does, whose bicycle model reports none; otherwise it is speed times yaw rate. "jerk" is the rate
+    of the magnitude of the acceleration.
     """
-    smooth, derive = WINDOWS[version]
-    speed, acceleration, yaw_rate = trace.ego[:, 3], trace.ego[:, 4], trace.ego[:, 6]
+    smooth, derive = windows
+    speed, acceleration, yaw_rate = ego[..., 3], ego[..., 4], ego[..., 6]
     lateral = np.zeros_like(speed) if faithful else speed * yaw_rate
-    if version != "v1":
-        arm = trace.vehicle.rear_axle_to_center
-        yaw_acceleration = np.zeros_like(speed) if faithful else np.gradient(yaw_rate, TICK)
+    if arm:
+        yaw_acceleration = np.zeros_like(speed) if faithful else np.gradient(yaw_rate, TICK, axis=-1)
         acceleration, lateral = acceleration - yaw_rate**2 * arm, lateral + yaw_acceleration * arm
-    yaw = np.unwrap(trace.ego[:, 2])
-    along = _filter(acceleration, smooth, 2)
+    yaw = np.unwrap(ego[..., 2], axis=-1)
+    along = filtered(acceleration, smooth, 2)
     signals = [
         along,
-        _filter(lateral, smooth, 2),
-        _filter(_filter(np.hypot(acceleration, lateral), smooth, 2), derive, 2, 1),
-        _filter(along, derive, 2, 1),
-        _filter(yaw, _YAW_WINDOW, 3, 2),
-        _filter(yaw, _YAW_WINDOW, 2, 1),
+        filtered(lateral, smooth, 2),
+        filtered(filtered(np.hypot(acceleration, lateral), smooth, 2), derive, 2, 1),
+        filtered(along, derive, 2, 1),
+        filtered(yaw, YAW_WINDOW, 3, 2),
+        filtered(yaw, YAW_WINDOW, 2, 1),
     ]
-    return np.round(np.stack(signals), 8)
+    return np.round(np.stack(signals, -2), 8)
 
 
-def _filter(signal: np.ndarray, window: int, order: int, derivative: int = 0) -> np.ndarray:
-    """The Savitzky-Golay filter of scipy, which is linear: its coefficients are worked out once."""
-    window = min(window, len(signal))
-    kernel, head, tail = _coefficients(window, order, derivative)
-    smooth = np.convolve(signal, kernel)[window : window + len(signal)]
-    smooth[: len(head)] = (head * signal[:window]).sum(1)
-    smooth[len(signal) - len(tail) :] = (tail * signal[len(signal) - window :]).sum(1)
+def comfort_signals(trace: EpisodeTrace, version: str = "v2", faithful: bool = False) -> np.ndarray:
+    """(6, T) ``smoothed_signals`` of an episode; v1 takes accelerations at the rear axle, v2 (and nuPlan) at the box centre."""
+    arm = 0.0 if version == "v1" else trace.vehicle.rear_axle_to_center
+    return smoothed_signals(trace.ego, arm, WINDOWS[version], faithful)
+
+
+def filtered(signal: np.ndarray, window: int, order: int, derivative: int = 0) -> np.ndarray:
+    """The Savitzky-Golay filter of scipy over the last axis of (..., T), which is linear: its weights are worked out once."""
+    steps = signal.shape[-1]
+    window = min(window, steps)
+    weights, head, tail = _weights(window, order, derivative)
+    half = len(head)
+    smooth = np.zeros(signal.shape)
+    inner = smooth[..., half : steps - half]
+    for shift, weight in weights:
+        inner += weight * signal[..., half + shift : steps - half + shift]
+    smooth[..., :half] = np.einsum("...w,hw->...h", signal[..., :window], head)
+    smooth[..., steps - half :] = np.einsum("...w,hw->...h", signal[..., steps - window :], tail)
     return smooth
 
 
 @lru_cache(maxsize=256)
-def _coefficients(window: int, order: int, derivative: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """kernel (2 * window + 1,) of the inner steps; head, tail (window // 2, window): the outer steps from the outer windows."""
+def _weights(window: int, order: int, derivative: int) -> tuple[list[tuple[int, float]], np.ndarray, np.ndarray]:
+    """(shift, weight) of the inner steps; head, tail (window // 2, window): the outer steps from the outer windows."""
     response = savgol_filter(np.eye(4 * window), window, order, deriv=derivative, delta=TICK, axis=0)  # (step, signal)
-    inner = response[2 * window, window : 3 * window + 1]
     half = window // 2
-    return inner[::-1].copy(), response[:half, :window].copy(), response[len(response) - half :, 3 * window :].copy()
+    inner = response[2 * window, 2 * window - half : 2 * window + half + 1].tolist()
+    weights = [(shift, weight) for shift, weight in zip(range(-half, half + 1), inner, strict=True) if weight]
+    return weights, response[:half, :window].copy(), response[len(response) - half :, 3 * window :].copy()
+
+
+_LOW = np.array([
+    LIMITS.min_acceleration, -LIMITS.lateral_acceleration, -LIMITS.jerk,
+    -LIMITS.longitudinal_jerk, -LIMITS.yaw_acceleration, -LIMITS.yaw_rate,
+])[:, None]
+_HIGH = np.concatenate([[[LIMITS.max_acceleration]], -_LOW[1:]])
 
 
 def within_limits(signals: np.ndarray) -> np.ndarray:
-    """(6, T) bool: which signals, in the order of TERMS, keep their bounds at which step."""
-    low = np.array([
-        LIMITS.min_acceleration, -LIMITS.lateral_acceleration, -LIMITS.jerk,
-        -LIMITS.longitudinal_jerk, -LIMITS.yaw_acceleration, -LIMITS.yaw_rate,
-    ])
-    high = np.append(LIMITS.max_acceleration, -low[1:])
-    return (signals > low[:, None]) & (signals < high[:, None])
+    """(..., 6, T) bool: which signals, in the order of TERMS, keep their bounds at which step."""
+    return (signals > _LOW) & (signals < _HIGH)
 
 
 def comfort(trace: EpisodeTrace, version: str = "v2", faithful: bool = False) -> MetricResult:

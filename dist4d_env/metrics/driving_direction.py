@@ -12,6 +12,21 @@ WINDOW = 10  # ticks
 TOLERATED, VIOLATED = 2.0, 6.0  # m
 
 
+def driven_within_a_second(center: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """(..., T) metres that centres (..., T, 2) moved at the counted (..., T) among the steps i - 10 to i."""
+    moved = np.zeros(counted.shape)
+    moved[..., 1:] = np.linalg.norm(np.diff(center, axis=-2), axis=-1)
+    driven = np.cumsum(np.where(counted, moved, 0.0), axis=-1)
+    within = driven.copy()
+    within[..., WINDOW + 1 :] -= driven[..., : -WINDOW - 1]
+    return within
+
+
+def graded(metres: np.ndarray) -> np.ndarray:
+    """(...) 1, 1/2 or 0 for metres (...) driven against the traffic."""
+    return np.where(metres < TOLERATED, 1.0, np.where(metres < VIOLATED, 0.5, 0.0))
+
+
 def driving_direction_compliance(trace: EpisodeTrace) -> MetricResult:
     """1, 1/2 or 0 as the most the ego drives against its lanes within any second stays below 2 m, below 6 m, or not.
 
@@ -21,12 +36,8 @@ def driving_direction_compliance(trace: EpisodeTrace) -> MetricResult:
     """
     if trace.map is None or not trace.map.lanes:
         return MetricResult(0.0, False, NO_MAP)
-    center = trace.center
-    moved = np.linalg.norm(np.diff(center, axis=0, prepend=center[:1]), axis=1)
-    here = zip(trace.lanes, center.tolist(), trace.ego[:, 2].tolist(), strict=True)
-    against = [wrong_way(trace.map, lanes, x, y, yaw) for lanes, (x, y), yaw in here]
-    driven = np.concatenate([np.zeros(WINDOW + 1), np.cumsum(np.where(against, moved, 0.0))])
-    within = driven[WINDOW + 1 :] - driven[: -WINDOW - 1]  # the displacements of steps i - 10 to i
+    against = wrong_way(trace.map, trace.center, trace.ego[:, 2])
+    within = driven_within_a_second(trace.center, against)
     worst = float(within.max())
-    value = 1.0 if worst < TOLERATED else 0.5 if worst < VIOLATED else 0.0
+    value = float(graded(within.max()))
     return MetricResult(value, True, {"distance": worst, "step": int(np.argmax(within)) if worst > 0 else None})

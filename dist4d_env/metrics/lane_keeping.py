@@ -19,6 +19,16 @@ def lane_offsets(trace: EpisodeTrace) -> np.ndarray:
     return np.abs(np.cos(heading) * (center[:, 1] - y) - np.sin(heading) * (center[:, 0] - x))
 
 
+def patience_ended(off: np.ndarray, skipped: np.ndarray) -> np.ndarray:
+    """(...) the step of (..., T) at which, for the first time, 20 steps on end were off, -1 for never; skipped (..., T) steps
+    neither count nor interrupt."""
+    run, ended = np.zeros(off.shape[:-1], int), np.full(off.shape[:-1], -1)
+    for step in range(off.shape[-1]):
+        run = np.where(skipped[..., step], run, np.where(off[..., step], run + 1, 0))
+        ended = np.where((ended < 0) & (run >= PATIENCE), step, ended)
+    return ended
+
+
 def lane_keeping(trace: EpisodeTrace) -> MetricResult:
     """0 if the centre is more than 0.5 m from a centreline for 20 steps on end, else 1 (NAVSIM v2's LK).
 
@@ -30,11 +40,7 @@ def lane_keeping(trace: EpisodeTrace) -> MetricResult:
         return MetricResult(0.0, False, NO_MAP)
     offsets = lane_offsets(trace)
     crossing = trace.map.in_intersection(trace.center)
-    run, ended = 0, None
-    for step in np.flatnonzero(~crossing).tolist():
-        run = run + 1 if not offsets[step] <= TOLERANCE else 0
-        if run >= PATIENCE:
-            ended = step
-            break
+    step = int(patience_ended(~(offsets <= TOLERANCE), crossing))
+    ended = step if step >= 0 else None
     largest = float(np.nanmax(np.where(crossing, 0.0, offsets), initial=0.0))
     return MetricResult(float(ended is None), True, {"step": ended, "largest": largest})

@@ -129,7 +129,7 @@ class RunningMetrics:
         limit = speed_limit(lanes)
         return {
             "off_road": float(off_drivable(scene_map, ego_corners(rows, self.vehicle)).any()),
-            "wrong_way": float(wrong_way(scene_map, lanes, x, y, ego.yaw)),
+            "wrong_way": float(wrong_way(scene_map, np.array([[x, y]]), np.array([ego.yaw]))[0]),
             "speed_limit": UNKNOWN if limit is None else limit,
             "speeding": UNKNOWN if limit is None else max(0.0, ego.speed - limit),
         }

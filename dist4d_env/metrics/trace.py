@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dist4d_env.metrics.rectangles import ego_centers, overlap
+from dist4d_env.metrics.contacts import contacts
+from dist4d_env.metrics.rectangles import ego_centers
 from dist4d_env.scenes.maps import Lane, SceneMap
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.state import VehicleParameters
@@ -42,20 +43,12 @@ class EpisodeTrace:
         return ego_centers(self.ego, self.vehicle)
 
     @cached_property
-    def distance(self) -> np.ndarray:
-        """(T, N) metres between the centres of the ego's box and of each track, infinite where the track is not valid."""
-        offset = self.position[..., :2] - self.center[:, None]
-        return np.where(self.valid, np.sqrt(np.einsum("tni,tni->tn", offset, offset)), np.inf)
-
-    @cached_property
     def contact(self) -> np.ndarray:
         """(T, N) which tracks touch the ego's footprint at which step."""
-        own, sizes = np.array([self.vehicle.length, self.vehicle.width]), self.size[:, :2]
-        hits = np.zeros(self.valid.shape, bool)
-        step, track = np.nonzero(self.distance <= (np.hypot(*own) + np.hypot(sizes[:, 0], sizes[:, 1])) / 2)
-        if len(step):
-            other = self.position[step, track, :2], self.yaw[step, track], sizes[track]
-            hits[step, track] = overlap(self.center[step], self.ego[step, 2], own, *other)
+        own, hits = np.array([self.vehicle.length, self.vehicle.width]), np.zeros(self.valid.shape, bool)
+        there = self.position[..., :2], self.yaw, self.size[:, :2], self.valid
+        _, step, track = contacts(self.center[None], self.ego[None, :, 2], own, *there)
+        hits[step, track] = True
         return hits
 
     @cached_property

@@ -82,7 +82,7 @@ def test_time_to_collision(golden):
     if version == "v1":
         pytest.skip("v1 looks past the end of the recording")
     for world, plan, wanted in cases(data):
-        result = time_to_collision(trace_of(data, world, plan))
+        result = time_to_collision(trace_of(data, world, plan), form="faithful")
         assert result.value == wanted["TTC"], (world, plan)
         assert result.details.get("step") == wanted["first_ttc_step"], (world, plan)
 

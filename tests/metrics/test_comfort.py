@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import savgol_filter
 
-from dist4d_env.metrics.comfort import TERMS, _filter, comfort
+from dist4d_env.metrics.comfort import TERMS, comfort, filtered
 
 from .traces import make_trace, straight
 
@@ -16,7 +16,7 @@ from .traces import make_trace, straight
 def test_filter_is_scipys(length, window, order, derivative):
     signal = np.random.default_rng(length).normal(size=length)
     wanted = savgol_filter(signal, min(window, length), order, deriv=derivative, delta=0.1)
-    np.testing.assert_allclose(_filter(signal, window, order, derivative), wanted, atol=1e-9)
+    np.testing.assert_allclose(filtered(signal, window, order, derivative), wanted, atol=1e-9)
 
 
 def test_calm_driving_is_comfortable():

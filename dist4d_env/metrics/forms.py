@@ -1,0 +1,15 @@
+"""The two forms of a score that was first defined by somebody's code: what that code says, and what it means to say."""
+
+from __future__ import annotations
+
+from dist4d_env.errors import ConfigError
+
+FORMS = ("faithful", "corrected")
+"""faithful: the original's number, its defects included; corrected: each known defect mended. Tables say which they show."""
+
+
+def is_faithful(form: str) -> bool:
+    """Whether a form is the faithful one. ConfigError if it is neither."""
+    if form not in FORMS:
+        raise ConfigError(f"form={form!r} is unknown; choose one of {', '.join(FORMS)}")
+    return form == "faithful"
