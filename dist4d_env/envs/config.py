@@ -57,7 +57,7 @@ class EnvConfig:
         set_field("dataroot", None if self.dataroot is None else str(self.dataroot))
         set_field("weights", str(self.weights))
         set_field("scenes", self.scenes if isinstance(self.scenes, str) else _names("scenes", self.scenes))
-        set_field("scenario", _scenario(self.scenario))
+        set_field("scenario", None if self.scenario is None else read_scenario_option(self.scenario))
         set_field("observation", _subset("observation", self.observation, OBSERVATIONS))
         set_field("termination", _subset("termination", self.termination, TERMINATIONS))
         set_field("size", None if self.size is None else _size(self.size))
@@ -108,8 +108,9 @@ def _choice(keyword: str, value: Any, allowed: tuple[str, ...]) -> None:
         raise ConfigError(f"{keyword}={value!r} is unknown: choose one of {', '.join(map(repr, allowed))}")
 
 
-def _scenario(value: Any) -> Scenario | None:
-    if value is None or isinstance(value, Scenario):
+def read_scenario_option(value: Any) -> Scenario:
+    """A scenario given as such or as the path of its YAML. Raises ConfigError."""
+    if isinstance(value, Scenario):
         return value
     if isinstance(value, str | os.PathLike):
         return read_scenario(Path(value))

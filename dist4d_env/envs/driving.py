@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
-from dist4d_env.envs.config import read_keywords
+from dist4d_env.envs.config import read_keywords, read_scenario_option
 from dist4d_env.envs.episode import Episode, Seeds, Snapshot
 from dist4d_env.envs.information import episode_info
 from dist4d_env.envs.observations import Observer, observation_space
@@ -25,6 +25,8 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.transforms import invert, yaw_of
 from dist4d_env.metrics.running import RunningMetrics
 from dist4d_env.metrics.suite import evaluate
+from dist4d_env.scenes.edits import Edit
+from dist4d_env.scenes.edits_apply import apply_all
 from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import Scene
@@ -35,6 +37,11 @@ from dist4d_env.world.factory import make_world
 
 METADATA: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 2}
 """What the class can render; an environment says what can be had where it runs, at its own rate."""
+
+Room = tuple[Scene, Simulator, RunningMetrics]
+RoomKey = tuple[str, str, tuple[Edit, ...], float]
+EDITED_ROOMS = 64
+"""Edited scenes that an environment keeps; the oldest makes room for the next."""
 
 FORESIGHT, MOST_FORESEEN = 2.0, 16
 """Seconds that are anticipated, and decisions at most."""
@@ -126,6 +133,7 @@ class DiST4DDrivingEnv(gym.Env):
     ``reset(options={"scene": "scene-0061", "start": 0.0})`` begins there; what is not given is drawn with ``self.np_random``: a
     scene of ``scenes`` and one of its keyframes from which the horizon fits into the log. Worlds that remember images start at
     keyframes that have images and depth. The ego has its logged pose and speed. Same seed, same episode, bit for bit.
+    ``reset(options={"scenario": scenario})`` plays a ``Scenario`` of the data set instead, with its traffic, horizon and edits.
 
     ## Episode End
 
@@ -199,14 +207,15 @@ class DiST4DDrivingEnv(gym.Env):
         self._foresight = max(1, min(round(FORESIGHT / config.decision_dt), MOST_FORESEEN)) if drawn else 0
         self._weights = reward_weights(config.reward)
         self._simulator_config = SimulatorConfig(config.decision_dt, config.action, config.traffic)
-        self._rooms: dict[str, tuple[Scene, Simulator, RunningMetrics]] = {}
+        self._rooms: dict[RoomKey, Room] = {}
         self._episode: Episode | None = None
         self._window: Window | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Begin an episode. options: "scene", a name, and "start", seconds since its first keyframe; drawn where not given."""
+        """Begin an episode. options: "scene", a name, and "start", seconds since its first keyframe, drawn where not given; or
+        "scenario", a ``Scenario`` or the path of its YAML."""
         return play(self.open_world(), [self.beginning(seed, options)])[0]
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
@@ -219,7 +228,7 @@ class DiST4DDrivingEnv(gym.Env):
         watch, seeds = Stopwatch(), Seeds.draw(self.np_random)
         with watch("scene"):
             scenario = self._choose(options or {}, seeds.scenario)
-            scene, simulator, metrics = self._room(scenario.scene)
+            scene, simulator, metrics = self._room(scenario)
         with watch("simulation"):
             state = simulator.reset(scenario, seeds.traffic)
             truth = simulator.scene_at(state, decisions=self._foresight)
@@ -234,7 +243,7 @@ class DiST4DDrivingEnv(gym.Env):
     def decision(self, action: Any) -> Turn:
         """``step``, paused where it needs the world's next frame."""
         before, watch, config = self._running_episode(), Stopwatch(), self.config
-        _, simulator, metrics = self._room(before.scenario.scene)
+        _, simulator, metrics = self._room(before.scenario)
         with watch("simulation"):
             state, ticks = simulator.step(before.state, action)
             truth = simulator.scene_at(state, decisions=self._foresight)
@@ -301,34 +310,44 @@ class DiST4DDrivingEnv(gym.Env):
 
     @property
     def scene(self) -> Scene:
-        """The current episode's scene."""
-        return self._room(self.episode.scenario.scene)[0]
+        """The current episode's scene, with the scenario's edits; ``scene.recorded`` is without."""
+        return self._room(self.episode.scenario)[0]
 
     def _choose(self, options: dict[str, Any], random: np.random.Generator) -> Scenario:
         """What to play: the scenario if there is one, else what the options say and chance for the rest."""
         config = self.config
-        unknown = set(options) - {"scene", "start"}
+        unknown = set(options) - {"scene", "start", "scenario"}
         if unknown:
-            raise ConfigError(f"reset options {sorted(map(str, unknown))} are unknown: 'scene' and 'start' are known")
-        if config.scenario is not None:
-            if options:
+            raise ConfigError(
+                f"reset options {sorted(map(str, unknown))} are unknown: 'scene', 'start' and 'scenario' are known"
+            )
+        given = read_scenario_option(options["scenario"]) if "scenario" in options else config.scenario
+        if given is not None:
+            if {"scene", "start"} & set(options):
                 raise ConfigError("reset options 'scene' and 'start' are fixed by the scenario: leave the one or the other out")
-            scene = self._room(config.scenario.scene)[0]
-            return replace(config.scenario, start=check_start(scene, config.world, config.scenario.start, config.decision_dt))
+            scene = self.dataset.load(given.scene)
+            return replace(given, start=check_start(scene, config.world, given.start, config.decision_dt))
         name, start = options.get("scene"), options.get("start")
         if name is None:
             name = self.scene_names[int(random.integers(len(self.scene_names)))]
-        scene = self._room(name)[0]
+        scene = self.dataset.load(name)
         if start is None:
             start = draw_start(scene, config.world, config.horizon, random)
         return Scenario(name, check_start(scene, config.world, start, config.decision_dt))
 
-    def _room(self, name: str) -> tuple[Scene, Simulator, RunningMetrics]:
-        """A scene with its simulator and metrics, kept for the next episode in it."""
-        if name not in self._rooms:
-            scene = self.dataset.load(name)
-            self._rooms[name] = scene, Simulator(scene, self._simulator_config), RunningMetrics(scene)
-        return self._rooms[name]
+    def _room(self, scenario: Scenario) -> Room:
+        """A scenario's scene, edits included, with its simulator and metrics, kept for the next episode in it."""
+        traffic = scenario.traffic or self.config.traffic
+        key = scenario.scene, traffic, scenario.edits, scenario.start if scenario.edits else 0.0
+        room = self._rooms.get(key)
+        if room is None:
+            scene = apply_all(scenario.edits, self.dataset.load(scenario.scene), scenario.start)
+            edited = [key for key in self._rooms if key[2]]
+            if scenario.edits and len(edited) >= EDITED_ROOMS:
+                del self._rooms[edited[0]]
+            simulator = Simulator(scene, replace(self._simulator_config, traffic=traffic))
+            room = self._rooms[key] = scene, simulator, RunningMetrics(scene)
+        return room
 
     def open_world(self) -> World:
         """The world, unless the environment has been closed."""
@@ -350,7 +369,7 @@ class DiST4DDrivingEnv(gym.Env):
     def _tell(self, watch: Stopwatch, terms: dict[str, float]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Observation and info of the current instant; in "human" mode the window follows."""
         episode = self.episode
-        scene, _, metrics = self._room(episode.scenario.scene)
+        scene, _, metrics = self._room(episode.scenario)
         with watch("observation"):
             observer = Observer(self.config.observation, episode.end_time)
             observation = observer(scene, episode.state, episode.running, episode.frame)

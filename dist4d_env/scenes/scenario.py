@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dist4d_env.errors import ConfigError
+from dist4d_env.scenes.edits import EDITS, Edit
+from dist4d_env.scenes.located_yaml import Document, Flow, Place, dump, read_document, write_text
 
 TRAFFIC = ("replay", "idm")
+DIFFICULTIES = ("easy", "medium", "hard", "extreme")
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class Scenario:
 
     scene: a scene's name; start: seconds since its first keyframe; horizon: seconds, None for the environment's; traffic:
     "replay", "idm", None for the environment's; ego_offset: metres the ego starts to the left of the log; ego_yaw: radians it is
-    turned to the left; ego_speed: m/s it starts at, None for the log's. edits: changes to the scene beyond these; this version
-    knows none.
+    turned to the left; ego_speed: m/s it starts at, None for the log's. edits: what else is different from the log, in order
+    (``scenes.edits``). name, family, difficulty ("easy", "medium", "hard", "extreme"): for suites and tables, may be empty.
     """
 
     scene: str
@@ -33,7 +35,10 @@ class Scenario:
     ego_offset: float = 0.0
     ego_yaw: float = 0.0
     ego_speed: float | None = None
-    edits: tuple[Any, ...] = ()
+    edits: tuple[Edit, ...] = ()
+    name: str = ""
+    family: str = ""
+    difficulty: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.scene, str) or not self.scene:
@@ -47,8 +52,13 @@ class Scenario:
             self._number("ego_speed", at_least=0.0)
         if self.traffic is not None and self.traffic not in TRAFFIC:
             raise ConfigError(f"scenario: traffic must be one of {', '.join(TRAFFIC)}, not {self.traffic!r}")
-        if not isinstance(self.edits, tuple) or self.edits:
-            raise ConfigError("scenario: edits must be empty; this version knows no edits")
+        if not isinstance(self.edits, tuple) or not all(isinstance(edit, Edit) for edit in self.edits):
+            raise ConfigError(f"scenario: edits must be a tuple of edits ({', '.join(EDITS)}), not {self.edits!r}")
+        for field in ("name", "family"):
+            if not isinstance(getattr(self, field), str):
+                raise ConfigError(f"scenario: {field} must be text, not {getattr(self, field)!r}")
+        if self.difficulty not in ("", *DIFFICULTIES):
+            raise ConfigError(f"scenario: difficulty must be one of {', '.join(DIFFICULTIES)}, not {self.difficulty!r}")
 
     def _number(self, field: str, at_least: float = -math.inf) -> None:
         value = getattr(self, field)
@@ -59,35 +69,83 @@ class Scenario:
 
 def read_scenario(path: str | Path) -> Scenario:
     """Reads a scenario from a YAML file with a key per field. Raises ConfigError naming the file and the line."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: the scenario cannot be read ({error})") from error
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path}, line {line}: not valid YAML ({error.problem})") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML ({error})") from error
-    if not isinstance(values, Mapping) or not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{path}: a scenario is a list of `field: value` lines, at least `scene: NAME`")
-    lines: dict[str, int] = {}
+    return scenario_from(read_document(path, "scenario"))
+
+
+def write_scenario(path: str | Path, scenario: Scenario) -> None:
+    """Writes a scenario so that ``read_scenario`` gives back an equal one; a file that is there is replaced as a whole."""
+    write_text(path, dump(scenario_dict(scenario)))
+
+
+def scenario_dict(scenario: Scenario) -> dict[str, Any]:
+    """A scenario as dicts, lists and plain values, as its YAML has them; fields at their defaults are left out."""
+    values: dict[str, Any] = {key: value for key in ("name", "family", "difficulty") if (value := getattr(scenario, key))}
+    values |= {key: value for key, value in _changed(scenario).items() if key not in values and key != "edits"}
+    if scenario.edits:
+        values["edits"] = [{edit.kind: Flow(_changed(edit))} for edit in scenario.edits]
+    return values
+
+
+def scenario_from(document: Document, place: Place = ()) -> Scenario:
+    """The scenario at a place of a document. Raises ConfigError naming the file and the line."""
+    values = _at(document, place)
+    if not isinstance(values, Mapping):
+        raise document.error(place, "a scenario is a list of `field: value` lines, at least `scene: NAME`")
     fields = [field.name for field in dataclasses.fields(Scenario)]
-    for key, _ in node.value:
-        line = key.start_mark.line + 1
-        if key.value not in fields:
-            raise ConfigError(f"{path}, line {line}: unknown field {key.value!r}; there are {', '.join(fields)}")
-        if key.value in lines:
-            raise ConfigError(f"{path}, line {line}: {key.value} is set again (first on line {lines[key.value]})")
-        lines[key.value] = line
+    for key in values:
+        if key not in fields:
+            raise document.error((*place, str(key)), f"unknown field {key!r}; there are {', '.join(fields)}")
     if "scene" not in values:
-        raise ConfigError(f"{path}: the scenario names no scene; add `scene: NAME`")
-    if isinstance(values.get("edits"), list):
-        values = {**values, "edits": tuple(values["edits"])}
+        raise document.error(place, "the scenario names no scene; add `scene: NAME`")
+    edits = values.get("edits")
+    if edits is not None and not isinstance(edits, list):
+        raise document.error((*place, "edits"), "edits must be a list of `- KIND: {field: value, ...}`")
+    made = tuple(_edit_from(document, (*place, "edits", index)) for index in range(len(edits or ())))
     try:
-        return Scenario(**{str(key): value for key, value in values.items()})
+        return Scenario(**{str(key): value for key, value in {**values, "edits": made}.items()})
     except ConfigError as error:
-        field = next((name for name in lines if f"scenario: {name} " in str(error)), "scene")
-        raise ConfigError(f"{path}, line {lines[field]}: {str(error).removeprefix('scenario: ')}") from error
+        raise _located(document, place, error) from error
+
+
+def _edit_from(document: Document, place: Place) -> Edit:
+    entry = _at(document, place)
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        raise document.error(place, f"edits must each be one `KIND: {{field: value, ...}}` with a kind of {', '.join(EDITS)}")
+    ((kind, values),) = entry.items()
+    if kind not in EDITS:
+        raise document.error((*place, str(kind)), f"unknown edit {kind!r}; there are {', '.join(EDITS)}")
+    place = (*place, kind)
+    if not isinstance(values, Mapping):
+        raise document.error(place, f"{kind} takes {{field: value, ...}}, not {values!r}")
+    fields = {field.name: field for field in dataclasses.fields(EDITS[kind])}
+    for key in values:
+        if key not in fields:
+            raise document.error((*place, str(key)), f"unknown field {key!r} of {kind}; there are {', '.join(fields)}")
+    try:
+        return EDITS[kind](**{str(key): value for key, value in values.items()})
+    except ConfigError as error:
+        raise _located(document, place, error) from error
+
+
+def _at(document: Document, place: Place) -> Any:
+    value = document.value
+    for key in place:
+        value = value[key]
+    return value
+
+
+def _located(document: Document, place: Place, error: ConfigError) -> ConfigError:
+    """The error of a value's class with the line of the field that it names."""
+    message = str(error)
+    named = re.match(r"\w+: (\w+) ", message)
+    return document.error((*place, named.group(1)) if named else place, message.removeprefix("scenario: "))
+
+
+def _changed(value: Scenario | Edit) -> dict[str, Any]:
+    """Fields that are not at their defaults, tuples as lists."""
+    fields = {field.name: (getattr(value, field.name), field.default) for field in dataclasses.fields(value)}
+    return {name: _listed(given) for name, (given, default) in fields.items() if given != default}
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(part) for part in value] if isinstance(value, tuple) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -96,7 +96,11 @@ class SensorLog(Protocol):
 
 @dataclass(frozen=True)
 class Scene:
-    """One nuScenes-format scene. ``rig`` is at the stored image size; ``map`` is None where the data set has no map."""
+    """One nuScenes-format scene. ``rig`` is at the stored image size; ``map`` is None where the data set has no map.
+
+    recorded_tracks: what the log says where a scenario's edits have changed ``tracks``, None where they have not. Rows of
+    recorded objects stay what they are; what was inserted has rows beyond them.
+    """
 
     name: str
     token: str
@@ -110,6 +114,12 @@ class Scene:
     map: SceneMap | None
     route: Route
     sensors: SensorLog
+    recorded_tracks: Tracks | None = None
+
+    @property
+    def recorded(self) -> Scene:
+        """The scene as it was recorded, with all that its images show."""
+        return self if self.recorded_tracks is None else replace(self, tracks=self.recorded_tracks, recorded_tracks=None)
 
     @property
     def duration(self) -> float:

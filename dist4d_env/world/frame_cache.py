@@ -24,12 +24,16 @@ def cache_budget() -> int:
 
 
 def load_source(scene: Scene, keyframe: int, height: int, width: int) -> SplatSource:
-    """A keyframe's RGB-D frame with the boxes of each camera's exposure time, least recently used ones forgotten first."""
+    """A keyframe's RGB-D frame with the boxes of each camera's exposure time, least recently used ones forgotten first.
+
+    The boxes are the recorded ones, for they say whose pixels these are, whatever a scenario made of the scene.
+    """
     key = (scene.dataroot, scene.version, scene.token, keyframe, height, width)
     with _lock:
         if key in _kept:
             _kept.move_to_end(key)
             return _kept[key]
+    scene = scene.recorded
     frame = scene.sensors.rgbd(keyframe, height, width)
     times = [min(max(float(t), 0.0), scene.duration) for t in frame.time]
     boxes = {t: scene.boxes(t) for t in times}

@@ -63,7 +63,7 @@ def logged_frame(start: WorldStart, memory: Memory, now: SceneAt) -> RGBDFrame |
     here = [f for f in memory.frames if not f.generated and abs(f.time - now.time) < 1e-3]
     if not here or not same_pose(now.global_from_ego, scene.ego_pose(now.time), LOGGED):
         return None
-    if not same_boxes(now.boxes, scene.boxes(now.time), now.global_from_ego[:3, 3], LOGGED.box):
+    if not same_boxes(now.boxes, scene.recorded.boxes(now.time), now.global_from_ego[:3, 3], LOGGED.box):
         return None
     return here[0].source().frame
 

@@ -29,7 +29,7 @@ def test_fields(tmp_path: Path) -> None:
         ("start: 1\ntraffic: wild\nscene: a\n", r"line 2: traffic must be one of replay, idm"),
         ("scene: 61\n", r"line 1: scene must be a scene's name"),
         ("scene: a\nstart: 1\nstart: 2\n", r"line 3: start is set again \(first on line 2\)"),
-        ("scene: a\nedits: [remove]\n", r"line 2: edits must be empty"),
+        ("scene: a\nedits: [remove]\n", r"line 2: edits must each be one"),
         ("scene: [a\n", r"line 2: not valid YAML"),
         ("- a\n", r"at least `scene: NAME`"),
         ("", r"at least `scene: NAME`"),

@@ -1,0 +1,312 @@
+"""What a scenario changes in its scene, as values: each edit is a frozen dataclass that ``edits_apply.apply`` turns into tracks.
+
+Times are seconds after the scenario's start, distances metres along the route from the centre of the logged ego's box at the
+start, lateral offsets metres to the left of the route. A target is an instance token, "lead" (nearest ahead on the route at the
+start), "nearest", or "nearest CATEGORY"; what edits insert has the tokens "edit-0", "edit-1", ... in order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.boxes import CATEGORIES
+
+SIDES = ("left", "right")
+Size = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change to a scene's tracks. ``kind`` is its name in YAML."""
+
+    kind: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.type in ("float", "float | None") and not (field.type != "float" and getattr(self, field.name) is None):
+                self._number(field.name)
+        if any(field.name == "target" for field in fields(self)):
+            target = getattr(self, "target")  # noqa: B009 (not every edit has one)
+            if not isinstance(target, str) or (not target and self._needs_target()):
+                self._wrong("target", "an instance token, lead, nearest or nearest CATEGORY")
+
+    def _needs_target(self) -> bool:
+        return True
+
+    def _number(self, name: str, low: float = -math.inf, high: float = math.inf) -> None:
+        value = getattr(self, name)
+        fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not fine or not low <= value <= high:
+            wanted = "a finite number" if math.isinf(low) and math.isinf(high) else f"a number in [{low:g}, {high:g}]"
+            self._wrong(name, wanted.replace(", inf]", ", inf)"))
+
+    def _choice(self, name: str, allowed: tuple[str, ...]) -> None:
+        if getattr(self, name) not in allowed:
+            self._wrong(name, f"one of {', '.join(allowed)}")
+
+    def _size(self) -> None:
+        size = getattr(self, "size")  # noqa: B009
+        if size is None:
+            return
+        if isinstance(size, list):
+            size = tuple(size)
+            object.__setattr__(self, "size", size)
+        numbers = isinstance(size, tuple) and len(size) == 3 and all(_is_number(side) and 0.05 <= side <= 30 for side in size)
+        if not numbers:
+            self._wrong("size", "three numbers length, width, height in [0.05, 30]")
+
+    def _wrong(self, name: str, wanted: str) -> None:
+        raise ConfigError(f"{self.kind}: {name} must be {wanted}, not {getattr(self, name)!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class Insert(Edit):
+    """A new agent. ahead, lateral: where its centre is when it appears; heading: radians to the left of the route's.
+
+    speed: m/s; profile: ((seconds, m/s), ...) instead of one speed, linear in between and constant beyond. It moves along the
+    route at its lateral offset, with the route or (|heading| > pi / 2) against it; with ``straight`` along its heading.
+    at: when it appears; size: length, width, height in metres, by default the category's mean.
+    """
+
+    kind: ClassVar[str] = "insert"
+    category: str = "car"
+    ahead: float = 30.0
+    lateral: float = 0.0
+    heading: float = 0.0
+    speed: float = 0.0
+    profile: tuple[tuple[float, float], ...] = ()
+    straight: bool = False
+    at: float = 0.0
+    size: Size | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._choice("category", CATEGORIES)
+        self._number("speed", 0.0, 60.0)
+        self._number("at", 0.0)
+        self._size()
+        if not isinstance(self.straight, bool):
+            self._wrong("straight", "true or false")
+        given: Any = self.profile
+        if isinstance(given, list | tuple):
+            given = tuple(tuple(point) if isinstance(point, list | tuple) else point for point in given)
+            object.__setattr__(self, "profile", given)
+        points = isinstance(given, tuple) and all(
+            isinstance(p, tuple) and len(p) == 2 and all(map(_is_number, p)) and p[0] >= 0 and 0 <= p[1] <= 60 for p in given
+        )
+        if not points or any(a[0] >= b[0] for a, b in pairwise(given)):
+            self._wrong("profile", "pairs [seconds, m/s in 0 to 60] of rising seconds")
+        if given and self.speed:
+            raise ConfigError("insert: speed and profile exclude each other: leave the one or the other out")
+
+
+@dataclass(frozen=True)
+class Remove(Edit):
+    """Takes a target away; also "all" or "all CATEGORY"."""
+
+    kind: ClassVar[str] = "remove"
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Slow(Edit):
+    """From ``at`` on the target brakes with ``deceleration`` (m/s^2) to at most ``speed`` (m/s) on its recorded path.
+
+    hold: seconds at that speed, after which it speeds up again; None: for good.
+    """
+
+    kind: ClassVar[str] = "slow"
+    target: str = ""
+    at: float = 0.0
+    speed: float = 3.0
+    deceleration: float = 2.0
+    hold: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._number("at", 0.0)
+        self._number("speed", 0.0, 60.0)
+        self._number("deceleration", 0.1, 10.0)
+        if self.hold is not None:
+            self._number("hold", 0.0)
+
+
+@dataclass(frozen=True)
+class Stop(Edit):
+    """From ``at`` on the target brakes with ``deceleration`` (m/s^2) to a stand on its recorded path.
+
+    hold: seconds that it stands, after which it drives on; None: for good.
+    """
+
+    kind: ClassVar[str] = "stop"
+    target: str = ""
+    at: float = 0.0
+    deceleration: float = 4.0
+    hold: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._number("at", 0.0)
+        self._number("deceleration", 0.1, 10.0)
+        if self.hold is not None:
+            self._number("hold", 0.0)
+
+
+@dataclass(frozen=True)
+class CutIn(Edit):
+    """A vehicle moves into the ego's way: from ``lateral`` to the middle of the route, from ``at`` on, within ``duration``.
+
+    Without a target a new vehicle drives at ``speed`` (m/s) and ends the manoeuvre ``gap`` metres, bumper to bumper, ahead of
+    where the logged ego is then; from there on it brakes with ``deceleration`` (m/s^2) to ``final_speed``. A target keeps its
+    recorded pace along the route, and speed, gap, lateral, deceleration and final_speed say nothing.
+    """
+
+    kind: ClassVar[str] = "cut_in"
+    target: str = ""
+    category: str = "car"
+    at: float = 1.0
+    duration: float = 2.0
+    lateral: float = 3.5
+    speed: float = 6.0
+    gap: float = 8.0
+    deceleration: float = 0.0
+    final_speed: float = 0.0
+    size: Size | None = None
+
+    def _needs_target(self) -> bool:
+        return False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._choice("category", ("car", "truck", "bus", "motorcycle", "bicycle"))
+        self._number("at", 0.0)
+        self._number("duration", 0.5, 20.0)
+        self._number("lateral", -12.0, 12.0)
+        self._number("speed", 0.5, 60.0)
+        self._number("deceleration", 0.0, 10.0)
+        self._number("final_speed", 0.0, 60.0)
+        self._size()
+
+
+@dataclass(frozen=True)
+class Jaywalk(Edit):
+    """A pedestrian waits beside the road and crosses it ``ahead`` metres on, timed against the logged ego.
+
+    lateral: where the pedestrian waits (negative: to the right); walks at ``speed`` (m/s) straight over the route to ``to``
+    and stands there. early: seconds by which it is in the middle of the route before the front of the logged ego arrives.
+    """
+
+    kind: ClassVar[str] = "jaywalk"
+    ahead: float = 25.0
+    lateral: float = -6.0
+    to: float | None = None
+    speed: float = 1.5
+    early: float = 0.5
+    size: Size | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._number("ahead", 3.0)
+        self._number("speed", 0.3, 5.0)
+        if abs(self.lateral) < 1.5:
+            self._wrong("lateral", "at least 1.5 m beside the route")
+        if self.to is not None and self.to * self.lateral > 0:
+            self._wrong("to", "on the other side of the route than lateral")
+        self._size()
+
+
+@dataclass(frozen=True)
+class Cross(Edit):
+    """A vehicle (or anybody) drives straight across the route ``ahead`` metres on, timed against the logged ego.
+
+    side: where it comes from; angle: radians between its heading and the route (pi / 2: square); speed: m/s. early: seconds by
+    which its centre is on the route before the front of the logged ego arrives.
+    """
+
+    kind: ClassVar[str] = "cross"
+    category: str = "car"
+    ahead: float = 30.0
+    side: str = "right"
+    angle: float = math.pi / 2
+    speed: float = 8.0
+    early: float = 0.5
+    size: Size | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._choice("category", CATEGORIES)
+        self._choice("side", SIDES)
+        self._number("ahead", 3.0)
+        self._number("angle", 0.2, math.pi - 0.2)
+        self._number("speed", 0.3, 40.0)
+        self._size()
+
+
+@dataclass(frozen=True)
+class Oncoming(Edit):
+    """A vehicle comes against the route at ``speed`` (m/s) and drifts towards the ego's lane.
+
+    meet: when its centre and the logged ego's are side by side; lateral, into: its offset before and after the drift (0 is head
+    on), which takes ``duration`` seconds and is complete ``early`` seconds before they meet.
+    """
+
+    kind: ClassVar[str] = "oncoming"
+    category: str = "car"
+    meet: float = 4.0
+    speed: float = 8.0
+    lateral: float = 3.5
+    into: float = 1.0
+    duration: float = 1.5
+    early: float = 0.5
+    size: Size | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._choice("category", ("car", "truck", "bus", "motorcycle", "bicycle"))
+        self._number("meet", 0.5)
+        self._number("speed", 0.5, 40.0)
+        self._number("duration", 0.5, 20.0)
+        self._size()
+
+
+@dataclass(frozen=True)
+class Door(Edit):
+    """A car parked beside the lane opens its door towards the lane.
+
+    ahead, lateral: where the new car's centre is; with a target a standing vehicle of the scene opens its door instead. before:
+    seconds by which the door is open before the front of the logged ego is beside it; angle: radians that it opens to;
+    duration: seconds that this takes.
+    """
+
+    kind: ClassVar[str] = "door"
+    target: str = ""
+    ahead: float = 25.0
+    lateral: float = -2.6
+    before: float = 1.5
+    angle: float = 1.1
+    duration: float = 0.8
+    size: Size | None = None
+
+    def _needs_target(self) -> bool:
+        return False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._number("angle", 0.2, 1.3)
+        self._number("duration", 0.2, 5.0)
+        self._size()
+
+
+EDITS: Mapping[str, type[Edit]] = {
+    edit.kind: edit for edit in (Insert, Remove, Slow, Stop, CutIn, Jaywalk, Cross, Oncoming, Door)
+}
+"""Edits by their names in YAML."""

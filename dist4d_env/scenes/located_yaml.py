@@ -1,0 +1,126 @@
+"""YAML read with the line of every value, so that an error can say where."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dist4d_env.errors import ConfigError
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same language, ten times faster
+Place = tuple[str | int, ...]
+"""The keys and indices that lead to a value."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """path: the file; value: what it says, of dicts, lists and plain values; lines: the line of every value by its place."""
+
+    path: str
+    value: Any
+    lines: dict[Place, int]
+
+    def error(self, place: Place, message: str) -> ConfigError:
+        """An error that names the file and the line of the value, or of the nearest one around it."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return ConfigError(f"{self.path}, line {self.lines.get(place, 1)}: {message}")
+
+
+def read_document(path: str | Path, what: str) -> Document:
+    """Reads a YAML file. what: its name in errors. Raises ConfigError naming file and line, also for a key that is set twice."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the {what} cannot be read ({error})") from error
+    try:
+        for event in yaml.parse(text, Loader=_LOADER):
+            if isinstance(event, yaml.AliasEvent):  # a few of them can stand for any number of values
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise ConfigError(f"{path}, line {line}: a {what} has no aliases (*{event.anchor})")
+        node = yaml.compose(text, Loader=_LOADER)
+        value = yaml.load(text, Loader=_LOADER)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}, line {line}: not valid YAML ({error.problem})") from error
+    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({error})") from error
+    lines: dict[Place, int] = {}
+    if node is not None:
+        _locate(str(path), node, (), lines)
+    return Document(str(path), value, lines)
+
+
+def _locate(path: str, node: yaml.Node, place: Place, lines: dict[Place, int]) -> None:
+    lines.setdefault(place, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            here = (*place, str(key.value))
+            if here in lines:
+                raise ConfigError(f"{path}, line {line}: {key.value} is set again (first on line {lines[here]})")
+            lines[here] = line
+            _locate(path, value, here, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _locate(path, value, (*place, index), lines)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a file as a whole: into a temporary one beside it, which then takes its name."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def dump(value: Any) -> str:
+    """YAML of plain values: keys in their order, the innermost dicts and lists on one line."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=128, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Flow style for what holds plain values only, indented lists."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, str | int | float | bool | None)
+
+
+def _mapping(dumper: yaml.SafeDumper, value: dict[Any, Any]) -> yaml.Node:
+    inner = dumper.represent_mapping("tag:yaml.org,2002:map", value.items())
+    inner.flow_style = bool(getattr(value, "flow", False))
+    return inner
+
+
+class Flow(dict[str, Any]):
+    """A dict that is written on one line."""
+
+    flow = True
+
+
+def _sequence(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=all(not isinstance(v, dict) for v in value))
+
+
+_Dumper.add_representer(dict, _mapping)
+_Dumper.add_representer(Flow, _mapping)
+_Dumper.add_representer(list, _sequence)

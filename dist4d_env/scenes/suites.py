@@ -1,0 +1,67 @@
+"""Suites: named lists of scenarios for one data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.scenes.located_yaml import dump, read_document, write_text
+from dist4d_env.scenes.scenario import Scenario, scenario_dict, scenario_from
+
+_FIELDS = ("name", "dataroot", "version", "scenarios")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """scenarios: in order, each with a name of its own; dataroot, version: as the environment takes them, None for its rules.
+
+    Raises ConfigError for a scenario without a name, a name given twice, or none at all.
+    """
+
+    name: str
+    dataroot: str | None
+    version: str | None
+    scenarios: tuple[Scenario, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ConfigError(f"suite: name must be text, not {self.name!r}")
+        for field in ("dataroot", "version"):
+            if not isinstance(getattr(self, field), str | None):
+                raise ConfigError(f"suite: {field} must be text or null, not {getattr(self, field)!r}")
+        if not self.scenarios:
+            raise ConfigError(f"suite: scenarios must hold at least one, but {self.name} is empty")
+        names = Counter(scenario.name for scenario in self.scenarios)
+        if "" in names:
+            raise ConfigError("suite: scenarios must each have a name")
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise ConfigError(f"suite: scenarios must have names of their own, but {twice[0]!r} is there {names[twice[0]]} times")
+
+
+def read_suite(path: str | Path) -> Suite:
+    """Reads a suite: YAML with name, scenarios and, if wanted, dataroot and version. Raises ConfigError with file and line."""
+    document = read_document(path, "suite")
+    values = document.value
+    if not isinstance(values, Mapping) or not isinstance(values.get("scenarios"), list):
+        raise document.error((), "a suite is `name: NAME` and `scenarios:`, a list of scenarios")
+    for key in values:
+        if key not in _FIELDS:
+            raise document.error((str(key),), f"unknown field {key!r}; there are {', '.join(_FIELDS)}")
+    scenarios = tuple(scenario_from(document, ("scenarios", index)) for index in range(len(values["scenarios"])))
+    try:
+        return Suite(values.get("name", Path(path).stem), values.get("dataroot"), values.get("version"), scenarios)
+    except ConfigError as error:
+        field = str(error).removeprefix("suite: ").split()[0]
+        raise document.error((field,), str(error).removeprefix("suite: ")) from error
+
+
+def write_suite(path: str | Path, suite: Suite, comment: str = "") -> None:
+    """Writes a suite so that ``read_suite`` gives back an equal one. comment: lines to put before it."""
+    head = "".join(f"# {line}\n" for line in comment.splitlines())
+    origin = {key: value for key in ("dataroot", "version") if (value := getattr(suite, key)) is not None}
+    body = {"name": suite.name, **origin, "scenarios": [scenario_dict(scenario) for scenario in suite.scenarios]}
+    write_text(path, head + dump(body))
