@@ -43,21 +43,30 @@ class DiST4DVectorEnv(gym.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._ended: np.ndarray | None = None
+        self._observations: list[dict[str, np.ndarray]] = [{}] * self.num_envs
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Begin N episodes. seed: one for each, or a number that stands for seed, seed + 1, ...; options: for all of them."""
+        """Begin N episodes. seed: one for each, or a number that stands for seed, seed + 1, ...; options: for all of them.
+
+        options["reset_mask"], (N,) bool as in Gymnasium, begins only those, at once; the others keep episode and observation.
+        """
         if seed is None or isinstance(seed, int | np.integer):
             seeds: list[int | None] = [None if seed is None else int(seed) + index for index in range(self.num_envs)]
         else:
             seeds = list(seed)
         if len(seeds) != self.num_envs:
             raise ConfigError(f"{len(seeds)} seeds for {self.num_envs} environments: give one for each, or a single number")
-        turns = [env.beginning(number, options) for env, number in zip(self.envs, seeds, strict=True)]
-        results = play(self.envs[0].open_world(), turns)
-        self._ended = np.zeros(self.num_envs, bool)
-        return self._batch([observation for observation, _ in results]), self._merge([info for _, info in results])
+        options = dict(options or {})
+        chosen = self._chosen(options.pop("reset_mask", None))
+        turns = [self.envs[index].beginning(seeds[index], options) for index in chosen]
+        infos: dict[str, Any] = {}
+        for index, (observation, info) in zip(chosen, play(self.envs[0].open_world(), turns), strict=True):
+            self._observations[index], infos = observation, self._add_info(infos, info, index)
+        self._ended = np.zeros(self.num_envs, bool) if self._ended is None else self._ended
+        self._ended[chosen] = False
+        return self._batch(self._observations), infos
 
     def step(
         self, actions: Any
@@ -76,6 +85,7 @@ class DiST4DVectorEnv(gym.vector.VectorEnv):
         observations, rewards, terminated, truncated, infos = zip(*played, strict=True)
         terminations, truncations = np.array(terminated, bool), np.array(truncated, bool)
         self._ended = terminations | truncations
+        self._observations = list(observations)
         return self._batch(observations), np.array(rewards, np.float64), terminations, truncations, self._merge(infos)
 
     def render(self) -> tuple[np.ndarray | None, ...]:  # type: ignore[override]
@@ -86,6 +96,17 @@ class DiST4DVectorEnv(gym.vector.VectorEnv):
         """Let go of scenes and models."""
         for env in self.envs:
             env.close()
+
+    def _chosen(self, mask: Any) -> list[int]:
+        """Indices of the environments that a reset is for. Raises ConfigError."""
+        if mask is None:
+            return list(range(self.num_envs))
+        if self._ended is None:
+            raise ResetNeeded("call reset() for all environments before some of them with reset_mask")
+        mask = np.asarray(mask)
+        if mask.dtype != bool or mask.shape != (self.num_envs,) or not mask.any():
+            raise ConfigError(f"reset_mask={mask!r} must be {self.num_envs} truth values, at least one of them true")
+        return np.flatnonzero(mask).tolist()
 
     def _batch(self, observations: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         empty = create_empty_array(self.single_observation_space, self.num_envs)
