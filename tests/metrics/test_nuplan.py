@@ -1,0 +1,174 @@
+"""nuPlan's closed-loop and open-loop scores on the straight road."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from shapely.geometry import box
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.metrics.comfort import comfort_signals
+from dist4d_env.metrics.nuplan import nuplan_cls, nuplan_parts
+from dist4d_env.metrics.nuplan_lanes import driven_lanes, within_lanes
+from dist4d_env.metrics.nuplan_motion import motion_signals
+from dist4d_env.metrics.nuplan_ols import nuplan_ols
+from dist4d_env.metrics.nuplan_ttc import times_to_collision
+from dist4d_env.metrics.trace import Plans
+from dist4d_env.scenes.maps import Lane, make_map
+from tests.simulation.road import Agent, road_map
+
+from .traces import make_trace, straight
+
+LIMITED = road_map(speed_limit=10.0)
+
+
+def test_a_clean_drive_scores_one():
+    result = nuplan_cls(make_trace(scene_map=LIMITED))
+    assert result.valid and result.value == 1.0
+    assert result.details["name"] == "nuplan_cls_nr" and result.details["dropped"] == []
+    assert nuplan_cls(make_trace(scene_map=LIMITED), reactive=True).details["name"] == "nuplan_cls_r"
+
+
+def test_every_part_enters_with_its_weight():
+    """12 m/s where 10 are allowed, among nobody: (5 + 5 + 4 SL + 2) / 16 with SL = 1 - 2 / 2.23."""
+    result = nuplan_cls(make_trace(straight(12.0), scene_map=LIMITED))
+    assert result.value == pytest.approx((12 + 4 * (1 - 2 / 2.23)) / 16)
+    slow = nuplan_cls(make_trace(straight(4.0), scene_map=LIMITED))  # half of the expert's way
+    assert slow.value == pytest.approx((5 * 0.5 + 11) / 16)
+    creeping = nuplan_cls(make_trace(straight(1.0), scene_map=LIMITED))  # an eighth: no progress made
+    assert creeping.value == 0.0 and creeping.details["parts"]["making_progress"] == 0.0
+
+
+def test_an_unknown_speed_limit_is_left_out_and_said():
+    result = nuplan_cls(make_trace(straight(4.0)))
+    assert result.valid and result.details["dropped"] == ["speed_limit_compliance"]
+    assert "speed_limit_compliance" not in result.details["parts"]
+    assert result.value == pytest.approx((5 * 0.5 + 7) / 12)
+
+
+def test_without_a_map_it_is_not_valid():
+    result = nuplan_cls(make_trace(scene_map=None))
+    assert not result.valid and "map" in result.details["reason"]
+
+
+def test_forms_differ_by_the_centripetal_acceleration():
+    """15 m/s on a radius of 30 m: 7.5 m/s^2 that the original never sees."""
+    ego = straight(15.0)
+    ego[:, 6] = 0.5
+    ego[:, 2] = 0.05 * np.arange(41)
+    faithful, corrected = (nuplan_parts(make_trace(ego), form=form)["comfort"].value for form in ("faithful", "corrected"))
+    assert (faithful, corrected) == (1.0, 0.0)
+    with pytest.raises(ConfigError, match="faithful"):
+        nuplan_cls(make_trace(), form="original")  # type: ignore[arg-type]
+
+
+def test_the_whole_human_drive_is_the_reference():
+    """An episode that ended after 2 s of the human's 4 made half of its way."""
+    short, human = make_trace(straight(steps=21)), make_trace()
+    assert nuplan_parts(short)["progress"].value == 1.0
+    assert nuplan_parts(short, human)["progress"].value == pytest.approx(0.5)
+
+
+def test_one_object_is_half_and_a_second_is_all():
+    cones = [Agent(20.0, 0.0, category="traffic_cone", length=0.4, width=0.4)]
+    assert nuplan_parts(make_trace(None, *cones))["no_at_fault_collision"].value == 0.5
+    cones.append(Agent(26.0, 0.3, category="barrier", length=0.4, width=1.0))
+    result = nuplan_parts(make_trace(None, *cones))["no_at_fault_collision"]
+    assert result.value == 0.0 and result.details["counts"] == {"vru": 0, "vehicle": 0, "object": 2}
+    assert result.details["impacts"]["object"] == [4.0, 4.0]
+
+
+def test_a_side_hit_is_a_fault_only_while_leaving_the_lane():
+    """A car of the next lane drifts into the ego's side; the same where the ego stands across both lanes."""
+    drifting = Agent(0.5, 3.4, 8.0, -0.8)
+    kept = nuplan_parts(make_trace(None, drifting))["no_at_fault_collision"]
+    assert kept.value == 1.0 and kept.details["count"] == 0
+    across = nuplan_parts(make_trace(straight(y=1.4), drifting))["no_at_fault_collision"]
+    assert across.value == 0.0 and across.details["collisions"][0]["kind"] == "active_lateral"
+    unknown = nuplan_parts(make_trace(None, drifting, scene_map=None))["no_at_fault_collision"]
+    assert not unknown.valid
+
+
+def test_times_to_collision_are_those_of_the_geometry():
+    """Bumper (3.442 m ahead of the axle) to the rear of a car standing at 30 m (27.75 m): 24.308 m at 8 m/s, in full tenths."""
+    times = times_to_collision(make_trace(None, Agent(30.0, 0.0), scene_map=None))
+    gap = 27.75 - 3.442 - 0.8 * np.arange(41)
+    expected = np.ceil(gap / 8.0 / 0.1 - 1e-9) * 0.1
+    near = (gap > 0) & (expected < 3.0 - 1e-9)
+    assert times[near] == pytest.approx(expected[near]) and near[2:31].all()
+    assert np.isinf(times[0]) and times[31] == 0.0 and np.isinf(times[32:]).all()
+    assert not nuplan_parts(make_trace(None, Agent(30.0, 0.0)))["time_to_collision"].value
+
+
+def test_what_overtakes_is_no_danger_and_what_crosses_is():
+    passing = Agent(-15.0, 3.5, 14.0)
+    assert nuplan_parts(make_trace(None, passing))["time_to_collision"].value == 1.0
+    walker = Agent(24.0, -6.0, 0.0, 1.8, "pedestrian", 0.6, 0.6, yaw=np.pi / 2)
+    result = nuplan_parts(make_trace(None, walker))["time_to_collision"]
+    assert result.value == 0.0 and result.details["least"] <= 0.95
+
+
+def test_a_hand_beside_the_road_is_forgiven():
+    """The road ends at y = -1.75 and the footprint's side is 0.865 m right of the axle."""
+    assert nuplan_parts(make_trace(straight(y=-1.18)))["drivable_area_compliance"].value == 1.0
+    result = nuplan_parts(make_trace(straight(y=-1.19)))["drivable_area_compliance"]
+    assert result.value == 0.0 and result.details["distance"] == pytest.approx(0.305)
+
+
+@pytest.mark.parametrize("speed, value", [(1.5, 1.0), (4.0, 0.5), (8.0, 0.0)])
+def test_metres_driven_against_the_lane_in_a_second(speed, value):
+    """11 steps of a tenth of a second, nuPlan's window: 1.65 m, 4.4 m and 8.8 m."""
+    result = nuplan_parts(make_trace(straight(speed, y=7.0)))["driving_direction_compliance"]
+    assert result.value == value and result.details["distance"] == pytest.approx(1.1 * speed)
+
+
+def test_lanes_that_lead_on_count_as_one():
+    first = Lane("first", False, _line(0, 20), box(0, -2, 20, 2), (), ("second",))
+    second = Lane("second", True, _line(20, 40), box(20, -2, 40, 2), ("first",), ())
+    astray = Lane("astray", True, _line(20, 40), box(20, -2, 40, 2), (), ())
+    scene_map = make_map("two", {}, [first, astray, second])
+    trace = make_trace(straight(x=0.0, speed=10.0, steps=31), scene_map=scene_map)
+    lanes = driven_lanes(scene_map, trace.center)
+    assert [lane.token for lane in lanes[:19]] == ["first"] * 19 and {lane.token for lane in lanes[19:]} == {"second"}
+    corners = np.array([[[x + 2, 1], [x - 2, 1], [x - 2, -1], [x + 2, -1.0]] for x in (10, 20, 30, 39)])
+    assert within_lanes(scene_map, corners).tolist() == [True, True, True, False]
+    assert not within_lanes(make_map("apart", {}, [first, astray]), corners)[1]
+
+
+def _line(start, end):
+    x = np.arange(start, end + 1.0)
+    return np.column_stack([x, np.zeros(len(x)), np.zeros(len(x))])
+
+
+def test_motion_at_10_hz_is_that_of_comfort():
+    generator = np.random.default_rng(3)
+    ego = straight()
+    ego[:, 4], ego[:, 2] = generator.normal(size=41), np.cumsum(generator.normal(0, 0.01, 41))
+    trace = make_trace(ego)
+    signals = motion_signals(trace.time, np.column_stack([ego[:, 4], np.zeros(41)]), ego[:, 2])
+    names = ("lon_acceleration", "lat_acceleration", "jerk", "lon_jerk", "yaw_acceleration", "yaw_rate")
+    assert np.stack([signals[name] for name in names]) == pytest.approx(comfort_signals(trace, "v2", faithful=True), abs=1e-6)
+
+
+def test_open_loop_plans_on_the_log_score_one_and_others_by_their_error():
+    trace = make_trace(straight(steps=101))
+    step = np.array([0, 5, 10, 20])
+    poses = np.zeros((4, 16, 3))
+    poses[..., 0] = 4.0 * np.arange(1, 17)
+    result = nuplan_ols(trace, Plans(step, poses))
+    assert result.value == pytest.approx(1.0) and result.details["horizons"] == [3, 5, 8] and result.details["frames"] == 3
+    beside = poses.copy()
+    beside[..., 1] = 2.0
+    result = nuplan_ols(trace, Plans(step, beside))
+    assert result.value == pytest.approx((0.75 + 0.75 + 2 + 2) / 6)
+    far = poses.copy()
+    far[..., 1] = 6.5
+    assert nuplan_ols(trace, Plans(step, far)).value == 0.0  # misses at 3 s
+
+
+def test_plans_of_four_seconds_reach_one_horizon_and_say_so():
+    poses = np.zeros((1, 8, 3))
+    poses[..., 0] = 4.0 * np.arange(1, 9)
+    result = nuplan_ols(make_trace(straight(steps=101)), Plans(np.array([0]), poses))
+    assert result.value == pytest.approx(1.0) and result.details["horizons"] == [3] and not result.valid
+    assert not nuplan_ols(make_trace(), Plans(np.array([0]), poses[:, :4])).valid
