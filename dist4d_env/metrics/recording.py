@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.metrics.trace import EpisodeTrace
@@ -45,6 +46,45 @@ def expert_poses(scene: Scene, time: np.ndarray) -> np.ndarray:
     row = np.clip(np.round(time / TICK).astype(int), 0, len(scene.ego.time) - 1)
     pose = scene.ego.global_from_ego[row]
     return np.column_stack([pose[:, :2, 3], yaw_of(pose)])
+
+
+def log_rows(scene: Scene, vehicle: VehicleParameters) -> np.ndarray:
+    """(T, 7) the recorded ego at 10 Hz as ``EpisodeTrace.ego`` has it: speed, acceleration and yaw rate of the log, the front
+    wheel angle that goes with them (zero below 0.5 m/s, where the yaw rate is noise)."""
+    log = scene.ego
+    speed = np.maximum(log.speed, 0.0)
+    steering = np.where(speed > 0.5, np.arctan(vehicle.wheelbase * log.yaw_rate / np.maximum(speed, 0.5)), 0.0)
+    pose = log.global_from_ego
+    return np.column_stack([pose[:, :2, 3], yaw_of(pose), speed, log.acceleration, steering, log.yaw_rate])
+
+
+def log_trace(
+    scene: Scene, start: float = 0.0, end: float | None = None, vehicle: VehicleParameters | None = None
+) -> EpisodeTrace:
+    """The recorded ego among the recorded agents from ``start`` to ``end`` seconds (the log's end) as an episode: the human.
+
+    Times are moved to the nearest tick. ConfigError if fewer than two ticks of the log lie between them.
+    """
+    vehicle, last = vehicle or VehicleParameters(), len(scene.ego.time) - 1
+    first, stop = max(round(start / TICK), 0), last if end is None else min(round(end / TICK), last)
+    if stop <= first:
+        raise ConfigError(f"{scene.name} was recorded from 0 to {scene.duration:.1f} s: nothing between {start} and {end} s")
+    rows, tracks = slice(first, stop + 1), scene.tracks
+    ego = log_rows(scene, vehicle)[rows]
+    return EpisodeTrace(
+        time=scene.ego.time[rows],
+        ego=ego,
+        position=tracks.position[:, rows].swapaxes(0, 1),
+        yaw=tracks.yaw[:, rows].T,
+        velocity=tracks.velocity[:, rows].swapaxes(0, 1),
+        valid=tracks.valid[:, rows].T,
+        size=tracks.size,
+        category=tracks.category,
+        expert=ego[:, :3],
+        map=scene.map,
+        route=scene.route,
+        vehicle=vehicle,
+    )
 
 
 @dataclass(frozen=True)
