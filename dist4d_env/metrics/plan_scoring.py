@@ -78,8 +78,9 @@ def score_plans(
     faithful = is_faithful(form)
     if version not in WEIGHTS:
         raise ConfigError(f"version={version!r} is unknown; choose one of {', '.join(WEIGHTS)}")
-    if ego.ndim != 3 or not len(ego) or ego.shape[1] < LEADS[-1] + 2 or ego.shape[2] != 7:
-        raise ConfigError(f"plans are scored as ego rows (B, S, 7), one plan or more of {LEADS[-1] + 2} ticks or more, not {ego.shape}")
+    least = LEADS[-1] + 2
+    if ego.ndim != 3 or not len(ego) or ego.shape[1] < least or ego.shape[2] != 7:
+        raise ConfigError(f"plans are scored as ego rows (B, S, 7), at least one plan of {least} ticks, not {ego.shape}")
     if not np.isfinite(ego).all():
         raise ConfigError("plans are scored as finite ego rows; some of these are not: check what simulated them")
     center = ego_centers(ego, scene.vehicle)
