@@ -1,0 +1,192 @@
+"""Serves a planner over HTTP on the loopback. Copy this one file into the planner's environment: it needs numpy and Python 3.8.
+
+    GET  /hello   JSON: protocol, name, needs
+    POST /reset   npz -> npz: an episode begins
+    POST /plan    npz -> npz: one decision
+
+Every request carries the header ``Dist4d-Protocol``, the posts also ``Dist4d-Episode``. A refusal is a 4xx or 5xx with one
+sentence of plain text. Bodies are npz files of plain arrays, stored without compression; objects (pickles) are refused.
+"""
+
+from __future__ import annotations
+
+import hmac
+import io
+import json
+import os
+import sys
+import traceback
+import zipfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PROTOCOL = "1"
+PORT = 8004
+MAX_REQUEST = 256 * 2**20
+"""Bytes: six images of 900 x 1600 with depth are 58 MB."""
+
+_LOCAL = ("127.0.0.1", "localhost", "[::1]")
+
+
+def pack(arrays: Mapping[str, Any]) -> bytes:
+    """Named arrays, numbers and strings as an npz file. Raises ValueError for what is no plain array."""
+    plain = {name: np.asarray(value) for name, value in arrays.items()}
+    for name, array in plain.items():
+        if array.dtype.hasobject:
+            raise ValueError(f"{name} is no plain array of numbers or strings but {array.dtype}")
+    file = io.BytesIO()
+    np.savez(file, **plain)
+    return file.getvalue()
+
+
+def unpack(data: bytes, limit: int = MAX_REQUEST) -> dict[str, np.ndarray]:
+    """The arrays of an npz file from somebody else.
+
+    Nothing is unpickled, and nothing is allocated that the file does not really hold. Raises ValueError for anything else than
+    uncompressed plain arrays of at most ``limit`` bytes.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise ValueError("compressed members; write it with numpy.savez")
+            if sum(member.file_size for member in members) > limit:
+                raise ValueError(f"more than {limit} bytes")
+            return {member.filename[: -len(".npy")]: _array(archive.read(member)) for member in members}
+    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, SyntaxError, NotImplementedError) as error:
+        raise ValueError(f"not an npz file of plain arrays: {error}") from None
+
+
+def _array(data: bytes) -> np.ndarray:
+    """One .npy member, whose header must promise exactly the bytes that follow."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"npy version {version} is unknown")
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("a pickled object")
+    count = 1
+    for side in shape:
+        count *= int(side)
+    if count < 0 or count * dtype.itemsize != len(data) - file.tell():
+        raise ValueError(f"a header that promises {shape} {dtype}, but {len(data) - file.tell()} bytes")
+    if count == 0 or dtype.itemsize == 0:
+        return np.zeros(shape, dtype)
+    return np.frombuffer(data, dtype, count, file.tell()).reshape(shape, order="F" if fortran else "C").copy()
+
+
+def serve(planner: Any, port: int | None = None, cameras: bool = True) -> None:
+    """Serve a planner on 127.0.0.1 until the process is stopped.
+
+    planner: a function ``plan(inputs)`` or an object with such a method and, if it likes, ``reset(episode)``; both take dicts of
+    arrays. ``plan`` returns an (N, 3) array of x, y, heading in the ego frame at 0.5 s, 1 s, ..., or such an array and the
+    seconds between its poses. cameras: whether pictures should be sent; port: $DIST4D_PLANNER_PORT or 8004 if not given, 0 takes
+    a free one. Prints the address once it listens. One episode at a time: run one server per worker.
+    """
+    plan = planner.plan if hasattr(planner, "plan") else planner
+    if not callable(plan):
+        raise TypeError(f"{planner!r} is neither a function nor has it a method plan(inputs)")
+    title = getattr(planner, "__name__", type(planner).__name__)
+
+    parts = {
+        "hello": {"protocol": PROTOCOL, "name": title, "needs": {"cameras": bool(cameras)}},
+        "reset_with": staticmethod(getattr(planner, "reset", lambda episode: None)),
+        "plan_with": staticmethod(plan),
+    }
+    port = int(os.environ.get("DIST4D_PLANNER_PORT", PORT)) if port is None else port
+    server = HTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), parts))
+    print(f"{title} plans at http://127.0.0.1:{server.server_port}", flush=True)
+    try:
+        server.serve_forever()
+    finally:
+        server.server_close()
+
+
+class _Refusal(Exception):
+    """status: of HTTP; the message is sent to the client."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hello: dict[str, Any]
+    reset_with: Callable[..., Any]
+    plan_with: Callable[..., Any]
+    episode = ""  # set on the class: whose episode the planner is in
+    timeout = 60.0  # s, for a client that stops talking in the middle of a request
+
+    def do_GET(self) -> None:
+        self._answer(self._hello)
+
+    def do_POST(self) -> None:
+        self._answer({"/reset": self._reset, "/plan": self._plan}.get(self.path, self._unknown))
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Quiet: what goes wrong is told to the client and printed by ``_answer``."""
+
+    def _answer(self, make: Callable[[], tuple[str, bytes]]) -> None:
+        try:
+            self._check()
+            kind, body, status = (*make(), 200)
+        except _Refusal as refusal:
+            kind, body, status = "text/plain; charset=utf-8", str(refusal).encode(), refusal.status
+        except Exception as error:  # what the planner raises is its client's to know, and the server goes on
+            traceback.print_exc(file=sys.stderr)
+            kind, body, status = "text/plain; charset=utf-8", f"{type(error).__name__}: {error}".encode(), 500
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _check(self) -> None:
+        host = self.headers.get("Host", "")
+        if host.rsplit(":", 1)[0] not in _LOCAL:
+            raise _Refusal(403, f"this planner answers on the loopback only, not as {host!r}")
+        version = self.headers.get("Dist4d-Protocol")
+        if version != PROTOCOL:
+            raise _Refusal(426, f"this server speaks protocol {PROTOCOL}, the request {version or 'none'}")
+
+    def _body(self) -> dict[str, np.ndarray]:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdigit():
+            raise _Refusal(411, "the request does not say how long it is")
+        if int(length) > MAX_REQUEST:
+            raise _Refusal(413, f"the request has {length} bytes, at most {MAX_REQUEST} are read")
+        try:
+            return unpack(self.rfile.read(int(length)))
+        except ValueError as error:
+            raise _Refusal(400, f"the request is {error}") from None
+
+    def _unknown(self) -> tuple[str, bytes]:
+        raise _Refusal(404, f"there is no {self.path}: GET /hello, POST /reset and POST /plan")
+
+    def _hello(self) -> tuple[str, bytes]:
+        if self.path != "/hello":
+            self._unknown()
+        return "application/json", json.dumps(self.hello).encode()
+
+    def _reset(self) -> tuple[str, bytes]:
+        episode = self._body()
+        type(self).episode = ""  # a planner that fails to begin is in no episode
+        type(self).reset_with(episode)
+        type(self).episode = self.headers.get("Dist4d-Episode", "")
+        return "application/x-npz", pack({})
+
+    def _plan(self) -> tuple[str, bytes]:
+        inputs = self._body()
+        ours, theirs = type(self).episode, self.headers.get("Dist4d-Episode", "")
+        if not ours or not hmac.compare_digest(ours.encode(), theirs.encode()):
+            raise _Refusal(409, "the planner is not in this episode: somebody else uses this server; run one per worker")
+        result = type(self).plan_with(inputs)
+        trajectory, dt = result if isinstance(result, tuple) else (result, 0.5)
+        return "application/x-npz", pack({"trajectory": np.asarray(trajectory, float), "dt": float(dt)})

@@ -1,0 +1,20 @@
+"""A planner in its own process: keeps the speed and follows the route. Replace ``plan`` by your model.
+
+    python examples/planner_server.py &
+    python -m dist4d_env evaluate --planner agents.remote:RemotePlanner
+"""
+
+import numpy as np
+
+from agents.remote.planner_server import serve  # or copy that one file beside this one: `from planner_server import serve`
+
+
+def plan(inputs):  # inputs["images"], ["lidar2img"], ["can_bus"], ["command"] ...: see docs/planners.md
+    route = np.concatenate([np.zeros((1, 2)), inputs["route"]])
+    metres = np.linspace(0, 50, len(route))
+    ahead = np.minimum(0.5 * inputs["ego"][3] * np.arange(1, 9), 50)
+    x, y = (np.interp(ahead, metres, column) for column in route.T)
+    return np.column_stack([x, y, np.arctan2(np.gradient(y), np.maximum(np.gradient(x), 1e-3))])
+
+
+serve(plan, cameras=False)
