@@ -67,6 +67,10 @@ class References:
     def __getitem__(self, index: int) -> Reference:
         return Reference(int(self.start_tick[index]), self.poses[index], self.speed[index], self.curvature[index])
 
+    def take(self, rows: np.ndarray) -> References:
+        """Those of some rows."""
+        return References(self.start_tick[rows], self.poses[rows], self.speed[rows], self.curvature[rows])
+
 
 def _filled(values: list[np.ndarray]) -> np.ndarray:
     longest = max(map(len, values))

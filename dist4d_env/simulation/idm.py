@@ -15,9 +15,9 @@ from dist4d_env.simulation.state import EgoState, VehicleParameters
 
 _MIN_TRAVEL = 2.0  # m; what moved less is furniture and stays as logged
 _IMMOBILE = ("traffic_cone", "barrier", "trailer", "other")
-_ON_SCHEDULE = 0.05  # m
-_PROBES = 32  # places along the path at which an agent looks for something in its way
-_SIDE = 0.45  # share of its width that an agent wants free on either side of its path
+ON_SCHEDULE = 0.05  # m
+PROBES = 32  # places along the path at which an agent looks for something in its way
+SIDE = 0.45  # share of its width that an agent wants free on either side of its path
 
 
 @dataclass(frozen=True)
@@ -49,55 +49,57 @@ class IdmTraffic:
     """
 
     def __init__(self, tracks: Tracks, vehicle: VehicleParameters, parameters: IdmParameters | None = None) -> None:
-        self._tracks, self._vehicle, self._parameters = tracks, vehicle, parameters or IdmParameters()
-        self._movers = np.array([index for index in range(len(tracks)) if _moves(tracks, index)], int)
+        """The movers' indices (M,), paths and properties (M,) are public, for ``fleet`` to put those of many scenes together."""
+        self._tracks, self._vehicle, self.parameters = tracks, vehicle, parameters or IdmParameters()
+        self.rows = len(tracks.time)
+        self.movers = np.array([index for index in range(len(tracks)) if _moves(tracks, index)], int)
         self._mover_of = np.full(len(tracks) + 1, -1)  # the last entry is the ego's, whose token is -1
-        self._mover_of[self._movers] = np.arange(len(self._movers))
-        self._paths = Paths.of(tracks, self._movers)
-        self._length, self._width = tracks.size[self._movers, 0], tracks.size[self._movers, 1]
-        walking = tracks.category[self._movers] == CATEGORIES.index("pedestrian")
-        p = self._parameters
-        self._headway, self._gap = np.where(walking, p.walking_headway, p.headway), np.where(walking, p.walking_gap, p.gap)
-        self._top_speed = p.haste * self._paths.pace.max(axis=1, initial=0.0)
-        self._cruise = np.maximum(self._paths.pace.mean(axis=1), 1.0) if len(self._movers) else self._top_speed
+        self._mover_of[self.movers] = np.arange(len(self.movers))
+        self.paths = Paths.of(tracks, self.movers)
+        self.length, self.width = tracks.size[self.movers, 0], tracks.size[self.movers, 1]
+        walking = tracks.category[self.movers] == CATEGORIES.index("pedestrian")
+        p = self.parameters
+        self.headway, self.gap = np.where(walking, p.walking_headway, p.headway), np.where(walking, p.walking_gap, p.gap)
+        self.top_speed = p.haste * self.paths.pace.max(axis=1, initial=0.0)
+        self.cruise = np.maximum(self.paths.pace.mean(axis=1), 1.0) if len(self.movers) else self.top_speed
 
     def start(self, row: int) -> tuple[Boxes, np.ndarray, np.ndarray]:
         position, speed = np.zeros(len(self._tracks)), np.zeros(len(self._tracks))
         column = self._column(row)
-        position[self._movers], speed[self._movers] = self._paths.schedule[:, column], self._paths.pace[:, column]
+        position[self.movers], speed[self.movers] = self.paths.schedule[:, column], self.paths.pace[:, column]
         return self._boxes(row, position, speed), position, speed
 
     def step(self, row: int, ego: EgoState, boxes: Boxes, position: np.ndarray, speed: np.ndarray) -> tuple[
         Boxes, np.ndarray, np.ndarray
     ]:
-        if not len(self._movers):
+        if not len(self.movers):
             return self._boxes(row + 1, position, speed), position, speed
-        paths, p = self._paths, self._parameters
-        s, v = position[self._movers], speed[self._movers]
+        paths, p = self.paths, self.parameters
+        s, v = position[self.movers], speed[self.movers]
         now, later = self._column(row), self._column(row + 1)
         delay, logged = paths.schedule[:, now] - s, paths.pace[:, now]
-        on_schedule = (np.abs(delay) < _ON_SCHEDULE) & (row <= paths.last)
+        on_schedule = (np.abs(delay) < ON_SCHEDULE) & (row <= paths.last)
         allowed = self._allowed(row, ego, boxes, s, v, on_schedule)
         # On schedule the log decides, unless that would be a metre per square second beyond what the leader allows.
         keeps = on_schedule & (allowed >= np.minimum((logged - v) / TICK, 0.0) - 1.0) | (row < paths.first)
-        wanted = np.where(row > paths.last, self._cruise, logged) + p.catch_up * delay
-        free = (np.clip(wanted, 0.0, self._top_speed) - v) / 1.0  # within a second
+        wanted = np.where(row > paths.last, self.cruise, logged) + p.catch_up * delay
+        free = (np.clip(wanted, 0.0, self.top_speed) - v) / 1.0  # within a second
         acceleration = np.maximum(np.minimum(np.clip(free, -p.braking, p.acceleration), allowed), -p.hard_braking)
         next_v = np.maximum(v + acceleration * TICK, 0.0)
         position, speed = position.copy(), speed.copy()
-        position[self._movers] = np.where(keeps, paths.schedule[:, later], np.minimum(s + next_v * TICK, paths.end))
-        speed[self._movers] = np.where(keeps, paths.pace[:, later], next_v)
+        position[self.movers] = np.where(keeps, paths.schedule[:, later], np.minimum(s + next_v * TICK, paths.end))
+        speed[self.movers] = np.where(keeps, paths.pace[:, later], next_v)
         return self._boxes(row + 1, position, speed), position, speed
 
     def anticipate(self, row: int, position: np.ndarray, speed: np.ndarray, rows: Sequence[int]) -> tuple[Boxes, ...]:
         """Agents on schedule go on with the log, delayed ones at their present speed along their paths."""
-        paths, s, v = self._paths, position[self._movers], speed[self._movers]
-        logged = (np.abs(paths.schedule[:, self._column(row)] - s) < _ON_SCHEDULE) | (row < paths.first)
+        paths, s, v = self.paths, position[self.movers], speed[self.movers]
+        logged = (np.abs(paths.schedule[:, self._column(row)] - s) < ON_SCHEDULE) | (row < paths.first)
         expected = []
         for later in rows:
             ahead = position.copy()
             onward = np.minimum(s + v * (later - row) * TICK, paths.end)
-            ahead[self._movers] = np.where(logged, paths.schedule[:, self._column(later)], onward)
+            ahead[self.movers] = np.where(logged, paths.schedule[:, self._column(later)], onward)
             expected.append(self._boxes(later, ahead, speed))
         return tuple(expected)
 
@@ -106,14 +108,14 @@ class IdmTraffic:
 
     def _present(self, row: int, s: np.ndarray) -> np.ndarray:
         """(M,) whether each mover exists at a row: from its first logged row until its log and its path are both behind it."""
-        return (row >= self._paths.first) & ((row <= self._paths.last) | (s < self._paths.end - _ON_SCHEDULE))
+        return (row >= self.paths.first) & ((row <= self.paths.last) | (s < self.paths.end - ON_SCHEDULE))
 
     def _boxes(self, row: int, position: np.ndarray, speed: np.ndarray) -> Boxes:
-        tracks, movers, column = self._tracks, self._movers, self._column(row)
+        tracks, movers, column = self._tracks, self.movers, self._column(row)
         here = tracks.valid[:, column] & (row < len(tracks.time))
         place, yaw, velocity = tracks.position[:, column].copy(), tracks.yaw[:, column].copy(), tracks.velocity[:, column].copy()
         s = position[movers]
-        points = self._paths.at(np.arange(len(movers)), s)
+        points = self.paths.at(np.arange(len(movers)), s)
         here[movers] = self._present(row, s)
         place[movers], yaw[movers] = points[:, :3], points[:, 3]
         velocity[movers] = speed[movers, None] * points[:, 4:]
@@ -131,16 +133,16 @@ class IdmTraffic:
         self, row: int, ego: EgoState, boxes: Boxes, s: np.ndarray, v: np.ndarray, on_schedule: np.ndarray
     ) -> np.ndarray:
         """(M,) the acceleration that the nearest leader allows; infinite without one."""
-        allowed = np.full(len(self._movers), np.inf)
+        allowed = np.full(len(self.movers), np.inf)
         active = np.flatnonzero(self._present(row, s))
         if not len(active):
             return allowed
         obstacle, token = _obstacles(boxes, ego, self._vehicle)
         mover_of = self._mover_of[token]
         as_logged = np.where(mover_of >= 0, on_schedule[mover_of], token >= 0)
-        front = s[active] + self._length[active] / 2
-        horizon = np.clip(6.0 + self._headway[active] * v[active] + v[active] ** 2 / (2 * self._parameters.braking), 6.0, 60.0)
-        nose = self._paths.at(active, front)
+        front = s[active] + self.length[active] / 2
+        horizon = np.clip(6.0 + self.headway[active] * v[active] + v[active] ** 2 / (2 * self.parameters.braking), 6.0, 60.0)
+        nose = self.paths.at(active, front)
         dx, dy = obstacle[:, 0] - nose[:, :1], obstacle[:, 1] - nose[:, 1:2]
         near = dx**2 + dy**2 < np.square(horizon[:, None] + (obstacle[:, 4] + obstacle[:, 5]) / 2)
         near &= (mover_of != active[:, None]) & ~(on_schedule[active][:, None] & as_logged)
@@ -150,10 +152,10 @@ class IdmTraffic:
         pair, other, gap, along = self._first_hits(active, front, horizon, pair, other, obstacle)
         yields = _yields(active[pair], mover_of[other], gap)
         mover, gap, along = active[pair][yields], gap[yields], along[yields]
-        p, speed = self._parameters, v[mover]
+        p, speed = self.parameters, v[mover]
         approach = speed - np.maximum(along, 0.0)
-        wish = speed * self._headway[mover] + speed * approach / (2 * math.sqrt(p.acceleration * p.braking))
-        desired = self._gap[mover] + np.maximum(wish, 0.0)
+        wish = speed * self.headway[mover] + speed * approach / (2 * math.sqrt(p.acceleration * p.braking))
+        desired = self.gap[mover] + np.maximum(wish, 0.0)
         np.minimum.at(allowed, mover, p.acceleration * (1 - (desired / gap) ** 2))
         return allowed
 
@@ -163,11 +165,11 @@ class IdmTraffic:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Of agent-obstacle pairs (K,) those where the obstacle is in the corridor, the free distance and its speed along."""
         agents, row_of_pair = np.unique(pair, return_inverse=True)
-        reach = horizon[agents, None] * np.linspace(0.0, 1.0, _PROBES)  # (agents, probes)
-        points = self._paths.at(active[agents][:, None], front[agents, None] + reach)[row_of_pair]  # (K, probes, 6)
+        reach = horizon[agents, None] * np.linspace(0.0, 1.0, PROBES)  # (agents, probes)
+        points = self.paths.at(active[agents][:, None], front[agents, None] + reach)[row_of_pair]  # (K, probes, 6)
         x, y, cos, sin, length, width = obstacle[other, :6].T[..., None]
         dx, dy = points[..., 0] - x, points[..., 1] - y
-        margin = _SIDE * self._width[active[pair], None]
+        margin = SIDE * self.width[active[pair], None]
         hit = (np.abs(cos * dx + sin * dy) < length / 2 + margin) & (np.abs(cos * dy - sin * dx) < width / 2 + margin)
         found = hit.any(axis=1)
         first = hit.argmax(axis=1)[found]

@@ -60,7 +60,7 @@ class Simulator:
     def __init__(self, scene: Scene, config: SimulatorConfig | None = None) -> None:
         self.scene = scene
         self.config = config = config or SimulatorConfig()
-        self._traffic: Traffic = (
+        self.traffic: Traffic = (
             ReplayTraffic(scene.tracks) if config.traffic == "replay" else IdmTraffic(scene.tracks, config.vehicle)
         )
         self._log_xy = np.ascontiguousarray(scene.ego.global_from_ego[:, :2, 3])
@@ -81,7 +81,7 @@ class Simulator:
         if scenario.start > self.scene.duration:
             raise ConfigError(f"start={scenario.start} s lies outside {self.scene.name}, which lasts {self.scene.duration:.1f} s")
         row = row_of(scenario.start)
-        boxes, position, speed = self._traffic.start(row)
+        boxes, position, speed = self.traffic.start(row)
         return SimState(0, row * TICK, _moved(self.logged_ego(row), scenario), boxes, position, speed)
 
     def logged_ego(self, row: int) -> EgoState:
@@ -113,7 +113,7 @@ class Simulator:
         row = row_of(state.time)
         egos, all_boxes, times = [], [], []
         for index in range(self.config.ticks_per_decision):
-            boxes, position, speed = self._traffic.step(row + index, ego, boxes, position, speed)
+            boxes, position, speed = self.traffic.step(row + index, ego, boxes, position, speed)
             ego = self._drive(ego, command, state.tick + index)
             egos.append(ego)
             all_boxes.append(boxes)
@@ -144,7 +144,7 @@ class Simulator:
             boxes=state.boxes,
             anticipated_time=np.array(rows) * TICK,
             anticipated_pose=poses[1:],
-            anticipated_boxes=self._traffic.anticipate(row, state.path_position, state.path_speed, rows),
+            anticipated_boxes=self.traffic.anticipate(row, state.path_position, state.path_speed, rows),
         )
 
     def pose(self, ego: EgoState) -> np.ndarray:

@@ -1,0 +1,238 @@
+"""The simulator of many episodes at once, in any mix of scenes: arrays, each bit for bit as ``Simulator`` steps it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.scenes.scene import TICK
+from dist4d_env.simulation.batch import advance_rows, track_rows
+from dist4d_env.simulation.commands import Commands, parse_actions
+from dist4d_env.simulation.crowd import Crowd, CrowdTable, crowd_of, logged_crowd
+from dist4d_env.simulation.fleet import Fleet
+from dist4d_env.simulation.idm import IdmTraffic
+from dist4d_env.simulation.rows import STEERING, ego_rows, ego_state
+from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
+from dist4d_env.simulation.state import Command, SimState, VehicleParameters
+from dist4d_env.simulation.traffic import row_of
+from dist4d_env.simulation.vehicle import VehicleDynamics
+
+
+@dataclass(frozen=True)
+class VectorState:
+    """What ``SimState`` is, B times. Its arrays are never written to: keeping one is a snapshot.
+
+    scene: (B,) which scene of the vector simulator each episode plays in; tick: (B,) since its start; row: (B,) of the 10 Hz log;
+    ego: (B, 7) as in ``rows``; agents: (B, M); path_position, path_speed: (B, M) of reactive traffic, zero in replay;
+    decided: for each the last decision and its row there, None before the first.
+    """
+
+    scene: np.ndarray
+    tick: np.ndarray
+    row: np.ndarray
+    ego: np.ndarray
+    agents: Crowd
+    path_position: np.ndarray
+    path_speed: np.ndarray
+    decided: tuple[tuple[Commands, int] | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.scene)
+
+    @property
+    def time(self) -> np.ndarray:
+        """(B,) seconds since each scene's first keyframe."""
+        return self.row * TICK
+
+    def command(self, index: int) -> Command | None:
+        """The last decision of one episode."""
+        last = self.decided[index]
+        return None if last is None else last[0][last[1]]
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> VectorState:
+        """The episodes that an index array picks, in its order; an episode picked twice branches."""
+        rows = np.asarray(rows, int)
+        return VectorState(
+            self.scene[rows], self.tick[rows], self.row[rows], self.ego[rows], self.agents[rows],
+            self.path_position[rows], self.path_speed[rows], tuple(self.decided[row] for row in rows.tolist()),
+        )
+
+    def put(self, rows: np.ndarray | Sequence[int], others: VectorState) -> VectorState:
+        """This with the episodes at ``rows`` replaced by ``others`` in their order, which may bring more tracks."""
+        rows, tracks = np.asarray(rows, int), max(self.agents.valid.shape[1], others.agents.valid.shape[1])
+        agents, new = self.agents.widened(tracks), others.agents.widened(tracks)
+        values, valid = agents.values.copy(), agents.valid.copy()
+        values[:, rows], valid[rows] = new.values, new.valid
+        decided = list(self.decided)
+        for place, row in enumerate(rows.tolist()):
+            decided[row] = others.decided[place]
+        return VectorState(
+            scene=_with(self.scene, rows, others.scene),
+            tick=_with(self.tick, rows, others.tick),
+            row=_with(self.row, rows, others.row),
+            ego=_with(self.ego, rows, others.ego),
+            agents=Crowd(values, valid),
+            path_position=_with(_wide(self.path_position, tracks), rows, _wide(others.path_position, tracks)),
+            path_speed=_with(_wide(self.path_speed, tracks), rows, _wide(others.path_speed, tracks)),
+            decided=tuple(decided),
+        )
+
+
+def _with(array: np.ndarray, rows: np.ndarray, other: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array[rows] = other
+    return array
+
+
+def _wide(array: np.ndarray, tracks: int) -> np.ndarray:
+    return np.pad(array, ((0, 0), (0, tracks - array.shape[1]))) if tracks > array.shape[1] else array
+
+
+@dataclass(frozen=True)
+class VectorTicks:
+    """What happened during one decision of B episodes, tick by tick (the start excluded, the end included).
+
+    row: (B, n) of the log; ego: (B, n, 7); agents: (B, n, M).
+    """
+
+    row: np.ndarray
+    ego: np.ndarray
+    agents: Crowd
+
+    @property
+    def time(self) -> np.ndarray:
+        """(B, n) seconds."""
+        return self.row * TICK
+
+
+class VectorSimulator:
+    """Many episodes over the scenes of some simulators of equal configuration, replayed or reactive traffic.
+
+    Like ``Simulator`` it holds no episode: ``reset``, ``branch`` and ``gather`` make states, ``step`` and ``execute`` give the
+    next ones and change nothing, ``single`` gives back one episode's own.
+    """
+
+    def __init__(self, simulators: Iterable[Simulator] = ()) -> None:
+        self.simulators: list[Simulator] = []
+        self.tables: list[CrowdTable] = []
+        self._fleet: Fleet | None = None
+        for simulator in simulators:
+            self.add(simulator)
+
+    def add(self, simulator: Simulator) -> int:
+        """One more scene to play in; its number. ConfigError if it is configured differently from the others."""
+        if self.simulators and simulator.config != self.config:
+            raise ConfigError("simulators of different configurations cannot be stepped together: make all of them alike")
+        self.simulators.append(simulator)
+        self.tables.append(CrowdTable(simulator.scene.tracks))
+        self._fleet = None
+        return len(self.simulators) - 1
+
+    @property
+    def config(self) -> SimulatorConfig:
+        """The configuration all scenes share."""
+        return self.simulators[0].config
+
+    def reset(self, scene: Sequence[int], starts: Sequence[Any]) -> VectorState:
+        """Episodes that begin: the numbers of their scenes and, for each, what ``Simulator.reset`` takes."""
+        return self.gather([self.simulators[i].reset(start) for i, start in zip(scene, starts, strict=True)], scene)
+
+    def branch(self, state: SimState, count: int, scene: int = 0) -> VectorState:
+        """``count`` copies of one episode's state, to be driven by different actions."""
+        return self.gather([state], [scene]).take(np.zeros(count, int))
+
+    def gather(self, states: Sequence[SimState], scene: Sequence[int]) -> VectorState:
+        """Episodes from their own states; scene: the number of each one's scene."""
+        tracks = max((len(table) for table in self.tables), default=0)
+        position, speed = np.zeros((len(states), tracks)), np.zeros((len(states), tracks))
+        for row, state in enumerate(states):
+            position[row, : len(state.path_position)] = state.path_position
+            speed[row, : len(state.path_speed)] = state.path_speed
+        return VectorState(
+            scene=np.array(scene, int),
+            tick=np.array([state.tick for state in states], int),
+            row=np.array([row_of(state.time) for state in states], int),
+            ego=ego_rows([state.ego for state in states]),
+            agents=crowd_of([state.boxes for state in states], tracks),
+            path_position=position,
+            path_speed=speed,
+            decided=tuple(None if state.command is None else (Commands.of([state.command]), 0) for state in states),
+        )
+
+    def single(self, state: VectorState, index: int) -> SimState:
+        """One episode's state by itself, as ``Simulator`` has it."""
+        table = self.tables[int(state.scene[index])]
+        return SimState(
+            tick=int(state.tick[index]),
+            time=int(state.row[index]) * TICK,
+            ego=ego_state(state.ego[index]),
+            boxes=state.agents[index, : len(table)].boxes(table.category, table.size),
+            path_position=state.path_position[index, : len(table)],
+            path_speed=state.path_speed[index, : len(table)],
+            command=state.command(index),
+        )
+
+    def step(self, state: VectorState, actions: Any) -> tuple[VectorState, VectorTicks]:
+        """One decision each: actions (B, ...) of the configured kind. ActionError, naming what is wrong, for a bad one."""
+        return self.execute(state, parse_actions(self.config.action, actions, state.ego, state.tick))
+
+    def execute(self, state: VectorState, commands: Commands) -> tuple[VectorState, VectorTicks]:
+        """``step`` for commands that are already in physical units."""
+        ticks, config = self.config.ticks_per_decision, self.config
+        rows = state.row[:, None] + np.arange(1, ticks + 1)
+        position, speed = state.path_position, state.path_speed
+        if config.traffic == "replay":
+            egos = drive(state.ego, commands, state.tick, ticks, config.vehicle, config.dynamics)
+            agents = self._replayed(state.scene, state.row + 1, ticks, position.shape[1])
+        else:
+            fleet, now, crowd = self._reactive(), state.ego, state.agents
+            egos = np.empty((len(state), ticks, 7))
+            agents = Crowd.empty(len(state), ticks, position.shape[1])
+            for tick in range(ticks):
+                crowd, position, speed = fleet.step(state.scene, state.row + tick, now, crowd, position, speed)
+                agents.values[:, :, tick], agents.valid[:, tick] = crowd.values, crowd.valid
+                now = egos[:, tick] = drive(now, commands, state.tick + tick, 1, config.vehicle, config.dynamics)[:, 0]
+        after = VectorState(
+            scene=state.scene, tick=state.tick + ticks, row=rows[:, -1], ego=egos[:, -1], agents=agents[:, -1],
+            path_position=position, path_speed=speed, decided=tuple((commands, index) for index in range(len(state))),
+        )
+        return after, VectorTicks(rows, egos, agents)
+
+    def _replayed(self, scene: np.ndarray, first: np.ndarray, count: int, tracks: int) -> Crowd:
+        if len(scene) and (scene == scene[0]).all() and (first == first[0]).all():  # branches of one state see the same
+            one = logged_crowd([self.tables[scene[0]]], [int(first[0])], count, tracks)
+            shape = (len(scene), count, tracks)
+            return Crowd(np.broadcast_to(one.values, (len(one.values), *shape)), np.broadcast_to(one.valid, shape))
+        return logged_crowd([self.tables[i] for i in scene.tolist()], first.tolist(), count, tracks)
+
+    def _reactive(self) -> Fleet:
+        if self._fleet is None:
+            traffics = [simulator.traffic for simulator in self.simulators]
+            self._fleet = Fleet([t for t in traffics if isinstance(t, IdmTraffic)], self.tables, self.config.vehicle)
+        return self._fleet
+
+
+def drive(
+    ego: np.ndarray, commands: Commands, tick: np.ndarray, ticks: int,
+    vehicle: VehicleParameters | None = None, dynamics: VehicleDynamics | None = None,
+) -> np.ndarray:
+    """Ego rows (B, ticks, 7), the start excluded, of egos (B, 7) that carry out their commands from the ticks (B,) on."""
+    vehicle, dynamics = vehicle or VehicleParameters(), dynamics or VehicleDynamics()
+    following = np.flatnonzero(commands.follows >= 0)
+    references = None
+    if commands.references is not None and len(following):
+        references = commands.references.take(commands.follows[following])
+    rows = np.empty((len(ego), ticks, 7))
+    for index in range(ticks):
+        turned = ego[:, STEERING] + commands.steering_rate * TICK
+        acceleration, steering = commands.acceleration, np.where(np.isnan(commands.steering), turned, commands.steering)
+        if references is not None:
+            pull, rate = track_rows(ego[following], references, tick[following] + index, vehicle.wheelbase)
+            acceleration = acceleration.copy()
+            acceleration[following], steering[following] = pull, ego[following, STEERING] + rate * TICK
+        ego = rows[:, index] = advance_rows(ego, acceleration, steering, vehicle, dynamics, TICK)
+    return rows
