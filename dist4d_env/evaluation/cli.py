@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dist4d_env.errors import ConfigError, DataError
+from tyro.conf import Positional
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.evaluation.planners import make_planner
 
 if TYPE_CHECKING:
     from dist4d_env.evaluation.summary import Summary
-    from dist4d_env.planner import Planner
-
-PLANNERS = {"lane": "dist4d_env.planner:LaneFollower", "log": "dist4d_env.planner:LogFollower"}
 
 
 @dataclass(frozen=True)
 class Options:
-    """Drive a planner through episodes and score it, or score stored episodes again.
+    """Drive planners through episodes and score them, or score stored episodes again.
 
-    Writes every episode (a .json and a .npz), results.json and, on request, a report per episode; prints a table with 95 %
-    confidence intervals. An episode in which the planner fails is counted as such and enters no mean.
+    Writes every episode (a .json and a .npz) and results.json; prints a table with 95 % confidence intervals. With --suite every
+    planner drives every scenario of a YAML suite, over processes, and report.html shows them side by side; stopped, the same
+    command goes on where it was. An episode in which the planner fails is counted as such and enters no mean.
     """
 
-    planner: str = "lane"
-    """lane (follows the route), log (drives as recorded), or your own as module:Class, made without arguments."""
+    folder: Positional[Path | None] = None
+    """Drive nothing: score the episodes stored in this folder again, with this version's metrics."""
+    planner: tuple[str, ...] = ("lane",)
+    """lane (follows the route), log (drives as recorded), or your own as module:Class, made without arguments; several with
+    --suite."""
+    suite: Path | None = None
+    """Suite of scenarios to drive (YAML). Without one, episodes start in --scenes."""
+    seeds: int = 1
+    """Of a suite: seeds of every scenario; those beyond the first move the ego's start a little."""
+    only: tuple[str, ...] = ()
+    """Of a suite: names, families or difficulties (with * and ?) to drive; all if none is given."""
+    workers: int = 1
+    """Of a suite: processes to drive in, one thread each; 0 drives in this one."""
     dataroot: Path | None = None
     """Folder of a nuScenes-format data set; else $NUSCENES, else the built-in town."""
     version: str | None = None
@@ -55,21 +66,32 @@ class Options:
     report: bool = False
     """Write an HTML report per episode, too, with a video where the world makes pictures."""
     rescore: Path | None = None
-    """Drive nothing: score the episodes stored in this folder again, with this version's metrics."""
+    """The same as naming the folder alone."""
     out: Path = Path("evaluation")
-    """Folder for the results."""
+    """Folder for the results. Scoring again writes to the folder itself unless this is given."""
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ConfigError(f"episodes={self.episodes} must be at least 1")
+        if self.suite is None and len(self.planner) != 1:
+            raise ConfigError(f"{len(self.planner)} planners are named: give the --suite that is to compare them, or one planner")
+        if self.workers < 0:
+            raise ConfigError(f"workers={self.workers} must be at least 0")
 
 
 def run(options: Options) -> int:
     """Evaluates as the options say, prints the table and where the results are."""
+    from dist4d_env.evaluation.campaign import is_campaign
     from dist4d_env.evaluation.summary import write_summary
 
-    summary = drive(options) if options.rescore is None else rescore(options.rescore, options.dataroot)
-    path = options.out / "results.json"
+    again = options.folder or options.rescore
+    if again is not None and is_campaign(again):
+        return _tell(again, _place(options, again), options)
+    if again is None and options.suite is not None:
+        _drive_suite(options)
+        return _tell(options.out, options.out, options)
+    summary = drive(options) if again is None else rescore(again, options.dataroot)
+    path = _place(options, again) / "results.json"
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
     write_summary(path, summary, settings)
     print(summary.table())
@@ -77,22 +99,33 @@ def run(options: Options) -> int:
     return 0
 
 
-def make_planner(name: str) -> Planner:
-    """A planner by short name or module:Class. Raises ConfigError."""
-    module, _, attribute = PLANNERS.get(name, name).partition(":")
-    if not attribute:
-        raise ConfigError(f"planner {name!r} is unknown: choose {', '.join(PLANNERS)} or give your own as module:Class")
-    try:
-        made: Any = getattr(importlib.import_module(module), attribute)()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"planner {name!r} cannot be found ({error}); is its folder on PYTHONPATH?") from error
-    except TypeError as error:
-        raise ConfigError(f"planner {name!r} cannot be made without arguments ({error})") from error
-    missing = [part for part in ("requires", "reset", "plan") if not hasattr(made, part)]
-    if missing:
-        raise ConfigError(f"planner {name!r} has no {', '.join(missing)}: see dist4d_env.planner.Planner")
-    planner: Planner = made
-    return planner
+def _place(options: Options, again: Path | None) -> Path:
+    """Where results go: what was asked for, else beside the episodes."""
+    return options.out if again is None or options.out != Options.out else again
+
+
+def _drive_suite(options: Options) -> None:
+    from dist4d_env.evaluation.campaign import Campaign, run
+    from dist4d_env.scenes.suites import read_suite
+
+    assert options.suite is not None
+    if options.action != "trajectory":
+        raise ConfigError(f"action={options.action!r}: suites are driven with trajectories; leave --action out")
+    names = ("seeds", "only", "world", "weights", "memory", "traffic", "decision_dt", "horizon", "version")
+    dataroot = None if options.dataroot is None else str(options.dataroot)
+    settings = {name: getattr(options, name) for name in names}
+    run(Campaign(options.planner, read_suite(options.suite), dataroot=dataroot, **settings), options.out, options.workers)
+
+
+def _tell(folder: Path, out: Path, options: Options) -> int:
+    """Scores a campaign's folder, prints its leaderboard and where the rest is."""
+    from dist4d_env.evaluation.results import write_results
+
+    dataroot = None if options.dataroot is None else str(options.dataroot)
+    board = write_results(folder, out, dataroot, options.workers, options.seed)
+    print(board.markdown())
+    print(f"results: {out / 'results.json'}\nreport:  {out / 'report.html'}")
+    return 0
 
 
 def drive(options: Options) -> Summary:
@@ -106,9 +139,10 @@ def drive(options: Options) -> Summary:
     from dist4d_env.evaluation.summary import Summary, score
     from dist4d_env.scenes.nuscenes import open_dataset
 
-    planner = make_planner(options.planner)
+    name = options.planner[0]
+    planner = make_planner(name)
     if planner.requires.cameras and options.world == "none":
-        raise ConfigError(f"planner {options.planner!r} needs cameras: choose a world that makes pictures, such as world=dist4d")
+        raise ConfigError(f"planner {name!r} needs cameras: choose a world that makes pictures, such as world=dist4d")
     dataset = open_dataset(options.dataroot, options.version, options.scenes)
     names = dataset.scene_names(options.scenes)
     pictures = ("cameras", "depth") if options.world != "none" else ()
@@ -146,14 +180,12 @@ def drive(options: Options) -> Summary:
 
 def rescore(folder: Path, dataroot: Path | None) -> Summary:
     """Scores the episodes of a folder (or of its "episodes") again. Raises DataError where there are none."""
+    from dist4d_env.evaluation.campaign import stored
     from dist4d_env.evaluation.episode_log import load_episode
     from dist4d_env.evaluation.summary import Summary, score
 
-    place = folder / "episodes" if (folder / "episodes").is_dir() else folder
-    paths = sorted(path for path in place.glob("*.json") if path.with_suffix(".npz").is_file())
-    if not paths:
-        raise DataError(f"{folder}: no stored episodes; give a folder that `python -m dist4d_env evaluate` wrote")
-    return Summary.of([score(load_episode(path, None if dataroot is None else str(dataroot))) for path in paths])
+    place = None if dataroot is None else str(dataroot)
+    return Summary.of([score(load_episode(path, place)) for path in stored(folder)])
 
 
 class _Film:

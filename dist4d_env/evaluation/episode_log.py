@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from dist4d_env.errors import DataError
 from dist4d_env.metrics.trace import EpisodeTrace, Plans
-from dist4d_env.scenes.scenario import Scenario
+from dist4d_env.scenes.scenario import Scenario, scenario_dict
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.state import VehicleParameters
 
@@ -141,9 +141,9 @@ def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene)
 
 
 def scenario_record(scenario: Scenario) -> dict[str, Any]:
-    """A scenario as plain values, what it leaves as the log has it left out."""
-    record = {field.name: getattr(scenario, field.name) for field in fields(scenario) if field.name != "edits"}
-    return {key: value for key, value in record.items() if value not in (None, "")}
+    """A scenario as JSON keeps it: the values of its YAML file, what is as in the log left out."""
+    record: dict[str, Any] = json.loads(json.dumps(scenario_dict(scenario)))
+    return record
 
 
 class replacing:

@@ -12,13 +12,19 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, replacing
+from dist4d_env.evaluation.failures import Failure, find_failures
 from dist4d_env.evaluation.statistics import Estimate, bootstrap_mean
 from dist4d_env.metrics.suite import evaluate
+from dist4d_env.metrics.trace import MetricResult
+from dist4d_env.scenes.scene import Scene
 
 
 @dataclass(frozen=True)
 class EpisodeScore:
-    """One episode's outcome and its metrics; None where a metric is not valid, all None where the planner failed."""
+    """One episode's outcome and its metrics; None where a metric is not valid, all None where the planner failed.
+
+    scenario, family, difficulty: empty where the episode was not part of a suite; failures: what went wrong, when and with whom.
+    """
 
     scene: str
     start: float
@@ -29,18 +35,48 @@ class EpisodeScore:
     seconds: float
     total_reward: float
     metrics: Mapping[str, float | None]
+    scenario: str = ""
+    family: str = ""
+    difficulty: str = ""
+    failures: tuple[Failure, ...] = ()
 
 
-def score(log: EpisodeLog) -> EpisodeScore:
-    """Scores an episode from its trace. What a planner did before it failed is no result and is not averaged."""
+def recorded_scene(log: EpisodeLog) -> Scene:
+    """The scene that an episode played in, as it was recorded."""
+    from dist4d_env.scenes.nuscenes import open_dataset
+
+    return open_dataset(log.dataroot, log.version).load(log.scene, require_map=False)
+
+
+def results_of(log: EpisodeLog) -> dict[str, MetricResult]:
+    """Every metric of an episode."""
+    return evaluate(log.trace)
+
+
+def score(log: EpisodeLog, results: Mapping[str, MetricResult] | None = None) -> EpisodeScore:
+    """Scores an episode from its trace. What a planner did before it failed is no result and is not averaged.
+
+    results: those of ``results_of``, where they are known already.
+    """
     failed = log.outcome == PLANNER_ERROR
-    results = evaluate(log.trace)
+    results = results_of(log) if results is None else results
     metrics = {name: float(r.value) if r.valid and not failed else None for name, r in results.items()}
     time = log.trace.time
     return EpisodeScore(
-        log.scene, float(time[0]), log.seed, log.planner, log.outcome, log.error, float(time[-1] - time[0]),
-        log.total_reward, metrics,
-    )  # fmt: skip
+        scene=log.scene,
+        start=float(time[0]),
+        seed=log.seed,
+        planner=log.planner,
+        outcome=log.outcome,
+        error=log.error,
+        seconds=float(time[-1] - time[0]),
+        total_reward=log.total_reward,
+        metrics=metrics,
+        scenario=str(log.scenario.get("name", "")),
+        family=str(log.scenario.get("family", "")),
+        difficulty=str(log.scenario.get("difficulty", "")),
+        failures=find_failures(log, results),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,79 @@
+"""Planners in closed loop: every (planner, scenario, seed) of a suite one episode, in any world, over processes.
+
+A run that was stopped or killed goes on where it was when it is started again with the same --out. Reads as
+docs/planning-benchmark.md says.
+
+    python -m benchmarks.planning --planner idm pdm_closed --suite scenarios/town_val.yaml --seeds 3 --out runs/town
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.common import header, run, write_json
+from dist4d_env.evaluation.campaign import Campaign
+from dist4d_env.evaluation.campaign import run as drive
+from dist4d_env.evaluation.results import REPLAYS, write_results
+from dist4d_env.scenes.suites import read_suite
+
+
+@dataclass(frozen=True)
+class Options:
+    """Planners in closed loop through a suite of scenarios."""
+
+    planner: tuple[str, ...]
+    """Short names of agents.PLANNERS, or your own as module:Class."""
+    suite: Path
+    """Suite of scenarios (YAML), such as scenarios/town_val.yaml."""
+    out: Path
+    """Folder of the run: episodes, results.json, leaderboard.md, report.html."""
+    world: Literal["dist4d", "oracle", "replay", "none"] = "none"
+    """What makes the pictures; none for planners that look at none."""
+    workers: int = 1
+    """Processes, one thread each; 0 drives in this one."""
+    seeds: int = 1
+    """Seeds of every scenario; those beyond the first move the ego's start a little."""
+    only: tuple[str, ...] = ()
+    """Scenario names, families or difficulties (with * and ?) to drive; all if none is given."""
+    dataroot: Path | None = None
+    """Data set in place of the suite's: nuScenes, or another town."""
+    version: str | None = None
+    """Its version folder."""
+    weights: str = "tiny"
+    """Of the world dist4d: a shipped preset, a folder, or splat."""
+    memory: Literal["log", "history"] = "log"
+    """What dist4d and replay may remember."""
+    traffic: Literal["replay", "idm"] = "replay"
+    """Of scenarios that do not say it: traffic as logged (and edited), or reacting."""
+    jitter: bool = True
+    """Whether seeds beyond the first move the ego's start."""
+    replays: int = REPLAYS
+    """Episodes that the report can show as they were driven."""
+    store: Path | None = None
+    """Also write the leaderboard, without the single episodes, as a result file (JSON)."""
+
+
+def main(options: Options) -> dict[str, Any]:
+    names = ("seeds", "only", "world", "weights", "memory", "traffic", "jitter", "version")
+    dataroot = None if options.dataroot is None else str(options.dataroot)
+    settings = {name: getattr(options, name) for name in names}
+    suite = read_suite(options.suite)
+    drive(Campaign(options.planner, suite, dataroot=dataroot, **settings), options.out, options.workers)
+    board = write_results(options.out, workers=options.workers, replays=options.replays)
+    result = header("planning", options) | {"suite": suite.name, **board.as_json()}
+    if options.store is not None:
+        write_json(options.store, result)
+    print(board.markdown())
+    print(f"report: {options.out / 'report.html'}")
+    return result
+
+
+if __name__ == "__main__":
+    try:
+        run(main, Options)
+    except KeyboardInterrupt:
+        print("\nplanning: stopped from the keyboard; the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,152 @@
+"""One episode of a campaign as a task that any process can do: drive, and store the log whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dist4d_env.errors import DiST4DError
+from dist4d_env.evaluation.episode_log import replacing, save_episode
+from dist4d_env.evaluation.executors import check_stop
+from dist4d_env.evaluation.planners import make_planner
+from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.scenes.scenario import Scenario
+
+if TYPE_CHECKING:
+    from dist4d_env.envs.driving import DiST4DDrivingEnv
+    from dist4d_env.planner import Planner
+
+OFFSET, YAW, SPEED = 0.15, np.radians(1.0), 0.1
+"""How far seeds beyond the first move the ego's start, evenly either way: metres, radians, share of the speed."""
+_FRONT = 3  # the ring order begins with front left, front, front right
+
+
+@dataclass(frozen=True)
+class EnvSettings:
+    """The environment of a campaign, the same for all its episodes; keywords as those of ``DiST4DDrivingEnv``."""
+
+    dataroot: str
+    version: str
+    scenes: tuple[str, ...]
+    world: str = "none"
+    weights: str = "tiny"
+    memory: str = "log"
+    traffic: str = "replay"
+    decision_dt: float = 0.5
+    horizon: float = 10.0
+
+    def make(self) -> Any:
+        """The environment; planners get every observation that the world can make."""
+        import gymnasium as gym
+
+        import dist4d_env  # noqa: F401 (registers the environment)
+
+        pictures = () if self.world == "none" else ("cameras", "depth")
+        groups = (*pictures, "ego", "route", "agents")
+        return gym.make("DiST4D-nuScenes-v0", action="trajectory", observation=groups, **asdict(self))
+
+
+@dataclass(frozen=True)
+class EpisodeTask:
+    """A planner, a scenario, a seed: one episode. folder: of the campaign; plan_limit: seconds after which a plan is late."""
+
+    planner: str
+    scenario: Scenario
+    seed: int
+    settings: EnvSettings
+    folder: Path
+    jitter: bool = True
+    plan_limit: float = 30.0
+
+    @property
+    def name(self) -> str:
+        """The episode's file name without ending."""
+        return f"{file_name(self.planner)}__{file_name(self.scenario.name)}__seed{self.seed}"
+
+
+def file_name(text: str) -> str:
+    """A name as files can bear it."""
+    return re.sub(r"[^\w.+-]+", "-", text)
+
+
+def drive(task: EpisodeTask) -> str:
+    """Drives and stores an episode; returns its name. The log's .json comes last: where it is, the episode is whole.
+
+    Bad input names the scenario. Raises Stopped when the run is being stopped.
+    """
+    env, planner = _environment(task.settings), _planner(task.planner)
+    scenario = jittered(task.scenario, env.unwrapped, task.seed) if task.jitter else task.scenario
+    film = Film()
+    try:
+        log = run_episode(env, planner, task.seed, RunOptions(None, None, task.plan_limit, scenario), film, task.planner)
+    except DiST4DError as error:
+        raise type(error)(f"scenario {task.scenario.name}: {error}") from error
+    if log.error is not None:
+        _planner.cache_clear()  # whatever it broke in itself stays with this episode
+    film.save(task.folder / "pictures" / f"{task.name}.jpg")
+    save_episode(log, task.folder / "episodes", task.name)
+    return task.name
+
+
+def jittered(scenario: Scenario, driving: DiST4DDrivingEnv, seed: int) -> Scenario:
+    """The scenario as seed ``seed`` starts it: seed 0 as written, others a little beside, turned, slower or faster.
+
+    The same for every planner, so that they can be compared in pairs.
+    """
+    if seed == 0:
+        return scenario
+    random = np.random.default_rng([seed, zlib.crc32(scenario.name.encode())])
+    beside, turned, faster = random.uniform(-1, 1, 3)
+    speed = scenario.ego_speed
+    if speed is None:
+        log = driving.dataset.load(scenario.scene, require_map=False).ego
+        speed = max(float(np.interp(scenario.start, log.time, log.speed)), 0.0)
+    return replace(
+        scenario,
+        ego_offset=scenario.ego_offset + OFFSET * float(beside),
+        ego_yaw=scenario.ego_yaw + YAW * float(turned),
+        ego_speed=speed * (1 + SPEED * float(faster)),
+    )
+
+
+class Film:
+    """What the front cameras showed, one row per instant; looked at by nobody but people who read the report."""
+
+    def __init__(self) -> None:
+        self._rows: list[np.ndarray] = []
+
+    def __call__(self, driving: DiST4DDrivingEnv, info: Mapping[str, Any]) -> None:
+        check_stop()
+        frame = driving.episode.frame
+        if frame is not None:
+            self._rows.append(np.concatenate(frame.rgb[:_FRONT], axis=1))
+
+    def save(self, path: Path) -> None:
+        """Writes the rows below each other as one JPEG; nothing where there were no pictures."""
+        if not self._rows:
+            return
+        from PIL import Image
+
+        content = io.BytesIO()
+        Image.fromarray(np.concatenate(self._rows)).save(content, "JPEG", quality=72)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content.getvalue())
+
+
+@lru_cache(maxsize=1)
+def _environment(settings: EnvSettings) -> Any:
+    """One environment per process serves all its episodes; what it has loaded stays loaded."""
+    return settings.make()
+
+
+@lru_cache(maxsize=8)
+def _planner(name: str) -> Planner:
+    return make_planner(name)

@@ -1,0 +1,149 @@
+"""Planners side by side: means with intervals over all episodes, by family and by difficulty, and pairwise comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+from dist4d_env.evaluation.episode_log import PLANNER_ERROR
+from dist4d_env.evaluation.failures import KINDS
+from dist4d_env.evaluation.statistics import Comparison, Estimate, Resampler, compare
+from dist4d_env.evaluation.summary import EpisodeScore
+from dist4d_env.scenes.scenario import DIFFICULTIES
+
+SCORES: Mapping[str, str] = {
+    "pdms_v1": "PDMS",
+    "epdms_v2": "EPDMS",
+    "nuplan_cls_nr": "CLS-NR",
+    "nuplan_cls_r": "CLS-R",
+    "nuplan_cls": "CLS",
+    "ads": "ADS",
+    "hd_score": "HD-score",
+    "alpasim_scene_score": "AlpaSim",
+    "neuroncap_score": "NeuroNCAP",
+}
+"""Composite scores in the order in which tables show those that there are; the first one ranks."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A planner's results. outcomes, failures: how many episodes ended how, and how many had a failure of each kind; metrics:
+    estimates over its episodes; families, difficulties: the same over those of each family and difficulty."""
+
+    planner: str
+    episodes: int
+    outcomes: Mapping[str, int]
+    failures: Mapping[str, int]
+    metrics: Mapping[str, Estimate]
+    families: Mapping[str, Mapping[str, Estimate]]
+    difficulties: Mapping[str, Mapping[str, Estimate]]
+
+    @property
+    def errors(self) -> int:
+        """Episodes in which the planner itself failed; they are in no mean."""
+        return self.outcomes.get(PLANNER_ERROR, 0)
+
+    def invalid(self, metric: str) -> int:
+        """Episodes without a valid value though the planner did its part."""
+        return self.metrics[metric].left_out - self.errors
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """standings: best first by ``ranked_by``; scores: the composite scores that there are; comparisons: per score, every pair of
+    planners in the order of the standings."""
+
+    standings: tuple[Standing, ...]
+    ranked_by: str
+    scores: tuple[str, ...]
+    comparisons: Mapping[str, tuple[Comparison, ...]]
+
+    @classmethod
+    def of(cls, episodes: Sequence[EpisodeScore], seed: int = 0) -> Leaderboard:
+        """Standings and comparisons of scored episodes; seed: of the bootstrap."""
+        metrics = list(dict.fromkeys(name for episode in episodes for name in episode.metrics))
+        scores = tuple(name for name in SCORES if name in metrics) or tuple(metrics[:1])
+        groups: dict[str, list[EpisodeScore]] = {}
+        for episode in episodes:
+            groups.setdefault(episode.planner, []).append(episode)
+        standings = [_standing(planner, mine, metrics, seed) for planner, mine in groups.items()]
+        standings.sort(key=lambda row: -_or_least(row.metrics[scores[0]].mean))
+        order = [row.planner for row in standings]
+        comparisons = {name: _compare_all({planner: groups[planner] for planner in order}, name, seed) for name in scores}
+        return cls(tuple(standings), scores[0], scores, comparisons)
+
+    def as_json(self) -> Any:
+        """Plain values; what is not known is null."""
+        comparisons = {name: [asdict(c) | {"clear": c.clear} for c in found] for name, found in self.comparisons.items()}
+        standings = [asdict(row) for row in self.standings]
+        return _plain({"ranked_by": self.ranked_by, "standings": standings, "comparisons": comparisons})
+
+    def markdown(self) -> str:
+        """The leaderboard as a Markdown table: means with 95 % intervals."""
+        head = ["planner", *(SCORES.get(name, name) for name in self.scores), "collisions", "off road", "planner failed", "n"]
+        lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+        for row in self.standings:
+            counts = [row.failures.get(kind, 0) for kind in ("collision", "off_road")] + [row.errors, row.episodes]
+            lines.append([row.planner, *(interval(row.metrics[name]) for name in self.scores), *map(str, counts)])
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def interval(estimate: Estimate, digits: int = 3) -> str:
+    """``0.912 [0.874, 0.941]``, or n/a."""
+    if not estimate.count:
+        return "n/a"
+    return f"{estimate.mean:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+
+
+def nested_key(episode: EpisodeScore) -> tuple[str, str, int]:
+    """Scene, scenario, seed: what the bootstrap resamples, outermost first."""
+    return episode.scene, episode.scenario or f"{episode.start:g}", episode.seed
+
+
+def _standing(planner: str, episodes: Sequence[EpisodeScore], metrics: Sequence[str], seed: int) -> Standing:
+    failed = Counter(kind for episode in episodes for kind in {failure.kind for failure in episode.failures})
+    ranks = {name: rank for rank, name in enumerate(DIFFICULTIES)}
+    return Standing(
+        planner,
+        len(episodes),
+        dict(Counter(episode.outcome for episode in episodes)),
+        {kind: failed[kind] for kind in KINDS if failed[kind]},
+        _estimates(episodes, metrics, seed),
+        _by(episodes, metrics, seed, lambda episode: episode.family, str),
+        _by(episodes, metrics, seed, lambda episode: episode.difficulty, lambda name: (ranks.get(name, len(ranks)), name)),
+    )
+
+
+def _by(
+    episodes: Sequence[EpisodeScore], metrics: Sequence[str], seed: int,
+    label: Callable[[EpisodeScore], str], order: Callable[[str], Any],
+) -> dict[str, dict[str, Estimate]]:  # fmt: skip
+    names = sorted({label(episode) for episode in episodes} - {""}, key=order)
+    return {name: _estimates([e for e in episodes if label(e) == name], metrics, seed) for name in names}
+
+
+def _estimates(episodes: Sequence[EpisodeScore], metrics: Sequence[str], seed: int) -> dict[str, Estimate]:
+    resampler = Resampler([nested_key(episode) for episode in episodes], seed)
+    return {name: resampler.mean([episode.metrics.get(name) for episode in episodes]) for name in metrics}
+
+
+def _compare_all(groups: Mapping[str, Sequence[EpisodeScore]], metric: str, seed: int) -> tuple[Comparison, ...]:
+    values = {planner: {nested_key(e): e.metrics.get(metric) for e in episodes} for planner, episodes in groups.items()}
+    return tuple(compare((a, values[a]), (b, values[b]), seed, resamples=2000) for a, b in combinations(groups, 2))
+
+
+def _or_least(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no nan."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
