@@ -46,7 +46,7 @@ class EnvConfig:
     traffic: str = "replay"
     decision_dt: float = 0.5
     horizon: float = 10.0
-    reward: Mapping[str, float] | None = None
+    reward: str | Mapping[str, float] | None = None
     termination: tuple[str, ...] = TERMINATIONS
     trust_floor: float = 0.0
     device: str = "auto"

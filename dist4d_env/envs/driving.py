@@ -16,6 +16,7 @@ from dist4d_env.envs.information import episode_info
 from dist4d_env.envs.observations import Observer, observation_space
 from dist4d_env.envs.rendering import render_dashboard
 from dist4d_env.envs.rewards import reward_terms, reward_weights, weighted_sum
+from dist4d_env.envs.rewards_judged import judged_terms
 from dist4d_env.envs.starts import check_start, draw_start
 from dist4d_env.envs.termination import termination_cause, truncation_cause
 from dist4d_env.envs.timing import Stopwatch
@@ -115,18 +116,23 @@ class DiST4DDrivingEnv(gym.Env):
 
     ## Rewards
 
-    The sum of weight x term; the unweighted terms of each decision stand in ``info["reward_terms"]``. ``reward={"progress": 1}``
-    replaces all weights (what it does not name weighs nothing).
+    The sum of weight x term; the unweighted terms of each decision stand in ``info["reward_terms"]``. ``reward`` is a preset,
+    or weights such as ``{"progress": 1}``, which replace all others (what they do not name weighs nothing).
 
-    | term | value of one decision | default weight |
-    |---|---|---|
-    | ``progress`` | metres gained along the route | 0.2 |
-    | ``collision`` | 1 if the ego began to touch something at its own fault | -20 |
-    | ``off_road`` | 1 if a corner of its footprint left the drivable area | -10 |
-    | ``wrong_way`` | 1 if it is in lanes that run against it | -10 |
-    | ``comfort`` | share of ticks outside nuPlan's bounds of acceleration, jerk and yaw motion | -0.5 |
-    | ``speed_limit`` | m/s above the limit x seconds; 0 where no limit is known | -0.2 |
-    | ``route_offset`` | metres beside the route x seconds | -0.05 |
+    | term | value of one decision | "shaped", the default | "sparse" | "pdms" |
+    |---|---|---|---|---|
+    | ``progress`` | metres gained along the route | 0.2 | | |
+    | ``collision`` | 1 if the ego began to touch something at its own fault | -20 | -1 | |
+    | ``off_road`` | 1 if a corner of its footprint left the drivable area | -10 | -1 | |
+    | ``wrong_way`` | 1 if it is in lanes that run against it | -10 | -1 | |
+    | ``time_to_collision`` | seconds that it is short of 1 s x seconds | -1 | | |
+    | ``comfort`` | share of ticks outside nuPlan's bounds of acceleration, jerk and yaw motion | -0.5 | | |
+    | ``speed_limit`` | m/s above the limit x seconds; 0 where no limit is known | -0.2 | | |
+    | ``route_offset`` | metres beside the route x seconds | -0.05 | | |
+    | ``arrival`` | at the horizon: 1 without a failure and 90 % as far as the logged ego | | 1 | |
+    | ``pdms`` | change of the closed-loop PDMS: an episode driven to its end collects it | | | 1 |
+
+    ``arrival`` and ``pdms`` are worked out, and told, only where they are weighed.
 
     ## Starting State
 
@@ -173,7 +179,7 @@ class DiST4DDrivingEnv(gym.Env):
     | ``traffic`` | "replay" | "replay" of the log or "idm" (reacts along the logged paths) |
     | ``decision_dt`` | 0.5 | seconds per step, a multiple of 0.1 |
     | ``horizon`` | 10.0 | seconds until truncation |
-    | ``reward`` | None | weights by term |
+    | ``reward`` | None | "shaped" (None), "sparse", "pdms", or weights by term |
     | ``termination`` | ("collision", "off_road", "wrong_way") | what terminates |
     | ``trust_floor`` | 0.0 | trust below which an episode is truncated |
     | ``device`` | "auto" | torch device of the models |
@@ -238,7 +244,8 @@ class DiST4DDrivingEnv(gym.Env):
             running = metrics.start(state)
         end_time = min(state.time + (scenario.horizon or self.config.horizon), scene.duration)
         self._episode = Episode(scenario, end_time, seeds.policy, state, world, frame, world_info, running, _plan(truth))
-        return self._tell(watch, reward_terms(running.values, self.config.decision_dt))
+        terms = reward_terms(running.values, self.config.decision_dt)
+        return self._tell(watch, terms | judged_terms(self._weights, metrics, None, running, end_time))
 
     def decision(self, action: Any) -> Turn:
         """``step``, paused where it needs the world's next frame."""
@@ -251,6 +258,7 @@ class DiST4DDrivingEnv(gym.Env):
         with watch("metrics"):
             running = metrics.update(before.running, ticks)
             terms = reward_terms(running.values, config.decision_dt)
+            terms |= judged_terms(self._weights, metrics, before.running, running, before.end_time)
             terminated_by = termination_cause(running.values, config.termination)
             truncated_by = truncation_cause(state.time, before.end_time, world_info.trust, config.trust_floor)
         self._episode = replace(

@@ -1,0 +1,82 @@
+"""Rewards that judge the whole episode: they add up to the score that the episode gets."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from dist4d_env.envs.rewards_judged import logged_progress, pdms_so_far
+from dist4d_env.metrics.running import RunningMetrics
+from dist4d_env.planner import LaneFollower, PlannerContext, PlannerInput
+
+
+def drive(env: gym.Env, seed: int, action=None):
+    """One episode of the lane follower, or of one action over and over: rewards, terms and the last info."""
+    env.reset(seed=seed)
+    driving, planner = env.unwrapped, LaneFollower()
+    planner.reset(PlannerContext(driving.scene, 0.5, 2.0), 0)
+    rewards, terms, over = [], [], False
+    while not over:
+        state = driving.episode.state
+        chosen = planner.plan(PlannerInput(state.time, state.ego, {}, state)).trajectory if action is None else action
+        _, reward, terminated, truncated, info = env.step(np.asarray(chosen, np.float32))
+        rewards.append(reward)
+        terms.append(info["reward_terms"])
+        over = terminated or truncated
+    return rewards, terms, info
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_episode_driven_to_its_end_collects_its_score(make_env, seed):
+    rewards, terms, info = drive(make_env(action="trajectory", reward="pdms", horizon=4.0), seed)
+    assert info["ended_by"] == "horizon"
+    final = info["metrics"]["final"]["pdms_v1"]
+    assert final["valid"] and sum(rewards) == pytest.approx(final["value"], abs=1e-9)
+    assert [t["pdms"] for t in terms] == rewards and max(rewards) < 0.5  # collected on the way, not at the end
+
+
+def test_a_fault_takes_back_what_was_collected(make_env):
+    """Full speed ahead and to the left: off the road."""
+    rewards, _, info = drive(make_env(reward="pdms", horizon=5.0), 1, [0.3, 0.4])
+    assert info["ended_by"] in ("off_road", "collision") and len(rewards) > 1
+    assert max(np.cumsum(rewards)) > 0.02 and sum(rewards) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_sparse_is_silent_until_the_end(make_env):
+    rewards, terms, info = drive(make_env(action="trajectory", reward="sparse", horizon=4.0), 0)
+    assert info["ended_by"] == "horizon"
+    far = info["metrics"]["final"]["ego_progress"]["value"]
+    assert rewards[:-1] == [0.0] * (len(rewards) - 1) and rewards[-1] == terms[-1]["arrival"] == float(far >= 0.9)
+    rewards, _, info = drive(make_env(reward="sparse", horizon=5.0), 1, [0.3, 0.4])
+    assert info["ended_by"] in ("off_road", "collision") and sum(rewards) == -1.0
+
+
+def test_who_stands_still_does_not_arrive(make_env):
+    env = make_env(reward="sparse", horizon=4.0)
+    arrivals = []
+    for seed in range(6):
+        _, terms, info = drive(env, seed, [-1.0, 0.0])
+        metrics = RunningMetrics(env.unwrapped.scene)
+        episode = env.unwrapped.episode
+        logged = logged_progress(metrics, episode.running.recording.start.time, episode.end_time)
+        came = info["metrics"]["progress"]
+        assert terms[-1]["arrival"] == float(info["ended_by"] == "horizon" and (logged <= 5.0 or came >= 0.9 * logged))
+        arrivals.append(terms[-1]["arrival"])
+    assert 0.0 in arrivals
+
+
+def test_terms_are_told_only_where_they_are_weighed(make_env):
+    env = make_env(reward={"progress": 1.0, "pdms": 2.0})
+    _, info = env.reset(seed=0)
+    assert info["reward_terms"]["pdms"] == 0.0 and "arrival" not in info["reward_terms"]
+    _, reward, _, _, info = env.step(np.zeros(2, np.float32))
+    assert reward == pytest.approx(info["reward_terms"]["progress"] + 2 * info["reward_terms"]["pdms"])
+
+
+def test_nothing_is_collected_at_the_start(make_env):
+    env = make_env()
+    env.reset(seed=0)
+    driving = env.unwrapped
+    trace = RunningMetrics(driving.scene).trace(driving.episode.running)
+    assert pdms_so_far(trace, driving.episode.end_time, 30.0) == 0.0
