@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dist4d_env.errors import ConfigError
 from dist4d_env.metrics.drivable_area import NO_MAP
+from dist4d_env.metrics.plan_lanes import lanes_on_route, route_area
 from dist4d_env.metrics.trace import EpisodeTrace, MetricResult
 
 TOLERANCE = 0.5  # m
@@ -29,16 +31,21 @@ def patience_ended(off: np.ndarray, skipped: np.ndarray) -> np.ndarray:
     return ended
 
 
-def lane_keeping(trace: EpisodeTrace) -> MetricResult:
+def lane_keeping(trace: EpisodeTrace, middle: str = "lane") -> MetricResult:
     """0 if the centre is more than 0.5 m from a centreline for 20 steps on end, else 1 (NAVSIM v2's LK).
 
-    Steps in intersections neither count nor interrupt. The centreline is that of the nearest lane in the direction of travel,
-    where NAVSIM takes its route's: a swift lane change passes here. details: step at which patience ended, largest offset.
-    Not valid without lanes.
+    Steps in intersections neither count nor interrupt. middle: "lane" measures from the centreline of the nearest lane in the
+    direction of travel, to which a swift lane change is nothing; "route", as NAVSIM, from those of the lanes that the route runs
+    over. details: step at which patience ended, largest offset. Not valid without lanes.
     """
+    if middle not in ("lane", "route"):
+        raise ConfigError(f"middle={middle!r} is unknown; choose lane or route")
     if trace.map is None or not trace.map.lanes:
         return MetricResult(0.0, False, NO_MAP)
-    offsets = lane_offsets(trace)
+    if middle == "lane":
+        offsets = lane_offsets(trace)
+    else:
+        offsets = route_area(trace.map, lanes_on_route(trace.map, trace.route.lanes), trace.route).offset(trace.center)
     crossing = trace.map.in_intersection(trace.center)
     step = int(patience_ended(~(offsets <= TOLERANCE), crossing))
     ended = step if step >= 0 else None

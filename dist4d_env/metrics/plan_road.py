@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dist4d_env.metrics.areas import ego_corners, off_drivable, wrong_way
-from dist4d_env.metrics.driving_direction import driven_within_a_second, graded
+from dist4d_env.metrics.areas import ego_corners, off_drivable
+from dist4d_env.metrics.driving_direction import against_traffic, driven_within_a_second, graded
 from dist4d_env.metrics.lane_keeping import PATIENCE, TOLERANCE, patience_ended
 from dist4d_env.metrics.plan_evidence import Evidence, first_step
 from dist4d_env.metrics.plan_scene import PlanScene
@@ -23,15 +23,10 @@ def plan_drivable_area(ego: np.ndarray, scene: PlanScene, evidence: Evidence) ->
 def plan_driving_direction(
     ego: np.ndarray, center: np.ndarray, scene: PlanScene, faithful: bool, evidence: Evidence
 ) -> np.ndarray:
-    """(B,) DDC: 1, 1/2 or 0 by the metres driven within a second against the traffic and not in an intersection; faithful:
-    outside the lanes on the route, else in lanes that all run against the heading."""
+    """(B,) DDC: 1, 1/2 or 0 by the metres driven within a second against the traffic (``against_traffic``)."""
     if scene.map is None or not scene.map.lanes:
         return np.ones(len(ego))
-    if faithful:
-        against = ~scene.area.holds(center)
-        against[against] = ~scene.map.in_intersection(center[against])
-    else:
-        against = wrong_way(scene.map, center.reshape(-1, 2), ego[..., 2].ravel()).reshape(center.shape[:2])
+    against = against_traffic(scene.map, scene.route, scene.on_route, center, ego[..., 2], faithful)
     metres = driven_within_a_second(center, against)
     worst = metres.max(1)
     value = graded(worst)
