@@ -71,6 +71,12 @@ class Commands:
     def __len__(self) -> int:
         return len(self.acceleration)
 
+    def take(self, rows: np.ndarray) -> Commands:
+        """Those of some rows."""
+        return Commands(
+            self.acceleration[rows], self.steering_rate[rows], self.steering[rows], self.follows[rows], self.references
+        )
+
     def __getitem__(self, index: int) -> Command:
         if self.follows[index] >= 0 and self.references is not None:
             return Command(reference=self.references[int(self.follows[index])])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.scenes.scene import TICK
+from dist4d_env.scenes.scene import TICK, Tracks
 from dist4d_env.simulation.batch import advance_rows, track_rows
 from dist4d_env.simulation.commands import Commands, parse_actions
 from dist4d_env.simulation.crowd import Crowd, CrowdTable, crowd_of, logged_crowd
@@ -110,7 +110,7 @@ class VectorTicks:
 
 
 class VectorSimulator:
-    """Many episodes over the scenes of some simulators of equal configuration, replayed or reactive traffic.
+    """Many episodes over the scenes of some simulators, replayed or reactive traffic, all else of their configurations equal.
 
     Like ``Simulator`` it holds no episode: ``reset``, ``branch`` and ``gather`` make states, ``step`` and ``execute`` give the
     next ones and change nothing, ``single`` gives back one episode's own.
@@ -119,22 +119,24 @@ class VectorSimulator:
     def __init__(self, simulators: Iterable[Simulator] = ()) -> None:
         self.simulators: list[Simulator] = []
         self.tables: list[CrowdTable] = []
+        self._reacts = np.zeros(0, bool)
         self._fleet: Fleet | None = None
         for simulator in simulators:
             self.add(simulator)
 
     def add(self, simulator: Simulator) -> int:
         """One more scene to play in; its number. ConfigError if it is configured differently from the others."""
-        if self.simulators and simulator.config != self.config:
+        if self.simulators and replace(simulator.config, traffic=self.config.traffic) != self.config:
             raise ConfigError("simulators of different configurations cannot be stepped together: make all of them alike")
         self.simulators.append(simulator)
         self.tables.append(CrowdTable(simulator.scene.tracks))
+        self._reacts = np.append(self._reacts, isinstance(simulator.traffic, IdmTraffic))
         self._fleet = None
         return len(self.simulators) - 1
 
     @property
     def config(self) -> SimulatorConfig:
-        """The configuration all scenes share."""
+        """The configuration that all scenes share but for their traffic."""
         return self.simulators[0].config
 
     def reset(self, scene: Sequence[int], starts: Sequence[Any]) -> VectorState:
@@ -182,25 +184,40 @@ class VectorSimulator:
 
     def execute(self, state: VectorState, commands: Commands) -> tuple[VectorState, VectorTicks]:
         """``step`` for commands that are already in physical units."""
-        ticks, config = self.config.ticks_per_decision, self.config
+        ticks, config, count = self.config.ticks_per_decision, self.config, len(state)
         rows = state.row[:, None] + np.arange(1, ticks + 1)
-        position, speed = state.path_position, state.path_speed
-        if config.traffic == "replay":
+        reacts = self._reacts[state.scene]
+        if not reacts.any():
+            position, speed = state.path_position, state.path_speed
             egos = drive(state.ego, commands, state.tick, ticks, config.vehicle, config.dynamics)
             agents = self._replayed(state.scene, state.row + 1, ticks, position.shape[1])
+        elif reacts.all():
+            egos, agents, position, speed = self._react(state, commands)
         else:
-            fleet, now, crowd = self._reactive(), state.ego, state.agents
-            egos = np.empty((len(state), ticks, 7))
-            agents = Crowd.empty(len(state), ticks, position.shape[1])
-            for tick in range(ticks):
-                crowd, position, speed = fleet.step(state.scene, state.row + tick, now, crowd, position, speed)
-                agents.values[:, :, tick], agents.valid[:, tick] = crowd.values, crowd.valid
-                now = egos[:, tick] = drive(now, commands, state.tick + tick, 1, config.vehicle, config.dynamics)[:, 0]
+            egos, agents = np.empty((count, ticks, 7)), Crowd.empty(count, ticks, state.path_position.shape[1])
+            position, speed = state.path_position.copy(), state.path_speed.copy()
+            for chosen in (np.flatnonzero(~reacts), np.flatnonzero(reacts)):
+                part, happened = self.execute(state.take(chosen), commands.take(chosen))
+                egos[chosen], agents.values[:, chosen], agents.valid[chosen] = (
+                    happened.ego, happened.agents.values, happened.agents.valid
+                )
+                position[chosen], speed[chosen] = part.path_position, part.path_speed
         after = VectorState(
             scene=state.scene, tick=state.tick + ticks, row=rows[:, -1], ego=egos[:, -1], agents=agents[:, -1],
-            path_position=position, path_speed=speed, decided=tuple((commands, index) for index in range(len(state))),
+            path_position=position, path_speed=speed, decided=tuple((commands, index) for index in range(count)),
         )
         return after, VectorTicks(rows, egos, agents)
+
+    def _react(self, state: VectorState, commands: Commands) -> tuple[np.ndarray, Crowd, np.ndarray, np.ndarray]:
+        """Egos (B, n, 7), agents (B, n, M), path positions and speeds of one decision in reactive traffic."""
+        ticks, config, fleet = self.config.ticks_per_decision, self.config, self._reactive()
+        now, crowd, position, speed = state.ego, state.agents, state.path_position, state.path_speed
+        egos, agents = np.empty((len(state), ticks, 7)), Crowd.empty(len(state), ticks, position.shape[1])
+        for tick in range(ticks):
+            crowd, position, speed = fleet.step(state.scene, state.row + tick, now, crowd, position, speed)
+            agents.values[:, :, tick], agents.valid[:, tick] = crowd.values, crowd.valid
+            now = egos[:, tick] = drive(now, commands, state.tick + tick, 1, config.vehicle, config.dynamics)[:, 0]
+        return egos, agents, position, speed
 
     def _replayed(self, scene: np.ndarray, first: np.ndarray, count: int, tracks: int) -> Crowd:
         if len(scene) and (scene == scene[0]).all() and (first == first[0]).all():  # branches of one state see the same
@@ -211,9 +228,20 @@ class VectorSimulator:
 
     def _reactive(self) -> Fleet:
         if self._fleet is None:
-            traffics = [simulator.traffic for simulator in self.simulators]
-            self._fleet = Fleet([t for t in traffics if isinstance(t, IdmTraffic)], self.tables, self.config.vehicle)
+            vehicle = self.config.vehicle
+            # A replayed scene has no movers: nobody is asked for them, but scenes keep their numbers.
+            traffics = [
+                simulator.traffic if isinstance(simulator.traffic, IdmTraffic) else IdmTraffic(_NOBODY, vehicle)
+                for simulator in self.simulators
+            ]
+            self._fleet = Fleet(traffics, self.tables, vehicle)
         return self._fleet
+
+
+_NOBODY = Tracks(
+    (), (), np.zeros(0, np.int8), np.zeros((0, 3)), np.zeros(1), np.zeros((0, 1, 3)), np.zeros((0, 1)), np.zeros((0, 1, 2)),
+    np.zeros((0, 1), bool),
+)
 
 
 def drive(

@@ -149,6 +149,21 @@ def test_some_begin_anew_while_the_others_go_on():
         assert_same_state(together.single(after, index), simulator.step(together.single(mixed, index), [0.0, 0.0])[0])
 
 
+@pytest.mark.parametrize("action", ACTIONS)
+def test_replayed_and_reactive_traffic_beside_each_other(action):
+    random = np.random.default_rng(5)
+    alone = [*simulators("replay", action), *simulators("idm", action)]
+    together = VectorSimulator(alone)
+    scene = [0, 3, 1, 4, 2, 5, 3]
+    state, singles = together.reset(scene, [1.0] * 7), [alone[i].reset(1.0) for i in scene]
+    for _ in range(5):
+        actions = some_actions(random, action, 7)
+        state, _ = together.step(state, actions)
+        singles = [alone[i].step(one, act)[0] for i, one, act in zip(scene, singles, actions, strict=True)]
+        for index, one in enumerate(singles):
+            assert_same_state(together.single(state, index), one)
+
+
 def test_episodes_can_be_picked():
     together = VectorSimulator(simulators())
     state = together.reset([0, 1, 2], [0.0, 0.5, 1.0])
