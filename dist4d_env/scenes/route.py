@@ -12,7 +12,8 @@ AHEAD_COUNT = 20
 AHEAD_SPACING = 2.5
 """Default number and spacing (metres) of the route points a planner is shown: 2.5 m to 50 m ahead."""
 
-_NEAR = 30.0  # m
+NEAR = 30.0
+"""Metres either way that ``project`` searches around a place."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,15 @@ class Route:
         """
         first, last = 0, len(self.points)
         if near is not None:
-            first, last = np.searchsorted(self.arc_length, (near - _NEAR, near + _NEAR))
+            first, last = np.searchsorted(self.arc_length, (near - NEAR, near + NEAR))
             first, last = min(max(first - 1, 0), len(self.points) - 2), max(last + 1, 2)
         offset = self.points[first:last] - (x, y)
         nearest = first + int(np.argmin(np.einsum("pi,pi->p", offset, offset)))
         # The nearest point of the polyline lies on one of the two pieces that meet at its nearest corner.
         best = None
         for piece in (nearest - 1, nearest):
-            if 0 <= piece < len(self._pieces):
-                px, py, dx, dy, length = self._pieces[piece]
+            if 0 <= piece < len(self._pieces_list):
+                px, py, dx, dy, length = self._pieces_list[piece]
                 along = (x - px) * dx + (y - py) * dy
                 lateral = (y - py) * dx - (x - px) * dy
                 clipped = min(max(along, 0.0), length)
@@ -71,13 +72,13 @@ class Route:
         distance, piece, clipped, lateral, beyond = best
         inner = beyond != 0.0 and 0 < nearest < len(self.points) - 1
         signed = math.copysign(distance, lateral) if inner else lateral
-        return float(self.arc_length[piece] + clipped), signed, float(self._piece_heading[piece])
+        return float(self.arc_length[piece] + clipped), signed, float(self.piece_heading[piece])
 
     def follow(self, points: np.ndarray) -> np.ndarray:
         """Arc lengths (N,) of the points (N, 2) of a path: each is projected near the one before, the first anywhere."""
         offset = points[:, None] - self.points  # (N, P, 2)
         nearest = np.argmin(np.einsum("npi,npi->np", offset, offset), axis=1)
-        begin, unit, length = self._pieces_array[:, :2], self._pieces_array[:, 2:4], self._pieces_array[:, 4]
+        begin, unit, length = self.pieces[:, :2], self.pieces[:, 2:4], self.pieces[:, 4]
         # The two pieces that meet at the nearest corner, as in ``project``; the first of them wins a tie.
         piece = np.stack([np.maximum(nearest - 1, 0), np.minimum(nearest, len(length) - 1)], 1)  # (N, 2)
         away = points[:, None] - begin[piece]
@@ -86,7 +87,7 @@ class Route:
         lateral = away[..., 1] * unit[piece][..., 0] - away[..., 0] * unit[piece][..., 1]
         best = np.argmin(np.hypot(lateral, along - clipped), axis=1)[:, None]
         s = np.take_along_axis(self.arc_length[piece] + clipped, best, 1)[:, 0]
-        if (np.abs(self.arc_length[nearest][1:] - s[:-1]) < _NEAR).all():
+        if (np.abs(self.arc_length[nearest][1:] - s[:-1]) < NEAR).all():
             return s
         # The route comes by here more than once: point by point.
         positions: list[float] = []
@@ -97,12 +98,12 @@ class Route:
     def at(self, s: float) -> tuple[float, float, float]:
         """x, y, heading at arc length s, clipped to the route; the heading turns evenly from line to line."""
         x, y = (float(np.interp(s, self.arc_length, self.points[:, i])) for i in (0, 1))
-        return x, y, float(np.interp(s, self._middles, self._piece_heading))
+        return x, y, float(np.interp(s, self.middles, self.piece_heading))
 
     def sample(self, s: np.ndarray) -> np.ndarray:
         """``at`` for an array of arc lengths (N,): (N, 3)."""
         columns = [np.interp(s, self.arc_length, self.points[:, 0]), np.interp(s, self.arc_length, self.points[:, 1])]
-        return np.stack([*columns, np.interp(s, self._middles, self._piece_heading)], -1)
+        return np.stack([*columns, np.interp(s, self.middles, self.piece_heading)], -1)
 
     def ahead(
         self, pose: np.ndarray, count: int = AHEAD_COUNT, spacing: float = AHEAD_SPACING, near: float | None = None
@@ -115,27 +116,29 @@ class Route:
         s = self.project(x, y, near)[0] + spacing * np.arange(1, count + 1)
         points = np.stack([np.interp(s, self.arc_length, self.points[:, i]) for i in (0, 1)], -1)
         beyond = np.maximum(s - self.length, 0.0)
-        points += beyond[:, None] * self._pieces_array[-1, 2:4]
+        points += beyond[:, None] * self.pieces[-1, 2:4]
         # Only the heading counts: the road a pitched or rolled car sees is still the flat route.
         yaw = math.atan2(pose[1, 0], pose[0, 0])
         turn = np.array([[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]])
         return (points - (x, y)) @ turn
 
     @cached_property
-    def _pieces_array(self) -> np.ndarray:
+    def pieces(self) -> np.ndarray:
         """(P - 1, 5): start, unit direction and length of every line."""
         step = np.diff(self.points, axis=0)
         length = np.hypot(step[:, 0], step[:, 1])
         return np.concatenate([self.points[:-1], step / length[:, None], length[:, None]], 1)
 
     @cached_property
-    def _pieces(self) -> list[tuple[float, ...]]:
-        return [tuple(row) for row in self._pieces_array.tolist()]
+    def _pieces_list(self) -> list[tuple[float, ...]]:
+        return [tuple(row) for row in self.pieces.tolist()]
 
     @cached_property
-    def _piece_heading(self) -> np.ndarray:
-        return np.unwrap(np.arctan2(self._pieces_array[:, 3], self._pieces_array[:, 2]))
+    def piece_heading(self) -> np.ndarray:
+        """(P - 1,) heading of every line, unwrapped."""
+        return np.unwrap(np.arctan2(self.pieces[:, 3], self.pieces[:, 2]))
 
     @cached_property
-    def _middles(self) -> np.ndarray:
+    def middles(self) -> np.ndarray:
+        """(P - 1,) arc length of the middle of every line."""
         return (self.arc_length[1:] + self.arc_length[:-1]) / 2
