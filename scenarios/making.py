@@ -1,0 +1,158 @@
+"""From random candidates to a suite: draw, measure, check that it plays, keep what fits the difficulty that is wanted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dist4d_env.envs.driving import DiST4DDrivingEnv
+from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.transforms import yaw_of
+from dist4d_env.planner import LaneFollower, LogFollower, Planner
+from dist4d_env.scenes.edits_apply import apply_all
+from dist4d_env.scenes.nuscenes import Dataset
+from dist4d_env.scenes.scenario import Scenario
+from dist4d_env.scenes.scene import TICK, Scene
+from scenarios.families import FAMILIES, Candidate, cleared
+from scenarios.measures import (
+    Window,
+    off_the_road,
+    overlapping,
+    required_deceleration,
+    strongest_demand,
+    time_to_road_edge,
+)
+from scenarios.playing import drive
+
+MOST_CLEARED = 3
+"""Recorded objects that may be taken out of an inserted one's way."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a family's difficulty is measured in. bounds: of easy, medium, hard and extreme, from the easy end to the hard one."""
+
+    unit: str
+    bounds: tuple[float, float, float, float, float]
+
+    def difficulty(self, value: float) -> str | None:
+        """The difficulty that a measured value means, None outside of all bounds."""
+        for name, first, last in zip(("easy", "medium", "hard", "extreme"), self.bounds, self.bounds[1:], strict=False):
+            if min(first, last) < value <= max(first, last):
+                return name
+        return None
+
+
+BRAKING = Scale("m/s² required after 1 s of reaction", (0.05, 1.5, 3.0, 4.5, 6.0))
+EDGE = Scale("s until the road's edge", (8.0, 3.6, 2.4, 1.6, 0.9))
+DEMAND = Scale("m/s² in the recorded drive", (-1.0, 0.6, 1.1, 1.5, 5.0))
+SCALES: Mapping[str, Scale] = {
+    **dict.fromkeys(FAMILIES, BRAKING),
+    "perturbed_start": EDGE,
+    "recorded": DEMAND,
+}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A scenario, what was measured of it, and how the two planners of the package fared ("horizon": came through)."""
+
+    scenario: Scenario
+    measured: float
+    outcomes: Mapping[str, str]
+
+
+def measure(family: str, scene: Scene, scenario: Scenario, onset: float) -> float:
+    """The quantity that justifies a scenario's difficulty, see SCALES; scene: with the scenario's edits."""
+    window = Window.of(scene, scenario.start, scenario.horizon or 8.0)
+    if family == "recorded":
+        return strongest_demand(scene, window)
+    if family == "perturbed_start":
+        pose = scene.ego.global_from_ego[window.first]
+        yaw = float(yaw_of(pose))
+        x, y = pose[0, 3] - math.sin(yaw) * scenario.ego_offset, pose[1, 3] + math.cos(yaw) * scenario.ego_offset
+        return time_to_road_edge(scene, x, y, yaw + scenario.ego_yaw, scenario.ego_speed or 0.0)
+    return required_deceleration(scene, window, onset)
+
+
+def fitted(scene: Scene, start: float, horizon: float, candidate: Candidate) -> Candidate | None:
+    """The candidate, recorded objects in its way taken away; None where it cannot be had without breaking the traffic."""
+    for _ in range(MOST_CLEARED + 1):
+        try:
+            edited = apply_all(candidate.edits, scene, start)
+        except ConfigError:
+            return None
+        window = Window.of(scene, start, horizon)
+        met = overlapping(edited, window)
+        if met is None:
+            return None if off_the_road(edited, window) else candidate
+        if met not in scene.tracks.instance:
+            return None
+        candidate = cleared(candidate, (met,))
+    return None
+
+
+def candidates(
+    family: str, scene: Scene, horizon: float, starts: Sequence[float], random: np.random.Generator, count: int
+) -> Iterator[tuple[Scenario, float]]:
+    """Random scenarios of a family in a scene that fit its traffic, each with what was measured."""
+    for _ in range(count):
+        start = float(random.choice(starts))
+        try:
+            candidate = fitted(scene, start, horizon, FAMILIES[family](scene, start, random))
+        except ConfigError:
+            continue
+        if candidate is None:
+            continue
+        scenario = Scenario(
+            scene.name, start, horizon, candidate.traffic, candidate.ego_offset, candidate.ego_yaw, candidate.ego_speed,
+            candidate.edits, name=f"{candidate.label}-{scene.name}", family=family,
+        )  # fmt: skip
+        measured = measure(family, apply_all(candidate.edits, scene, start), scenario, candidate.onset)
+        difficulty = SCALES[family].difficulty(measured)
+        if difficulty is not None:
+            yield replace(scenario, difficulty=difficulty), measured
+
+
+def check_plays(env: DiST4DDrivingEnv, scenario: Scenario) -> dict[str, str] | None:
+    """How the log follower, the lane follower and an ego that brakes from the start on come out of a scenario.
+
+    None if the ego touches something or is off the road already at the start, if none of the three gets through (then nobody is
+    asked to), or if edits do not make the log follower fail (then they ask nothing).
+    """
+    drivers: dict[str, Callable[[], Planner] | None] = {"log": LogFollower, "lane": LaneFollower, "brakes": None}
+    outcomes = {}
+    for name, make in drivers.items():
+        outcome = drive(env, scenario, make() if make else None)
+        if outcome.bad_start:
+            return None
+        outcomes[name] = outcome.ended_by
+    if "horizon" not in outcomes.values() or (scenario.edits and outcomes["log"] == "horizon"):
+        return None
+    return outcomes
+
+
+def find(
+    env: DiST4DDrivingEnv, dataset: Dataset, family: str, wanted: str, scenes: Sequence[str], horizon: float, seed: Sequence[int],
+    taken: set[str], tries: int = 600,
+) -> Made:  # fmt: skip
+    """A scenario of a family and difficulty in the first of some scenes where one is found. Raises ConfigError for none."""
+    for number, name in enumerate(scenes):
+        scene = dataset.load(name)
+        last = scene.duration - horizon
+        starts = [start for start in np.arange(0.0, last + 0.01, 0.5) if scene.ego.speed[round(start / TICK)] > 3.0]
+        random = np.random.default_rng([*seed, number])
+        if not starts:
+            continue
+        for scenario, measured in candidates(family, scene, horizon, starts, random, tries):
+            if scenario.difficulty != wanted or scenario.name in taken:
+                continue
+            outcomes = check_plays(env, scenario)
+            if outcomes is not None:
+                return Made(scenario, measured, outcomes)
+    raise ConfigError(f"no {wanted} scenario of {family} was found in {', '.join(scenes)}")
+
+
