@@ -22,8 +22,8 @@ border-bottom:1px solid var(--line)}
 td{padding:8px 10px;border-bottom:1px solid var(--line);vertical-align:middle}tr:last-child td{border-bottom:0}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.none{color:var(--faint)}
 td.name,th.name{white-space:nowrap;font-weight:600;position:sticky;left:0;background:var(--card);z-index:1}
-td.name small{display:block;font-weight:400;color:var(--faint)}
-.score b{font-size:16px}.score small{color:var(--faint);margin-left:6px}
+td.name small{display:block;font-weight:400;color:var(--faint);white-space:nowrap}
+.score b{font-size:16px}.score small{color:var(--faint);margin-left:6px;white-space:nowrap}
 .whisker{position:relative;height:8px;margin-top:5px;background:var(--soft);border-radius:4px;min-width:110px}
 .whisker i{position:absolute;top:0;height:8px;border-radius:4px;background:rgba(var(--heat),.32)}
 .whisker u{position:absolute;top:-1px;width:3px;height:10px;border-radius:2px;background:var(--accent)}
@@ -65,5 +65,6 @@ font-size:14px}
 footer{color:var(--faint);font-size:13px;margin-top:48px;max-width:90ch}
 @media(max-width:760px){main{padding:24px 14px 48px}h1{font-size:25px}.card{padding:4px 10px 8px}.player{grid-template-columns:
 minmax(0,1fr);padding:12px}details.episode summary{grid-template-columns:1fr auto}summary .wide{grid-column:1/-1}
-.gallery{grid-template-columns:repeat(auto-fill,minmax(155px,1fr));gap:10px}td,th{padding:7px 8px}td.name{white-space:normal}}
+.gallery{grid-template-columns:repeat(auto-fill,minmax(155px,1fr));gap:10px}
+.score small{display:block;margin:0}td,th{padding:7px 8px}td.name{white-space:normal}}
 """
