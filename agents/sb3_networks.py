@@ -1,0 +1,78 @@
+"""The networks of the policies, plain torch: encoders that Stable-Baselines3 trains and that run without it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from agents.sb3_views import AGENT_SIZE, STATE_SIZE
+from dist4d_env.geometry.cameras import RING
+
+WIDTH = 128
+
+
+class VectorEncoder(nn.Module):
+    """{"state": (B, S), "agents": (B, A, F)} to (B, 2 * WIDTH): each agent by the same layers, then the largest of each feature
+    (a set has no order)."""
+
+    features = 2 * WIDTH
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.agents = nn.Sequential(nn.Linear(AGENT_SIZE, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU())
+        self.state = nn.Sequential(nn.Linear(STATE_SIZE, WIDTH), nn.ReLU())
+
+    def forward(self, seen: dict[str, torch.Tensor]) -> torch.Tensor:
+        rows = seen["agents"]
+        there = rows[..., -1:] > 0
+        agents = torch.where(there, self.agents(rows), 0.0).amax(1)  # (B, WIDTH); the features are not below zero
+        return torch.cat([self.state(seen["state"]), agents], -1)
+
+
+class CameraEncoder(nn.Module):
+    """{"state": (B, S), "cameras": (B, 18, H, W) in [0, 1]} to (B, 2 * WIDTH): one convolutional encoder for all six cameras."""
+
+    features = 2 * WIDTH
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.camera = nn.Sequential(
+            nn.Conv2d(3, 16, 5, stride=2, padding=2), nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Conv2d(32, 32, 3, stride=2, padding=1), nn.ReLU(),
+            nn.AdaptiveAvgPool2d((4, 7)), nn.Flatten(), nn.Linear(32 * 28, 64), nn.ReLU(),
+        )  # fmt: skip
+        self.ring = nn.Sequential(nn.Linear(64 * len(RING), WIDTH), nn.ReLU())
+        self.state = nn.Sequential(nn.Linear(STATE_SIZE, WIDTH), nn.ReLU())
+
+    def forward(self, seen: dict[str, torch.Tensor]) -> torch.Tensor:
+        batch, _, height, width = seen["cameras"].shape
+        views = self.camera(seen["cameras"].reshape(batch * len(RING), 3, height, width))
+        return torch.cat([self.state(seen["state"]), self.ring(views.reshape(batch, -1))], -1)
+
+
+def make_encoder(cameras: bool) -> VectorEncoder | CameraEncoder:
+    """The encoder for what a policy sees."""
+    return CameraEncoder() if cameras else VectorEncoder()
+
+
+class PolicyNetwork(nn.Module):
+    """From what is seen to the policy's most likely action: encoder, two layers, head.
+
+    activation, squash: as the algorithm trained them (PPO: tanh layers, a head that is clipped; SAC: ReLU layers, a tanh head).
+    """
+
+    def __init__(self, cameras: bool, outputs: int, hidden: tuple[int, ...], activation: str) -> None:
+        super().__init__()
+        self.encoder = make_encoder(cameras)
+        sizes = [self.encoder.features, *hidden]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(sizes):
+            layers += [nn.Linear(before, after), nn.ReLU() if activation == "relu" else nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(sizes[-1], outputs)
+
+    def forward(self, seen: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.head(self.layers(self.encoder(seen)))
