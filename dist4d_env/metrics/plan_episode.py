@@ -56,8 +56,9 @@ def epdms_of_plans(
     """NAVSIM v2's EPDMS (single stage) of every plan of an episode, averaged over decisions; otherwise as ``pdms_of_plans``.
 
     The human filter forgives what the recorded ego broke itself in the 4 s after the same instant of the recorded scene
-    (``human``; without it nothing is forgiven). Extended comfort compares a plan with the one issued half a second before; where
-    there is none, its weight is left out. Traffic lights are not available on nuScenes and left out of the product.
+    (``human``; without it nothing is forgiven, and near its end less, as what is left of it is too short to break). Extended
+    comfort compares a plan with the one issued half a second before; where there is none, its weight is left out. Traffic lights
+    are not available on nuScenes and left out of the product.
     """
     if plans is None or not len(plans.step):
         return MetricResult(0.0, False, NO_PLANS)

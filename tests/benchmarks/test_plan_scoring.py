@@ -1,0 +1,34 @@
+"""The benchmark of plan scoring: it runs, and what it times is a crowded scene."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from benchmarks.plan_scoring import Options, crowded, main, proposals
+from dist4d_env.metrics.plan_scene import PlanScene
+from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.simulation.simulator import Simulator
+
+
+def test_runs(town_dataroot, tmp_path):
+    out = tmp_path / "plan_scoring.json"
+    main(Options(plans=8, agents=20, repeats=1, scenes=1, dataroot=town_dataroot, out=out))
+    result = json.loads(out.read_text())
+    stages = result["milliseconds"]
+    assert {"simulate", "time to collision", "simulate and score v1, faithful", "simulate and score v2, corrected"} <= set(stages)
+    assert all(value > 0 for value in stages.values())
+    assert list(result["scenes"].values()) == [stages]
+
+
+def test_the_scene_is_as_crowded_as_asked(town_dataroot):
+    scene = open_dataset(town_dataroot).load("town-val-0000")
+    state = Simulator(scene).reset(3.0)
+    around = PlanScene.forecast(state, scene)
+    for count in (3, 50):
+        crowd = crowded(around, state.ego, count)
+        assert crowd.position.shape == (51, count, 2) and crowd.valid.all()
+        assert len(np.unique(crowd.position[0].round(3), axis=0)) == count
+    plans = proposals(scene, state.ego, 64)
+    assert plans.shape == (64, 8, 3) and np.ptp(plans[:, -1, 0]) > 20 and np.ptp(plans[:, -1, 1]) > 5
