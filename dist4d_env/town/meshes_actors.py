@@ -9,9 +9,10 @@ import numpy as np
 from dist4d_env.errors import DataError
 from dist4d_env.town import meshes_people as people
 from dist4d_env.town import meshes_vehicles as vehicles
-from dist4d_env.town.meshes import Mesh
+from dist4d_env.town.meshes import Mesh, box
 from dist4d_env.town.model import Actor
 from dist4d_env.town.textures import TextureSet
+from dist4d_env.town.textures_ground import SEMANTICS
 
 _VEHICLES = (
     ("vehicle.car", vehicles.car), ("vehicle.emergency", vehicles.car), ("vehicle.truck", vehicles.truck),
@@ -41,6 +42,10 @@ def actor_mesh(actor: Actor, textures: TextureSet, phase: float = 0.0, walking: 
         mesh = people.cone(size, style)
     elif name.startswith("movable_object.barrier"):
         mesh = people.barrier(size, style)
+    elif name.startswith("movable_object.debris"):
+        length, width, height = size
+        low, high = (-length / 2, -width / 2, 0.0), (length / 2, width / 2, height)
+        mesh = box(low, high, tint=vehicles.paint_of(style), semantic=SEMANTICS.index("barrier"))
     else:
         for prefix, make in _VEHICLES:
             if name.startswith(prefix):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -14,7 +16,7 @@ from dist4d_env.geometry.transforms import wrap_angle
 from dist4d_env.town.light import light_of
 from dist4d_env.town.meshes_actors import actor_mesh, poses
 from dist4d_env.town.meshes_street import street_mesh
-from dist4d_env.town.model import TownScene
+from dist4d_env.town.model import Actor, TownScene
 from dist4d_env.town.render_shade import LightPools, Shading
 from dist4d_env.town.render_surface import SEMANTIC_ROW, Shape, Surface, dot
 from dist4d_env.town.textures import TextureSet
@@ -88,6 +90,17 @@ class TownRenderer:
         self._standing: tuple[bytes, Surface] | None = None
         self._ground = draw_ground(scene.layout, scene.ego_pose[:, :2, 3])
         self._shading = Shading(scene, light_of(scene.light, scene.seed), self._ground, self._origin[:2])
+
+    def with_actors(self, actors: Sequence[Actor]) -> TownRenderer:
+        """A renderer that knows more actors, numbered after those of the scene; it shares street and ground with this one."""
+        other = copy(self)
+        other.scene = replace(self.scene, actors=(*self.scene.actors, *actors))
+        meshes = [actor_mesh(actor, self._textures) for actor in actors]  # may add textures; those known keep their numbers
+        if len(self._textures.sizes) > len(self._table.sizes):
+            other._table = self._textures.freeze()
+        other._still = [*self._still, *(Shape.of(mesh, other._table.sizes) for mesh in meshes)]
+        other._strides, other._standing = {}, None
+        return other
 
     def render(self, rig: CameraRig, global_from_camera: np.ndarray, boxes: Boxes | None, time: float) -> TownImages:
         """Pictures of V cameras with ``rig``'s intrinsics at poses (V, 4, 4), all at one instant.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,8 +14,9 @@ import numpy as np
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.rgbd import RGBDFrame
-from dist4d_env.scenes.scene import Scene
+from dist4d_env.scenes.scene import Scene, Tracks
 from dist4d_env.town.generate import VERSION, generate_scene
+from dist4d_env.town.model import Actor
 from dist4d_env.town.render import TownRenderer
 from dist4d_env.world.contract import SceneAt, WorldInfo, WorldStart
 from dist4d_env.world.stopwatch import Stopwatch
@@ -23,12 +25,40 @@ _KEPT = 6
 """Scenes kept ready to render, about 100 MB each."""
 
 
+TownKey = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class Inserted:
+    """An object that the town has not generated. name: its nuScenes category; size: length, width, height; drives: whether it
+    ever moves, for what stands has its lights off."""
+
+    instance: str
+    name: str
+    size: tuple[float, float, float]
+    drives: bool
+
+    @classmethod
+    def of(cls, tracks: Tracks, index: int) -> Inserted:
+        length, width, height = tracks.size[index].tolist()
+        travel = np.ptp(tracks.position[index, tracks.valid[index], :2], axis=0).max(initial=0.0)
+        return cls(tracks.instance[index], tracks.name[index], (length, width, height), bool(travel > 1.0))
+
+    def actor(self) -> Actor:
+        """The town's actor for it; its look follows from its name and size."""
+        style = zlib.crc32(repr((self.instance, self.name, self.size)).encode()) & 0x3FFFFFFF
+        reach = np.array([[0.0, 0.0, 0.0], [2.0 * self.drives, 0.0, 0.0]])
+        return Actor(self.instance, self.name, self.size, style, reach, np.zeros(2), np.ones(2, bool))
+
+
 @dataclass(frozen=True)
 class OracleState:
-    """key: split, index and seed of the town scene; actors: (N,) index into its actors of each track of the data set's scene."""
+    """key: split, index and seed of the town scene; inserted: what a scenario put into it; actors: (N,) index into the town's
+    actors, and after them the inserted ones, of each track of the scene."""
 
     start: WorldStart
-    key: tuple[str, int, int]
+    key: TownKey
+    inserted: tuple[Inserted, ...]
     actors: np.ndarray
 
 
@@ -44,18 +74,22 @@ class OracleWorld:
         return [(state, *self._show(state, now)) for state, now in zip(states, scenes, strict=True)]
 
     def _state(self, start: WorldStart) -> OracleState:
-        key = _town_key(start.scene)
-        index = {actor.instance: i for i, actor in enumerate(_renderer(key).scene.actors)}
-        strangers = [token for token in start.scene.tracks.instance if token not in index]
+        key, tracks, recorded = _town_key(start.scene), start.scene.tracks, len(start.scene.recorded.tracks)
+        actors = _renderer(key).scene.actors
+        index = {actor.instance: i for i, actor in enumerate(actors)}
+        strangers = [token for token in tracks.instance[:recorded] if token not in index]
         if strangers:
             raise DataError(
                 f"{start.scene.name} in {start.scene.dataroot} annotates {strangers[0]}, which the town generator does not know: "
                 "the tables were changed after they were written; write the town again"
             )
-        return OracleState(start, key, np.array([index[token] for token in start.scene.tracks.instance], np.int64))
+        inserted = tuple(Inserted.of(tracks, row) for row in range(recorded, len(tracks)))
+        known = [index[token] for token in tracks.instance[:recorded]]
+        numbers = np.array([*known, *range(len(actors), len(actors) + len(inserted))], np.int64)
+        return OracleState(start, key, inserted, numbers)
 
     def _show(self, state: OracleState, now: SceneAt) -> tuple[RGBDFrame, WorldInfo]:
-        renderer, rig = _renderer(state.key), state.start.rig
+        renderer, rig = _renderer(state.key, state.inserted), state.start.rig
         watch = Stopwatch()
         poses = now.global_from_ego @ rig.ego_from_camera
         images = renderer.render(rig, poses, actor_boxes(now.boxes, state.actors), now.time)
@@ -69,14 +103,16 @@ def actor_boxes(boxes: Boxes, actors: np.ndarray) -> Boxes:
 
 
 @lru_cache(maxsize=_KEPT)
-def _renderer(key: tuple[str, int, int]) -> TownRenderer:
+def _renderer(key: TownKey, inserted: tuple[Inserted, ...] = ()) -> TownRenderer:
     """The renderer of a town scene, which takes seconds to make: shared by all worlds of the process, for drawing changes nothing
-    in it; the least recently used one is forgotten."""
+    in it; the least recently used one is forgotten. One with inserted objects shares all but these with the one without."""
+    if inserted:
+        return _renderer(key).with_actors([thing.actor() for thing in inserted])
     split, index, seed = key
     return TownRenderer(generate_scene(split, index, seed))
 
 
-def _town_key(scene: Scene) -> tuple[str, int, int]:
+def _town_key(scene: Scene) -> TownKey:
     """Split, index and seed of a data set's scene, from the ``town.json`` that the town's writer leaves."""
     path = Path(scene.dataroot) / "town.json"
     if not path.is_file():
