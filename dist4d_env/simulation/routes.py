@@ -31,7 +31,7 @@ class Routes:
     def project(
         self, route: np.ndarray, x: np.ndarray, y: np.ndarray, near: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """``Route.project`` of points (B,): arc lengths, lateral offsets and headings (B,). near: (B,), nan to search everywhere."""
+        """``Route.project`` of points (B,): arc lengths, lateral offsets, headings (B,). near: (B,), nan to search everywhere."""
         rows, count = np.arange(len(route)), self._counts[route]
         dx, dy = self._points[0, route] - x[:, None], self._points[1, route] - y[:, None]
         distance = dx * dx + dy * dy  # infinite past a route's end
