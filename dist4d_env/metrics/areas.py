@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import shapely
@@ -81,14 +81,26 @@ def wrong_way(scene_map: SceneMap, points: np.ndarray, yaw: np.ndarray) -> np.nd
     against = np.zeros(len(point), bool)
     for index in np.unique(lane).tolist():
         rows = lane == index
-        here, line = point[rows], lanes[index].centerline
-        dx, dy = points[here, 0, None] - line[:, 0], points[here, 1, None] - line[:, 1]
-        heading = line[np.argmin(dx * dx + dy * dy, axis=1), 2]
-        against[rows] = np.abs((yaw[here] - heading + math.pi) % (2 * math.pi) - math.pi) > AGAINST
+        here = point[rows]
+        against[rows] = _against(lanes[index], points[here], yaw[here])
     held, opposed = (np.bincount(point, weights, len(points)) for weights in (None, against))
     wrong = (held > 0) & (opposed == held)
     wrong[wrong] = ~scene_map.in_intersection(points[wrong])
     return wrong
+
+
+def wrong_way_at(scene_map: SceneMap, lanes: Sequence[Lane], x: float, y: float, yaw: float) -> bool:
+    """``wrong_way`` of one box centre whose lanes (``SceneMap.lanes_at``) are known already."""
+    point, heading = np.array([[x, y]]), np.array([yaw])
+    return bool(lanes) and all(_against(lane, point, heading)[0] for lane in lanes) and not scene_map.in_intersection(point)[0]
+
+
+def _against(lane: Lane, points: np.ndarray, yaw: np.ndarray) -> np.ndarray:
+    """(M,) whether a lane runs against headings (M,) where it is nearest to points (M, 2)."""
+    line = lane.centerline
+    dx, dy = points[:, 0, None] - line[:, 0], points[:, 1, None] - line[:, 1]
+    heading = line[np.argmin(dx * dx + dy * dy, axis=1), 2]
+    return np.abs((yaw - heading + math.pi) % (2 * math.pi) - math.pi) > AGAINST
 
 
 def speed_limit(lanes: Iterable[Lane]) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dist4d_env.metrics.areas import ego_corners, off_drivable, speed_limit, wrong_way
+from dist4d_env.metrics.areas import ego_corners, off_drivable, speed_limit, wrong_way_at
 from dist4d_env.metrics.collision import Collision, find_collisions
 from dist4d_env.metrics.comfort import LIMITS
 from dist4d_env.metrics.recording import Recording, trace_of
@@ -129,7 +129,7 @@ class RunningMetrics:
         limit = speed_limit(lanes)
         return {
             "off_road": float(off_drivable(scene_map, ego_corners(rows, self.vehicle)).any()),
-            "wrong_way": float(wrong_way(scene_map, np.array([[x, y]]), np.array([ego.yaw]))[0]),
+            "wrong_way": float(wrong_way_at(scene_map, lanes, x, y, ego.yaw)),
             "speed_limit": UNKNOWN if limit is None else limit,
             "speeding": UNKNOWN if limit is None else max(0.0, ego.speed - limit),
         }

@@ -48,7 +48,7 @@ def simulated(data: dict[str, Any]) -> np.ndarray:
 
 
 def road_of_golden() -> tuple[SceneMap, Route]:
-    lanes = [lane("A", 0.0), lane("B", 3.5), lane("C", 7.0)]
+    lanes = [lane("A", 0.0), lane("B", 3.5), lane("C", 7.0, np.pi)]
     x = np.arange(-50.0, 201.0)
     route = Route.through(np.column_stack([x, np.zeros(len(x))]), ("A",))
     return make_map("golden", {"drivable_area": [box(-50, -1.75, 200, 8.75)]}, lanes), route

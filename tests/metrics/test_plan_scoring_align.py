@@ -112,7 +112,7 @@ def test_corrected_defects(data, ego, version):
     faithful, corrected = (score_plans(ego, empty, version, form, 32.0).parts for form in ("faithful", "corrected"))
     direction = "driving_direction_compliance"
     assert faithful[direction][off_road] == 0.0 and corrected[direction][off_road] == 1.0, "off the road is DAC's to punish"
-    assert faithful[direction][oncoming] == 0.0, "lane C is not on the route"
+    assert faithful[direction][oncoming] == corrected[direction][oncoming] == 0.0, "lane C comes the other way"
     # Who is hit from behind at constant speed is not at fault and had nothing to foresee ahead.
     faithful, corrected = (score_plans(ego, rear, version, form, 32.0).parts for form in ("faithful", "corrected"))
     assert faithful["time_to_collision"][cruise] == 0.0 and corrected["time_to_collision"][cruise] == 1.0
