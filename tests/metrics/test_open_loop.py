@@ -12,7 +12,7 @@ from dist4d_env.metrics.open_loop_hits import EGO_CELLS, exact_hits, grid_hits, 
 
 T = 0.5 * np.arange(1, 7)
 TRUTH = np.stack([5 * T, 0 * T], -1)[None]
-ASIDE = TRUTH + [0.0, 40.0]
+ASIDE = TRUTH + np.array([0.0, 40.0])
 PREDICTED = np.stack([5.3 * T, -0.1 * T**2], -1)[None]  # 0.1 t^2 to the right
 AT = [0.1521, 0.3162, 0.5031, 0.7211, 0.9763, 1.2728]
 
@@ -42,7 +42,7 @@ def test_golden_distances():
 def test_the_ego_covers_the_originals_cells():
     """32 cells, 8 long and 4 wide, from 1.5 m behind to 2.5 m ahead of the LiDAR: those that scikit-image, as there, takes."""
     skimage = pytest.importorskip("skimage.draw")
-    corners = np.array([[-2.042, 0.925], [2.042, 0.925], [2.042, -0.925], [-2.042, -0.925]]) + [0.5, 0.0]
+    corners = np.array([[-2.042, 0.925], [2.042, 0.925], [2.042, -0.925], [-2.042, -0.925]]) + np.array([0.5, 0.0])
     corners = (corners + 49.75) / 0.5
     rows, columns = skimage.polygon(corners[:, 0], corners[:, 1])
     assert sorted(zip(rows, columns, strict=True)) == sorted(map(tuple, EGO_CELLS.astype(int).tolist()))

@@ -50,7 +50,7 @@ def test_plans_of_another_rate_and_too_short_ones():
 def test_scenes_with_different_numbers_of_agents_join():
     parts = [make_scene(), make_scene(Agent(30.0, 0.0), Agent(50.0, 3.5))]
     both = joined([open_loop_samples(scene, np.array([0.0, 2.0]), cruise(2)) for scene in parts])
-    score = open_loop(both.predicted, both.truth + [0.0, 40.0, 0.0], both.agents, form="corrected", mask=both.mask)
+    score = open_loop(both.predicted, both.truth + np.array([0.0, 40.0, 0.0]), both.agents, form="corrected", mask=both.mask)
     assert both.agents.valid.sum(2).tolist() == [[0] * 6] * 2 + [[2] * 6] * 2
     assert score.samples == 4 and score.collision_steps.tolist() == [0, 0, 0.25, 0.25, 0, 0]  # at 2 s it is 14 m ahead
 
