@@ -338,7 +338,7 @@ class DiST4DDrivingEnv(gym.Env):
         name, start = options.get("scene"), options.get("start")
         if name is None:
             name = self.scene_names[int(random.integers(len(self.scene_names)))]
-        scene = self.dataset.load(name)
+        scene = self._room(Scenario(name, 0.0))[0]  # not loaded anew where there are more scenes than the data set keeps
         if start is None:
             start = draw_start(scene, config.world, config.horizon, random)
         return Scenario(name, check_start(scene, config.world, start, config.decision_dt))

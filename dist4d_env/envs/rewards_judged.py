@@ -56,7 +56,7 @@ def pdms_so_far(trace: EpisodeTrace, end_time: float, reference: float) -> float
     begin, now = float(trace.time[0]), float(trace.time[-1])
     if now <= begin:
         return 0.0
-    parts = {name: metric(trace) for name, metric in PARTS.items()}
+    parts = {name: metric(trace) for name, metric in PARTS["corrected"].items()}
     if not parts["drivable_area_compliance"].valid:
         return math.nan
     multiplier = parts["no_at_fault_collision"].value * parts["drivable_area_compliance"].value
