@@ -93,11 +93,13 @@ function draw(canvas, e, time, hit) {
       c.fillRect(ahead + length * 0.18, -wide * 0.38, length * 0.12, wide * 0.76); }
     c.restore();
   };
+  const struck = [];
   for (const agent of e.agents) {
     const local = row - agent.first;
     if (local < -0.001 || local > agent.count - 1 + 0.999) continue;
     const [ax, ay, heading] = agent.pose.map(column => at(column, local));
-    rectangle(ax, ay, heading, agent.length, agent.width, 0, colour(e.struck && e.struck.has(agent.track) ? "--bad" : "--agent"));
+    if (e.struck && e.struck.has(agent.track)) struck.push([ax, ay, heading, agent]);
+    else rectangle(ax, ay, heading, agent.length, agent.width, 0, colour("--agent"));
   }
   const issued = e.r.plans.filter(p => p[0] / 10 <= time + 0.05).pop();
   if (issued) {
@@ -112,6 +114,28 @@ function draw(canvas, e, time, hit) {
   }
   const [length, wide, ahead] = e.r.vehicle.map(v => v / 100);
   rectangle(x, y, yaw, length, wide, ahead, colour("--accent"));
+  for (const [ax, ay, heading, agent] of struck) {
+    rectangle(ax, ay, heading, agent.length, agent.width, 0, colour("--bad"));
+    c.strokeStyle = colour("--bad"); c.lineWidth = 0.25;
+    c.beginPath(); c.arc(ax, ay, Math.max(agent.length, agent.width) / 2 + 1, 0, 7); c.stroke();
+  }
+}
+
+// What the front cameras saw: a strip with a row per decision.
+const strips = new Map();
+function strip(index) {
+  if (!strips.has(index)) strips.set(index, new Promise((done, failed) => {
+    const image = new Image();
+    image.onload = () => done(image); image.onerror = failed;
+    image.src = "data:image/jpeg;base64," + document.getElementById("p" + index).textContent;
+  }));
+  return strips.get(index);
+}
+const decided = (e, time) => Math.max(e.r.steps.time.findLastIndex(t => t <= time + 1e-6), 0);
+function see(canvas, image, e, time) {
+  const wide = image.naturalWidth, each = image.naturalHeight / e.r.steps.time.length;
+  canvas.width = wide; canvas.height = each;
+  canvas.getContext("2d").drawImage(image, 0, decided(e, time) * each, wide, each, 0, 0, wide, each);
 }
 
 // Time lines.
@@ -170,7 +194,7 @@ async function player(place, index, from) {
   const slider = make("input", { type: "range", min: 0, max: e.length, step: 0.05, "aria-label": "time" });
   const button = make("button", {}, "play");
   const s = e.r.steps, times = e.x.map((_, i) => i * e.r.dt);
-  let time = from ?? 0, running = false, last = 0, views = null, strip = null, raf = 0;
+  let time = from ?? 0, running = false, last = 0, image = null, raf = 0;
   const seek = t => { time = Math.max(0, Math.min(t, e.length)); show(); };
   const B = colour("--accent"), P = "#b0369a", G = "#8b93a3", K = "#1a9a86", D = colour("--bad");
   const charts = [
@@ -188,10 +212,9 @@ async function player(place, index, from) {
   ].filter(c => c);
   const left = make("div", {}, canvas);
   if (info.views) {
-    views = make("canvas", { class: "views" }); strip = new Image();
-    strip.onload = () => show();
-    strip.src = "data:image/jpeg;base64," + document.getElementById("p" + index).textContent;
+    const views = make("canvas", { class: "views" });
     left.append(views);
+    strip(index).then(found => { image = { found, views }; show(); });
   }
   left.append(make("div", { class: "bar" }, button, slider, output));
   const right = make("div");
@@ -202,15 +225,10 @@ async function player(place, index, from) {
   place.replaceChildren(left, right);
   function show() {
     draw(canvas, e, time); slider.value = time;
-    const row = time / e.r.dt, decision = s.time.findLastIndex(t => t <= time + 1e-6), made = e.r.front[Math.max(decision, 0)];
+    const row = time / e.r.dt, made = e.r.front[decided(e, time)];
     output.textContent = `${time.toFixed(1)} s  ${at(e.speed, row).toFixed(1)} m/s` + (made ? "  " + made : "");
     charts.forEach(c => c.move(time));
-    if (strip && strip.complete && strip.naturalWidth) {
-      const count = s.time.length, each = strip.naturalHeight / count;
-      views.width = strip.naturalWidth; views.height = each;
-      const wide = strip.naturalWidth, top = Math.max(decision, 0) * each;
-      views.getContext("2d").drawImage(strip, 0, top, wide, each, 0, 0, wide, each);
-    }
+    if (image) see(image.views, image.found, e, time);
   }
   function tick(now) {
     if (!running || !place.isConnected) return;

@@ -79,13 +79,16 @@ function gallery() {
     const { index, f } = s.target.shot, e = { ...await load(index) };
     e.struck = new Set(f.track == null ? [] : [f.track]);
     draw(s.target, e, f.at, true);
+    if (s.target.views) see(s.target.views, await strip(index), e, f.at);
   }), { rootMargin: "300px" });
   const card = ({ index, f, e }) => {
-    const canvas = make("canvas"); canvas.shot = { index, f };
+    const canvas = make("canvas", { class: "above" }), views = e.drawn && e.views ? make("canvas", { class: "seen" }) : null;
+    canvas.shot = { index, f }; canvas.views = views;
     if (e.drawn) watcher.observe(canvas);
     const words = make("div", {}, make("b", {}, `${short(e.planner)}, ${f.at.toFixed(1)} s`), make("span", {}, f.text),
       make("span", {}, `${e.scenario || e.scene}, seed ${e.seed}`));
-    return make("button", { class: "shot", onclick: () => open(index, Math.max(0, f.at - 2)) }, canvas, words);
+    return make("button", { class: "shot", onclick: () => open(index, Math.max(0, f.at - 2)) },
+      ...[views, canvas].filter(c => c), words);
   };
   const update = () => {
     const found = all.filter(({ e, f }) => (!who.value || e.planner === who.value) && (!kind.value || f.kind === kind.value) &&

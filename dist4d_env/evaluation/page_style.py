@@ -39,7 +39,8 @@ padding:6px 10px;max-width:100%}button{cursor:pointer}button:hover,select:hover{
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px}.tools span{color:var(--faint);font-size:13px}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(228px,1fr));gap:14px}
 .shot{padding:0;text-align:left;overflow:hidden;border-radius:14px;display:flex;flex-direction:column}
-.shot canvas{width:100%;aspect-ratio:4/3;display:block;background:var(--soft)}.shot div{padding:9px 12px 12px}
+.shot canvas{width:100%;display:block;background:var(--soft)}.shot .above{aspect-ratio:4/3}.shot .seen{aspect-ratio:21/4}
+.shot div{padding:9px 12px 12px}
 .shot b{display:block;font-size:14px}.shot span{color:var(--faint);font-size:13px;display:block;overflow-wrap:anywhere}
 .chip{display:inline-block;border-radius:20px;padding:1px 9px;font-size:12px;background:var(--soft);color:var(--faint);
 white-space:nowrap}.chip.bad{background:rgba(var(--heat-low),.14);color:var(--bad)}.chip.good{color:var(--good)}
