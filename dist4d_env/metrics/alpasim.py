@@ -18,6 +18,8 @@ SHRINK, ROUNDNESS = 0.02, 0.5
 EDGE = 1e-3  # m between footprint and road edge
 SATURATION, SHORT = 0.8, 5.0
 """The share of the recorded path that is full progress, and the metres below which any progress is."""
+KINDS = ("collision_front", "collision_rear", "collision_lateral")
+"""What the straight part of the ego's front touches, what that of its rear does, and the rest."""
 DECAY = 0.1  # per pose, in the mean over a plan
 
 
@@ -45,24 +47,25 @@ def _bumpers(trace: EpisodeTrace, step: np.ndarray) -> tuple[np.ndarray, np.ndar
     return shapely.linestrings(corners[:, [0, 3]]), shapely.linestrings(corners[:, [1, 2]])
 
 
-def alpasim_collisions(trace: EpisodeTrace) -> dict[str, np.ndarray]:
-    """(T,) bool each: collision_front, collision_rear and collision_lateral (neither), of the ego with any agent or object.
-
-    The original keeps only the last contact of a step; here every one counts.
-    """
-    kinds = {name: np.zeros(len(trace.time), bool) for name in ("collision_front", "collision_rear", "collision_lateral")}
+def alpasim_contacts(trace: EpisodeTrace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every step and agent or object that touch, in order of time: steps (M,), tracks (M,), index into KINDS (M,)."""
     radius = (np.hypot(trace.vehicle.length, trace.vehicle.width) + np.hypot(trace.size[:, 0], trace.size[:, 1])) / 2
     away = np.linalg.norm(trace.position[..., :2] - trace.center[:, None], axis=-1)
     step, track = np.nonzero(trace.valid & (away <= radius))
-    if len(step):
-        own = _ego_footprints(trace)
-        other = rounded_footprints(trace.position[step, track, :2], trace.yaw[step, track], trace.size[track, :2])
-        touch = shapely.intersects(own[step], other)
-        step, other = step[touch], other[touch]
-        front, rear = (shapely.intersects(bumper, other) for bumper in _bumpers(trace, step))
-        for name, hit in zip(kinds, (front, rear & ~front, ~front & ~rear), strict=True):
-            kinds[name][step[hit]] = True
-    return kinds
+    if not len(step):
+        return step, track, step
+    own = _ego_footprints(trace)
+    other = rounded_footprints(trace.position[step, track, :2], trace.yaw[step, track], trace.size[track, :2])
+    touch = shapely.intersects(own[step], other)
+    step, track, other = step[touch], track[touch], other[touch]
+    front, rear = (shapely.intersects(bumper, other) for bumper in _bumpers(trace, step))
+    return step, track, np.where(front, 0, np.where(rear, 1, 2))
+
+
+def alpasim_collisions(trace: EpisodeTrace) -> dict[str, np.ndarray]:
+    """(T,) bool for each of KINDS. The original keeps only the last contact of a step; here every one counts."""
+    step, _, kind = alpasim_contacts(trace)
+    return {name: np.bincount(step[kind == i], minlength=len(trace.time)) > 0 for i, name in enumerate(KINDS)}
 
 
 def _ego_footprints(trace: EpisodeTrace) -> np.ndarray:
@@ -151,11 +154,15 @@ def alpasim_scores(trace: EpisodeTrace, human: EpisodeTrace | None = None, plans
 
 def alpasim_scene_score(trace: EpisodeTrace, human: EpisodeTrace | None = None, plans: Plans | None = None) -> MetricResult:
     """0 after an at-fault collision or leaving the road, else 1 for a recorded path below 5 m, else ``min(progress / 0.8, 1)``
-    (AlpaSim's scene score of 2025, before it also asked for a corridor). details: ``alpasim_scores``. Not valid without a map."""
+    (AlpaSim's scene score of 2025, before it also asked for a corridor). details: ``alpasim_scores``, what failed and the first
+    contact. Not valid without a map."""
     if trace.map is None or "drivable_area" in trace.map.missing or not trace.map.lanes:
         return MetricResult(0.0, False, NO_MAP)
     scores = alpasim_scores(trace, human, plans)
     failed = [name for name in ("collision_at_fault", "offroad") if scores[name]]
+    step, track, kind = alpasim_contacts(trace)
+    hits = [{"step": int(s), "track": int(t), "kind": KINDS[k]} for s, t, k in zip(step, track, kind, strict=True)]
     value = 1.0 if scores["gt_distance"] < SHORT else min(float(np.clip(scores["progress"], 0.0, 1.0)) / SATURATION, 1.0)
-    details = {"name": "alpasim_scene_score", "form": "faithful", "failed": failed, "parts": scores}
+    details = {"name": "alpasim_scene_score", "form": "faithful", "failed": failed, "first_contact": hits[0] if hits else None}
+    details["parts"] = scores
     return MetricResult(0.0 if failed else value, True, details)

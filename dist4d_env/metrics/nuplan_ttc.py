@@ -23,8 +23,9 @@ _STATIC = np.array([name in STATIC for name in CATEGORIES])
 
 def times_to_collision(
     trace: EpisodeTrace, judged: FaultJudgement | None = None, horizon: float = HORIZON, step: float = TIME_STEP
-) -> np.ndarray:
-    """(T,) seconds until the ego's projected box meets a track's, multiples of ``step`` short of ``horizon``; infinite for none.
+) -> tuple[np.ndarray, np.ndarray]:
+    """(T,) seconds until the ego's projected box meets a track's, multiples of ``step`` short of ``horizon``, infinite for none;
+    (T,) which track's, -1 for none.
 
     0 where an at-fault collision begins. Tracks count while they have not been hit and are ahead (within 30 degrees), or not
     behind (beyond 150) while the ego is not within lanes or is in an intersection. A standing ego meets nothing.
@@ -32,7 +33,7 @@ def times_to_collision(
     judged = judged or at_fault_collisions(trace)
     relevant = _relevant(trace, judged)
     rows, tracks = np.nonzero(relevant)
-    times = np.full(len(trace.time), np.inf)
+    times, met = np.full(len(trace.time), np.inf), np.full(len(trace.time), -1)
     if len(rows):
         center, ego = trace.center[rows], trace.ego[rows]
         speed = np.where(_STATIC[trace.category[tracks]], 0.0, np.linalg.norm(trace.velocity[rows, tracks], axis=-1))
@@ -44,9 +45,11 @@ def times_to_collision(
         # Contact is looked for at 1, 2, ... steps only, and before the horizon.
         count = np.maximum(np.ceil(np.where(np.isfinite(first), first, 0.0) / step - 1e-9), 1.0)
         hit = (first <= last) & (count * step <= last + 1e-9) & (count * step < horizon - 1e-9)
-        np.minimum.at(times, rows[hit], count[hit] * step)
-    times[[c.step for c in judged.at_fault]] = 0.0
-    return times
+        soonest = np.lexsort((count[hit], rows[hit]))[::-1]  # of a step's meetings the soonest is written last
+        times[rows[hit][soonest]], met[rows[hit][soonest]] = count[hit][soonest] * step, tracks[hit][soonest]
+    for collision in judged.at_fault:
+        times[collision.step], met[collision.step] = 0.0, collision.track
+    return times, met
 
 
 def _direction(yaw: np.ndarray) -> np.ndarray:
@@ -68,8 +71,11 @@ def _relevant(trace: EpisodeTrace, judged: FaultJudgement) -> np.ndarray:
 
 
 def nuplan_time_to_collision(trace: EpisodeTrace, judged: FaultJudgement | None = None) -> MetricResult:
-    """1 if the time to collision stays above 0.95 s, else 0. details: the least (null for none within 3 s) and its step."""
-    times = times_to_collision(trace, judged)
-    least = float(times.min())
-    details = {"least": least if np.isfinite(least) else None, "step": int(times.argmin()) if least <= LEAST else None}
+    """1 if the time to collision stays above 0.95 s, else 0. details: the least (None for none within 3 s) and, where that is
+    too little, its step, track and category."""
+    times, met = times_to_collision(trace, judged)
+    least, step = float(times.min()), int(times.argmin())
+    details: dict[str, object] = {"least": least if np.isfinite(least) else None, "step": None, "track": None}
+    if least <= LEAST:
+        details |= {"step": step, "track": int(met[step]), "category": CATEGORIES[trace.category[met[step]]]}
     return MetricResult(float(least > LEAST), True, details)

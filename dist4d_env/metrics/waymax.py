@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -63,11 +64,10 @@ def off_route(trace: EpisodeTrace) -> Series:
 
 
 def progression(trace: EpisodeTrace) -> Series:
-    """The ego's share of the way along the route from the log's pose at the first step to the log's end."""
-    end = trace.route.log_length
-    if end is None:
+    """The ego's share of the way of box centres along the route, from the log's at the first step to the log's last."""
+    if trace.route.log_length is None:
         return _never(trace)
-    start = float(trace.expert_position[0])
+    start, end = float(trace.expert_position[0]), trace.route.log_length + trace.vehicle.rear_axle_to_center
     if end - start < 1e-6:
         return _always(np.ones(len(trace.time)))
     return _always((trace.route_position - start) / (end - start))
@@ -98,16 +98,19 @@ METRICS = {
 def waymax_metric(trace: EpisodeTrace, name: str) -> MetricResult:
     """One of METRICS over the episode: the largest value, or the last (progression), or the mean (log_divergence).
 
-    details: name, aggregation, the step of the largest value above 0. Not valid where no step is.
+    details: name, aggregation, the step of the largest value above 0, the track that overlaps there. Not valid where no step is.
     """
     series = METRICS[name](trace)
-    details = {"name": f"waymax_{name}", "aggregation": AGGREGATION[name]}
+    details: dict[str, Any] = {"name": f"waymax_{name}", "aggregation": AGGREGATION[name]}
     if not series.valid.any():
         return MetricResult(0.0, False, {**details, "reason": "the scene has no map or route that this could be told from"})
     values = series.value[series.valid]
     value = {"max": values.max, "mean": values.mean, "last": lambda: values[-1]}[AGGREGATION[name]]()
     worst = int(np.where(series.valid, series.value, -np.inf).argmax())
-    return MetricResult(float(value), True, {**details, "step": worst if series.value[worst] > 0 else None})
+    details["step"] = worst if series.value[worst] > 0 else None
+    if name == "overlap" and details["step"] is not None:
+        details["track"] = int(trace.contact[worst].argmax())
+    return MetricResult(float(value), True, details)
 
 
 def waymax_reward(trace: EpisodeTrace, weights: Mapping[str, float] | None = None) -> np.ndarray:

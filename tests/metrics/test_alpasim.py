@@ -42,6 +42,7 @@ def test_kinds_of_collision(agent, kind):
     assert min(first, key=first.__getitem__) == kind
     result = alpasim_scene_score(make_trace(None, agent))
     assert result.details["parts"]["collision_at_fault"] == float(kind != "collision_rear")
+    assert result.details["first_contact"] == {"step": first[kind], "track": 0, "kind": kind}
     assert (result.value == 0.0) == (kind != "collision_rear")
 
 

@@ -91,13 +91,15 @@ def test_a_side_hit_is_a_fault_only_while_leaving_the_lane():
 
 def test_times_to_collision_are_those_of_the_geometry():
     """Bumper (3.442 m ahead of the axle) to the rear of a car standing at 30 m (27.75 m): 24.308 m at 8 m/s, in full tenths."""
-    times = times_to_collision(make_trace(None, Agent(30.0, 0.0), scene_map=None))
+    times, met = times_to_collision(make_trace(None, Agent(30.0, 0.0), Agent(80.0, 0.0), scene_map=None))
     gap = 27.75 - 3.442 - 0.8 * np.arange(41)
     expected = np.ceil(gap / 8.0 / 0.1 - 1e-9) * 0.1
     near = (gap > 0) & (expected < 3.0 - 1e-9)
     assert times[near] == pytest.approx(expected[near]) and near[2:31].all()
     assert np.isinf(times[0]) and times[31] == 0.0 and np.isinf(times[32:]).all()
-    assert not nuplan_parts(make_trace(None, Agent(30.0, 0.0)))["time_to_collision"].value
+    assert (met == np.where(np.isfinite(times), 0, -1)).all()
+    result = nuplan_parts(make_trace(None, Agent(60.0, 0.0), Agent(30.0, 0.0)))["time_to_collision"]
+    assert result.value == 0.0 and result.details == {"least": 0.0, "step": 31, "track": 1, "category": "car"}
 
 
 def test_what_overtakes_is_no_danger_and_what_crosses_is():

@@ -181,7 +181,7 @@ def _lane_elsewhere(scene):
 def test_time_to_collision(case, name):
     scene = case(f"time_to_collision_within_bound/{name}")
     parameters = scene.raw["metric_parameters"]
-    times = times_to_collision(scene.trace, horizon=parameters["time_horizon"], step=parameters["time_step_size"])
+    times, _ = times_to_collision(scene.trace, horizon=parameters["time_horizon"], step=parameters["time_step_size"])
     assert parameters["least_min_ttc"] == LEAST and times.tolist() == scene.series
     scene.values([times.min(), times.min() > LEAST])
 

@@ -30,14 +30,15 @@ def test_a_clean_drive():
     assert all(result.valid for result in values.values())
     nought = {name: result.value for name, result in values.items() if name != "progression"}
     assert set(nought.values()) == {0.0}
-    assert values["progression"].value == pytest.approx(32 / (120 - 21.4))  # the log ends at 120 m of the route
+    assert values["progression"].value == pytest.approx(32 / 100)  # the route begins at -20 m, the log ends at its 120th
 
 
 def test_overlap_at_the_steps_of_contact():
     series = overlap(make_trace(None, Agent(20.0, 0.0)))
     touching = np.abs(1.4 + 0.8 * np.arange(41) - 20.0) <= 2.042 + 2.25
     assert series.value.astype(bool).tolist() == touching.tolist()
-    assert waymax_metric(make_trace(None, Agent(20.0, 0.0)), "overlap").details["step"] == touching.argmax()
+    details = waymax_metric(make_trace(None, Agent(50.0, 0.0), Agent(20.0, 0.0)), "overlap").details
+    assert (details["step"], details["track"]) == (touching.argmax(), 1)
 
 
 def test_offroad_is_one_corner():
@@ -59,7 +60,7 @@ def test_off_route_is_far_from_it_or_nearer_to_another_path(y, value):
 
 
 def test_progression_follows_the_log():
-    assert progression(make_trace(straight(4.0))).value[-1] == pytest.approx(16 / 98.6)
+    assert progression(make_trace(straight(4.0))).value[-1] == pytest.approx(16 / 100)
     endless = replace(make_trace(), route=Route.through(make_trace().route.points))
     assert not waymax_metric(endless, "progression").valid
 
