@@ -51,8 +51,8 @@ def route_area(scene_map: SceneMap | None, on_route: frozenset[str], route: Rout
         held = shapely.intersects_xy(area, route.points[:, 0], route.points[:, 1])
         runs = np.split(route.points, np.flatnonzero(np.diff(held)) + 1)
         lines += runs[int(held[0]) :: 2]  # held and not held take turns
-        _keep(route, key, RouteArea(area, tuple(lines)))
-    return _known[key]
+        _keep(route, key, (RouteArea(area, tuple(lines)), scene_map))  # with the map, so that its id stays its own
+    return _known[key][0]
 
 
 def _keep(owner: Any, key: tuple[int, Hashable], value: Any) -> None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 
-from benchmarks.plan_scoring import Options, crowded, main, proposals
+from benchmarks.plan_scoring import Options, crowded, main, proposals, table
 from dist4d_env.metrics.plan_scene import PlanScene
 from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.simulation.simulator import Simulator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_page_says_what_was_stored():
+    stored = json.loads((ROOT / "benchmarks" / "results" / "plan_scoring.json").read_text())
+    assert table(stored["milliseconds"]) in (ROOT / "docs" / "metrics.md").read_text(), "copy the table that the benchmark prints"
 
 
 def test_runs(town_dataroot, tmp_path):
