@@ -16,6 +16,7 @@ from dist4d_env.geometry.splat import Splat, SplatConfig, splat
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.world.frame_cache import load_source
+from dist4d_env.world.wardrobe import Wardrobe
 
 MemoryPolicy = Literal["log", "history"]
 SECONDS_PER_METRE = 0.5
@@ -67,17 +68,20 @@ class HeldFrame:
 
 @dataclass(frozen=True)
 class Memory:
-    """Frames in order of time. Immutable: growing a memory makes a new one that shares the frames."""
+    """Frames in order of time, and what agents wear that no frame has seen. Immutable: growing a memory makes a new one that
+    shares the frames."""
 
     frames: tuple[MemoryFrame, ...]
     config: SplatConfig = field(default_factory=SplatConfig)
+    wardrobe: Wardrobe | None = None
 
     @classmethod
     def from_log(cls, scene: Scene, rig: CameraRig, start_time: float, policy: MemoryPolicy = "log") -> Memory:
         """Remember a scene's keyframes at the size of ``rig``.
 
         policy "log": all that have images and depth; "history": only those not later than ``start_time`` (seconds), which
-        must contain at least one. Nothing is read yet. Raises ``DataError`` where no keyframe can be used.
+        must contain at least one. Nothing is read yet, unless the scenario has inserted agents: they borrow the looks of recorded
+        ones (``wardrobe``). Raises ``DataError`` where no keyframe can be used.
         """
         if policy not in ("log", "history"):
             raise ConfigError(f'memory must be "log" or "history", not {policy!r}')
@@ -91,7 +95,9 @@ class Memory:
                 frames.append(LoggedFrame(scene, keyframe, float(time), poses[:, :3, 3].mean(0), rig.height, rig.width))
         if not frames:
             raise DataError(_nothing_to_remember(scene, start_time, policy))
-        return cls(tuple(frames))
+        if len(scene.tracks) == len(scene.recorded.tracks):
+            return cls(tuple(frames))
+        return cls(tuple(frames), wardrobe=Wardrobe.of(scene, start_time, [(f.time, f.position, f.source) for f in frames]))
 
     @classmethod
     def from_frames(cls, frames: Sequence[RGBDFrame], boxes: Sequence[Boxes]) -> Memory:
@@ -138,6 +144,8 @@ class Memory:
         real = self._nearest(global_from_camera, time, count, exclude, generated=False)
         generated = self._nearest(global_from_camera, time, GENERATED_SHOWN, exclude, generated=True)
         sources = [frame.source() for frame in real + generated]
+        if self.wardrobe is not None:
+            sources += self.wardrobe.sources(global_from_camera, boxes)
         return splat(sources, rig.intrinsics, global_from_camera, (rig.height, rig.width), boxes, time, self.config)
 
     def distance(self, global_from_camera: np.ndarray) -> float:
