@@ -1,7 +1,7 @@
-"""nuScenes open-loop planning: L2 and collision rate at 1, 2 and 3 s under the two protocols in use, which do not compare.
+"""nuScenes open-loop planning: L2 and collision rate at 1, 2 and 3 s under the protocols in use, which do not compare.
 
 "uniad" reports the value at t, counts collisions with vehicles and all samples. "stp3" (also VAD's) reports the mean up to t,
-counts pedestrians, too, and only samples with a whole future.
+counts pedestrians, too, and only samples with a whole future. "bev_planner" is "stp3" on a finer grid with an ego that turns.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import numpy as np
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.metrics.nuplan import Form, check_form
-from dist4d_env.metrics.open_loop_hits import exact_hits, grid_hits, headings, occupancy
+from dist4d_env.metrics.open_loop_hits import COARSE, FINE, LIDAR_AHEAD, exact_hits, fine_hits, grid_hits, headings, occupancy
 from dist4d_env.metrics.trace import MetricResult
 
-Protocol = Literal["uniad", "stp3"]
+Protocol = Literal["uniad", "stp3", "bev_planner"]
 STEPS, SECONDS = 6, (1, 2, 3)
 VEHICLES = ("car", "truck", "bus", "trailer", "construction_vehicle", "motorcycle", "bicycle")
-CLASSES: Mapping[str, tuple[str, ...]] = {"uniad": VEHICLES, "stp3": (*VEHICLES, "pedestrian")}
+CLASSES: Mapping[str, tuple[str, ...]] = {
+    "uniad": VEHICLES, "stp3": (*VEHICLES, "pedestrian"), "bev_planner": (*VEHICLES, "pedestrian"),
+}
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,11 @@ def open_loop(
     """
     check_form(form)
     if protocol not in CLASSES:
-        raise ConfigError(f'protocol must be "uniad" or "stp3", not {protocol!r}')
+        raise ConfigError(f"protocol must be one of {', '.join(CLASSES)}, not {protocol!r}")
     if predicted.shape[:2] != truth.shape[:2] or predicted.ndim != 3 or predicted.shape[1] != STEPS:
         raise ConfigError(f"predicted and truth must be (S, {STEPS}, 2 or 3), not {predicted.shape} and {truth.shape}")
     known = np.ones(truth.shape[:2], bool) if mask is None else np.asarray(mask, bool)
-    whole = known.all(1) if protocol == "stp3" else np.ones(len(known), bool)
+    whole = np.ones(len(known), bool) if protocol == "uniad" else known.all(1)
     predicted, truth, known = predicted[whole], truth[whole], known[whole]
     boxes = FutureBoxes(*(array[whole] for array in (agents.position, agents.yaw, agents.size, agents.category, agents.valid)))
     away = np.where(known, np.linalg.norm(predicted[..., :2] - truth[..., :2], axis=-1), 0.0)
@@ -104,12 +106,19 @@ def _hits(paths: np.ndarray, boxes: FutureBoxes, protocol: Protocol, form: Form)
         if form == "corrected":
             hits[i] = exact_hits(headings(path), boxes.position[i], boxes.yaw[i], boxes.size[i], counts[i])
             continue
-        drawn = [
-            occupancy(boxes.position[i, k][counts[i, k]], boxes.yaw[i, k][counts[i, k]], boxes.size[i][counts[i, k]])
-            for k in range(STEPS)
-        ]
-        hits[i] = grid_hits(path[:, :2], np.stack(drawn))
+        agents = [(boxes.position[i, k][c], boxes.yaw[i, k][c], boxes.size[i][c]) for k, c in enumerate(counts[i])]
+        if protocol == "bev_planner":
+            drawn = [occupancy(where + np.array([LIDAR_AHEAD, 0.0]), yaw, size, FINE) for where, yaw, size in agents]
+            hits[i] = fine_hits(_rear_axle(path), np.stack(drawn))
+        else:
+            hits[i] = grid_hits(path[:, :2], np.stack([occupancy(*there, COARSE) for there in agents]))
     return hits
+
+
+def _rear_axle(path: np.ndarray) -> np.ndarray:
+    """(6, 2) where the rear axle is, seen from where it was, when the LiDAR follows a path seen from where it was."""
+    heading = headings(path)[:, 2]
+    return path[:, :2] - LIDAR_AHEAD * np.stack([np.cos(heading) - 1.0, np.sin(heading)], -1)
 
 
 def _means(values: np.ndarray, counted: np.ndarray, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:

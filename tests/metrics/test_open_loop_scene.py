@@ -70,7 +70,7 @@ def test_real_logs_hit_nothing_and_standing_still_is_far_from_them(real):
     counts = samples.agents.valid & np.isin(samples.agents.category, range(len(CLASSES["stp3"]) - 1))[:, None]
     agents = zip(samples.agents.position, samples.agents.yaw, samples.agents.size, counts, strict=True)
     assert not np.any([exact_hits(path, *boxes) for path, boxes in zip(samples.truth, agents, strict=True)])
-    for protocol in ("uniad", "stp3"):
+    for protocol in CLASSES:
         still = open_loop(samples.predicted, samples.truth, samples.agents, protocol, mask=samples.mask)
         log = open_loop(samples.truth, samples.truth, samples.agents, protocol, mask=samples.mask)
         assert (np.diff(still.l2) > 0).all() and still.l2[2] > 1.0
