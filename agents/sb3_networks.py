@@ -10,29 +10,31 @@ from torch import nn
 from agents.sb3_views import AGENT_SIZE, STATE_SIZE
 from dist4d_env.geometry.cameras import RING
 
-WIDTH = 128
+WIDTH, AGENT_WIDTH = 128, 64
 
 
 class VectorEncoder(nn.Module):
-    """{"state": (B, S), "agents": (B, A, F)} to (B, 2 * WIDTH): each agent by the same layers, then the largest of each feature
-    (a set has no order)."""
+    """{"state": (B, S), "agents": (B, A, F)} to (B, features): each agent by the same layers, then the largest of each
+    feature (a set has no order)."""
 
-    features = 2 * WIDTH
+    features = WIDTH + AGENT_WIDTH
 
     def __init__(self) -> None:
         super().__init__()
-        self.agents = nn.Sequential(nn.Linear(AGENT_SIZE, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU())
+        self.agents = nn.Sequential(
+            nn.Linear(AGENT_SIZE, AGENT_WIDTH), nn.ReLU(), nn.Linear(AGENT_WIDTH, AGENT_WIDTH), nn.ReLU()
+        )
         self.state = nn.Sequential(nn.Linear(STATE_SIZE, WIDTH), nn.ReLU())
 
     def forward(self, seen: dict[str, torch.Tensor]) -> torch.Tensor:
         rows = seen["agents"]
         there = rows[..., -1:] > 0
-        agents = torch.where(there, self.agents(rows), 0.0).amax(1)  # (B, WIDTH); the features are not below zero
+        agents = torch.where(there, self.agents(rows), 0.0).amax(1)  # (B, AGENT_WIDTH); no feature is below zero
         return torch.cat([self.state(seen["state"]), agents], -1)
 
 
 class CameraEncoder(nn.Module):
-    """{"state": (B, S), "cameras": (B, 18, H, W) in [0, 1]} to (B, 2 * WIDTH): one convolutional encoder for all six cameras."""
+    """{"state": (B, S), "cameras": (B, 18, H, W) in [0, 1]} to (B, features): one convolutional encoder for all six cameras."""
 
     features = 2 * WIDTH
 

@@ -85,9 +85,9 @@ class Options:
     """Discount per decision."""
     hidden: tuple[int, ...] = (128, 128)
     """Widths of the policy's layers after the encoder, and of the value's."""
-    rollout: int = 64
+    rollout: int = 32
     """PPO: decisions per environment between updates."""
-    minibatch: int = 512
+    minibatch: int = 256
     """Samples per gradient step."""
     epochs: int = 6
     """PPO: passes over a rollout."""

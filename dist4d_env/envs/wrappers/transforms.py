@@ -1,0 +1,165 @@
+"""What the observation wrappers do, as pure functions of an observation; leading batch axes go through untouched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from dist4d_env.envs.observations import BEV_CELLS
+from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.cameras import RING
+from dist4d_env.geometry.rgbd import FAR
+
+ROWS = (RING[:3], (RING[5], RING[4], RING[3]))
+"""The mosaic: left, front and right above, back left, back and back right below."""
+LAYOUTS, DEPTHS = ("mosaic", "channels", "dict"), ("none", "log8")
+VECTORS = ("ego", "route", "agents")
+Observation = Mapping[str, np.ndarray]
+
+
+def log8(depth: np.ndarray) -> np.ndarray:
+    """Depth in metres, 0 to 100, as uint8 on a logarithmic scale: 255 ln(1 + d) / ln 101, steps of 1.8 % of 1 + d."""
+    return np.round(np.log1p(depth) * (255 / math.log1p(FAR))).astype(np.uint8)
+
+
+def metres(code: np.ndarray) -> np.ndarray:
+    """``log8`` taken back, float32 metres."""
+    return np.expm1(code.astype(np.float32) * np.float32(math.log1p(FAR) / 255))
+
+
+@dataclass(frozen=True)
+class CameraStack:
+    """See ``StackCameras``."""
+
+    layout: str = "mosaic"
+    depth: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise ConfigError(f"layout={self.layout!r} is unknown: choose {', '.join(map(repr, LAYOUTS))}")
+        if self.depth not in DEPTHS:
+            raise ConfigError(f"depth={self.depth!r} is unknown: choose {', '.join(map(repr, DEPTHS))}")
+
+    def space(self, space: spaces.Space) -> spaces.Dict:
+        """The space after it. Raises ConfigError where the environment does not show what is to be stacked."""
+        given = _keys(space)
+        _need(given, RING[0], "StackCameras", "cameras")
+        if self.depth != "none":
+            _need(given, f"{RING[0]}/depth", f"StackCameras(depth={self.depth!r})", "depth")
+        height, width = given[RING[0]].shape[:2]  # type: ignore[index]
+        made: dict[str, spaces.Space] = {}
+        for name, channels in (("cameras", 3), ("depth", 1)):
+            if name == "depth" and self.depth == "none":
+                continue
+            if self.layout == "dict":
+                suffix = "" if name == "cameras" else "/depth"
+                made |= {camera + suffix: spaces.Box(0, 255, (height, width, channels), np.uint8) for camera in RING}
+            elif self.layout == "mosaic":
+                made[name] = spaces.Box(0, 255, (2 * height, 3 * width, channels), np.uint8)
+            else:
+                made[name] = spaces.Box(0, 255, (len(RING) * channels, height, width), np.uint8)
+        return spaces.Dict({**made, **_others(given)})
+
+    def __call__(self, seen: Observation) -> dict[str, np.ndarray]:
+        made: dict[str, np.ndarray] = {}
+        for name in ("cameras", "depth"):
+            if name == "depth" and self.depth == "none":
+                continue
+            suffix = "" if name == "cameras" else "/depth"
+            images = {camera: seen[camera + suffix] if name == "cameras" else log8(seen[camera + suffix]) for camera in RING}
+            if self.layout == "dict":
+                made |= {camera + suffix: image for camera, image in images.items()}
+            elif self.layout == "mosaic":
+                rows = [np.concatenate([images[camera] for camera in row], -2) for row in ROWS]
+                made[name] = np.concatenate(rows, -3)
+            else:
+                made[name] = np.concatenate([np.moveaxis(images[camera], -1, -3) for camera in RING], -3)
+        return {**made, **_others(seen)}
+
+
+@dataclass(frozen=True)
+class BirdsEye:
+    """See ``BirdsEyeView``."""
+
+    cells: int = 100
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.cells, int) or self.cells < 20 or BEV_CELLS % self.cells:
+            raise ConfigError(f"cells={self.cells!r} must divide {BEV_CELLS} and be 20 or more: 200, 100, 50, 40, 25 or 20")
+
+    def space(self, space: spaces.Space) -> spaces.Box:
+        given = _keys(space)
+        _need(given, "bev", "BirdsEyeView", "bev")
+        return spaces.Box(0, 255, (given["bev"].shape[0], self.cells, self.cells), np.uint8)  # type: ignore[index]
+
+    def __call__(self, seen: Observation) -> np.ndarray:
+        raster, each = seen["bev"], BEV_CELLS // self.cells
+        blocks = raster.reshape(*raster.shape[:-2], self.cells, each, self.cells, each)
+        return blocks.max((-3, -1))  # the largest, so that thin lines and small agents stay
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """See ``VectorOnly``."""
+
+    agents: int = 16
+
+    def __post_init__(self) -> None:
+        if isinstance(self.agents, bool) or not isinstance(self.agents, int) or not 1 <= self.agents <= 64:
+            raise ConfigError(f"agents={self.agents!r} must be a whole number from 1 to 64")
+
+    def space(self, space: spaces.Space) -> spaces.Box:
+        given = _keys(space)
+        if not any(name in given for name in VECTORS):
+            raise ConfigError(f"VectorOnly needs one of {', '.join(VECTORS)}: add it to the environment's observation=(...)")
+        low = self({name: box.low for name, box in given.items()})  # type: ignore[attr-defined]
+        high = self({name: box.high for name, box in given.items()})  # type: ignore[attr-defined]
+        return spaces.Box(low, high, dtype=np.float32)
+
+    def __call__(self, seen: Observation) -> np.ndarray:
+        parts = []
+        for name in VECTORS:
+            if name in seen:
+                part = seen[name][..., : self.agents, :] if name == "agents" else seen[name]
+                inner = 1 if name == "ego" else 2
+                parts.append(part.reshape(*part.shape[: part.ndim - inner], -1))
+        return np.concatenate(parts, -1)
+
+
+@dataclass(frozen=True)
+class Flat:
+    """See ``FlatVectors``."""
+
+    def space(self, space: spaces.Space) -> spaces.Dict:
+        given = _keys(space)
+        flat: dict[str, spaces.Space] = {}
+        for name, box in given.items():
+            assert isinstance(box, spaces.Box)
+            matrix = name in ("route", "agents")
+            flat[name] = spaces.Box(box.low.reshape(-1), box.high.reshape(-1), dtype=np.float32) if matrix else box
+        return spaces.Dict(flat)
+
+    def __call__(self, seen: Observation) -> dict[str, np.ndarray]:
+        matrices = {name: seen[name] for name in ("route", "agents") if name in seen}
+        return {**seen, **{name: value.reshape(*value.shape[:-2], -1) for name, value in matrices.items()}}
+
+
+def _keys(space: spaces.Space) -> dict[str, spaces.Space]:
+    if not isinstance(space, spaces.Dict):
+        raise ConfigError(f"this wrapper takes the environment's own Dict observations, not {type(space).__name__}: put it first")
+    return dict(space.spaces)
+
+
+def _need(given: Mapping[str, Any], key: str, wrapper: str, group: str) -> None:
+    if key not in given:
+        raise ConfigError(f"{wrapper} needs {group!r}: add it to the environment's observation=(...)")
+
+
+def _others(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is no camera image and no depth."""
+    return {name: value for name, value in given.items() if name.partition("/")[0] not in RING}

@@ -1,0 +1,114 @@
+"""The wrappers for ``gym.make_vec``: the same names and arguments, N environments at once.
+
+There is no ``ActionRepeat`` here: members end at different times, and a longer ``decision_dt`` does the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
+
+from dist4d_env.envs.wrappers.actions import PEDALS, WHEELS, checked_index, control_grid
+from dist4d_env.envs.wrappers.history import Stack
+from dist4d_env.envs.wrappers.transforms import BirdsEye, CameraStack, Flat, Vectors
+
+
+class _Seen(gym.vector.VectorObservationWrapper):
+    def __init__(self, env: gym.vector.VectorEnv, transform: Any) -> None:
+        super().__init__(env)
+        self._transform = transform
+        self.single_observation_space = transform.space(env.single_observation_space)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    def observations(self, observations: Any) -> Any:
+        return self._transform(observations)
+
+
+class StackCameras(_Seen):
+    """See ``wrappers.StackCameras``."""
+
+    def __init__(self, env: gym.vector.VectorEnv, layout: str = "mosaic", depth: str = "none") -> None:
+        super().__init__(env, CameraStack(layout, depth))
+
+
+class BirdsEyeView(_Seen):
+    """See ``wrappers.BirdsEyeView``."""
+
+    def __init__(self, env: gym.vector.VectorEnv, cells: int = 100) -> None:
+        super().__init__(env, BirdsEye(cells))
+
+
+class VectorOnly(_Seen):
+    """See ``wrappers.VectorOnly``."""
+
+    def __init__(self, env: gym.vector.VectorEnv, agents: int = 16) -> None:
+        super().__init__(env, Vectors(agents))
+
+
+class FlatVectors(_Seen):
+    """See ``wrappers.FlatVectors``."""
+
+    def __init__(self, env: gym.vector.VectorEnv) -> None:
+        super().__init__(env, Flat())
+
+
+class FrameHistory(gym.vector.VectorWrapper):
+    """See ``wrappers.FrameHistory``; the past of a member that begins anew is filled with its first observation."""
+
+    def __init__(self, env: gym.vector.VectorEnv, frames: int = 4, keys: tuple[str, ...] | None = None) -> None:
+        super().__init__(env)
+        self._stack = Stack(env.single_observation_space, frames, keys)
+        self.single_observation_space = self._stack.space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self._past: list[Any] = []
+        self._ended = np.zeros(self.num_envs, bool)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observations, infos = self.env.reset(seed=seed, options=options)
+        begun = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
+        self._past = [_copy(observations) for _ in range(self._stack.frames)] if begun.all() else self._begun(observations, begun)
+        self._ended &= ~begun
+        return self._stack(self._past), infos
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        observations, rewards, terminated, truncated, infos = self.env.step(actions)
+        self._past = [*self._past[1:], _copy(observations)]
+        if self._ended.any():  # these have just begun anew (AutoresetMode.NEXT_STEP)
+            self._past = self._begun(observations, self._ended)
+        self._ended = terminated | truncated
+        return self._stack(self._past), rewards, terminated, truncated, infos
+
+    def _begun(self, observations: Any, begun: np.ndarray) -> list[Any]:
+        """The past with the rows of ``begun`` filled with what these members see now."""
+        past = [_copy(seen) for seen in self._past]
+        for seen in past:
+            if isinstance(seen, dict):
+                for name, rows in seen.items():
+                    rows[begun] = observations[name][begun]
+            else:
+                seen[begun] = observations[begun]
+        return past
+
+
+class DiscreteControls(gym.vector.VectorActionWrapper):
+    """See ``wrappers.DiscreteControls``."""
+
+    def __init__(self, env: gym.vector.VectorEnv, pedals: Sequence[float] = PEDALS, wheels: Sequence[float] = WHEELS) -> None:
+        super().__init__(env)
+        self._grid = control_grid(env.single_action_space, pedals, wheels)
+        self.single_action_space = spaces.Discrete(len(self._grid))
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def actions(self, actions: Any) -> Any:
+        """Raises ActionError for what are no indices."""
+        return self._grid[checked_index(actions, self.single_action_space)]
+
+
+def _copy(observations: Any) -> Any:
+    """Of what the environments may write into."""
+    return {name: rows.copy() for name, rows in observations.items()} if isinstance(observations, dict) else observations.copy()
