@@ -23,9 +23,11 @@ def contacts(
     center = center[:, :steps]
     reach = (math.hypot(*own) + np.hypot(size[:, 0], size[:, 1])) / 2  # (N,)
     # Most tracks are nowhere near any of the trajectories: one box around each step's centres sorts them out.
-    low, high = center.min(0)[:, None], center.max(0)[:, None]  # (S, 1, 2)
-    margin = reach[:, None]
-    near = ((position[:steps] >= low - margin) & (position[:steps] <= high + margin)).all(-1) & valid[:steps]
+    low, high = center.min(0), center.max(0)  # (S, 2)
+    near = valid[:steps]
+    for axis in (0, 1):
+        place = position[:steps, :, axis]
+        near = near & (place >= low[:, axis, None] - reach) & (place <= high[:, axis, None] + reach)
     step, track = np.nonzero(near)
     dx = center[:, step, 0] - position[step, track, 0]  # (B, K)
     dy = center[:, step, 1] - position[step, track, 1]
