@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -14,12 +15,14 @@ from dist4d_env.metrics.hd_score import hd_score
 from dist4d_env.metrics.neuroncap import neuroncap_score
 from dist4d_env.metrics.nuplan import nuplan_cls
 from dist4d_env.metrics.nuplan_ols import nuplan_ols
+from dist4d_env.metrics.trace import Plans
 from dist4d_env.metrics.waymax import METRICS, waymax_metric
 
 from . import worlds
 
 MOTIONS = st.builds(worlds.Motion, st.floats(-math.pi, math.pi), st.tuples(st.floats(-3000, 3000), st.floats(-3000, 3000)))
 FORMS = ("faithful", "corrected")
+PER_STEP = ("time", "ego", "position", "yaw", "velocity", "valid", "expert")
 
 
 def scores(trace, plans):
@@ -46,6 +49,19 @@ def test_scores_stay(seed, motion):
         # A footprint on a raster jumps by a cell where a corner lies on its border.
         slack = 1e-6 if value is not None else None
         assert there[name][0] == valid and there[name][1] == pytest.approx(value, abs=slack), name
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_episodes_that_end_at_once_have_scores(steps):
+    """Whatever is too short to be judged says so; nothing fails."""
+    trace, plans = worlds.random_trace(3)
+    short = replace(trace, **{name: getattr(trace, name)[:steps] for name in PER_STEP})
+    none = Plans(plans.step[:0], plans.poses[:0])
+    for issued in (Plans(plans.step[:1], plans.poses[:1]), none):
+        assert all(value is None or math.isfinite(value) for _, value in scores(short, issued).values())
+    if steps == 1:
+        result = nuplan_cls(short)
+        assert not result.valid and "comfort" in result.details["reason"]
 
 
 def test_worlds_are_worth_moving():
