@@ -8,25 +8,20 @@ lane follower or braking from the start gets through.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from tqdm import tqdm
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.scenes.located_yaml import write_text
 from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scenario import DIFFICULTIES
-from dist4d_env.scenes.suites import Suite, write_suite
 from scenarios.families import FAMILIES
-from scenarios.making import SCALES, Made, find
+from scenarios.making import Made, find, write
 from scenarios.playing import make_env
 
 HERE = Path(__file__).parent
 HORIZON = 8.0
 EACH = 2
-COMMENT = """Made by `python -m scenarios.make_town_val`: change that instead, and run it again.
-Measured values of every scenario are in {measured}."""
 
 
 def main() -> None:
@@ -37,7 +32,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=EACH, help="scenarios of each family and difficulty")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    write(arguments.out, make(tuple(arguments.families), arguments.each, arguments.seed))
+    write(arguments.out, make(tuple(arguments.families), arguments.each, arguments.seed), "scenarios.make_town_val")
 
 
 def make(families: tuple[str, ...], each: int, seed: int) -> list[Made]:
@@ -61,20 +56,6 @@ def make(families: tuple[str, ...], each: int, seed: int) -> list[Made]:
         made.append(found)
     env.close()
     return made
-
-
-def write(path: Path, made: list[Made]) -> None:
-    """The suite, and beside it what was measured."""
-    measured = path.with_name(f"{path.stem}_measured.json")
-    suite = Suite(path.stem.replace("_", "-"), None, None, tuple(m.scenario for m in made))
-    write_suite(path, suite, COMMENT.format(measured=measured.name))
-    table = {
-        m.scenario.name: {
-            "measured": round(m.measured, 2), "unit": SCALES[m.scenario.family].unit, "outcomes": dict(m.outcomes)
-        }
-        for m in made
-    }  # fmt: skip
-    write_text(measured, json.dumps(table, indent=1) + "\n")
 
 
 if __name__ == "__main__":

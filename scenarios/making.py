@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -13,9 +15,11 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.planner import LaneFollower, LogFollower, Planner
 from dist4d_env.scenes.edits_apply import apply_all
+from dist4d_env.scenes.located_yaml import write_text
 from dist4d_env.scenes.nuscenes import Dataset
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import TICK, Scene
+from dist4d_env.scenes.suites import Suite, write_suite
 from scenarios.families import FAMILIES, Candidate, cleared
 from scenarios.measures import (
     Window,
@@ -27,6 +31,8 @@ from scenarios.measures import (
 )
 from scenarios.playing import drive
 
+COMMENT = """Made by `python -m {module}`: change that instead, and run it again.
+What was measured of every scenario is in {measured}."""
 MOST_CLEARED = 3
 """Recorded objects that may be taken out of an inserted one's way."""
 
@@ -53,6 +59,7 @@ SCALES: Mapping[str, Scale] = {
     **dict.fromkeys(FAMILIES, BRAKING),
     "perturbed_start": EDGE,
     "recorded": DEMAND,
+    **dict.fromkeys(("stationary", "frontal", "side"), BRAKING),
 }
 
 
@@ -156,3 +163,15 @@ def find(
     raise ConfigError(f"no {wanted} scenario of {family} was found in {', '.join(scenes)}")
 
 
+def write(path: Path, made: Sequence[Made], module: str) -> None:
+    """The suite that ``module`` has made, and beside it what was measured."""
+    measured = path.with_name(f"{path.stem}_measured.json")
+    suite = Suite(path.stem.replace("_", "-"), None, None, tuple(m.scenario for m in made))
+    write_suite(path, suite, COMMENT.format(module=module, measured=measured.name))
+    table = {
+        m.scenario.name: {
+            "measured": round(m.measured, 2), "unit": SCALES[m.scenario.family].unit, "outcomes": dict(m.outcomes)
+        }
+        for m in made
+    }  # fmt: skip
+    write_text(measured, json.dumps(table, indent=1) + "\n")
