@@ -35,6 +35,10 @@ SHARES = (
 """Metrics in [0, 1], where more is better: what the table of parts colours."""
 LARGEST = {"neuroncap_score": 5.0}
 """Composite scores that end elsewhere than at 1."""
+LEADING = 3
+"""So many composite scores stand in the leaderboard itself."""
+OTHERS = "Each as its authors combine it, in the corrected form; they weigh differently, so compare down a column."
+PARTS = "Means of the metrics that run from 0 to 1."
 
 
 def render_campaign(
@@ -57,7 +61,8 @@ def render_campaign(
     sections = (
         _head(title, board, judged, common),
         _leaderboard(board),
-        _parts(board),
+        _columns(board, "Scores of other benchmarks", OTHERS, board.scores[LEADING:]),
+        _columns(board, "Parts", PARTS, SHARES),
         _breakdown(board, "By family", "families"),
         _breakdown(board, "By difficulty", "difficulties"),
         _pairs(board),
@@ -156,12 +161,12 @@ def _head(title: str, board: Leaderboard, judged: Sequence[Judged], common: Mapp
 
 
 def _leaderboard(board: Leaderboard) -> str:
-    heads = "".join(f"<th>{escape(SCORES.get(name, name))}</th>" for name in board.scores)
+    heads = "".join(f"<th>{escape(SCORES.get(name, name))}</th>" for name in board.scores[:LEADING])
     kinds = "".join(f'<th class="number">{escape(KINDS[kind])}</th>' for kind in KINDS)
     rows = "".join(
         f'<tr><td class="number none">{place}</td><td class="name">{escape(_short(row.planner))}'
         f"<small>{row.episodes} episodes</small></td>"
-        + "".join(f'<td class="score">{_score(row, name)}</td>' for name in board.scores)
+        + "".join(f'<td class="score">{_score(row, name)}</td>' for name in board.scores[:LEADING])
         + f"<td>{_ended(row)}</td>"
         + "".join(_count(row.failures.get(kind, 0), row.episodes) for kind in KINDS)
         + "</tr>"
@@ -209,16 +214,18 @@ def _count(count: int, total: int) -> str:
     return f'<td class="number count{" some" if count else ""}">{count}{share}</td>'
 
 
-def _parts(board: Leaderboard) -> str:
-    """Means of every metric that is a share."""
-    names = [name for name in SHARES if any(name in row.metrics for row in board.standings)]
-    heads = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in names)
+def _columns(board: Leaderboard, title: str, lead: str, wanted: Sequence[str]) -> str:
+    """Means of several metrics as colours."""
+    names = [name for name in wanted if any(name in row.metrics for row in board.standings)]
+    if not names:
+        return ""
+    heads = "".join(f"<th>{escape(SCORES.get(name, name.replace('_', ' ')))}</th>" for name in names)
     rows = ""
     for row in board.standings:
-        cells = "".join(_cell(row.metrics.get(name)) for name in names)
+        cells = "".join(_cell(row.metrics.get(name), LARGEST.get(name, 1.0)) for name in names)
         rows += f'<tr><td class="name">{escape(_short(row.planner))}</td>{cells}</tr>'
     return (
-        "<h2>Parts</h2><p>Means of the metrics that run from 0 to 1. Point at a cell for its interval.</p>"
+        f"<h2>{title}</h2><p>{lead} Point at a cell for its interval.</p>"
         f'<div class="card scroll"><table class="heat"><tr><th class="name">planner</th>{heads}</tr>{rows}</table></div>'
     )
 

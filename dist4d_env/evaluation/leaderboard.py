@@ -20,7 +20,7 @@ SCORES: Mapping[str, str] = {
     "epdms_v2": "EPDMS",
     "nuplan_cls_nr": "CLS-NR",
     "nuplan_cls_r": "CLS-R",
-    "nuplan_cls": "CLS",
+    "pdms_of_plans": "PDMS of plans",
     "ads": "ADS",
     "hd_score": "HD-score",
     "alpasim_scene_score": "AlpaSim",

@@ -14,7 +14,8 @@ from dist4d_env.evaluation.episode_log import load_episode, replacing
 from dist4d_env.evaluation.executors import Executor, check_stop, executor
 from dist4d_env.evaluation.leaderboard import Leaderboard
 from dist4d_env.evaluation.replays import origin_of, pack, replay
-from dist4d_env.evaluation.summary import EpisodeScore, recorded_scene, results_of, score
+from dist4d_env.evaluation.scores import recorded_scene, results_of
+from dist4d_env.evaluation.summary import EpisodeScore, score
 
 REPLAYS = 600
 """Episodes that a report can show as they were driven; about 4 kB each."""

@@ -13,10 +13,9 @@ import numpy as np
 
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, replacing
 from dist4d_env.evaluation.failures import Failure, find_failures
+from dist4d_env.evaluation.scores import results_of
 from dist4d_env.evaluation.statistics import Estimate, bootstrap_mean
-from dist4d_env.metrics.suite import evaluate
 from dist4d_env.metrics.trace import MetricResult
-from dist4d_env.scenes.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -39,18 +38,6 @@ class EpisodeScore:
     family: str = ""
     difficulty: str = ""
     failures: tuple[Failure, ...] = ()
-
-
-def recorded_scene(log: EpisodeLog) -> Scene:
-    """The scene that an episode played in, as it was recorded."""
-    from dist4d_env.scenes.nuscenes import open_dataset
-
-    return open_dataset(log.dataroot, log.version).load(log.scene, require_map=False)
-
-
-def results_of(log: EpisodeLog) -> dict[str, MetricResult]:
-    """Every metric of an episode."""
-    return evaluate(log.trace)
 
 
 def score(log: EpisodeLog, results: Mapping[str, MetricResult] | None = None) -> EpisodeScore:

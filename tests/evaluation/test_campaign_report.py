@@ -17,7 +17,7 @@ from dist4d_env.evaluation.campaign import Campaign, run
 from dist4d_env.evaluation.failures import find_failures
 from dist4d_env.evaluation.replays import STRIDE, origin_of, pack, replay, scene_drawing, unpack
 from dist4d_env.evaluation.results import judge_all, write_results
-from dist4d_env.evaluation.summary import recorded_scene, results_of
+from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import Suite
@@ -47,7 +47,7 @@ def test_page_is_self_contained_and_escapes(folder):
     assert page.open == [] and page.fetched == [] and "url(" not in text and "@import" not in text
     assert set(re.findall(r"https?://[^\"']+", text)) == {"http://www.w3.org/2000/svg"}
     assert "<b>as</b>" not in text and "\\u003cb>as\\u003c/b>" in text
-    assert page.tags.count("table") == 5, "leaderboard, parts, families, difficulties, pairs"
+    assert page.tags.count("table") == 6, "leaderboard, other benchmarks, parts, families, difficulties, pairs"
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
     assert data is not None
     json.loads(data[1], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))

@@ -1,0 +1,52 @@
+"""Every metric of a stored episode: of the trace, of its plans, and against the human who was recorded."""
+
+from __future__ import annotations
+
+from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog
+from dist4d_env.metrics.ads import ads
+from dist4d_env.metrics.alpasim import alpasim_scene_score
+from dist4d_env.metrics.epdms import epdms_v2
+from dist4d_env.metrics.hd_score import hd_score
+from dist4d_env.metrics.neuroncap import neuroncap_score
+from dist4d_env.metrics.nuplan import nuplan_cls
+from dist4d_env.metrics.plan_episode import pdms_of_plans
+from dist4d_env.metrics.recording import log_trace
+from dist4d_env.metrics.suite import evaluate
+from dist4d_env.metrics.trace import EpisodeTrace, MetricResult
+from dist4d_env.scenes.scene import TICK, Scene
+
+NEURONCAP = ("stationary", "frontal", "side")
+"""Families of scenarios that NeuroNCAP's score means something for."""
+
+
+def recorded_scene(log: EpisodeLog) -> Scene:
+    """The scene that an episode played in, as it was recorded."""
+    from dist4d_env.scenes.nuscenes import open_dataset
+
+    return open_dataset(log.dataroot, log.version).load(log.scene, require_map=False)
+
+
+def recorded_human(log: EpisodeLog) -> EpisodeTrace:
+    """The recorded ego in the recorded scene over the same time, at least two ticks of it."""
+    start, end = float(log.trace.time[0]), float(log.trace.time[-1])
+    return log_trace(recorded_scene(log), start, max(end, start + 2 * TICK), log.trace.vehicle)
+
+
+def results_of(log: EpisodeLog) -> dict[str, MetricResult]:
+    """Metrics by name; the composite scores in their corrected form where they have one. Of an episode in which the planner
+    failed only what says what happened until then."""
+    trace, plans = log.trace, log.plans
+    results = evaluate(trace)
+    if log.outcome == PLANNER_ERROR:
+        return results
+    human = recorded_human(log)
+    reactive = (log.scenario.get("traffic") or log.settings.get("traffic")) == "idm"
+    results["epdms_v2"] = epdms_v2(trace, plans, human)
+    results["nuplan_cls_r" if reactive else "nuplan_cls_nr"] = nuplan_cls(trace, human, reactive, "corrected")
+    results["pdms_of_plans"] = pdms_of_plans(trace, plans, human)
+    results["ads"] = ads(trace, plans, "corrected")
+    results["hd_score"] = hd_score(trace, plans, human, "corrected")
+    results["alpasim_scene_score"] = alpasim_scene_score(trace, human, plans)
+    if log.scenario.get("family") in NEURONCAP:
+        results["neuroncap_score"] = neuroncap_score(trace, form="corrected")
+    return results

@@ -1,0 +1,63 @@
+"""Stored episodes get every score: of the trace, of the plans, and against the human in the recorded scene."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dist4d_env.evaluation.episode_log import PLANNER_ERROR, load_episode, save_episode
+from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.evaluation.scores import recorded_human, recorded_scene, results_of
+from dist4d_env.metrics.suite import METRICS
+from dist4d_env.planner import LogFollower
+from dist4d_env.scenes.edits import Insert
+from dist4d_env.scenes.scenario import Scenario
+
+COMPOSITES = {"epdms_v2", "nuplan_cls_nr", "pdms_of_plans", "ads", "hd_score", "alpasim_scene_score"}
+
+
+@pytest.fixture(scope="module")
+def edited(env):
+    """The log is followed into a car that was put in its way."""
+    scenario = Scenario("town-val-0001", name="blocked", family="stationary", edits=(Insert(category="car", ahead=18.0),))
+    return run_episode(env, LogFollower(), 0, RunOptions(scenario=scenario))
+
+
+def test_every_score_is_there_and_in_range(log):
+    results = results_of(log)
+    assert METRICS.keys() | COMPOSITES == results.keys()
+    assert all(results[name].valid and 0 <= results[name].value <= 1 for name in COMPOSITES)
+    assert results["nuplan_cls_nr"].details["form"] == "corrected" and results["ads"].details["form"] == "corrected"
+
+
+def test_reacting_traffic_names_its_score(log):
+    reacting = replace(log, settings={**log.settings, "traffic": "idm"})
+    assert {"nuplan_cls_r"} == results_of(reacting).keys() - results_of(log).keys()
+    assert "nuplan_cls_r" in results_of(replace(log, scenario={**log.scenario, "traffic": "idm"}))
+
+
+def test_the_human_drives_in_the_recorded_scene(edited):
+    """The human is not blamed for what a scenario put in the way, and does not excuse it."""
+    human = recorded_human(edited)
+    assert human.valid.shape[1] == len(recorded_scene(edited).tracks) == edited.trace.valid.shape[1] - 1
+    assert human.time[0] == edited.trace.time[0] and human.time[-1] == pytest.approx(edited.trace.time[-1])
+    results = results_of(edited)
+    assert edited.outcome == "collision" and results["epdms_v2"].value == 0 and results["epdms_v2"].details["human_filter"] == []
+    assert results["neuroncap_score"].value < 5, "the family of standing obstacles has NeuroNCAP's score, too"
+
+
+def test_stored_episodes_of_edited_scenes_score_the_same(edited, tmp_path):
+    back = load_episode(save_episode(edited, tmp_path, "edited"))
+    mine, theirs = results_of(edited), results_of(back)
+    assert {name: (r.value, r.valid) for name, r in mine.items()} == {name: (r.value, r.valid) for name, r in theirs.items()}
+    assert np.array_equal(back.trace.position, edited.trace.position)
+
+
+def test_what_failed_at_once_is_still_looked_at(log):
+    """A planner that fails in its reset leaves one instant: enough for a trace, not for scores."""
+    arrays = ("time", "ego", "position", "yaw", "velocity", "valid", "expert")
+    start = replace(log.trace, **{name: getattr(log.trace, name)[:1] for name in arrays})
+    failed = replace(log, outcome=PLANNER_ERROR, error="reset: no weights", trace=start, steps=log.steps[:1])
+    assert results_of(failed).keys() == METRICS.keys()
