@@ -128,19 +128,25 @@ def area_score(shares: np.ndarray, none: float, half: float) -> np.ndarray:
     return np.where(worst < none, 0.0, np.where(worst < half, 0.5, 1.0))
 
 
+def polyline(points: np.ndarray) -> shapely.LineString | None:
+    """The line through points (P, 2) without repeats, which projections trip over; None where they are all one place."""
+    moved = np.hypot(*np.diff(points, axis=0).T) > 1e-9
+    kept = points[np.concatenate([[True], moved])]
+    return shapely.LineString(kept) if len(kept) > 1 else None
+
+
 def planned_progress(trace: EpisodeTrace, plans: PlacedPlans) -> np.ndarray:
     """(K,) length of each plan's projection on what the log drove meanwhile, over that length; 1 where both are below 5 m."""
     due = plans.ticks(trace)
     scores = np.ones(len(plans.poses))
     for row, (poses, at) in enumerate(zip(plans.poses, due, strict=True)):
         logged = trace.expert[at[at >= 0], :2]
-        reference = shapely.LineString(np.concatenate([poses[:1, :2], logged[1:]])) if len(logged) > 1 else None
-        if reference is None or reference.length < 1e-6:
-            continue
-        own = shapely.LineString(poses[: len(logged), :2])
-        if max(own.length, reference.length) >= SHORT:
-            along = shapely.line_locate_point(reference, shapely.points(own.coords))
-            scores[row] = shapely.LineString(shapely.line_interpolate_point(reference, along)).length / reference.length
+        reference, own = polyline(np.concatenate([poses[:1, :2], logged[1:]])), poses[: len(logged), :2]
+        planned = float(np.hypot(*np.diff(own, axis=0).T).sum())
+        if reference is not None and max(planned, reference.length) >= SHORT:
+            along = shapely.line_locate_point(reference, shapely.points(own))
+            points = shapely.get_coordinates(shapely.line_interpolate_point(reference, along))
+            scores[row] = np.hypot(*np.diff(points, axis=0).T).sum() / reference.length
     return scores
 
 

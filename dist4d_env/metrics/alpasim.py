@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import shapely
 
+from dist4d_env.metrics.ads import polyline
 from dist4d_env.metrics.areas import AGAINST, ego_corners
 from dist4d_env.metrics.drivable_area import NO_MAP
 from dist4d_env.metrics.rectangles import ego_centers
@@ -138,9 +139,10 @@ def alpasim_scores(trace: EpisodeTrace, human: EpisodeTrace | None = None, plans
     center = trace.center[:count]
     logged = ego_centers(trace.expert, trace.vehicle)
     recorded = logged if human is None else human.center
-    path = shapely.LineString(np.concatenate([recorded[:1], recorded]))  # a single pose is a path, too
-    along = shapely.line_locate_point(path, shapely.points(center))
-    ahead = shapely.line_locate_point(path, shapely.points(logged[:count]))
+    path = polyline(recorded) or shapely.Point(recorded[0])
+    along, ahead = np.ones(count), np.ones(count)  # of a recorded ego that stands, all is done
+    if path.length > 0:
+        along, ahead = (shapely.line_locate_point(path, shapely.points(points)) for points in (center, logged[:count]))
     relative = along[2:] / np.maximum(ahead[2:], 1e-6)
     return scores | {
         "step": count - 1 if ends.any() else None,
