@@ -30,8 +30,13 @@ def episode_info(
     }
     if episode.ended_by is not None:
         info["ended_by"] = episode.ended_by
-        metrics["final"] = {name: _plain(result) for name, result in (final or {}).items()}
+        metrics["final"] = final_info(final or {})
     return info
+
+
+def final_info(results: Mapping[str, MetricResult]) -> dict[str, Any]:
+    """Metrics of a whole episode as ``info["metrics"]["final"]`` tells them."""
+    return {name: _plain(result) for name, result in results.items()}
 
 
 def _plain(result: MetricResult) -> dict[str, Any]:

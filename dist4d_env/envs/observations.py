@@ -15,6 +15,7 @@ from dist4d_env.geometry.transforms import pose_from_xy_yaw, wrap_angle
 from dist4d_env.metrics.running import Running
 from dist4d_env.scenes.maps import BEV_LAYERS
 from dist4d_env.scenes.scene import Scene
+from dist4d_env.simulation.crowd import Crowd
 from dist4d_env.simulation.state import EgoState, SimState
 
 EGO_LOW = np.array([0, -20, -20, -5, -2, -50, -np.pi, 0, -1, 0], np.float32)
@@ -105,16 +106,38 @@ def agent_features(boxes: Boxes, ego: EgoState) -> np.ndarray:
     """The ``"agents"`` observation (64, 9) float32: the nearest agents within 100 m, nearest first, padded with zeros."""
     features = np.zeros((AGENTS, len(AGENT_LOW)), np.float32)
     cos, sin = np.cos(ego.yaw), np.sin(ego.yaw)
-    ego_from_global = np.array([[cos, sin], [-sin, cos]])
-    position = (boxes.position[:, :2] - (ego.x, ego.y)) @ ego_from_global.T
-    distance = np.hypot(*position.T)
+    (dx, dy, _), (vx, vy) = (boxes.position - (ego.x, ego.y, 0.0)).T, boxes.velocity.T
+    ahead, left = cos * dx + sin * dy, cos * dy - sin * dx
+    distance = np.hypot(ahead, left)
     order = np.argsort(distance, kind="stable")
     order = order[distance[order] < AGENT_RADIUS][:AGENTS]
-    velocity = boxes.velocity @ ego_from_global.T
-    columns = [position, wrap_angle(boxes.yaw - ego.yaw)[:, None], boxes.size[:, :2], velocity, boxes.category[:, None],
-               np.ones((len(boxes), 1))]
-    features[: len(order)] = np.clip(np.concatenate(columns, 1)[order], AGENT_LOW, AGENT_HIGH)
+    columns = [ahead, left, wrap_angle(boxes.yaw - ego.yaw), *boxes.size[:, :2].T, cos * vx + sin * vy, cos * vy - sin * vx,
+               boxes.category, np.ones(len(boxes))]
+    features[: len(order)] = np.clip(np.stack(columns, 1)[order], AGENT_LOW, AGENT_HIGH)
     return features
+
+
+def crowd_features(out: np.ndarray, crowd: Crowd, size: np.ndarray, category: np.ndarray, ego: np.ndarray) -> None:
+    """Writes ``agent_features`` of many egos (B, 7) into ``out`` (B, 64, 9), each bit for bit as alone.
+
+    crowd: their agents (B, M), of size (B, M, 3) and category (B, M).
+    """
+    x, y, yaw = ego[:, :3].T[..., None]
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    dx, dy, (vx, vy) = crowd.values[0] - x, crowd.values[1] - y, crowd.values[4:]
+    ahead, left = cos * dx + sin * dy, cos * dy - sin * dx
+    distance = np.where(crowd.valid, np.hypot(ahead, left), np.inf)
+    order = np.argsort(distance, axis=1, kind="stable")[:, :AGENTS]
+    columns = np.empty((*distance.shape, len(AGENT_LOW)))
+    columns[..., 0], columns[..., 1], columns[..., 2] = ahead, left, wrap_angle(crowd.yaw - yaw)
+    columns[..., 3:5] = size[..., :2]
+    columns[..., 5], columns[..., 6] = cos * vx + sin * vy, cos * vy - sin * vx
+    columns[..., 7], columns[..., 8] = category, 1.0
+    rows = np.arange(len(ego))[:, None]
+    near = distance[rows, order] < AGENT_RADIUS
+    count = order.shape[1]
+    out[:, :count] = np.where(near[..., None], np.clip(columns[rows, order], AGENT_LOW, AGENT_HIGH), 0.0)
+    out[:, count:] = 0.0
 
 
 def bev_raster(scene: Scene, state: SimState, route_ahead: np.ndarray) -> np.ndarray:

@@ -20,7 +20,10 @@ class Request:
     watch: Stopwatch
 
 
-Turn = Generator[Request, tuple[WorldState, RGBDFrame | None, WorldInfo], Any]
+Answer = tuple[WorldState, RGBDFrame | None, WorldInfo]
+"""What the world says to one request: its next state, the frame and how it came about."""
+
+Turn = Generator[Request, Answer, Any]
 """Yields one request, is sent the world's answer and returns what ``reset`` or ``step`` return."""
 
 
@@ -32,18 +35,23 @@ def play(world: World, turns: Sequence[Turn]) -> list[Any]:
     requests = [next(turn) for turn in turns]
     watch = Stopwatch()
     with watch("world"):
-        states = [request.world for request in requests]
-        beginning = [index for index, state in enumerate(states) if isinstance(state, WorldStart)]
-        if beginning:
-            for index, state in zip(beginning, world.reset([states[index] for index in beginning]), strict=True):
-                states[index] = state
-        answers = world.step(states, [request.truth for request in requests])
+        answers = ask(world, [request.world for request in requests], [request.truth for request in requests])
     for request in requests:
         request.watch.milliseconds["world"] = watch.milliseconds["world"] / len(requests)
     return [_finish(turn, answer) for turn, answer in zip(turns, answers, strict=True)]
 
 
-def _finish(turn: Turn, answer: tuple[WorldState, RGBDFrame | None, WorldInfo]) -> Any:
+def ask(world: World, states: Sequence[WorldStart | WorldState], truths: Sequence[SceneAt]) -> Sequence[Answer]:
+    """One step of the world for many episodes; those that begin have a ``WorldStart`` for a state."""
+    states = list(states)
+    beginning = [index for index, state in enumerate(states) if isinstance(state, WorldStart)]
+    if beginning:
+        for index, state in zip(beginning, world.reset([states[index] for index in beginning]), strict=True):
+            states[index] = state
+    return world.step(states, truths)
+
+
+def _finish(turn: Turn, answer: Answer) -> Any:
     try:
         turn.send(answer)
     except StopIteration as finished:

@@ -1,49 +1,73 @@
-"""N environments whose worlds are stepped together."""
+"""N environments stepped together: one batched simulator step and one call of the world for all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
+from gymnasium.vector.utils import batch_space, create_empty_array
 
-from dist4d_env.envs.driving import METADATA, DiST4DDrivingEnv
-from dist4d_env.envs.turns import Turn, play
+from dist4d_env.envs.driving import METADATA
+from dist4d_env.envs.driving import _plan as plan_ahead
+from dist4d_env.envs.information import final_info
+from dist4d_env.envs.late import LateDict
+from dist4d_env.envs.members import Beginning, Member
+from dist4d_env.envs.rewards import JUDGED
+from dist4d_env.envs.rewards_judged import judged_terms
+from dist4d_env.envs.termination import CAUSES, termination_cause, truncation_cause
+from dist4d_env.envs.timing import Stopwatch
+from dist4d_env.envs.turns import Answer, ask
+from dist4d_env.envs.vector_episodes import Episodes, first_instant, with_first_instants
+from dist4d_env.envs.vector_information import vector_info
+from dist4d_env.envs.vector_observations import write_pictures, write_vectors
+from dist4d_env.envs.vector_rewards import reward_terms_batch, weighted_sum_batch
 from dist4d_env.errors import ActionError, ConfigError
+from dist4d_env.metrics.running import Running
+from dist4d_env.metrics.suite import evaluate
+from dist4d_env.metrics.trace import EpisodeTrace
+from dist4d_env.simulation.commands import parse_actions
+from dist4d_env.simulation.vector import VectorSimulator, VectorState
+from dist4d_env.world.contract import SceneAt, WorldStart
 
 
 class DiST4DVectorEnv(gym.vector.VectorEnv):
     """``gym.make_vec("DiST4D-nuScenes-v0", num_envs=N, vectorization_mode="vector_entry_point", **keywords)``.
 
     Keywords, spaces and infos are those of ``DiST4DDrivingEnv``, batched as Gymnasium batches them. Data, maps and models are
-    held once, and every ``reset`` and ``step`` is one batched call of the world. Each member plays bit for bit as it would alone
-    with its seed; an episode that has ended begins anew at the next step, whose action is ignored (``AutoresetMode.NEXT_STEP``).
+    held once; simulation, running metrics, rewards and vector observations are worked out for all N in arrays, and every
+    ``reset`` and ``step`` is one batched call of the world. Each member plays bit for bit as it would alone with its seed; an
+    episode that has ended begins anew at the next step, whose action is ignored (``AutoresetMode.NEXT_STEP``).
+
+    Observations are written into arrays that are kept; copy=False hands out these themselves, to be overwritten by the next
+    step. ``info["metrics"]["final"]`` is worked out when it is first looked into.
     """
 
     metadata = {**METADATA, "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 (declared so by Gymnasium)
 
-    envs: tuple[DiST4DDrivingEnv, ...] = ()
+    envs: tuple[Member, ...] = ()
 
-    def __init__(self, num_envs: int = 1, **keywords: Any) -> None:
+    def __init__(self, num_envs: int = 1, copy: bool = True, **keywords: Any) -> None:
         """Raises ConfigError, DataError or WeightsError."""
         if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
             raise ConfigError(f"num_envs={num_envs!r} must be a whole number of at least 1")
         if keywords.get("render_mode") == "human":
             raise ConfigError("render_mode='human' shows one episode: use it with gym.make, or 'rgb_array' here")
-        first = DiST4DDrivingEnv(**keywords)
-        self.envs = (first, *(first.sibling() for _ in range(num_envs - 1)))
-        self.num_envs = int(num_envs)
+        first = Member(**keywords)
+        self.envs = (first, *(first.sibling() for _ in range(num_envs - 1)))  # type: ignore[arg-type]
+        self.num_envs, self.config, self._copy = int(num_envs), first.config, bool(copy)
         self.render_mode = first.render_mode
         self.metadata = {**first.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
         self.single_observation_space, self.single_action_space = first.observation_space, first.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._seen: dict[str, np.ndarray] = create_empty_array(self.single_observation_space, self.num_envs)  # type: ignore[assignment]
+        self._episodes = Episodes()
         self._ended: np.ndarray | None = None
-        self._observations: list[dict[str, np.ndarray]] = [{}] * self.num_envs
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -58,15 +82,24 @@ class DiST4DVectorEnv(gym.vector.VectorEnv):
             seeds = list(seed)
         if len(seeds) != self.num_envs:
             raise ConfigError(f"{len(seeds)} seeds for {self.num_envs} environments: give one for each, or a single number")
-        options = dict(options or {})
-        chosen = self._chosen(options.pop("reset_mask", None))
-        turns = [self.envs[index].beginning(seeds[index], options) for index in chosen]
-        infos: dict[str, Any] = {}
-        for index, (observation, info) in zip(chosen, play(self.envs[0].open_world(), turns), strict=True):
-            self._observations[index], infos = observation, self._add_info(infos, info, index)
+        options, watch, episodes = dict(options or {}), Stopwatch(), self._episodes
+        rows = self._chosen(options.pop("reset_mask", None))
+        self._take_back()
+        with watch("scene"):
+            beginnings = {row: self.envs[row].begin(seeds[row], options) for row in rows.tolist()}
+        with watch("simulation"):
+            anew = episodes.begun([*beginnings.values()])
+            state = anew if episodes.state is None else episodes.state.put(rows, anew)
+        answers = self._ask(state, rows, beginnings, watch)
+        with watch("metrics"):
+            running = episodes.metrics.update(None, np.ones(len(rows), bool), anew.scene, first_instant(anew, 1))
+            running = running if episodes.running is None else episodes.running.put(rows, running)
+            episodes.begin(beginnings, state, running)
+            self._keep(rows, answers)
+            terms = self._terms({row: None for row in beginnings})
         self._ended = np.zeros(self.num_envs, bool) if self._ended is None else self._ended
-        self._ended[chosen] = False
-        return self._batch(self._observations), infos
+        self._ended[rows] = False
+        return self._tell(rows, terms, watch)
 
     def step(
         self, actions: Any
@@ -76,17 +109,32 @@ class DiST4DVectorEnv(gym.vector.VectorEnv):
             raise ResetNeeded("call reset() before the first step()")
         if np.shape(actions)[:1] != (self.num_envs,):
             raise ActionError(f"{self.num_envs} environments take as many actions, not an array of shape {np.shape(actions)}")
-        turns: list[Turn] = [
-            env.beginning(None, None) if ended else env.decision(action)
-            for env, ended, action in zip(self.envs, self._ended, iterate(self.action_space, np.asarray(actions)), strict=True)
-        ]
-        results = play(self.envs[0].open_world(), turns)
-        played = [(r[0], 0.0, False, False, r[1]) if began else r for r, began in zip(results, self._ended, strict=True)]
-        observations, rewards, terminated, truncated, infos = zip(*played, strict=True)
-        terminations, truncations = np.array(terminated, bool), np.array(truncated, bool)
+        self._take_back()
+        watch, episodes, begins, everyone = Stopwatch(), self._episodes, self._ended, np.arange(self.num_envs)
+        before, rows = episodes.now, np.flatnonzero(begins)
+        with watch("simulation"):
+            actions = np.array(actions)
+            actions[rows] = 0  # not looked at
+            commands = parse_actions(self.config.action, actions, before.ego, before.tick)
+        with watch("scene"):
+            beginnings = {row: self.envs[row].begin(None, None) for row in rows.tolist()}
+        with watch("simulation"):
+            anew = episodes.begun([*beginnings.values()]) if beginnings else None
+            state, ticks = episodes.simulator.execute(episodes.now, commands)
+            if anew is not None:
+                state, ticks = state.put(rows, anew), with_first_instants(ticks, rows, anew)
+        answers = self._ask(state, everyone, beginnings, watch)
+        with watch("metrics"):
+            judged = self._judged_before(beginnings)
+            running = episodes.metrics.update(episodes.running, begins, state.scene, ticks)
+            episodes.go_on(beginnings, state, running, ticks)
+            self._keep(everyone, answers)
+            terms = self._terms(judged)
+            rewards = np.where(begins, 0.0, weighted_sum_batch(terms, self.envs[0].weights, self.num_envs))
+            terminations, truncations = self._end(begins)
         self._ended = terminations | truncations
-        self._observations = list(observations)
-        return self._batch(observations), np.array(rewards, np.float64), terminations, truncations, self._merge(infos)
+        observations, infos = self._tell(everyone, terms, watch)
+        return observations, rewards, terminations, truncations, infos
 
     def render(self) -> tuple[np.ndarray | None, ...]:  # type: ignore[override]
         """The dashboards of all members."""
@@ -96,24 +144,134 @@ class DiST4DVectorEnv(gym.vector.VectorEnv):
         """Let go of scenes and models."""
         for env in self.envs:
             env.close()
+        self._episodes, self._ended = Episodes(), None
 
-    def _chosen(self, mask: Any) -> list[int]:
+    def _chosen(self, mask: Any) -> np.ndarray:
         """Indices of the environments that a reset is for. Raises ConfigError."""
         if mask is None:
-            return list(range(self.num_envs))
+            return np.arange(self.num_envs)
         if self._ended is None:
             raise ResetNeeded("call reset() for all environments before some of them with reset_mask")
         mask = np.asarray(mask)
         if mask.dtype != bool or mask.shape != (self.num_envs,) or not mask.any():
             raise ConfigError(f"reset_mask={mask!r} must be {self.num_envs} truth values, at least one of them true")
-        return np.flatnonzero(mask).tolist()
+        return np.flatnonzero(mask)
 
-    def _batch(self, observations: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        empty = create_empty_array(self.single_observation_space, self.num_envs)
-        return concatenate(self.single_observation_space, observations, empty)  # type: ignore[return-value]
+    def _take_back(self) -> None:
+        """Members that were restored, reset or stepped by themselves: the arrays follow them."""
+        for index, env in enumerate(self.envs):
+            if env.changed and self._ended is not None:
+                episode = env.episode
+                self._episodes.restored(index, episode, env.room(episode.scenario))
+                self._ended[index] = episode.ended_by is not None
+                env.follow(partial(self._episodes.episode, index))
 
-    def _merge(self, infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def _ask(
+        self, state: VectorState, rows: np.ndarray, beginnings: Mapping[int, Beginning], watch: Stopwatch
+    ) -> list[tuple[Answer, np.ndarray]]:
+        """The world's answer for each of some environments, in one call, and where each ego means to go."""
+        played, world, size = self._episodes.played, self.envs[0].open_world(), self.envs[0].image_size
+        truths = Truths(self._episodes.simulator, state, rows, self.envs[0].foresight)
+        with watch("simulation"):
+            plans = [plan_ahead(truth) for truth in truths] if self.envs[0].foresight else [_NO_PLAN] * len(rows)
+        asked = []
+        for row in rows.tolist():
+            if row in beginnings:
+                scene = beginnings[row].room[0]
+                asked.append(WorldStart(scene, scene.rig.at_size(*size), beginnings[row].state.time, beginnings[row].seeds.noise))
+            else:
+                asked.append(played[row].world)
+        with watch("world"):
+            answers = ask(world, asked, truths)
+        return list(zip(answers, plans, strict=True))
+
+    def _keep(self, rows: np.ndarray, answers: Sequence[tuple[Answer, np.ndarray]]) -> None:
+        """The episodes with what the world said; members look at them from now on."""
+        for row, ((world, frame, world_info), plan) in zip(rows.tolist(), answers, strict=True):
+            played = self._episodes.played[row]
+            played.world, played.frame, played.world_info, played.plan = world, frame, world_info, plan
+            self.envs[row].follow(partial(self._episodes.episode, row))
+
+    def _judged_before(self, beginnings: Mapping[int, Beginning]) -> dict[int, Running | None]:
+        """The bookkeeping before this decision of the episodes that go on, where terms are weighed that look at it."""
+        if not any(self.envs[0].weights.get(name) for name in JUDGED):
+            return {}
+        return {row: None if row in beginnings else self._episodes.bookkeeping(row) for row in range(self.num_envs)}
+
+    def _terms(self, before: Mapping[int, Running | None]) -> dict[str, np.ndarray]:
+        """(N,) the reward terms; before: as from ``_judged_before``."""
+        episodes, weights = self._episodes, self.envs[0].weights
+        terms = reward_terms_batch(episodes.values, self.config.decision_dt)
+        terms |= {name: np.zeros(self.num_envs) for name in JUDGED if weights.get(name)}
+        for row, running in before.items():
+            played = episodes.played[row]
+            for name, value in judged_terms(weights, played.room[2], running, episodes.bookkeeping(row), played.end_time).items():
+                terms[name][row] = value
+        return terms
+
+    def _end(self, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) which episodes have been terminated and which truncated; those that begin are neither."""
+        values, chosen, time = self._episodes.values, self.config.termination, self._episodes.now.time
+        terminations, truncations = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
+        failed = np.zeros(self.num_envs, bool)
+        for cause in chosen:
+            failed |= values[CAUSES[cause]] == 1.0
+        for row, played in enumerate(self._episodes.played):
+            if begins[row]:
+                continue
+            if failed[row]:
+                played.ended_by = termination_cause({name: value[row] for name, value in values.items()}, chosen)
+                terminations[row] = True
+            else:
+                trust, floor = played.world_info.trust, self.config.trust_floor
+                played.ended_by = truncation_cause(float(time[row]), played.end_time, trust, floor)
+                truncations[row] = played.ended_by is not None
+        return terminations, truncations
+
+    def _tell(
+        self, rows: np.ndarray, terms: Mapping[str, np.ndarray], watch: Stopwatch
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The observations of all environments and the infos of those that were reset or stepped."""
+        episodes, seen = self._episodes, self._seen
+        with watch("observation"):
+            end_time = np.array([played.end_time for played in episodes.played])
+            ahead = write_vectors(seen, episodes, end_time)
+            write_pictures(seen, rows.tolist(), episodes, ahead)
+        told = np.zeros(self.num_envs, bool)
+        told[rows] = True
+        share = {stage: value / len(rows) for stage, value in watch.milliseconds.items()}
+        info = vector_info(told, episodes, terms, share)
+        if "ended_by" in info:
+            traces = {row: episodes.later_trace(row) for row in np.flatnonzero(info["_ended_by"]).tolist()}
+            info["metrics"]["final"], info["metrics"]["_final"] = LateDict(partial(self._final, traces)), info["_ended_by"].copy()
+        return {key: value.copy() for key, value in seen.items()} if self._copy else dict(seen), info
+
+    def _final(self, traces: Mapping[int, Callable[[], EpisodeTrace]]) -> dict[str, Any]:
+        """The metrics of whole episodes by name, for the environments whose episode has ended."""
         merged: dict[str, Any] = {}
-        for index, info in enumerate(infos):
-            merged = self._add_info(merged, info, index)
+        for row, trace in traces.items():
+            merged = self._add_info(merged, final_info(evaluate(trace())), row)
         return merged
+
+
+_NO_PLAN = np.zeros((0, 3))
+
+
+class Truths(Sequence[SceneAt]):
+    """What is true in some of N episodes, put together where a world looks at it."""
+
+    def __init__(self, simulator: VectorSimulator, state: VectorState, rows: np.ndarray, foresight: int) -> None:
+        self._simulator, self._state, self._rows, self._foresight = simulator, state, rows.tolist(), foresight
+        self._known: dict[int, SceneAt] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        row = self._rows[index]
+        if row not in self._known:
+            simulator = self._simulator.simulators[int(self._state.scene[row])]
+            self._known[row] = simulator.scene_at(self._simulator.single(self._state, row), decisions=self._foresight)
+        return self._known[row]

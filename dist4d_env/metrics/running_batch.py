@@ -38,6 +38,24 @@ class RunningBatch:
     touched: np.ndarray
     route_position: np.ndarray
 
+    def put(self, rows: np.ndarray, others: RunningBatch) -> RunningBatch:
+        """This with the episodes at ``rows`` (K,) replaced by others (K), which may have more tracks."""
+        tracks = max(self.touched.shape[1], others.touched.shape[1])
+        touched = np.zeros((len(self.ego), tracks), bool)
+        touched[:, : self.touched.shape[1]] = self.touched
+        touched[rows] = False
+        touched[rows, : others.touched.shape[1]] = others.touched
+        values = {name: _with(value, rows, others.values[name]) for name, value in self.values.items()}
+        return RunningBatch(
+            values, _with(self.ego, rows, others.ego), touched, _with(self.route_position, rows, others.route_position)
+        )
+
+
+def _with(array: np.ndarray, rows: np.ndarray, other: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array[rows] = other
+    return array
+
 
 class RunningMetricsBatch:
     """The running values of episodes in several scenes; ``scene`` (B,) says which of them each plays in. Methods are pure."""

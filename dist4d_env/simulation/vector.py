@@ -121,6 +121,7 @@ class VectorSimulator:
         self.tables: list[CrowdTable] = []
         self._reacts = np.zeros(0, bool)
         self._fleet: Fleet | None = None
+        self._bodies: tuple[np.ndarray, np.ndarray] | None = None
         for simulator in simulators:
             self.add(simulator)
 
@@ -131,13 +132,23 @@ class VectorSimulator:
         self.simulators.append(simulator)
         self.tables.append(CrowdTable(simulator.scene.tracks))
         self._reacts = np.append(self._reacts, isinstance(simulator.traffic, IdmTraffic))
-        self._fleet = None
+        self._fleet = self._bodies = None
         return len(self.simulators) - 1
 
     @property
     def config(self) -> SimulatorConfig:
         """The configuration that all scenes share but for their traffic."""
         return self.simulators[0].config
+
+    def bodies(self, scene: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Size (B, M, 3) and category (B, M) of all tracks of each episode's scene, zero where it has fewer."""
+        if self._bodies is None:
+            tracks = max(map(len, self.tables))
+            size, category = np.zeros((len(self.tables), tracks, 3)), np.zeros((len(self.tables), tracks), np.int8)
+            for row, table in enumerate(self.tables):
+                size[row, : len(table)], category[row, : len(table)] = table.size, table.category
+            self._bodies = size, category
+        return self._bodies[0][scene], self._bodies[1][scene]
 
     def reset(self, scene: Sequence[int], starts: Sequence[Any]) -> VectorState:
         """Episodes that begin: the numbers of their scenes and, for each, what ``Simulator.reset`` takes."""

@@ -15,5 +15,5 @@ class NoneWorld:
         return [None for _ in starts]
 
     def step(self, states: Sequence[None], scenes: Sequence[SceneAt]) -> list[tuple[None, None, WorldInfo]]:
-        """(None, None, info) for each scene."""
-        return [(None, None, WorldInfo((), 0.0, 1.0)) for _ in scenes]
+        """(None, None, info) for each state; what is true in the scenes is not looked at."""
+        return [(None, None, WorldInfo((), 0.0, 1.0)) for _ in states]

@@ -1,0 +1,82 @@
+"""A dict that is filled when it is first looked into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class LateDict(dict[str, Any]):
+    """Equal in every way to ``make()``, which is called once, by whoever looks first; if nobody does, never.
+
+    Pickled or copied it is the plain dict.
+    """
+
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        super().__init__()
+        self._make: Callable[[], dict[str, Any]] | None = make
+
+    def _filled(self) -> dict[str, Any]:
+        make, self._make = self._make, None
+        if make is not None:
+            super().update(make())
+        return self
+
+    def __getitem__(self, key: str) -> Any:
+        self._filled()
+        return super().__getitem__(key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._filled()
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self._filled()
+        super().__delitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self._filled()
+        return super().__contains__(key)
+
+    def __iter__(self) -> Any:
+        self._filled()
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self._filled()
+        return super().__len__()
+
+    def __eq__(self, other: object) -> bool:
+        self._filled()
+        return super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        self._filled()
+        return super().__repr__()
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self.items()),)
+
+    def keys(self) -> Any:
+        self._filled()
+        return super().keys()
+
+    def values(self) -> Any:
+        self._filled()
+        return super().values()
+
+    def items(self) -> Any:
+        self._filled()
+        return super().items()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._filled()
+        return super().get(key, default)
+
+    def copy(self) -> dict[str, Any]:
+        return dict(self.items())
