@@ -31,16 +31,15 @@ def times_to_collision(
     behind (beyond 150) while the ego is not within lanes or is in an intersection. A standing ego meets nothing.
     """
     judged = judged or at_fault_collisions(trace)
-    relevant = _relevant(trace, judged)
-    rows, tracks = np.nonzero(relevant)
+    rows, tracks = np.nonzero(relevant_tracks(trace, judged))
     times, met = np.full(len(trace.time), np.inf), np.full(len(trace.time), -1)
     if len(rows):
         center, ego = trace.center[rows], trace.ego[rows]
         speed = np.where(_STATIC[trace.category[tracks]], 0.0, np.linalg.norm(trace.velocity[rows, tracks], axis=-1))
         own, heading = np.array([trace.vehicle.length, trace.vehicle.width]), trace.yaw[rows, tracks]
         first, last = contact_interval(
-            center, ego[:, 2], own, ego[:, 3, None] * _direction(ego[:, 2]),
-            trace.position[rows, tracks, :2], heading, trace.size[tracks, :2], speed[:, None] * _direction(heading),
+            center, ego[:, 2], own, ego[:, 3, None] * direction(ego[:, 2]),
+            trace.position[rows, tracks, :2], heading, trace.size[tracks, :2], speed[:, None] * direction(heading),
         )
         # Contact is looked for at 1, 2, ... steps only, and before the horizon.
         count = np.maximum(np.ceil(np.where(np.isfinite(first), first, 0.0) / step - 1e-9), 1.0)
@@ -52,12 +51,13 @@ def times_to_collision(
     return times, met
 
 
-def _direction(yaw: np.ndarray) -> np.ndarray:
+def direction(yaw: np.ndarray) -> np.ndarray:
+    """(..., 2) unit vectors of headings (...)."""
     return np.stack([np.cos(yaw), np.sin(yaw)], -1)
 
 
-def _relevant(trace: EpisodeTrace, judged: FaultJudgement) -> np.ndarray:
-    """(T, N) which tracks are looked at."""
+def relevant_tracks(trace: EpisodeTrace, judged: FaultJudgement) -> np.ndarray:
+    """(T, N) which tracks ``times_to_collision`` looks at."""
     offset = trace.position[..., :2] - trace.ego[:, None, :2]
     turn = np.arctan2(offset[..., 1], offset[..., 0]) - trace.ego[:, 2, None]
     angle = np.abs((turn + np.pi) % (2 * np.pi) - np.pi)

@@ -7,16 +7,20 @@ import pytest
 from shapely.geometry import box
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.metrics.comfort import comfort_signals
 from dist4d_env.metrics.nuplan import nuplan_cls, nuplan_parts
+from dist4d_env.metrics.nuplan_collision import at_fault_collisions
 from dist4d_env.metrics.nuplan_lanes import driven_lanes, within_lanes
 from dist4d_env.metrics.nuplan_motion import motion_signals
 from dist4d_env.metrics.nuplan_ols import nuplan_ols
-from dist4d_env.metrics.nuplan_ttc import times_to_collision
+from dist4d_env.metrics.nuplan_ttc import direction, relevant_tracks, times_to_collision
+from dist4d_env.metrics.rectangles import overlap
 from dist4d_env.metrics.trace import Plans
 from dist4d_env.scenes.maps import Lane, make_map
 from tests.simulation.road import Agent, road_map
 
+from . import worlds
 from .traces import make_trace, straight
 
 LIMITED = road_map(speed_limit=10.0)
@@ -100,6 +104,27 @@ def test_times_to_collision_are_those_of_the_geometry():
     assert (met == np.where(np.isfinite(times), 0, -1)).all()
     result = nuplan_parts(make_trace(None, Agent(60.0, 0.0), Agent(30.0, 0.0)))["time_to_collision"]
     assert result.value == 0.0 and result.details == {"least": 0.0, "step": 31, "track": 1, "category": "car"}
+
+
+@pytest.mark.parametrize("seed", [1, 4, 6, 9])
+def test_times_to_collision_are_those_of_projecting_step_by_step(seed):
+    """Boxes moved on by a tenth of a second at a time, as the original does, up to 2.9 s."""
+    trace, _ = worlds.random_trace(seed)
+    judged = at_fault_collisions(trace)
+    times, met = times_to_collision(trace, judged)
+    own, sizes = np.array([trace.vehicle.length, trace.vehicle.width]), trace.size[:, :2]
+    static = np.isin(trace.category, [CATEGORIES.index(name) for name in ("traffic_cone", "barrier", "other")])
+    speed = np.where(static, 0.0, np.linalg.norm(trace.velocity, axis=-1))
+    expected, counts = np.full(len(trace.time), np.inf), relevant_tracks(trace, judged)
+    for k in range(29, 0, -1):
+        ahead = 0.1 * k
+        center = trace.center + ahead * trace.ego[:, 3, None] * direction(trace.ego[:, 2])
+        there = trace.position[..., :2] + ahead * speed[..., None] * direction(trace.yaw)
+        hit = overlap(center[:, None], trace.ego[:, 2, None], own, there, trace.yaw, sizes) & counts
+        expected[hit.any(1)] = ahead
+    expected[[c.step for c in judged.at_fault]] = 0.0
+    assert times == pytest.approx(expected) and ((met >= 0) == np.isfinite(times)).all()
+    assert np.isfinite(times).any()
 
 
 def test_what_overtakes_is_no_danger_and_what_crosses_is():
