@@ -206,10 +206,10 @@ class Jaywalk(Edit):
     """
 
     kind: ClassVar[str] = "jaywalk"
-    ahead: float = 25.0
-    lateral: float = -6.0
+    ahead: float = 40.0
+    lateral: float = -4.5
     to: float | None = None
-    speed: float = 1.5
+    speed: float = 1.6
     early: float = 0.5
     size: Size | None = None
 
