@@ -16,6 +16,7 @@ from typing import Any, Literal
 from benchmarks.common import header, run, write_json
 from dist4d_env.evaluation.campaign import Campaign
 from dist4d_env.evaluation.campaign import run as drive
+from dist4d_env.evaluation.leaderboard import Leaderboard
 from dist4d_env.evaluation.results import REPLAYS, write_results
 from dist4d_env.scenes.suites import read_suite
 
@@ -53,7 +54,7 @@ class Options:
     replays: int = REPLAYS
     """Episodes that the report can show as they were driven."""
     store: Path | None = None
-    """Also write the leaderboard, without the single episodes, as a result file (JSON)."""
+    """Also write what tables need as a result file (JSON), without the single episodes."""
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -63,12 +64,21 @@ def main(options: Options) -> dict[str, Any]:
     suite = read_suite(options.suite)
     drive(Campaign(options.planner, suite, dataroot=dataroot, **settings), options.out, options.workers)
     board = write_results(options.out, workers=options.workers, replays=options.replays)
-    result = header("planning", options) | {"suite": suite.name, **board.as_json()}
+    result = header("planning", options) | {"suite": suite.name, "scenarios": len(suite.scenarios)} | digest(board)
     if options.store is not None:
         write_json(options.store, result)
     print(board.markdown())
     print(f"report: {options.out / 'report.html'}")
     return result
+
+
+def digest(board: Leaderboard) -> dict[str, Any]:
+    """What tables show: every metric of every planner, the ranking score by family and difficulty, and its comparisons."""
+    full = board.as_json()
+    for row in full["standings"]:
+        for groups in ("families", "difficulties"):
+            row[groups] = {name: {board.ranked_by: metrics[board.ranked_by]} for name, metrics in row[groups].items()}
+    return full | {"scores": list(board.scores), "comparisons": {board.ranked_by: full["comparisons"][board.ranked_by]}}
 
 
 if __name__ == "__main__":

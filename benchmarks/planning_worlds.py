@@ -1,0 +1,70 @@
+"""The same episodes in several worlds: who drives the same everywhere, and what the others' scores become.
+
+Planners that look at no pictures must not notice which world makes them, to the last bit; those that do are compared by score.
+
+    python -m benchmarks.planning_worlds runs/none runs/oracle runs/dist4d --out benchmarks/results/planning_worlds.json
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tyro.conf import Positional
+
+from benchmarks.common import header, mean_and_spread, run, write_json
+from dist4d_env.errors import DataError
+from dist4d_env.evaluation.campaign import read_settings, stored
+from dist4d_env.evaluation.episode_log import EpisodeLog, load_episode
+from dist4d_env.evaluation.summary import score
+
+
+@dataclass(frozen=True)
+class Options:
+    """Episodes that several campaigns of benchmarks.planning share, world by world."""
+
+    folders: Positional[tuple[str, ...]]
+    """Folders of campaigns, the first is what the others are held against."""
+    out: Path | None = None
+    """Result file (JSON)."""
+
+
+def main(options: Options) -> dict[str, Any]:
+    worlds = {read_settings(folder)["common"]["world"]: folder for folder in map(Path, options.folders)}
+    if len(worlds) != len(options.folders) or len(worlds) < 2:
+        raise DataError("give folders of two or more different worlds")
+    shared = sorted(set.intersection(*({path.stem for path in stored(folder)} for folder in worlds.values())))
+    if not shared:
+        raise DataError("these campaigns share no episode: drive the same planners, scenarios and seeds in each")
+    rows: dict[str, Any] = {}
+    for name in shared:
+        logs = {world: load_episode(folder / "episodes" / f"{name}.json") for world, folder in worlds.items()}
+        first = next(iter(logs.values()))
+        row = rows.setdefault(first.planner, {"episodes": 0, "same": 0, "pdms_v1": {world: [] for world in worlds}})
+        row["episodes"] += 1
+        row["same"] += all(same(first, log) for log in logs.values())
+        for world, log in logs.items():
+            value = score(log).metrics["pdms_v1"]
+            row["pdms_v1"][world].append(np.nan if value is None else value)
+    for row in rows.values():
+        row["pdms_v1"] = {world: mean_and_spread(values) for world, values in row["pdms_v1"].items()}
+    result = header("planning_worlds", options) | {"worlds": list(worlds), "planners": rows}
+    if options.out is not None:
+        write_json(options.out, result)
+    for planner, row in rows.items():
+        shown = ", ".join(f"{world} {cell['mean']:.3f}" for world, cell in row["pdms_v1"].items())
+        print(f"{planner:<22}{row['same']} of {row['episodes']} episodes the same in every world; PDMS {shown}")
+    return result
+
+
+def same(a: EpisodeLog, b: EpisodeLog) -> bool:
+    """Whether two episodes went alike, bit for bit: ego, everybody else, and what was planned."""
+    pairs = [(getattr(a.trace, name), getattr(b.trace, name)) for name in ("time", "ego", "position", "yaw", "valid")]
+    pairs += [(a.plans.step, b.plans.step), (a.plans.poses, b.plans.poses)]
+    return a.outcome == b.outcome and all(np.array_equal(mine, theirs) for mine, theirs in pairs)
+
+
+if __name__ == "__main__":
+    run(main, Options)
