@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.state import EgoState, SimState, VehicleParameters
@@ -17,22 +19,44 @@ from dist4d_env.simulation.state import EgoState, SimState, VehicleParameters
 
 @dataclass(frozen=True)
 class PlannerNeeds:
-    """What a planner wants to be given, declared as data."""
+    """What a planner wants to be given, declared as data. imagination: a door to copies of the running world."""
 
     cameras: bool = False
     history: int = 0
     rate_hz: float = 2.0
     map: bool = False
     privileged: bool = False
+    imagination: bool = False
+
+
+@dataclass(frozen=True)
+class ImaginedInstant:
+    """What a copy of the running world showed. time: s; ego: global; frame: the six cameras' RGB-D; trust, source: as in info."""
+
+    time: float
+    ego: EgoState
+    frame: RGBDFrame
+    trust: float
+    source: tuple[str, ...]
+
+
+class Imagination(Protocol):
+    """Tries plans in copies of the running environment. Agents keep their velocity there: nothing recorded is foreseen."""
+
+    def try_plans(self, plans: Sequence[Plan], times: Sequence[float]) -> list[tuple[ImaginedInstant, ...]]:
+        """For each plan the present instant, and those after it has been followed for ``times`` seconds, multiples of 0.1."""
+        ...
 
 
 @dataclass(frozen=True)
 class PlannerContext:
-    """An episode's constants. scene is complete only for planners that declare ``privileged`` or ``map``."""
+    """An episode's constants. scene is complete only for planners that declare ``privileged`` or ``map``; imagination is there
+    for those that declare it."""
 
     scene: Scene
     decision_dt: float
     horizon: float
+    imagination: Imagination | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ActionError, ConfigError
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, Step, scenario_record
+from dist4d_env.evaluation.imagination import BranchingImagination
 from dist4d_env.metrics.running import RunningMetrics
 from dist4d_env.metrics.trace import Plans
 from dist4d_env.planner import Plan, Planner, PlannerContext, PlannerInput, PlannerNeeds
@@ -70,7 +71,9 @@ def run_episode(
         watch(driving, info)
     begun = driving.episode.state.time
     horizon = driving.episode.end_time - begun
-    context = PlannerContext(visible_scene(driving.scene, planner.requires), driving.config.decision_dt, horizon)
+    needs = planner.requires
+    imagination = BranchingImagination(driving) if needs.imagination else None
+    context = PlannerContext(visible_scene(driving.scene, needs), driving.config.decision_dt, horizon, imagination)
     try:
         _guarded(planner.reset, context, driving.episode.policy_seed)
     except PlannerFailure as failure:
