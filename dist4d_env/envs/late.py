@@ -13,12 +13,13 @@ class LateDict(dict[str, Any]):
     """
 
     def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
-        super().__init__()
+        super().__init__({"": None})  # json's encoder takes a dict without entries for empty before it looks into it
         self._make: Callable[[], dict[str, Any]] | None = make
 
     def _filled(self) -> dict[str, Any]:
         make, self._make = self._make, None
         if make is not None:
+            super().clear()
             super().update(make())
         return self
 
@@ -80,3 +81,37 @@ class LateDict(dict[str, Any]):
 
     def copy(self) -> dict[str, Any]:
         return dict(self.items())
+
+    def __or__(self, other: Any) -> Any:
+        return self.copy() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self.copy()
+
+    def __ior__(self, other: Any) -> Any:
+        self._filled()
+        return super().__ior__(other)
+
+    def __reversed__(self) -> Any:
+        self._filled()
+        return super().__reversed__()
+
+    def pop(self, *arguments: Any) -> Any:
+        self._filled()
+        return super().pop(*arguments)
+
+    def popitem(self) -> Any:
+        self._filled()
+        return super().popitem()
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        self._filled()
+        return super().setdefault(key, default)
+
+    def update(self, *arguments: Any, **values: Any) -> None:
+        self._filled()
+        super().update(*arguments, **values)
+
+    def clear(self) -> None:
+        self._make = None
+        super().clear()

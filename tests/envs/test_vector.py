@@ -8,7 +8,9 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
+from dist4d_env.envs import vector_episodes
 from dist4d_env.errors import ActionError, ConfigError
+from dist4d_env.scenes.scenario import Scenario
 
 from .worlds import WORLDS, assert_same, name_of
 
@@ -32,6 +34,136 @@ def make_together(town_dataroot):
 
 def member(batch, index):
     return {key: value[index] for key, value in batch.items()}
+
+
+def info_of(infos, index):
+    """One member's info out of the batched one."""
+    told = {key: value for key, value in infos.items() if not key.startswith("_") and infos[f"_{key}"][index]}
+    return {key: info_of(value, index) if isinstance(value, dict) else value[index] for key, value in told.items()}
+
+
+def assert_plays_as_alone(together, singles, random, decisions, actions=None):
+    """Every member's observations, rewards, ends and infos, the final metrics included; returns what ended episodes."""
+    causes, over = [], [False] * len(singles)
+    for _ in range(decisions):
+        if actions is None:
+            batch = np.array([[0.4, random.uniform(-0.4, 0.4)] for _ in singles], np.float32)
+        else:
+            batch = np.stack([actions() for _ in singles])
+        seen, rewards, terminated, truncated, infos = together.step(batch)
+        for index, alone in enumerate(singles):
+            if over[index]:
+                (observation, info), reward, ends = alone.reset(), 0.0, [False, False]
+            else:
+                observation, reward, *ends, info = alone.step(batch[index])
+            assert_same(member(seen, index), observation)
+            assert_same(info_of(infos, index), info)
+            assert rewards[index] == reward and [terminated[index], truncated[index]] == ends
+            over[index] = any(ends)
+            causes += [info["ended_by"]] if over[index] else []
+    return causes
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"observation": ("ego", "route", "agents", "bev")},
+        {"traffic": "idm"},
+        {"reward": "pdms"},
+        {"reward": "sparse", "termination": ()},
+        {"decision_dt": 0.2, "render_mode": "rgb_array"},
+        {"memory": "history", "trust_floor": 0.5, "termination": ("off_road",), "horizon": 3.0},
+    ],
+    ids=lambda settings: "-".join(map(str, settings)),
+)
+def test_infos_rewards_and_ends_are_those_of_each_alone(make_together, make_env, settings):
+    settings = {"observation": ("ego", "route", "agents"), "horizon": 2.0, **settings}
+    together, singles = make_together(4, **settings), [make_env(**settings) for _ in range(4)]
+    observations, infos = together.reset(seed=3)
+    for index, alone in enumerate(singles):
+        observation, info = alone.reset(seed=3 + index)
+        assert_same(member(observations, index), observation)
+        assert_same(info_of(infos, index), info)
+    causes = assert_plays_as_alone(together, singles, np.random.default_rng(1), 14)
+    assert len(causes) >= 4, "episodes end and begin anew"
+
+
+@pytest.mark.parametrize("action", ["trajectory", "discrete"])
+def test_actions_of_every_kind(make_together, make_env, action):
+    settings = {"action": action, "observation": ("ego", "agents"), "horizon": 2.0, "termination": ()}
+    together, singles = make_together(3, **settings), [make_env(**settings) for _ in range(3)]
+    together.reset(seed=8)
+    for index, alone in enumerate(singles):
+        alone.reset(seed=8 + index)
+    random = np.random.default_rng(2)
+
+    def act():
+        if action == "discrete":
+            return np.int64(random.integers(0, 42))
+        x = np.cumsum(random.uniform(1.0, 4.0, 8))
+        return np.stack([x, 0.05 * x, np.full(8, 0.05)], 1).astype(np.float32)
+
+    assert assert_plays_as_alone(together, singles, random, 6, act) == ["horizon"] * 3
+
+
+def test_scenarios_with_traffic_of_their_own_beside_others(make_together, make_env):
+    """Some begin again in reactive traffic while the others go on with the log."""
+    settings = {"observation": ("ego", "agents"), "horizon": 4.0, "termination": ()}
+    together, singles = make_together(3, **settings), [make_env(**settings) for _ in range(3)]
+    together.reset(seed=0)
+    for index, alone in enumerate(singles):
+        alone.reset(seed=index)
+    scenario = Scenario(singles[0].unwrapped.scene_names[0], 0.5, horizon=2.5, traffic="idm", ego_speed=2.0)
+    observations, infos = together.reset(options={"scenario": scenario, "reset_mask": np.array([False, True, False])})
+    observation, info = singles[1].reset(options={"scenario": scenario})
+    assert_same(member(observations, 1), observation)
+    assert_same(info_of(infos, 1), info)
+    assert assert_plays_as_alone(together, singles, np.random.default_rng(4), 12).count("horizon") >= 3
+
+
+def test_members_can_be_restored_and_go_on(make_together, make_env):
+    """A snapshot of one member is put into another and into an environment alone: all three go on alike."""
+    settings = {"observation": ("ego", "agents"), "horizon": 4.0, "traffic": "idm"}
+    together, alone = make_together(3, **settings), make_env(**settings)
+    together.reset(seed=0)
+    action = np.array([0.3, 0.05], np.float32)
+    together.step(np.stack([action] * 3))
+    kept = together.envs[0].snapshot()
+    alone.reset(seed=9)
+    alone.unwrapped.restore(kept)
+    together.step(np.stack([action] * 3))
+    together.envs[2].restore(kept)
+    seen, rewards, *_, infos = together.step(np.stack([action] * 3))
+    observation, reward, *_, info = alone.step(action)
+    assert_same(member(seen, 2), observation)
+    assert_same(info_of(infos, 2), info)
+    assert rewards[2] == reward and infos["time"][0] == pytest.approx(info["time"] + 0.5)
+    assert_same(together.envs[2].episode.state.ego, alone.unwrapped.episode.state.ego)
+
+
+def test_scenes_out_of_use_are_let_go(make_together, make_env, monkeypatch):
+    """Of two scenes with two kinds of traffic, one environment keeps the one it leaves and the one it enters."""
+    monkeypatch.setattr(vector_episodes, "SPARE_SCENES", 0)
+    settings = {"observation": ("ego", "agents"), "horizon": 1.0}
+    together, alone = make_together(1, **settings), make_env(**settings)
+    for turn in range(8):
+        name, traffic = alone.unwrapped.scene_names[turn % 2], ("replay", "idm")[turn // 2 % 2]
+        options = {"scenario": Scenario(name, 0.5, traffic=traffic, horizon=1.0)}
+        together.reset(seed=turn, options=options)
+        _, info = alone.reset(seed=turn, options=options)
+        assert info["scene"] == name
+        assert_plays_as_alone(together, [alone], np.random.default_rng(5), 2)
+        assert len(together.unwrapped._episodes.simulator.simulators) <= 2
+
+
+def test_observations_are_copies_unless_asked_otherwise(make_together):
+    copied, kept = make_together(), make_together(copy=False)
+    for together, same in ((copied, False), (kept, True)):
+        first, _ = together.reset(seed=0)
+        before = first["ego"].copy()
+        second, *_ = together.step(np.full((COUNT, 2), 0.3, np.float32))
+        assert (second["ego"] is first["ego"]) == same
+        assert np.array_equal(first["ego"], before) != same
 
 
 @pytest.mark.parametrize("settings", WORLDS, ids=name_of)
