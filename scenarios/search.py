@@ -1,0 +1,129 @@
+"""Finds, for a planner, the mildest edit that makes it fail, and writes it down.
+
+    python -m scenarios.search --planner idm --family cut_in --out DIR
+    python -m scenarios.search --planner module:Class --family jaywalk stalled --scenes town-val-0003 --out DIR
+
+In every scene and from every start the cross-entropy method looks for the edit of least severity (the braking, in m/s^2, that
+would have avoided it on the recorded path) after which the planner collides at its own fault or leaves the road, without
+pictures. DIR gets one scenario YAML per failure, which replays it, and ``search.json``. A run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dist4d_env.errors import ConfigError, DiST4DError
+from dist4d_env.evaluation.planners import make_planner
+from dist4d_env.metrics.collision import find_collisions
+from dist4d_env.scenes.located_yaml import write_text
+from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.scenes.scenario import write_scenario
+from scenarios.adversary import FAILED, Budget, Trial, difficulty_of, search
+from scenarios.playing import make_env
+from scenarios.spaces import SPACES
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; the exit code is 1 for bad input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--planner", required=True, help="a short name of agents.PLANNERS, or module:Class")
+    parser.add_argument("--family", nargs="+", choices=tuple(SPACES), required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--dataroot", default=None, help="default: $NUSCENES or the built-in town")
+    parser.add_argument("--version", default=None)
+    parser.add_argument("--scenes", nargs="+", default=["val"], help="a split, or names")
+    parser.add_argument("--starts", type=float, nargs="+", default=[2.0], help="seconds since the scene's first keyframe")
+    parser.add_argument("--horizon", type=float, default=8.0)
+    parser.add_argument("--traffic", choices=("replay", "idm"), default="replay")
+    parser.add_argument("--population", type=int, default=Budget.population)
+    parser.add_argument("--generations", type=int, default=Budget.generations)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    try:
+        report = run(given)
+    except DiST4DError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(summary(report))
+    return 0
+
+
+def run(given: argparse.Namespace) -> dict[str, Any]:
+    """All searches of a command line, those already done left out; what ``search.json`` says. Raises DiST4DError."""
+    budget = Budget(given.population, given.generations)
+    dataset = open_dataset(given.dataroot, given.version, given.scenes)
+    names = dataset.scene_names(given.scenes)
+    planner = make_planner(given.planner)
+    settings = {
+        "planner": given.planner, "seed": given.seed, "horizon": given.horizon, "traffic": given.traffic, "budget": asdict(budget)
+    }  # fmt: skip
+    journal = given.out / "search.json"
+    report = _resumed(journal, settings)
+    env = make_env(dataset.dataroot, dataset.version, names, traffic=given.traffic, termination=FAILED)
+    tasks = [(family, name, start) for family in given.family for name in names for start in given.starts]
+    with tqdm(total=len(tasks) * budget.population * budget.generations, desc="episodes", unit="episode") as bar:
+        for number, (family, name, start) in enumerate(tasks):
+            key = f"{family} {name} {start:g}"
+            if key not in report["searches"]:
+                bar.set_postfix_str(key)
+                scene = dataset.load(name)
+                found = search(env, planner, family, scene, start, given.horizon, given.seed, budget, lambda _: bar.update())
+                report["searches"][key] = _record(found, given, family, name, start)
+                write_text(journal, json.dumps(report, indent=1) + "\n")
+            bar.update((number + 1) * budget.population * budget.generations - bar.n)
+    env.close()
+    return report
+
+
+def _record(found: Trial | None, given: argparse.Namespace, family: str, name: str, start: float) -> dict[str, Any]:
+    """What is kept of a search; the failure's scenario is written."""
+    if found is None or found.scenario is None or found.outcome is None:
+        return {"failed": False}
+    label = given.planner.replace(":", ".").replace("/", ".")
+    file = f"{label}-{family}-{name}-{start:g}s.yaml"
+    scenario = replace(
+        found.scenario, traffic=given.traffic, difficulty=difficulty_of(found, family),
+        name=f"{found.scenario.name}-fails-{label}",
+    )  # fmt: skip
+    write_scenario(given.out / file, scenario)
+    faults = [c for c in find_collisions(found.outcome.trace) if c.at_fault]
+    return {
+        "failed": True, "scenario": file, "severity": round(found.severity, 3), "ended_by": found.outcome.ended_by,
+        "seconds": round(found.outcome.seconds, 3), "hit": faults[-1].category if faults else None,
+    }  # fmt: skip
+
+
+def _resumed(journal: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The journal of an earlier run with the same settings, or a new one. Raises ConfigError for one with other settings."""
+    if not journal.is_file():
+        return {"settings": settings, "searches": {}}
+    try:
+        report: dict[str, Any] = json.loads(journal.read_text(encoding="utf-8"))
+        before = report["settings"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{journal} cannot be read ({error}): remove it, or choose another --out") from error
+    other = [key for key in settings if before.get(key) != settings[key]]
+    if other:
+        raise ConfigError(f"{journal} holds a search with another {', '.join(other)}: choose another --out")
+    return report
+
+
+def summary(report: dict[str, Any]) -> str:
+    """A line per search."""
+    lines = []
+    for key, found in report["searches"].items():
+        what = f"{found['ended_by']} after {found['seconds']:.1f} s, severity {found['severity']:.2f}" if found["failed"] else "-"
+        lines.append(f"{key:44s} {what}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
