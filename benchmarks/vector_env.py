@@ -1,0 +1,216 @@
+"""Decision steps per second of N environments stepped as one against N single ones, in world="none" on one core.
+
+Both are given the same small random controls and play from the same seeds; an episode that ends begins anew, and that counts as
+a step. "final read" looks at ``info["metrics"]["final"]`` of every ended episode, which single environments always work out and
+the vector environment only when it is looked into. Besides: the simulator alone, 64 plans followed in a batch, and highway-env
+where it is installed.
+
+    python -m benchmarks.vector_env --out benchmarks/results/vector_env.json
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core: before numpy loads
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.common import header, run, write_json
+from benchmarks.throughput import highway
+
+OBSERVATION = ("ego", "route", "agents")
+TRAFFIC = ("replay", "idm")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Decision steps per second of N environments stepped as one, of N single ones and of highway-env."""
+
+    counts: tuple[int, ...] = (1, 8, 64)
+    """How many environments."""
+    seconds: float = 12.0
+    """Measured seconds per row."""
+    rounds: int = 3
+    """Passes over the rows of environments; the median counts, so that a busy moment does not."""
+    dataroot: Path | None = None
+    """A data set; the default town is made when there is none."""
+    scenes: str = "val"
+    """What is played in."""
+    quick: bool = False
+    """A second per row, one pass."""
+    out: Path | None = None
+    """Result file (JSON)."""
+
+
+def main(options: Options) -> dict[str, Any]:
+    seconds, passes = (1.0, 1) if options.quick else (options.seconds / options.rounds, options.rounds)
+    makers: dict[str, Callable[[], Callable[[], int]]] = {}
+    for count in options.counts:
+        for traffic in TRAFFIC if count == max(options.counts) else TRAFFIC[:1]:
+            named = f"{count} x {traffic}"
+            makers[f"{named}, single"] = lambda n=count, t=traffic: singles(n, t, options)
+            makers[f"{named}, vector"] = lambda n=count, t=traffic: together(n, t, options, read_final=False)
+            makers[f"{named}, vector, final read"] = lambda n=count, t=traffic: together(n, t, options, read_final=True)
+    for traffic in TRAFFIC:
+        for action in ("controls", "trajectory"):
+            named = f"simulator alone, {max(options.counts)} x {traffic}, {action}"
+            makers[f"{named}, single"] = lambda t=traffic, a=action: simulators(t, a, options, batched=False)
+            makers[f"{named}, vector"] = lambda t=traffic, a=action: simulators(t, a, options, batched=True)
+    rates: dict[str, list[float]] = {name: [] for name in makers}
+    bar = tqdm([name for _ in range(passes) for name in makers], disable=None)
+    for name in bar:
+        bar.set_description(name)
+        rates[name].append(rate(makers[name](), seconds))
+    rows: dict[str, Any] = {name: {"per_second": float(np.median(each)), "passes": each} for name, each in rates.items()}
+    for name, row in rows.items():
+        kind, _, _ = name.partition(", vector")
+        if kind != name:
+            row["times_single"] = row["per_second"] / rows[f"{kind}, single"]["per_second"]
+    rows["plans"] = plans(options.quick)
+    for name in ("highway-v0", "highway-fast-v0"):
+        rows[name] = highway(name, 2.0 if options.quick else options.seconds)
+    result = header("vector_env", options) | {"observation": OBSERVATION, "ticks_per_decision": 5, "results": rows}
+    if options.out:
+        write_json(options.out, result)
+    for name, row in rows.items():
+        print(f"{name:<50}" + told(row))
+    return result
+
+
+def told(row: dict[str, Any]) -> str:
+    if "skipped" in row:
+        return str(row["skipped"])
+    if "milliseconds" in row:
+        return f"{row['milliseconds']:10.2f} ms for {row['count']} of 4 s"
+    times = f"{row['times_single']:8.2f} x single" if "times_single" in row else ""
+    return f"{row['per_second']:10.1f} decisions/s{times}"
+
+
+def rate(step: Callable[[], int], seconds: float) -> float:
+    """Decisions per second: each call of ``step`` says how many it made. The first half second does not count."""
+    end = time.perf_counter() + 0.5
+    while time.perf_counter() < end:
+        step()
+    made, begin = 0, time.perf_counter()
+    while time.perf_counter() < begin + seconds:
+        made += step()
+    return made / (time.perf_counter() - begin)
+
+
+def controls(random: np.random.Generator, count: int) -> np.ndarray:
+    """(N, 2) a little throttle and a wavering wheel."""
+    return np.clip(np.array([0.1, 0.0]) + random.normal(0, 0.15, (count, 2)), -1, 1).astype(np.float32)
+
+
+def keywords(traffic: str, options: Options) -> dict[str, Any]:
+    return {
+        "dataroot": options.dataroot, "scenes": options.scenes, "world": "none", "observation": OBSERVATION, "traffic": traffic
+    }
+
+
+def singles(count: int, traffic: str, options: Options) -> Callable[[], int]:
+    """N environments that share data and maps, stepped one after the other."""
+    from dist4d_env.envs.driving import DiST4DDrivingEnv
+
+    first = DiST4DDrivingEnv(**keywords(traffic, options))
+    envs = [first, *(first.sibling() for _ in range(count - 1))]
+    random = np.random.default_rng(0)
+    for seed, env in enumerate(envs):
+        env.reset(seed=seed)
+    over = [False] * count
+
+    def step() -> int:
+        for index, (env, action) in enumerate(zip(envs, controls(random, count), strict=True)):
+            if over[index]:
+                env.reset()
+                over[index] = False
+            else:
+                _, _, terminated, truncated, _ = env.step(action)
+                over[index] = terminated or truncated
+        return count
+
+    return step
+
+
+def together(count: int, traffic: str, options: Options, read_final: bool) -> Callable[[], int]:
+    """The same as one vector environment."""
+    import gymnasium as gym
+
+    import dist4d_env  # noqa: F401
+
+    envs = gym.make_vec(
+        "DiST4D-nuScenes-v0", count, vectorization_mode="vector_entry_point", **keywords(traffic, options)
+    )
+    envs.reset(seed=0)
+    random = np.random.default_rng(0)
+
+    def step() -> int:
+        *_, infos = envs.step(controls(random, count))
+        if read_final and "final" in infos["metrics"]:
+            dict(infos["metrics"]["final"])
+        return count
+
+    return step
+
+
+def simulators(traffic: str, action: str, options: Options, batched: bool) -> Callable[[], int]:
+    """Ego and traffic without anything around them, all scenes in turn; ten seconds, then from the start."""
+    from dist4d_env.scenes.nuscenes import open_dataset
+    from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
+    from dist4d_env.simulation.vector import VectorSimulator
+
+    count, dataset = max(options.counts), open_dataset(options.dataroot, None, options.scenes)
+    config = SimulatorConfig(action=action, traffic=traffic)
+    each = [Simulator(dataset.load(name), config) for name in dataset.scene_names(options.scenes)[:8]]
+    scene = [index % len(each) for index in range(count)]
+    many, random = VectorSimulator(each), np.random.default_rng(0)
+    state, states = many.reset(scene, [0.0] * count), [each[i].reset(0.0) for i in scene]
+
+    def actions() -> np.ndarray:
+        if action == "controls":
+            return controls(random, count)
+        ahead = np.cumsum(random.uniform(2.0, 5.0, (count, 8)), 1)
+        return np.stack([ahead, 0.02 * ahead, np.full_like(ahead, 0.02)], -1).astype(np.float32)
+
+    def step_all() -> int:
+        nonlocal state
+        state, _ = many.step(state, actions())
+        if state.time[0] >= 10.0:
+            state = many.reset(scene, [0.0] * count)
+        return count
+
+    def step_each() -> int:
+        nonlocal states
+        states = [each[i].step(now, act)[0] for i, now, act in zip(scene, states, actions(), strict=True)]
+        if states[0].time >= 10.0:
+            states = [each[i].reset(0.0) for i in scene]
+        return count
+
+    return step_all if batched else step_each
+
+
+def plans(quick: bool) -> dict[str, Any]:
+    """64 plans of 4 s, followed by tracker and bicycle at 10 Hz."""
+    from dist4d_env.simulation.batch import simulate_plans
+    from dist4d_env.simulation.state import EgoState
+
+    random = np.random.default_rng(0)
+    many = np.cumsum(random.normal([4.0, 0.0, 0.0], [1.0, 0.2, 0.05], (64, 8, 3)), 1)
+    durations = []
+    for _ in range(20 if quick else 200):
+        begin = time.perf_counter()
+        simulate_plans(EgoState(0.0, 0.0, 0.3, 8.0, 0.1, 0.02, 0.05), many)
+        durations.append(time.perf_counter() - begin)
+    return {"count": len(many), "milliseconds": 1e3 * float(np.median(durations)), "runs": len(durations)}
+
+
+if __name__ == "__main__":
+    run(main, Options)
