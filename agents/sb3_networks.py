@@ -7,15 +7,15 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from agents.sb3_views import AGENT_SIZE, STATE_SIZE
+from agents.sb3_views import AGENT_SIZE, LEADER_SIZE, STATE_SIZE
 from dist4d_env.geometry.cameras import RING
 
 WIDTH, AGENT_WIDTH = 128, 64
 
 
 class VectorEncoder(nn.Module):
-    """{"state": (B, S), "agents": (B, A, F)} to (B, features): each agent by the same layers, then the largest of each
-    feature (a set has no order)."""
+    """{"state": (B, S), "leaders": (B, L), "agents": (B, A, F)} to (B, features): each agent by the same layers, then the largest
+    of each feature (a set has no order)."""
 
     features = WIDTH + AGENT_WIDTH
 
@@ -24,13 +24,13 @@ class VectorEncoder(nn.Module):
         self.agents = nn.Sequential(
             nn.Linear(AGENT_SIZE, AGENT_WIDTH), nn.ReLU(), nn.Linear(AGENT_WIDTH, AGENT_WIDTH), nn.ReLU()
         )
-        self.state = nn.Sequential(nn.Linear(STATE_SIZE, WIDTH), nn.ReLU())
+        self.state = nn.Sequential(nn.Linear(STATE_SIZE + LEADER_SIZE, WIDTH), nn.ReLU())
 
     def forward(self, seen: dict[str, torch.Tensor]) -> torch.Tensor:
         rows = seen["agents"]
         there = rows[..., -1:] > 0
         agents = torch.where(there, self.agents(rows), 0.0).amax(1)  # (B, AGENT_WIDTH); no feature is below zero
-        return torch.cat([self.state(seen["state"]), agents], -1)
+        return torch.cat([self.state(torch.cat([seen["state"], seen["leaders"]], -1)), agents], -1)
 
 
 class CameraEncoder(nn.Module):

@@ -132,10 +132,13 @@ _ALL = _Always()
 
 
 class ViewVecEnv(VecEnvWrapper):
-    """The environments through a policy's ``View``: it sees features and acts in its own numbers."""
+    """The environments through a policy's ``View``: it sees features and acts in its own numbers.
 
-    def __init__(self, venv: VecEnv, view: View) -> None:
-        self.view = view
+    reward_scale: what rewards are multiplied with, so that values are about 1, which is what the value's layers learn fastest.
+    """
+
+    def __init__(self, venv: VecEnv, view: View, reward_scale: float = 1.0) -> None:
+        self.view, self.reward_scale = view, reward_scale
         self._given: dict[str, np.ndarray] = {}
         super().__init__(venv, view.observation_space, view.action_space)
 
@@ -151,4 +154,4 @@ class ViewVecEnv(VecEnvWrapper):
         for index in np.flatnonzero(dones):
             last = self.view.observe(one(infos[index]["terminal_observation"]))
             infos[index]["terminal_observation"] = {key: value[0] for key, value in last.items()}
-        return self.view.observe(self._given), rewards, dones, infos
+        return self.view.observe(self._given), rewards * np.float32(self.reward_scale), dones, infos

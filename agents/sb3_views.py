@@ -30,6 +30,11 @@ EGO_SCALE = np.array([20, 5, 5, 1, 0.5, 3, 0.5, 20, 1, 20])
 _VEHICLES, _PEOPLE = 5, 8  # CATEGORIES: vehicles first, then motorcycles, bicycles and pedestrians, then things
 STATE_SIZE = len(EGO_SCALE) + 1 + 2 * 20 + 20
 AGENT_SIZE = 2 * len(AHEAD) + 10
+LEADER_SIZE = 2 * len(AHEAD)
+FREE = 60.0
+"""Metres that count as a free way."""
+HALF_WIDTH, FRONT = 1.25, 3.9
+"""Metres to the side and ahead of the rear axle that the ego needs, a margin included."""
 LIMIT = 5.0
 """Features are clipped to +-5."""
 
@@ -71,6 +76,7 @@ class View:
             keys["cameras"] = spaces.Box(0, 255, (3 * len(RING), *self.size), np.uint8)
         else:
             keys["agents"] = spaces.Box(-LIMIT, LIMIT, (AGENTS_SEEN, AGENT_SIZE), np.float32)
+            keys["leaders"] = spaces.Box(-LIMIT, LIMIT, (LEADER_SIZE,), np.float32)
         return spaces.Dict(keys)
 
     @property
@@ -85,7 +91,7 @@ class View:
             images = np.stack([given[name] for name in RING], 1)  # (B, 6, H, W, 3)
             seen["cameras"] = np.ascontiguousarray(images.transpose(0, 1, 4, 2, 3)).reshape(len(images), -1, *images.shape[2:4])
         else:
-            seen["agents"] = agent_features(given["ego"], given["agents"], way)
+            seen["agents"], seen["leaders"] = agent_features(given["ego"], given["agents"], way)
         return seen
 
     def act(self, action: np.ndarray, given: Batch) -> np.ndarray:
@@ -154,11 +160,13 @@ def state_features(ego: np.ndarray, way: Way) -> np.ndarray:
     return _clipped(np.concatenate(parts, 1))
 
 
-def agent_features(ego: np.ndarray, rows: np.ndarray, way: Way) -> np.ndarray:
-    """(B, 16, 18) float32 of the agents that matter most, zeros where there are fewer.
+def agent_features(ego: np.ndarray, rows: np.ndarray, way: Way) -> tuple[np.ndarray, np.ndarray]:
+    """The 16 agents that matter most (B, 16, 18) and who is in the way (B, 8), float32.
 
-    Metres ahead and beside (scaled by 30 and 5) after 0, 1, 2, 3 s; cosine and sine of the heading to the route's, length, width,
-    velocity along and across; vehicle, person, thing; 1 for an agent.
+    Of each agent, zeros where there are fewer: metres ahead and beside (scaled by 30 and 5) after 0, 1, 2, 3 s; cosine and sine
+    of the heading to the route's, length, width, velocity along and across; vehicle, person, thing; 1 for an agent. In the way
+    after 0, 1, 2, 3 s: metres from the ego's front to the nearest agent on its way, at most 60, scaled by 30; that agent's
+    velocity along the route, the ego's where there is none, scaled by 10.
     """
     rows, way = np.asarray(rows[:, :AGENTS_LOOKED_AT], np.float32), way.astype(np.float32)  # the hot loop of training
     batch, count = rows.shape[:2]
@@ -166,22 +174,32 @@ def agent_features(ego: np.ndarray, rows: np.ndarray, way: Way) -> np.ndarray:
     ahead = np.array(AHEAD, np.float32)
     later = rows[:, :, None, :2] + ahead[:, None] * rows[:, :, None, 5:7]  # (B, A, T, 2)
     along, left, heading = (part.reshape(batch, count, -1) for part in way.project(later.reshape(batch, -1, 2)))
+    turn = rows[..., 2] - heading[..., 0]
+    turn_cos, turn_sin = np.cos(turn), np.sin(turn)
+    cos, sin = np.cos(heading[..., 0]), np.sin(heading[..., 0])
+    velocity = rows[..., 5] * cos + rows[..., 6] * sin
     # Nearest to where the ego will be if it goes on: beside its way counts in full, along it a quarter.
     gap = np.abs(along - ego[:, :1, None] * ahead)
     order = np.argsort(np.where(there, (np.abs(left) + 0.25 * gap).min(-1), np.inf), 1, kind="stable")[:, :AGENTS_SEEN]
-    turn = rows[..., 2] - heading[..., 0]
-    cos, sin = np.cos(heading[..., 0]), np.sin(heading[..., 0])
     category = rows[..., 7]
     columns = np.concatenate([
         along / 30.0, left / 5.0,
         np.stack([
-            np.cos(turn), np.sin(turn), rows[..., 3] / 5.0, rows[..., 4] / 2.0,
-            (rows[..., 5] * cos + rows[..., 6] * sin) / 10.0, (rows[..., 6] * cos - rows[..., 5] * sin) / 5.0,
+            turn_cos, turn_sin, rows[..., 3] / 5.0, rows[..., 4] / 2.0,
+            velocity / 10.0, (rows[..., 6] * cos - rows[..., 5] * sin) / 5.0,
             category < _VEHICLES, (category >= _VEHICLES) & (category < _PEOPLE), category >= _PEOPLE, there,
         ], -1),
     ], -1)
     columns *= there[..., None]
-    return _clipped(np.take_along_axis(columns, order[..., None], 1))
+    half_length = (np.abs(turn_cos) * rows[..., 3] + np.abs(turn_sin) * rows[..., 4]) / 2
+    half_width = (np.abs(turn_sin) * rows[..., 3] + np.abs(turn_cos) * rows[..., 4]) / 2
+    in_way = there[..., None] & (np.abs(left) < half_width[..., None] + HALF_WIDTH) & (along > FRONT / 2)
+    free = np.where(in_way, np.clip(along - half_length[..., None] - FRONT, 0.0, FREE), FREE)  # (B, A, T)
+    nearest = np.argmin(free, 1)[:, None]  # (B, 1, T)
+    metres = np.take_along_axis(free, nearest, 1)[:, 0]
+    speed = np.take_along_axis(np.broadcast_to(velocity[..., None], free.shape), nearest, 1)[:, 0]
+    leaders = np.concatenate([metres / 30.0, np.where(metres < FREE, speed, ego[:, :1]) / 10.0], 1)
+    return _clipped(np.take_along_axis(columns, order[..., None], 1)), _clipped(leaders)
 
 
 def route_plans(action: np.ndarray, speed: np.ndarray, way: Way) -> np.ndarray:

@@ -5,7 +5,8 @@
     tensorboard --logdir runs/ppo
 
 Stopped (Ctrl-C, kill), the same command goes on from the last checkpoint. The folder gets ``best/`` and ``last/`` (policies that
-``agents.sb3_planner`` drives), ``curve.json``, TensorBoard's files, ``checkpoint.pt`` and ``best.mp4``.
+``agents.sb3_planner`` drives), ``curve.json``, ``machine.jsonl`` (time and memory at every point of the curve), TensorBoard's
+files, ``checkpoint.pt`` and ``best.mp4``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,6 +71,8 @@ class Options:
     """Traffic as logged, or reacting."""
     reward: Literal["shaped", "pdms", "sparse"] = "shaped"
     """A preset of weights, see the environment."""
+    reward_scale: float = 0.1
+    """What the algorithm sees of it, so that values are about 1; "shaped" asks for 0.1, "pdms" and "sparse" for 1."""
     decision_dt: float = 0.5
     """Seconds per decision."""
     horizon: float = 10.0
@@ -81,7 +85,7 @@ class Options:
     """The same seed on the same machine gives the same run."""
     learning_rate: float = 3e-4
     """Falls linearly to a tenth (PPO) or stays (SAC)."""
-    gamma: float = 0.97
+    gamma: float = 0.95
     """Discount per decision."""
     hidden: tuple[int, ...] = (128, 128)
     """Widths of the policy's layers after the encoder, and of the value's."""
@@ -131,7 +135,7 @@ def main(options: Options) -> Path:
     training = make_environments(options, options.envs, options.dataroot, options.scenes)
     validation = make_environments(options, options.eval_episodes, options.val_dataroot, options.val_scenes)
     view = View(options.cameras, options.action, image_size(training))
-    seen = VecMonitor(ViewVecEnv(SB3VecEnv(training, infos="ended"), view))
+    seen = ViewVecEnv(VecMonitor(SB3VecEnv(training, infos="ended")), view, options.reward_scale)
 
     # The algorithm. A run that goes on draws other episodes than it began with: its seed depends on where it is.
     seed = int(np.random.SeedSequence([options.seed, done]).generate_state(1)[0]) >> 1
@@ -257,6 +261,7 @@ class Keeper(BaseCallback):
         self.options, self.view, self.validation = options, view, validation
         self.curve: list[dict[str, float]] = json.loads(checkpoint["curve"]) if checkpoint else []
         self.stopped = False
+        self.begun = time.perf_counter()
 
     def _on_training_start(self) -> None:
         self.bar = tqdm(total=self.options.steps, initial=self.num_timesteps, unit="decision", disable=None)
@@ -286,6 +291,10 @@ class Keeper(BaseCallback):
     def save(self) -> None:
         """The curve and a checkpoint to go on from."""
         write(self.options.out / "curve.json", json.dumps(self.curve, indent=1) + "\n")
+        with (self.options.out / "machine.jsonl").open("a") as file:
+            seconds, cpu = time.perf_counter() - self.begun, time.process_time()
+            line = {"steps": self.num_timesteps, "seconds": seconds, "cpu_seconds": cpu, "memory_mib": memory()}
+            file.write(json.dumps(line) + "\n")
         save_checkpoint(self.model, self.curve, self.options.out)
 
     def finish(self) -> None:
@@ -353,6 +362,12 @@ def remember_options(options: Options) -> None:
         if other:
             raise ConfigError(f"{options.out} holds a run with other {', '.join(other)}: choose another --out or remove it")
     write(path, json.dumps(mine, indent=1) + "\n")
+
+
+def memory() -> float | None:
+    """MiB that this process holds now; None where the system does not say."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20 if pages.exists() else None
 
 
 def write(path: Path, text: str) -> None:

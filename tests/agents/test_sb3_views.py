@@ -61,12 +61,14 @@ def test_who_comes_near_is_seen_first():
     ego = np.array([[8.0, 0, 0, 0, 0, 0, 0, 0, 0, 10]], np.float32)
     parked = [(3.0 * k - 20, 12.0, 0.0, 0.0) for k in range(20)]
     rows = agents(*parked, (24.0, -30.0, np.pi / 2, 10.0))
-    seen = agent_features(ego, rows, Way.of(straight()))[0]
+    (seen,), (leaders,) = agent_features(ego, rows, Way.of(straight()))
     assert seen.shape == (AGENTS_SEEN, AGENT_SIZE)
     first = seen[0]
     assert first[3] * 30 == pytest.approx(24.0) and first[7] * 5 == pytest.approx(0.0, abs=1e-3)  # on the route in 3 s
     assert first[8:10] == pytest.approx([0.0, 1.0], abs=1e-6) and first[-1] == 1.0
-    few = agent_features(ego, agents((10, 0, 0, 5)), Way.of(straight()))[0]
+    assert leaders[:4] * 30 == pytest.approx([60, 60, 60, 24 - 0.95 - 3.9], abs=0.01)  # across the way in 3 s, not before
+    (few,), (leaders,) = agent_features(ego, agents((10, 0, 0, 5)), Way.of(straight()))
+    assert leaders[:4] * 30 == pytest.approx(10 - 2.25 - 3.9 + 5.0 * np.arange(4)) and leaders[4:] * 10 == pytest.approx(5.0)
     assert (few[1:] == 0).all() and few[0, 0] * 30 == pytest.approx(10.0) and few[0, 12] * 10 == pytest.approx(5.0)
 
 
@@ -126,4 +128,5 @@ def test_an_unknown_action_is_said():
 
 def test_features_are_bounded():
     rows = agents((95.0, 95.0, 3.0, 70.0))
-    assert np.abs(agent_features(np.full((1, 10), 70.0, np.float32), rows, Way.of(straight()))).max() <= LIMIT
+    for features in agent_features(np.full((1, 10), 70.0, np.float32), rows, Way.of(straight())):
+        assert np.isfinite(features).all() and np.abs(features).max() <= LIMIT
