@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dist4d_env.metrics.areas import AGAINST, lanes_holding, off_drivable
+from dist4d_env.metrics.areas import AGAINST, lanes_holding, off_drivable, out_of_lane
 from dist4d_env.scenes.maps import SceneMap
+from dist4d_env.simulation.state import VehicleParameters
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,13 @@ class Areas:
         for road, rows in self._groups(scene):
             outside[rows] = off_drivable(road.map, corners[rows]).any(-1)
         return outside
+
+    def out_of_lane(self, scene: np.ndarray, ego: np.ndarray, vehicle: VehicleParameters) -> np.ndarray:
+        """(B,) whether egos (B, 7) stand across lanes or off the road; False where there is no map."""
+        out = np.zeros(len(scene), bool)
+        for road, rows in self._groups(scene):
+            out[rows] = out_of_lane(road.map, ego[rows], vehicle)
+        return out
 
     def lanes(self, scene: np.ndarray, points: np.ndarray, yaw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of box centres (B, 2) with headings (B,): whether they lie in lanes that all run against them (``areas.wrong_way``),

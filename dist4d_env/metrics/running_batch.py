@@ -10,8 +10,9 @@ import numpy as np
 from dist4d_env.errors import ConfigError
 from dist4d_env.metrics.areas import ego_corners
 from dist4d_env.metrics.areas_batch import Areas
-from dist4d_env.metrics.collision import BEHIND, Collision, find_collisions
+from dist4d_env.metrics.collision import BEHIND, KINDS, at_fault, classify
 from dist4d_env.metrics.comfort import LIMITS
+from dist4d_env.metrics.contacts import first_of_each
 from dist4d_env.metrics.recording import expert_poses
 from dist4d_env.metrics.rectangles import contact_interval, ego_centers, overlap
 from dist4d_env.metrics.running import UNKNOWN, RunningMetrics
@@ -63,7 +64,7 @@ class RunningMetricsBatch:
     def __init__(self) -> None:
         self._scenes: list[Scene] = []
         self._areas, self._routes = Areas(), Routes(())
-        self._footprints = np.zeros((0, 2, 0))  # length and width of each scene's tracks
+        self._footprints, self._categories = np.zeros((0, 2, 0)), np.zeros((0, 0), np.int8)  # of each scene's tracks
         self.vehicle = VehicleParameters()
 
     def add(self, metrics: RunningMetrics) -> int:
@@ -76,7 +77,9 @@ class RunningMetricsBatch:
         self._routes = Routes([scene.route for scene in self._scenes])
         tracks = max(len(scene.tracks) for scene in self._scenes)
         self._footprints = np.zeros((len(self._scenes), 2, tracks))
+        self._categories = np.zeros((len(self._scenes), tracks), np.int8)
         for row, scene in enumerate(self._scenes):
+            self._categories[row, : len(scene.tracks)] = scene.tracks.category
             self._footprints[row, :, : len(scene.tracks)] = scene.tracks.size[:, :2].T
         return len(self._scenes) - 1
 
@@ -97,7 +100,7 @@ class RunningMetricsBatch:
             touched[goes_on, : running.touched.shape[1]] = running.touched[goes_on]
             progress[goes_on] = running.values["progress"][goes_on]
         ego, centers = ticks.ego, ego_centers(ticks.ego, self.vehicle)
-        collision, at_fault = self._collide(touched, begins, scene, ticks, centers)
+        collision, fault = self._collide(touched, begins, scene, ticks, centers)
         center = centers[:, -1]
         position, offset, _ = self._routes.project(scene, center[:, 0], center[:, 1], near)
         values = self._place(scene, ego, center) | {
@@ -107,7 +110,7 @@ class RunningMetricsBatch:
         }
         delta = np.where(begins, 0.0, position - near)
         values |= _motion(ego, before) | {
-            "collision": collision, "at_fault_collision": at_fault, "progress": progress + delta, "progress_delta": delta,
+            "collision": collision, "at_fault_collision": fault, "progress": progress + delta, "progress_delta": delta,
         }
         return RunningBatch(values, ego[:, -1], touched, position)
 
@@ -124,20 +127,30 @@ class RunningMetricsBatch:
         own, size = np.array([self.vehicle.length, self.vehicle.width]), self._footprints[scene[episode], :, track]
         there, heading = ticks.agents.position[episode, tick, track, :2], ticks.agents.yaw[episode, tick, track]
         hit = overlap(centers[episode, tick], ticks.ego[episode, tick, YAW], own, there, heading, size)
-        new = hit & ~touched[episode, track]
-        collision, at_fault = np.zeros(len(scene)), np.zeros(len(scene))
-        for index in np.unique(episode[new]).tolist():
-            found = self._collisions(touched[index], int(scene[index]), ticks, index)
-            touched[index, [each.track for each in found]] = True
-            if not begins[index]:
-                collision[index] = float(bool(found))
-                at_fault[index] = float(any(each.at_fault for each in found))
-        return collision, at_fault
+        new = np.flatnonzero(hit & ~touched[episode, track])
+        new = new[first_of_each(episode[new], track[new], tick[new])]
+        episode, tick, track = episode[new], tick[new], track[new]
+        touched[episode, track] = True
+        counts = ~begins[episode]
+        episode, tick, track, new = episode[counts], tick[counts], track[counts], new[counts]
+        return self._judge(scene, ticks, episode, tick, track, size[new])
 
-    def _collisions(self, touched: np.ndarray, scene: int, ticks: VectorTicks, index: int) -> tuple[Collision, ...]:
-        """What one episode began to touch, judged as every trace is."""
-        trace = crowd_trace(self._scenes[scene], self.vehicle, ticks.row[index], ticks.ego[index], ticks.agents[index])
-        return find_collisions(trace, frozenset(np.flatnonzero(touched).tolist()))
+    def _judge(
+        self, scene: np.ndarray, ticks: VectorTicks, episode: np.ndarray, tick: np.ndarray, track: np.ndarray, size: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(B,) 1.0 where one of the first contacts (K,) is, and where one is the ego's fault, as ``find_collisions`` judges."""
+        collision, fault = np.zeros(len(scene)), np.zeros(len(scene))
+        if not len(episode):
+            return collision, fault
+        ego, agents = ticks.ego[episode, tick], ticks.agents
+        category = self._categories[scene[episode], track]
+        there = agents.position[episode, tick, track, :2], agents.yaw[episode, tick, track], size
+        kind = classify(ego, self.vehicle, *there, agents.velocity[episode, tick, track], category)
+        out, side = np.zeros(len(episode), bool), np.flatnonzero(kind == KINDS.index("active_lateral"))
+        out[side] = self._areas.out_of_lane(scene[episode[side]], ego[side], self.vehicle)
+        collision[episode] = 1.0
+        fault[episode[at_fault(kind, out)]] = 1.0
+        return collision, fault
 
     def _place(self, scene: np.ndarray, ego: np.ndarray, center: np.ndarray) -> dict[str, np.ndarray]:
         wrong, limit = self._areas.lanes(scene, center, ego[:, -1, YAW])

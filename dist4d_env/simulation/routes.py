@@ -33,17 +33,16 @@ class Routes:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """``Route.project`` of points (B,): arc lengths, lateral offsets, headings (B,). near: (B,), nan to search everywhere."""
         rows, count = np.arange(len(route)), self._counts[route]
-        dx, dy = self._points[0, route] - x[:, None], self._points[1, route] - y[:, None]
-        distance = dx * dx + dy * dy  # infinite past a route's end
+        first, stop = np.zeros(len(route), int), count.copy()
         some = np.flatnonzero(~np.isnan(near))
         if len(some):
-            arc, last = self._arc[route[some]], count[some]
-            first = np.clip((arc < near[some, None] - NEAR).sum(1) - 1, 0, last - 2)
-            stop = np.maximum((arc < near[some, None] + NEAR).sum(1) + 1, 2)
-            place = np.arange(distance.shape[1])
-            outside = (place < first[:, None]) | (place >= stop[:, None])
-            distance[some] = np.where(outside, np.inf, distance[some])
-        nearest = distance.argmin(1)
+            arc, around = self._arc[route[some]], near[some, None]
+            first[some] = np.clip((arc < around - NEAR).sum(1) - 1, 0, count[some] - 2)
+            stop[some] = np.minimum(np.maximum((arc < around + NEAR).sum(1) + 1, 2), count[some])
+        # Shorter searches look at their last point again: of equally near ones the first counts.
+        place = np.minimum(first[:, None] + np.arange((stop - first).max(initial=1)), stop[:, None] - 1)
+        dx, dy = self._points[0][route[:, None], place] - x[:, None], self._points[1][route[:, None], place] - y[:, None]
+        nearest = first + (dx * dx + dy * dy).argmin(1)
         # The nearest point of the polyline lies on one of the two pieces that meet at its nearest corner.
         pieces = np.stack([nearest - 1, nearest])  # (2, B)
         exists = (pieces >= 0) & (pieces < count - 1)
