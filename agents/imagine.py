@@ -44,9 +44,7 @@ class ImagineConfig:
     reachable), a missing safe distance, a feared contact, distrust, metres beside the route, squared m/s^2 and leaving the
     road."""
 
-    candidates: tuple[Candidate, ...] = (
-        Candidate(0.0), Candidate(0.35), Candidate(0.7), Candidate(1.0), Candidate(0.7, 1.2), Candidate(0.7, -1.2),
-    )  # fmt: skip
+    candidates: tuple[Candidate, ...] = (Candidate(0.0), Candidate(0.4), Candidate(0.75), Candidate(1.0))
     times: tuple[float, ...] = (1.0,)
     pull: float = 1.5
     braking: float = 3.5

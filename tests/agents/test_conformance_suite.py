@@ -49,7 +49,7 @@ class Short(Base):
 
 class Global(Base):
     def plan(self, given):
-        return Plan(STRAIGHT + (given.ego.x, given.ego.y, given.ego.yaw))
+        return Plan(STRAIGHT + np.array([given.ego.x, given.ego.y, given.ego.yaw]))
 
 
 class Backwards(Base):
@@ -61,7 +61,7 @@ class Northward(Base):
     """Takes the global heading for one in the ego frame."""
 
     def plan(self, given):
-        return Plan(STRAIGHT + (0, 0, 0.3 * given.ego.yaw))
+        return Plan(STRAIGHT + np.array([0, 0, 0.3 * given.ego.yaw]))
 
 
 class Careless(Base):
