@@ -63,7 +63,8 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     names = dataset.scene_names(given.scenes)
     planner = make_planner(given.planner)
     settings = {
-        "planner": given.planner, "seed": given.seed, "horizon": given.horizon, "traffic": given.traffic, "budget": asdict(budget)
+        "planner": given.planner, "dataroot": dataset.dataroot, "version": dataset.version, "seed": given.seed,
+        "horizon": given.horizon, "traffic": given.traffic, "budget": asdict(budget),
     }  # fmt: skip
     journal = given.out / "search.json"
     report = _resumed(journal, settings)

@@ -1,0 +1,119 @@
+"""The search: it finds mild failures, its files replay them, it goes on where it stopped, and equal runs are equal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.planner import LogFollower
+from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.scenes.scenario import read_scenario
+from scenarios.adversary import FAILED, Budget, search
+from scenarios.playing import drive, make_env
+from scenarios.search import main
+from scenarios.spaces import SPACES
+
+SCENE = "town-val-0000"
+QUICK = Budget(population=8, generations=2)
+
+
+@pytest.fixture(scope="module")
+def env(town_dataroot: Path):
+    made = make_env(str(town_dataroot), None, termination=FAILED)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def scene(town_dataroot: Path):
+    return open_dataset(town_dataroot).load(SCENE)
+
+
+def command(town_dataroot: Path, out: Path, *more: str) -> list[str]:
+    return [
+        "--planner", "log", "--family", "stalled", "--dataroot", str(town_dataroot), "--scenes", SCENE, "--starts", "0.5",
+        "--horizon", "5", "--population", "8", "--generations", "2", "--out", str(out), *more,
+    ]  # fmt: skip
+
+
+def test_a_failure_is_written_and_replays(env, town_dataroot: Path, tmp_path: Path, capsys) -> None:
+    assert main(command(town_dataroot, tmp_path)) == 0
+    report = json.loads((tmp_path / "search.json").read_text())
+    (found,) = report["searches"].values()
+    assert found["failed"] and found["ended_by"] == "collision" and found["hit"] == "car"
+    assert f"collision after {found['seconds']:.1f} s" in capsys.readouterr().out
+    scenario = read_scenario(tmp_path / found["scenario"])
+    again = drive(env, scenario, LogFollower())
+    assert again.ended_by == found["ended_by"] and again.seconds == pytest.approx(found["seconds"], abs=1e-3)
+
+
+def test_a_search_goes_on_where_it_stopped(town_dataroot: Path, tmp_path: Path, monkeypatch) -> None:
+    assert main(command(town_dataroot, tmp_path)) == 0
+    before = (tmp_path / "search.json").read_text()
+    monkeypatch.setattr("scenarios.search.search", lambda *_: pytest.fail("searched again what was done"))
+    assert main(command(town_dataroot, tmp_path)) == 0
+    assert (tmp_path / "search.json").read_text() == before
+
+
+def test_equal_searches_find_the_same_and_more_finds_nothing_harsher(env, scene) -> None:
+    first, second = (search(env, LogFollower(), "stalled", scene, 0.5, 5.0, 1, QUICK) for _ in range(2))
+    assert first is not None and second is not None and first.scenario == second.scenario
+    longer = search(env, LogFollower(), "stalled", scene, 0.5, 5.0, 1, Budget(population=8, generations=4))
+    assert longer is not None and longer.severity <= first.severity
+
+
+def test_a_planner_that_comes_through_everything_has_no_failure(env, scene) -> None:
+    class Parked:
+        """Never moves, so that nothing is its fault."""
+
+        requires = LogFollower.requires
+
+        def reset(self, context, seed):
+            pass
+
+        def plan(self, observation):
+            import numpy as np
+
+            from dist4d_env.planner import Plan
+
+            return Plan(np.zeros((8, 3)))
+
+    trials = []
+    assert search(env, Parked(), "jaywalk", scene, 0.5, 5.0, 0, QUICK, trials.append) is None
+    assert len(trials) == QUICK.population * QUICK.generations
+
+
+@pytest.mark.parametrize("family", list(SPACES))
+def test_every_family_has_edits_that_can_be_played(env, scene, family: str) -> None:
+    trials = []
+    try:
+        search(env, LogFollower(), family, scene, 0.5, 5.0, 0, Budget(population=12, generations=1), trials.append)
+    finally:
+        played = [trial for trial in trials if trial.outcome is not None]
+    if family == "crossing" and not played:
+        pytest.skip("no lane crosses the short test scene's route")
+    assert played and all(trial.severity <= 6.0 for trial in played)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--seed", "9"], "choose another --out"),
+        (["--population", "2"], "population must be at least 4"),
+        (["--planner", "nobody"], "planner 'nobody' is unknown"),
+        (["--scenes", "town-val-0077"], "town-val-0077"),
+    ],
+)
+def test_bad_input_is_one_sentence(town_dataroot: Path, tmp_path: Path, capsys, more: list[str], said: str) -> None:
+    (tmp_path / "search.json").write_text(json.dumps({"settings": {"planner": "log", "seed": 0}, "searches": {}}))
+    assert main([*command(town_dataroot, tmp_path), *more]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and "Traceback" not in error
+
+
+def test_budgets_are_checked() -> None:
+    with pytest.raises(ConfigError, match="elite"):
+        Budget(elite=0.9)
