@@ -16,6 +16,7 @@ from typing import Any, Literal
 from benchmarks.common import header, run, write_json
 from dist4d_env.evaluation.campaign import Campaign
 from dist4d_env.evaluation.campaign import run as drive
+from dist4d_env.evaluation.executors import executor
 from dist4d_env.evaluation.leaderboard import Leaderboard
 from dist4d_env.evaluation.results import REPLAYS, write_results
 from dist4d_env.scenes.suites import read_suite
@@ -35,6 +36,8 @@ class Options:
     """What makes the pictures; none for planners that look at none."""
     workers: int = 1
     """Processes, one thread each; 0 drives in this one."""
+    executor: Literal["processes", "ray"] = "processes"
+    """Processes of this machine, or workers of Ray."""
     seeds: int = 1
     """Seeds of every scenario; those beyond the first move the ego's start a little."""
     only: tuple[str, ...] = ()
@@ -62,8 +65,10 @@ def main(options: Options) -> dict[str, Any]:
     dataroot = None if options.dataroot is None else str(options.dataroot)
     settings = {name: getattr(options, name) for name in names}
     suite = read_suite(options.suite)
-    drive(Campaign(options.planner, suite, dataroot=dataroot, **settings), options.out, options.workers)
-    board = write_results(options.out, workers=options.workers, replays=options.replays)
+    campaign = Campaign(options.planner, suite, dataroot=dataroot, **settings)
+    execute = executor(options.workers, options.executor)
+    drive(campaign, options.out, execute)
+    board = write_results(options.out, execute=execute, replays=options.replays)
     result = header("planning", options) | {"suite": suite.name, "scenarios": len(suite.scenarios)} | digest(board)
     if options.store is not None:
         write_json(options.store, result)

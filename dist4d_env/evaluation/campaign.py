@@ -21,7 +21,7 @@ from dist4d_env.envs.config import WORLDS
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, drive, file_name
 from dist4d_env.evaluation.episode_log import replacing, scenario_record
-from dist4d_env.evaluation.executors import Executor, executor
+from dist4d_env.evaluation.executors import Executor
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.scenes.scenario import Scenario
 
@@ -101,14 +101,10 @@ class Campaign:
         ]
 
 
-def run(campaign: Campaign, folder: Path, workers: int = 1, execute: Executor | None = None) -> int:
-    """Drives what is not there yet; returns how many episodes that was. Raises before anything runs where input is bad.
-
-    execute: what to work with in place of ``workers`` processes (0: this process).
-    """
+def run(campaign: Campaign, folder: Path, execute: Executor) -> int:
+    """Drives what is not there yet; returns how many episodes that was. Raises before anything runs where input is bad."""
     from tqdm import tqdm
 
-    execute = execute or executor(workers)
     dataset = campaign.open_data()
     settings = campaign.env_settings(dataset)
     check(campaign, dataset, settings)
@@ -116,7 +112,7 @@ def run(campaign: Campaign, folder: Path, workers: int = 1, execute: Executor | 
         _agree(campaign, settings, folder)
         for leftover in [*folder.glob("*/.*.npz"), *folder.glob("*/.*.json"), *folder.glob("*/.*.jpg")]:
             leftover.unlink()  # of a run that was killed; nobody else is at work here
-        tasks = campaign.tasks(settings, folder)
+        tasks = campaign.tasks(settings, folder.resolve())  # workers may stand elsewhere
         due = [task for task in tasks if not (folder / "episodes" / f"{task.name}.json").is_file()]
         with tqdm(total=len(tasks), initial=len(tasks) - len(due), unit="episode", disable=None, smoothing=0.05) as progress:
             for name in execute(drive, due):

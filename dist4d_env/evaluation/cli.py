@@ -37,6 +37,8 @@ class Options:
     """Of a suite: names, families or difficulties (with * and ?) to drive; all if none is given."""
     workers: int = 1
     """Of a suite: processes to drive in, one thread each; 0 drives in this one."""
+    executor: Literal["processes", "ray"] = "processes"
+    """Of a suite: what the workers are, processes of this machine or workers of Ray."""
     dataroot: Path | None = None
     """Folder of a nuScenes-format data set; else $NUSCENES, else the built-in town."""
     version: str | None = None
@@ -106,6 +108,7 @@ def _place(options: Options, again: Path | None) -> Path:
 
 def _drive_suite(options: Options) -> None:
     from dist4d_env.evaluation.campaign import Campaign, run
+    from dist4d_env.evaluation.executors import executor
     from dist4d_env.scenes.suites import read_suite
 
     assert options.suite is not None
@@ -114,15 +117,17 @@ def _drive_suite(options: Options) -> None:
     names = ("seeds", "only", "world", "weights", "memory", "traffic", "decision_dt", "horizon", "version")
     dataroot = None if options.dataroot is None else str(options.dataroot)
     settings = {name: getattr(options, name) for name in names}
-    run(Campaign(options.planner, read_suite(options.suite), dataroot=dataroot, **settings), options.out, options.workers)
+    campaign = Campaign(options.planner, read_suite(options.suite), dataroot=dataroot, **settings)
+    run(campaign, options.out, executor(options.workers, options.executor))
 
 
 def _tell(folder: Path, out: Path, options: Options) -> int:
     """Scores a campaign's folder, prints its leaderboard and where the rest is."""
+    from dist4d_env.evaluation.executors import executor
     from dist4d_env.evaluation.results import write_results
 
     dataroot = None if options.dataroot is None else str(options.dataroot)
-    board = write_results(folder, out, dataroot, options.workers, options.seed)
+    board = write_results(folder, out, dataroot, executor(options.workers, options.executor), options.seed)
     print(board.markdown())
     print(f"results: {out / 'results.json'}\nreport:  {out / 'report.html'}")
     return 0

@@ -1,4 +1,4 @@
-"""Where tasks are worked on: in this process, or over several. Anything with the same signature can stand in, such as Ray."""
+"""Where tasks are worked on: in this process, over several, or over Ray; anything with the same signature can stand in."""
 
 from __future__ import annotations
 
@@ -69,9 +69,17 @@ class Processes:
                 pool.shutdown(wait=True, cancel_futures=True)
 
 
-def executor(workers: int) -> Executor:
-    """``workers`` processes; 0 works in this one, for debuggers and small runs."""
-    return serial if workers == 0 else Processes(workers)
+def executor(workers: int, kind: str = "processes") -> Executor:
+    """``workers`` processes, or workers of Ray; 0 works in this process, for debuggers and small runs."""
+    if kind not in ("processes", "ray"):
+        raise ConfigError(f"executor={kind!r} is unknown: choose 'processes' or 'ray'")
+    if workers == 0:
+        return serial
+    if kind == "ray":
+        from dist4d_env.evaluation.executors_ray import RayTasks
+
+        return RayTasks(workers)
+    return Processes(workers)
 
 
 def check_stop() -> None:

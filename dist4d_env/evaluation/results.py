@@ -11,7 +11,7 @@ from typing import Any
 
 from dist4d_env.evaluation.campaign import read_settings, stored
 from dist4d_env.evaluation.episode_log import load_episode, replacing
-from dist4d_env.evaluation.executors import Executor, check_stop, executor
+from dist4d_env.evaluation.executors import Executor, check_stop, serial
 from dist4d_env.evaluation.leaderboard import Leaderboard
 from dist4d_env.evaluation.replays import origin_of, pack, replay
 from dist4d_env.evaluation.scores import recorded_scene, results_of
@@ -19,6 +19,8 @@ from dist4d_env.evaluation.summary import EpisodeScore, score
 
 REPLAYS = 600
 """Episodes that a report can show as they were driven; about 4 kB each."""
+FEW = 50
+"""Up to so many episodes are scored in this process, which is done before another one has begun."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,13 @@ def judge(task: JudgeTask) -> Judged:
     return Judged(task.path.stem, score(log, results), log.dataroot, log.version, drawing)
 
 
-def judge_all(folder: Path, dataroot: str | None = None, workers: int = 1, execute: Executor | None = None) -> list[Judged]:
+def judge_all(folder: Path, dataroot: str | None = None, execute: Executor = serial) -> list[Judged]:
     """Every stored episode of a folder, in the order of their names."""
     from tqdm import tqdm
 
-    tasks = [JudgeTask(path, dataroot) for path in stored(folder)]
-    execute = execute or executor(workers if len(tasks) > 50 else 0)
+    tasks = [JudgeTask(path.resolve(), dataroot) for path in stored(folder)]
+    if len(tasks) <= FEW:
+        execute = serial
     found = tqdm(execute(judge, tasks), total=len(tasks), desc="scoring", unit="episode", disable=None)
     return sorted(found, key=lambda judged: judged.name)
 
@@ -63,16 +66,15 @@ def write_results(
     folder: Path,
     out: Path | None = None,
     dataroot: str | None = None,
-    workers: int = 1,
+    execute: Executor = serial,
     seed: int = 0,
     replays: int = REPLAYS,
-    execute: Executor | None = None,
 ) -> Leaderboard:
     """Scores a campaign's folder; writes results.json, leaderboard.md and report.html to ``out`` (the folder itself if None)."""
     from dist4d_env.evaluation.campaign_report import render_campaign
 
     settings = read_settings(folder)
-    judged = judge_all(folder, dataroot, workers, execute)
+    judged = judge_all(folder, dataroot, execute)
     board = Leaderboard.of([one.score for one in judged], seed)
     place = out or folder
     title = f"{settings['common']['suite']}, world {settings['common']['world']}"

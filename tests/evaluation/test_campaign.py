@@ -74,7 +74,7 @@ def suite(town_dataroot) -> Suite:
 def driven(suite, tmp_path_factory) -> Path:
     """A campaign of three planners, two scenarios, two seeds."""
     folder = tmp_path_factory.mktemp("campaign")
-    assert run(Campaign(("lane", BLIND, FRAGILE), suite, seeds=2), folder, workers=0) == 12
+    assert run(Campaign(("lane", BLIND, FRAGILE), suite, seeds=2), folder, serial) == 12
     return folder
 
 
@@ -99,7 +99,7 @@ def test_every_episode_is_there_once(driven):
     assert (log.planner, log.seed, log.scenario["name"], log.scenario["family"]) == ("lane", 1, "wall-of-trucks", "blocked")
     assert log.scenario["edits"] == [{"remove": {"target": "all"}}, {"insert": {"category": "truck", "ahead": 34.0}}]
     assert list(log.plans.step[:2]) == [0, 5] and log.plans.poses.shape[1:] == (8, 3)
-    assert run(Campaign(("lane", BLIND, FRAGILE), Suite("trial", str(log.dataroot), None, SCENARIOS), 2), driven, 0) == 0
+    assert run(Campaign(("lane", BLIND, FRAGILE), Suite("trial", str(log.dataroot), None, SCENARIOS), 2), driven, serial) == 0
 
 
 def test_inserted_agents_come_back_with_the_log(driven):
@@ -110,10 +110,10 @@ def test_inserted_agents_come_back_with_the_log(driven):
 
 def test_processes_drive_the_same_episodes(suite, driven, tmp_path):
     campaign = Campaign(("lane", BLIND), suite, seeds=2)
-    assert run(campaign, tmp_path / "two", execute=Processes(2)) == 8
-    assert run(campaign, tmp_path / "one", execute=serial) == 8
+    assert run(campaign, tmp_path / "two", Processes(2)) == 8
+    assert run(campaign, tmp_path / "one", serial) == 8
     same_episodes(tmp_path / "two", tmp_path / "one")
-    board = [write_results(tmp_path / name, workers=0).as_json() for name in ("two", "one")]
+    board = [write_results(tmp_path / name).as_json() for name in ("two", "one")]
     assert board[0] == board[1]
 
 
@@ -128,13 +128,13 @@ def test_seeds_start_a_little_apart_and_alike_for_every_planner(driven):
 
 def test_more_may_join_but_nothing_may_differ(suite, tmp_path):
     first = Campaign(("lane",), suite, only=("as-*",))
-    assert run(first, tmp_path, workers=0) == 1
-    assert run(Campaign(("lane", BLIND), suite, seeds=2), tmp_path, workers=0) == 7, "the one that is there stays"
+    assert run(first, tmp_path, serial) == 1
+    assert run(Campaign(("lane", BLIND), suite, seeds=2), tmp_path, serial) == 7, "the one that is there stays"
     with pytest.raises(ConfigError, match="with traffic='replay', this run has 'idm'"):
-        run(replace_campaign(first, traffic="idm"), tmp_path, workers=0)
+        run(replace_campaign(first, traffic="idm"), tmp_path, serial)
     other = Suite("trial", suite.dataroot, None, (replace(SCENARIOS[0], horizon=1.0),))
     with pytest.raises(ConfigError, match="another scenario by the name of as-logged"):
-        run(Campaign(("lane",), other), tmp_path, workers=0)
+        run(Campaign(("lane",), other), tmp_path, serial)
 
 
 def replace_campaign(campaign: Campaign, **changes) -> Campaign:
@@ -151,12 +151,12 @@ def test_what_was_stopped_goes_on(suite, driven, tmp_path):
 
     campaign = Campaign(("lane", BLIND, FRAGILE), suite, seeds=2)
     with pytest.raises(KeyboardInterrupt):
-        run(campaign, tmp_path, execute=failing)
+        run(campaign, tmp_path, failing)
     leftover = tmp_path / "episodes" / ".lane__as-logged__seed9.123.npz"
     leftover.write_bytes(b"half")
     lonely = next((tmp_path / "episodes").glob("*.json"))
     lonely.unlink()  # killed between the two files of an episode
-    assert run(campaign, tmp_path, workers=0) == 10
+    assert run(campaign, tmp_path, serial) == 10
     assert not leftover.exists()
     same_episodes(tmp_path, driven)
 
@@ -201,14 +201,14 @@ def test_ctrl_c_stops_cleanly(suite, tmp_path):
 
 
 def test_results_of_failing_planners_are_counted_not_averaged(driven):
-    board = write_results(driven, workers=0)
+    board = write_results(driven)
     rows = {row.planner: row for row in board.standings}
     assert list(rows)[-1] == FRAGILE, "without a value it is last"
     fragile, blind = rows[FRAGILE], rows[BLIND]
     assert fragile.errors == 4 and fragile.metrics["pdms_v1"].count == 0 and fragile.invalid("pdms_v1") == 0
     assert blind.failures["collision"] == 2 and blind.families["blocked"]["pdms_v1"].mean == 0.0
     assert list(blind.difficulties) == ["easy", "extreme"]
-    hit = next(one.score for one in judge_all(driven, workers=0) if one.score.planner == BLIND and one.score.failures)
+    hit = next(one.score for one in judge_all(driven) if one.score.planner == BLIND and one.score.failures)
     assert hit.failures[0].text == "drove into a standing truck" and hit.failures[0].time == pytest.approx(hit.seconds, abs=0.5)
     found = {(c.first, c.second): c for c in board.comparisons["pdms_v1"]}
     assert found["lane", BLIND].won >= 0.5 and found["lane", FRAGILE].difference.count == 0
@@ -218,7 +218,7 @@ def test_results_of_failing_planners_are_counted_not_averaged(driven):
 
 
 def test_a_folder_is_scored_again_without_driving(driven, tmp_path, monkeypatch, capsys):
-    first = write_results(driven, workers=0).as_json()
+    first = write_results(driven).as_json()
     monkeypatch.setattr(engine, "drive", None)
     assert main(["evaluate", str(driven), "--workers", "0", "--out", str(tmp_path)]) == 0
     again = json.loads((tmp_path / "results.json").read_text())
@@ -242,7 +242,7 @@ def test_a_folder_is_scored_again_without_driving(driven, tmp_path, monkeypatch,
 def test_bad_input_is_one_error_before_anything_runs(changes, error, says, suite, tmp_path):
     arguments = {"planners": ("lane",), "suite": suite, **changes}
     with pytest.raises(error, match=says):
-        run(Campaign(**arguments), tmp_path / "out", execute=lambda work, tasks: pytest.fail("something was driven"))
+        run(Campaign(**arguments), tmp_path / "out", lambda work, tasks: pytest.fail("something was driven"))
     assert not (tmp_path / "out").exists()
 
 
@@ -251,13 +251,13 @@ def test_scenes_and_worlds_that_do_not_fit_are_said_before_anything_runs(suite, 
         pytest.fail("something was driven")
 
     with pytest.raises(DataError, match=r"plays as-logged in town-val-0000, which .* does not hold"):
-        run(Campaign(("lane",), suite, dataroot=str(nuscenes_real), version="v1.0-mini"), tmp_path / "a", execute=nothing)
+        run(Campaign(("lane",), suite, dataroot=str(nuscenes_real), version="v1.0-mini"), tmp_path / "a", nothing)
     real = Suite("real", str(nuscenes_real), None, (Scenario("scene-0061", name="r", horizon=2.0),))
     with pytest.raises(DataError, match="oracle' knows the built-in town only"):
-        run(Campaign(("lane",), real, world="oracle"), tmp_path / "b", execute=nothing)
+        run(Campaign(("lane",), real, world="oracle"), tmp_path / "b", nothing)
     late = Suite("late", suite.dataroot, None, (replace(SCENARIOS[0], start=400.0),))
     with pytest.raises(ConfigError, match=r"scenario as-logged: .*400"):
-        run(Campaign(("lane",), late), tmp_path / "c", execute=nothing)
+        run(Campaign(("lane",), late), tmp_path / "c", nothing)
 
 
 def test_broken_folders_are_named(tmp_path):

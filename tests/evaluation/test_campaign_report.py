@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from dist4d_env.evaluation.campaign import Campaign, run
+from dist4d_env.evaluation.executors import serial
 from dist4d_env.evaluation.failures import find_failures
 from dist4d_env.evaluation.replays import STRIDE, origin_of, pack, replay, scene_drawing, unpack
 from dist4d_env.evaluation.results import judge_all, write_results
@@ -36,8 +37,8 @@ def folder(town_dataroot, tmp_path_factory) -> Path:
     """Two planners through two scenarios in the world of reprojected pictures; one runs into the parked car."""
     place = tmp_path_factory.mktemp("report")
     suite = Suite("trial", str(town_dataroot), None, SCENARIOS)
-    run(Campaign(("lane", "log"), suite, world="replay"), place, workers=0)
-    write_results(place, workers=0)
+    run(Campaign(("lane", "log"), suite, world="replay"), place, serial)
+    write_results(place)
     return place
 
 
@@ -62,7 +63,7 @@ def browse(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here (Debian: apt-get install chromium)")
 def test_a_browser_shows_everything_without_errors(folder):
-    index = [one.name for one in judge_all(folder, workers=0)].index("log__car-in-the-way__seed0")
+    index = [one.name for one in judge_all(folder)].index("log__car-in-the-way__seed0")
     shown = browse(folder / "report.html", "--dump-dom", f"{(folder / 'report.html').as_uri()}#episode-{index}@1.5")
     assert shown.returncode == 0 and "CONSOLE" not in shown.stderr, shown.stderr[-2000:]
     page = shown.stdout.split("<main>")[1].split("</main>")[0]
@@ -77,7 +78,7 @@ def test_a_browser_shows_everything_without_errors(folder):
 @pytest.mark.parametrize("width", [1280, 500], ids=["desktop", "phone"])
 def test_pictures_are_drawn_and_nothing_sticks_out(folder, width, tmp_path):
     """The screenshot shows the ego's blue and the red of the car it hit; the page is no wider than the window."""
-    index = [one.name for one in judge_all(folder, workers=0)].index("log__car-in-the-way__seed0")
+    index = [one.name for one in judge_all(folder)].index("log__car-in-the-way__seed0")
     probe = tmp_path / "report.html"
     measure = "<script>document.title = document.documentElement.scrollWidth;</script></body>"
     probe.write_text((folder / "report.html").read_text().replace("</body>", measure))
@@ -127,11 +128,11 @@ def test_failures_name_instant_and_object(folder):
 
 
 def test_only_so_many_episodes_are_kept(folder, tmp_path):
-    write_results(folder, tmp_path, workers=0, replays=1)
+    write_results(folder, tmp_path, replays=1)
     text = (tmp_path / "report.html").read_text()
     assert text.count('type="text/plain" id="e') == 1 and "1 of 4 can be opened" in text
     kept = int(re.search(r'id="e(\d+)"', text)[1])
-    assert judge_all(folder, workers=0)[kept].score.failures, "failures come first"
+    assert judge_all(folder)[kept].score.failures, "failures come first"
 
 
 def _logs(folder: Path):
