@@ -22,21 +22,22 @@ def vector_info(
     info: dict[str, Any] = {}
     world, ended_by = [played.world_info for played in episodes.played], [played.ended_by for played in episodes.played]
     _add(info, "scene", told, _objects([played.scenario.scene for played in episodes.played], told))
-    _add(info, "time", told, np.where(told, episodes.now.time, 0.0))
+    _add(info, "time", told, _where(told, episodes.now.time))
     metrics: dict[str, Any] = {}
     for name, value in episodes.values.items():
-        known = told & ~np.isnan(value)
+        unknown = np.isnan(value)
+        known = told & ~unknown if unknown.any() else told
         if known.any():
-            _add(metrics, name, known, np.where(known, value, 0.0))
+            _add(metrics, name, known, _where(known, value))
     _add(info, "metrics", told, metrics)
     about: dict[str, Any] = {}
     _add(about, "source", told, _objects([each.source for each in world], told))
-    _add(about, "deviation_m", told, np.where(told, [float(each.deviation_m) for each in world], 0.0))
-    _add(about, "trust", told, np.where(told, [float(each.trust) for each in world], 0.0))
+    _add(about, "deviation_m", told, _where(told, np.array([float(each.deviation_m) for each in world])))
+    _add(about, "trust", told, _where(told, np.array([float(each.trust) for each in world])))
     _add(info, "world", told, about)
     weighed: dict[str, Any] = {}
     for name, term in terms.items():
-        _add(weighed, name, told, np.where(told, term, 0.0))
+        _add(weighed, name, told, _where(told, term))
     _add(info, "reward_terms", told, weighed)
     _add(info, "timing_ms", told, _objects(_timings(timing, world), told))
     ended = told & np.array([cause is not None for cause in ended_by], bool)
@@ -52,6 +53,14 @@ def _timings(timing: Mapping[str, float], world: Sequence[WorldInfo]) -> list[Ti
         Timing({**timing, **{f"world/{stage}": value for stage, value in each.timing_ms.items()}}) if each.timing_ms else shared
         for each in world
     ]
+
+
+def _where(told: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """(N,) a copy of the values, zero for those not told of."""
+    value = value.copy()
+    if not told.all():
+        value[~told] = 0.0
+    return value
 
 
 def _objects(values: Sequence[Any], told: np.ndarray) -> np.ndarray:

@@ -87,6 +87,8 @@ class Areas:
         """Each map that is asked about, with the rows that do."""
         rows = np.arange(len(scene)) if rows is None else rows
         number = self._road_of[scene[rows]]
+        if len(rows) and (number == number[0]).all():
+            return [(self._roads[number[0]], rows)] if number[0] >= 0 else []
         order = np.argsort(number, kind="stable")
         cuts = np.flatnonzero(np.diff(number[order])) + 1
         parts = np.split(order, cuts) if len(order) else []
