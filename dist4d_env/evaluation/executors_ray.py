@@ -35,8 +35,8 @@ class RayTasks:
         if started:
             paths = os.pathsep.join(path for path in dict.fromkeys(["", *sys.path]) if path)
             environment = {"env_vars": {**dict.fromkeys(THREAD_LIMITS, "1"), "PYTHONPATH": paths}}
-            cores: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": self.workers, "include_dashboard": False}
-            ray.init(runtime_env=environment, log_to_driver=False, **cores)
+            here: dict[str, Any] = {"num_cpus": self.workers, "include_dashboard": False}
+            ray.init(runtime_env=environment, log_to_driver=False, **({} if os.environ.get("RAY_ADDRESS") else here))
         waiting: list[Any] = []
         try:
             remote = ray.remote(num_cpus=1)(work)
