@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -162,3 +164,12 @@ def test_command_line(name, status, says):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTEST_ADDOPTS": ""})
     assert done.returncode == status and says in done.stdout, done.stdout[-2000:]
     assert "expert" not in done.stdout, "only the planner that was asked for"
+
+
+def test_the_pages_example_keeps_to_the_contract(asked):
+    """The planner of docs/planners.md passes the suite and drives."""
+    block = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "planners.md").read_text(), re.DOTALL)
+    assert block is not None and block[1].count("\n") <= 22
+    namespace: dict[str, Any] = {}
+    exec(compile(block[1], "planners.md", "exec"), namespace)
+    test_others_pass(asked, namespace["FollowTheRoute"])
