@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -15,6 +16,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvWrapper
 
 from agents.sb3_views import View, one
+from dist4d_env.envs.late import LateDict
 from dist4d_env.errors import ConfigError
 
 
@@ -105,7 +107,10 @@ def info_of(infos: Mapping[str, Any], index: int) -> dict[str, Any]:
     for key, value in infos.items():
         if key.startswith("_") or not infos.get(f"_{key}", _ALL)[index]:
             continue
-        own[key] = info_of(value, index) if isinstance(value, Mapping) else value[index]
+        if isinstance(value, LateDict):  # metrics of the whole episode: worked out only if somebody looks
+            own[key] = LateDict(partial(info_of, value, index))
+        else:
+            own[key] = info_of(value, index) if isinstance(value, Mapping) else value[index]
     return own
 
 

@@ -89,11 +89,11 @@ class Options:
     """Discount per decision."""
     hidden: tuple[int, ...] = (128, 128)
     """Widths of the policy's layers after the encoder, and of the value's."""
-    rollout: int = 32
+    rollout: int = 64
     """PPO: decisions per environment between updates."""
-    minibatch: int = 256
+    minibatch: int = 512
     """Samples per gradient step."""
-    epochs: int = 6
+    epochs: int = 5
     """PPO: passes over a rollout."""
     entropy: float = 0.0
     """PPO: bonus for trying things out."""
