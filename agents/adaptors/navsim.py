@@ -113,7 +113,8 @@ class NavsimAgent:
         if not self._initialized and hasattr(self.agent, "initialize"):
             self.agent.initialize()
         self._initialized = True
-        self._scene, self._position = context.scene, None
+        self._scene = context.scene
+        self._position: float | None = None
         self._history = History((FRAMES - 1) * SPACING)
 
     def plan(self, observation: PlannerInput) -> Plan:

@@ -63,15 +63,17 @@ class RemotePlanner:
         self.requires = PlannerNeeds(cameras=_cameras(hello, self.config.url))
 
     def reset(self, context: PlannerContext, seed: int) -> None:
-        self._scene, self._position, self._step = context.scene, None, 0
+        self._scene, self._step = context.scene, 0
+        self._position: float | None = None
         self._episode = uuid.uuid4().hex
         told = {"scene": context.scene.name, "seed": seed, "decision_dt": context.decision_dt, "horizon": context.horizon}
         self._post("/reset", told, self.config.reset_limit)
 
     def plan(self, observation: PlannerInput) -> Plan:
         ego = observation.ego
-        self._position = self._scene.route.project(ego.x, ego.y, self._position)[0]
-        inputs = remote_inputs(observation, self._scene, self._position, self._step)
+        position = self._scene.route.project(ego.x, ego.y, self._position)[0]
+        inputs = remote_inputs(observation, self._scene, position, self._step)
+        self._position = position
         self._step += 1
         answer = self._post("/plan", inputs, self.config.plan_limit)
         trajectory, dt = answer.get("trajectory"), answer.get("dt")
