@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from dist4d_env.envs import vector_episodes
 from dist4d_env.errors import ActionError, ConfigError
@@ -224,6 +224,30 @@ def test_is_what_make_vec_makes_by_itself(town_dataroot):
     together = gym.make_vec("DiST4D-nuScenes-v0", 2, dataroot=str(town_dataroot), world="none", observation=("ego",))
     assert type(together.unwrapped).__name__ == "DiST4DVectorEnv"
     together.close()
+
+
+@pytest.mark.parametrize("context", ["sync", "fork", "spawn"])
+def test_gymnasiums_own_vectorisation_plays_the_same(make_together, town_dataroot, context):
+    settings = {"dataroot": str(town_dataroot), "world": "none", "observation": ("ego", "agents"), "horizon": 1.0}
+
+    def make():
+        import dist4d_env  # noqa: F401  (registers in the worker)
+
+        return gym.make("DiST4D-nuScenes-v0", **settings)
+
+    makers = [make, make]
+    apart = SyncVectorEnv(makers) if context == "sync" else AsyncVectorEnv(makers, context=context)
+    together = make_together(2)
+    action = np.array([[0.3, 0.0], [0.1, 0.1]], np.float32)
+    try:
+        assert_same(*(envs.reset(seed=2)[0] for envs in (together, apart)))
+        for _ in range(4):
+            (seen, *outcome, infos), (others, *theirs, told) = together.step(action), apart.step(action)
+            assert_same(seen, others)
+            assert_same(outcome, theirs)
+            assert_same(infos["metrics"]["progress"], told["metrics"]["progress"])
+    finally:
+        apart.close()
 
 
 def test_render_shows_every_member(make_together):
