@@ -90,6 +90,7 @@ def main(options: Options) -> dict[str, Any]:
         "weights": {name: dict(weights) for name, weights in PRESETS.items()},
         "runs": {folder.name: curve_of(folder) for folder in options.runs},
     }
+    result["options"] |= {"policies": [str(path) for path in options.policies], "runs": [str(path) for path in options.runs]}
     if options.out:
         write_json(options.out, result)
         journal.finish()
