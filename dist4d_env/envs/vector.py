@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,26 +13,16 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space, create_empty_array
 
 from dist4d_env.envs.driving import METADATA
-from dist4d_env.envs.driving import _plan as plan_ahead
-from dist4d_env.envs.information import final_info
-from dist4d_env.envs.late import LateDict
-from dist4d_env.envs.members import Beginning, Member
-from dist4d_env.envs.rewards import JUDGED
-from dist4d_env.envs.rewards_judged import judged_terms
-from dist4d_env.envs.termination import CAUSES, termination_cause, truncation_cause
+from dist4d_env.envs.members import Member
 from dist4d_env.envs.timing import Stopwatch
-from dist4d_env.envs.turns import Answer, ask
+from dist4d_env.envs.turns import Answer
 from dist4d_env.envs.vector_episodes import Episodes, first_instant, with_first_instants
 from dist4d_env.envs.vector_information import vector_info
 from dist4d_env.envs.vector_observations import write_pictures, write_vectors
-from dist4d_env.envs.vector_rewards import reward_terms_batch, weighted_sum_batch
+from dist4d_env.envs.vector_outcomes import all_terms, end_episodes, final_metrics, judged_before, weighted_sum_batch
+from dist4d_env.envs.vector_world import ask_world
 from dist4d_env.errors import ActionError, ConfigError
-from dist4d_env.metrics.running import Running
-from dist4d_env.metrics.suite import evaluate
-from dist4d_env.metrics.trace import EpisodeTrace
 from dist4d_env.simulation.commands import parse_actions
-from dist4d_env.simulation.vector import VectorSimulator, VectorState
-from dist4d_env.world.contract import SceneAt, WorldStart
 
 
 class DiST4DVectorEnv(gym.vector.VectorEnv):
@@ -65,8 +55,8 @@ class DiST4DVectorEnv(gym.vector.VectorEnv):
         self.single_observation_space, self.single_action_space = first.observation_space, first.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._seen: dict[str, np.ndarray] = create_empty_array(self.single_observation_space, self.num_envs)  # type: ignore[assignment]
-        self._episodes = Episodes()
+        self._seen: dict[str, Any] = create_empty_array(self.single_observation_space, self.num_envs)  # type: ignore[assignment]
+        self._episodes, self._weights = Episodes(), first.weights
         self._ended: np.ndarray | None = None
 
     def reset(
@@ -90,13 +80,13 @@ class DiST4DVectorEnv(gym.vector.VectorEnv):
         with watch("simulation"):
             anew = episodes.begun([*beginnings.values()])
             state = anew if episodes.state is None else episodes.state.put(rows, anew)
-        answers = self._ask(state, rows, beginnings, watch)
+        answers = ask_world(self.envs[0], episodes, state, rows, beginnings, watch)
         with watch("metrics"):
             running = episodes.metrics.update(None, np.ones(len(rows), bool), anew.scene, first_instant(anew, 1))
             running = running if episodes.running is None else episodes.running.put(rows, running)
             episodes.begin(beginnings, state, running)
             self._keep(rows, answers)
-            terms = self._terms({row: None for row in beginnings})
+            terms = all_terms(episodes, self._weights, dict.fromkeys(beginnings), self.config.decision_dt)
         self._ended = np.zeros(self.num_envs, bool) if self._ended is None else self._ended
         self._ended[rows] = False
         return self._tell(rows, terms, watch)
@@ -107,13 +97,16 @@ class DiST4DVectorEnv(gym.vector.VectorEnv):
         """One decision each. Raises ActionError, before anything has moved, if one of the actions cannot be taken."""
         if self._ended is None:
             raise ResetNeeded("call reset() before the first step()")
-        if np.shape(actions)[:1] != (self.num_envs,):
-            raise ActionError(f"{self.num_envs} environments take as many actions, not an array of shape {np.shape(actions)}")
+        try:
+            actions = np.array(actions)
+        except ValueError as error:
+            raise ActionError(f"the actions of {self.num_envs} environments make no array: {error}") from error
+        if actions.shape[:1] != (self.num_envs,):
+            raise ActionError(f"{self.num_envs} environments take as many actions, not an array of shape {actions.shape}")
         self._take_back()
         watch, episodes, begins, everyone = Stopwatch(), self._episodes, self._ended, np.arange(self.num_envs)
         before, rows = episodes.now, np.flatnonzero(begins)
         with watch("simulation"):
-            actions = np.array(actions)
             actions[rows] = 0  # not looked at
             commands = parse_actions(self.config.action, actions, before.ego, before.tick)
         with watch("scene"):
@@ -123,15 +116,15 @@ class DiST4DVectorEnv(gym.vector.VectorEnv):
             state, ticks = episodes.simulator.execute(episodes.now, commands)
             if anew is not None:
                 state, ticks = state.put(rows, anew), with_first_instants(ticks, rows, anew)
-        answers = self._ask(state, everyone, beginnings, watch)
+        answers = ask_world(self.envs[0], episodes, state, everyone, beginnings, watch)
         with watch("metrics"):
-            judged = self._judged_before(beginnings)
+            judged = judged_before(episodes, self._weights, beginnings)
             running = episodes.metrics.update(episodes.running, begins, state.scene, ticks)
             episodes.go_on(beginnings, state, running, ticks)
             self._keep(everyone, answers)
-            terms = self._terms(judged)
-            rewards = np.where(begins, 0.0, weighted_sum_batch(terms, self.envs[0].weights, self.num_envs))
-            terminations, truncations = self._end(begins)
+            terms = all_terms(episodes, self._weights, judged, self.config.decision_dt)
+            rewards = np.where(begins, 0.0, weighted_sum_batch(terms, self._weights, self.num_envs))
+            terminations, truncations = end_episodes(episodes, begins, self.config)
         self._ended = terminations | truncations
         observations, infos = self._tell(everyone, terms, watch)
         return observations, rewards, terminations, truncations, infos
@@ -166,67 +159,12 @@ class DiST4DVectorEnv(gym.vector.VectorEnv):
                 self._ended[index] = episode.ended_by is not None
                 env.follow(partial(self._episodes.episode, index))
 
-    def _ask(
-        self, state: VectorState, rows: np.ndarray, beginnings: Mapping[int, Beginning], watch: Stopwatch
-    ) -> list[tuple[Answer, np.ndarray]]:
-        """The world's answer for each of some environments, in one call, and where each ego means to go."""
-        played, world, size = self._episodes.played, self.envs[0].open_world(), self.envs[0].image_size
-        truths = Truths(self._episodes.simulator, state, rows, self.envs[0].foresight)
-        with watch("simulation"):
-            plans = [plan_ahead(truth) for truth in truths] if self.envs[0].foresight else [_NO_PLAN] * len(rows)
-        asked = []
-        for row in rows.tolist():
-            if row in beginnings:
-                scene = beginnings[row].room[0]
-                asked.append(WorldStart(scene, scene.rig.at_size(*size), beginnings[row].state.time, beginnings[row].seeds.noise))
-            else:
-                asked.append(played[row].world)
-        with watch("world"):
-            answers = ask(world, asked, truths)
-        return list(zip(answers, plans, strict=True))
-
     def _keep(self, rows: np.ndarray, answers: Sequence[tuple[Answer, np.ndarray]]) -> None:
         """The episodes with what the world said; members look at them from now on."""
         for row, ((world, frame, world_info), plan) in zip(rows.tolist(), answers, strict=True):
             played = self._episodes.played[row]
             played.world, played.frame, played.world_info, played.plan = world, frame, world_info, plan
             self.envs[row].follow(partial(self._episodes.episode, row))
-
-    def _judged_before(self, beginnings: Mapping[int, Beginning]) -> dict[int, Running | None]:
-        """The bookkeeping before this decision of the episodes that go on, where terms are weighed that look at it."""
-        if not any(self.envs[0].weights.get(name) for name in JUDGED):
-            return {}
-        return {row: None if row in beginnings else self._episodes.bookkeeping(row) for row in range(self.num_envs)}
-
-    def _terms(self, before: Mapping[int, Running | None]) -> dict[str, np.ndarray]:
-        """(N,) the reward terms; before: as from ``_judged_before``."""
-        episodes, weights = self._episodes, self.envs[0].weights
-        terms = reward_terms_batch(episodes.values, self.config.decision_dt)
-        terms |= {name: np.zeros(self.num_envs) for name in JUDGED if weights.get(name)}
-        for row, running in before.items():
-            played = episodes.played[row]
-            for name, value in judged_terms(weights, played.room[2], running, episodes.bookkeeping(row), played.end_time).items():
-                terms[name][row] = value
-        return terms
-
-    def _end(self, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) which episodes have been terminated and which truncated; those that begin are neither."""
-        values, chosen, time = self._episodes.values, self.config.termination, self._episodes.now.time
-        terminations, truncations = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
-        failed = np.zeros(self.num_envs, bool)
-        for cause in chosen:
-            failed |= values[CAUSES[cause]] == 1.0
-        for row, played in enumerate(self._episodes.played):
-            if begins[row]:
-                continue
-            if failed[row]:
-                played.ended_by = termination_cause({name: value[row] for name, value in values.items()}, chosen)
-                terminations[row] = True
-            else:
-                trust, floor = played.world_info.trust, self.config.trust_floor
-                played.ended_by = truncation_cause(float(time[row]), played.end_time, trust, floor)
-                truncations[row] = played.ended_by is not None
-        return terminations, truncations
 
     def _tell(
         self, rows: np.ndarray, terms: Mapping[str, np.ndarray], watch: Stopwatch
@@ -242,36 +180,6 @@ class DiST4DVectorEnv(gym.vector.VectorEnv):
         share = {stage: value / len(rows) for stage, value in watch.milliseconds.items()}
         info = vector_info(told, episodes, terms, share)
         if "ended_by" in info:
-            traces = {row: episodes.later_trace(row) for row in np.flatnonzero(info["_ended_by"]).tolist()}
-            info["metrics"]["final"], info["metrics"]["_final"] = LateDict(partial(self._final, traces)), info["_ended_by"].copy()
+            final = final_metrics(episodes, info["_ended_by"], self._add_info)
+            info["metrics"] |= {"final": final, "_final": info["_ended_by"].copy()}
         return {key: value.copy() for key, value in seen.items()} if self._copy else dict(seen), info
-
-    def _final(self, traces: Mapping[int, Callable[[], EpisodeTrace]]) -> dict[str, Any]:
-        """The metrics of whole episodes by name, for the environments whose episode has ended."""
-        merged: dict[str, Any] = {}
-        for row, trace in traces.items():
-            merged = self._add_info(merged, final_info(evaluate(trace())), row)
-        return merged
-
-
-_NO_PLAN = np.zeros((0, 3))
-
-
-class Truths(Sequence[SceneAt]):
-    """What is true in some of N episodes, put together where a world looks at it."""
-
-    def __init__(self, simulator: VectorSimulator, state: VectorState, rows: np.ndarray, foresight: int) -> None:
-        self._simulator, self._state, self._rows, self._foresight = simulator, state, rows.tolist(), foresight
-        self._known: dict[int, SceneAt] = {}
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        row = self._rows[index]
-        if row not in self._known:
-            simulator = self._simulator.simulators[int(self._state.scene[row])]
-            self._known[row] = simulator.scene_at(self._simulator.single(self._state, row), decisions=self._foresight)
-        return self._known[row]

@@ -156,6 +156,17 @@ def test_scenes_out_of_use_are_let_go(make_together, make_env, monkeypatch):
         assert len(together.unwrapped._episodes.simulator.simulators) <= 2
 
 
+def test_real_scenes(nuscenes_real):
+    """Crossings, no speed limits, more agents than an observation shows."""
+    settings = {"dataroot": str(nuscenes_real), "scenes": "all", "world": "none", "observation": ("ego", "route", "agents")}
+    together = gym.make_vec("DiST4D-nuScenes-v0", 3, vectorization_mode="vector_entry_point", **settings)
+    singles = [gym.make("DiST4D-nuScenes-v0", **settings) for _ in range(3)]
+    together.reset(seed=0)
+    for index, alone in enumerate(singles):
+        alone.reset(seed=index)
+    assert assert_plays_as_alone(together, singles, np.random.default_rng(0), 8)
+
+
 def test_observations_are_copies_unless_asked_otherwise(make_together):
     copied, kept = make_together(), make_together(copy=False)
     for together, same in ((copied, False), (kept, True)):
@@ -270,6 +281,8 @@ def test_bad_input(make_together, town_dataroot):
     together.reset(seed=[1, 2, 3])
     with pytest.raises(ActionError, match="3 environments"):
         together.step(np.zeros((2, 2), np.float32))
+    with pytest.raises(ActionError, match="make no array"):
+        together.step([[0.0, 0.0], [0.0], [0.0, 0.0]])
     before = [env.snapshot().episode for env in together.envs]
     with pytest.raises(ActionError):
         together.step(np.array([[0, 0], [0, 0], [np.nan, 0]], np.float32))
