@@ -19,7 +19,7 @@ _NO_PLAN = np.zeros((0, 3))
 
 
 class Truths(Sequence[SceneAt]):
-    """What is true in some of N episodes, put together where a world looks at it."""
+    """What is true in some of N episodes, put together where a world looks at it; to another process it goes as a list."""
 
     def __init__(self, simulator: VectorSimulator, state: VectorState, rows: np.ndarray, foresight: int) -> None:
         self._simulator, self._state, self._rows, self._foresight = simulator, state, rows.tolist(), foresight
@@ -27,6 +27,9 @@ class Truths(Sequence[SceneAt]):
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def __reduce__(self) -> Any:
+        return list, (list(self),)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
@@ -46,9 +49,12 @@ def ask_world(
 
     member: any of them, for what they have in common; state: of all N; beginnings: those of ``rows`` that begin now.
     """
-    truths = Truths(episodes.simulator, state, rows, member.foresight)
-    with watch("simulation"):
-        plans = [plan_ahead(truth) for truth in truths] if member.foresight else [_NO_PLAN] * len(rows)
+    truths: Sequence[SceneAt] = Truths(episodes.simulator, state, rows, member.foresight)
+    plans = [_NO_PLAN] * len(rows)
+    if member.foresight:
+        with watch("simulation"):
+            truths = list(truths)
+            plans = [plan_ahead(truth) for truth in truths]
     asked = []
     for row in rows.tolist():
         if row in beginnings:

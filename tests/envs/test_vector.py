@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -229,6 +231,21 @@ def test_spaces_and_declarations(make_together, action):
     assert (rewards.shape, rewards.dtype, terminated.dtype, truncated.dtype) == ((COUNT,), np.float64, np.bool_, np.bool_)
     assert together.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
     assert infos["scene"].shape == (COUNT,) and infos["_scene"].all()
+
+
+def test_what_is_true_reaches_a_world_elsewhere(make_together):
+    """World "none" looks at nothing, so nothing is put together; a world in another process gets plain values."""
+    together = make_together()
+    world, given = together.envs[0].open_world(), []
+    original = world.step
+    world.step = lambda states, scenes: (given.append(scenes), original(states, scenes))[1]
+    together.reset(seed=0)
+    received = pickle.loads(pickle.dumps(given[0]))
+    assert type(received) is list and len(received) == COUNT
+    for env, truth in zip(together.envs, received, strict=True):
+        state = env.episode.state
+        assert truth.time == state.time and truth.global_from_ego[0, 3] == state.ego.x
+        assert np.array_equal(truth.boxes.position, state.boxes.position)
 
 
 def test_is_what_make_vec_makes_by_itself(town_dataroot):
