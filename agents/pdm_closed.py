@@ -32,7 +32,8 @@ _LOOK = 2  # ticks between two looks at who leads
 @dataclass(frozen=True)
 class PdmConfig:
     """fractions: of the speed limit that the proposals wish for, slowest first; offsets: metres to the left of the route, the
-    middle first; free_speed: m/s, the limit where the map tells none; model: the driver model of all proposals.
+    middle first; free_speed: m/s, the limit where the map tells none; model: the driver model of all proposals;
+    tolerance: of the score, which a place in the middle of the lane is worth.
 
     The emergency brake, of ``emergency_braking`` m/s^2, is for a best proposal that is at fault for a collision within
     ``emergency_time`` seconds, or, at up to ``meeting_speed`` m/s, would be after a time to collision of less than a second.
@@ -44,6 +45,7 @@ class PdmConfig:
     model: DriverModel = field(
         default_factory=lambda: DriverModel(acceleration=1.5, braking=3.0, hardest=3.0, headway=1.5, gap=1.0, exponent=10.0)
     )
+    tolerance: float = 0.01
     emergency_braking: float = 6.0
     emergency_time: float = 2.5
     meeting_speed: float = 5.0
@@ -89,7 +91,7 @@ class PdmClosed:
         plans = np.stack([in_ego_frame(pose, ego) for pose in poses])
         driven_rows = simulate_plans(ego, plans, PLAN_DT, _TICKS, self.vehicle)
         scores = score_plans(driven_rows, self._forecast(agents, place.s), "v1", "corrected")
-        best = int(np.argmax(scores.score))
+        best = self._choice(scores.score)
         if self._emergency(ego, scores.details(best)):
             return Plan(self._braking(ego), PLAN_DT)
         return Plan(plans[best], PLAN_DT)
@@ -136,6 +138,11 @@ class PdmClosed:
             on_route=self._on_route,
             near=near,
         )
+
+    def _choice(self, score: np.ndarray) -> int:
+        """The best proposal; of those that are as good but for ``tolerance``, one in the middle of the lane."""
+        aside = np.where(score >= score.max() - self.config.tolerance, np.abs(self._offset), np.inf)
+        return int(np.lexsort((-score, aside))[0])
 
     def _emergency(self, ego: EgoState, found: Mapping[str, Any]) -> bool:
         """Whether the best proposal still is at fault for a collision, or about to be, within the time that is left to brake."""
