@@ -54,6 +54,8 @@ class Options:
     """Of scenarios that do not say it: traffic as logged (and edited), or reacting."""
     jitter: bool = True
     """Whether seeds beyond the first move the ego's start."""
+    plan_limit: float = 30.0
+    """Seconds of the clock after which a plan is late, which counts as the planner's failure."""
     replays: int = REPLAYS
     """Episodes that the report can show as they were driven."""
     store: Path | None = None
@@ -61,7 +63,7 @@ class Options:
 
 
 def main(options: Options) -> dict[str, Any]:
-    names = ("seeds", "only", "world", "weights", "memory", "traffic", "jitter", "version")
+    names = ("seeds", "only", "world", "weights", "memory", "traffic", "jitter", "plan_limit", "version")
     dataroot = None if options.dataroot is None else str(options.dataroot)
     settings = {name: getattr(options, name) for name in names}
     suite = read_suite(options.suite)

@@ -127,8 +127,9 @@ def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> None:
     from dist4d_env.scenes.edits_apply import apply_all
 
     for name in campaign.planners:
-        if make_planner(name).requires.cameras and campaign.world == "none":
-            raise ConfigError(f"planner {name!r} needs cameras: choose a world that makes pictures, such as --world dist4d")
+        needs = make_planner(name).requires
+        if campaign.world == "none" and (needs.cameras or needs.imagination):
+            raise ConfigError(f"planner {name!r} needs pictures: choose a world that makes them, such as --world dist4d")
     for scenario in campaign.scenarios:
         if scenario.scene not in dataset.names():
             raise DataError(

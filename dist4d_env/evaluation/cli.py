@@ -114,7 +114,7 @@ def _drive_suite(options: Options) -> None:
     assert options.suite is not None
     if options.action != "trajectory":
         raise ConfigError(f"action={options.action!r}: suites are driven with trajectories; leave --action out")
-    names = ("seeds", "only", "world", "weights", "memory", "traffic", "decision_dt", "horizon", "version")
+    names = ("seeds", "only", "world", "weights", "memory", "traffic", "decision_dt", "horizon", "plan_limit", "version")
     dataroot = None if options.dataroot is None else str(options.dataroot)
     settings = {name: getattr(options, name) for name in names}
     campaign = Campaign(options.planner, read_suite(options.suite), dataroot=dataroot, **settings)

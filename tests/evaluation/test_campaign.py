@@ -62,6 +62,10 @@ class Seeing(LaneFollower):
     requires = PlannerNeeds(cameras=True)
 
 
+class Dreaming(LaneFollower):
+    requires = PlannerNeeds(imagination=True)
+
+
 BLIND, FRAGILE = f"{__name__}:Blind", f"{__name__}:Fragile"
 
 
@@ -232,7 +236,8 @@ def test_a_folder_is_scored_again_without_driving(driven, tmp_path, monkeypatch,
         ({"planners": ("nobody",)}, ConfigError, "planner 'nobody' is unknown"),
         ({"planners": ()}, ConfigError, "no planner"),
         ({"planners": ("lane", "lane")}, ConfigError, "lane is named twice"),
-        ({"planners": (f"{__name__}:Seeing",)}, ConfigError, "needs cameras"),
+        ({"planners": (f"{__name__}:Seeing",)}, ConfigError, "needs pictures"),
+        ({"planners": (f"{__name__}:Dreaming",)}, ConfigError, "needs pictures"),
         ({"seeds": 0}, ConfigError, "seeds=0"),
         ({"world": "dream"}, ConfigError, "world='dream'"),
         ({"only": ("moon*",)}, ConfigError, "its families are blocked, nominal"),
