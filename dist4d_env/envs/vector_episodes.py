@@ -106,7 +106,9 @@ class Episodes:
             self._numbers[key] = self.simulator.add(room[1])
             self.metrics.add(room[2])
         if self.state is not None:
-            self.state = replace(self.state, scene=np.array([self._numbers[id(p.room[1])] for p in self.played], int))
+            scene, tracks = [self._numbers[id(played.room[1])] for played in self.played], max(map(len, self.simulator.tables))
+            self.state = replace(self.state.narrowed(tracks), scene=np.array(scene, int))
+            self.running = self.bookkept.narrowed(tracks)
 
     def begun(self, beginnings: Sequence[Beginning]) -> VectorState:
         """The first states of episodes about to begin."""

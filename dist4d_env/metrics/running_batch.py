@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +38,10 @@ class RunningBatch:
     ego: np.ndarray
     touched: np.ndarray
     route_position: np.ndarray
+
+    def narrowed(self, tracks: int) -> RunningBatch:
+        """With room for ``tracks`` tracks at most; no episode's scene may have more."""
+        return replace(self, touched=self.touched[:, :tracks])
 
     def put(self, rows: np.ndarray, others: RunningBatch) -> RunningBatch:
         """This with the episodes at ``rows`` (K,) replaced by others (K), which may have more tracks."""

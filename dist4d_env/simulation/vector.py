@@ -61,6 +61,13 @@ class VectorState:
             self.path_position[rows], self.path_speed[rows], tuple(self.decided[row] for row in rows.tolist()),
         )
 
+    def narrowed(self, tracks: int) -> VectorState:
+        """With room for ``tracks`` tracks at most; no episode's scene may have more."""
+        return replace(
+            self, agents=self.agents[:, :tracks],
+            path_position=self.path_position[:, :tracks], path_speed=self.path_speed[:, :tracks],
+        )
+
     def put(self, rows: np.ndarray | Sequence[int], others: VectorState) -> VectorState:
         """This with the episodes at ``rows`` replaced by ``others`` in their order, which may bring more tracks."""
         rows, tracks = np.asarray(rows, int), max(self.agents.valid.shape[1], others.agents.valid.shape[1])

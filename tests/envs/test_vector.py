@@ -12,6 +12,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from dist4d_env.envs import vector_episodes
 from dist4d_env.errors import ActionError, ConfigError
+from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
 
 from .worlds import WORLDS, assert_same, name_of
@@ -144,18 +145,25 @@ def test_members_can_be_restored_and_go_on(make_together, make_env):
 
 
 def test_scenes_out_of_use_are_let_go(make_together, make_env, monkeypatch):
-    """Of two scenes with two kinds of traffic, one environment keeps the one it leaves and the one it enters."""
+    """Two environments, through scenes with more and fewer agents, keep those they are in and enter."""
     monkeypatch.setattr(vector_episodes, "SPARE_SCENES", 0)
-    settings = {"observation": ("ego", "agents"), "horizon": 1.0}
-    together, alone = make_together(1, **settings), make_env(**settings)
+    settings = {"observation": ("ego", "agents"), "horizon": 30.0, "termination": ()}
+    together, singles = make_together(2, **settings), [make_env(**settings), make_env(**settings)]
+    together.reset(seed=0)
+    for index, alone in enumerate(singles):
+        alone.reset(seed=index)
+    cones = tuple(Insert("traffic_cone", ahead=12.0 + 3 * place, lateral=-0.5) for place in range(3))
     for turn in range(8):
-        name, traffic = alone.unwrapped.scene_names[turn % 2], ("replay", "idm")[turn // 2 % 2]
-        options = {"scenario": Scenario(name, 0.5, traffic=traffic, horizon=1.0)}
-        together.reset(seed=turn, options=options)
-        _, info = alone.reset(seed=turn, options=options)
-        assert info["scene"] == name
-        assert_plays_as_alone(together, [alone], np.random.default_rng(5), 2)
-        assert len(together.unwrapped._episodes.simulator.simulators) <= 2
+        name, traffic = singles[0].unwrapped.scene_names[turn % 2], ("replay", "idm")[turn // 2 % 2]
+        edits = cones[: turn % 4]
+        options = {"scenario": Scenario(name, 0.5, traffic=traffic, edits=edits)}
+        together.reset(options={**options, "reset_mask": np.array([turn % 3 != 1, turn % 3 == 1])})
+        singles[int(turn % 3 == 1)].reset(options=options)
+        assert_plays_as_alone(together, singles, np.random.default_rng(5), 1)
+        together.reset(seed=turn, options={"reset_mask": np.array([True, False])})
+        singles[0].reset(seed=turn)
+        assert_plays_as_alone(together, singles, np.random.default_rng(5), 1)
+        assert len(together.unwrapped._episodes.simulator.simulators) <= 4
 
 
 def test_real_scenes(nuscenes_real):
