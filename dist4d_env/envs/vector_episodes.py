@@ -23,7 +23,8 @@ from dist4d_env.simulation.rows import ego_rows, ego_state
 from dist4d_env.simulation.simulator import Simulator
 from dist4d_env.simulation.state import SimState, Ticks
 from dist4d_env.simulation.traffic import row_of
-from dist4d_env.simulation.vector import VectorSimulator, VectorState, VectorTicks
+from dist4d_env.simulation.vector import VectorSimulator
+from dist4d_env.simulation.vector_state import VectorState, VectorTicks
 from dist4d_env.world.contract import WorldInfo, WorldState
 
 SPARE_SCENES = 256

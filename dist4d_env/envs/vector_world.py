@@ -12,7 +12,8 @@ from dist4d_env.envs.members import Beginning, Member
 from dist4d_env.envs.timing import Stopwatch
 from dist4d_env.envs.turns import Answer, ask
 from dist4d_env.envs.vector_episodes import Episodes
-from dist4d_env.simulation.vector import VectorSimulator, VectorState
+from dist4d_env.simulation.vector import VectorSimulator
+from dist4d_env.simulation.vector_state import VectorState
 from dist4d_env.world.contract import SceneAt, WorldStart
 
 _NO_PLAN = np.zeros((0, 3))

@@ -23,7 +23,7 @@ from dist4d_env.simulation.crowd import Crowd
 from dist4d_env.simulation.routes import Routes
 from dist4d_env.simulation.rows import ACCELERATION, SPEED, YAW, YAW_RATE, X, Y, cosines, hypotenuses, sines
 from dist4d_env.simulation.state import VehicleParameters
-from dist4d_env.simulation.vector import VectorTicks
+from dist4d_env.simulation.vector_state import VectorTicks
 
 
 @dataclass(frozen=True)
