@@ -30,7 +30,7 @@ EGO_SCALE = np.array([20, 5, 5, 1, 0.5, 3, 0.5, 20, 1, 20])
 _VEHICLES, _PEOPLE = 5, 8  # CATEGORIES: vehicles first, then motorcycles, bicycles and pedestrians, then things
 STATE_SIZE = len(EGO_SCALE) + 1 + 2 * 20 + 20
 AGENT_SIZE = 2 * len(AHEAD) + 10
-LEADER_SIZE = 2 * len(AHEAD)
+LEADER_SIZE = 2 * len(AHEAD) + 2
 FREE = 60.0
 """Metres that count as a free way."""
 HALF_WIDTH, FRONT = 1.25, 3.9
@@ -161,12 +161,13 @@ def state_features(ego: np.ndarray, way: Way) -> np.ndarray:
 
 
 def agent_features(ego: np.ndarray, rows: np.ndarray, way: Way) -> tuple[np.ndarray, np.ndarray]:
-    """The 16 agents that matter most (B, 16, 18) and who is in the way (B, 8), float32.
+    """The 16 agents that matter most (B, 16, 18) and who is in the way (B, 10), float32.
 
     Of each agent, zeros where there are fewer: metres ahead and beside (scaled by 30 and 5) after 0, 1, 2, 3 s; cosine and sine
     of the heading to the route's, length, width, velocity along and across; vehicle, person, thing; 1 for an agent. In the way
     after 0, 1, 2, 3 s: metres from the ego's front to the nearest agent on its way, at most 60, scaled by 30; that agent's
-    velocity along the route, the ego's where there is none, scaled by 10.
+    velocity along the route, the ego's where there is none, scaled by 10. Of the one in the way now: the deceleration that keeps
+    clear of it, scaled by 5, and the gap in seconds, scaled by 5.
     """
     rows, way = np.asarray(rows[:, :AGENTS_LOOKED_AT], np.float32), way.astype(np.float32)  # the hot loop of training
     batch, count = rows.shape[:2]
@@ -198,7 +199,11 @@ def agent_features(ego: np.ndarray, rows: np.ndarray, way: Way) -> tuple[np.ndar
     nearest = np.argmin(free, 1)[:, None]  # (B, 1, T)
     metres = np.take_along_axis(free, nearest, 1)[:, 0]
     speed = np.take_along_axis(np.broadcast_to(velocity[..., None], free.shape), nearest, 1)[:, 0]
-    leaders = np.concatenate([metres / 30.0, np.where(metres < FREE, speed, ego[:, :1]) / 10.0], 1)
+    own = ego[:, :1]
+    speed = np.where(metres < FREE, speed, own)
+    closing, now = np.maximum(own - speed[:, :1], 0.0), metres[:, :1]
+    needed = closing**2 / (2 * np.maximum(now - 1.0, 0.5))
+    leaders = np.concatenate([metres / 30.0, speed / 10.0, needed / 5.0, now / np.maximum(own, 1.0) / 5.0], 1)
     return _clipped(np.take_along_axis(columns, order[..., None], 1)), _clipped(leaders)
 
 

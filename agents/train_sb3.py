@@ -93,7 +93,7 @@ class Options:
     """PPO: decisions per environment between updates."""
     minibatch: int = 512
     """Samples per gradient step."""
-    epochs: int = 5
+    epochs: int = 8
     """PPO: passes over a rollout."""
     entropy: float = 0.0
     """PPO: bonus for trying things out."""

@@ -3,7 +3,7 @@
     python -m benchmarks.rl --policies agents/policies/ppo_vector --out benchmarks/results/rl.json
     python -m benchmarks.rl --runs runs/ppo-0 runs/ppo-1 runs/ppo-2 --out benchmarks/results/rl.json
 
-Validation scenes of the town, several starts each, world "none". Runs are folders of ``agents/train_sb3.py``: their best policies
+Validation scenes of the town, several starts each, world "none". Runs are folders of ``agents/train_sb3.py``: their last policies
 are scored, their curves stored.
 """
 
@@ -44,7 +44,7 @@ class Options:
     policies: tuple[Path, ...] = (SHIPPED,)
     """Folders of policies."""
     runs: tuple[Path, ...] = ()
-    """Folders of training runs: their best policies are scored, too, and their curves stored."""
+    """Folders of training runs: their last policies are scored (the best was picked on these scenes), their curves stored."""
     planners: tuple[str, ...] = BASELINES
     """Planners to compare with."""
     traffic: tuple[str, ...] = ("replay", "idm")
@@ -63,6 +63,8 @@ class Options:
     """One start per scene, traffic as logged."""
     out: Path | None = None
     """Result file (JSON)."""
+    picture: Path | None = None
+    """Draw the runs' curves there (PNG)."""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.planners if name not in known_planners()]
@@ -76,7 +78,7 @@ def main(options: Options) -> dict[str, Any]:
     journal = Journal(options.out, {"benchmark": "rl", **key, "dataroot": options.dataroot})
     drivers = {name: name for name in options.planners}
     drivers |= {folder.name: str(folder) for folder in options.policies}
-    drivers |= {f"{folder.name}/best": str(folder / "best") for folder in options.runs}
+    drivers |= {f"{folder.name}/last": str(folder / "last") for folder in options.runs}
     bar = tqdm([(traffic, name) for traffic in traffics for name in drivers], disable=None)
     for traffic, name in bar:
         bar.set_description(f"{name}, {traffic}")
@@ -94,6 +96,8 @@ def main(options: Options) -> dict[str, Any]:
     if options.out:
         write_json(options.out, result)
         journal.finish()
+    if options.picture and options.runs:
+        draw(options.picture, result)
     report(result)
     return result
 
@@ -174,6 +178,32 @@ def curve_of(folder: Path) -> dict[str, Any]:
     }
 
 
+def draw(path: Path, result: Mapping[str, Any]) -> None:
+    """Validation PDMS and collisions of every run over decisions; dashed: plain planners on the benchmark's episodes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = next(iter(result["planners"].values()))
+    figure, (score, crash) = plt.subplots(1, 2, figsize=(9.0, 3.4), layout="constrained")
+    for name, trained in result["runs"].items():
+        steps = [point["steps"] / 1e3 for point in trained["curve"]]
+        score.plot(steps, [point["pdms"] for point in trained["curve"]], label=name)
+        crash.plot(steps, [100 * point["collision"] for point in trained["curve"]], label=name)
+    for index, name in enumerate(result["options"]["planners"]):
+        score.axhline(rows[name]["pdms_v1"]["mean"], color=f"C{5 + index}", ls="--", lw=0.8, label=name)
+    score.set(xlabel="thousand decisions", ylabel="PDMS on validation scenes", ylim=(0.4, 1.0))
+    crash.set(xlabel="thousand decisions", ylabel="episodes ended by a collision, %", ylim=(0, None))
+    score.legend(fontsize=7, ncols=2)
+    for panel in (score, crash):
+        panel.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    figure.savefig(part, dpi=110, format="png")
+    part.replace(path)
+
+
 def report(result: Mapping[str, Any]) -> None:
     """The tables."""
     for traffic, rows in result["planners"].items():
@@ -190,9 +220,9 @@ def report(result: Mapping[str, Any]) -> None:
     for term in TERMS:
         print(f"{term:<20}" + "".join(f"{scales[term]['per_episode']:>18.3f}" for scales in drivers.values()))
     for name, trained in result["runs"].items():
-        best = max(trained["curve"], key=lambda point: point["pdms"])
+        last = trained["curve"][-1]
         took = f"{trained['cpu_seconds'] / 60:.0f} CPU minutes, {trained['mib_per_cpu_hour']:+.1f} MiB per CPU hour"
-        print(f"\n{name}: best PDMS {best['pdms']:.3f} after {best['steps']:.0f} decisions; {took}")
+        print(f"\n{name}: PDMS {last['pdms']:.3f} after {last['steps']:.0f} decisions; {took}")
 
 
 if __name__ == "__main__":

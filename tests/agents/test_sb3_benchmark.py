@@ -26,13 +26,13 @@ def trained(tmp_path_factory, town_dataroot):
 def test_quick_tells_what_the_full_one_does(trained, town_dataroot, tmp_path, capsys):
     out = tmp_path / "rl.json"
     options = Options(
-        policies=(trained / "last",), runs=(trained,), planners=("lane", "log"), dataroot=town_dataroot, horizon=4.0, quick=True,
-        out=out,
+        policies=(trained / "best",), runs=(trained,), planners=("lane", "log"), dataroot=town_dataroot, horizon=4.0, quick=True,
+        out=out, picture=tmp_path / "curve.png",
     )
     result = main(options)
     assert json.loads(out.read_text())["planners"].keys() == result["planners"].keys() == {"replay"}
     rows, terms = result["planners"]["replay"], result["reward_terms"]["replay"]
-    assert set(rows) == set(terms) == {"lane", "log", "last", "ppo/best"}
+    assert set(rows) == set(terms) == {"lane", "log", "best", "ppo/last"}
     for name, row in rows.items():
         assert row["pdms_v1"]["n"] == 2 and 0 <= row["pdms_v1"]["low"] <= row["pdms_v1"]["mean"] <= row["pdms_v1"]["high"] <= 1
         assert sum(row["outcomes"].values()) == pytest.approx(1.0)
@@ -42,6 +42,7 @@ def test_quick_tells_what_the_full_one_does(trained, town_dataroot, tmp_path, ca
     run = result["runs"]["ppo"]
     assert run["curve"][-1]["steps"] >= 256 and run["cpu_seconds"] > 0 and run["options"]["seed"] == 0
     assert "collision" in capsys.readouterr().out
+    assert (tmp_path / "curve.png").stat().st_size > 1000
     assert not out.with_suffix(".journal.jsonl").exists()
 
 

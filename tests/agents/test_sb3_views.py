@@ -68,7 +68,8 @@ def test_who_comes_near_is_seen_first():
     assert first[8:10] == pytest.approx([0.0, 1.0], abs=1e-6) and first[-1] == 1.0
     assert leaders[:4] * 30 == pytest.approx([60, 60, 60, 24 - 0.95 - 3.9], abs=0.01)  # across the way in 3 s, not before
     (few,), (leaders,) = agent_features(ego, agents((10, 0, 0, 5)), Way.of(straight()))
-    assert leaders[:4] * 30 == pytest.approx(10 - 2.25 - 3.9 + 5.0 * np.arange(4)) and leaders[4:] * 10 == pytest.approx(5.0)
+    assert leaders[:4] * 30 == pytest.approx(10 - 2.25 - 3.9 + 5.0 * np.arange(4)) and leaders[4:8] * 10 == pytest.approx(5.0)
+    assert leaders[8:] * 5 == pytest.approx([3.0**2 / (2 * 2.85), 3.85 / 8])  # closing in with 3 m/s, a metre is kept
     assert (few[1:] == 0).all() and few[0, 0] * 30 == pytest.approx(10.0) and few[0, 12] * 10 == pytest.approx(5.0)
 
 
