@@ -17,38 +17,43 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.planner import PLAN_DT, PLAN_POSES, Plan, PlannerContext, PlannerInput, PlannerNeeds, in_ego_frame
 from dist4d_env.scenes.scene import TICK, Scene
+from dist4d_env.simulation.state import EgoState
 
-_BEYOND = 30.0  # s that the recorded drive is carried on along the route at its last speed
+_BEYOND = 30.0  # s that the recorded drive is carried on at its last speed
+_ONWARD = 150.0  # m of route beyond the recorded path
+_CATCH_UP = 1.0  # s
 _SETTLE = 0.5  # s in which a plan with noise gets to where its draw puts it
-_RAMP = 3.0  # s in which a bias or a delay comes about
+_RAMP = 3.0  # s in which a bias comes about
+_SLACKEN = 0.4
 
 
 class RecordedDrive:
-    """The logged ego as functions of time, beyond its end along the route: position, heading and metres driven."""
+    """The logged ego as functions of time and of metres driven; beyond its end it goes on along the route."""
 
     def __init__(self, scene: Scene) -> None:
         log, route = scene.ego, scene.route
         poses = np.column_stack([log.global_from_ego[:, :2, 3], np.unwrap(yaw_of(log.global_from_ego))])
-        speed = np.maximum(log.speed, 0.0)
-        end = route.project(*poses[-1, :2].tolist())[0]
-        more = np.arange(1, round(_BEYOND / TICK) + 1) * TICK
-        beyond = route.sample(end + more * speed[-1])
-        beyond[:, 2] = poses[-1, 2] + np.unwrap(beyond[:, 2] - poses[-1, 2], period=2 * np.pi)
-        self.time = np.concatenate([log.time, log.time[-1] + more])
-        self.poses = np.concatenate([poses, beyond])
-        self.speed = np.concatenate([speed, np.full(len(more), speed[-1])])
-        step = np.hypot(*np.diff(self.poses[:, :2], axis=0).T)
-        self.metres = np.concatenate([[0.0], np.cumsum(step)])
+        metres = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(poses[:, :2], axis=0).T))])
+        later = np.arange(1, round(_BEYOND / TICK) + 1) * TICK
+        self.speed = np.maximum(log.speed, 0.0)
+        self.speed = np.concatenate([self.speed, np.full(len(later), self.speed[-1])])
+        self.time = np.concatenate([log.time, log.time[-1] + later])
+        self.metres = np.concatenate([metres, metres[-1] + later * self.speed[-1]])
+        # The path: rows at which it stood share their place, the first of each is enough.
+        end, onward = route.project(*poses[-1, :2].tolist())[0], np.arange(1.0, _ONWARD)
+        beyond = route.sample(end + onward)
+        beyond[:, 2] = poses[-1, 2] + (beyond[:, 2] - poses[-1, 2] + np.pi) % (2 * np.pi) - np.pi
+        moved = np.concatenate([[True], np.diff(metres) > 1e-6])
+        self._path = np.concatenate([poses[moved], beyond])
+        self._along = np.concatenate([metres[moved], metres[-1] + onward])
 
     def at(self, time: np.ndarray) -> np.ndarray:
         """x, y, heading (K, 3), global."""
-        return np.column_stack([np.interp(time, self.time, column) for column in self.poses.T])
+        return self.after(np.interp(time, self.time, self.metres))
 
     def after(self, metres: np.ndarray) -> np.ndarray:
         """x, y, heading (K, 3) on the path after metres (K,) from the log's first row."""
-        # Rows at which it stood share their metres and their pose: the first of each is enough.
-        moved = np.concatenate([[True], np.diff(self.metres) > 1e-6])
-        return np.column_stack([np.interp(metres, self.metres[moved], column) for column in self.poses[moved].T])
+        return np.column_stack([np.interp(metres, self._along, column) for column in self._path.T])
 
 
 Erring = Callable[[RecordedDrive, float, float, np.ndarray, int], np.ndarray]
@@ -65,8 +70,10 @@ def bias(drive: RecordedDrive, strength: float, start: float, times: np.ndarray,
 
 
 def delay(drive: RecordedDrive, strength: float, start: float, times: np.ndarray, seed: int) -> np.ndarray:
-    """Where the recorded ego was ``strength`` seconds before; it falls behind bit by bit, at half its speed or more."""
-    return drive.at(times - strength * _smooth((times - start) / (3 * strength + _RAMP)))
+    """Where the recorded ego was up to ``strength`` seconds before: it falls behind at _SLACKEN of its speed until it is."""
+    since = times - start
+    slackened = _SLACKEN * (since - 1 + np.exp(-since))  # s, setting in within a second
+    return drive.at(times - (strength * np.tanh(slackened / strength) if strength else 0.0))
 
 
 def noise(drive: RecordedDrive, strength: float, start: float, times: np.ndarray, seed: int) -> np.ndarray:
@@ -121,7 +128,19 @@ class ErringExpert:
         self._start = now if self._start is None else self._start
         times = now + PLAN_DT * np.arange(PLAN_POSES + 1)
         poses = KINDS[self.kind](self._drive, self.strength, self._start, times, self._seed)
-        return Plan(in_ego_frame(poses[1:], observation.ego), PLAN_DT)
+        return Plan(in_ego_frame(_caught_up(poses, times, observation.ego), observation.ego), PLAN_DT)
+
+
+def _caught_up(poses: np.ndarray, times: np.ndarray, ego: EgoState) -> np.ndarray:
+    """The poses (K - 1, 3) after now, made up for over some seconds what the ego now is ahead or behind of the first (K, 3).
+
+    The tracker follows speeds, a second ahead: what a plan wants to gain at once, it would never gain.
+    """
+    x, y, heading = poses[0]
+    ahead = (ego.x - x) * math.cos(heading) + (ego.y - y) * math.sin(heading)
+    rest = ahead * np.exp(-(times[1:] - times[0]) / _CATCH_UP)
+    towards = np.column_stack([np.cos(poses[1:, 2]), np.sin(poses[1:, 2]), np.zeros(len(rest))])
+    return poses[1:] + rest[:, None] * towards
 
 
 def _smooth(part: np.ndarray) -> np.ndarray:

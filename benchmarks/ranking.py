@@ -1,0 +1,150 @@
+"""Do the scores see errors? The recorded expert with errors of growing strength, and the order that each score puts them in.
+
+For every kind of error (``agents.experts``) the same episodes are driven at every strength, the faultless record included: each
+val scene from several starts, to the end whatever happens. Reported per kind and score: the mean at each strength and Spearman's
+rank correlation between strength and score, turned so that 1 means that the score falls with every step. ``planners`` drives the
+other planners through the same episodes, as a scale.
+
+    python -m benchmarks.ranking --out benchmarks/results/ranking.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+from tqdm import tqdm
+
+from agents import ERRORS
+from agents.experts import ErringExpert
+from benchmarks.common import Journal, header, run, write_json
+from dist4d_env.envs.driving import DiST4DDrivingEnv
+from dist4d_env.errors import ConfigError
+from dist4d_env.evaluation.planners import make_planner
+from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.evaluation.statistics import bootstrap_mean
+from dist4d_env.metrics.composite import pdms_v1
+from dist4d_env.metrics.epdms import epdms_v2
+from dist4d_env.metrics.nuplan import nuplan_cls
+from dist4d_env.metrics.recording import log_trace
+from dist4d_env.metrics.trace import EpisodeTrace, MetricResult, Plans
+from dist4d_env.planner import Planner
+from dist4d_env.scenes.nuscenes import open_dataset
+
+SCORES: Mapping[str, Callable[[EpisodeTrace, Plans, EpisodeTrace], MetricResult]] = {
+    "PDMS": lambda trace, plans, human: pdms_v1(trace),
+    "EPDMS": epdms_v2,
+    "CLS": lambda trace, plans, human: nuplan_cls(trace, human, form="corrected"),
+}
+"""What is judged: scores of (episode, its plans, the recorded ego in the same time), all in the corrected form."""
+BOUND = 0.9
+"""Spearman's correlation that a score should reach for every kind of error."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Drives the recorded expert with errors through logged scenes and asks whether scores fall as errors grow."""
+
+    dataroot: Path | None = None
+    """A data set; the built-in town where none is given."""
+    scenes: int = 8
+    """How many val scenes."""
+    starts: tuple[float, ...] = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
+    """Seconds into each scene at which episodes begin."""
+    horizon: float = 10.0
+    """Seconds of an episode."""
+    planners: tuple[str, ...] = ("constant_velocity", "lane_keeping", "idm", "pdm_closed")
+    """Other planners to place on the same scale."""
+    seed: int = 0
+    """Of the noise."""
+    quick: bool = False
+    """Two scenes, one start, the strongest errors only, to see that it runs."""
+    out: Path | None = None
+    """Result file (JSON); a stopped run goes on where it was."""
+
+    def __post_init__(self) -> None:
+        if self.scenes < 1 or not self.starts or self.horizon < 2:
+            raise ConfigError("--scenes, --starts and --horizon need at least one scene, one start and 2 s")
+
+
+def main(options: Options) -> dict[str, Any]:
+    dataset = open_dataset(None if options.dataroot is None else str(options.dataroot))
+    names = dataset.scene_names("val")[: 2 if options.quick else options.scenes]
+    starts = options.starts[:1] if options.quick else options.starts
+    strengths = {kind: (0.0, *(values[-2:] if options.quick else values)) for kind, values in ERRORS.items()}
+    graded = [(kind, value) for kind in strengths for value in strengths[kind]]
+    makers: dict[str, Planner] = {f"{kind}_{value:g}": ErringExpert(kind, value) for kind, value in graded}
+    makers |= {name: make_planner(name) for name in (options.planners[:1] if options.quick else options.planners)}
+    env = DiST4DDrivingEnv(
+        dataroot=dataset.dataroot, version=dataset.version, scenes=tuple(names), world="none", action="trajectory",
+        observation=("ego", "route", "agents"), horizon=options.horizon, termination=(),
+    )  # fmt: skip
+    key = {"town": dataset.dataroot, "starts": starts, "horizon": options.horizon, "seed": options.seed, "scores": list(SCORES)}
+    journal = Journal(options.out, key)
+    units = [(planner, scene, start) for planner in makers for scene in names for start in starts]
+    with tqdm(units, desc="episodes", disable=None) as progress:
+        for planner, scene, start in progress:
+            progress.set_postfix_str(planner)
+            if f"{planner}/{scene}/{start:g}" not in journal.done:
+                log = run_episode(env, makers[planner], options.seed, RunOptions(scene, start), name=planner)
+                human = log_trace(dataset.load(scene), start, float(log.trace.time[-1]), log.trace.vehicle)
+                results = {name: score(log.trace, log.plans, human) for name, score in SCORES.items()}
+                values = {name: result.value if result.valid else None for name, result in results.items()}
+                journal.add(f"{planner}/{scene}/{start:g}", values)
+    env.close()
+    episodes = [(scene, start) for scene in names for start in starts]
+    table = {
+        planner: {
+            score: vars(bootstrap_mean([journal.done[f"{planner}/{scene}/{start:g}"][score] for scene, start in episodes]))
+            for score in SCORES
+        }
+        for planner in makers
+    }
+    kinds = {kind: ranking(table, kind, values) for kind, values in strengths.items()}
+    lowest = min(result["spearman"][score] for result in kinds.values() for score in SCORES)
+    result = header("ranking", options) | {
+        "scenes": names,
+        "episodes": len(episodes),
+        "strengths": strengths,
+        "scores": table,
+        "kinds": kinds,
+        "lowest": lowest,
+        "bound": BOUND,
+        "holds": bool(lowest >= BOUND),
+    }
+    if options.out:
+        write_json(options.out, result)
+    journal.finish()
+    show(result, options)
+    return result
+
+
+def ranking(table: dict[str, Any], kind: str, strengths: tuple[float, ...]) -> dict[str, Any]:
+    """The means by strength and, per score, Spearman's correlation of strength and lost score."""
+    means = {score: [table[f"{kind}_{value:g}"][score]["mean"] for value in strengths] for score in SCORES}
+    return {"means": means, "spearman": {score: fall(strengths, values) for score, values in means.items()}}
+
+
+def fall(strengths: tuple[float, ...], means: list[float]) -> float:
+    """Spearman's rank correlation of strengths and lost score; 0 where the score sees no difference at all."""
+    rounded = np.round(means, 9)  # equal but for rounding is equal
+    return 0.0 if np.ptp(rounded) == 0 else float(spearmanr(strengths, -rounded).statistic)
+
+
+def show(result: dict[str, Any], options: Options) -> None:
+    for kind, judged in result["kinds"].items():
+        print(f"\n{kind:<20}" + "".join(f"{value:>8g}" for value in result["strengths"][kind]) + "  Spearman")
+        for score, means in judged["means"].items():
+            print(f"  {score:<18}" + "".join(f"{mean:>8.3f}" for mean in means) + f"{judged['spearman'][score]:>10.3f}")
+    for planner in (name for name in result["scores"] if name in options.planners):
+        row = result["scores"][planner]
+        print(f"{planner:<20}" + "  ".join(f"{score} {row[score]['mean']:.3f}" for score in SCORES))
+    print(f"lowest correlation {result['lowest']:.3f}, bound {BOUND}: {'holds' if result['holds'] else 'does not hold'}")
+
+
+if __name__ == "__main__":
+    run(main, Options)
