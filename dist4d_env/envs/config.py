@@ -50,6 +50,7 @@ class EnvConfig:
     termination: tuple[str, ...] = TERMINATIONS
     trust_floor: float = 0.0
     device: str = "auto"
+    service: str | None = None
     render_mode: str | None = None
 
     def __post_init__(self) -> None:

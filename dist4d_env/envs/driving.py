@@ -183,6 +183,7 @@ class DiST4DDrivingEnv(gym.Env):
     | ``termination`` | ("collision", "off_road", "wrong_way") | what terminates |
     | ``trust_floor`` | 0.0 | trust below which an episode is truncated |
     | ``device`` | "auto" | torch device of the models |
+    | ``service`` | None | name of a world service on a Ray cluster that holds the models; None: this process does |
     | ``render_mode`` | None | "rgb_array" or "human" (needs a display) |
 
     ## Version History
@@ -203,7 +204,8 @@ class DiST4DDrivingEnv(gym.Env):
         scenes = config.scenes if config.scenario is None else config.scenario.scene
         self.dataset = open_dataset(config.dataroot, config.version, scenes)
         self.scene_names = self.dataset.scene_names(scenes)
-        world = make_world(config.world, weights=config.weights, memory=config.memory, device=config.device)
+        models = {"weights": config.weights, "memory": config.memory, "device": config.device, "service": config.service}
+        world = make_world(config.world, **models)  # type: ignore[arg-type]
         self._world: World | None = world
         self._size = config.image_size(getattr(world, "image_size", None))
         self.observation_space = observation_space(config.observation, self._size)

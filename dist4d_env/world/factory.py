@@ -11,15 +11,28 @@ from dist4d_env.world.memory import MemoryPolicy
 WORLDS = ("dist4d", "replay", "oracle", "none")
 
 
-def make_world(name: str, *, weights: str | Path = "tiny", memory: MemoryPolicy = "log", device: str = "auto") -> World:
+def make_world(
+    name: str,
+    *,
+    weights: str | Path = "tiny",
+    memory: MemoryPolicy = "log",
+    device: str = "auto",
+    service: str | None = None,
+) -> World:
     """A world by name: "dist4d" | "replay" | "oracle" | "none".
 
     weights: of "dist4d": a shipped preset, a folder written by ``save_pretrained``, or "splat" (no model: the memory's splat with
     its holes filled); memory: "log" | "history", what "dist4d" and "replay" may remember; device: "auto" takes a GPU where there
-    is one. Raises ``ConfigError`` for an unknown name and ``WeightsError`` for weights that cannot be loaded.
+    is one; service: the name of a world service (``world.service``) on a Ray cluster that shows this world in place of this
+    process. Raises ``ConfigError`` for an unknown name and ``WeightsError`` for weights that cannot be loaded.
     """
     if memory not in ("log", "history"):
         raise ConfigError(f'memory must be "log" or "history", not {memory!r}')
+    if service is not None:
+        from dist4d_env.world.remote import RemoteWorld
+        from dist4d_env.world.service import Served
+
+        return RemoteWorld(service, Served(name, str(weights), memory))
     if name == "none":
         from dist4d_env.world.none import NoneWorld
 

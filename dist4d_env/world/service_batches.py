@@ -1,0 +1,137 @@
+"""Dynamic batching: what many callers ask at about the same time is worked out together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from dist4d_env.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How requests are put together.
+
+    largest: requests in a batch at most; wait: seconds that the first of a batch waits for others, while nothing is being worked
+    on (what arrives meanwhile waits anyway); room: requests that may wait, beyond which callers are told to come again.
+    """
+
+    largest: int = 16
+    wait: float = 0.002
+    room: int = 64
+
+    def __post_init__(self) -> None:
+        if self.largest < 1 or self.room < 1 or self.wait < 0:
+            raise ConfigError(f"largest and room must be at least 1 and wait at least 0 s, not {self}")
+
+
+class Busy(Exception):
+    """The queue is full: ask again later."""
+
+
+class Expired(Exception):
+    """The request waited longer than its caller would."""
+
+
+@dataclass
+class Counts:
+    """What has happened so far. batches: how many there were of each size."""
+
+    batches: Counter[int] = field(default_factory=Counter)
+    refused: int = 0
+    expired: int = 0
+    waited: float = 0.0
+    worked: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    request: Any
+    arrived: float
+    patience: float
+    answer: asyncio.Future[Any]
+
+
+class Batcher:
+    """Hands batches to ``work``, a function from requests to as many answers, one batch at a time in a thread of its own.
+
+    An answer that is an exception is raised where the request came from. Lives in one event loop.
+    """
+
+    def __init__(self, work: Callable[[Sequence[Any]], Sequence[Any]], batching: Batching) -> None:
+        self._work, self.batching, self.counts = work, batching, Counts()
+        self._queue: deque[_Waiting] = deque()
+        self._arrival = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "batch")
+        self._loop: asyncio.Task[None] | None = None
+
+    async def ask(self, requests: Sequence[Any], patience: float) -> list[Any]:
+        """The answers to some requests, exceptions among them. Raises Busy, and nothing has been taken, if there is no room.
+
+        patience: seconds after which nobody waits for the answers any more.
+        """
+        if self._queue and len(self._queue) + len(requests) > self.batching.room:
+            self.counts.refused += len(requests)
+            raise Busy
+        if self._loop is None:
+            self._loop = asyncio.create_task(self._run())
+        loop, now = asyncio.get_running_loop(), time.monotonic()
+        waiting = [_Waiting(request, now, patience, loop.create_future()) for request in requests]
+        self._queue.extend(waiting)
+        self._arrival.set()
+        return await asyncio.gather(*(each.answer for each in waiting), return_exceptions=True)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = await self._next()
+            began = time.monotonic()
+            self.counts.batches[len(batch)] += 1
+            self.counts.waited += sum(began - each.arrived for each in batch)
+            try:
+                answers = await loop.run_in_executor(self._thread, self._work, [each.request for each in batch])
+            except Exception as error:  # of ``work`` itself: whoever asked must hear of it
+                answers = [error] * len(batch)
+            self.counts.worked += time.monotonic() - began
+            for each, answer in zip(batch, answers, strict=True):
+                if each.answer.done():  # whoever asked has gone
+                    continue
+                if isinstance(answer, Exception):
+                    each.answer.set_exception(answer)
+                else:
+                    each.answer.set_result(answer)
+
+    async def _next(self) -> list[_Waiting]:
+        """The next batch: at least one request, in order of arrival."""
+        while True:
+            await self._until(1, None)
+            if len(self._queue) < self.batching.largest and self.batching.wait:
+                await self._until(self.batching.largest, self._queue[0].arrived + self.batching.wait)
+            batch: list[_Waiting] = []
+            now = time.monotonic()
+            while self._queue and len(batch) < self.batching.largest:
+                each = self._queue.popleft()
+                if now - each.arrived > each.patience:
+                    self.counts.expired += 1
+                    each.answer.set_exception(Expired())
+                elif not each.answer.done():
+                    batch.append(each)
+            if batch:
+                return batch
+
+    async def _until(self, count: int, deadline: float | None) -> None:
+        """Waits for so many requests, or until the deadline."""
+        while len(self._queue) < count:
+            self._arrival.clear()
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            try:
+                await asyncio.wait_for(self._arrival.wait(), left)
+            except TimeoutError:
+                return

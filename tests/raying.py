@@ -1,0 +1,33 @@
+"""One small Ray at a time, whichever processes the tests run in: starting it takes seconds and a gigabyte."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from tests.conftest import ROOT
+
+
+@contextmanager
+def small_ray(cpus: int = 2) -> Iterator[None]:
+    """Ray in this process: ``cpus`` slots (not cores), no dashboard, nothing reported home."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_worker_niceness"] = "0"  # by default workers give way to everything else that runs, and starve beside it
+    import ray
+
+    lock = Path(tempfile.gettempdir()) / f"dist4d_ray_tests_{os.getuid()}.lock"
+    with FileLock(str(lock)):
+        environment = {"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}}
+        ray.init(
+            address="local", num_cpus=cpus, num_gpus=0, include_dashboard=False, log_to_driver=False, runtime_env=environment,
+            object_store_memory=200_000_000,
+        )  # fmt: skip
+        try:
+            yield
+        finally:
+            ray.shutdown()
