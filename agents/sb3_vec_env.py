@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,17 +28,21 @@ class SB3VecEnv(VecEnv):
     members are reset here, all in one call, through ``reset_mask``. Each member plays the episodes that it would play alone
     with its seed.
 
+    starts: gives the reset options of a member that begins, such as ``{"scenario": ...}`` (``agents.sb3_starts``), instead of
+    those set by ``set_options``; members then begin one by one.
     infos: "all" hands every member's info on as a dict; "ended" only that of episodes which end, which is a good deal faster
     (training needs no others; "TimeLimit.truncated" is there either way).
     """
 
-    def __init__(self, venv: gym.vector.VectorEnv, infos: str = "all") -> None:
+    def __init__(
+        self, venv: gym.vector.VectorEnv, infos: str = "all", starts: Callable[[], dict[str, Any]] | None = None
+    ) -> None:
         """venv: ``AutoresetMode.NEXT_STEP`` with ``reset_mask``. Raises ConfigError for another mode or unknown ``infos``."""
         if venv.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
             raise ConfigError("SB3VecEnv takes a vector environment of AutoresetMode.NEXT_STEP, such as DiST4DVectorEnv")
         if infos not in ("all", "ended"):
             raise ConfigError(f"infos={infos!r} is unknown: choose 'all' or 'ended'")
-        self.venv, self._infos = venv, infos
+        self.venv, self._infos, self._starts = venv, infos, starts
         self._actions: np.ndarray | None = None
         super().__init__(venv.num_envs, venv.single_observation_space, venv.single_action_space)
 
@@ -51,6 +55,8 @@ class SB3VecEnv(VecEnv):
         self.reset_infos = [info_of(infos, index) for index in range(self.num_envs)]
         self._reset_seeds()
         self._reset_options()
+        if self._starts is not None:
+            observations = self._begin(np.ones(self.num_envs, bool))
         return copied(observations)
 
     def step_async(self, actions: np.ndarray) -> None:
@@ -70,10 +76,19 @@ class SB3VecEnv(VecEnv):
         if ended.any():
             for index in np.flatnonzero(ended).tolist():
                 told_infos[index]["terminal_observation"] = member_of(observations, index)
-            observations, infos = self.venv.reset(options={"reset_mask": ended})
-            for index in np.flatnonzero(ended).tolist():
-                self.reset_infos[index] = info_of(infos, index)
+            observations = self._begin(ended)
         return copied(observations), rewards.astype(np.float32), ended, told_infos
+
+    def _begin(self, chosen: np.ndarray) -> Any:
+        """New episodes for the members of a mask (N,); the observations of all."""
+        rows = np.flatnonzero(chosen).tolist()
+        masks = [chosen] if self._starts is None else [np.arange(self.num_envs) == row for row in rows]
+        for mask in masks:
+            options = {} if self._starts is None else self._starts()
+            observations, infos = self.venv.reset(options={"reset_mask": mask, **options})
+            for index in np.flatnonzero(mask).tolist():
+                self.reset_infos[index] = info_of(infos, index)
+        return observations
 
     def close(self) -> None:
         self.venv.close()

@@ -36,11 +36,13 @@ import dist4d_env  # noqa: F401 (registers the environment)
 from agents.sb3_networks import PolicyNetwork, make_encoder
 from agents.sb3_planner import SB3Planner
 from agents.sb3_policy import Policy, PolicyConfig, outputs_of
+from agents.sb3_starts import Disturbance, DisturbedStarts
 from agents.sb3_vec_env import SB3VecEnv, ViewVecEnv, info_of
 from agents.sb3_views import View
 from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.video import VideoWriter
+from dist4d_env.scenes.nuscenes import open_dataset
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Options:
     """Data set of the validation scenes, found like --dataroot."""
     val_scenes: str = "val"
     """Split to validate on."""
+    disturb: float = 0.5
+    """Share of training episodes that begin at another speed, place and heading than logged; 0: the environment's own starts."""
     traffic: Literal["replay", "idm"] = "replay"
     """Traffic as logged, or reacting."""
     reward: Literal["shaped", "pdms", "sparse"] = "shaped"
@@ -97,7 +101,7 @@ class Options:
     """PPO: passes over a rollout."""
     entropy: float = 0.0
     """PPO: bonus for trying things out."""
-    spread: float = -1.0
+    spread: float = -0.5
     """PPO: logarithm of the actions' standard deviation at the start."""
     buffer: int = 200_000
     """SAC: decisions remembered."""
@@ -119,6 +123,8 @@ class Options:
             raise ConfigError("--cameras needs a world that makes images: --world dist4d, replay or oracle")
         if self.algorithm == "sac" and self.action == "discrete":
             raise ConfigError("SAC takes continuous actions: choose --action route or controls")
+        if not 0 <= self.disturb <= 1:
+            raise ConfigError(f"disturb={self.disturb} must be a share from 0 to 1")
         if min(self.steps, self.envs, self.rollout, self.minibatch, self.eval_every, self.eval_episodes) < 1:
             raise ConfigError("steps, envs, rollout, minibatch, eval_every and eval_episodes must be at least 1")
 
@@ -131,14 +137,15 @@ def main(options: Options) -> Path:
     checkpoint = load_checkpoint(options.out)
     done = checkpoint["steps"] if checkpoint else 0
 
-    # The environments: one batch to train in, one to validate in.
+    # The environments: one batch to train in, one to validate in. A run that goes on draws other episodes than it began with:
+    # its seed depends on where it is.
     training = make_environments(options, options.envs, options.dataroot, options.scenes)
     validation = make_environments(options, options.eval_episodes, options.val_dataroot, options.val_scenes)
     view = View(options.cameras, options.action, image_size(training))
-    seen = ViewVecEnv(VecMonitor(SB3VecEnv(training, infos="ended")), view, options.reward_scale)
-
-    # The algorithm. A run that goes on draws other episodes than it began with: its seed depends on where it is.
     seed = int(np.random.SeedSequence([options.seed, done]).generate_state(1)[0]) >> 1
+    driving = SB3VecEnv(training, infos="ended", starts=disturbed_starts(options, seed))
+    seen = ViewVecEnv(VecMonitor(driving), view, options.reward_scale)
+
     model = make_model(options, seen, seed)
     if checkpoint:
         restore(model, checkpoint)
@@ -162,6 +169,14 @@ def make_environments(options: Options, count: int, dataroot: Path | None, scene
     view = View(options.cameras, options.action)
     settings = keywords(options, view, dataroot, scenes)
     return gym.make_vec("DiST4D-nuScenes-v0", count, vectorization_mode="vector_entry_point", **settings)
+
+
+def disturbed_starts(options: Options, seed: int) -> DisturbedStarts | None:
+    """Where training episodes begin; None for the environment's own starts."""
+    if not options.disturb:
+        return None
+    dataset = open_dataset(options.dataroot, None, options.scenes)
+    return DisturbedStarts(dataset, tuple(dataset.scene_names(options.scenes)), seed, Disturbance(share=options.disturb))
 
 
 def keywords(options: Options, view: View, dataroot: Path | None, scenes: str) -> dict[str, Any]:

@@ -131,3 +131,36 @@ def test_through_a_view_last_observations_are_features_too(make):
         assert all(envs.observation_space.contains({key: rows[i] for key, rows in seen.items()}) for i in range(COUNT))
         seen, _, dones, infos = envs.step(np.zeros((COUNT, 2), np.float32))
     assert dones.all() and all(envs.observation_space.contains(info["terminal_observation"]) for info in infos)
+
+
+def test_members_begin_where_they_are_told(make, settings):
+    """Each at its own start, again after its end; the same from the same seed."""
+    from agents.sb3_starts import Disturbance, DisturbedStarts
+    from dist4d_env.scenes.nuscenes import open_dataset
+
+    dataset = open_dataset(settings["dataroot"], None, "val")
+    given = []
+
+    def drawn(seed):
+        starts = DisturbedStarts(dataset, tuple(dataset.scene_names("val")), seed, Disturbance(share=0.7))
+        return lambda: (given.append(starts()), given[-1])[1]
+
+    seen = []
+    for _ in range(2):
+        given.clear()
+        envs = make(infos="ended")
+        envs = SB3VecEnv(envs.venv, "ended", starts=drawn(1))
+        envs.seed(0)
+        seen.append([envs.reset()])
+        assert len(given) == COUNT
+        for index, options in enumerate(given[:COUNT]):
+            scenario = options["scenario"]
+            assert envs.reset_infos[index]["scene"] == scenario.scene and envs.reset_infos[index]["time"] == scenario.start
+            if scenario.ego_speed is not None:
+                assert seen[-1][0]["ego"][index, 0] == pytest.approx(scenario.ego_speed, abs=1e-5)
+        for _ in range(6):
+            seen[-1].append(envs.step(np.zeros((COUNT, 2), np.float32))[0])
+        assert len(given) > COUNT
+    assert all(data_equivalence(first, second) for first, second in zip(*seen, strict=True))
+    drawn_speeds = [options["scenario"].ego_speed is None for options in given]
+    assert any(drawn_speeds) and not all(drawn_speeds)
