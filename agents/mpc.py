@@ -28,8 +28,9 @@ class MpcConfig:
     """samples, elites, iterations: of the cross-entropy method; knots: of the linear splines that are added to the controls it
     starts from; step: s that a control stands for; acceleration_spread: m/s^2; lateral_spread: m/s^2 that a spread of the wheels
     makes at the present speed, up to steering_spread in rad; persistence: share of the old spread that an iteration keeps;
-    speeds: shares of the speed limit that guides along the route wish for (0 brakes); guide_pull, guide_braking: m/s^2;
-    free_speed: m/s where the map tells no limit."""
+    speeds: shares of the speed limit that guides along the route wish for (0 brakes); dodges: of those that go ``dodge`` metres
+    to either side; guide_pull, guide_braking: m/s^2; one more guide brakes with ``emergency`` m/s^2; free_speed: m/s where the
+    map tells no limit."""
 
     samples: int = 64
     elites: int = 8
@@ -41,8 +42,11 @@ class MpcConfig:
     steering_spread: float = 0.15
     persistence: float = 0.2
     speeds: tuple[float, ...] = (0.0, 0.3, 0.6, 0.8, 1.0)
+    dodges: tuple[float, ...] = (0.5, 0.9)
+    dodge: float = 1.5
     guide_pull: float = 1.5
     guide_braking: float = 3.5
+    emergency: float = 7.0
     free_speed: float = 13.0
     weights: CostWeights = field(default_factory=CostWeights)
 
@@ -117,14 +121,17 @@ class SamplingMPC:
 
     def _guides(self, ego: EgoState, place: Place) -> np.ndarray:
         """(G, 8, 3) plans in the ego frame along the route, at the configured speeds; says how much progress is reachable."""
-        c, count = self.config, len(self.config.speeds)
-        driven, speed = np.zeros((count, _TICKS + 1)), np.full(count, ego.speed)
+        c = self.config
+        dodges = [(share, side) for share in c.dodges for side in (-c.dodge, c.dodge)]
+        shares, beside = np.array([*((share, 0.0) for share in c.speeds), *dodges, (0.0, 0.0)]).T
+        braking = np.array([c.guide_braking] * (len(shares) - 1) + [c.emergency])
+        driven, speed = np.zeros((len(shares), _TICKS + 1)), np.full(len(shares), ego.speed)
         for tick in range(_TICKS):
-            wished = np.array(c.speeds) * self._way.speed_at(place.s + driven[:, tick])
-            later = np.maximum(speed + np.clip(wished - speed, -c.guide_braking * TICK, c.guide_pull * TICK), 0.0)
+            wished = shares * self._way.speed_at(place.s + driven[:, tick])
+            later = np.maximum(speed + np.clip(wished - speed, -braking * TICK, c.guide_pull * TICK), 0.0)
             driven[:, tick + 1], speed = driven[:, tick] + (speed + later) / 2 * TICK, later
         self._reachable = max(float(driven[:, -1].max()), _LEAST_PROGRESS)
-        poses = self._way.poses(place, driven[:, _EACH::_EACH])
+        poses = self._way.poses(place, driven[:, _EACH::_EACH], beside[:, None])
         return np.stack([in_ego_frame(pose, ego) for pose in poses])
 
     def _as_controls(self, rows: np.ndarray) -> np.ndarray:
