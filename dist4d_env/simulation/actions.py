@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from dist4d_env.errors import ActionError, ConfigError
 from dist4d_env.simulation.rows import cosines, sines
 from dist4d_env.simulation.state import Command, EgoState
-from dist4d_env.simulation.tracker import reference_from_poses
+from dist4d_env.simulation.tracker import reference_from_poses, unwrapped
 
 ACTIONS = ("controls", "trajectory", "discrete")
 
@@ -68,19 +69,30 @@ def global_plans(plans: np.ndarray, dt: float, start: np.ndarray) -> np.ndarray:
     """
     if round(plans.shape[1] * dt / 0.1) < 3:
         raise ActionError(f"a plan of {plans.shape[1]} poses, one every {dt} s, is too short to follow: plan 0.3 s or more ahead")
-    local = np.concatenate([np.zeros((len(plans), 1, 3)), plans], 1)
-    local[..., 2] = np.unwrap(local[..., 2], axis=-1)
-    given = np.arange(local.shape[1]) * dt
-    ticks = np.arange(round(given[-1] / 0.1) + 1) * 0.1
-    piece = np.clip(np.searchsorted(given, ticks, side="right") - 1, 0, len(given) - 2)
-    slope = np.diff(local, axis=1) / np.diff(given)[:, None]
-    poses = slope[:, piece] * (ticks - given[piece])[:, None] + local[:, piece]
-    poses[:, ticks >= given[-1]] = local[:, -1:]
+    local = np.zeros((len(plans), plans.shape[1] + 1, 3))
+    local[:, 1:] = plans
+    local[..., 2] = unwrapped(local[..., 2])
+    piece, since, spacing, ends = _between(plans.shape[1], dt)
+    slope = (local[:, 1:] - local[:, :-1]) / spacing
+    poses = slope[:, piece] * since + local[:, piece]
+    poses[:, ends:] = local[:, -1:]
     cos, sin = cosines(start[:, 2])[:, None], sines(start[:, 2])[:, None]
     x, y, yaw = start.T[..., None]
-    return np.stack(
-        [x + cos * poses[..., 0] - sin * poses[..., 1], y + sin * poses[..., 0] + cos * poses[..., 1], yaw + poses[..., 2]], -1
-    )
+    placed = np.empty_like(poses)
+    placed[..., 0] = x + cos * poses[..., 0] - sin * poses[..., 1]
+    placed[..., 1] = y + sin * poses[..., 0] + cos * poses[..., 1]
+    placed[..., 2] = yaw + poses[..., 2]
+    return placed
+
+
+@lru_cache(maxsize=64)
+def _between(count: int, dt: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """How a plan of ``count`` poses, one every dt, is filled in every 0.1 s: (T,) the piece each tick lies on, (T, 1) the seconds
+    since that began, (count, 1) how long each lasts, and from which tick on the last pose stands."""
+    given = np.arange(count + 1) * dt
+    ticks = np.arange(round(given[-1] / 0.1) + 1) * 0.1
+    piece = np.clip(np.searchsorted(given, ticks, side="right") - 1, 0, count - 1)
+    return piece, (ticks - given[piece])[:, None], np.diff(given)[:, None], int((ticks < given[-1]).sum())
 
 
 def _array(kind: str, action: Any, shape: tuple[int, ...], low: Any, high: Any) -> np.ndarray:
