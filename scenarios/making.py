@@ -17,7 +17,7 @@ from dist4d_env.planner import LaneFollower, LogFollower, Planner
 from dist4d_env.scenes.edits_apply import apply_all
 from dist4d_env.scenes.located_yaml import write_text
 from dist4d_env.scenes.nuscenes import Dataset
-from dist4d_env.scenes.scenario import Scenario
+from dist4d_env.scenes.scenario import DIFFICULTIES, Scenario
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.scenes.suites import Suite, write_suite
 from scenarios.families import FAMILIES, Candidate, cleared
@@ -46,7 +46,7 @@ class Scale:
 
     def difficulty(self, value: float) -> str | None:
         """The difficulty that a measured value means, None outside of all bounds."""
-        for name, first, last in zip(("easy", "medium", "hard", "extreme"), self.bounds, self.bounds[1:], strict=False):
+        for name, first, last in zip(DIFFICULTIES, self.bounds, self.bounds[1:], strict=False):
             if min(first, last) < value <= max(first, last):
                 return name
         return None
@@ -103,25 +103,33 @@ def fitted(scene: Scene, start: float, horizon: float, candidate: Candidate) -> 
 
 
 def candidates(
-    family: str, scene: Scene, horizon: float, starts: Sequence[float], random: np.random.Generator, count: int
-) -> Iterator[tuple[Scenario, float]]:
-    """Random scenarios of a family in a scene that fit its traffic, each with what was measured."""
+    family: str, scene: Scene, horizon: float, starts: Sequence[float], random: np.random.Generator, count: int,
+    wanted: str | None = None,
+) -> Iterator[tuple[Scenario, float]]:  # fmt: skip
+    """Random scenarios of a family in a scene that fit its traffic, each with what was measured; of one difficulty only."""
     for _ in range(count):
         start = float(random.choice(starts))
         try:
-            candidate = fitted(scene, start, horizon, FAMILIES[family](scene, start, random))
+            candidate: Candidate | None = FAMILIES[family](scene, start, random)
+            assert candidate is not None
+            # What was measured hardly ever changes when others are taken out of the way, which costs far more to find out.
+            if wanted is None or _graded(family, scene, start, horizon, candidate)[0].difficulty == wanted:
+                candidate = fitted(scene, start, horizon, candidate)
+                scenario, measured = _graded(family, scene, start, horizon, candidate) if candidate else (None, 0.0)
+                if scenario is not None and scenario.difficulty in ((wanted,) if wanted else DIFFICULTIES):
+                    yield scenario, measured
         except ConfigError:
             continue
-        if candidate is None:
-            continue
-        scenario = Scenario(
-            scene.name, start, horizon, candidate.traffic, candidate.ego_offset, candidate.ego_yaw, candidate.ego_speed,
-            candidate.edits, name=f"{candidate.label}-{scene.name}", family=family,
-        )  # fmt: skip
-        measured = measure(family, apply_all(candidate.edits, scene, start), scenario, candidate.onset)
-        difficulty = SCALES[family].difficulty(measured)
-        if difficulty is not None:
-            yield replace(scenario, difficulty=difficulty), measured
+
+
+def _graded(family: str, scene: Scene, start: float, horizon: float, candidate: Candidate) -> tuple[Scenario, float]:
+    """A candidate as a scenario with the difficulty that was measured ("" beyond all bounds). Raises ConfigError."""
+    scenario = Scenario(
+        scene.name, start, horizon, candidate.traffic, candidate.ego_offset, candidate.ego_yaw, candidate.ego_speed,
+        candidate.edits, name=f"{candidate.label}-{scene.name}", family=family,
+    )  # fmt: skip
+    measured = measure(family, apply_all(candidate.edits, scene, start), scenario, candidate.onset)
+    return replace(scenario, difficulty=SCALES[family].difficulty(measured) or ""), measured
 
 
 def check_plays(env: DiST4DDrivingEnv, scenario: Scenario) -> dict[str, str] | None:
@@ -154,8 +162,8 @@ def find(
         random = np.random.default_rng([*seed, number])
         if not starts:
             continue
-        for scenario, measured in candidates(family, scene, horizon, starts, random, tries):
-            if scenario.difficulty != wanted or scenario.name in taken:
+        for scenario, measured in candidates(family, scene, horizon, starts, random, tries, wanted):
+            if scenario.name in taken:
                 continue
             outcomes = check_plays(env, scenario)
             if outcomes is not None:

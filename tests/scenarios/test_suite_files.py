@@ -15,6 +15,7 @@ from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scenario import DIFFICULTIES
 from dist4d_env.scenes.suites import Suite, read_suite
 from dist4d_env.town.cache import town_folder
+from scenarios.describe import table
 from scenarios.making import SCALES
 from scenarios.measures import Window, edited_tracks, overlapping
 from scenarios.playing import drive, make_env
@@ -97,3 +98,8 @@ def test_the_real_drives_are_played_without_a_collision(nuscenes_real: Path) -> 
         assert outcome.ended_by == "horizon" and not outcome.bad_start, scenario.name
         assert np.isfinite(outcome.trace.ego).all()
     env.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_shows_the_tables_of_the_suites(name: str) -> None:
+    assert table(FOLDER / f"{name}.yaml") in (FOLDER.parent / "docs" / "scenarios.md").read_text()
