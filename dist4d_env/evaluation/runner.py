@@ -133,7 +133,7 @@ def visible_scene(scene: Scene, needs: PlannerNeeds) -> Scene:
         **{key: getattr(scene.tracks, key)[none] for key in ("category", "size", "position", "yaw", "velocity", "valid")},
     )
     ego = replace(scene.ego, **{key: getattr(scene.ego, key)[:1] for key in scene.ego.__dataclass_fields__})
-    return replace(scene, tracks=tracks, ego=ego, map=scene.map if needs.map else None)
+    return replace(scene, tracks=tracks, recorded_tracks=None, ego=ego, map=scene.map if needs.map else None)
 
 
 def to_action(plan: Any, kind: str) -> Any:

@@ -11,7 +11,8 @@ import pytest
 
 from dist4d_env.envs.driving import EDITED_ROOMS, DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError, DataError
-from dist4d_env.planner import LogFollower
+from dist4d_env.evaluation.runner import visible_scene
+from dist4d_env.planner import LogFollower, PlannerNeeds
 from dist4d_env.scenes.edits import Insert, Remove, Stop
 from dist4d_env.scenes.scenario import Scenario, write_scenario
 from scenarios.playing import drive, make_env
@@ -105,3 +106,11 @@ def test_what_cannot_be_played_is_refused_and_changes_nothing(env) -> None:
         with pytest.raises(error, match=said):
             env.reset(seed=0, options=options)
     assert env.episode is before
+
+
+def test_a_planner_that_is_not_privileged_sees_neither_edited_nor_recorded_tracks(env) -> None:
+    env.reset(seed=0, options={"scenario": WALL})
+    assert env.scene.recorded_tracks is not None
+    seen = visible_scene(env.scene, PlannerNeeds())
+    assert len(seen.tracks) == len(seen.recorded.tracks) == 0 and seen.map is None
+    assert len(visible_scene(env.scene, PlannerNeeds(privileged=True)).tracks) == len(env.scene.tracks)
