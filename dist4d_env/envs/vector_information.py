@@ -20,24 +20,28 @@ def vector_info(
     Every key has an array of N and, under ``_key``, which of them have it; ``final`` of ``metrics`` is not in here.
     """
     info: dict[str, Any] = {}
+    absent = None if told.all() else ~told
     world, ended_by = [played.world_info for played in episodes.played], [played.ended_by for played in episodes.played]
     _add(info, "scene", told, _objects([played.scenario.scene for played in episodes.played], told))
-    _add(info, "time", told, _where(told, episodes.now.time))
+    _add(info, "time", told, _where(episodes.now.time, absent))
     metrics: dict[str, Any] = {}
     for name, value in episodes.values.items():
         unknown = np.isnan(value)
-        known = told & ~unknown if unknown.any() else told
-        if known.any():
-            _add(metrics, name, known, _where(known, value))
+        if unknown.any():
+            known = told & ~unknown
+            if known.any():
+                _add(metrics, name, known, _where(value, ~known))
+        else:
+            _add(metrics, name, told, _where(value, absent))
     _add(info, "metrics", told, metrics)
     about: dict[str, Any] = {}
     _add(about, "source", told, _objects([each.source for each in world], told))
-    _add(about, "deviation_m", told, _where(told, np.array([float(each.deviation_m) for each in world])))
-    _add(about, "trust", told, _where(told, np.array([float(each.trust) for each in world])))
+    _add(about, "deviation_m", told, _where(np.array([float(each.deviation_m) for each in world]), absent))
+    _add(about, "trust", told, _where(np.array([float(each.trust) for each in world]), absent))
     _add(info, "world", told, about)
     weighed: dict[str, Any] = {}
     for name, term in terms.items():
-        _add(weighed, name, told, _where(told, term))
+        _add(weighed, name, told, _where(term, absent))
     _add(info, "reward_terms", told, weighed)
     _add(info, "timing_ms", told, _objects(_timings(timing, world), told))
     ended = told & np.array([cause is not None for cause in ended_by], bool)
@@ -55,11 +59,11 @@ def _timings(timing: Mapping[str, float], world: Sequence[WorldInfo]) -> list[Ti
     ]
 
 
-def _where(told: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """(N,) a copy of the values, zero for those not told of."""
+def _where(value: np.ndarray, absent: np.ndarray | None) -> np.ndarray:
+    """(N,) a copy of the values, zero where they are absent."""
     value = value.copy()
-    if not told.all():
-        value[~told] = 0.0
+    if absent is not None:
+        value[absent] = 0.0
     return value
 
 
