@@ -46,7 +46,7 @@ class PdmConfig:
         default_factory=lambda: DriverModel(acceleration=1.5, braking=3.0, hardest=3.0, headway=1.5, gap=1.0, exponent=10.0)
     )
     tolerance: float = 0.01
-    emergency_braking: float = 6.0
+    emergency_braking: float = 8.0
     emergency_time: float = 2.5
     meeting_speed: float = 5.0
 

@@ -59,16 +59,16 @@ class Options:
     """Seconds of an episode."""
     planners: tuple[str, ...] = ("constant_velocity", "lane_keeping", "idm", "pdm_closed")
     """Other planners to place on the same scale."""
-    seed: int = 0
-    """Of the noise."""
+    draws: int = 3
+    """How many seeds every episode with noise is driven with."""
     quick: bool = False
     """Two scenes, one start, the strongest errors only, to see that it runs."""
     out: Path | None = None
     """Result file (JSON); a stopped run goes on where it was."""
 
     def __post_init__(self) -> None:
-        if self.scenes < 1 or not self.starts or self.horizon < 2:
-            raise ConfigError("--scenes, --starts and --horizon need at least one scene, one start and 2 s")
+        if self.scenes < 1 or not self.starts or self.horizon < 2 or self.draws < 1:
+            raise ConfigError("--scenes, --starts, --horizon and --draws need at least one scene, one start, 2 s and one draw")
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -83,27 +83,25 @@ def main(options: Options) -> dict[str, Any]:
         dataroot=dataset.dataroot, version=dataset.version, scenes=tuple(names), world="none", action="trajectory",
         observation=("ego", "route", "agents"), horizon=options.horizon, termination=(),
     )  # fmt: skip
-    key = {"town": dataset.dataroot, "starts": starts, "horizon": options.horizon, "seed": options.seed, "scores": list(SCORES)}
+    key = {"town": dataset.dataroot, "starts": starts, "horizon": options.horizon, "scores": list(SCORES)}
     journal = Journal(options.out, key)
-    units = [(planner, scene, start) for planner in makers for scene in names for start in starts]
+    episodes = [(scene, start) for scene in names for start in starts]
+    seeds = {planner: range(options.draws if planner.startswith("noise_") and not options.quick else 1) for planner in makers}
+    units = [(planner, seed, *episode) for planner in makers for seed in seeds[planner] for episode in episodes]
     with tqdm(units, desc="episodes", disable=None) as progress:
-        for planner, scene, start in progress:
+        for planner, seed, scene, start in progress:
             progress.set_postfix_str(planner)
-            if f"{planner}/{scene}/{start:g}" not in journal.done:
-                log = run_episode(env, makers[planner], options.seed, RunOptions(scene, start), name=planner)
+            if f"{planner}/{seed}/{scene}/{start:g}" not in journal.done:
+                log = run_episode(env, makers[planner], seed, RunOptions(scene, start), name=planner)
                 human = log_trace(dataset.load(scene), start, float(log.trace.time[-1]), log.trace.vehicle)
                 results = {name: score(log.trace, log.plans, human) for name, score in SCORES.items()}
                 values = {name: result.value if result.valid else None for name, result in results.items()}
-                journal.add(f"{planner}/{scene}/{start:g}", values)
+                journal.add(f"{planner}/{seed}/{scene}/{start:g}", values)
     env.close()
-    episodes = [(scene, start) for scene in names for start in starts]
-    table = {
-        planner: {
-            score: vars(bootstrap_mean([journal.done[f"{planner}/{scene}/{start:g}"][score] for scene, start in episodes]))
-            for score in SCORES
-        }
-        for planner in makers
-    }
+    table = {}
+    for planner in makers:
+        done = [journal.done[f"{planner}/{seed}/{scene}/{start:g}"] for seed in seeds[planner] for scene, start in episodes]
+        table[planner] = {score: vars(bootstrap_mean([values[score] for values in done])) for score in SCORES}
     kinds = {kind: ranking(table, kind, values) for kind, values in strengths.items()}
     lowest = min(result["spearman"][score] for result in kinds.values() for score in SCORES)
     result = header("ranking", options) | {
