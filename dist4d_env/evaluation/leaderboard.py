@@ -127,8 +127,15 @@ def _by(
 
 
 def _estimates(episodes: Sequence[EpisodeScore], metrics: Sequence[str], seed: int) -> dict[str, Estimate]:
-    resampler = Resampler([nested_key(episode) for episode in episodes], seed)
-    return {name: resampler.mean([episode.metrics.get(name) for episode in episodes]) for name in metrics}
+    """Each metric over the episodes that it is a metric of (CLS-R has nothing to say of replayed traffic)."""
+    resamplers: dict[tuple[int, ...], Resampler] = {}
+    found = {}
+    for name in metrics:
+        having = tuple(i for i, e in enumerate(episodes) if name in e.metrics or e.outcome == PLANNER_ERROR)
+        if having not in resamplers:
+            resamplers[having] = Resampler([nested_key(episodes[i]) for i in having], seed)
+        found[name] = resamplers[having].mean([episodes[i].metrics.get(name) for i in having])
+    return found
 
 
 def _compare_all(groups: Mapping[str, Sequence[EpisodeScore]], metric: str, seed: int) -> tuple[Comparison, ...]:

@@ -56,8 +56,8 @@ class Resampler:
     def __init__(self, keys: Sequence[tuple[Hashable, ...]], seed: int = 0, resamples: int = 4000) -> None:
         """keys: of each episode, its groups from the outermost inwards, all of one length."""
         self._weight = np.zeros((resamples, len(keys)), np.int32)
-        random = np.random.default_rng(seed)
-        self._draw(random, np.arange(len(keys)), np.ones(resamples, np.int64), list(keys))
+        if keys:
+            self._draw(np.random.default_rng(seed), np.arange(len(keys)), np.ones(resamples, np.int64), list(keys))
 
     def _draw(
         self, random: np.random.Generator, members: np.ndarray, times: np.ndarray, keys: list[tuple[Hashable, ...]]

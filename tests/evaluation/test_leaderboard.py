@@ -1,0 +1,63 @@
+"""Standings say what was counted: failures apart, metrics over the episodes that have them, order by score."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from dist4d_env.evaluation.episode_log import PLANNER_ERROR
+from dist4d_env.evaluation.failures import Failure
+from dist4d_env.evaluation.leaderboard import Leaderboard, nested_key
+from dist4d_env.evaluation.statistics import Resampler
+from dist4d_env.evaluation.summary import EpisodeScore
+
+
+def episode(planner: str, scenario: str, value: float | None, **more) -> EpisodeScore:
+    plain = {
+        "scene": f"scene-{scenario[0]}", "start": 0.0, "seed": 0, "outcome": "horizon", "error": None, "seconds": 8.0,
+        "total_reward": 1.0, "metrics": {"pdms_v1": value}, "family": scenario[0], "difficulty": "easy",
+    }  # fmt: skip
+    return EpisodeScore(planner=planner, scenario=scenario, **{**plain, **more})
+
+
+def test_order_counts_and_groups():
+    hit = Failure("collision", 3, 0.3, 7, "hit a car with its front")
+    board = Leaderboard.of([
+        episode("bad", "a1", 0.2, outcome="collision", failures=(hit, hit)), episode("bad", "b1", 0.4, difficulty="hard"),
+        episode("good", "a1", 0.9), episode("good", "b1", 0.8, difficulty="hard"),
+        episode("broken", "a1", None, outcome=PLANNER_ERROR, error="late", metrics={"pdms_v1": None}),
+        episode("broken", "b1", None, metrics={"pdms_v1": None}),
+    ])  # fmt: skip
+    good, bad, broken = board.standings
+    assert [row.planner for row in board.standings] == ["good", "bad", "broken"]
+    assert bad.failures == {"collision": 1}, "episodes are counted, not hits"
+    assert (broken.errors, broken.invalid("pdms_v1"), broken.metrics["pdms_v1"].count) == (1, 1, 0)
+    assert good.families["b"]["pdms_v1"].mean == 0.8 and list(good.difficulties) == ["easy", "hard"]
+    json.dumps(board.as_json(), allow_nan=False)
+    assert "| broken | n/a |" in board.markdown()
+
+
+def test_metrics_of_some_episodes_only_are_not_missed_in_the_others():
+    """CLS-R is a metric of reacting traffic alone: where traffic is replayed it is neither valid nor invalid."""
+    replayed = [episode("p", f"a{i}", 0.5, metrics={"pdms_v1": 0.5, "nuplan_cls_nr": 0.25}) for i in range(3)]
+    reacting = [episode("p", f"b{i}", 1.0, metrics={"pdms_v1": 1.0, "nuplan_cls_r": 0.75}) for i in range(2)]
+    (row,) = Leaderboard.of(replayed + reacting).standings
+    assert (row.metrics["nuplan_cls_r"].mean, row.metrics["nuplan_cls_r"].count, row.invalid("nuplan_cls_r")) == (0.75, 2, 0)
+    assert (row.metrics["nuplan_cls_nr"].mean, row.metrics["nuplan_cls_nr"].count, row.invalid("nuplan_cls_nr")) == (0.25, 3, 0)
+    assert row.families["a"]["nuplan_cls_r"].count == 0
+
+
+def test_resampling_follows_scene_scenario_and_seed():
+    one = episode("p", "a1", 0.5, seed=4)
+    assert nested_key(one) == ("scene-a", "a1", 4)
+    assert nested_key(episode("p", "a1", 0.5, scene="s")) != nested_key(one)
+    assert math.isnan(Resampler([]).mean([]).mean)
+
+
+def test_pairs_compare_shared_episodes():
+    rows = [episode("a", f"x{i}", 0.1 * i + 0.2) for i in range(5)] + [episode("b", f"x{i}", 0.1 * i) for i in range(4)]
+    (pair,) = Leaderboard.of(rows).comparisons["pdms_v1"]
+    assert (pair.first, pair.second, pair.difference.count) == ("a", "b", 4)
+    assert pair.difference.mean == pytest.approx(0.2) and pair.won == 1.0
