@@ -10,7 +10,7 @@ other planners through the same episodes, as a scale.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from dist4d_env.metrics.nuplan import nuplan_cls
 from dist4d_env.metrics.recording import log_trace
 from dist4d_env.metrics.trace import EpisodeTrace, MetricResult, Plans
 from dist4d_env.planner import Planner
-from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.scenes.nuscenes import Dataset, open_dataset
 
 SCORES: Mapping[str, Callable[[EpisodeTrace, Plans, EpisodeTrace], MetricResult]] = {
     "PDMS": lambda trace, plans, human: pdms_v1(trace),
@@ -77,31 +77,16 @@ def main(options: Options) -> dict[str, Any]:
     starts = options.starts[:1] if options.quick else options.starts
     strengths = {kind: (0.0, *(values[-2:] if options.quick else values)) for kind, values in ERRORS.items()}
     graded = [(kind, value) for kind in strengths for value in strengths[kind]]
-    makers: dict[str, Planner] = {f"{kind}_{value:g}": ErringExpert(kind, value) for kind, value in graded}
-    makers |= {name: make_planner(name) for name in (options.planners[:1] if options.quick else options.planners)}
-    env = DiST4DDrivingEnv(
-        dataroot=dataset.dataroot, version=dataset.version, scenes=tuple(names), world="none", action="trajectory",
-        observation=("ego", "route", "agents"), horizon=options.horizon, termination=(),
-    )  # fmt: skip
+    planners: dict[str, Planner] = {f"{kind}_{value:g}": ErringExpert(kind, value) for kind, value in graded}
+    planners |= {name: make_planner(name) for name in (options.planners[:1] if options.quick else options.planners)}
+    episodes = [(scene, start) for scene in names for start in starts]
     key = {"town": dataset.dataroot, "starts": starts, "horizon": options.horizon, "scores": list(SCORES)}
     journal = Journal(options.out, key)
-    episodes = [(scene, start) for scene in names for start in starts]
-    seeds = {planner: range(options.draws if planner.startswith("noise_") and not options.quick else 1) for planner in makers}
-    units = [(planner, seed, *episode) for planner in makers for seed in seeds[planner] for episode in episodes]
-    with tqdm(units, desc="episodes", disable=None) as progress:
-        for planner, seed, scene, start in progress:
-            progress.set_postfix_str(planner)
-            if f"{planner}/{seed}/{scene}/{start:g}" not in journal.done:
-                log = run_episode(env, makers[planner], seed, RunOptions(scene, start), name=planner)
-                human = log_trace(dataset.load(scene), start, float(log.trace.time[-1]), log.trace.vehicle)
-                results = {name: score(log.trace, log.plans, human) for name, score in SCORES.items()}
-                values = {name: result.value if result.valid else None for name, result in results.items()}
-                journal.add(f"{planner}/{seed}/{scene}/{start:g}", values)
-    env.close()
-    table = {}
-    for planner in makers:
-        done = [journal.done[f"{planner}/{seed}/{scene}/{start:g}"] for seed in seeds[planner] for scene, start in episodes]
-        table[planner] = {score: vars(bootstrap_mean([values[score] for values in done])) for score in SCORES}
+    scored = drive(dataset, planners, episodes, options, journal)
+    table = {
+        planner: {score: vars(bootstrap_mean([values[score] for values in done])) for score in SCORES}
+        for planner, done in scored.items()
+    }
     kinds = {kind: ranking(table, kind, values) for kind, values in strengths.items()}
     lowest = min(result["spearman"][score] for result in kinds.values() for score in SCORES)
     result = header("ranking", options) | {
@@ -119,6 +104,31 @@ def main(options: Options) -> dict[str, Any]:
     journal.finish()
     show(result, options)
     return result
+
+
+def drive(
+    dataset: Dataset, planners: Mapping[str, Planner], episodes: Sequence[tuple[str, float]], options: Options, journal: Journal
+) -> dict[str, list[dict[str, float | None]]]:
+    """Planner -> the scores of each of its episodes, None where one is not valid; those with noise are driven several times."""
+    env = DiST4DDrivingEnv(
+        dataroot=dataset.dataroot, version=dataset.version, scenes=tuple(scene for scene, _ in episodes), world="none",
+        action="trajectory", observation=("ego", "route", "agents"), horizon=options.horizon, termination=(),
+    )  # fmt: skip
+    draws = {name: options.draws if name.startswith("noise_") and not options.quick else 1 for name in planners}
+    units = [(name, seed, *episode) for name in planners for seed in range(draws[name]) for episode in episodes]
+    scored: dict[str, list[dict[str, float | None]]] = {name: [] for name in planners}
+    with tqdm(units, desc="episodes", disable=None) as progress:
+        for name, seed, scene, start in progress:
+            progress.set_postfix_str(name)
+            unit = f"{name}/{seed}/{scene}/{start:g}"
+            if unit not in journal.done:
+                log = run_episode(env, planners[name], seed, RunOptions(scene, start), name=name)
+                human = log_trace(dataset.load(scene), start, float(log.trace.time[-1]), log.trace.vehicle)
+                results = {score: judge(log.trace, log.plans, human) for score, judge in SCORES.items()}
+                journal.add(unit, {score: result.value if result.valid else None for score, result in results.items()})
+            scored[name].append(journal.done[unit])
+    env.close()
+    return scored
 
 
 def ranking(table: dict[str, Any], kind: str, strengths: tuple[float, ...]) -> dict[str, Any]:
