@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 
 from agents.sb3_networks import PolicyNetwork
 from agents.sb3_views import Batch, View
@@ -74,7 +75,7 @@ class Policy:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             part = Path(scratch) / WEIGHTS
-            save_file({name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}, part)
+            part.write_bytes(serialise({name: value.detach().cpu() for name, value in self.network.state_dict().items()}))
             os.replace(part, folder / WEIGHTS)
             part = Path(scratch) / CONFIG
             part.write_text(json.dumps({"format": FORMAT, **asdict(self.config)}, indent=1) + "\n")
