@@ -42,11 +42,7 @@ class Window:
 
 def edited_tracks(scene: Scene) -> np.ndarray:
     """Rows of the objects that edits have changed or added and not taken away."""
-    now, before = scene.tracks, scene.recorded.tracks
-    count = len(before)
-    same = (now.position[:count] == before.position).all((1, 2)) & (now.valid[:count] == before.valid).all(1)
-    changed = np.concatenate([~same, np.ones(len(now) - count, bool)])
-    return np.flatnonzero(changed & now.valid.any(1))
+    return np.flatnonzero(scene.edited & scene.tracks.valid.any(1))
 
 
 def required_deceleration(scene: Scene, window: Window, onset: float, reaction: float = REACTION) -> float:

@@ -122,6 +122,18 @@ class Scene:
         return self if self.recorded_tracks is None else replace(self, tracks=self.recorded_tracks, recorded_tracks=None)
 
     @property
+    def edited(self) -> np.ndarray:
+        """(N,) bool, objects that are not as they were recorded: moved, taken away or put there by a scenario."""
+        now, before = self.tracks, self.recorded.tracks
+        changed = np.ones(len(now), bool)
+        if now is before:
+            return ~changed
+        count = len(before)
+        same = (now.position[:count] == before.position).all((1, 2)) & (now.yaw[:count] == before.yaw).all(1)
+        changed[:count] = ~(same & (now.valid[:count] == before.valid).all(1))
+        return changed
+
+    @property
     def duration(self) -> float:
         """Seconds from the first to the last logged row."""
         return float(self.ego.time[-1])

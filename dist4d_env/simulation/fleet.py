@@ -15,17 +15,17 @@ from dist4d_env.simulation.paths import SPACING
 from dist4d_env.simulation.rows import SPEED, YAW, X, Y, cosines, sines
 from dist4d_env.simulation.state import VehicleParameters
 
-_FIELDS = ("length", "width", "headway", "gap", "top_speed", "cruise")
-
 
 @dataclass(frozen=True)
 class _Members:
-    """The movers of B episodes in a row: episode, track and flat mover of each (K,); length and width (2, B, M) of all tracks."""
+    """The movers of B episodes in a row: episode, track and flat mover of each (K,); length and width (2, B, M) of all tracks;
+    edited: (B, M) bool, not as recorded."""
 
     episode: np.ndarray
     track: np.ndarray
     mover: np.ndarray
     footprint: np.ndarray
+    edited: np.ndarray
 
 
 class Fleet:
@@ -38,26 +38,22 @@ class Fleet:
         self._tables, self._vehicle, self._parameters = tuple(tables), vehicle, traffics[0].parameters
         counts = [len(traffic.movers) for traffic in traffics]
         self._offset = np.concatenate([[0], np.cumsum(counts)])
-        self._track = np.concatenate([traffic.movers for traffic in traffics])
         paths = [traffic.paths for traffic in traffics]
-        self._first, self._last = (np.concatenate([getattr(p, name) for p in paths]) for name in ("first", "last"))
-        self._end = np.concatenate([p.end for p in paths])
-        for name in _FIELDS:
-            setattr(self, f"_{name}", np.concatenate([getattr(traffic, name) for traffic in traffics]))
+        self._track, self._length, self._width, self._headway, self._gap, self._top_speed, self._cruise = (
+            np.concatenate([getattr(traffic, name) for traffic in traffics])
+            for name in ("movers", "length", "width", "headway", "gap", "top_speed", "cruise")
+        )
+        self._first, self._last, self._end = (
+            np.concatenate([getattr(p, name) for p in paths]) for name in ("first", "last", "end")
+        )
         self._rows = np.array([traffic.rows for traffic in traffics])
+        self._edited = [traffic.edited for traffic in traffics]
         self._schedule, self._schedule_at = _flat([p.schedule for p in paths])
         self._pace, _ = _flat([p.pace for p in paths])
         self._samples, self._samples_at = _flat([p.samples for p in paths])
         self._samples_xy = np.ascontiguousarray(self._samples[:, :2])
         self._samples_last = np.repeat([p.samples.shape[1] - 2 for p in paths], counts)
         self._known: tuple[tuple[bytes, int], _Members] | None = None
-
-    _length: np.ndarray
-    _width: np.ndarray
-    _headway: np.ndarray
-    _gap: np.ndarray
-    _top_speed: np.ndarray
-    _cruise: np.ndarray
 
     def start(self, scene: np.ndarray, row: np.ndarray, tracks: int) -> tuple[Crowd, np.ndarray, np.ndarray]:
         """As logged: the crowds (B, tracks), path positions and path speeds (B, tracks)."""
@@ -100,10 +96,12 @@ class Fleet:
             mover = np.concatenate([np.zeros(0, int), *spans])
             episode = np.repeat(np.arange(len(scene)), [len(span) for span in spans])
             footprint = np.zeros((2, len(scene), tracks))
+            edited = np.zeros((len(scene), tracks), bool)
             for at, number in enumerate(scene.tolist()):
                 size = self._tables[number].size
                 footprint[:, at, : len(size)] = size[:, :2].T
-            known = self._known = key, _Members(episode, self._track[mover], mover, footprint)
+                edited[at, : len(self._edited[number])] = self._edited[number]
+            known = self._known = key, _Members(episode, self._track[mover], mover, footprint, edited)
         return known[1]
 
     def _column(self, scene: np.ndarray, row: np.ndarray) -> np.ndarray:
@@ -150,10 +148,10 @@ class Fleet:
         obstacle, exists = self._obstacles(ego, crowd, members.footprint)
         member_of = np.full(exists.shape, -1)
         member_of[members.episode, members.track] = np.arange(len(s))
-        # Two that are both as logged do not disturb each other; what never moves is as logged, the ego is not.
+        # Two that are both as logged do not disturb each other; what never moves is as logged, the ego and edits are not.
         unlogged = exists.copy()
-        unlogged[:, :-1] = False
-        unlogged[members.episode, members.track] = exists[members.episode, members.track] & ~on_schedule
+        unlogged[:, :-1] &= members.edited
+        unlogged[members.episode, members.track] |= exists[members.episode, members.track] & ~on_schedule
         watched = np.where(on_schedule[active][:, None], unlogged[episode], exists[episode])
         watched[np.arange(len(active)), members.track[active]] = False
         pair, other = np.nonzero(watched)

@@ -44,12 +44,20 @@ class IdmTraffic:
     nothing hinders reproduces its track exactly, logged stops included. What enters the corridor of its own width along its path
     is a leader, and the interaction term ``a (1 - (s*/s)^2)``, ``s* = gap + v T + v (v - v_leader) / (2 sqrt(a b))``, bounds
     its acceleration. Two agents that are both where the log had them do not disturb each other: the log shows that it went
-    well. A delayed agent drives on to the end of its path, catching up with its schedule; then it is gone. Objects that hardly
-    moved are replayed.
+    well; it shows nothing of what a scenario has edited, so everybody minds that. A delayed agent drives on to the end of its
+    path, catching up with its schedule; then it is gone. Objects that hardly moved are replayed.
     """
 
-    def __init__(self, tracks: Tracks, vehicle: VehicleParameters, parameters: IdmParameters | None = None) -> None:
-        """The movers' indices (M,), paths and properties (M,) are public, for ``fleet`` to put those of many scenes together."""
+    def __init__(
+        self, tracks: Tracks, vehicle: VehicleParameters, parameters: IdmParameters | None = None,
+        edited: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        """edited: (N,) bool, tracks that are not as they were recorded.
+
+        The movers' indices (M,), paths and properties (M,) are public, for ``fleet`` to put those of many scenes together.
+        """
+        self.edited = np.zeros(len(tracks), bool) if edited is None else edited
+        self._edited = np.append(self.edited, False)  # by token; the last entry is the ego's
         self._tracks, self._vehicle, self.parameters = tracks, vehicle, parameters or IdmParameters()
         self.rows = len(tracks.time)
         self.movers = np.array([index for index in range(len(tracks)) if _moves(tracks, index)], int)
@@ -139,7 +147,7 @@ class IdmTraffic:
             return allowed
         obstacle, token = _obstacles(boxes, ego, self._vehicle)
         mover_of = self._mover_of[token]
-        as_logged = np.where(mover_of >= 0, on_schedule[mover_of], token >= 0)
+        as_logged = np.where(mover_of >= 0, on_schedule[mover_of], token >= 0) & ~self._edited[token]
         front = s[active] + self.length[active] / 2
         horizon = np.clip(6.0 + self.headway[active] * v[active] + v[active] ** 2 / (2 * self.parameters.braking), 6.0, 60.0)
         nose = self.paths.at(active, front)

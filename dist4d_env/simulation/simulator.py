@@ -61,7 +61,9 @@ class Simulator:
         self.scene = scene
         self.config = config = config or SimulatorConfig()
         self.traffic: Traffic = (
-            ReplayTraffic(scene.tracks) if config.traffic == "replay" else IdmTraffic(scene.tracks, config.vehicle)
+            ReplayTraffic(scene.tracks)
+            if config.traffic == "replay"
+            else IdmTraffic(scene.tracks, config.vehicle, edited=scene.edited)
         )
         self._log_xy = np.ascontiguousarray(scene.ego.global_from_ego[:, :2, 3])
         self._log_yaw = yaw_of(scene.ego.global_from_ego)

@@ -13,13 +13,14 @@ from dist4d_env.envs.driving import EDITED_ROOMS, DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.runner import visible_scene
 from dist4d_env.planner import LogFollower, PlannerNeeds
-from dist4d_env.scenes.edits import Insert, Remove, Stop
+from dist4d_env.scenes.edits import Insert, Remove, Slow, Stop
 from dist4d_env.scenes.scenario import Scenario, write_scenario
 from scenarios.playing import drive, make_env
 from tests.envs.worlds import assert_same, play
 
 SCENE = "town-val-0000"
 WALL = Scenario(SCENE, 0.5, 3.0, edits=(Remove("all"), Insert("truck", ahead=14.0, size=(3.0, 2.5, 3.0))), name="wall")
+CROWDED = Scenario(SCENE, 0.5, 3.0, traffic="idm", edits=(Slow("nearest car", at=0.2, speed=0.5, deceleration=4.0),))
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +79,13 @@ def test_traffic_is_the_scenarios_own(env) -> None:
         assert env._room(env.episode.scenario)[1].config.traffic == traffic
 
 
-def test_members_of_a_vector_environment_play_a_scenario_together(town_dataroot: Path) -> None:
+@pytest.mark.parametrize("scenario", [WALL, CROWDED], ids=["replay", "idm"])
+def test_members_of_a_vector_environment_play_a_scenario_together(town_dataroot: Path, scenario: Scenario) -> None:
     settings = {"dataroot": str(town_dataroot), "world": "none", "observation": ("ego", "agents")}
     together = gym.make_vec("DiST4D-nuScenes-v0", 2, vectorization_mode="vector_entry_point", **settings)
     alone = DiST4DDrivingEnv(**settings)
-    seen, _ = together.reset(seed=[4, 5], options={"scenario": WALL})
-    expected, _ = alone.reset(seed=5, options={"scenario": WALL})
+    seen, _ = together.reset(seed=[4, 5], options={"scenario": scenario})
+    expected, _ = alone.reset(seed=5, options={"scenario": scenario})
     for _ in range(3):
         assert_same({key: value[1] for key, value in seen.items()}, expected)
         seen = together.step(np.full((2, 2), 0.1, np.float32))[0]

@@ -257,3 +257,22 @@ def test_height_follows_the_ground() -> None:
     assert z - 1.68 / 2 == pytest.approx(0.05 * x, abs=0.15)
     lead = after.tracks.position[LEAD, -1]
     assert lead[2] - 0.8 == pytest.approx(0.05 * lead[0], abs=0.15)
+
+
+def test_reacting_traffic_minds_what_was_edited() -> None:
+    """The log drives on behind a lead that now stops; a recorded follower that reacts does not drive into it."""
+    from dist4d_env.simulation.idm import IdmTraffic
+    from dist4d_env.simulation.state import EgoState, VehicleParameters
+
+    scene = make_scene(Agent(40.0, 3.5, vx=8.0), Agent(22.0, 3.5, vx=8.0), Agent(10.0, 7.0, vx=3.0), speed=0.0)
+    after = apply_all((Stop("agent-0", at=1.0, deceleration=3.0), Insert(ahead=60.0, lateral=7.0)), scene)
+    assert after.edited.tolist() == [True, False, False, True] and not scene.edited.any()
+    far = EgoState(-40.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    for edited, kept in ((after.edited, True), (None, False)):
+        traffic = IdmTraffic(after.tracks, VehicleParameters(), edited=edited)
+        boxes, position, speed = traffic.start(0)
+        gaps = []
+        for row in range(95):
+            boxes, position, speed = traffic.step(row, far, boxes, position, speed)
+            gaps.append(boxes.position[0, 0] - boxes.position[1, 0] - 4.5)
+        assert (min(gaps) > 0.3) == kept
