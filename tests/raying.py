@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 
+from dist4d_env.errors import ConfigError
 from tests.conftest import ROOT
 
 
@@ -31,3 +33,16 @@ def small_ray(cpus: int = 2) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def fail(task: int) -> int:
+    """Work that cannot do task 2; here, where Ray's workers find it."""
+    if task == 2:
+        raise ConfigError("task 2 cannot be done")
+    return task
+
+
+def linger(seconds: float) -> float:
+    """Work that takes its time."""
+    time.sleep(seconds)
+    return seconds
