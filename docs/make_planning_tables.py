@@ -1,0 +1,160 @@
+"""Writes the tables of docs/planning-benchmark.md from benchmarks/results: ``python docs/make_planning_tables.py``.
+
+A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; ``--check`` says whether the page is up to date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parent / "benchmarks" / "results"
+PAGE = HERE / "planning-benchmark.md"
+LABELS = {
+    "pdms_v1": "PDMS",
+    "epdms_v2": "EPDMS",
+    "nuplan_cls_nr": "CLS-NR",
+    "nuplan_cls_r": "CLS-R",
+    "pdms_of_plans": "PDMS of plans",
+    "ads": "ADS",
+    "hd_score": "HD-score",
+    "alpasim_scene_score": "AlpaSim",
+    "neuroncap_score": "NeuroNCAP",
+}
+LEADING = ("pdms_v1", "epdms_v2", "nuplan_cls_nr", "nuplan_cls_r")
+CLAIMED = (("pdm_closed", "idm"), ("idm", "constant_velocity"))
+"""Pairs whose order is claimed: they are shown whatever stands between them."""
+DIFFICULTIES = ("easy", "medium", "hard", "extreme")
+
+
+def load(name: str) -> dict[str, Any]:
+    """The stored results of a benchmark."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table, numbers to the right."""
+    head = list(head)
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *[list(row) for row in rows]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def interval(estimate: dict[str, Any] | None) -> str:
+    """Mean and 95 % interval, or n/a."""
+    if estimate is None or not estimate["count"]:
+        return "n/a"
+    return f"{estimate['mean']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+
+
+def mean(estimate: dict[str, Any] | None) -> str:
+    """The mean alone, or n/a."""
+    return "n/a" if estimate is None or not estimate["count"] else f"{estimate['mean']:.2f}"
+
+
+def named(planner: str) -> str:
+    """A planner's name as code."""
+    return f"`{planner}`"
+
+
+def leaderboard(name: str) -> str:
+    """Leading scores with intervals, and episodes with a failure of each kind."""
+    found = load(name)
+    scores = [score for score in LEADING if score in found["scores"]]
+    kinds = {"collision": "at-fault collision", "off_road": "off road", "planner_error": "planner failed"}
+    rows = []
+    for row in found["standings"]:
+        counts = [f"{100 * row['failures'].get(kind, 0) / row['episodes']:.0f} %" for kind in kinds]
+        counts.append(str(row["episodes"]))
+        rows.append([named(row["planner"]), *(interval(row["metrics"].get(score)) for score in scores), *counts])
+    return table(["planner", *(LABELS[score] for score in scores), *kinds.values(), "episodes"], rows)
+
+
+def others(name: str) -> str:
+    """The scores of other benchmarks."""
+    found = load(name)
+    scores = [score for score in found["scores"] if score not in LEADING]
+    rows = ([named(row["planner"]), *(mean(row["metrics"].get(score)) for score in scores)] for row in found["standings"])
+    return table(["planner", *(LABELS[score] for score in scores)], rows)
+
+
+def groups(name: str, kind: str) -> str:
+    """The ranking score by family or difficulty."""
+    found = load(name)
+    labels = sorted({label for row in found["standings"] for label in row[kind]})
+    if kind == "difficulties":
+        labels = [label for label in DIFFICULTIES if label in labels]
+    rows = (
+        [named(row["planner"]), *(mean(row[kind].get(label, {}).get(found["ranked_by"])) for label in labels)]
+        for row in found["standings"]
+    )
+    return table(["planner", *(label.replace("_", " ") for label in labels)], rows)
+
+
+def pairs(name: str) -> str:
+    """Each planner against the next one of the ranking, and the pairs in CLAIMED, on the same episodes."""
+    found = load(name)
+    order = [row["planner"] for row in found["standings"]]
+    compared = {(one["first"], one["second"]): one for one in found["comparisons"][found["ranked_by"]]}
+    rows = []
+    for pair in dict.fromkeys([*(pair for pair in CLAIMED if pair in compared), *pairwise(order)]):
+        one = compared[pair]
+        if not one["difference"]["count"]:
+            continue
+        shares = " / ".join(f"{100 * one[share]:.0f}" for share in ("won", "tied", "lost"))
+        cell = one["difference"]
+        shown = f"{cell['mean']:+.3f} [{cell['low']:+.3f}, {cell['high']:+.3f}]"
+        rows.append([" - ".join(map(named, pair)), shown, "yes" if one["clear"] else "no", shares])
+    return table(["pair", "difference in PDMS", "clear", "won / tied / lost, %"], rows)
+
+
+def worlds() -> str:
+    """The same episodes in several worlds."""
+    found = load("planning_worlds")
+    names = found["worlds"]
+    rows = [
+        [named(planner), f"{row['same']} of {row['episodes']}", *(f"{row['pdms_v1'][world]['mean']:.3f}" for world in names)]
+        for planner, row in found["planners"].items()
+    ]
+    return table(["planner", "episodes the same in every world", *(f"PDMS, `{world}`" for world in names)], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "town": lambda: leaderboard("planning_town"),
+    "town-others": lambda: others("planning_town"),
+    "town-families": lambda: groups("planning_town", "families"),
+    "town-difficulties": lambda: groups("planning_town", "difficulties"),
+    "town-pairs": lambda: pairs("planning_town"),
+    "worlds": worlds,
+    "seeing": lambda: leaderboard("planning_seeing"),
+    "nuscenes": lambda: leaderboard("planning_nuscenes"),
+    "nuscenes-others": lambda: others("planning_nuscenes"),
+    "safety": lambda: groups("planning_safety", "families"),
+    "safety-others": lambda: others("planning_safety"),
+}
+
+
+def filled(page: str) -> str:
+    """The page with every table made anew. Raises ``SystemExit`` for a marker without a table."""
+
+    def make(found: re.Match[str]) -> str:
+        if found[1] not in TABLES:
+            raise SystemExit(f"{PAGE.name} asks for the table {found[1]!r}: there are {', '.join(TABLES)}")
+        return f"<!-- {found[1]} -->\n{TABLES[found[1]]()}\n<!-- /{found[1]} -->"
+
+    return re.sub(r"<!-- ([\w-]+) -->\n.*?<!-- /\1 -->", make, page, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    before = PAGE.read_text()
+    after = filled(before)
+    if "--check" in sys.argv[1:]:
+        remedy = f"{PAGE.name} is older than benchmarks/results: run python docs/make_planning_tables.py"
+        sys.exit(None if after == before else remedy)
+    PAGE.write_text(after)
