@@ -12,11 +12,13 @@ ERRORS: Mapping[str, tuple[float, ...]] = MappingProxyType(
     {
         "bias": (0.5, 0.75, 1.0, 1.5, 2.0),
         "delay": (0.5, 1.0, 2.0, 3.0, 4.0),
-        "noise": (0.25, 0.5, 1.0, 2.0, 4.0),
+        "noise": (1.0, 2.0, 3.0, 4.0, 5.0),
         "late": (1.0, 2.0, 3.0, 4.0, 5.0),
     }
 )
-"""The experts with errors that have names: kind of error and its strengths, mild to gross (m, s, m, s)."""
+"""The experts with errors that have names: kind of error and its strengths, mild to gross (m, s, m, s).
+
+Noise begins at a metre: the tracker smooths less of it away, and PDMS cannot tell the ride from the faultless one."""
 
 PLANNERS: Mapping[str, str] = MappingProxyType(
     {
