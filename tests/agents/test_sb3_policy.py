@@ -43,7 +43,7 @@ def untrained(algorithm, action, envs, tmp_path, scale=3.0):
         for value in model.policy.parameters():
             value.mul_(scale)
         if algorithm == "ppo" and scale != 1.0:  # its head begins at a hundredth of the others' size
-            model.policy.action_net.weight.normal_()
+            model.policy.action_net.weight.normal_(std=0.05)
     return model, policy_of(model, options, view)
 
 
