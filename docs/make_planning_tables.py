@@ -114,9 +114,9 @@ def pairs(name: str) -> str:
     return table(["pair", "difference in PDMS", "clear", "won / tied / lost, %"], rows)
 
 
-def worlds() -> str:
+def worlds(name: str) -> str:
     """The same episodes in several worlds."""
-    found = load("planning_worlds")
+    found = load(name)
     names = found["worlds"]
     rows = [
         [named(planner), f"{row['same']} of {row['episodes']}", *(f"{row['pdms_v1'][world]['mean']:.3f}" for world in names)]
@@ -131,12 +131,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "town-families": lambda: groups("planning_town", "families"),
     "town-difficulties": lambda: groups("planning_town", "difficulties"),
     "town-pairs": lambda: pairs("planning_town"),
-    "worlds": worlds,
-    "seeing": lambda: leaderboard("planning_seeing"),
+    "worlds": lambda: worlds("planning_worlds"),
+    "seeing": lambda: worlds("planning_seeing"),
     "nuscenes": lambda: leaderboard("planning_nuscenes"),
     "nuscenes-others": lambda: others("planning_nuscenes"),
-    "safety": lambda: groups("planning_safety", "families"),
-    "safety-others": lambda: others("planning_safety"),
 }
 
 
