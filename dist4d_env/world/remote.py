@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
 import time
 import uuid
@@ -22,6 +23,18 @@ PAUSE = 0.05
 
 class ServiceError(DiST4DError):
     """A world service does not answer, or not in time."""
+
+
+def service_timeout() -> float:
+    """Seconds to wait for a service's answer: ``$DIST4D_SERVICE_TIMEOUT``, default 120. Raises ConfigError."""
+    text = os.environ.get("DIST4D_SERVICE_TIMEOUT", "120")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(f"DIST4D_SERVICE_TIMEOUT must be a positive number of seconds, not {text!r}")
+    return seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +57,14 @@ class RemoteWorld:
     where the actor has forgotten them. Worlds are pure, so that asking twice changes nothing.
     """
 
-    def __init__(self, name: str, served: Served, timeout: float = 120.0) -> None:
-        """Connect to a service. timeout: seconds for a call of ``step``.
+    def __init__(self, name: str, served: Served, timeout: float | None = None) -> None:
+        """Connect to a service. timeout: seconds for a call of ``step``, None: ``service_timeout()``.
 
         Raises ConfigError where there is none of this name or it serves another world, ServiceError where it does not answer.
         """
         import ray
 
-        if not timeout > 0:
-            raise ConfigError(f"timeout={timeout!r} must be a positive number of seconds")
+        timeout = service_timeout() if timeout is None else timeout
         if not ray.is_initialized():
             try:
                 ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False)
@@ -110,7 +122,7 @@ class RemoteWorld:
                     replies = Refused()
                 except ray.exceptions.RayActorError as error:
                     in_full.update(rows)
-                    hurdle, pause, replies = f"an actor has died ({error})", True, None
+                    hurdle, pause, replies = f"an actor has died ({type(error).__name__})", True, None
                     if isinstance(error, ray.exceptions.ActorDiedError):  # for good
                         for row in rows:
                             homes[row] = (home + 1) % len(self._actors)

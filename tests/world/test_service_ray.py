@@ -14,11 +14,11 @@ pytest.importorskip("ray")
 import ray
 
 import dist4d_env  # noqa: F401
-from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.errors import ConfigError, DataError, WeightsError
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scenario import Scenario
-from dist4d_env.world.remote import RemoteWorld, ServiceError
+from dist4d_env.world.remote import RemoteWorld, ServiceError, service_timeout
 from dist4d_env.world.service import Batching, Served, serve_world
 from tests.envs.worlds import actions_of, assert_same
 from tests.raying import small_ray
@@ -122,12 +122,24 @@ def test_errors_arrive_as_what_they_are(service, cluster):
         serve_world("world")
     with pytest.raises(ConfigError, match="unknown world"):
         serve_world("other", "unreal")
+    with pytest.raises(WeightsError, match="no-such-weights"):
+        serve_world("other", weights="no-such-weights", num_cpus=0.1)
     world, scene = RemoteWorld("world", Served()), make_scene(without=range(9))
     good = make_scene()
     with pytest.raises(DataError, match="no keyframe with images"):
         world.step(world.reset([make_start(scene)]), [scene_at(scene, 0.0)])
     ((_, frame, info),) = world.step(world.reset([make_start(good)]), [scene_at(good, 0.0)])
     assert info.source == ("log",) * 6 and frame.rgb.shape == (6, 64, 112, 3)
+
+
+def test_how_long_to_wait_is_a_number_of_seconds(monkeypatch):
+    assert service_timeout() == 120
+    monkeypatch.setenv("DIST4D_SERVICE_TIMEOUT", "2.5")
+    assert service_timeout() == 2.5
+    for text in ("soon", "-1", "inf"):
+        monkeypatch.setenv("DIST4D_SERVICE_TIMEOUT", text)
+        with pytest.raises(ConfigError, match="DIST4D_SERVICE_TIMEOUT"):
+            service_timeout()
 
 
 def test_a_service_that_is_stopped_is_an_error_in_time(cluster):
