@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 
 import gymnasium as gym
@@ -181,3 +182,18 @@ def test_options_that_cannot_work_are_refused(changes, says):
 
 def test_nothing_is_reported_home(cluster):
     assert ray.is_initialized() and train_rllib.os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_ctrl_c_leaves_a_checkpoint_that_goes_on(small, cluster, tmp_path, monkeypatch, capsys):
+    evaluate = train_rllib.evaluate
+
+    def interrupted(*arguments):
+        evaluate(*arguments)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train_rllib, "evaluate", interrupted)
+        train_rllib.main(replace(small, out=tmp_path, steps=64))
+    assert "stopped after 0 decisions" in capsys.readouterr().err and len(curve(tmp_path)) == 1
+    train_rllib.main(replace(small, out=tmp_path, steps=64))
+    assert curve(tmp_path)[-1]["steps"] >= 64
