@@ -12,7 +12,8 @@ from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
 from dist4d_env.envs.config import read_keywords, read_scenario_option
 from dist4d_env.envs.episode import Episode, Seeds, Snapshot
-from dist4d_env.envs.information import episode_info
+from dist4d_env.envs.information import episode_info, final_info
+from dist4d_env.envs.late import LateDict
 from dist4d_env.envs.observations import Observer, observation_space
 from dist4d_env.envs.rendering import render_dashboard
 from dist4d_env.envs.rewards import reward_terms, reward_weights, weighted_sum
@@ -245,7 +246,7 @@ class DiST4DDrivingEnv(gym.Env):
         with watch("metrics"):
             running = metrics.start(state)
         end_time = min(state.time + (scenario.horizon or self.config.horizon), scene.duration)
-        self._episode = Episode(scenario, end_time, seeds.policy, state, world, frame, world_info, running, _plan(truth))
+        self._episode = Episode(scenario, end_time, seeds.policy, state, world, frame, world_info, running, plan_ahead(truth))
         terms = reward_terms(running.values, self.config.decision_dt)
         return self._tell(watch, terms | judged_terms(self._weights, metrics, None, running, end_time))
 
@@ -264,7 +265,7 @@ class DiST4DDrivingEnv(gym.Env):
             terminated_by = termination_cause(running.values, config.termination)
             truncated_by = truncation_cause(state.time, before.end_time, world_info.trust, config.trust_floor)
         self._episode = replace(
-            before, state=state, world=world, frame=frame, world_info=world_info, running=running, plan=_plan(truth),
+            before, state=state, world=world, frame=frame, world_info=world_info, running=running, plan=plan_ahead(truth),
             ended_by=terminated_by or truncated_by,
         )
         observation, info = self._tell(watch, terms)
@@ -335,7 +336,7 @@ class DiST4DDrivingEnv(gym.Env):
         if given is not None:
             if {"scene", "start"} & set(options):
                 raise ConfigError("reset options 'scene' and 'start' are fixed by the scenario: leave the one or the other out")
-            scene = self.dataset.load(given.scene)
+            scene = self._room(Scenario(given.scene, 0.0))[0]
             return replace(given, start=check_start(scene, config.world, given.start, config.decision_dt))
         name, start = options.get("scene"), options.get("start")
         if name is None:
@@ -386,12 +387,12 @@ class DiST4DDrivingEnv(gym.Env):
         if self.render_mode == "human":
             with watch("rendering"):
                 self.render()
-        with watch("metrics"):
-            final = evaluate(metrics.trace(episode.running)) if episode.ended_by is not None else None
+        ended = episode.ended_by is not None
+        final = LateDict(lambda: final_info(evaluate(metrics.trace(episode.running)))) if ended else None
         return observation, episode_info(episode, watch.timing(episode.world_info.timing_ms), terms, final)
 
 
-def _plan(truth: SceneAt) -> np.ndarray:
+def plan_ahead(truth: SceneAt) -> np.ndarray:
     """(K, 3) x, y, heading of the anticipated ego in the present ego frame."""
     ahead = invert(truth.global_from_ego) @ truth.anticipated_pose
     return np.concatenate([ahead[:, :2, 3], yaw_of(ahead)[:, None]], 1)

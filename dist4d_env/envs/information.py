@@ -12,11 +12,11 @@ from dist4d_env.metrics.trace import MetricResult
 
 
 def episode_info(
-    episode: Episode, timing: Timing, terms: Mapping[str, float], final: Mapping[str, MetricResult] | None = None
+    episode: Episode, timing: Timing, terms: Mapping[str, float], final: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Keys as ``DiST4DDrivingEnv`` documents them; what is not known (nan) is left out of ``metrics``.
 
-    final: metrics of the whole episode, once it has ended.
+    final: ``final_info`` of the whole episode, once it has ended; handed on as it is.
     """
     metrics: dict[str, Any] = {name: float(value) for name, value in episode.running.values.items() if not math.isnan(value)}
     world = episode.world_info
@@ -30,7 +30,7 @@ def episode_info(
     }
     if episode.ended_by is not None:
         info["ended_by"] = episode.ended_by
-        metrics["final"] = final_info(final or {})
+        metrics["final"] = {} if final is None else final
     return info
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dist4d_env.envs.driving import _plan as plan_ahead
+from dist4d_env.envs.driving import plan_ahead
 from dist4d_env.envs.members import Beginning, Member
 from dist4d_env.envs.timing import Stopwatch
 from dist4d_env.envs.turns import Answer, ask
