@@ -72,6 +72,7 @@ function gallery() {
   const place = document.getElementById("gallery");
   if (!place) return;
   const all = data.episodes.flatMap((e, index) => e.failures.map(f => ({ index, f, e })));
+  all.sort((a, b) => b.e.drawn - a.e.drawn);  // those without a drawing last, as words alone
   const more = document.getElementById("gallery-more"), said = make("span");
   const kinds = [["", "all kinds"], ...Object.entries(data.kinds).filter(([k]) => all.some(({ f }) => f.kind === k))];
   const watcher = new IntersectionObserver(seen => seen.filter(s => s.isIntersecting).forEach(async s => {
@@ -88,7 +89,7 @@ function gallery() {
     const words = make("div", {}, make("b", {}, `${short(e.planner)}, ${f.at.toFixed(1)} s`), make("span", {}, f.text),
       make("span", {}, `${e.scenario || e.scene}, seed ${e.seed}`));
     return make("button", { class: "shot", onclick: () => open(index, Math.max(0, f.at - 2)) },
-      ...[views, canvas].filter(c => c), words);
+      ...[views, e.drawn ? canvas : null].filter(c => c), words);
   };
   const update = () => {
     const found = all.filter(({ e, f }) => (!who.value || e.planner === who.value) && (!kind.value || f.kind === kind.value) &&

@@ -17,7 +17,7 @@ from dist4d_env.evaluation.replays import origin_of, pack, replay
 from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.evaluation.summary import EpisodeScore, score
 
-REPLAYS = 600
+REPLAYS = 1000
 """Episodes that a report can show as they were driven; about 4 kB each."""
 FEW = 50
 """Up to so many episodes are scored in this process, which is done before another one has begun."""
