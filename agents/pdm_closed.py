@@ -64,7 +64,8 @@ class PdmClosed:
     The numbers are the original's. Differences: plans last 4 s, as much as the environment follows, instead of 8 s; the
     centreline is the environment's route; curves are driven at ``way.LATERAL_ACCELERATION``, where the original keeps its speed;
     the accelerator is pressed gently; who is asked twice a second instead of ten times has to brake earlier and harder, at any
-    speed (the original: 4.05 m/s^2, 2 s ahead, at up to 5 m/s). Scores are ``score_plans`` v1 in the corrected form.
+    speed (8 m/s^2, 2.5 s ahead; the original: 4.05 m/s^2, 2 s, at up to 5 m/s). Scores are ``score_plans`` v1,
+    corrected.
     """
 
     requires = PlannerNeeds(map=True)

@@ -4,7 +4,7 @@ Seconds are those that the process really ran, on one thread, so that what else 
 are stored beside them.
 
 Both are given the same small random controls and play from the same seeds; an episode that ends begins anew, and that counts as
-a step. "final read" looks at ``info["metrics"]["final"]`` of every ended episode, which is worked out only when it is looked into.
+a step. "final read" looks into ``info["metrics"]["final"]`` of every ended episode, which is worked out only by who does.
 Besides: the simulator alone, 64 plans followed in a batch, and highway-env where it is installed.
 
     python -m benchmarks.vector_env --out benchmarks/results/vector_env.json

@@ -42,7 +42,8 @@ def pdms_v1(
     0.9 s have no recorded future and are left out of TTC. form: "faithful" judges time to collision from where the ego is now,
     leaves the centripetal acceleration out of comfort and smooths over 41 ticks, as the original does; "corrected" takes the
     projected ego, counts it, and smooths with v2's windows.
-    known: corrected results of this trace that are there already, by name. details: every part. Not valid where a part is not.
+    known: corrected results of this trace that are there already, by name. details: every part. Not valid where a part is not,
+    unless a fault or a corner off the road has decided it: then it is 0, however short the episode.
     """
     known = {} if known is None or is_faithful(form) else known
     parts = {name: known[name] if name in known else metric(trace) for name, metric in PARTS[form].items()}
@@ -51,4 +52,5 @@ def pdms_v1(
     weighted = sum(weight * parts[name].value for name, weight in PDMS_WEIGHTS.items()) / sum(PDMS_WEIGHTS.values())
     said = {"version": "v1", "form": f"{form}, closed loop, whole episode"}
     details = {**said, **{name: part.value for name, part in parts.items()}}
-    return MetricResult(multiplier * weighted, all(part.valid for part in parts.values()), details)
+    decided = any(parts[name].valid and parts[name].value == 0 for name in ("no_at_fault_collision", "drivable_area_compliance"))
+    return MetricResult(multiplier * weighted, decided or all(part.valid for part in parts.values()), details)

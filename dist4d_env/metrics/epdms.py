@@ -55,8 +55,8 @@ def epdms_v2(
     recorded ego (``human``'s drive, else the trace's); extended comfort is the share of plans that agree with the plan before;
     history comfort looks at the episode, which is its own past; the human filter forgives what the recorded ego broke in the
     recorded scene (``human``; without it nothing is forgiven, and details say so). Traffic lights are not available on nuScenes
-    and left out of the product. form: as in ``plan_scoring.score_plans``. details: every part. Not valid where a part is not;
-    without plans the value is that of the other parts.
+    and left out of the product. form: as in ``plan_scoring.score_plans``. details: every part. Not valid where a part is not
+    (without plans the value is that of the other parts), unless a multiplier of 0 has decided it, however short the episode.
     """
     parts = _judged(trace, form)
     parts["ego_progress"] = ego_progress(trace, 1.0, None if human is None else progress(human).value)
@@ -77,4 +77,5 @@ def epdms_v2(
     }
     if invalid:
         details["reason"] = "; ".join(f"{name}: {reason}" for name, reason in invalid.items())
-    return MetricResult(epdms(values, forgiven), not invalid, details)
+    decided = any(parts[name].valid and values[name] == 0 and name not in forgiven for name in MULTIPLIERS)
+    return MetricResult(epdms(values, forgiven), decided or not invalid, details)

@@ -51,7 +51,8 @@ def nuplan_cls(
     reactive: whether the traffic reacted; it only names the score. human: the recorded drive, see ``nuplan_progress``. form:
     "faithful" leaves the centripetal acceleration out of comfort as the original's bicycle model does, "corrected" counts it.
     Where the map states no speed limit, SL is left out of the weighted mean and details["dropped"] says so; nuPlan's metrics of
-    traffic lights and stop lines are no part of the score. details: every part. Not valid where another part is not.
+    traffic lights and stop lines are no part of the score. details: every part. Not valid where another part is not,
+    unless a multiplier of 0 has decided it, however short the episode.
     """
     parts = nuplan_parts(trace, human, form)
     dropped = [name for name in ("speed_limit_compliance",) if not parts[name].valid]
@@ -68,4 +69,5 @@ def nuplan_cls(
     }
     if invalid:
         details["reason"] = "; ".join(f"{name}: {reason}" for name, reason in invalid.items())
-    return MetricResult(value, not invalid, details)
+    decided = any(parts[name].valid and parts[name].value == 0 for name in MULTIPLIERS)
+    return MetricResult(value, decided or not invalid, details)

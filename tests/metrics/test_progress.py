@@ -7,6 +7,8 @@ import pytest
 
 from dist4d_env.metrics.composite import pdms_v1
 from dist4d_env.metrics.deviation import expert_deviation
+from dist4d_env.metrics.epdms import epdms_v2
+from dist4d_env.metrics.nuplan import nuplan_cls
 from dist4d_env.metrics.progress import ego_progress, expert_progress, progress, route_completion
 from dist4d_env.metrics.suite import METRICS, evaluate
 from dist4d_env.scenes.route import Route
@@ -70,6 +72,13 @@ def test_pdms_is_its_formula():
     cone = pdms_v1(make_trace(straight(), Agent(30, 0, category="traffic_cone", length=0.4, width=0.4)))
     assert cone.value == pytest.approx(0.5 * (5 * 0.5 + 5 * 0 + 2 * 1) / 12), "v1 weighs progress with the collision, too"
     assert not pdms_v1(make_trace(scene_map=None)).valid
+
+
+def test_a_crash_at_once_is_a_zero_and_no_missing_value():
+    crash = make_trace(straight(8.0, steps=4), Agent(5, 0))
+    for score in (pdms_v1(crash), epdms_v2(crash), nuplan_cls(crash)):
+        assert score.valid and score.value == 0.0
+    assert not pdms_v1(make_trace(straight(8.0, steps=4))).valid, "what goes well for four ticks says nothing"
 
 
 def test_suite_gives_what_each_metric_gives():
