@@ -5,11 +5,13 @@ from __future__ import annotations
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog
 from dist4d_env.metrics.ads import ads
 from dist4d_env.metrics.alpasim import alpasim_scene_score
+from dist4d_env.metrics.composite import pdms_v1
 from dist4d_env.metrics.epdms import epdms_v2
 from dist4d_env.metrics.hd_score import hd_score
 from dist4d_env.metrics.neuroncap import neuroncap_score
 from dist4d_env.metrics.nuplan import nuplan_cls
 from dist4d_env.metrics.plan_episode import pdms_of_plans
+from dist4d_env.metrics.progress import progress
 from dist4d_env.metrics.recording import log_trace
 from dist4d_env.metrics.suite import evaluate
 from dist4d_env.metrics.trace import EpisodeTrace, MetricResult
@@ -27,9 +29,11 @@ def recorded_scene(log: EpisodeLog) -> Scene:
 
 
 def recorded_human(log: EpisodeLog) -> EpisodeTrace:
-    """The recorded ego in the recorded scene over the same time, at least two ticks of it."""
-    start, end = float(log.trace.time[0]), float(log.trace.time[-1])
-    return log_trace(recorded_scene(log), start, max(end, start + 2 * TICK), log.trace.vehicle)
+    """The recorded ego in the recorded scene from the episode's start to the end it was meant to have: who stops short has made
+    as little progress as it looks."""
+    start, horizon = float(log.trace.time[0]), log.scenario.get("horizon") or log.settings["horizon"]
+    end = max(start + float(horizon), float(log.trace.time[-1]), start + 2 * TICK)
+    return log_trace(recorded_scene(log), start, end, log.trace.vehicle)
 
 
 def results_of(log: EpisodeLog) -> dict[str, MetricResult]:
@@ -40,6 +44,7 @@ def results_of(log: EpisodeLog) -> dict[str, MetricResult]:
     if log.outcome == PLANNER_ERROR:
         return results
     human = recorded_human(log)
+    results["pdms_v1"] = pdms_v1(trace, max(0.0, progress(human).value), results)
     reactive = (log.scenario.get("traffic") or log.settings.get("traffic")) == "idm"
     results["epdms_v2"] = epdms_v2(trace, plans, human)
     results["nuplan_cls_r" if reactive else "nuplan_cls_nr"] = nuplan_cls(trace, human, reactive, "corrected")

@@ -42,10 +42,24 @@ def test_the_human_drives_in_the_recorded_scene(edited):
     """The human is not blamed for what a scenario put in the way, and does not excuse it."""
     human = recorded_human(edited)
     assert human.valid.shape[1] == len(recorded_scene(edited).tracks) == edited.trace.valid.shape[1] - 1
-    assert human.time[0] == edited.trace.time[0] and human.time[-1] == pytest.approx(edited.trace.time[-1])
+    assert human.time[0] == edited.trace.time[0]
+    assert human.time[-1] == pytest.approx(edited.settings["horizon"]), "to the end that was meant"
+    assert human.time[-1] > edited.trace.time[-1] + 0.4, "not to the crash"
     results = results_of(edited)
     assert edited.outcome == "collision" and results["epdms_v2"].value == 0 and results["epdms_v2"].details["human_filter"] == []
     assert results["neuroncap_score"].value < 5, "the family of standing obstacles has NeuroNCAP's score, too"
+
+
+def test_an_episode_that_ends_early_has_made_little_progress(log):
+    """What counts is the way to the end that was meant, so that a wrong turn is no short cut to a full score."""
+    arrays = ("time", "ego", "position", "yaw", "velocity", "valid", "expert")
+    half = len(log.trace.time) // 2
+    short = replace(log.trace, **{name: getattr(log.trace, name)[:half] for name in arrays})
+    kept = log.plans.step < half
+    plans = replace(log.plans, step=log.plans.step[kept], poses=log.plans.poses[kept])
+    early = replace(log, outcome="wrong_way", trace=short, plans=plans)
+    whole, part = results_of(log)["pdms_v1"], results_of(early)["pdms_v1"]
+    assert part.details["ego_progress"] < 0.7 < whole.details["ego_progress"] and part.value < whole.value
 
 
 def test_stored_episodes_of_edited_scenes_score_the_same(edited, tmp_path):
