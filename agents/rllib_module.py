@@ -17,6 +17,10 @@ from agents.sb3_networks import PolicyNetwork
 from agents.sb3_policy import Policy, PolicyConfig, outputs_of
 from agents.sb3_views import View
 
+VALUE_SCALE = 10.0
+"""About what an episode's discounted rewards come to: the value is learned in this unit, so that its gradients, which go through
+the same encoder, do not drown those of the policy."""
+
 
 class DrivingModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     """Actor and critic on one encoder: six cameras through the same convolutions, or vectors with a set of agents.
@@ -53,7 +57,7 @@ class DrivingModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> torch.Tensor:
         features = self._features(batch) if embeddings is None else embeddings
-        return self.value(features).squeeze(-1)
+        return VALUE_SCALE * self.value(features).squeeze(-1)
 
     def _features(self, batch: dict[str, Any]) -> torch.Tensor:
         seen = dict(batch[Columns.OBS])

@@ -1,7 +1,10 @@
-"""How a policy drives: the same episodes every time, with the metrics of the benchmark."""
+"""How a policy drives, in the same episodes every time and with the metrics of the benchmark, and what training it takes."""
 
 from __future__ import annotations
 
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -35,3 +38,21 @@ def validate(policy: Policy, venv: gym.vector.VectorEnv, seed: int = 10_000) -> 
 
 METRICS = ("pdms_v1", "ego_progress", "comfort", "time_to_collision")
 FAILURES = ("collision", "off_road", "wrong_way")
+
+
+def spent(algorithm: Any) -> dict[str, float | None]:
+    """Seconds since some instant, CPU seconds and MiB in use, those of all processes of an RLlib algorithm together."""
+    own = _process()
+    runners = algorithm.env_runner_group.foreach_env_runner(lambda runner: _process(), local_env_runner=False)
+    cpu, memory = zip(own, *runners, strict=True)
+    known = [each for each in memory if each is not None]
+    return {"seconds": time.monotonic(), "cpu_seconds": sum(cpu), "memory_mib": sum(known) if len(known) == len(memory) else None}
+
+
+def _process() -> tuple[float, float | None]:
+    """CPU seconds and MiB (on Linux) of this process."""
+    memory = None
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        memory = pages * 4096 / 2**20
+    return time.process_time(), memory

@@ -4,8 +4,8 @@
     python -m agents.train_rllib --out runs/cam --cameras --world dist4d --service world --runners 8   # images by a world service
 
 Stopped (Ctrl-C, kill), the same command goes on from the last checkpoint. The folder gets ``best/`` and ``last/`` (policies that
-``agents.rllib_planner`` drives), ``curve.json`` and ``checkpoint/``, which is RLlib's own: it holds pickles, so go on with
-folders of your own only.
+``agents.rllib_planner`` drives), ``curve.json``, ``machine.jsonl`` (time and memory at every point of the curve) and
+``checkpoint/``, which is RLlib's own: it holds pickles, so go on with folders of your own only.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from tqdm import tqdm
 
 import dist4d_env  # noqa: F401 (registers the environment)
 from agents.rllib_connectors import ActAsPolicy, SeeAsPolicy
-from agents.rllib_module import DrivingModule, policy_of
-from agents.rllib_validation import validate
+from agents.rllib_module import VALUE_SCALE, DrivingModule, policy_of
+from agents.rllib_validation import spent, validate
 from agents.sb3_policy import Policy, PolicyConfig
 from agents.sb3_views import View
 from dist4d_env.errors import ConfigError, DiST4DError
@@ -98,7 +98,7 @@ class Options:
     """Passes over a batch."""
     entropy: float = 0.0
     """Bonus for trying things out."""
-    spread: float = -1.0
+    spread: float = -0.5
     """Logarithm of the actions' standard deviation at the start."""
     eval_every: int = 50_000
     """Decisions between evaluations on the validation scenes, each with a checkpoint."""
@@ -180,7 +180,8 @@ def make_config(options: Options, done: int = 0) -> PPOConfig:
         )
         .training(
             lr=[[0, options.learning_rate], [last, 0.1 * options.learning_rate]],
-            gamma=options.gamma, lambda_=0.95, clip_param=0.2, vf_clip_param=float("inf"), vf_loss_coeff=0.5, use_kl_loss=False,
+            gamma=options.gamma, lambda_=0.95, clip_param=0.2, vf_clip_param=float("inf"),
+            vf_loss_coeff=0.5 / (1.0 if flat else VALUE_SCALE) ** 2, use_kl_loss=False,
             entropy_coeff=options.entropy, grad_clip=0.5, train_batch_size_per_learner=options.batch,
             minibatch_size=options.minibatch, num_epochs=options.epochs,
         )
@@ -241,6 +242,8 @@ def evaluate(
         policy.save(options.out / "best")
     save_checkpoint(algorithm, options.out)
     write(options.out / "curve.json", json.dumps(curve, indent=1) + "\n")
+    with (options.out / "machine.jsonl").open("a") as file:
+        file.write(json.dumps({"steps": done, **spent(algorithm)}) + "\n")
 
 
 def save_checkpoint(algorithm: PPO, folder: Path) -> None:

@@ -1,7 +1,8 @@
 """The world service against the world in one's own process: decisions a second, latency and the batches really formed.
 
 Clients are environments in threads of one process, each with an episode of its own, and ask as fast as they are answered; the
-reference is the vector environment of as many members with the models in this process. Frames are the same bit for bit either
+reference is the vector environment of as many members with the models in this process. CPU time, of clients and actors
+together, says what a decision costs however busy the machine is. Frames are the same bit for bit either
 way (tests/world/test_service_ray.py). On few cores the clients and the actor share them: then what is measured is what the
 service costs, not what a GPU for the models would bring.
 
@@ -71,20 +72,20 @@ def main(options: Options) -> dict[str, Any]:
     os.environ.setdefault("RAY_worker_niceness", "0")  # else the actor gives way to the clients that wait for it
     started = not ray.is_initialized()
     if started:
-        ray.init(address="local", num_cpus=max(options.actors), include_dashboard=False, log_to_driver=False)
-    rows = []
+        ray.init(address="local", num_cpus=sum(options.actors), include_dashboard=False, log_to_driver=False)
+    rows: list[dict[str, Any]] = []
     try:
-        with tqdm(total=len(options.clients) * (1 + len(options.actors)), unit="measurement", disable=None) as bar:
-            for clients in options.clients:
-                rows.append({"where": "in this process", "clients": clients} | in_process(options, clients))
+        services = [start(options, actors) for actors in options.actors]
+        with tqdm(total=len(options.clients) * (1 + len(services)), unit="measurement", disable=None) as bar:
+            for clients in options.clients:  # side by side: whatever else the machine does, all suffer alike
+                rows.append({"where": "this process", "clients": clients} | in_process(options, clients))
                 bar.update()
-            for actors in options.actors:
-                batching = Batching(wait=options.wait)
-                service = serve_world(NAME, weights=options.weights, actors=actors, threads=options.threads, batching=batching)
-                for clients in options.clients:
-                    rows.append({"where": f"service, {actors} actor(s)", "clients": clients} | served(options, clients, service))
+                for service in services:
+                    where = f"service of {len(service.actors)}"
+                    rows.append({"where": where, "clients": clients} | served(options, clients, service))
                     bar.update()
-                service.stop()
+        for service in services:
+            service.stop()
     finally:
         if started:
             ray.shutdown()
@@ -93,6 +94,11 @@ def main(options: Options) -> dict[str, Any]:
         write_json(options.out, result)
     print(table(rows))
     return result
+
+
+def start(options: Options, actors: int) -> Service:
+    batching = Batching(wait=options.wait)
+    return serve_world(f"{NAME}-{actors}", weights=options.weights, actors=actors, threads=options.threads, batching=batching)
 
 
 def keywords(options: Options) -> dict[str, Any]:
@@ -113,18 +119,19 @@ def in_process(options: Options, clients: int) -> dict[str, Any]:
     calls = []
     for step in range(WARM_UP + options.decisions):
         if step == WARM_UP:
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
         asked = time.perf_counter()
         env.step(np.stack([action(each) for each in random]))
         calls.append(time.perf_counter() - asked)
-    took = time.perf_counter() - began
+    took, cpu = time.perf_counter() - began, time.process_time() - cpu
     env.close()
-    return {"decisions_per_second": clients * options.decisions / took} | spread(calls[WARM_UP:])
+    decisions = clients * options.decisions
+    return {"decisions_per_second": decisions / took, "cpu_ms_per_decision": 1e3 * cpu / decisions} | spread(calls[WARM_UP:])
 
 
 def served(options: Options, clients: int, service: Service) -> dict[str, Any]:
     """Environments in threads; all begin to be counted when the last is warm, and go on until all are done."""
-    envs = [gym.make("DiST4D-nuScenes-v0", service=NAME, **keywords(options)).unwrapped for _ in range(clients)]
+    envs = [gym.make("DiST4D-nuScenes-v0", service=service.name, **keywords(options)).unwrapped for _ in range(clients)]
     warm, calls, sent, failures = threading.Barrier(clients + 1), [[] for _ in envs], [[] for _ in envs], []
 
     def play(index: int) -> None:
@@ -153,10 +160,10 @@ def served(options: Options, clients: int, service: Service) -> dict[str, Any]:
         warm.wait()
     except threading.BrokenBarrierError:
         raise failures[0] from None
-    before, began = service.stats(), time.perf_counter()
+    before, began, cpu = service.stats(), time.perf_counter(), time.process_time()
     for thread in threads:
         thread.join()
-    took, after = time.perf_counter() - began, service.stats()
+    took, cpu, after = time.perf_counter() - began, time.process_time() - cpu, service.stats()
     if failures:
         raise failures[0]
     batches = difference(before, after)
@@ -164,6 +171,7 @@ def served(options: Options, clients: int, service: Service) -> dict[str, Any]:
     change = lambda name: sum(b[name] - a[name] for a, b in zip(before, after, strict=True))  # noqa: E731
     return {
         "decisions_per_second": clients * options.decisions / took,
+        "cpu_ms_per_decision": 1e3 * (cpu + change("cpu")) / (clients * options.decisions),
         **spread([call for each in calls for call in each]),
         "batches": {str(size): count for size, count in batches.items()},
         "mean_batch": questions / max(sum(batches.values()), 1),
@@ -198,14 +206,15 @@ def spread(seconds: list[float]) -> dict[str, float]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| where | clients | decisions/s | median ms | p95 ms | batches (size: count) | worked, queued ms | MB a decision |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
+    lines = ["| models | clients | decisions/s | CPU ms | median ms | p95 ms | batches, size: count | worked, queued ms | MB |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         sizes = ", ".join(f"{size}: {count}" for size, count in row.get("batches", {}).items()) or "-"
         times = f"{row['worked_ms_per_question']:.0f}, {row['queued_ms_per_question']:.0f}" if "batches" in row else "-"
         sent = f"{row['megabytes_per_decision']:.1f}" if "batches" in row else "-"
         lines.append(
-            f"| {row['where']} | {row['clients']} | {row['decisions_per_second']:.2f} | {row['latency_ms_median']:.0f} | "
+            f"| {row['where']} | {row['clients']} | {row['decisions_per_second']:.2f} | "
+            f"{row['cpu_ms_per_decision']:.0f} | {row['latency_ms_median']:.0f} | "
             f"{row['latency_ms_p95']:.0f} | {sizes} | {times} | {sent} |"
         )
     return "\n".join(lines)

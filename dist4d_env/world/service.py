@@ -123,10 +123,12 @@ class WorldActor:
         return [Refused() if isinstance(answer, Expired) else answer for answer in answers]
 
     async def stats(self) -> dict[str, Any]:
-        """Counts since the actor began: ``batches`` by size, questions ``refused``, ``expired`` and about ``unknown`` states,
-        seconds ``waited`` (over questions) and ``worked``, and what is kept: ``states`` and their ``megabytes``."""
+        """Counts since the actor began: seconds ``up`` and of ``cpu``, ``batches`` by size, questions ``refused``, ``expired`` and
+        about ``unknown`` states, seconds ``waited`` (over questions) and ``worked``, and what is kept: ``states`` and their
+        ``megabytes``."""
         counts = vars(self._batcher.counts) | {"batches": dict(sorted(self._batcher.counts.batches.items()))}
-        about = {"life": self._life, "pid": os.getpid(), "up": time.monotonic() - self._since, "unknown": self._unknown}
+        up, cpu = time.monotonic() - self._since, time.process_time()
+        about = {"life": self._life, "pid": os.getpid(), "up": up, "cpu": cpu, "unknown": self._unknown}
         return about | counts | {"states": len(self._states), "megabytes": self._megabytes}
 
     def _answer(self, questions: Sequence[Question]) -> list[Reply | Unknown | Exception]:
