@@ -123,8 +123,8 @@ class WorldActor:
         return [Refused() if isinstance(answer, Expired) else answer for answer in answers]
 
     async def stats(self) -> dict[str, Any]:
-        """Counts since the actor began: seconds ``up`` and of ``cpu``, ``batches`` by size, questions ``refused``, ``expired`` and
-        about ``unknown`` states, seconds ``waited`` (over questions) and ``worked``, and what is kept: ``states`` and their
+        """Counts since the actor began: seconds ``up`` and of ``cpu``, ``batches`` by size, questions ``refused``, ``expired``
+        and about ``unknown`` states, seconds ``waited`` (over questions) and ``worked``, and what is kept: ``states`` and their
         ``megabytes``."""
         counts = vars(self._batcher.counts) | {"batches": dict(sorted(self._batcher.counts.batches.items()))}
         up, cpu = time.monotonic() - self._since, time.process_time()
