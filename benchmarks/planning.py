@@ -56,6 +56,8 @@ class Options:
     """Whether seeds beyond the first move the ego's start."""
     plan_limit: float = 30.0
     """Seconds of the clock after which a plan is late, which counts as the planner's failure."""
+    form: Literal["corrected", "faithful"] = "corrected"
+    """Of scores that others defined: as meant, or as their original code has them, known defects included."""
     replays: int = REPLAYS
     """Episodes that the report can show as they were driven."""
     store: Path | None = None
@@ -70,7 +72,7 @@ def main(options: Options) -> dict[str, Any]:
     campaign = Campaign(options.planner, suite, dataroot=dataroot, **settings)
     execute = executor(options.workers, options.executor)
     drive(campaign, options.out, execute)
-    board = write_results(options.out, execute=execute, replays=options.replays)
+    board = write_results(options.out, execute=execute, replays=options.replays, form=options.form)
     result = header("planning", options) | {"suite": suite.name, "scenarios": len(suite.scenarios)} | digest(board)
     if options.store is not None:
         write_json(options.store, result)

@@ -156,6 +156,7 @@ def _head(title: str, board: Leaderboard, judged: Sequence[Judged], common: Mapp
     shown = "".join(f'<div class="tile"><b>{value}</b><span>{escape(name)}</span></div>' for name, value in tiles.items())
     words = {"weights": common["weights"], "memory": common["memory"]} if common["world"] != "none" else {}
     words |= {"traffic": common["traffic"], "a decision every": f"{common['decision_dt']:g} s"}
+    words["scores in their form"] = common["form"]
     lead = ", ".join(f"{name} {value}" for name, value in words.items())
     return f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p><div class="tiles">{shown}</div>'
 

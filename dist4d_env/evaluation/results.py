@@ -16,6 +16,7 @@ from dist4d_env.evaluation.leaderboard import Leaderboard
 from dist4d_env.evaluation.replays import origin_of, pack, replay
 from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.evaluation.summary import EpisodeScore, score
+from dist4d_env.metrics.forms import Form
 
 REPLAYS = 1000
 """Episodes that a report can show as they were driven; about 4 kB each."""
@@ -25,10 +26,12 @@ FEW = 50
 
 @dataclass(frozen=True)
 class JudgeTask:
-    """A stored episode to be scored. dataroot: where its data set is now, None for where it was."""
+    """A stored episode to be scored. dataroot: where its data set is now, None for where it was; form: of
+    scores that have two."""
 
     path: Path
     dataroot: str | None
+    form: Form = "corrected"
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,18 @@ def judge(task: JudgeTask) -> Judged:
     """Scores a stored episode with this version's metrics; no model is run."""
     check_stop()
     log = load_episode(task.path, task.dataroot)
-    results = results_of(log)
+    results = results_of(log, task.form)
     drawing = pack(replay(log, origin_of(recorded_scene(log))))
     return Judged(task.path.stem, score(log, results), log.dataroot, log.version, drawing)
 
 
-def judge_all(folder: Path, dataroot: str | None = None, execute: Executor = serial) -> list[Judged]:
+def judge_all(
+    folder: Path, dataroot: str | None = None, execute: Executor = serial, form: Form = "corrected"
+) -> list[Judged]:
     """Every stored episode of a folder, in the order of their names."""
     from tqdm import tqdm
 
-    tasks = [JudgeTask(path.resolve(), dataroot) for path in stored(folder)]
+    tasks = [JudgeTask(path.resolve(), dataroot, form) for path in stored(folder)]
     if len(tasks) <= FEW:
         execute = serial
     found = tqdm(execute(judge, tasks), total=len(tasks), desc="scoring", unit="episode", disable=None)
@@ -69,16 +74,21 @@ def write_results(
     execute: Executor = serial,
     seed: int = 0,
     replays: int = REPLAYS,
+    form: Form = "corrected",
 ) -> Leaderboard:
-    """Scores a campaign's folder; writes results.json, leaderboard.md and report.html to ``out`` (the folder itself if None)."""
+    """Scores a campaign's folder; writes results.json, leaderboard.md and report.html to ``out`` (the folder itself if None).
+
+    form: of scores that have two; each of the three files says which.
+    """
     from dist4d_env.evaluation.campaign_report import render_campaign
 
     settings = read_settings(folder)
-    judged = judge_all(folder, dataroot, execute)
+    settings = {**settings, "common": {**settings["common"], "form": form}}
+    judged = judge_all(folder, dataroot, execute, form)
     board = Leaderboard.of([one.score for one in judged], seed)
     place = out or folder
     title = f"{settings['common']['suite']}, world {settings['common']['world']}"
-    text = f"{title}: {len(judged)} episodes; mean with 95 % interval\n\n{board.markdown()}\n"
+    text = f"{title}: {len(judged)} episodes; mean with 95 % interval; {form} scores\n\n{board.markdown()}\n"
     _write(place / "results.json", json.dumps(as_json(board, judged, settings), indent=1, allow_nan=False))
     _write(place / "leaderboard.md", text)
     _write(place / "report.html", render_campaign(board, judged, settings, replays, lambda name: picture(folder, name)))

@@ -7,6 +7,7 @@ from dist4d_env.metrics.ads import ads
 from dist4d_env.metrics.alpasim import alpasim_scene_score
 from dist4d_env.metrics.composite import pdms_v1
 from dist4d_env.metrics.epdms import epdms_v2
+from dist4d_env.metrics.forms import Form, is_faithful
 from dist4d_env.metrics.hd_score import hd_score
 from dist4d_env.metrics.neuroncap import neuroncap_score
 from dist4d_env.metrics.nuplan import nuplan_cls
@@ -36,22 +37,23 @@ def recorded_human(log: EpisodeLog) -> EpisodeTrace:
     return log_trace(recorded_scene(log), start, end, log.trace.vehicle)
 
 
-def results_of(log: EpisodeLog) -> dict[str, MetricResult]:
-    """Metrics by name; the composite scores in their corrected form where they have one. Of an episode in which the planner
-    failed only what says what happened until then."""
+def results_of(log: EpisodeLog, form: Form = "corrected") -> dict[str, MetricResult]:
+    """Metrics by name; the composite scores in this form where they have two. Of an episode in which the planner failed only what
+    says what happened until then. ConfigError for an unknown form."""
+    is_faithful(form)
     trace, plans = log.trace, log.plans
     results = evaluate(trace)
     if log.outcome == PLANNER_ERROR:
         return results
     human = recorded_human(log)
-    results["pdms_v1"] = pdms_v1(trace, max(0.0, progress(human).value), results)
+    results["pdms_v1"] = pdms_v1(trace, max(0.0, progress(human).value), results, form)
     reactive = (log.scenario.get("traffic") or log.settings.get("traffic")) == "idm"
-    results["epdms_v2"] = epdms_v2(trace, plans, human)
-    results["nuplan_cls_r" if reactive else "nuplan_cls_nr"] = nuplan_cls(trace, human, reactive, "corrected")
-    results["pdms_of_plans"] = pdms_of_plans(trace, plans, human)
-    results["ads"] = ads(trace, plans, "corrected")
-    results["hd_score"] = hd_score(trace, plans, human, "corrected")
+    results["epdms_v2"] = epdms_v2(trace, plans, human, form)
+    results["nuplan_cls_r" if reactive else "nuplan_cls_nr"] = nuplan_cls(trace, human, reactive, form)
+    results["pdms_of_plans"] = pdms_of_plans(trace, plans, human, form)
+    results["ads"] = ads(trace, plans, form)
+    results["hd_score"] = hd_score(trace, plans, human, form)
     results["alpasim_scene_score"] = alpasim_scene_score(trace, human, plans)
     if log.scenario.get("family") in NEURONCAP:
-        results["neuroncap_score"] = neuroncap_score(trace, form="corrected")
+        results["neuroncap_score"] = neuroncap_score(trace, form=form)
     return results

@@ -13,7 +13,7 @@ from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.metrics.areas import ego_corners
 from dist4d_env.metrics.comfort import LIMITS
 from dist4d_env.metrics.drivable_area import NO_MAP
-from dist4d_env.metrics.nuplan import Form, check_form
+from dist4d_env.metrics.forms import Form, is_faithful
 from dist4d_env.metrics.progress import SHORT, route_completion
 from dist4d_env.metrics.rectangles import ego_centers, overlap
 from dist4d_env.metrics.trace import EpisodeTrace, MetricResult, Plans
@@ -169,7 +169,7 @@ def ads(trace: EpisodeTrace, plans: Plans, form: Form = "faithful") -> MetricRes
     every agent, exact areas, lateral acceleration counted, 2.40 m/s^2. RC: ``route_completion``. details: RC, the mean of each
     part, the first planned collision. Not valid without a map, plans or a route left to drive.
     """
-    check_form(form)
+    is_faithful(form)
     if trace.map is None or "drivable_area" in trace.map.missing:
         return MetricResult(0.0, False, NO_MAP)
     if not len(plans.step):

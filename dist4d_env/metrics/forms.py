@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from dist4d_env.errors import ConfigError
+
+Form = Literal["faithful", "corrected"]
 
 FORMS = ("faithful", "corrected")
 """faithful: the original's number, its defects included; corrected: each known defect mended. Tables say which they show."""

@@ -12,7 +12,7 @@ from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.metrics.ads import LEADS, PlacedPlans, area_score, first_contact, mean_parts, plan_comfort, planned_contacts
 from dist4d_env.metrics.areas import ego_corners
 from dist4d_env.metrics.drivable_area import NO_MAP
-from dist4d_env.metrics.nuplan import Form, check_form
+from dist4d_env.metrics.forms import Form, is_faithful
 from dist4d_env.metrics.trace import EpisodeTrace, MetricResult, Plans
 from dist4d_env.simulation.state import VehicleParameters
 
@@ -58,7 +58,7 @@ def hd_score(trace: EpisodeTrace, plans: Plans, human: EpisodeTrace | None = Non
     map does not have: details["unavailable"] says so. details: RC, the mean of each part, the first planned collision. Not valid
     without a map, plans or a log's path.
     """
-    check_form(form)
+    is_faithful(form)
     if trace.map is None or "drivable_area" in trace.map.missing:
         return MetricResult(0.0, False, NO_MAP)
     if not len(plans.step):

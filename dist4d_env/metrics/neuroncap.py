@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from dist4d_env.geometry.boxes import CATEGORIES
-from dist4d_env.metrics.nuplan import Form, check_form
+from dist4d_env.metrics.forms import Form, is_faithful
 from dist4d_env.metrics.rectangles import contact_interval, ego_centers, overlap
 from dist4d_env.metrics.trace import EpisodeTrace, MetricResult
 from dist4d_env.simulation.state import VehicleParameters
@@ -28,7 +28,7 @@ def neuroncap_score(trace: EpisodeTrace, reference_speed: float | None = None, f
     ``untouched_impact_speed`` of the start by default. faithful: the original's box, centred 0.5 m ahead of the rear axle.
     corrected: the true footprint. details: impact, reference, step and track. Not valid after a collision without a reference.
     """
-    check_form(form)
+    is_faithful(form)
     vehicle = _vehicle(trace, form)
     hit = _first_contact(trace, vehicle)
     details = {"name": "neuroncap", "form": form, "step": None, "track": None, "impact": None, "reference": reference_speed}

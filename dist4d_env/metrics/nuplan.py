@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
 
-from dist4d_env.errors import ConfigError
 from dist4d_env.metrics.comfort import comfort
+from dist4d_env.metrics.forms import Form, is_faithful
 from dist4d_env.metrics.nuplan_collision import at_fault_collisions, nuplan_no_at_fault_collision
 from dist4d_env.metrics.nuplan_progress import nuplan_making_progress, nuplan_progress
 from dist4d_env.metrics.nuplan_road import nuplan_drivable_area, nuplan_driving_direction
@@ -15,20 +14,13 @@ from dist4d_env.metrics.nuplan_ttc import nuplan_time_to_collision
 from dist4d_env.metrics.speed_limit import speed_limit_compliance
 from dist4d_env.metrics.trace import EpisodeTrace, MetricResult
 
-Form = Literal["faithful", "corrected"]
 MULTIPLIERS = ("no_at_fault_collision", "drivable_area_compliance", "making_progress", "driving_direction_compliance")
 WEIGHTS: Mapping[str, float] = {"progress": 5.0, "time_to_collision": 5.0, "speed_limit_compliance": 4.0, "comfort": 2.0}
 
 
-def check_form(form: str) -> None:
-    """Raises ConfigError for a form that is neither "faithful" nor "corrected"."""
-    if form not in ("faithful", "corrected"):
-        raise ConfigError(f'form must be "faithful" or "corrected", not {form!r}')
-
-
 def nuplan_parts(trace: EpisodeTrace, human: EpisodeTrace | None = None, form: Form = "faithful") -> dict[str, MetricResult]:
     """The eight metrics of the closed-loop score by name."""
-    check_form(form)
+    is_faithful(form)
     judged = at_fault_collisions(trace)
     progress = nuplan_progress(trace, human)
     return {

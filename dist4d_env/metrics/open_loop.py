@@ -14,7 +14,7 @@ import numpy as np
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import CATEGORIES
-from dist4d_env.metrics.nuplan import Form, check_form
+from dist4d_env.metrics.forms import Form, is_faithful
 from dist4d_env.metrics.open_loop_hits import COARSE, FINE, LIDAR_AHEAD, exact_hits, fine_hits, grid_hits, headings, occupancy
 from dist4d_env.metrics.trace import MetricResult
 
@@ -79,7 +79,7 @@ def open_loop(
     was compared: steps with a truth, for collisions those whose truth is free of any. The originals' collision of the centre
     point looks up a place 25 m away and is not offered. Raises ConfigError for arrays of other shapes, protocols or forms.
     """
-    check_form(form)
+    is_faithful(form)
     if protocol not in CLASSES:
         raise ConfigError(f"protocol must be one of {', '.join(CLASSES)}, not {protocol!r}")
     if predicted.shape[:2] != truth.shape[:2] or predicted.ndim != 3 or predicted.shape[1] != STEPS:

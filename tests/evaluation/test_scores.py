@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, load_episode, save_episode
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.scores import recorded_human, recorded_scene, results_of
@@ -30,6 +31,14 @@ def test_every_score_is_there_and_in_range(log):
     assert METRICS.keys() | COMPOSITES == results.keys()
     assert all(results[name].valid and 0 <= results[name].value <= 1 for name in COMPOSITES)
     assert results["nuplan_cls_nr"].details["form"] == "corrected" and results["ads"].details["form"] == "corrected"
+
+
+def test_either_form_can_be_had(log):
+    faithful = results_of(log, "faithful")
+    two = COMPOSITES - {"alpasim_scene_score"} | {"pdms_v1"}
+    assert all(faithful[name].details["form"].startswith("faithful") for name in two)
+    with pytest.raises(ConfigError, match="faithful, corrected"):
+        results_of(log, "kind")
 
 
 def test_reacting_traffic_names_its_score(log):
