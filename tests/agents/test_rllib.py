@@ -102,8 +102,10 @@ def test_checkpoints_restore_the_weights(run, small):
 
 
 def test_two_runners_drive_and_flat_vectors_learn_too(small, cluster, tmp_path):
-    folder = train_rllib.main(replace(small, out=tmp_path / "two", runners=2, steps=64))
-    assert curve(folder)[-1]["steps"] >= 64
+    pair = [train_rllib.main(replace(small, out=tmp_path / name, runners=2, steps=128)) for name in ("two", "again")]
+    assert curve(pair[0])[-1]["steps"] >= 128 and curve(pair[0]) == curve(pair[1])
+    for a, b in zip(weights(pair[0] / "last").values(), weights(pair[1] / "last").values(), strict=True):
+        assert torch.equal(a, b)
     folder = train_rllib.main(replace(small, out=tmp_path / "flat", network="flat", steps=64))
     assert len(curve(folder)) == 2 and not (folder / "best").exists()
 
