@@ -118,7 +118,7 @@ def test_whole_scores_of_a_short_episode(golden_data, form):
                 assert result.value == pytest.approx(wanted["score"], abs=1e-6), (world, plan)
         elif version == "v2":
             result = epdms_v2(trace, form=form)
-            decided = 0 in (result.details["no_at_fault_collision"], wanted["DAC"], result.details["driving_direction_compliance"])
+            decided = 0 in (wanted["NC"], wanted["DAC"], result.details["driving_direction_compliance"])
             assert result.valid == decided and "no plans" in result.details["reason"]
             names = {"NC": "no_at_fault_collision", "DAC": "drivable_area_compliance", "LK": "lane_keeping"}
             assert {key: result.details[name] for key, name in names.items()} == {key: wanted[key] for key in names}
