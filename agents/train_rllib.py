@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +37,7 @@ from agents.rllib_connectors import ActAsPolicy, SeeAsPolicy
 from agents.rllib_module import VALUE_SCALE, DrivingModule, policy_of
 from agents.rllib_validation import spent, validate
 from agents.sb3_policy import Policy, PolicyConfig
+from agents.sb3_starts import Disturbance, DisturbedStarts
 from agents.sb3_views import View
 from dist4d_env.errors import ConfigError, DiST4DError
 
@@ -70,6 +72,8 @@ class Options:
     """Split to validate on."""
     traffic: Literal["replay", "idm"] = "replay"
     """Traffic as logged, or reacting."""
+    disturb: float = 0.5
+    """Share of training episodes that begin at another speed, place and heading than the log's; 0: the environment's starts."""
     reward: Literal["shaped", "pdms", "sparse"] = "shaped"
     """A preset of weights, see the environment."""
     decision_dt: float = 0.5
@@ -114,6 +118,8 @@ class Options:
             raise ConfigError("--cameras needs a world that makes images: --world dist4d, replay or oracle")
         if self.cameras and self.network == "flat":
             raise ConfigError("--network flat is for vectors: leave --cameras out")
+        if not 0 <= self.disturb <= 1:
+            raise ConfigError(f"disturb={self.disturb} must be a share from 0 to 1")
         if min(self.steps, self.envs, self.batch, self.minibatch, self.eval_every, self.eval_episodes) < 1 or self.runners < 0:
             raise ConfigError("steps, envs, batch, minibatch, eval_every, eval_episodes must be at least 1, runners at least 0")
         if self.batch % (self.envs * max(self.runners, 1)):
@@ -185,6 +191,7 @@ def make_config(options: Options, done: int = 0) -> PPOConfig:
             entropy_coeff=options.entropy, grad_clip=0.5, train_batch_size_per_learner=options.batch,
             minibatch_size=options.minibatch, num_epochs=options.epochs,
         )
+        .callbacks(on_environment_created=partial(disturb_starts, options=options, done=done))
         .debugging(seed=int(np.random.SeedSequence([options.seed, done]).generate_state(1)[0]) >> 2)
     )  # fmt: skip
     config.normalize_actions = config.clip_actions = False  # the connector does what there is to do
@@ -195,6 +202,16 @@ def make_config(options: Options, done: int = 0) -> PPOConfig:
         return config.rl_module(rl_module_spec=RLModuleSpec(model_config=layers, **spaces))
     spec = RLModuleSpec(DrivingModule, observation_space=view.observation_space, model_config=model, **spaces)
     return config.rl_module(rl_module_spec=spec)
+
+
+def disturb_starts(*, env_runner: Any, env: Any, options: Options, done: int, **more: Any) -> None:
+    """On every runner: its training episodes begin where the recorded driver never was, so that there is something to mend."""
+    if options.disturb:
+        seed = int(np.random.SeedSequence([options.seed, done, env_runner.worker_index]).generate_state(1)[0])
+        dataset, scenes = env.envs[0].dataset, tuple(env.envs[0].scene_names)
+        starts = DisturbedStarts(dataset, scenes, seed, Disturbance(share=options.disturb))
+        for member in env.envs:
+            member.starts = starts
 
 
 def keywords(options: Options, view: View, dataroot: Path | None, scenes: str) -> dict[str, Any]:

@@ -28,8 +28,11 @@ class Beginning:
 class Member(DiST4DDrivingEnv):
     """``DiST4DDrivingEnv`` whose episode is only put together when someone asks for it: to render, to take a snapshot.
 
-    It can be restored, reset and stepped by itself as well; ``changed`` then tells that the arrays are behind.
+    It can be restored, reset and stepped by itself as well; ``changed`` then tells that the arrays are behind. ``starts`` draws
+    the options of episodes that begin without any, as those do that begin by themselves.
     """
+
+    starts: Callable[[], dict[str, Any]] | None = None
 
     _own: Episode | None = None
     _look: Callable[[], Episode] | None = None
@@ -53,6 +56,8 @@ class Member(DiST4DDrivingEnv):
         """What ``reset`` does before anything is seen: nothing but the random generator has changed yet."""
         gym.Env.reset(self, seed=seed)
         seeds = Seeds.draw(self.np_random)
+        if not options and self.starts is not None:
+            options = self.starts()
         scenario = self._choose(options or {}, seeds.scenario)
         room = self.room(scenario)
         state = room[1].reset(scenario, seeds.traffic)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -149,6 +150,19 @@ def test_connectors_see_and_act_as_the_view_does(small):
     assert env.action_space.contains(plans)
 
 
+def test_runners_begin_beside_the_log_and_each_elsewhere(small):
+    settings = train_rllib.keywords(small, View(), small.dataroot, "val")
+    begun = []
+    for worker, share in ((1, 1.0), (1, 1.0), (2, 1.0), (1, 0.0)):
+        env = gym.make_vec("DiST4D-nuScenes-v0", 3, vectorization_mode="vector_entry_point", **settings)
+        runner = SimpleNamespace(worker_index=worker)
+        train_rllib.disturb_starts(env_runner=runner, env=env.unwrapped, options=replace(small, disturb=share), done=0)
+        env.reset(seed=0)
+        begun.append([member.episode.scenario for member in env.unwrapped.envs])
+    assert begun[0] == begun[1] and begun[0] != begun[2]
+    assert all(scenario.ego_offset != 0 for scenario in begun[0]) and all(scenario.ego_offset == 0 for scenario in begun[3])
+
+
 def test_the_six_cameras_share_one_encoder():
     view = View(cameras=True)
     module = DrivingModule(
@@ -175,6 +189,7 @@ def test_a_sweep_tries_and_ranks(small, cluster, tmp_path):
         ({"batch": 100, "envs": 32}, "multiple of the environments"),
         ({"cameras": True, "world": "oracle", "network": "flat"}, "for vectors"),
         ({"runners": -1}, "runners at least 0"),
+        ({"disturb": 2.0}, "share from 0 to 1"),
     ],
 )
 def test_options_that_cannot_work_are_refused(changes, says):
