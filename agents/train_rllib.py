@@ -100,6 +100,8 @@ class Options:
     """Samples per gradient step."""
     epochs: int = 6
     """Passes over a batch."""
+    divergence: float = 0.01
+    """KL divergence that an update aims at, by a penalty that adapts; 0: no penalty."""
     entropy: float = 0.0
     """Bonus for trying things out."""
     spread: float = -0.5
@@ -153,9 +155,10 @@ def main(options: Options) -> Path:
             result = algorithm.train()
             done += int(result["env_runners"]["num_env_steps_sampled"])
             bar.update(done - bar.n)
-            bar.set_postfix(reward=result["env_runners"].get("episode_return_mean"), pdms=curve[-1]["pdms"])
+            trained = result["env_runners"].get("episode_return_mean")
+            bar.set_postfix(reward=trained, pdms=curve[-1]["pdms"])
             if done - curve[-1]["steps"] >= options.eval_every:
-                evaluate(algorithm, validation, options, done, curve)
+                evaluate(algorithm, validation, options, done, curve, None if trained is None else float(trained))
         if done > curve[-1]["steps"]:
             evaluate(algorithm, validation, options, done, curve)
     if options.network == "own":
@@ -187,7 +190,8 @@ def make_config(options: Options, done: int = 0) -> PPOConfig:
         .training(
             lr=[[0, options.learning_rate], [last, 0.1 * options.learning_rate]],
             gamma=options.gamma, lambda_=0.95, clip_param=0.2, vf_clip_param=float("inf"),
-            vf_loss_coeff=0.5 / (1.0 if flat else VALUE_SCALE) ** 2, use_kl_loss=False,
+            vf_loss_coeff=0.5 / (1.0 if flat else VALUE_SCALE) ** 2,
+            use_kl_loss=options.divergence > 0, kl_target=options.divergence,
             entropy_coeff=options.entropy, grad_clip=0.5, train_batch_size_per_learner=options.batch,
             minibatch_size=options.minibatch, num_epochs=options.epochs,
         )
@@ -248,11 +252,12 @@ def learned(algorithm: PPO, options: Options, steps: int) -> Policy:
 
 
 def evaluate(
-    algorithm: PPO, validation: gym.vector.VectorEnv, options: Options, done: int, curve: list[dict[str, float]]
+    algorithm: PPO, validation: gym.vector.VectorEnv, options: Options, done: int, curve: list[dict[str, float]],
+    trained: float | None = None,
 ) -> None:
     """One more point of the curve, a checkpoint, and the policy if it is the best so far."""
     policy = learned(algorithm, options, done)
-    point = {"steps": float(done), **validate(policy, validation)}
+    point = {"steps": float(done), **validate(policy, validation)} | ({} if trained is None else {"training_reward": trained})
     best = max((old["pdms"] for old in curve), default=-1.0)
     curve.append(point)
     if point["pdms"] > best and options.network == "own":
