@@ -30,6 +30,7 @@ PLANNERS: Mapping[str, str] = MappingProxyType(
         "pdm_closed": "agents.pdm_closed:PdmClosed",
         "mpc": "agents.mpc:SamplingMPC",
         "imagine": "agents.imagine:ImaginingPlanner",
+        "ppo": "agents.sb3_planner:Shipped",
         **{f"expert_{kind}_{strength:g}": f"agents.experts:{kind}_{strength:g}" for kind in ERRORS for strength in ERRORS[kind]},
     }
 )
@@ -44,7 +45,8 @@ ABOUT: Mapping[str, str] = MappingProxyType(
         "idm": "intelligent driver model along the route",
         "pdm_closed": "best of 15 simulated and scored proposals along the route",
         "mpc": "samples controls through the vector simulator",
-        "imagine": "samples futures in the generative world",
+        "imagine": "tries plans in the generated world, reads its depth",
+        "ppo": "the shipped policy, trained by PPO on vectors",
         "expert_bias": "the recorded drive, beside its path (privileged)",
         "expert_delay": "the recorded drive, some time behind it (privileged)",
         "expert_noise": "the recorded drive, every plan off by chance (privileged)",
