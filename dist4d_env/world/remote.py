@@ -7,14 +7,14 @@ import os
 import pickle
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.world.contract import SceneAt, WorldInfo, WorldStart
-from dist4d_env.world.remote_parts import Packed, Part, pack
+from dist4d_env.world.remote_parts import Packed, pack
 from dist4d_env.world.service import NAMESPACE, Description, Question, Refused, Reply, Served, Unknown, actor_name
 
 PAUSE = 0.05
@@ -98,60 +98,17 @@ class RemoteWorld:
         self, states: Sequence[RemoteState], scenes: Sequence[SceneAt]
     ) -> list[tuple[RemoteState, RGBDFrame | None, WorldInfo]]:
         """One frame per state. Raises ServiceError where the service is gone or does not answer in time."""
-        import ray
-
         deadline = time.monotonic() + self.timeout
-        homes = [state.home for state in states]
-        in_full = {row for row, state in enumerate(states) if not state.begun}
-        answers: dict[int, tuple[RemoteState, RGBDFrame | None, WorldInfo]] = {}
-        hurdle = "it is slow"
-        while len(answers) < len(states):
-            calls: list[tuple[int, list[int], Any]] = []
-            for home in dict.fromkeys(homes):
-                rows = [row for row, at in enumerate(homes) if at == home and row not in answers]
-                if rows:
-                    questions = [
-                        Question(states[row].key, states[row].packed if row in in_full else None, scenes[row]) for row in rows
-                    ]
-                    calls.append((home, rows, self._ask(home, questions, deadline)))
-            pause = False
-            for home, rows, reference in calls:
-                try:
-                    replies = ray.get(reference, timeout=max(deadline - time.monotonic(), 0.001))
-                except ray.exceptions.GetTimeoutError:
-                    replies = Refused()
-                except ray.exceptions.RayActorError as error:
-                    in_full.update(rows)
-                    hurdle, pause, replies = f"an actor has died ({type(error).__name__})", True, None
-                    if isinstance(error, ray.exceptions.ActorDiedError):  # for good
-                        for row in rows:
-                            homes[row] = (home + 1) % len(self._actors)
-                for row, reply in zip(rows, replies if isinstance(replies, list) else [replies] * len(rows), strict=True):
-                    if isinstance(reply, Reply):
-                        answers[row] = self._taken(states[row], homes[row], reply)
-                    elif isinstance(reply, Unknown):
-                        in_full.add(row)
-                    elif isinstance(reply, Refused):
-                        hurdle, pause = "it is busy", True
-                    elif isinstance(reply, Exception):
-                        raise reply
-            if len(answers) < len(states) and time.monotonic() > deadline:
+        asking = _Asking(self._actors, states, scenes)
+        while not asking.ask(deadline):
+            if time.monotonic() > deadline:
                 raise ServiceError(
-                    f"the world service {self.name!r} did not answer within {self.timeout:g} s: {hurdle}; serve it with more "
-                    "actors, or allow more time"
+                    f"the world service {self.name!r} did not answer within {self.timeout:g} s: {asking.hurdle}; serve it with "
+                    "more actors, or allow more time"
                 )
-            if pause:
+            if asking.hurdle:
                 time.sleep(PAUSE)
-        return [answers[row] for row in range(len(states))]
-
-    def _ask(self, home: int, questions: list[Question], deadline: float) -> Any:
-        return self._actors[home].step.remote(questions, max(deadline - time.monotonic(), 0.001))
-
-    def _taken(self, before: RemoteState, home: int, reply: Reply) -> tuple[RemoteState, RGBDFrame | None, WorldInfo]:
-        """The state that follows, whole, and the frame."""
-        packed = reply.state.completed(before.packed.parts)
-        frame = None if reply.shown is None else _frame(packed.parts, reply.shown)
-        return RemoteState(reply.key, home, packed), frame, reply.info
+        return [_taken(state, *asking.answers[row]) for row, state in enumerate(states)]
 
     def _actor(self, index: int) -> Any:
         import ray
@@ -162,7 +119,63 @@ class RemoteWorld:
             raise ConfigError(f"there is no world service {self.name!r} on this Ray cluster: start it by serve_world") from error
 
 
-def _frame(parts: Mapping[str, Part], key: str) -> RGBDFrame:
-    """A frame leads to nothing: it can be read without the rest of the state."""
-    frame: RGBDFrame = pickle.loads(parts[key].content)
-    return frame
+class _Asking:
+    """Questions about some states until all are answered. homes: the actor that each is put to; in_full: rows whose state is sent
+    whole; answers: by row, with the actor that gave it; hurdle: what was in the way the last time, empty for nothing."""
+
+    def __init__(self, actors: Sequence[Any], states: Sequence[RemoteState], scenes: Sequence[SceneAt]) -> None:
+        self.actors, self.states, self.scenes = actors, states, scenes
+        self.homes = [state.home for state in states]
+        self.in_full = {row for row, state in enumerate(states) if not state.begun}
+        self.answers: dict[int, tuple[int, Reply]] = {}
+        self.hurdle = ""
+
+    def ask(self, deadline: float) -> bool:
+        """Puts what is open to all actors at once and waits for them; whether everything is answered now.
+
+        Raises what the world raised.
+        """
+        self.hurdle, calls = "", []
+        for home in dict.fromkeys(self.homes):
+            rows = [row for row, at in enumerate(self.homes) if at == home and row not in self.answers]
+            if rows:
+                patience = max(deadline - time.monotonic(), 0.001)
+                calls.append((rows, self.actors[home].step.remote([self._question(row) for row in rows], patience)))
+        for rows, reference in calls:
+            for row, reply in zip(rows, self._replies(rows, reference, deadline), strict=True):
+                if isinstance(reply, Reply):
+                    self.answers[row] = self.homes[row], reply
+                elif isinstance(reply, Unknown):
+                    self.in_full.add(row)
+                elif isinstance(reply, Refused):
+                    self.hurdle = self.hurdle or "it is busy"
+                else:
+                    raise reply
+        return len(self.answers) == len(self.states)
+
+    def _question(self, row: int) -> Question:
+        state = self.states[row]
+        return Question(state.key, state.packed if row in self.in_full else None, self.scenes[row])
+
+    def _replies(self, rows: list[int], reference: Any, deadline: float) -> Sequence[Reply | Unknown | Refused | Exception]:
+        """One for each row. Where an actor has died, the others of the service are asked next if it does not come back."""
+        import ray
+
+        try:
+            replies = ray.get(reference, timeout=max(deadline - time.monotonic(), 0.001))
+        except ray.exceptions.GetTimeoutError:
+            replies = Refused()
+        except ray.exceptions.RayActorError as error:
+            self.hurdle, replies = f"an actor has died ({type(error).__name__})", Refused()
+            self.in_full.update(rows)
+            if isinstance(error, ray.exceptions.ActorDiedError):
+                for row in rows:
+                    self.homes[row] = (self.homes[row] + 1) % len(self.actors)
+        return [replies] * len(rows) if isinstance(replies, Refused) else replies
+
+
+def _taken(before: RemoteState, home: int, reply: Reply) -> tuple[RemoteState, RGBDFrame | None, WorldInfo]:
+    """The state that follows, whole, and the frame, which leads to nothing: it can be read without the rest."""
+    packed = reply.state.completed(before.packed.parts)
+    frame: RGBDFrame | None = None if reply.shown is None else pickle.loads(packed.parts[reply.shown].content)
+    return RemoteState(reply.key, home, packed), frame, reply.info

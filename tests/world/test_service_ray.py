@@ -156,7 +156,7 @@ def test_how_long_to_wait_is_a_number_of_seconds(monkeypatch):
 
 
 def test_a_service_that_is_stopped_is_an_error_in_time(cluster):
-    serving = serve_world("short", weights="splat")
+    serving = serve_world("short", weights="splat", num_cpus=0.5)
     world, scene = RemoteWorld("short", Served("dist4d", "splat"), timeout=1.0), make_scene()
     (state,) = world.reset([make_start(scene)])
     serving.stop()
