@@ -135,6 +135,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "seeing": lambda: worlds("planning_seeing"),
     "nuscenes": lambda: leaderboard("planning_nuscenes"),
     "nuscenes-others": lambda: others("planning_nuscenes"),
+    "safety": lambda: leaderboard("planning_safety"),
+    "safety-families": lambda: groups("planning_safety", "families"),
+    "safety-others": lambda: others("planning_safety"),
 }
 
 
