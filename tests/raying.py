@@ -15,6 +15,11 @@ from dist4d_env.errors import ConfigError
 from tests.conftest import ROOT
 
 
+def ray_lock() -> FileLock:
+    """Held by whoever has started a Ray."""
+    return FileLock(str(Path(tempfile.gettempdir()) / f"dist4d_ray_tests_{os.getuid()}.lock"))
+
+
 @contextmanager
 def small_ray(cpus: int = 2) -> Iterator[None]:
     """Ray in this process: ``cpus`` slots (not cores), no dashboard, nothing reported home."""
@@ -22,8 +27,7 @@ def small_ray(cpus: int = 2) -> Iterator[None]:
     os.environ["RAY_worker_niceness"] = "0"  # by default workers give way to everything else that runs, and starve beside it
     import ray
 
-    lock = Path(tempfile.gettempdir()) / f"dist4d_ray_tests_{os.getuid()}.lock"
-    with FileLock(str(lock)):
+    with ray_lock():
         environment = {"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}}
         ray.init(
             address="local", num_cpus=cpus, num_gpus=0, include_dashboard=False, log_to_driver=False, runtime_env=environment,

@@ -9,6 +9,7 @@ import pytest
 
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.executors import THREAD_LIMITS, Processes, Stopped, WorkerDied, check_stop, executor, serial
+from tests.raying import ray_lock
 
 
 def square(number: int) -> tuple[int, int]:
@@ -96,7 +97,8 @@ def test_ray_does_the_same():
     assert executor(2, "ray") == RayTasks(2)
     with pytest.raises(ConfigError, match="workers=0"):
         RayTasks(0)
-    found = RayTasks(1)(square_or_refuse, range(5))
-    assert [next(found) for _ in range(4)] == [(n, n * n) for n in range(4)]
-    with pytest.raises(DataError, match="number 4 is missing"):
-        next(found)
+    with ray_lock():
+        found = RayTasks(1)(square_or_refuse, range(5))
+        assert [next(found) for _ in range(4)] == [(n, n * n) for n in range(4)]
+        with pytest.raises(DataError, match="number 4 is missing"):
+            next(found)
