@@ -75,7 +75,7 @@ class OracleWorld:
 
     def _state(self, start: WorldStart) -> OracleState:
         key, tracks, recorded = _town_key(start.scene), start.scene.tracks, len(start.scene.recorded.tracks)
-        actors = _renderer(key).scene.actors
+        actors = _renderer(key, ()).scene.actors
         index = {actor.instance: i for i, actor in enumerate(actors)}
         strangers = [token for token in tracks.instance[:recorded] if token not in index]
         if strangers:
@@ -103,11 +103,11 @@ def actor_boxes(boxes: Boxes, actors: np.ndarray) -> Boxes:
 
 
 @lru_cache(maxsize=_KEPT)
-def _renderer(key: TownKey, inserted: tuple[Inserted, ...] = ()) -> TownRenderer:
+def _renderer(key: TownKey, inserted: tuple[Inserted, ...]) -> TownRenderer:
     """The renderer of a town scene, which takes seconds to make: shared by all worlds of the process, for drawing changes nothing
     in it; the least recently used one is forgotten. One with inserted objects shares all but these with the one without."""
     if inserted:
-        return _renderer(key).with_actors([thing.actor() for thing in inserted])
+        return _renderer(key, ()).with_actors([thing.actor() for thing in inserted])
     split, index, seed = key
     return TownRenderer(generate_scene(split, index, seed))
 

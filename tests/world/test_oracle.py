@@ -18,7 +18,7 @@ from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.world.contract import SceneAt, WorldStart
 from dist4d_env.world.factory import make_world
 from dist4d_env.world.memory import Memory
-from dist4d_env.world.oracle import OracleWorld
+from dist4d_env.world.oracle import OracleWorld, _renderer
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +137,10 @@ def test_refuses_what_is_not_its_town(scene, town_dataroot, tmp_path):
     (tmp_path / "town.json").write_text("{")
     with pytest.raises(DataError, match="cannot be read"):
         world.reset([start_of(elsewhere)])
+
+
+def test_a_scene_is_built_once(world, scene):
+    """Its street takes seconds: who starts an episode and who draws it must ask for the same renderer."""
+    _renderer.cache_clear()
+    world.step(world.reset([start_of(scene)]), [at(scene, 0.0)])
+    assert _renderer.cache_info().misses == 1
