@@ -52,7 +52,7 @@ class TrueStreet:
 
     def __init__(self, scene: Scene, rig: CameraRig) -> None:
         (state,) = OracleWorld().reset([WorldStart(scene, rig, 0.0, 0)])
-        self.rig, self.actors, self.renderer = rig, state.actors, _renderer(state.key, state.inserted)
+        self.rig, self.actors, self.renderer = rig, state.actors, _renderer(state.key)
 
     def show(self, now: SceneAt) -> tuple[RGBDFrame, np.ndarray]:
         """The true frame and its classes (V, H, W) uint8 into CLASSES."""
