@@ -37,7 +37,7 @@ LARGEST = {"neuroncap_score": 5.0}
 """Composite scores that end elsewhere than at 1."""
 LEADING = 3
 """So many composite scores stand in the leaderboard itself."""
-OTHERS = "Each as its authors combine it, in the corrected form; they weigh differently, so compare down a column."
+OTHERS = "Each as its authors combine it, in their {form} form; they weigh differently, so compare down a column."
 PARTS = "Means of the metrics that run from 0 to 1."
 
 
@@ -61,7 +61,7 @@ def render_campaign(
     sections = (
         _head(title, board, judged, common),
         _leaderboard(board),
-        _columns(board, "Scores of other benchmarks", OTHERS, board.scores[LEADING:]),
+        _columns(board, "Scores of other benchmarks", OTHERS.format(form=common["form"]), board.scores[LEADING:]),
         _columns(board, "Parts", PARTS, SHARES),
         _breakdown(board, "By family", "families"),
         _breakdown(board, "By difficulty", "difficulties"),
@@ -156,7 +156,7 @@ def _head(title: str, board: Leaderboard, judged: Sequence[Judged], common: Mapp
     shown = "".join(f'<div class="tile"><b>{value}</b><span>{escape(name)}</span></div>' for name, value in tiles.items())
     words = {"weights": common["weights"], "memory": common["memory"]} if common["world"] != "none" else {}
     words |= {"traffic": common["traffic"], "a decision every": f"{common['decision_dt']:g} s"}
-    words["scores in their form"] = common["form"]
+    words["scores in their"] = f"{common['form']} form"
     lead = ", ".join(f"{name} {value}" for name, value in words.items())
     return f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p><div class="tiles">{shown}</div>'
 

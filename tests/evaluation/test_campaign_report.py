@@ -55,6 +55,14 @@ def test_page_is_self_contained_and_escapes(folder):
     assert len(text) < 600_000
 
 
+def test_every_file_says_which_form_it_shows(folder, tmp_path):
+    write_results(folder, tmp_path, form="faithful")
+    page, table = (tmp_path / "report.html").read_text(), (tmp_path / "leaderboard.md").read_text()
+    assert "scores in their faithful form" in page and "corrected" not in page and "faithful scores" in table
+    assert json.loads((tmp_path / "results.json").read_text())["settings"]["form"] == "faithful"
+    assert "scores in their corrected form" in (folder / "report.html").read_text()
+
+
 def browse(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--hide-scrollbars",
                "--enable-logging=stderr", f"--user-data-dir={page.parent / 'browser'}", *options]  # fmt: skip
