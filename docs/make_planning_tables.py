@@ -1,21 +1,17 @@
 """Writes the tables of docs/planning-benchmark.md from benchmarks/results: ``python docs/make_planning_tables.py``.
 
-A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; ``--check`` says whether the page is up to date.
+``--check`` says whether the page is up to date.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE.parent / "benchmarks" / "results"
-PAGE = HERE / "planning-benchmark.md"
+import page_tables
+from page_tables import load, table
+
 LABELS = {
     "pdms_v1": "PDMS",
     "epdms_v2": "EPDMS",
@@ -31,19 +27,6 @@ LEADING = ("pdms_v1", "epdms_v2", "nuplan_cls_nr", "nuplan_cls_r")
 CLAIMED = (("pdm_closed", "idm"), ("idm", "constant_velocity"))
 """Pairs whose order is claimed: they are shown whatever stands between them."""
 DIFFICULTIES = ("easy", "medium", "hard", "extreme")
-
-
-def load(name: str) -> dict[str, Any]:
-    """The stored results of a benchmark."""
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
-    return found
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table, numbers to the right."""
-    head = list(head)
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *[list(row) for row in rows]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def interval(estimate: dict[str, Any] | None) -> str:
@@ -141,21 +124,5 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-def filled(page: str) -> str:
-    """The page with every table made anew. Raises ``SystemExit`` for a marker without a table."""
-
-    def make(found: re.Match[str]) -> str:
-        if found[1] not in TABLES:
-            raise SystemExit(f"{PAGE.name} asks for the table {found[1]!r}: there are {', '.join(TABLES)}")
-        return f"<!-- {found[1]} -->\n{TABLES[found[1]]()}\n<!-- /{found[1]} -->"
-
-    return re.sub(r"<!-- ([\w-]+) -->\n.*?<!-- /\1 -->", make, page, flags=re.DOTALL)
-
-
 if __name__ == "__main__":
-    before = PAGE.read_text()
-    after = filled(before)
-    if "--check" in sys.argv[1:]:
-        remedy = f"{PAGE.name} is older than benchmarks/results: run python docs/make_planning_tables.py"
-        sys.exit(None if after == before else remedy)
-    PAGE.write_text(after)
+    page_tables.main("planning-benchmark.md", TABLES)

@@ -1,27 +1,15 @@
 """Writes the tables of docs/reinforcement-learning.md from benchmarks/results/rl.json: ``python docs/make_rl_tables.py``.
 
-A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; ``--check`` says whether the page is up to date.
+``--check`` says whether the page is up to date.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE.parent / "benchmarks" / "results" / "rl.json"
-PAGE = HERE / "reinforcement-learning.md"
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table, numbers to the right."""
-    head = list(head)
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *[list(row) for row in rows]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+import page_tables
+from page_tables import load, table
 
 
 def planners(result: dict[str, Any], traffic: str) -> str:
@@ -64,33 +52,13 @@ def runs(result: dict[str, Any]) -> str:
     return table(head, rows)
 
 
-TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "planners replay": lambda result: planners(result, "replay"),
-    "planners idm": lambda result: planners(result, "idm"),
-    "terms": terms,
-    "runs": runs,
+TABLES: dict[str, Callable[[], str]] = {
+    "planners replay": lambda: planners(load("rl"), "replay"),
+    "planners idm": lambda: planners(load("rl"), "idm"),
+    "terms": lambda: terms(load("rl")),
+    "runs": lambda: runs(load("rl")),
 }
 
 
-def filled(page: str, result: dict[str, Any]) -> str:
-    """The page with its tables as the results say."""
-    for name, make in TABLES.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if not pattern.search(page):
-            raise SystemExit(f"{PAGE.name} has no place for the table {name!r}")
-        text = make(result)
-        page = pattern.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", page)
-    return page
-
-
-def main(check: bool) -> None:
-    page = PAGE.read_text()
-    new = filled(page, json.loads(RESULTS.read_text()))
-    if check and new != page:
-        raise SystemExit(f"{PAGE.name} is not what {RESULTS.name} says: run python docs/make_rl_tables.py")
-    if not check:
-        PAGE.write_text(new)
-
-
 if __name__ == "__main__":
-    main("--check" in sys.argv[1:])
+    page_tables.main("reinforcement-learning.md", TABLES)

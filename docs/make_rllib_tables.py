@@ -1,23 +1,16 @@
 """Writes the tables of docs/reinforcement-learning-rllib.md from benchmarks/results: ``python docs/make_rllib_tables.py``.
 
-A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; ``--check`` says whether the page is up to date.
+``--check`` says whether the page is up to date.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-
-from make_rl_tables import planners, runs, table  # noqa: E402
-
-RESULTS = HERE.parent / "benchmarks" / "results"
-PAGE = HERE / "reinforcement-learning-rllib.md"
+import page_tables
+from make_rl_tables import planners, runs
+from page_tables import load, table
 
 
 def service(result: dict[str, Any]) -> str:
@@ -36,26 +29,12 @@ def service(result: dict[str, Any]) -> str:
     return table(head, rows)
 
 
-def main(check: bool) -> int:
-    """Fill the page; returns 1 where it is checked and not up to date."""
-    text = PAGE.read_text()
-    learned = json.loads((RESULTS / "rl_rllib.json").read_text())
-    made = {
-        "rllib curve": runs(learned),
-        "rllib planners": planners(learned, "replay"),
-        "world service": service(json.loads((RESULTS / "world_service.json").read_text())),
-    }
-    filled = text
-    for name, content in made.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        filled, found = re.subn(pattern, lambda m, c=content: f"{m[1]}{c}\n{m[2]}", filled, flags=re.DOTALL)
-        if found != 1:
-            raise SystemExit(f"{PAGE.name} has {found} places for {name!r}, not one")
-    if check:
-        return int(filled != text)
-    PAGE.write_text(filled)
-    return 0
+TABLES: dict[str, Callable[[], str]] = {
+    "rllib curve": lambda: runs(load("rl_rllib")),
+    "rllib planners": lambda: planners(load("rl_rllib"), "replay"),
+    "world service": lambda: service(load("world_service")),
+}
 
 
 if __name__ == "__main__":
-    sys.exit(main("--check" in sys.argv))
+    page_tables.main("reinforcement-learning-rllib.md", TABLES)

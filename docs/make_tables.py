@@ -1,20 +1,17 @@
 """Writes the tables of docs/world-model.md from the numbers in benchmarks/results: ``python docs/make_tables.py``.
 
-A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; ``--check`` says whether the page is up to date.
+``--check`` says whether the page is up to date.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE.parent / "benchmarks" / "results"
-PAGE = HERE / "world-model.md"
+import page_tables
+from page_tables import load
+
+table = partial(page_tables.table, rule="---")
 NAMES = {
     "codec_ceiling": "codec ceiling",
     "copy_last": "copy of the last frame",
@@ -28,18 +25,6 @@ NAMES = {
     "regression": "regression",
     "truth": "truth",
 }
-
-
-def load(name: str) -> dict[str, Any]:
-    """The stored results of a benchmark."""
-    return json.loads((RESULTS / f"{name}.json").read_text())
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *[list(row) for row in rows]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def number(cell: Mapping[str, float], digits: int, spread: bool = True) -> str:
@@ -183,20 +168,5 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-def filled(page: str) -> str:
-    """The page with every table made anew. Raises ``SystemExit`` for a marker without a table."""
-
-    def make(found: re.Match[str]) -> str:
-        if found[1] not in TABLES:
-            raise SystemExit(f"{PAGE.name} asks for the table {found[1]!r}: there are {', '.join(TABLES)}")
-        return f"<!-- {found[1]} -->\n{TABLES[found[1]]()}\n<!-- /{found[1]} -->"
-
-    return re.sub(r"<!-- ([\w-]+) -->\n.*?<!-- /\1 -->", make, page, flags=re.DOTALL)
-
-
 if __name__ == "__main__":
-    before = PAGE.read_text()
-    after = filled(before)
-    if "--check" in sys.argv[1:]:
-        sys.exit(None if after == before else f"{PAGE.name} is older than benchmarks/results: run python docs/make_tables.py")
-    PAGE.write_text(after)
+    page_tables.main("world-model.md", TABLES)
