@@ -27,10 +27,9 @@ def apply(edit: Edit, scene: Scene, start: float = 0.0) -> Scene:
 def apply_all(edits: Iterable[Edit], scene: Scene, start: float = 0.0) -> Scene:
     """``apply`` for one edit after the other; each sees what those before it have done."""
     frame, tracks = EditFrame(scene, start), scene.tracks
-    changed = False
     for edit in edits:
-        tracks, changed = _changed(edit, frame, tracks), True
-    return edited(scene, tracks) if changed else scene
+        tracks = _changed(edit, frame, tracks)
+    return scene if tracks is scene.tracks else edited(scene, tracks)
 
 
 @singledispatch
@@ -43,17 +42,12 @@ def _(edit: Remove, frame: EditFrame, tracks: Tracks) -> Tracks:
     return without(tracks, find_all(frame, tracks, edit.target, edit.kind))
 
 
-@_changed.register
-def _(edit: Slow, frame: EditFrame, tracks: Tracks) -> Tracks:
+@_changed.register(Slow)
+@_changed.register(Stop)
+def _(edit: Slow | Stop, frame: EditFrame, tracks: Tracks) -> Tracks:
+    speed = edit.speed if isinstance(edit, Slow) else 0.0
     index = find_target(frame, tracks, edit.target, edit.kind)
-    motion, since = slowed(frame, tracks, index, edit.at, edit.speed, edit.deceleration, edit.hold, edit.kind)
-    return with_motion(frame, tracks, index, motion, since)
-
-
-@_changed.register
-def _(edit: Stop, frame: EditFrame, tracks: Tracks) -> Tracks:
-    index = find_target(frame, tracks, edit.target, edit.kind)
-    motion, since = slowed(frame, tracks, index, edit.at, 0.0, edit.deceleration, edit.hold, edit.kind)
+    motion, since = slowed(frame, tracks, index, edit.at, speed, edit.deceleration, edit.hold, edit.kind)
     return with_motion(frame, tracks, index, motion, since)
 
 
