@@ -35,10 +35,11 @@ from tqdm import tqdm
 import dist4d_env  # noqa: F401 (registers the environment)
 from agents.rllib_connectors import ActAsPolicy, SeeAsPolicy
 from agents.rllib_module import VALUE_SCALE, DrivingModule, policy_of
-from agents.rllib_validation import spent, validate
+from agents.rllib_spent import spent
 from agents.sb3_policy import Policy, PolicyConfig
 from agents.sb3_starts import Disturbance, DisturbedStarts
 from agents.sb3_views import View
+from agents.validation import validate
 from dist4d_env.errors import ConfigError, DiST4DError
 
 ENVIRONMENT = "dist4d_env:DiST4D-nuScenes-v0"

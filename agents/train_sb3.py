@@ -37,8 +37,9 @@ from agents.sb3_networks import PolicyNetwork, make_encoder
 from agents.sb3_planner import SB3Planner
 from agents.sb3_policy import Policy, PolicyConfig, outputs_of
 from agents.sb3_starts import Disturbance, DisturbedStarts
-from agents.sb3_vec_env import SB3VecEnv, ViewVecEnv, info_of
+from agents.sb3_vec_env import SB3VecEnv, ViewVecEnv
 from agents.sb3_views import View
+from agents.validation import validate
 from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.video import VideoWriter
@@ -245,27 +246,6 @@ def policy_of(model: BaseAlgorithm, options: Options, view: View) -> Policy:
     for own, trained in zip((network.encoder, network.layers, network.head), parts, strict=True):
         own.load_state_dict({name: value.detach().cpu() for name, value in trained.state_dict().items()})
     return Policy(config, network)
-
-
-def validate(policy: Policy, venv: gym.vector.VectorEnv, seed: int = 10_000) -> dict[str, float]:
-    """The policy on the same episodes every time: mean closed-loop PDMS, share of at-fault collisions and so on."""
-    observations, _ = venv.reset(seed=seed)
-    finals: dict[int, dict[str, Any]] = {}
-    rewards = np.zeros(venv.num_envs)
-    while len(finals) < venv.num_envs:
-        running = np.array([index not in finals for index in range(venv.num_envs)])
-        observations, reward, terminated, truncated, infos = venv.step(policy.act(observations))
-        rewards += reward * running
-        for index in np.flatnonzero((terminated | truncated) & running).tolist():
-            finals[index] = info_of(infos, index)
-    metrics = [info["metrics"]["final"] for info in finals.values()]
-    mean = lambda name: float(np.mean([m[name]["value"] for m in metrics if m[name]["valid"]]))  # noqa: E731
-    return {
-        "pdms": mean("pdms_v1"), "progress": mean("ego_progress"), "comfort": mean("comfort"),
-        "time_to_collision": mean("time_to_collision"), "reward": float(rewards.mean()),
-        **{cause: float(np.mean([info["ended_by"] == cause for info in finals.values()]))
-           for cause in ("collision", "off_road", "wrong_way")},
-    }  # fmt: skip
 
 
 class Keeper(BaseCallback):

@@ -1,16 +1,16 @@
-"""How a policy drives, in the same episodes every time and with the metrics of the benchmark, and what training it takes."""
+"""How a policy drives, in the same episodes every time and with the metrics of the benchmark."""
 
 from __future__ import annotations
 
-import sys
-import time
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from agents.sb3_policy import Policy
+
+METRICS = ("pdms_v1", "ego_progress", "comfort", "time_to_collision")
+FAILURES = ("collision", "off_road", "wrong_way")
 
 
 def validate(policy: Policy, venv: gym.vector.VectorEnv, seed: int = 10_000) -> dict[str, float]:
@@ -34,25 +34,3 @@ def validate(policy: Policy, venv: gym.vector.VectorEnv, seed: int = 10_000) -> 
         "time_to_collision": mean["time_to_collision"], "reward": float(rewards.mean()),
         **{cause: sum(ended == cause for ended in causes.values()) / venv.num_envs for cause in FAILURES},
     }  # fmt: skip
-
-
-METRICS = ("pdms_v1", "ego_progress", "comfort", "time_to_collision")
-FAILURES = ("collision", "off_road", "wrong_way")
-
-
-def spent(algorithm: Any) -> dict[str, float | None]:
-    """Seconds since some instant, CPU seconds and MiB in use, those of all processes of an RLlib algorithm together."""
-    own = _process()
-    runners = algorithm.env_runner_group.foreach_env_runner(lambda runner: _process(), local_env_runner=False)
-    cpu, memory = zip(own, *runners, strict=True)
-    known = [each for each in memory if each is not None]
-    return {"seconds": time.monotonic(), "cpu_seconds": sum(cpu), "memory_mib": sum(known) if len(known) == len(memory) else None}
-
-
-def _process() -> tuple[float, float | None]:
-    """CPU seconds and MiB (on Linux) of this process."""
-    memory = None
-    if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        memory = pages * 4096 / 2**20
-    return time.process_time(), memory
