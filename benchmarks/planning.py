@@ -38,6 +38,8 @@ class Options:
     """Processes, one thread each; 0 drives in this one."""
     executor: Literal["processes", "ray"] = "processes"
     """Processes of this machine, or workers of Ray."""
+    ray: bool = False
+    """The same as --executor ray."""
     seeds: int = 1
     """Seeds of every scenario; those beyond the first move the ego's start a little."""
     only: tuple[str, ...] = ()
@@ -70,7 +72,7 @@ def main(options: Options) -> dict[str, Any]:
     settings = {name: getattr(options, name) for name in names}
     suite = read_suite(options.suite)
     campaign = Campaign(options.planner, suite, dataroot=dataroot, **settings)
-    execute = executor(options.workers, options.executor)
+    execute = executor(options.workers, "ray" if options.ray else options.executor)
     drive(campaign, options.out, execute)
     board = write_results(options.out, execute=execute, replays=options.replays, form=options.form)
     result = header("planning", options) | {"suite": suite.name, "scenarios": len(suite.scenarios)} | digest(board)

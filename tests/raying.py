@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -50,3 +52,27 @@ def linger(seconds: float) -> float:
     """Work that takes its time."""
     time.sleep(seconds)
     return seconds
+
+
+def die(deaths: Path, times: int, work: Callable[[Any], Any], task: Any) -> Any:
+    """Work whose process is killed ``times`` times before it gets to work; each death leaves a file."""
+    for number in range(times):
+        try:
+            (deaths / str(number)).touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        os.kill(os.getpid(), signal.SIGKILL)
+    return work(task)
+
+
+class Unsendable(Exception):
+    """An exception that no other process can read."""
+
+    def __init__(self, one: str, other: Callable[[], str]) -> None:
+        super().__init__(one)
+        self.other = other
+
+
+def raise_unsendable(task: int) -> int:
+    """Work that raises what cannot be pickled."""
+    raise Unsendable("no", lambda: str(task))

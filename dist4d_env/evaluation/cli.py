@@ -12,6 +12,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.planners import make_planner
 
 if TYPE_CHECKING:
+    from dist4d_env.evaluation.executors import Executor
     from dist4d_env.evaluation.summary import Summary
     from dist4d_env.metrics.forms import Form
 
@@ -40,6 +41,8 @@ class Options:
     """Of a suite: processes to drive in, one thread each; 0 drives in this one."""
     executor: Literal["processes", "ray"] = "processes"
     """Of a suite: what the workers are, processes of this machine or workers of Ray."""
+    ray: bool = False
+    """The same as --executor ray."""
     dataroot: Path | None = None
     """Folder of a nuScenes-format data set; else $NUSCENES, else the built-in town."""
     version: str | None = None
@@ -111,7 +114,6 @@ def _place(options: Options, again: Path | None) -> Path:
 
 def _drive_suite(options: Options) -> None:
     from dist4d_env.evaluation.campaign import Campaign, run
-    from dist4d_env.evaluation.executors import executor
     from dist4d_env.scenes.suites import read_suite
 
     assert options.suite is not None
@@ -121,19 +123,24 @@ def _drive_suite(options: Options) -> None:
     dataroot = None if options.dataroot is None else str(options.dataroot)
     settings = {name: getattr(options, name) for name in names}
     campaign = Campaign(options.planner, read_suite(options.suite), dataroot=dataroot, **settings)
-    run(campaign, options.out, executor(options.workers, options.executor))
+    run(campaign, options.out, _executor(options))
 
 
 def _tell(folder: Path, out: Path, options: Options) -> int:
     """Scores a campaign's folder, prints its leaderboard and where the rest is."""
-    from dist4d_env.evaluation.executors import executor
     from dist4d_env.evaluation.results import write_results
 
     dataroot = None if options.dataroot is None else str(options.dataroot)
-    board = write_results(folder, out, dataroot, executor(options.workers, options.executor), options.seed, form=options.form)
+    board = write_results(folder, out, dataroot, _executor(options), options.seed, form=options.form)
     print(board.markdown())
     print(f"results: {out / 'results.json'}\nreport:  {out / 'report.html'}")
     return 0
+
+
+def _executor(options: Options) -> Executor:
+    from dist4d_env.evaluation.executors import executor
+
+    return executor(options.workers, "ray" if options.ray else options.executor)
 
 
 def drive(options: Options) -> Summary:

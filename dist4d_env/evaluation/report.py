@@ -126,9 +126,11 @@ def _tiles(log: EpisodeLog, results: Mapping[str, MetricResult]) -> str:
         "lowest trust": f"{min(trust):.2f}",
         "per decision": f"{per_step:.0f} ms",
     }
-    return '<div class="tiles">' + "".join(
-        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for name, value in tiles.items()
-    ) + "</div>"
+    return (
+        '<div class="tiles">'
+        + "".join(f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for name, value in tiles.items())
+        + "</div>"
+    )
 
 
 def _sources(log: EpisodeLog) -> str:

@@ -54,9 +54,7 @@ def judge(task: JudgeTask) -> Judged:
     return Judged(task.path.stem, score(log, results), log.dataroot, log.version, drawing)
 
 
-def judge_all(
-    folder: Path, dataroot: str | None = None, execute: Executor = serial, form: Form = "corrected"
-) -> list[Judged]:
+def judge_all(folder: Path, dataroot: str | None = None, execute: Executor = serial, form: Form = "corrected") -> list[Judged]:
     """Every stored episode of a folder, in the order of their names."""
     from tqdm import tqdm
 

@@ -125,10 +125,13 @@ def test_report_escapes_what_others_wrote(log):
 
 
 def test_times_and_sources(log):
-    timed = [replace(step, timing_ms={"world": float(i)}, source=("x", "dist_t" if i < 3 else "dist_s")) for i, step in
-             enumerate(log.steps)]
+    timed = [
+        replace(step, timing_ms={"world": float(i)}, source=("x", "dist_t" if i < 3 else "dist_s"))
+        for i, step in enumerate(log.steps)
+    ]
     told = replace(log, steps=tuple(timed))
     assert stage_times(told) == {"world": (pytest.approx(3.5), pytest.approx(5.75))}, "the start is left out"
     assert [(band.name, band.start, band.end) for band in source_runs(told)] == [
-        ("DiST-T", 0.0, pytest.approx(1.5)), ("DiST-S", pytest.approx(1.5), pytest.approx(3.0)),
+        ("DiST-T", 0.0, pytest.approx(1.5)),
+        ("DiST-S", pytest.approx(1.5), pytest.approx(3.0)),
     ]
