@@ -28,6 +28,9 @@ class Options:
     """Store cameras and LiDAR at 10 Hz between the 2 Hz keyframes, too."""
     semantics: bool = False
     """Store a class image beside every camera image."""
+    pictures: bool = True
+    """Store images, depth and LiDAR. Without (--no-pictures) there are tables and maps alone, enough for observations without
+    cameras and for the world oracle, in seconds instead of minutes."""
     duration: float = 20.0
     """Seconds of each scene."""
     workers: int | None = None
@@ -55,7 +58,7 @@ def run(options: Options) -> int:
         splits = ("train", "val", "test") if options.split == "all" else options.split
         folder = write_dataset(
             options.out, splits, options.scenes, parse_size(options.size), options.sweeps, options.seed, options.duration,
-            options.semantics, options.workers,
+            options.semantics, options.workers, pictures=options.pictures,
         )  # fmt: skip
     print(f"town: {folder}")
     return 0

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from dist4d_env.geometry.cameras import RING, CameraRig
+from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import apply
 from dist4d_env.scenes.depth_files import write_depth
 from dist4d_env.town.lidar import scan
@@ -23,18 +24,20 @@ from dist4d_env.town.timeline import EARLIER, KEYFRAME_PERIOD, SWEEP_PERIOD, box
 @dataclass(frozen=True)
 class FileOptions:
     """What is stored. size: height, width of the images; sweeps: cameras and LiDAR at 10 Hz between keyframes;
-    duration: seconds of each scene; semantics: class images under ``semantics/``."""
+    duration: seconds of each scene; semantics: class images under ``semantics/``; pictures: False for tables and maps alone, in
+    which images and LiDAR have their rows but no files: boxes then hold no LiDAR points, and visible is what a camera faces."""
 
     size: tuple[int, int] = (128, 224)
     sweeps: bool = False
     duration: float = 20.0
     semantics: bool = False
+    pictures: bool = True
 
 
 def write_scene(root: Path, scene: TownScene, options: FileOptions, progress: Callable[[], object]) -> Rows:
-    """Writes images, depth and LiDAR of a scene under ``root``; calls ``progress`` after every keyframe."""
+    """Writes images, depth and LiDAR of a scene under ``root``, if asked for; calls ``progress`` after every keyframe."""
     rig = town_rig(*options.size)
-    renderer = TownRenderer(scene)
+    renderer = TownRenderer(scene) if options.pictures else None
     keyframes = np.arange(round(options.duration / KEYFRAME_PERIOD) + 1) * KEYFRAME_PERIOD
     rows = SceneRows(scene, keyframes, rig)
     for k, time in enumerate(keyframes):
@@ -55,7 +58,7 @@ def write_scene(root: Path, scene: TownScene, options: FileOptions, progress: Ca
 
 def _camera(
     root: Path,
-    renderer: TownRenderer,
+    renderer: TownRenderer | None,
     rows: SceneRows,
     rig: CameraRig,
     view: int,
@@ -63,15 +66,18 @@ def _camera(
     key: bool,
     options: FileOptions,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One picture at the camera's own time. Returns its depth (H, W) and global_from_camera (4, 4)."""
+    """One picture at the camera's own time, its row alone without a renderer. Returns its depth (H, W), far without a renderer,
+    and global_from_camera (4, 4)."""
     channel = rig.names[view]
     time = near - EARLIER[channel]
     ego = ego_pose_at(rows.scene, time)
     pose = ego @ rig.ego_from_camera[view]
+    path = root / rows.add_file(channel, time, near, key, ego)
+    if renderer is None:
+        return np.full(options.size, FAR, np.float32), pose
     one = slice(view, view + 1)
     alone = replace(rig, names=(channel,), intrinsics=rig.intrinsics[one], ego_from_camera=rig.ego_from_camera[one])
     images = renderer.render(alone, pose[None], boxes_at(rows.scene, time), time)
-    path = root / rows.add_file(channel, time, near, key, ego)
     path.parent.mkdir(parents=True, exist_ok=True)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     if not cv2.imwrite(str(path), np.ascontiguousarray(images.rgb[0, ..., ::-1]), quality):
@@ -84,12 +90,14 @@ def _camera(
     return images.depth[0], pose
 
 
-def _lidar(root: Path, renderer: TownRenderer, rows: SceneRows, time: float, key: bool) -> np.ndarray:
-    """One sweep. Returns its points in the global frame (P, 3)."""
+def _lidar(root: Path, renderer: TownRenderer | None, rows: SceneRows, time: float, key: bool) -> np.ndarray:
+    """One sweep, its row alone without a renderer. Returns its points in the global frame (P, 3)."""
     ego = ego_pose_at(rows.scene, time)
+    path = root / rows.add_file(LIDAR, time, time, key, ego)
+    if renderer is None:
+        return np.zeros((0, 3))
     global_from_lidar = ego @ EGO_FROM_LIDAR
     points = scan(renderer, global_from_lidar, boxes_at(rows.scene, time), time)
-    path = root / rows.add_file(LIDAR, time, time, key, ego)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.ascontiguousarray(points, np.float32).tofile(path)
     return apply(global_from_lidar, points[:, :3].astype(float))

@@ -30,11 +30,13 @@ def write_dataset(
     semantics: bool = False,
     workers: int | None = None,
     progress: bool = True,
+    pictures: bool = True,
 ) -> Path:
     """Writes scenes 0 to ``count`` - 1 of each split to the new folder ``out`` and returns it.
 
     count: scenes per split (default 48 train, 8 val, 8 test); size: height, width of the images; sweeps: cameras and LiDAR at
-    10 Hz; duration: seconds of each scene, a multiple of 0.5; workers: processes (default: one per core, at most one per scene).
+    10 Hz; duration: seconds of each scene, a multiple of 0.5; workers: processes (default: one per core, at most one per scene);
+    pictures: False leaves out images, depth and LiDAR, for drivers that see vectors alone or worlds that draw by themselves.
     The folder appears whole or not at all; scenes finished by an interrupted call with the same options are kept beside it and
     not made again. Raises ConfigError for options that cannot work or a folder that is already there.
     """
@@ -42,7 +44,7 @@ def write_dataset(
 
     out = Path(out).expanduser().absolute()
     jobs = _jobs(splits, count)
-    options = _options(size, sweeps, duration, semantics)
+    options = _options(size, sweeps, duration, semantics, pictures)
     out.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(out.parent / f".{out.name}.lock"):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -68,14 +70,16 @@ def _jobs(splits: str | Sequence[str], count: int | Mapping[str, int] | None) ->
     return [(name, index) for name, number in counts.items() for index in range(number)]
 
 
-def _options(size: tuple[int, int], sweeps: bool, duration: float, semantics: bool) -> FileOptions:
+def _options(size: tuple[int, int], sweeps: bool, duration: float, semantics: bool, pictures: bool) -> FileOptions:
     height, width = (int(v) for v in size)
     if min(height, width) < 16 or max(height, width) > 1600:
         raise ConfigError(f"images of {height} x {width} cannot be rendered: choose sides between 16 and 1600 pixels")
     steps = duration / KEYFRAME_PERIOD
     if not 1 <= steps <= DURATION / KEYFRAME_PERIOD or abs(steps - round(steps)) > 1e-6:
         raise ConfigError(f"a scene cannot last {duration} s: choose a multiple of {KEYFRAME_PERIOD} s up to {DURATION:.0f} s")
-    return FileOptions((height, width), bool(sweeps), float(duration), bool(semantics))
+    if semantics and not pictures:
+        raise ConfigError("class images are pictures: leave out either semantics or the wish for no pictures")
+    return FileOptions((height, width), bool(sweeps), float(duration), bool(semantics), bool(pictures))
 
 
 def _partial_folder(out: Path, plan: dict) -> Path:

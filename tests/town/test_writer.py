@@ -89,7 +89,7 @@ def test_a_failed_call_leaves_nothing_that_counts(tmp_path: Path) -> None:
     partial = tmp_path / ".town.partial"
     plan = {
         "generator_version": VERSION, "seed": 0, "jobs": [("val", 0)],
-        "options": {"size": SIZE, "sweeps": False, "duration": 0.5, "semantics": False},
+        "options": {"size": SIZE, "sweeps": False, "duration": 0.5, "semantics": False, "pictures": True},
     }  # fmt: skip
     partial.mkdir()
     (partial / ".plan").write_text(json.dumps(plan, sort_keys=True))
@@ -108,6 +108,7 @@ def test_a_failed_call_leaves_nothing_that_counts(tmp_path: Path) -> None:
         (["--size", "8x14"], "8 x 14 cannot be rendered: choose sides between 16 and 1600"),
         (["--scenes", "0"], "at least one scene"),
         (["--duration", "0.7"], "cannot last 0.7 s: choose a multiple of 0.5 s up to 20 s"),
+        (["--no-pictures", "--semantics"], "class images are pictures"),
     ],
 )
 def test_bad_options_are_one_clear_error(
