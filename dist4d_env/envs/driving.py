@@ -159,7 +159,9 @@ class DiST4DDrivingEnv(gym.Env):
     | ``ended_by`` | at the end only: "collision", "off_road", "wrong_way", "horizon" or "trust" |
 
     The running values are those of ``metrics.running.RunningMetrics``; ``final`` is ``{name: {"value", "valid"}}`` over the whole
-    episode (``metrics.suite``), without a value where not valid. A source is "log", "dist_t", "dist_s", "splat", "replay" or
+    episode (``metrics.suite``), without a value where not valid. Its progress, also within ``pdms_v1``, is relative to the logged
+    ego's in the time that was driven: an episode that ended early is not judged by what it left undone, as reports and the
+    planning benchmark do (``evaluation.scores.results_of``). A source is "log", "dist_t", "dist_s", "splat", "replay" or
     "oracle"; the tuple is empty in a world without pictures. How long something took is no part of what happened: ``timing_ms``
     reads like a dict and compares equal to any other timing, so that the infos of equal episodes are equal.
 
@@ -265,7 +267,13 @@ class DiST4DDrivingEnv(gym.Env):
             terminated_by = termination_cause(running.values, config.termination)
             truncated_by = truncation_cause(state.time, before.end_time, world_info.trust, config.trust_floor)
         self._episode = replace(
-            before, state=state, world=world, frame=frame, world_info=world_info, running=running, plan=plan_ahead(truth),
+            before,
+            state=state,
+            world=world,
+            frame=frame,
+            world_info=world_info,
+            running=running,
+            plan=plan_ahead(truth),
             ended_by=terminated_by or truncated_by,
         )
         observation, info = self._tell(watch, terms)
@@ -329,9 +337,7 @@ class DiST4DDrivingEnv(gym.Env):
         config = self.config
         unknown = set(options) - {"scene", "start", "scenario"}
         if unknown:
-            raise ConfigError(
-                f"reset options {sorted(map(str, unknown))} are unknown: 'scene', 'start' and 'scenario' are known"
-            )
+            raise ConfigError(f"reset options {sorted(map(str, unknown))} are unknown: 'scene', 'start' and 'scenario' are known")
         given = read_scenario_option(options["scenario"]) if "scenario" in options else config.scenario
         if given is not None:
             if {"scene", "start"} & set(options):

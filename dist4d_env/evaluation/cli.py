@@ -186,9 +186,10 @@ def drive(options: Options) -> Summary:
                 film = _Film(options, f"{name}_{seed}") if options.report else None
                 log = run_episode(env, planner, seed, place, film)
                 save_episode(log, options.out / "episodes", f"{name}_seed{seed}")
+                results = results_of(log, options.form)
                 if film is not None:
-                    film.finish(log)
-                scores.append(score(log, results_of(log, options.form)))
+                    film.finish(log, results)
+                scores.append(score(log, results))
                 progress.update()
     env.close()
     return Summary.of(scores, options.seed)
@@ -220,7 +221,7 @@ class _Film:
         if episode.frame is not None:
             self._frames.append(render_dashboard(episode.frame, info, episode.state, driving.scene, episode.plan))
 
-    def finish(self, log: Any) -> None:
+    def finish(self, log: Any, results: Any) -> None:
         from dist4d_env.evaluation.report import write_report
         from dist4d_env.evaluation.video import write_video
 
@@ -228,4 +229,4 @@ class _Film:
         if self._frames:
             video = folder / f"{self._name}.mp4"
             write_video(video, self._frames, 1 / self._options.decision_dt)
-        write_report(folder / f"{self._name}.html", log, video, f"World {self._options.world}.")
+        write_report(folder / f"{self._name}.html", log, video, f"World {self._options.world}.", results)

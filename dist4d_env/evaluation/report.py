@@ -12,7 +12,7 @@ import numpy as np
 
 from dist4d_env.evaluation.charts import Band, Series, bar_rows, line_chart, path_map
 from dist4d_env.evaluation.episode_log import EpisodeLog, replacing
-from dist4d_env.metrics.suite import evaluate
+from dist4d_env.evaluation.scores import results_of
 from dist4d_env.metrics.trace import MetricResult
 
 SOURCES = {
@@ -55,15 +55,24 @@ footer{color:var(--faint);font-size:13px;margin-top:44px}
 """
 
 
-def write_report(path: Path, log: EpisodeLog, video: Path | None = None, notes: str = "") -> None:
-    """Writes the page, whole or not at all. video: an .mp4 to embed; notes: a sentence under the title."""
+def write_report(
+    path: Path,
+    log: EpisodeLog,
+    video: Path | None = None,
+    notes: str = "",
+    results: Mapping[str, MetricResult] | None = None,
+) -> None:
+    """Writes the page, whole or not at all. video: an .mp4 to embed; notes: a sentence under the title; results: what
+    ``results_of`` says of the episode, where it is known already."""
     with replacing(path) as temporary:
-        temporary.write_text(render_report(log, video, notes), encoding="utf-8")
+        temporary.write_text(render_report(log, video, notes, results), encoding="utf-8")
 
 
-def render_report(log: EpisodeLog, video: Path | None = None, notes: str = "") -> str:
-    """The page as text."""
-    results = evaluate(log.trace)
+def render_report(
+    log: EpisodeLog, video: Path | None = None, notes: str = "", results: Mapping[str, MetricResult] | None = None
+) -> str:
+    """The page as text. Scores are those of tables and campaigns: progress counts up to the end that was meant."""
+    results = results_of(log) if results is None else results
     film = ""
     if video is not None:
         data = base64.b64encode(video.read_bytes()).decode()

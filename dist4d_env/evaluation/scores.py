@@ -12,7 +12,7 @@ from dist4d_env.metrics.hd_score import hd_score
 from dist4d_env.metrics.neuroncap import neuroncap_score
 from dist4d_env.metrics.nuplan import nuplan_cls
 from dist4d_env.metrics.plan_episode import pdms_of_plans
-from dist4d_env.metrics.progress import progress
+from dist4d_env.metrics.progress import ego_progress, progress
 from dist4d_env.metrics.recording import log_trace
 from dist4d_env.metrics.suite import evaluate
 from dist4d_env.metrics.trace import EpisodeTrace, MetricResult
@@ -39,14 +39,21 @@ def recorded_human(log: EpisodeLog) -> EpisodeTrace:
 
 def results_of(log: EpisodeLog, form: Form = "corrected") -> dict[str, MetricResult]:
     """Metrics by name; the composite scores in this form where they have two. Of an episode in which the planner failed only what
-    says what happened until then. ConfigError for an unknown form."""
+    says what happened until then. ConfigError for an unknown form.
+
+    This is what reports of single episodes, tables and campaigns all show. Progress is relative to what the recorded ego made of
+    the whole time that the episode was meant to last (``recorded_human``). An environment's ``info["metrics"]["final"]``
+    (``metrics.suite.evaluate``) knows the time that was driven only; the two differ where an episode ended before its horizon.
+    """
     is_faithful(form)
     trace, plans = log.trace, log.plans
     results = evaluate(trace)
     if log.outcome == PLANNER_ERROR:
         return results
     human = recorded_human(log)
-    results["pdms_v1"] = pdms_v1(trace, max(0.0, progress(human).value), results, form)
+    reference = max(0.0, progress(human).value)
+    results["ego_progress"] = ego_progress(trace, reference=reference)
+    results["pdms_v1"] = pdms_v1(trace, reference, results, form)
     reactive = (log.scenario.get("traffic") or log.settings.get("traffic")) == "idm"
     results["epdms_v2"] = epdms_v2(trace, plans, human, form)
     results["nuplan_cls_r" if reactive else "nuplan_cls_nr"] = nuplan_cls(trace, human, reactive, form)

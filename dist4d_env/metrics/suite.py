@@ -37,7 +37,12 @@ METRICS: Mapping[str, Callable[[EpisodeTrace], MetricResult]] = MappingProxyType
 
 
 def evaluate(trace: EpisodeTrace) -> dict[str, MetricResult]:
-    """All metrics of an episode."""
+    """All metrics of an episode, from its trace alone.
+
+    ``ego_progress`` and with it ``pdms_v1`` compare with what the logged ego made in the time of the trace, so that an episode
+    that ended early is not judged by what it left undone: one that soon took a wrong turn can have a full score. Benchmarks
+    compare with the end that was meant (``evaluation.scores.results_of``).
+    """
     results: dict[str, MetricResult] = {}
     for name, metric in METRICS.items():
         results[name] = pdms_v1(trace, known=results) if metric is pdms_v1 else metric(trace)

@@ -14,6 +14,7 @@ import pytest
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.charts import Band, Series, line_chart, path_map
 from dist4d_env.evaluation.report import render_report, source_runs, stage_times, write_report
+from dist4d_env.evaluation.scores import results_of
 from dist4d_env.evaluation.video import VideoWriter, write_video
 
 
@@ -122,6 +123,17 @@ def test_report_is_one_self_contained_page(log, tmp_path):
 def test_report_escapes_what_others_wrote(log):
     text = render_report(replace(log, outcome="planner_error", error="<b>bad</b>"))
     assert "&lt;b&gt;bad&lt;/b&gt;" in text and "<b>bad" not in text and "the planner failed" in text
+
+
+def test_report_scores_as_tables_do(early):
+    """An episode that ended halfway is judged by the end that it was meant to have, on its own page, too."""
+    results = results_of(early)
+    text = render_report(early)
+    value, progress = results["pdms_v1"].value, results["ego_progress"].value
+    assert progress < 0.7 and f"<b>{value:.2f}</b><span>PDMS v1, closed loop</span>" in text
+    assert re.search(rf"<td>ego progress</td><td class=\"number\">{progress:.3f}</td>", text)
+    assert "epdms v2" in text, "every score of the table, by its name"
+    assert render_report(early, results=results) == text
 
 
 def test_times_and_sources(log):
