@@ -33,17 +33,11 @@ from benchmarks.common import Journal, header, run, write_json
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.models.composer import Composer
-from dist4d_env.models.conditions import (
-    ATTRIBUTES,
-    BEV_SHAPE,
-    LAYOUT_CHANNELS,
-    MASK_CHANNELS,
-    MAX_BOXES,
-    DiSTTInputs,
-    ViewInputs,
-)
+from dist4d_env.models.conditions import ATTRIBUTES, BEV_SHAPE, MASK_CHANNELS, MAX_BOXES
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
+from dist4d_env.models.inputs import DiSTTInputs, ViewInputs
+from dist4d_env.models.layout import LAYOUT_CHANNELS
 from dist4d_env.models.presets import Preset, preset
 from dist4d_env.models.video_codec import make_codec
 

@@ -11,8 +11,8 @@ import torch
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
-from dist4d_env.models.conditions import rgbd_tensor
 from dist4d_env.models.depth_code import decode_depth
+from dist4d_env.models.inputs import rgbd_tensor
 from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.models.video_codec import Codec, load_codec
 from dist4d_env.scenes.scene import Scene

@@ -15,9 +15,9 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.composition import compose
-from dist4d_env.models.conditions import ViewInputs
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
+from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.pipelines import DiSTTPipeline
 from dist4d_env.models.presets import Preset, preset
 from dist4d_env.models.pretrained import load_model, resolve_weights

@@ -125,7 +125,11 @@ def controls(random: np.random.Generator, count: int) -> np.ndarray:
 
 def keywords(traffic: str, options: Options) -> dict[str, Any]:
     return {
-        "dataroot": options.dataroot, "scenes": options.scenes, "world": "none", "observation": OBSERVATION, "traffic": traffic
+        "dataroot": options.dataroot,
+        "scenes": options.scenes,
+        "world": "none",
+        "observation": OBSERVATION,
+        "traffic": traffic,
     }
 
 
@@ -161,9 +165,7 @@ def together(count: int, traffic: str, options: Options, read_final: bool) -> Ca
 
     import dist4d_env  # noqa: F401
 
-    envs = gym.make_vec(
-        "DiST4D-nuScenes-v0", count, vectorization_mode="vector_entry_point", **keywords(traffic, options)
-    )
+    envs = gym.make_vec("DiST4D-nuScenes-v0", count, vectorization_mode="vector_entry_point", **keywords(traffic, options))
     envs.reset(seed=0)
     random = np.random.default_rng(0)
 

@@ -7,7 +7,8 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
 from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, compose
-from dist4d_env.models.conditions import LAYOUT_CHANNELS, MASK_CHANNELS
+from dist4d_env.models.conditions import MASK_CHANNELS
+from dist4d_env.models.layout import LAYOUT_CHANNELS
 
 
 class Composer(ModelMixin, ConfigMixin):

@@ -9,7 +9,8 @@ from torch import nn
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.models.codec import Pointwise
 from dist4d_env.models.composition import fourier_features
-from dist4d_env.models.conditions import ATTRIBUTES, INSTANCES, DiSTTInputs
+from dist4d_env.models.conditions import ATTRIBUTES, INSTANCES
+from dist4d_env.models.inputs import DiSTTInputs
 
 BEV_RANGE = 50.0
 METRES = 20.0

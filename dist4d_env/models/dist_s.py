@@ -11,7 +11,8 @@ from diffusers.configuration_utils import register_to_config
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, compose
-from dist4d_env.models.conditions import MASK_CHANNELS, ViewInputs
+from dist4d_env.models.conditions import MASK_CHANNELS
+from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.svd import SVDBackbone, SVDConditions, load_svd
 
 MIN_NOISE = 0.02

@@ -12,8 +12,10 @@ from torch import nn
 
 from dist4d_env.models.attention import PARTS, Block
 from dist4d_env.models.composition import ScalarEmbedding
-from dist4d_env.models.conditions import LAYOUT_CHANNELS, MASK_CHANNELS, DiSTTInputs
+from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.controls import BEVEncoder, CameraPlace, ControlTokens, over_latent_time
+from dist4d_env.models.inputs import DiSTTInputs
+from dist4d_env.models.layout import LAYOUT_CHANNELS
 
 MIN_NOISE = 0.02
 """Smallest noise level at which a velocity is formed from the predicted clean latent."""

@@ -14,18 +14,11 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
-from dist4d_env.models.conditions import (
-    SplatImages,
-    TargetConditions,
-    ViewInputs,
-    collate_targets,
-    collate_views,
-    stacked_layouts,
-    without_controls,
-)
+from dist4d_env.models.conditions import SplatImages, TargetConditions
 from dist4d_env.models.depth_code import decode_depth
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
+from dist4d_env.models.inputs import ViewInputs, collate_targets, collate_views, stacked_layouts, without_controls
 from dist4d_env.models.pretrained import load_model, resolve_weights, save_model
 from dist4d_env.models.svd import SVDConditions, karras_levels
 from dist4d_env.models.video_codec import Codec, load_codec

@@ -13,7 +13,7 @@ from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionM
 from torch import nn
 
 from dist4d_env.errors import ConfigError, WeightsError
-from dist4d_env.models.conditions import ViewInputs
+from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.pretrained import load_diffusers
 
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 700.0, 7.0

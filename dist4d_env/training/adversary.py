@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from dist4d_env.models.conditions import LAYOUT_CHANNELS
+from dist4d_env.models.layout import LAYOUT_CHANNELS
 
 
 class Discriminator(nn.Module):

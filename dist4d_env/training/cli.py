@@ -13,7 +13,7 @@ from tyro.conf import Positional
 from dist4d_env.errors import ConfigError
 
 OPTIONS = "options.json"
-KEPT = ("model", "preset", "sizes", "codec", "rollouts", "adversarial", "batch", "seed")
+KEPT = ("model", "preset", "sizes", "codec", "rollouts", "adversarial", "decoder", "batch", "seed")
 """Options that a resumed run keeps, for it to be the same run."""
 
 
@@ -55,6 +55,8 @@ class Options:
     """For dist-t: train also on what these weights (a folder or a shipped preset) make when rolled out."""
     adversarial: float = 0.0
     """For dist-t with --rollouts: weight of a discriminator's gradient where pixels cannot be known; 0 trains none."""
+    decoder: bool = False
+    """For dist-t: train the decoder of --codec too; its encoder stays as it is."""
     steps: int = 6000
     """Optimiser steps; a run resumed with more goes on."""
     batch: int = 4
@@ -121,7 +123,7 @@ def check(options: Options) -> None:
         raise ConfigError("dist-t needs a codec: train one and pass --codec RUN/weights, or --codec tiny for the shipped one")
     if options.model == "cycle" and options.init is None:
         raise ConfigError("cycle goes on from a trained DiST-S: pass --init RUN/weights of a dist-s run, or --init tiny")
-    for name in ("codec", "rollouts", "adversarial"):
+    for name in ("codec", "rollouts", "adversarial", "decoder"):
         if options.model != "dist-t" and getattr(options, name):
             raise ConfigError(f"--{name} is for dist-t alone: leave it out for {options.model}")
     if options.adversarial and options.rollouts is None:

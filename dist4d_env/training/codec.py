@@ -12,7 +12,7 @@ from torch import nn
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import RGBDCodec
-from dist4d_env.models.conditions import rgbd_tensor
+from dist4d_env.models.inputs import rgbd_tensor
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.training.loading import as_stores, choose_store

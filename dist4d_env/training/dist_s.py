@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from dist4d_env.models.conditions import ViewInputs
 from dist4d_env.models.dist_s import DiSTSUNet
+from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.training.loading import to_device

@@ -12,8 +12,8 @@ from torch import nn
 from tqdm import tqdm
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.models.conditions import ViewInputs, rgbd_tensor
 from dist4d_env.models.dist_s import DiSTSUNet
+from dist4d_env.models.inputs import ViewInputs, rgbd_tensor
 from dist4d_env.models.pipelines import DiSTSPipeline
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
-from dist4d_env.models.conditions import DiSTTInputs, collate_targets, rgbd_tensor, without_controls
 from dist4d_env.models.dist_t import DiSTTTransformer
+from dist4d_env.models.inputs import DiSTTInputs, collate_targets, rgbd_tensor, without_controls
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.video_codec import Codec
@@ -41,7 +42,8 @@ class DiSTTOptions:
     adversarial: weight of the discriminator's gradient against the pixel loss's in those (0: none); withheld: share of samples
     trained without controls, for classifier-free guidance; reference_noise: largest standard deviation of the noise added to
     the reference's latents; compose: train the composer, else the decoded frames are the result; decoded_weight, flow_weight:
-    of the loss on decoded frames and of the flow's, beside the composed frames' 1.
+    of the loss on decoded frames and of the flow's, beside the composed frames' 1; decoder: train the codec's decoder too, under
+    an encoder that stays, so that latents keep their meaning.
     """
 
     rollouts: SampleStore | None = None
@@ -52,6 +54,7 @@ class DiSTTOptions:
     compose: bool = True
     decoded_weight: float = 0.3
     flow_weight: float = 0.1
+    decoder: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,17 @@ class DiSTTRecipe:
         if isinstance(codec, RGBDCodec):  # the video codec's weights have an axis more
             codec.to(memory_format=torch.channels_last)
         self.frozen: dict[str, nn.Module] = {"codec": self.codec}
+        if self.options.decoder:
+            if not isinstance(codec, RGBDCodec):
+                raise ConfigError(
+                    f"the decoder of a {type(codec).__name__} is pretrained and not trained here: leave --decoder out"
+                )
+            codec.decoder.requires_grad_(True)
         use = {"image_size": self.size, "chunk": preset.chunk, "steps": preset.steps, "compose": self.options.compose}
         self.transformer = DiSTTTransformer(**(preset.dist_t | use))
         self.models: dict[str, nn.Module] = {"dist_t": self.transformer}
+        if self.options.decoder:
+            self.models["codec"] = self.frozen.pop("codec")
         if self.options.compose:
             self.composer = Composer(**preset.composer).to(memory_format=torch.channels_last)
             self.models["composer"] = self.composer
@@ -254,7 +265,7 @@ class DiSTTRecipe:
 
     def export(self, folder: Path) -> None:
         """Write codec, DiST-T and composer; the discriminator has done its work."""
-        for name, model in (("codec", self.codec), *self.models.items()):
+        for name, model in ({"codec": self.codec} | self.models).items():
             if name != "discriminator":
                 save_model(model, folder / name)
 

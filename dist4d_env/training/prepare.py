@@ -142,9 +142,7 @@ class Keyframes:
         """The controls of every keyframe as ``SceneSamples`` reads them."""
         _, height, width = self.frames[0].depth.shape
         controls = [
-            frame_controls(
-                frame.intrinsics, frame.global_from_camera, (height, width), pose, boxes, scene.map, scene.description
-            )
+            frame_controls(frame.intrinsics, frame.global_from_camera, (height, width), pose, boxes, scene.map, scene.description)
             for frame, pose, boxes in zip(self.frames, self.poses, self.at_keyframe, strict=True)
         ]
         return {

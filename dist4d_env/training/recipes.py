@@ -31,7 +31,8 @@ def make_recipe(options: Options, preset: Preset, stores: Stores) -> Recipe:
         recipe = CodecRecipe(preset, *told)
     elif options.model == "dist-t":
         codec = load_codec(resolve_weights(str(options.codec)) / "codec")
-        recipe = DiSTTRecipe(preset, codec, *told, DiSTTOptions(rollouts=stores.rollouts, adversarial=options.adversarial))
+        chosen = DiSTTOptions(rollouts=stores.rollouts, adversarial=options.adversarial, decoder=options.decoder)
+        recipe = DiSTTRecipe(preset, codec, *told, chosen)
     elif preset.dist_s.get("backbone") == "svd":
         if options.init is None and not options.resume:
             raise ConfigError(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dist4d_env.errors import DataError
-from dist4d_env.models.conditions import ViewInputs, collate_views, rgbd_tensor
+from dist4d_env.models.inputs import ViewInputs, collate_views, rgbd_tensor
 from dist4d_env.training.loading import as_stores, choose_store
 from dist4d_env.training.samples import BETWEEN, CYCLE, NEXT, OFF_PATH, SPACE, SampleStore, SceneSamples
 

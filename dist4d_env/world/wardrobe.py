@@ -21,9 +21,7 @@ _SEEN = 0.25  # share of an agent's outline that must really be in the picture
 _THROUGH = 4.0  # m: the recorded ego, which knows nothing of a borrower, would now drive through it
 _EXPECTED = 10.0  # s of the recorded drive that tell from where a borrower will be seen
 _KINDS = (("truck", "bus", "trailer", "construction_vehicle"), ("motorcycle", "bicycle"))
-_ALIKE = [
-    [CATEGORIES.index(other) for other in next((kind for kind in _KINDS if name in kind), (name,))] for name in CATEGORIES
-]
+_ALIKE = [[CATEGORIES.index(other) for other in next((kind for kind in _KINDS if name in kind), (name,))] for name in CATEGORIES]
 """Categories, by category, that may lend their looks to one another."""
 
 
@@ -101,9 +99,7 @@ def _lend(view: View, borrower: int, lift: float) -> SplatSource:
     return replace(source, keep=keep, box_token=np.where(own, borrower, source.box_token), box_pose=pose)
 
 
-def _lenders(
-    seen: Sequence[tuple[Boxes, np.ndarray, Callable[[], SplatSource]]], category: int
-) -> dict[int, list[View]]:
+def _lenders(seen: Sequence[tuple[Boxes, np.ndarray, Callable[[], SplatSource]]], category: int) -> dict[int, list[View]]:
     """Every view, as it is and turned, of every recorded agent of a kind that is neither too near nor too far."""
     found: dict[int, list[View]] = {}
     for boxes, position, source in seen:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from dist4d_env.geometry.cameras import project
 from dist4d_env.geometry.transforms import apply, invert
 from dist4d_env.models.codec import RGBDCodec
-from dist4d_env.models.conditions import collate_targets
 from dist4d_env.models.depth_code import decode_depth, encode_depth
+from dist4d_env.models.inputs import collate_targets
 from dist4d_env.models.layout import LAYOUT_CHANNELS, box_layout, map_layout
 
 from .made import HEIGHT, VIEWS, WIDTH, made_boxes, made_sample, ring, small_preset

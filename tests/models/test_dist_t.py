@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from dist4d_env.models.attention import Block
-from dist4d_env.models.conditions import DiSTTInputs, collate_targets, scene_attributes, without_controls
+from dist4d_env.models.conditions import scene_attributes
 from dist4d_env.models.controls import over_latent_time
 from dist4d_env.models.dist_t import DiSTTTransformer, timestep_shift
+from dist4d_env.models.inputs import DiSTTInputs, collate_targets, without_controls
 
 from .made import HEIGHT, VIEWS, WIDTH, made_sample, small_preset
 

@@ -102,7 +102,7 @@ def test_another_seed_draws_another_frame() -> None:
 def test_one_euler_step_from_noise_is_the_predicted_clean_image() -> None:
     """With exact arithmetic, noise - 1 * velocity is what ``predict_clean`` returns."""
     _, targets = made_sample(0)
-    from dist4d_env.models.conditions import ViewInputs, collate_views
+    from dist4d_env.models.inputs import ViewInputs, collate_views
 
     unet = off_zero(DiSTSUNet(**small_preset().dist_s))
     batch = collate_views([targets[0].images])

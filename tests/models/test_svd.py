@@ -10,8 +10,8 @@ import torch
 from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 
 from dist4d_env.errors import ConfigError, WeightsError
-from dist4d_env.models.conditions import ViewInputs
 from dist4d_env.models.dist_s import DiSTSUNet
+from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.pretrained import load_model, save_model
 from dist4d_env.models.svd import SVDConditions, draw_sigma, edm_weight, karras_levels
 

@@ -53,6 +53,7 @@ def test_a_run_and_a_run_from_its_weights(town_dataroot: Path, tmp_path: Path, c
         (["dist-t"], "dist-t needs a codec"),
         (["cycle"], "pass --init RUN/weights"),
         (["codec", "--rollouts", "tiny"], "--rollouts is for dist-t alone"),
+        (["dist-s", "--decoder"], "--decoder is for dist-t alone"),
         (["dist-t", "--codec", "tiny", "--adversarial", "0.1"], "pass --rollouts WEIGHTS too"),
         (["codec", "--sizes", "64"], "'64' is not HEIGHTxWIDTH"),
         (["codec", "--preset", "huge"], "'huge' is unknown"),

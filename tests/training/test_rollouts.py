@@ -16,6 +16,7 @@ from dist4d_env.models.pipelines import DiSTTPipeline
 from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.training.adversary import Discriminator, adversarial_loss
 from dist4d_env.training.dist_t import DiSTTOptions, DiSTTRecipe
+from dist4d_env.training.loop import LoopOptions, train
 from dist4d_env.training.rollouts import prepare_rollouts
 from dist4d_env.training.samples import SampleSettings, SampleStore
 
@@ -94,6 +95,17 @@ def test_the_discriminator_learns_and_leaves_its_mark_on_far_frames_alone(rolled
             gradients.append(torch.cat([p.grad.flatten() for p in one.composer.parameters()]))
         assert torch.allclose(*gradients, rtol=1e-4, atol=1e-7) != far
     assert "discriminator" in with_it.models and "discriminator" not in without.models
+
+
+def test_a_decoder_in_training_learns_under_an_encoder_that_stays(rolled: SampleStore, tmp_path: Path) -> None:
+    one, fixed = recipe(rolled, decoder=True), recipe(rolled)
+    assert one.models["codec"] is one.codec and "codec" not in one.frozen
+    assert "codec" not in fixed.models and fixed.frozen["codec"] is fixed.codec
+    before = {key: value.clone() for key, value in one.codec.state_dict().items()}
+    train(one, LoopOptions(tmp_path, steps=2, warmup=1, ema=0.0))
+    after = DiSTTPipeline.from_pretrained(tmp_path / "weights").codec.state_dict()
+    changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"decoder"}
 
 
 def test_the_adversarial_gradient_is_as_strong_as_asked() -> None:

@@ -23,7 +23,7 @@ from dist4d_env.training.cli import Options
 from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.dist_s_svd import DiSTSVideoRecipe, without_conditions
-from dist4d_env.training.dist_t import DiSTTRecipe, whole
+from dist4d_env.training.dist_t import DiSTTOptions, DiSTTRecipe, whole
 from dist4d_env.training.loop import LoopOptions, Recipe, train
 from dist4d_env.training.recipes import make_recipe
 from dist4d_env.training.samples import BETWEEN, CYCLE, NEXT, SPACE, SampleSettings, SampleStore, write_scene, write_settings
@@ -203,6 +203,8 @@ def test_verbs_choose_the_recipe_by_the_backbone(store: SampleStore, cycle: Samp
 def test_a_video_codec_is_loaded_not_trained(store: SampleStore) -> None:
     with pytest.raises(ConfigError, match=r"not trained here: load it with VideoCodec\.from_diffusers"):
         CodecRecipe(preset_named("paper"), store, None, 2, 0)
+    with pytest.raises(ConfigError, match="leave --decoder out"):
+        DiSTTRecipe(preset_named("paper"), small_video_codec(), store, None, 2, 0, DiSTTOptions(decoder=True))
 
 
 @pytest.fixture
