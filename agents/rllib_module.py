@@ -33,7 +33,7 @@ class DrivingModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         view, hidden = View(**self.model_config["view"]), tuple(self.model_config["hidden"])
         self.discrete = isinstance(view.action_space, spaces.Discrete)
         self.action_dist_cls = TorchCategorical if self.discrete else TorchDiagGaussian
-        self.policy = PolicyNetwork(view.cameras, outputs_of(view), hidden, "tanh")
+        self.policy = PolicyNetwork(view.sees, outputs_of(view), hidden, "tanh")
         # Begin with what 0 means (follow the route at constant speed), not with a random choice of each seed.
         nn.init.orthogonal_(self.policy.head.weight, 0.01)
         nn.init.zeros_(self.policy.head.bias)
@@ -86,6 +86,6 @@ def policy_of(module: Any, config: PolicyConfig) -> Policy:
     """The module's most likely action as a policy of its own; that of ``DrivingModule`` can be saved and drives without RLlib."""
     if not isinstance(module, DrivingModule):
         return Policy(config, MeanAction(module, outputs_of(config.view)))  # type: ignore[arg-type]
-    network = PolicyNetwork(config.view.cameras, outputs_of(config.view), config.hidden, config.activation)
+    network = PolicyNetwork(config.view.sees, outputs_of(config.view), config.hidden, config.activation)
     network.load_state_dict({name: value.detach().cpu() for name, value in module.policy.state_dict().items()})
     return Policy(config, network)

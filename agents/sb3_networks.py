@@ -7,7 +7,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from agents.sb3_views import AGENT_SIZE, LEADER_SIZE, STATE_SIZE
+from agents.sb3_scan import SCAN_FEATURES
+from agents.sb3_views import AGENT_SIZE, LEADER_SIZE, NEAR_STATE_SIZE, STATE_SIZE
 from dist4d_env.geometry.cameras import RING
 
 WIDTH, AGENT_WIDTH = 128, 64
@@ -21,9 +22,7 @@ class VectorEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.agents = nn.Sequential(
-            nn.Linear(AGENT_SIZE, AGENT_WIDTH), nn.ReLU(), nn.Linear(AGENT_WIDTH, AGENT_WIDTH), nn.ReLU()
-        )
+        self.agents = nn.Sequential(nn.Linear(AGENT_SIZE, AGENT_WIDTH), nn.ReLU(), nn.Linear(AGENT_WIDTH, AGENT_WIDTH), nn.ReLU())
         self.state = nn.Sequential(nn.Linear(STATE_SIZE + LEADER_SIZE, WIDTH), nn.ReLU())
 
     def forward(self, seen: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -55,20 +54,34 @@ class CameraEncoder(nn.Module):
         return torch.cat([self.state(seen["state"]), self.ring(views.reshape(batch, -1))], -1)
 
 
-def make_encoder(cameras: bool) -> VectorEncoder | CameraEncoder:
-    """The encoder for what a policy sees."""
-    return CameraEncoder() if cameras else VectorEncoder()
+class ScanEncoder(nn.Module):
+    """{"state": (B, S), "scan": (B, F)} to (B, features): the scan and the ego's own numbers as they are, without the route's
+    shape, for every input more is something that a few thousand decisions must learn to ignore."""
+
+    features = NEAR_STATE_SIZE + SCAN_FEATURES
+
+    def forward(self, seen: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.cat([seen["state"][:, :NEAR_STATE_SIZE], seen["scan"]], -1)
+
+
+Encoder = VectorEncoder | CameraEncoder | ScanEncoder
+
+
+def make_encoder(sees: str) -> Encoder:
+    """The encoder for what a policy sees (``View.sees``)."""
+    return {"vectors": VectorEncoder, "images": CameraEncoder, "scan": ScanEncoder}[sees]()
 
 
 class PolicyNetwork(nn.Module):
-    """From what is seen to the policy's most likely action: encoder, two layers, head.
+    """From what is seen to the policy's most likely action: encoder, layers, head.
 
-    activation, squash: as the algorithm trained them (PPO: tanh layers, a head that is clipped; SAC: ReLU layers, a tanh head).
+    sees: ``View.sees``; activation, squash: as the algorithm trained them (PPO: tanh layers, a head that is clipped; SAC: ReLU
+    layers, a tanh head).
     """
 
-    def __init__(self, cameras: bool, outputs: int, hidden: tuple[int, ...], activation: str) -> None:
+    def __init__(self, sees: str, outputs: int, hidden: tuple[int, ...], activation: str) -> None:
         super().__init__()
-        self.encoder = make_encoder(cameras)
+        self.encoder = make_encoder(sees)
         sizes = [self.encoder.features, *hidden]
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):

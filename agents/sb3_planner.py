@@ -38,7 +38,7 @@ class SB3Planner:
 
     def plan(self, observation: PlannerInput) -> Any:
         view = self.policy.config.view
-        missing = [key for key in view.groups if key != "cameras" and key not in observation.observation]
+        missing = [key for key in view.groups if key not in ("cameras", "depth") and key not in observation.observation]
         if missing:
             raise ConfigError(f"the policy needs {', '.join(missing)}: add them to the environment's observation=(...)")
         action = self.policy.act(one(observation.observation))[0]

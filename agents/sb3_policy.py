@@ -61,7 +61,7 @@ class Policy:
                 view, float(stored["decision_dt"]), tuple(int(width) for width in stored["hidden"]), str(stored["activation"]),
                 bool(stored["squash"]), stored.get("about", {}),
             )
-            network = PolicyNetwork(view.cameras, outputs_of(view), config.hidden, config.activation)
+            network = PolicyNetwork(view.sees, outputs_of(view), config.hidden, config.activation)
             network.load_state_dict(load_file(folder / WEIGHTS))
         except WeightsError:
             raise

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
 
+from agents.sb3_scan import SCAN_FEATURES, Calibration, Rays, scan, scan_features
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.cameras import RING
@@ -28,7 +30,8 @@ AHEAD = (0.0, 1.0, 2.0, 3.0)
 SPACING = 2.5  # m between the points of the "route" observation
 EGO_SCALE = np.array([20, 5, 5, 1, 0.5, 3, 0.5, 20, 1, 20])
 _VEHICLES, _PEOPLE = 5, 8  # CATEGORIES: vehicles first, then motorcycles, bicycles and pedestrians, then things
-STATE_SIZE = len(EGO_SCALE) + 1 + 2 * 20 + 20
+NEAR_STATE_SIZE = len(EGO_SCALE) + 1
+STATE_SIZE = NEAR_STATE_SIZE + 2 * 20 + 20
 AGENT_SIZE = 2 * len(AHEAD) + 10
 LEADER_SIZE = 2 * len(AHEAD) + 2
 FREE = 60.0
@@ -48,21 +51,34 @@ class View:
 
     action: "route" gives two numbers in [-1, 1], acceleration and place beside the route, which become a trajectory along the
     "route" observation (a residual on the route: 0, 0 follows it at constant speed); "controls" and "discrete" are the
-    environment's own. size: height and width of the images.
+    environment's own. size: height and width of the images. scan: the depth of the six cameras is seen as a scan along the
+    route (``agents.sb3_scan``), and their colours are not; calibration: of the cameras for images of that size, which this takes.
     """
 
     cameras: bool = False
     action: Literal["route", "controls", "discrete"] = "route"
     size: tuple[int, int] = (64, 112)
+    scan: bool = False
+    calibration: Calibration = ()
 
     def __post_init__(self) -> None:
         if self.action not in ("route", "controls", "discrete"):
             raise ConfigError(f"action={self.action!r} is unknown: choose 'route', 'controls' or 'discrete'")
+        if self.scan and not self.cameras:
+            raise ConfigError("a scan is made of what cameras see: choose cameras=True, too")
+        object.__setattr__(self, "calibration", tuple(tuple(row) for row in self.calibration))  # lists, where it was a file
+
+    @property
+    def sees(self) -> Literal["vectors", "images", "scan"]:
+        """What tells it of other road users, which chooses its encoder."""
+        return "scan" if self.scan else "images" if self.cameras else "vectors"
 
     @property
     def groups(self) -> tuple[str, ...]:
         """The environment's ``observation`` keyword."""
-        return ("cameras", "ego", "route") if self.cameras else ("ego", "route", "agents")
+        if self.sees == "vectors":
+            return "ego", "route", "agents"
+        return ("depth" if self.scan else "cameras"), "ego", "route"
 
     @property
     def environment_action(self) -> str:
@@ -72,7 +88,9 @@ class View:
     @property
     def observation_space(self) -> spaces.Dict:
         keys: dict[str, spaces.Space] = {"state": spaces.Box(-LIMIT, LIMIT, (STATE_SIZE,), np.float32)}
-        if self.cameras:
+        if self.sees == "scan":
+            keys["scan"] = spaces.Box(-LIMIT, LIMIT, (SCAN_FEATURES,), np.float32)
+        elif self.sees == "images":
             keys["cameras"] = spaces.Box(0, 255, (3 * len(RING), *self.size), np.uint8)
         else:
             keys["agents"] = spaces.Box(-LIMIT, LIMIT, (AGENTS_SEEN, AGENT_SIZE), np.float32)
@@ -87,12 +105,20 @@ class View:
         """Observations of B environments, (B, ...) per key, as the policy sees them."""
         way = Way.of(given)
         seen = {"state": state_features(given["ego"], way)}
-        if self.cameras:
+        if self.sees == "scan":
+            seen["scan"] = _clipped(scan_features(given["ego"], scan(given, self._rays, way)))
+        elif self.sees == "images":
             images = np.stack([given[name] for name in RING], 1)  # (B, 6, H, W, 3)
             seen["cameras"] = np.ascontiguousarray(images.transpose(0, 1, 4, 2, 3)).reshape(len(images), -1, *images.shape[2:4])
         else:
             seen["agents"], seen["leaders"] = agent_features(given["ego"], given["agents"], way)
         return seen
+
+    @cached_property
+    def _rays(self) -> Rays:
+        if not self.calibration:
+            raise ConfigError("a view that scans needs the calibration of its cameras: see agents.sb3_scan.calibration_of")
+        return Rays.of(self.calibration, self.size)
 
     def act(self, action: np.ndarray, given: Batch) -> np.ndarray:
         """The environment's actions for the policy's (B, ...), given the observations they answer."""
@@ -183,14 +209,28 @@ def agent_features(ego: np.ndarray, rows: np.ndarray, way: Way) -> tuple[np.ndar
     gap = np.abs(along - ego[:, :1, None] * ahead)
     order = np.argsort(np.where(there, (np.abs(left) + 0.25 * gap).min(-1), np.inf), 1, kind="stable")[:, :AGENTS_SEEN]
     category = rows[..., 7]
-    columns = np.concatenate([
-        along / 30.0, left / 5.0,
-        np.stack([
-            turn_cos, turn_sin, rows[..., 3] / 5.0, rows[..., 4] / 2.0,
-            velocity / 10.0, (rows[..., 6] * cos - rows[..., 5] * sin) / 5.0,
-            category < _VEHICLES, (category >= _VEHICLES) & (category < _PEOPLE), category >= _PEOPLE, there,
-        ], -1),
-    ], -1)
+    columns = np.concatenate(
+        [
+            along / 30.0,
+            left / 5.0,
+            np.stack(
+                [
+                    turn_cos,
+                    turn_sin,
+                    rows[..., 3] / 5.0,
+                    rows[..., 4] / 2.0,
+                    velocity / 10.0,
+                    (rows[..., 6] * cos - rows[..., 5] * sin) / 5.0,
+                    category < _VEHICLES,
+                    (category >= _VEHICLES) & (category < _PEOPLE),
+                    category >= _PEOPLE,
+                    there,
+                ],
+                -1,
+            ),
+        ],
+        -1,
+    )
     columns *= there[..., None]
     half_length = (np.abs(turn_cos) * rows[..., 3] + np.abs(turn_sin) * rows[..., 4]) / 2
     half_width = (np.abs(turn_sin) * rows[..., 3] + np.abs(turn_cos) * rows[..., 4]) / 2

@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ import dist4d_env  # noqa: F401 (registers the environment)
 from agents.sb3_networks import PolicyNetwork, make_encoder
 from agents.sb3_planner import SB3Planner
 from agents.sb3_policy import Policy, PolicyConfig, outputs_of
+from agents.sb3_scan import calibration_of
 from agents.sb3_starts import Disturbance, DisturbedStarts
 from agents.sb3_vec_env import SB3VecEnv, ViewVecEnv
 from agents.sb3_views import View
@@ -56,6 +57,8 @@ class Options:
     """On-policy, or off-policy with a replay buffer."""
     cameras: bool = False
     """See six camera images besides "ego" and "route"; else "ego", "route" and "agents"."""
+    scan: bool = False
+    """With --cameras: see their depth as a scan along the route, and no colours; learns from far fewer decisions."""
     action: Literal["route", "controls", "discrete"] = "route"
     """route: acceleration and place beside the route, followed by the tracker; controls: pedals and steering rate; discrete."""
     world: Literal["none", "dist4d", "replay", "oracle"] = "none"
@@ -64,8 +67,8 @@ class Options:
     """Of the world dist4d."""
     dataroot: Path | None = None
     """Data set of the training scenes: else $NUSCENES, else the built-in town (whose train split is made once)."""
-    scenes: str = "train"
-    """Split (or scene) to train on."""
+    scenes: tuple[str, ...] = ("train",)
+    """Splits or scenes to train on."""
     val_dataroot: Path | None = None
     """Data set of the validation scenes, found like --dataroot."""
     val_scenes: str = "val"
@@ -122,6 +125,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.cameras and self.world == "none":
             raise ConfigError("--cameras needs a world that makes images: --world dist4d, replay or oracle")
+        if self.scan and not self.cameras:
+            raise ConfigError("--scan is a way of seeing what cameras show: add --cameras")
         if self.algorithm == "sac" and self.action == "discrete":
             raise ConfigError("SAC takes continuous actions: choose --action route or controls")
         if not 0 <= self.disturb <= 1:
@@ -142,7 +147,7 @@ def main(options: Options) -> Path:
     # its seed depends on where it is.
     training = make_environments(options, options.envs, options.dataroot, options.scenes)
     validation = make_environments(options, options.eval_episodes, options.val_dataroot, options.val_scenes)
-    view = View(options.cameras, options.action, image_size(training))
+    view = view_of(options, image_size(training))
     seed = int(np.random.SeedSequence([options.seed, done]).generate_state(1)[0]) >> 1
     driving = SB3VecEnv(training, infos="ended", starts=disturbed_starts(options, seed))
     seen = ViewVecEnv(VecMonitor(driving), view, options.reward_scale)
@@ -165,9 +170,9 @@ def main(options: Options) -> Path:
     return options.out
 
 
-def make_environments(options: Options, count: int, dataroot: Path | None, scenes: str) -> gym.vector.VectorEnv:
+def make_environments(options: Options, count: int, dataroot: Path | None, scenes: str | tuple[str, ...]) -> gym.vector.VectorEnv:
     """``count`` environments in one batch."""
-    view = View(options.cameras, options.action)
+    view = View(options.cameras, options.action, scan=options.scan)
     settings = keywords(options, view, dataroot, scenes)
     return gym.make_vec("DiST4D-nuScenes-v0", count, vectorization_mode="vector_entry_point", **settings)
 
@@ -180,7 +185,7 @@ def disturbed_starts(options: Options, seed: int) -> DisturbedStarts | None:
     return DisturbedStarts(dataset, tuple(dataset.scene_names(options.scenes)), seed, Disturbance(share=options.disturb))
 
 
-def keywords(options: Options, view: View, dataroot: Path | None, scenes: str) -> dict[str, Any]:
+def keywords(options: Options, view: View, dataroot: Path | None, scenes: str | tuple[str, ...]) -> dict[str, Any]:
     """The environment's keywords."""
     return {
         "dataroot": dataroot, "scenes": scenes, "world": options.world if options.cameras else "none", "weights": options.weights,
@@ -191,15 +196,32 @@ def keywords(options: Options, view: View, dataroot: Path | None, scenes: str) -
 
 def image_size(venv: gym.vector.VectorEnv) -> tuple[int, int]:
     """Height and width of the cameras' images; (64, 112) where there are none."""
-    camera = venv.single_observation_space.spaces.get("CAM_FRONT")  # type: ignore[attr-defined]
+    keys = venv.single_observation_space.spaces  # type: ignore[attr-defined]
+    camera = keys.get("CAM_FRONT", keys.get("CAM_FRONT/depth"))
     return (64, 112) if camera is None else camera.shape[:2]
+
+
+def view_of(options: Options, size: tuple[int, int]) -> View:
+    """What the policy sees of images of a height and width. Raises ConfigError for a scan with cameras that differ by scene."""
+    view = View(options.cameras, options.action, size, options.scan)
+    if not options.scan:
+        return view
+    dataset = open_dataset(options.dataroot, None, options.scenes)
+    rigs = {name: calibration_of(dataset.load(name).rig.at_size(*size)) for name in dataset.scene_names(options.scenes)}
+    first, calibration = next(iter(rigs.items()))
+    for name, other in rigs.items():
+        if not np.allclose(other, calibration, atol=0.05):
+            raise ConfigError(
+                f"the cameras of {name} are mounted unlike those of {first}: train a scan on scenes with the same cameras"
+            )
+    return replace(view, calibration=calibration)
 
 
 class Extractor(BaseFeaturesExtractor):
     """An encoder of ``agents.sb3_networks`` where Stable-Baselines3 looks for one."""
 
-    def __init__(self, observation_space: gym.Space, cameras: bool) -> None:
-        encoder = make_encoder(cameras)
+    def __init__(self, observation_space: gym.Space, sees: str) -> None:
+        encoder = make_encoder(sees)
         super().__init__(observation_space, encoder.features)
         self.encoder = encoder
 
@@ -213,8 +235,8 @@ def make_model(options: Options, envs: VecEnv, seed: int) -> BaseAlgorithm:
         "policy": "MultiInputPolicy", "env": envs, "gamma": options.gamma, "seed": seed, "device": options.device,
         "batch_size": options.minibatch, "tensorboard_log": str(options.out / "tensorboard"),
     }  # fmt: skip
-    hidden = list(options.hidden)
-    extractor = {"features_extractor_class": Extractor, "features_extractor_kwargs": {"cameras": options.cameras}}
+    hidden, sees = list(options.hidden), View(options.cameras, scan=options.scan).sees
+    extractor = {"features_extractor_class": Extractor, "features_extractor_kwargs": {"sees": sees}}
     if options.algorithm == "ppo":
         model = PPO(
             **common, n_steps=options.rollout, n_epochs=options.epochs, ent_coef=options.entropy, target_kl=0.05,
@@ -224,6 +246,9 @@ def make_model(options: Options, envs: VecEnv, seed: int) -> BaseAlgorithm:
         if options.action != "discrete":
             # Begin with what 0 means (follow the route at constant speed), not with a random bias of each seed.
             torch.nn.init.zeros_(model.policy.action_net.bias)
+            if options.cameras:
+                # Exactly so: what a camera policy is at its start does not depend on any image, and is known without driving.
+                torch.nn.init.zeros_(model.policy.action_net.weight)
         return model
     return SAC(
         **common, buffer_size=options.buffer, learning_starts=options.warmup, learning_rate=options.learning_rate,
@@ -236,7 +261,7 @@ def policy_of(model: BaseAlgorithm, options: Options, view: View) -> Policy:
     ppo = options.algorithm == "ppo"
     about = {"algorithm": options.algorithm, "seed": options.seed, "steps": int(model.num_timesteps), "reward": options.reward}
     config = PolicyConfig(view, options.decision_dt, options.hidden, "tanh" if ppo else "relu", not ppo, about)
-    network = PolicyNetwork(view.cameras, outputs_of(view), options.hidden, config.activation)
+    network = PolicyNetwork(view.sees, outputs_of(view), options.hidden, config.activation)
     if ppo:
         policy: Any = model.policy
         parts = policy.features_extractor.encoder, policy.mlp_extractor.policy_net, policy.action_net
