@@ -106,7 +106,7 @@ class View:
         way = Way.of(given)
         seen = {"state": state_features(given["ego"], way)}
         if self.sees == "scan":
-            seen["scan"] = _clipped(scan_features(given["ego"], scan(given, self._rays, way)))
+            seen["scan"] = _clipped(scan_features(given["ego"], scan(given, self.rays, way)))
         elif self.sees == "images":
             images = np.stack([given[name] for name in RING], 1)  # (B, 6, H, W, 3)
             seen["cameras"] = np.ascontiguousarray(images.transpose(0, 1, 4, 2, 3)).reshape(len(images), -1, *images.shape[2:4])
@@ -115,7 +115,7 @@ class View:
         return seen
 
     @cached_property
-    def _rays(self) -> Rays:
+    def rays(self) -> Rays:
         if not self.calibration:
             raise ConfigError("a view that scans needs the calibration of its cameras: see agents.sb3_scan.calibration_of")
         return Rays.of(self.calibration, self.size)
