@@ -29,6 +29,8 @@ import torch
 import tyro
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.connectors.env_to_module import FlattenObservations
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner import Learner
 from ray.rllib.core.rl_module import RLModuleSpec
 from tqdm import tqdm
 
@@ -81,7 +83,7 @@ class Options:
     """Seconds per decision."""
     horizon: float = 10.0
     """Seconds per episode."""
-    steps: int = 1_000_000
+    steps: int = 500_000
     """Decisions in all."""
     runners: int = 0
     """Processes that drive; 0 drives in this one."""
@@ -91,15 +93,15 @@ class Options:
     """The same seed on the same machine, with as many runners, gives the same run."""
     learning_rate: float = 3e-4
     """Falls linearly to a tenth."""
-    gamma: float = 0.97
+    gamma: float = 0.95
     """Discount per decision."""
     hidden: tuple[int, ...] = (128, 128)
     """Widths of the policy's layers after the encoder, and of the value's."""
-    batch: int = 2048
+    batch: int = 4096
     """Decisions between updates, of all runners together."""
-    minibatch: int = 256
+    minibatch: int = 512
     """Samples per gradient step."""
-    epochs: int = 6
+    epochs: int = 8
     """Passes over a batch."""
     divergence: float = 0.01
     """KL divergence that an update aims at, by a penalty that adapts; 0: no penalty."""
@@ -107,6 +109,9 @@ class Options:
     """Bonus for trying things out."""
     spread: float = -0.5
     """Logarithm of the actions' standard deviation at the start."""
+    spread_end: float | None = -2.0
+    """The same at the end, falling linearly, so that the policy learns to drive as it will be driven: by its most likely action.
+    None: the spread is learned."""
     eval_every: int = 50_000
     """Decisions between evaluations on the validation scenes, each with a checkpoint."""
     eval_episodes: int = 32
@@ -153,6 +158,7 @@ def main(options: Options) -> Path:
         if not curve:
             evaluate(algorithm, validation, options, 0, curve)
         while done < options.steps and not stop.asked:
+            narrow(algorithm, options, done)
             result = algorithm.train()
             done += int(result["env_runners"]["num_env_steps_sampled"])
             bar.update(done - bar.n)
@@ -209,6 +215,21 @@ def make_config(options: Options, done: int = 0) -> PPOConfig:
     return config.rl_module(rl_module_spec=spec)
 
 
+def narrow(algorithm: PPO, options: Options, done: int) -> None:
+    """Sets the spread of continuous actions to what it is to be after as many decisions, in the learner and in all runners."""
+    if options.network == "own" and options.action != "discrete" and options.spread_end is not None:
+        spread = options.spread + (options.spread_end - options.spread) * min(done / options.steps, 1.0)
+        for group in (algorithm.learner_group.foreach_learner, algorithm.env_runner_group.foreach_env_runner):  # type: ignore[union-attr]
+            group(partial(set_spread, spread=spread))
+
+
+def set_spread(holder: Any, spread: float) -> None:
+    """On a learner or a runner."""
+    module = holder.module[DEFAULT_MODULE_ID].unwrapped() if isinstance(holder, Learner) else holder.module
+    with torch.no_grad():
+        module.spread.fill_(spread)
+
+
 def disturb_starts(*, env_runner: Any, env: Any, options: Options, done: int, **more: Any) -> None:
     """On every runner: its training episodes begin where the recorded driver never was, so that there is something to mend."""
     if options.disturb:
@@ -239,9 +260,7 @@ def start_ray(options: Options) -> None:
 def make_validation(options: Options) -> gym.vector.VectorEnv:
     """Validation episodes, in one batch."""
     settings = keywords(options, View(options.cameras, options.action), options.val_dataroot, options.val_scenes)
-    return gym.make_vec(
-        "DiST4D-nuScenes-v0", options.eval_episodes, vectorization_mode="vector_entry_point", **settings
-    )
+    return gym.make_vec("DiST4D-nuScenes-v0", options.eval_episodes, vectorization_mode="vector_entry_point", **settings)
 
 
 def learned(algorithm: PPO, options: Options, steps: int) -> Policy:
@@ -253,7 +272,11 @@ def learned(algorithm: PPO, options: Options, steps: int) -> Policy:
 
 
 def evaluate(
-    algorithm: PPO, validation: gym.vector.VectorEnv, options: Options, done: int, curve: list[dict[str, float]],
+    algorithm: PPO,
+    validation: gym.vector.VectorEnv,
+    options: Options,
+    done: int,
+    curve: list[dict[str, float]],
     trained: float | None = None,
 ) -> None:
     """One more point of the curve, a checkpoint, and the policy if it is the best so far."""

@@ -1,6 +1,6 @@
 """PPO or SAC by Stable-Baselines3 on the driving environment: read it from top to bottom.
 
-    python -m agents.train_sb3 --out runs/ppo                                    # vectors in the town, 20 to 40 minutes
+    python -m agents.train_sb3 --out runs/ppo                                    # vectors in the town, about ten minutes
     python -m agents.train_sb3 --out runs/cam --cameras --world dist4d --envs 4  # from six generated camera images
     tensorboard --logdir runs/ppo
 
@@ -85,7 +85,7 @@ class Options:
     """Seconds per decision."""
     horizon: float = 10.0
     """Seconds per episode."""
-    steps: int = 1_000_000
+    steps: int = 500_000
     """Decisions in all."""
     envs: int = 64
     """Environments in one batch."""
@@ -107,6 +107,9 @@ class Options:
     """PPO: bonus for trying things out."""
     spread: float = -0.5
     """PPO: logarithm of the actions' standard deviation at the start."""
+    spread_end: float | None = -2.0
+    """PPO: the same at the end, falling linearly, so that the policy learns to drive as it will be driven: by its most likely
+    action. None: the spread is learned."""
     buffer: int = 200_000
     """SAC: decisions remembered."""
     warmup: int = 2_000
@@ -256,6 +259,14 @@ def make_model(options: Options, envs: VecEnv, seed: int) -> BaseAlgorithm:
     )  # fmt: skip
 
 
+def narrow(model: BaseAlgorithm, options: Options) -> None:
+    """Sets the spread of PPO's continuous actions to what it is to be after as many decisions."""
+    if options.algorithm == "ppo" and options.action != "discrete" and options.spread_end is not None:
+        done = min(model.num_timesteps / options.steps, 1.0)
+        model.policy.log_std.requires_grad_(False)
+        model.policy.log_std.fill_(options.spread + (options.spread_end - options.spread) * done)
+
+
 def policy_of(model: BaseAlgorithm, options: Options, view: View) -> Policy:
     """The model's most likely action as a network of its own, to be stored and driven without Stable-Baselines3."""
     ppo = options.algorithm == "ppo"
@@ -287,6 +298,9 @@ class Keeper(BaseCallback):
         self.bar = tqdm(total=self.options.steps, initial=self.num_timesteps, unit="decision", disable=None)
         if not self.curve:
             self.evaluate()
+
+    def _on_rollout_start(self) -> None:
+        narrow(self.model, self.options)
 
     def _on_step(self) -> bool:
         self.bar.update(self.num_timesteps - self.bar.n)

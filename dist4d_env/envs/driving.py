@@ -126,9 +126,9 @@ class DiST4DDrivingEnv(gym.Env):
     | ``collision`` | 1 if the ego began to touch something at its own fault | -20 | -1 | |
     | ``off_road`` | 1 if a corner of its footprint left the drivable area | -10 | -1 | |
     | ``wrong_way`` | 1 if it is in lanes that run against it | -10 | -1 | |
-    | ``time_to_collision`` | seconds that it is short of 1 s x seconds | -1 | | |
-    | ``comfort`` | share of ticks outside nuPlan's bounds of acceleration, jerk and yaw motion | -0.5 | | |
-    | ``speed_limit`` | m/s above the limit x seconds; 0 where no limit is known | -0.2 | | |
+    | ``time_to_collision`` | seconds that it is short of 1 s x seconds | -4 | | |
+    | ``comfort`` | share of ticks outside nuPlan's bounds of acceleration, jerk and yaw motion | -2 | | |
+    | ``speed_limit`` | m/s above the limit x seconds; 0 where no limit is known | -0.4 | | |
     | ``route_offset`` | metres beside the route x seconds | -0.05 | | |
     | ``arrival`` | at the horizon: 1 without a failure and 90 % as far as the logged ego | | 1 | |
     | ``pdms`` | change of the closed-loop PDMS: an episode driven to its end collects it | | | 1 |

@@ -102,6 +102,17 @@ def test_checkpoints_restore_the_weights(run, small):
     algorithm.stop()
 
 
+def test_the_spread_of_actions_falls_for_the_learner_and_every_runner(small, cluster):
+    options = replace(small, runners=1, spread=-0.5, spread_end=-2.5, steps=100)
+    algorithm = train_rllib.make_config(options).build_algo()
+    for done, wanted in ((0, -0.5), (50, -1.5), (1000, -2.5)):
+        train_rllib.narrow(algorithm, options, done)
+        spreads = algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.module.spread.tolist())
+        assert np.allclose([*spreads, algorithm.learner_group._learner.module["default_policy"].spread.tolist()], wanted)
+        algorithm.train()
+    algorithm.stop()
+
+
 def test_two_runners_drive_and_flat_vectors_learn_too(small, cluster, tmp_path):
     pair = [train_rllib.main(replace(small, out=tmp_path / name, runners=2, steps=128)) for name in ("two", "again")]
     assert curve(pair[0])[-1]["steps"] >= 128 and curve(pair[0]) == curve(pair[1])

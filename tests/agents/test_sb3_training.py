@@ -66,6 +66,17 @@ def test_it_learns_something_and_goes_on_where_it_was(tmp_path, town_dataroot):
         main(small(tmp_path, town_dataroot, seed=1))
 
 
+@pytest.mark.parametrize(("end", "expected"), [(-2.5, -1.5), (None, None)])
+def test_the_spread_of_actions_falls_to_its_end(tmp_path, town_dataroot, end, expected):
+    """The last of two rollouts of 64 decisions has half of the way behind it; None leaves it to the gradients."""
+    main(small(tmp_path, town_dataroot, steps=128, spread=-0.5, spread_end=end))
+    spread = load_checkpoint(tmp_path)["parameters"]["policy"]["log_std"]
+    if expected is None:
+        assert 0 < (spread + 0.5).abs().max() < 0.1
+    else:
+        assert torch.allclose(spread, torch.full((2,), expected))
+
+
 def test_the_best_policy_is_filmed(tmp_path, town_dataroot):
     import av
 

@@ -27,7 +27,7 @@ def test_terms_have_their_documented_units():
             "speed_limit": 1.0, "route_offset": 0.5,
         }
     )
-    assert weighted_sum(terms, DEFAULT_WEIGHTS) == pytest.approx(4 * 0.2 - 0.2 * 0.5 - 1.0 * 0.2 - 0.5 * 0.05)
+    assert weighted_sum(terms, DEFAULT_WEIGHTS) == pytest.approx(4 * 0.2 - 0.2 * 2.0 - 1.0 * 0.4 - 0.5 * 0.05)
 
 
 def test_a_second_short_of_safe_costs():
