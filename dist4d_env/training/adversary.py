@@ -1,4 +1,6 @@
-"""Where pixels cannot be known an average of all futures is blurred: a discriminator asks for one that could be real."""
+"""Judges of what cannot be known: an average of all futures is blurred, so a discriminator asks for one that could be real, and
+a reader that it shows road and traffic where they are.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from dist4d_env.models.composition import CompositionUNet
 from dist4d_env.models.layout import LAYOUT_CHANNELS
+
+READ = LAYOUT_CHANNELS[:-1]
+"""What can be read out of a picture: every channel of the layout that is yes or no."""
+READ_NOISE = 0.2
+"""Largest standard deviation of the noise that pictures, in [-1, 1], are read under: what is seen through it is no trick."""
+RAREST = 0.01
+"""Share of pixels below which a channel's errors no longer weigh more."""
 
 
 class Discriminator(nn.Module):
@@ -45,14 +55,53 @@ class Discriminator(nn.Module):
         return gradient
 
 
-def adversarial_loss(
-    made: torch.Tensor, layout: torch.Tensor, discriminator: Discriminator, pixel_gradient: torch.Tensor, weight: torch.Tensor
-) -> torch.Tensor:
-    """A loss on made images whose gradient is the discriminator's, as strong as the pixel loss's times ``weight``.
+class Reader(nn.Module):
+    """Reads the layout out of a picture alone: where road, crossings, lines and agents are.
+
+    It learns from true pictures and the controls that every data set has. That generated pictures should read like the true ones
+    of the same instants asks for obedience and leaves texture free (as ControlNet++, Li et al., 2024, does with finished
+    networks; here the reader learns beside the model, and reads under noise).
+    """
+
+    def __init__(self, widths: tuple[int, ...] = (24, 48, 72)) -> None:
+        super().__init__()
+        self.net = CompositionUNet(3, len(READ), widths, blocks=1, scalars=1)
+
+    def forward(self, images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Images (N, 4, H, W), RGB first, under noise (N, 3, H, W) of ``reading_noise`` to logits of READ (N, 7, H, W)."""
+        strength = noise.flatten(1).std(1)
+        return self.net(images[:, :3] + noise, strength[:, None] / READ_NOISE)
+
+    def loss(self, real: torch.Tensor, layout: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """How badly it reads real images; layout: (N, 8, H, W) in [0, 1]."""
+        return misread(self(real, noise), layout[:, : len(READ)])
+
+    def pull(self, made: torch.Tensor, real: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """The gradient (N, 4, H, W), not attached to anything, along which made images would read less like real ones."""
+        leaf = made.detach().requires_grad_()
+        with torch.no_grad():
+            meant = torch.sigmoid(self(real, noise))
+        (gradient,) = torch.autograd.grad(misread(self(leaf, noise), meant), leaf)
+        return gradient
+
+
+def reading_noise(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Noise of that shape (..., 3, H, W) to read images under, of another strength for each image."""
+    strength = READ_NOISE * torch.rand(*shape[:-3], 1, 1, 1, generator=generator)
+    return strength * torch.randn(shape, generator=generator)
+
+
+def misread(logits: torch.Tensor, meant: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of every channel, (N, C, H, W) both, rare channels weighing as much as common ones."""
+    errors = F.binary_cross_entropy_with_logits(logits, meant, reduction="none").mean((0, 2, 3))
+    return (errors / meant.mean((0, 2, 3)).clamp(min=RAREST)).mean()
+
+
+def steered(made: torch.Tensor, pull: torch.Tensor, pixel_gradient: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """A loss on made images whose gradient is a judge's ``pull``, as strong as the pixel loss's times ``weight``.
 
     Balanced by norm as in VQGAN (Esser et al., 2021), but on the image, not on the last layer. pixel_gradient: (N, 4, H, W) of
-    the pixel loss by the made images; weight: (N, 1, H, W), how far the discriminator's word counts against the pixels'.
+    the pixel loss by the made images; weight: (N, 1, H, W), how far the judge's word counts against the pixels'.
     """
-    pull = discriminator.pull(made, layout)
     pull = pull * (pixel_gradient.norm() / pull.norm().clamp(min=1e-12))
     return (made * (pull * weight)).sum()

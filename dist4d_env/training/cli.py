@@ -13,7 +13,7 @@ from tyro.conf import Positional
 from dist4d_env.errors import ConfigError
 
 OPTIONS = "options.json"
-KEPT = ("model", "preset", "sizes", "codec", "rollouts", "adversarial", "decoder", "batch", "seed")
+KEPT = ("model", "preset", "sizes", "codec", "rollouts", "rollout_share", "adversarial", "obedience", "decoder", "batch", "seed")
 """Options that a resumed run keeps, for it to be the same run."""
 
 
@@ -53,8 +53,12 @@ class Options:
     """Start from the weights in this folder, or from a shipped preset; a model that the folder lacks starts fresh."""
     rollouts: str | None = None
     """For dist-t: train also on what these weights (a folder or a shipped preset) make when rolled out."""
+    rollout_share: float = 0.4
+    """For dist-t with --rollouts: share of the steps that train on them."""
     adversarial: float = 0.0
     """For dist-t with --rollouts: weight of a discriminator's gradient where pixels cannot be known; 0 trains none."""
+    obedience: float = 0.0
+    """The same of a reader that tells whether road and traffic are seen where they are."""
     decoder: bool = False
     """For dist-t: train the decoder of --codec too; its encoder stays as it is."""
     steps: int = 6000
@@ -123,11 +127,14 @@ def check(options: Options) -> None:
         raise ConfigError("dist-t needs a codec: train one and pass --codec RUN/weights, or --codec tiny for the shipped one")
     if options.model == "cycle" and options.init is None:
         raise ConfigError("cycle goes on from a trained DiST-S: pass --init RUN/weights of a dist-s run, or --init tiny")
-    for name in ("codec", "rollouts", "adversarial", "decoder"):
+    for name in ("codec", "rollouts", "adversarial", "obedience", "decoder"):
         if options.model != "dist-t" and getattr(options, name):
             raise ConfigError(f"--{name} is for dist-t alone: leave it out for {options.model}")
-    if options.adversarial and options.rollouts is None:
-        raise ConfigError("--adversarial judges roll-outs: pass --rollouts WEIGHTS too")
+    for name in ("adversarial", "obedience"):
+        if getattr(options, name) and options.rollouts is None:
+            raise ConfigError(f"--{name} judges roll-outs: pass --rollouts WEIGHTS too")
+    if not 0 <= options.rollout_share <= 1:
+        raise ConfigError(f"--rollout-share is a share of the steps, 0 to 1, not {options.rollout_share}")
     if options.resume and (options.out / OPTIONS).is_file():
         before, now = json.loads((options.out / OPTIONS).read_text()), _plain(options)
         for name in KEPT:

@@ -18,7 +18,7 @@ from dist4d_env.models.inputs import DiSTTInputs, collate_targets, rgbd_tensor, 
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.video_codec import Codec
-from dist4d_env.training.adversary import Discriminator, adversarial_loss
+from dist4d_env.training.adversary import Discriminator, Reader, reading_noise, steered
 from dist4d_env.training.loading import as_stores, choose_store, to_device
 from dist4d_env.training.losses import depth_errors, hole_weight, image_loss, psnr
 from dist4d_env.training.pictures import rgbd_rows
@@ -33,22 +33,28 @@ LENGTHS = {"chunk": 0.12, "between": 0.12}
 FAR = 1.5
 """Seconds after the last real frame from which on the discriminator judges: before, pixels can be known."""
 TRUSTED = 0.1
-"""How far its word counts where a splat shows the pixel; in holes it counts in full."""
+"""How far a judge's word counts where a splat shows the pixel; in holes it counts in full."""
+UNKNOWABLE = 0.4
+"""Weight of the pixel loss of colours in the holes of frames that judges judge, where pixels cannot be known."""
+JUDGES_SHARE = 0.1
+"""Of the judges' own losses in the total: Adam's steps are as long as ever, and the norm that is clipped stays the model's."""
+JUDGES = ("discriminator", "reader")
 
 
 @dataclass(frozen=True)
 class DiSTTOptions:
     """rollouts: samples of the model's own roll-outs (``rollouts.prepare_rollouts``), drawn in ``rollout_share`` of the steps;
-    adversarial: weight of the discriminator's gradient against the pixel loss's in those (0: none); withheld: share of samples
-    trained without controls, for classifier-free guidance; reference_noise: largest standard deviation of the noise added to
-    the reference's latents; compose: train the composer, else the decoded frames are the result; decoded_weight, flow_weight:
-    of the loss on decoded frames and of the flow's, beside the composed frames' 1; decoder: train the codec's decoder too, under
-    an encoder that stays, so that latents keep their meaning.
+    adversarial, obedience: weights of the discriminator's and the reader's gradients against the pixel loss's in those (0: none);
+    withheld: share of samples trained without controls, for classifier-free guidance; reference_noise: largest standard
+    deviation of the noise added to the reference's latents; compose: train the composer, else the decoded frames are the result;
+    decoded_weight, flow_weight: of the loss on decoded frames and of the flow's, beside the composed frames' 1; decoder: train
+    the codec's decoder too, under an encoder that stays, so that latents keep their meaning.
     """
 
     rollouts: SampleStore | None = None
     rollout_share: float = 0.4
     adversarial: float = 0.0
+    obedience: float = 0.0
     withheld: float = 0.1
     reference_noise: float = 0.2
     compose: bool = True
@@ -60,7 +66,8 @@ class DiSTTOptions:
 @dataclass(frozen=True)
 class DiSTTBatch:
     """truth: (B, V, T, 4, H, W); noise: shaped as its latents; level: (B,); withheld: (B,) bool; reference_noise:
-    (B, V, C, h, w), already scaled; far: (B, T) bool, frames that the discriminator judges."""
+    (B, V, C, h, w), already scaled; far: (B, T) bool, frames that the judges judge; reading_noise: (B, V, T, 3, H, W), or empty
+    where no reader learns."""
 
     inputs: DiSTTInputs
     truth: torch.Tensor
@@ -69,6 +76,7 @@ class DiSTTBatch:
     withheld: torch.Tensor
     reference_noise: torch.Tensor
     far: torch.Tensor
+    reading_noise: torch.Tensor
 
 
 class DiSTTRecipe:
@@ -110,6 +118,9 @@ class DiSTTRecipe:
         if self.options.adversarial:
             self.discriminator = Discriminator().to(memory_format=torch.channels_last)
             self.models["discriminator"] = self.discriminator
+        if self.options.obedience:
+            self.reader = Reader().to(memory_format=torch.channels_last)
+            self.models["reader"] = self.reader
         self.stores, self.count, self.seed = as_stores(train), batch, seed
         self.val = val or self.stores[0]
         self.pools = {store: pools(store, preset.chunk, codec.time_factor) for store in self.stores}
@@ -174,6 +185,7 @@ class DiSTTRecipe:
             withheld=torch.rand(count, generator=draw) < self.options.withheld,
             reference_noise=strength * torch.randn(count, views, *latent, generator=draw),
             far=torch.tensor([[store.scenes[s].since_real(row) >= FAR for row in rows] for s, rows in chosen]),
+            reading_noise=reading_noise((*truth.shape[:3], 3, height, width), draw) if self.options.obedience else torch.zeros(0),
         )
 
     def generate(
@@ -205,18 +217,46 @@ class DiSTTRecipe:
         flow = ((predicted - clean).square() * weight).mean()
         target, valid = truth.flatten(0, 2), inputs.views.masks[..., :1, :, :].flatten(0, 2)
         drawn = image_loss(decoded, target, hole_weight(valid))
-        shown = image_loss(composed, target, hole_weight(valid))
+        far = batch.far[:, None].expand(truth.shape[:3]).flatten()
+        judged = far if self.options.adversarial or self.options.obedience else torch.zeros_like(far)
+        shown = image_loss(composed, target, pixel_weight(valid, judged))
         numbers = {"flow": flow.detach(), "decoded": drawn.detach(), "composed": shown.detach()}
         total = shown + self.options.decoded_weight * drawn + self.options.flow_weight * flow
-        far = batch.far[:, None].expand(truth.shape[:3]).flatten()
-        if self.options.adversarial and far.any():
-            layout, holes = inputs.layout.flatten(0, 2)[far], 1 - valid[far]
+        if judged.any():
             (pixel,) = torch.autograd.grad(shown, composed, retain_graph=True)
-            believed = self.options.adversarial * (TRUSTED + (1 - TRUSTED) * holes)
-            told = self.discriminator.loss(target[far], composed[far], layout)
-            total = total + told + adversarial_loss(composed[far], layout, self.discriminator, pixel[far], believed)
-            numbers["discriminator"] = told.detach()
+            steer, told = self.judge(batch, inputs, composed, target, pixel, valid, judged)
+            total = total + steer + JUDGES_SHARE * sum(told.values())
+            numbers |= {name: loss.detach() for name, loss in told.items()}
         return total, numbers
+
+    def judge(
+        self,
+        batch: DiSTTBatch,
+        inputs: DiSTTInputs,
+        composed: torch.Tensor,
+        target: torch.Tensor,
+        pixel: torch.Tensor,
+        valid: torch.Tensor,
+        judged: torch.Tensor,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The judges' part in the loss of the ``judged`` images (N,) bool, and their own losses by name.
+
+        inputs: as the model was told, perhaps without controls, which the discriminator does not get to know either; composed,
+        target, pixel: (N, 4, H, W) made and true images and the gradient of the pixel loss by the made ones; valid: (N, 1, H, W).
+        """
+        made, real, pixel = composed[judged], target[judged], pixel[judged]
+        believed = TRUSTED + (1 - TRUSTED) * (1 - valid[judged])
+        steer, told = made.new_zeros(()), {}
+        if self.options.adversarial:
+            layout = inputs.layout.flatten(0, 2)[judged]
+            pull = self.discriminator.pull(made, layout)
+            steer = steer + self.options.adversarial * steered(made, pull, pixel, believed)
+            told["discriminator"] = self.discriminator.loss(real, made, layout)
+        if self.options.obedience:
+            noise = batch.reading_noise.flatten(0, 2)[judged]
+            steer = steer + self.options.obedience * steered(made, self.reader.pull(made, real, noise), pixel, believed)
+            told["reader"] = self.reader.loss(real, batch.inputs.layout.flatten(0, 2)[judged], noise)
+        return steer, told
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -264,10 +304,17 @@ class DiSTTRecipe:
         return {f"{length} ahead": rgbd_rows(list(self.sample(pool[len(pool) // 2]))) for length, pool in pools.items()}
 
     def export(self, folder: Path) -> None:
-        """Write codec, DiST-T and composer; the discriminator has done its work."""
+        """Write codec, DiST-T and composer; the judges have done their work."""
         for name, model in ({"codec": self.codec} | self.models).items():
-            if name != "discriminator":
+            if name not in JUDGES:
                 save_model(model, folder / name)
+
+
+def pixel_weight(valid: torch.Tensor, judged: torch.Tensor) -> torch.Tensor:
+    """Weights (N, 4, H, W) of the pixel loss: more in holes, but less for colours in the holes of images (N,) that are judged."""
+    weight = hole_weight(valid).repeat(1, 4, 1, 1)
+    weight[judged, :3] = hole_weight(valid[judged], UNKNOWABLE - 1)
+    return weight
 
 
 def whole(frames: int, time_factor: int) -> int:

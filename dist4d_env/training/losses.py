@@ -8,7 +8,7 @@ from dist4d_env.models.depth_code import decode_depth
 
 
 def image_loss(predicted: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """L1 plus five times squared error of RGB, plus L1 of the depth code; images (N, 4, H, W), weight (N, 1, H, W).
+    """L1 plus five times squared error of RGB, plus L1 of the depth code; images (N, 4, H, W), weight (N, 1 or 4, H, W).
 
     The squared part is what PSNR measures; the absolute part keeps edges from being averaged away.
     """
@@ -16,7 +16,8 @@ def image_loss(predicted: torch.Tensor, truth: torch.Tensor, weight: torch.Tenso
     rgb = error[:, :3].abs() + 5 * error[:, :3].square()
     depth = 2 * error[:, 3:].abs()
     if weight is not None:
-        rgb, depth = rgb * weight, depth * weight
+        weight = weight.expand_as(error)
+        rgb, depth = rgb * weight[:, :3], depth * weight[:, 3:]
     return rgb.mean() + depth.mean()
 
 

@@ -31,7 +31,13 @@ def make_recipe(options: Options, preset: Preset, stores: Stores) -> Recipe:
         recipe = CodecRecipe(preset, *told)
     elif options.model == "dist-t":
         codec = load_codec(resolve_weights(str(options.codec)) / "codec")
-        chosen = DiSTTOptions(rollouts=stores.rollouts, adversarial=options.adversarial, decoder=options.decoder)
+        chosen = DiSTTOptions(
+            rollouts=stores.rollouts,
+            rollout_share=options.rollout_share,
+            adversarial=options.adversarial,
+            obedience=options.obedience,
+            decoder=options.decoder,
+        )
         recipe = DiSTTRecipe(preset, codec, *told, chosen)
     elif preset.dist_s.get("backbone") == "svd":
         if options.init is None and not options.resume:

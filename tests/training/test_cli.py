@@ -55,6 +55,8 @@ def test_a_run_and_a_run_from_its_weights(town_dataroot: Path, tmp_path: Path, c
         (["codec", "--rollouts", "tiny"], "--rollouts is for dist-t alone"),
         (["dist-s", "--decoder"], "--decoder is for dist-t alone"),
         (["dist-t", "--codec", "tiny", "--adversarial", "0.1"], "pass --rollouts WEIGHTS too"),
+        (["dist-t", "--codec", "tiny", "--obedience", "0.1"], "--obedience judges roll-outs: pass --rollouts WEIGHTS too"),
+        (["dist-t", "--codec", "tiny", "--rollout-share", "2"], "a share of the steps, 0 to 1, not 2.0"),
         (["codec", "--sizes", "64"], "'64' is not HEIGHTxWIDTH"),
         (["codec", "--preset", "huge"], "'huge' is unknown"),
     ],

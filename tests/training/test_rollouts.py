@@ -14,7 +14,7 @@ from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.pipelines import DiSTTPipeline
 from dist4d_env.scenes.nuscenes import open_dataset
-from dist4d_env.training.adversary import Discriminator, adversarial_loss
+from dist4d_env.training.adversary import READ, Discriminator, Reader, misread, reading_noise, steered
 from dist4d_env.training.dist_t import DiSTTOptions, DiSTTRecipe
 from dist4d_env.training.loop import LoopOptions, train
 from dist4d_env.training.rollouts import prepare_rollouts
@@ -80,8 +80,9 @@ def recipe(rolled: SampleStore, **options: float) -> DiSTTRecipe:
     return DiSTTRecipe(preset, RGBDCodec(**preset.codec), rolled, None, 2, 0, chosen)
 
 
-def test_the_discriminator_learns_and_leaves_its_mark_on_far_frames_alone(rolled: SampleStore) -> None:
-    with_it, without = recipe(rolled, adversarial=1.0), recipe(rolled)
+@pytest.mark.parametrize(("weight", "judge"), [("adversarial", "discriminator"), ("obedience", "reader")])
+def test_judges_learn_and_leave_their_marks_on_far_frames_alone(rolled: SampleStore, weight: str, judge: str) -> None:
+    with_it, without = recipe(rolled, **{weight: 1.0}), recipe(rolled)
     steps = {bool(with_it.batch(step).far.any()): step for step in range(12)}
     assert set(steps) == {True, False}
     for far, step in steps.items():
@@ -94,7 +95,8 @@ def test_the_discriminator_learns_and_leaves_its_mark_on_far_frames_alone(rolled
             one.loss(one.batch(step), step)[0].backward()
             gradients.append(torch.cat([p.grad.flatten() for p in one.composer.parameters()]))
         assert torch.allclose(*gradients, rtol=1e-4, atol=1e-7) != far
-    assert "discriminator" in with_it.models and "discriminator" not in without.models
+    assert judge in with_it.models and judge not in without.models
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in with_it.models[judge].parameters())
 
 
 def test_a_decoder_in_training_learns_under_an_encoder_that_stays(rolled: SampleStore, tmp_path: Path) -> None:
@@ -113,10 +115,44 @@ def test_the_adversarial_gradient_is_as_strong_as_asked() -> None:
     judge = Discriminator((8, 8, 8))
     made = torch.randn(2, 4, 32, 48, requires_grad=True)
     layout, pixel = torch.rand(2, 8, 32, 48), torch.randn(2, 4, 32, 48)
-    adversarial_loss(made, layout, judge, pixel, torch.full((2, 1, 32, 48), 0.5)).backward()
+    steered(made, judge.pull(made, layout), pixel, torch.full((2, 1, 32, 48), 0.5)).backward()
     assert made.grad is not None and made.grad.norm().item() == pytest.approx(0.5 * pixel.norm().item(), rel=1e-4)
     assert all(p.grad is None for p in judge.parameters()), "the discriminator learns from its own loss only"
     before = judge(made.detach(), layout).mean().item()
     pull = judge.pull(made, layout)
     with torch.no_grad():
         assert judge(made - 0.1 * pull / pull.abs().max(), layout).mean().item() > before, "against the pull is more real"
+
+
+def test_the_reader_learns_where_things_are_and_pulls_pictures_to_show_them_there() -> None:
+    draw = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    reader = Reader((8, 16))
+    optimizer = torch.optim.Adam(reader.parameters(), 1e-2)
+
+    def street() -> tuple[torch.Tensor, torch.Tensor]:
+        """Grey pictures with a bright patch where the layout says that there is a vehicle."""
+        layout = torch.zeros(8, 8, 32, 48)
+        for one in layout:
+            row, column = (int(torch.randint(0, high, (), generator=draw)) for high in (24, 40))
+            one[4, row : row + 8, column : column + 8] = 1
+        return torch.cat([layout[:, 4:5].expand(-1, 3, -1, -1) - 0.5, torch.zeros(8, 1, 32, 48)], 1), layout
+
+    for _ in range(150):
+        pictures, layout = street()
+        optimizer.zero_grad()
+        reader.loss(pictures, layout, reading_noise((8, 3, 32, 48), draw)).backward()
+        optimizer.step()
+    pictures, layout = street()
+    silent = torch.zeros(8, 3, 32, 48)
+    found = reader(pictures, silent)[:, READ.index("vehicle")] > 0
+    there = layout[:, 4] > 0
+    assert (found & there).sum() / (found | there).sum() > 0.8
+
+    blank = torch.zeros_like(pictures) - 0.5
+    pull = reader.pull(blank, pictures, silent)
+    with torch.no_grad():
+        meant = torch.sigmoid(reader(pictures, silent))
+        before, after = (misread(reader(made, silent), meant) for made in (blank, blank - 0.2 * pull / pull.abs().max()))
+    assert after < before
+    assert pull[:, 3].abs().max() == 0, "depth is not read"
