@@ -25,7 +25,9 @@ class Options:
     seed: int = 0
     """Another seed is another town."""
     sweeps: bool = False
-    """Store cameras and LiDAR at 10 Hz between the 2 Hz keyframes, too."""
+    """Store cameras and LiDAR at 10 Hz between the keyframes, too."""
+    rate: Literal[2, 5, 10] = 2
+    """Annotated keyframes per second: 2 as in nuScenes, 10 much as in its versions interpolated to 12 Hz."""
     semantics: bool = False
     """Store a class image beside every camera image."""
     pictures: bool = True
@@ -58,7 +60,7 @@ def run(options: Options) -> int:
         splits = ("train", "val", "test") if options.split == "all" else options.split
         folder = write_dataset(
             options.out, splits, options.scenes, parse_size(options.size), options.sweeps, options.seed, options.duration,
-            options.semantics, options.workers, pictures=options.pictures,
+            options.semantics, options.workers, pictures=options.pictures, rate=options.rate,
         )  # fmt: skip
     print(f"town: {folder}")
     return 0

@@ -18,27 +18,34 @@ from dist4d_env.town.model import TownScene
 from dist4d_env.town.render import TownRenderer
 from dist4d_env.town.sensors import EGO_FROM_LIDAR, town_rig
 from dist4d_env.town.tables import LIDAR, Rows, SceneRows, points_in_boxes, visible_share
-from dist4d_env.town.timeline import EARLIER, KEYFRAME_PERIOD, SWEEP_PERIOD, boxes_at, ego_pose_at
+from dist4d_env.town.timeline import EARLIER, KEYFRAME_RATE, SWEEP_PERIOD, boxes_at, ego_pose_at
 
 
 @dataclass(frozen=True)
 class FileOptions:
     """What is stored. size: height, width of the images; sweeps: cameras and LiDAR at 10 Hz between keyframes;
     duration: seconds of each scene; semantics: class images under ``semantics/``; pictures: False for tables and maps alone, in
-    which images and LiDAR have their rows but no files: boxes then hold no LiDAR points, and visible is what a camera faces."""
+    which images and LiDAR have their rows but no files: boxes then hold no LiDAR points, and visible is what a camera faces;
+    rate: keyframes per second."""
 
     size: tuple[int, int] = (128, 224)
     sweeps: bool = False
     duration: float = 20.0
     semantics: bool = False
     pictures: bool = True
+    rate: int = KEYFRAME_RATE
+
+    @property
+    def keyframes(self) -> np.ndarray:
+        """Times of the keyframes (K,), seconds."""
+        return np.arange(round(self.duration * self.rate) + 1) / self.rate
 
 
 def write_scene(root: Path, scene: TownScene, options: FileOptions, progress: Callable[[], object]) -> Rows:
     """Writes images, depth and LiDAR of a scene under ``root``, if asked for; calls ``progress`` after every keyframe."""
     rig = town_rig(*options.size)
     renderer = TownRenderer(scene) if options.pictures else None
-    keyframes = np.arange(round(options.duration / KEYFRAME_PERIOD) + 1) * KEYFRAME_PERIOD
+    keyframes = options.keyframes
     rows = SceneRows(scene, keyframes, rig)
     for k, time in enumerate(keyframes):
         depth, poses = np.zeros((len(RING), *options.size), np.float32), np.zeros((len(RING), 4, 4))
@@ -48,7 +55,7 @@ def write_scene(root: Path, scene: TownScene, options: FileOptions, progress: Ca
         points = _lidar(root, renderer, rows, float(time), True)
         rows.annotate(k, boxes, points_in_boxes(points, boxes), visible_share(boxes, depth, rig, poses))
         if options.sweeps and k + 1 < len(keyframes):
-            for between in np.round(np.arange(1, round(KEYFRAME_PERIOD / SWEEP_PERIOD)) * SWEEP_PERIOD + time, 6):
+            for between in np.round(np.arange(1, round(1 / (options.rate * SWEEP_PERIOD))) * SWEEP_PERIOD + time, 6):
                 for view in range(len(RING)):
                     _camera(root, renderer, rows, rig, view, float(between), False, options)
                 _lidar(root, renderer, rows, float(between), False)

@@ -10,7 +10,7 @@ from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.transforms import poses_from_position_yaw, wrap_angle, yaw_of
 from dist4d_env.town.model import TownScene
 
-KEYFRAME_PERIOD = 0.5
+KEYFRAME_RATE = 2
 SWEEP_PERIOD = 0.1
 EARLIER = {
     "CAM_FRONT_LEFT": 0.042, "CAM_FRONT": 0.035, "CAM_FRONT_RIGHT": 0.027,

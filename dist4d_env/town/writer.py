@@ -14,8 +14,9 @@ from dist4d_env.town.generate import DURATION, SPLITS, VERSION, layout_number, s
 from dist4d_env.town.map_file import MapFile, write_mask
 from dist4d_env.town.scene_files import FileOptions
 from dist4d_env.town.tables import TABLES, VERSION_FOLDER, Rows, log_and_map_rows, shared_rows
-from dist4d_env.town.timeline import KEYFRAME_PERIOD
+from dist4d_env.town.timeline import KEYFRAME_RATE
 
+RATES = (2, 5, 10)
 DEFAULT_COUNT = {"train": 48, "val": 8, "test": 8}
 
 
@@ -31,12 +32,14 @@ def write_dataset(
     workers: int | None = None,
     progress: bool = True,
     pictures: bool = True,
+    rate: int = KEYFRAME_RATE,
 ) -> Path:
     """Writes scenes 0 to ``count`` - 1 of each split to the new folder ``out`` and returns it.
 
     count: scenes per split (default 48 train, 8 val, 8 test); size: height, width of the images; sweeps: cameras and LiDAR at
     10 Hz; duration: seconds of each scene, a multiple of 0.5; workers: processes (default: one per core, at most one per scene);
-    pictures: False leaves out images, depth and LiDAR, for drivers that see vectors alone or worlds that draw by themselves.
+    pictures: False leaves out images, depth and LiDAR, for drivers that see vectors alone or worlds that draw by themselves;
+    rate: keyframes per second, 2, 5 or 10.
     The folder appears whole or not at all; scenes finished by an interrupted call with the same options are kept beside it and
     not made again. Raises ConfigError for options that cannot work or a folder that is already there.
     """
@@ -44,7 +47,7 @@ def write_dataset(
 
     out = Path(out).expanduser().absolute()
     jobs = _jobs(splits, count)
-    options = _options(size, sweeps, duration, semantics, pictures)
+    options = _options(size, sweeps, duration, semantics, pictures, rate)
     out.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(out.parent / f".{out.name}.lock"):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -70,16 +73,20 @@ def _jobs(splits: str | Sequence[str], count: int | Mapping[str, int] | None) ->
     return [(name, index) for name, number in counts.items() for index in range(number)]
 
 
-def _options(size: tuple[int, int], sweeps: bool, duration: float, semantics: bool, pictures: bool) -> FileOptions:
+def _options(
+    size: tuple[int, int], sweeps: bool, duration: float, semantics: bool, pictures: bool, rate: int
+) -> FileOptions:
     height, width = (int(v) for v in size)
     if min(height, width) < 16 or max(height, width) > 1600:
         raise ConfigError(f"images of {height} x {width} cannot be rendered: choose sides between 16 and 1600 pixels")
-    steps = duration / KEYFRAME_PERIOD
-    if not 1 <= steps <= DURATION / KEYFRAME_PERIOD or abs(steps - round(steps)) > 1e-6:
-        raise ConfigError(f"a scene cannot last {duration} s: choose a multiple of {KEYFRAME_PERIOD} s up to {DURATION:.0f} s")
+    steps = duration * KEYFRAME_RATE
+    if not 1 <= steps <= DURATION * KEYFRAME_RATE or abs(steps - round(steps)) > 1e-6:
+        raise ConfigError(f"a scene cannot last {duration} s: choose a multiple of {1 / KEYFRAME_RATE} s up to {DURATION:.0f} s")
+    if rate not in RATES:
+        raise ConfigError(f"{rate} keyframes a second are not possible: choose {', '.join(map(str, RATES))}")
     if semantics and not pictures:
         raise ConfigError("class images are pictures: leave out either semantics or the wish for no pictures")
-    return FileOptions((height, width), bool(sweeps), float(duration), bool(semantics), bool(pictures))
+    return FileOptions((height, width), bool(sweeps), float(duration), bool(semantics), bool(pictures), int(rate))
 
 
 def _partial_folder(out: Path, plan: dict) -> Path:
@@ -105,7 +112,7 @@ def _make_scenes(
 
     from dist4d_env.town.workers import run_jobs
 
-    keyframes = round(options.duration / KEYFRAME_PERIOD) + 1
+    keyframes = len(options.keyframes)
     missing = [job for job in jobs if not rows_file(root, *job).exists()]
     (root / ".rows").mkdir(exist_ok=True)
     done = len(jobs) - len(missing)

@@ -37,6 +37,8 @@ class Options:
     """Split or scene to validate on; "none" validates on training samples."""
     scenes: int | None = None
     """Use only so many scenes."""
+    strides: tuple[int, ...] = (1,)
+    """Keyframes from one frame of a sample to the next, one of these drawn for each: several where keyframes are dense."""
     samples: Path | None = None
     """Folder of prepared samples, shared between runs (default: OUT/samples)."""
     workers: int = 2

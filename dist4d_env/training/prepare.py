@@ -74,22 +74,31 @@ class Ask:
 
 def plan(keyframes: int, settings: SampleSettings, generator: np.random.Generator) -> list[Ask]:
     """Which splats to make of a scene of K keyframes."""
+
+    def stride() -> int:
+        return int(generator.choice(settings.strides)) if len(settings.strides) > 1 else settings.strides[0]
+
     asks = []
     for reference in range(keyframes - 1):
+        by = stride()
         length = settings.chunk if reference % settings.chunk_every == 0 else 1
-        past = tuple(range(max(0, reference - settings.count + 1), reference + 1))
-        asks += [Ask(NEXT, reference, t, past) for t in range(reference + 1, min(reference + length, keyframes - 1) + 1)]
+        past = tuple(k for k in range(reference - by * (settings.count - 1), reference + 1, by) if k >= 0)
+        ahead = range(reference + by, reference + by * length + 1, by)
+        asks += [Ask(NEXT, reference, target, past) for target in ahead if target < keyframes]
     for target in range(1, keyframes):
         if generator.random() < settings.between:
-            near = [k for k in (target - 1, target + 1, target - 2, target + 2) if 0 <= k < keyframes]
-            asks.append(Ask(BETWEEN, target - 1, target, tuple(near[: settings.count])))
+            by = stride()
+            near = [k for k in (target - by, target + by, target - 2 * by, target + 2 * by) if 0 <= k < keyframes]
+            if near:
+                asks.append(Ask(BETWEEN, max(target - by, 0), target, tuple(near[: settings.count])))
     for target in range(keyframes):
         options = [(-1,), (1,), (-2,), (2,), (-1, 1), (-1, -2), (-2, 2)]
         wanted = int(settings.space) + (generator.random() < settings.space % 1)
-        allowed = [o for o in options if all(0 <= target + k < keyframes for k in o)]
+        by = stride()
+        allowed = [o for o in options if all(0 <= target + by * k < keyframes for k in o)]
         for choice in generator.permutation(len(allowed))[:wanted]:
-            sources = tuple(target + k for k in allowed[choice])
-            asks.append(Ask(SPACE, max(target - 1, 0), target, sources))
+            sources = tuple(target + by * k for k in allowed[choice])
+            asks.append(Ask(SPACE, max(target - by, 0), target, sources))
     return asks
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dist4d_env.errors import DataError
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import invert
 from dist4d_env.models.conditions import BEV_SHAPE, Controls, SplatImages, TargetConditions
@@ -39,7 +39,8 @@ class SampleSettings:
 
     chunk: keyframes ahead that a past is rendered to; chunk_every: every how many keyframes a whole chunk (else one step);
     between, space: splats of these kinds per keyframe; noisy: share of splats whose sources get depth noise, up to ``noise``
-    relative standard deviation; count: frames of the memory that a splat uses.
+    relative standard deviation; count: frames of the memory that a splat uses; strides: keyframes from one frame of a sample to
+    the next, one of them drawn for each: several where keyframes are dense.
     """
 
     height: int
@@ -52,6 +53,12 @@ class SampleSettings:
     noise: float = 0.07
     count: int = 3
     seed: int = 0
+    strides: tuple[int, ...] = (1,)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strides", tuple(self.strides))  # JSON knows lists only
+        if not self.strides or min(self.strides) < 1:
+            raise ConfigError(f"strides must be keyframes from 1 on, not {self.strides}")
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ def prepare_stores(options: Options, preset: Preset) -> Stores:
     """The samples that the options ask for, below ``options.samples`` or ``options.out``; each scene is made once."""
     root = options.samples or options.out / "samples"
     own = (preset.height, preset.width)
-    settings = SampleSettings(*own, chunk=preset.chunk, seed=options.seed)
-    exact = replace(settings, noisy=0.0)
+    settings = SampleSettings(*own, chunk=preset.chunk, seed=options.seed, strides=options.strides)
+    exact = replace(settings, noisy=0.0, strides=(1,))
     sizes = [parse_size(size) for size in options.sizes] or [own]
     dataset = open_dataset(options.dataroot, options.version, options.split)
     names = dataset.scene_names(options.split)[: options.scenes]

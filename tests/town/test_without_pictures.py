@@ -64,3 +64,15 @@ def test_a_world_that_remembers_pictures_says_that_there_are_none(bare: Path, wo
     env = gym.make("DiST4D-nuScenes-v0", dataroot=bare, world=world, horizon=1.0)
     with pytest.raises(DataError, match=r"no keyframe in .* has images"):
         env.reset(seed=0)
+
+
+def test_dense_keyframes_are_those_of_nuscenes_and_more_between_them(bare: Path, tmp_path: Path) -> None:
+    size = f"{SIZE[0]}x{SIZE[1]}"
+    options = ["--split", "val", "--scenes", "1", "--size", size, "--duration", str(DURATION), "--rate", "10", "--no-pictures"]
+    assert main(["town", "--out", str(tmp_path / "town"), *options]) == 0
+    sparse, dense = (open_dataset(root).load("town-val-0000") for root in (bare, tmp_path / "town"))
+    assert np.array_equal(dense.sensors.keyframe_time[::5], sparse.sensors.keyframe_time)
+    assert len(dense.sensors.keyframe_time) == round(10 * DURATION) + 1
+    assert np.array_equal(dense.sensors.global_from_camera[::5], sparse.sensors.global_from_camera)
+    for time in sparse.sensors.keyframe_time:
+        assert np.array_equal(dense.boxes(float(time)).position, sparse.boxes(float(time)).position)

@@ -89,7 +89,7 @@ def test_a_failed_call_leaves_nothing_that_counts(tmp_path: Path) -> None:
     partial = tmp_path / ".town.partial"
     plan = {
         "generator_version": VERSION, "seed": 0, "jobs": [("val", 0)],
-        "options": {"size": SIZE, "sweeps": False, "duration": 0.5, "semantics": False, "pictures": True},
+        "options": {"size": SIZE, "sweeps": False, "duration": 0.5, "semantics": False, "pictures": True, "rate": 2},
     }  # fmt: skip
     partial.mkdir()
     (partial / ".plan").write_text(json.dumps(plan, sort_keys=True))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist4d_env.errors import DataError
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.training.depth_noise import with_depth_noise
 from dist4d_env.training.prepare import plan, prepare, scene_samples
@@ -22,6 +22,16 @@ def test_the_target_is_never_among_its_sources(keyframes: int) -> None:
     assert {ask.kind for ask in asks} == {NEXT, BETWEEN, SPACE}
     assert all(ask.target not in ask.sources for ask in asks)
     assert all(max(ask.sources) == ask.reference < ask.target for ask in asks if ask.kind == NEXT)
+
+
+def test_strides_spread_the_sources_of_dense_keyframes() -> None:
+    asks = plan(41, SampleSettings(32, 48, chunk=2, strides=(1, 5)), np.random.default_rng(0))
+    away = {kind: {abs(s - a.target) for a in asks if a.kind == kind for s in a.sources} for kind in (NEXT, BETWEEN, SPACE)}
+    assert away == {NEXT: {1, 2, 3, 4, 5, 10, 15, 20}, BETWEEN: {1, 2, 5, 10}, SPACE: {1, 2, 5, 10}}
+    assert all(0 <= k < 41 and k != ask.target for ask in asks for k in ask.sources)
+    assert all(0 <= ask.reference < ask.target for ask in asks if ask.kind != SPACE)
+    with pytest.raises(ConfigError, match="strides must be"):
+        SampleSettings(32, 48, strides=(0,))
 
 
 def test_samples_of_a_town_scene(town_dataroot: Path, tmp_path: Path) -> None:
