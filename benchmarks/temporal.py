@@ -12,8 +12,9 @@ Four protocols, each judged against the oracle's render of the same instant:
 Rows: the codec applied to the truth (ceiling), copy of the last real frame (with the log in memory: of the nearest one), the
 parameter-free splat with its best fill, and the weights. Where a world lives on what it made the splat has two rows: of the real
 frames alone, never updated, and growing, its own filled pixels entering the memory as a model's do. ``--regression FOLDER``
-judges a second set of weights, trained without generative terms, on the two ``history`` protocols. ``--weights splat`` leaves
-out the rows that need weights. Closed loops are also judged for looks, see ``layout_agreement.py``.
+judges a second set of weights, trained without generative terms, on the two ``history`` protocols; ``--regression-of FILE`` takes
+those rows from an earlier result whose splats are the same, digit for digit. ``--weights splat`` leaves out the rows that need
+weights. Closed loops are also judged for looks, see ``layout_agreement.py``.
 
 What noise cannot change is run once, weights once per seed.
 
@@ -22,6 +23,7 @@ What noise cannot change is run once, weights once per seed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,7 @@ from benchmarks.pixels import REGIONS
 from benchmarks.protocols import HISTORY_START, SIZE, STEP, Judge, Scores, average, one_step_starts
 from benchmarks.rollouts import codec_of
 from benchmarks.tables import print_table
+from dist4d_env.errors import ConfigError
 from dist4d_env.models.segmenter import load_segmenter
 from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.world.contract import World
@@ -57,6 +60,8 @@ class Options:
     """Preset or directory to judge; "splat" judges the baselines alone."""
     regression: str | None = None
     """Weights of a regression model to judge beside it."""
+    regression_of: Path | None = None
+    """An earlier result file whose rows of a regression model are shown, where its weights are not at hand."""
     segmenter: Path | None = None
     """Folder of the town segmenter that judges looks; the one that ships where none is given."""
     scenes: int = 8
@@ -102,6 +107,8 @@ def main(options: Options) -> dict[str, Any]:
     for protocol in done[0][1]["looks"]:
         runs = [(name, unit["looks"][protocol]) for name, unit in done if protocol in unit["looks"]]
         results[protocol]["appearance"] = appearance(runs, STEP)
+    if options.regression_of is not None:
+        take_over(results, options.regression_of)
     result = header("temporal", options) | {"scenes": names, "seeds": seeds, "images": "6 x 64 x 112", "results": results}
     if options.out:
         write_json(options.out, result)
@@ -137,6 +144,23 @@ def summarise(units: Sequence[dict[str, Any]]) -> dict[str, Any]:
                     cell = {key: mean_and_spread([row[key] for row in rows]) for key in rows[0]}
                     table.setdefault(protocol, {}).setdefault(mark, {}).setdefault(region, {})[method] = cell
     return table
+
+
+def take_over(results: dict[str, Any], earlier: Path) -> None:
+    """Add the rows "regression" of an earlier result file. Raises ConfigError where it has none, or where its splats show that
+    it judged other pictures."""
+    rows, theirs = 0, json.loads(earlier.read_text())["results"]
+    for protocol, marks in results.items():
+        for mark, cells in marks.items():
+            for region, mine in cells.items() if mark != "share_of_steps" else ():
+                found = theirs.get(protocol, {}).get(mark, {}).get(region, {})
+                if "regression" not in found:
+                    continue
+                if any(found.get(name) != mine[name] for name in mine if name.startswith("splat")):
+                    raise ConfigError(f"{earlier} judged other pictures ({protocol}, {mark}): judge --regression WEIGHTS instead")
+                mine["regression"], rows = found["regression"], rows + 1
+    if not rows:
+        raise ConfigError(f"{earlier} has no rows of a regression model: name another --regression-of")
 
 
 if __name__ == "__main__":

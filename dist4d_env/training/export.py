@@ -47,18 +47,20 @@ def run(options: Options) -> int:
 
 
 def blend(pipeline: DiSTTPipeline, other: DiSTTPipeline, share: float) -> None:
-    """Move the weights of DiST-T and of its composer by ``share`` towards another run's, in place.
+    """Move the weights of DiST-T, of its composer and of the codec's decoder by ``share`` towards another run's, in place.
 
-    Raises ``WeightsError`` where the runs' codecs or shapes differ, ``ConfigError`` for a share outside [0, 1].
+    Raises ``WeightsError`` where the runs' encoders or shapes differ, ``ConfigError`` for a share outside [0, 1].
     """
     import torch
 
     if not 0 <= share <= 1:
         raise ConfigError(f"blend_share must be between 0 and 1, not {share}")
     codecs = [one.codec.state_dict() for one in (pipeline, other)]
-    if codecs[0].keys() != codecs[1].keys() or any(not torch.equal(codecs[0][key], codecs[1][key]) for key in codecs[0]):
-        raise WeightsError("runs with different codecs cannot be blended: train both with the same --codec")
-    for mine, theirs in ((pipeline.transformer, other.transformer), (pipeline.composer, other.composer)):
+    told = [{key: value for key, value in codec.items() if not key.startswith("decoder.")} for codec in codecs]
+    if told[0].keys() != told[1].keys() or any(not torch.equal(told[0][key], told[1][key]) for key in told[0]):
+        raise WeightsError("runs whose encoders differ cannot be blended: train both with the same --codec")
+    pairs = ((pipeline.transformer, other.transformer), (pipeline.composer, other.composer), (pipeline.codec, other.codec))
+    for mine, theirs in pairs:
         if mine is None or theirs is None:
             continue
         ends = mine.state_dict(), theirs.state_dict()

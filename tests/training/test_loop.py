@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.errors import ConfigError, DataError, WeightsError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.dist_t import DiSTTRecipe
 from dist4d_env.training.export import Options as ExportOptions
+from dist4d_env.training.export import blend
 from dist4d_env.training.export import run as run_export
 from dist4d_env.training.loop import LoopOptions, Recipe, train
 from dist4d_env.training.samples import SampleStore
@@ -158,3 +159,20 @@ def test_runs_are_blended(store: SampleStore, tmp_path: Path) -> None:
     assert any(not torch.equal(first[name], made[name]) for name in made)
     with pytest.raises(ConfigError, match="between 0 and 1"):
         run_export(ExportOptions(tmp_path / "t", tmp_path / "s", tmp_path / "out", tmp_path / "later", 2.0))
+
+
+def test_decoders_are_blended_under_the_same_encoder_only(store: SampleStore, tmp_path: Path) -> None:
+    train(make("dist_t", store), options(tmp_path, 1))
+    mine, theirs = (DiSTTPipeline.from_pretrained(tmp_path / "weights") for _ in range(2))
+    before = {name: value.clone() for name, value in mine.codec.state_dict().items()}
+    with torch.no_grad():
+        for parameter in theirs.codec.decoder.parameters():
+            parameter += 0.4
+    blend(mine, theirs, 0.25)
+    for name, value in mine.codec.state_dict().items():
+        moved = 0.1 if name.startswith("decoder.") else 0.0
+        assert torch.allclose(value, before[name] + moved, atol=1e-6), name
+    with torch.no_grad():
+        next(theirs.codec.encoder.parameters()).add_(0.1)
+    with pytest.raises(WeightsError, match="encoders differ"):
+        blend(mine, theirs, 0.25)
