@@ -44,9 +44,13 @@ class Discriminator(nn.Module):
     def forward(self, images: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
         return self.net(torch.cat([images, layout], 1).contiguous(memory_format=torch.channels_last))
 
-    def loss(self, real: torch.Tensor, made: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
-        """How badly it tells real images from made ones (non-saturating logistic loss); gradients stay in the discriminator."""
-        return F.softplus(-self(real, layout)).mean() + F.softplus(self(made.detach(), layout)).mean()
+    def loss(self, real: torch.Tensor, made: torch.Tensor, layout: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """How badly it tells real images from made ones (non-saturating logistic loss; gradients stay in the discriminator), and
+        how much it has to say, 0 to 1: nothing while it cannot tell them apart, when its gradient is noise.
+        """
+        true, false = self(real, layout), self(made.detach(), layout)
+        apart = (true.mean() - false.mean()).detach()
+        return F.softplus(-true).mean() + F.softplus(false).mean(), torch.tanh(apart).clamp(min=0)
 
     def pull(self, made: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
         """The gradient (N, 4, H, W), not attached to anything, along which made images would look less real."""
@@ -76,13 +80,17 @@ class Reader(nn.Module):
         """How badly it reads real images; layout: (N, 8, H, W) in [0, 1]."""
         return misread(self(real, noise), layout[:, : len(READ)])
 
-    def pull(self, made: torch.Tensor, real: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """The gradient (N, 4, H, W), not attached to anything, along which made images would read less like real ones."""
+    def pull(self, made: torch.Tensor, real: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The gradient (N, 4, H, W), not attached to anything, along which made images would read less like real ones, and how
+        far they are from that: cross-entropy beyond that of the real images' reading with itself.
+        """
         leaf = made.detach().requires_grad_()
         with torch.no_grad():
-            meant = torch.sigmoid(self(real, noise))
-        (gradient,) = torch.autograd.grad(misread(self(leaf, noise), meant), leaf)
-        return gradient
+            read = self(real, noise)
+            meant = torch.sigmoid(read)
+        missed = misread(self(leaf, noise), meant)
+        (gradient,) = torch.autograd.grad(missed, leaf)
+        return gradient, missed.detach() - misread(read, meant)
 
 
 def reading_noise(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:

@@ -15,13 +15,15 @@ from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.training.loading import to_device
-from dist4d_env.training.losses import depth_errors, hole_weight, image_loss, psnr
+from dist4d_env.training.losses import decibels, depth_errors, hole_weight, image_loss, psnr
 from dist4d_env.training.pictures import rgbd_rows
 from dist4d_env.training.samples import SPACE, SampleStore
 from dist4d_env.training.view_samples import ViewSamples
 
 PURE_NOISE = 0.8
 """Share of samples at noise level 1, where one-step sampling spends its only evaluation."""
+DECIBELS = 0.1
+"""Weight of each image's logarithmic error beside the pixel loss, in which near views, with small errors, hardly count."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,9 @@ class DiSTSRecipe:
     def loss(self, batch: DiSTSBatch, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         s = batch.level.view(-1, 1, 1, 1)
         clean, share = self.unet.predict_clean((1 - s) * batch.truth + s * batch.noise, batch.level, batch.views)
-        loss = image_loss(clean.float(), batch.truth, hole_weight(batch.views.masks[:, :1]))
-        return loss, {"share": share.detach().float().mean()}
+        pixels = image_loss(clean.float(), batch.truth, hole_weight(batch.views.masks[:, :1]))
+        error = decibels(clean.float(), batch.truth)
+        return pixels + DECIBELS * error, {"pixels": pixels.detach(), "share": share.detach().float().mean()}
 
     def pair(self, row: tuple[int, int]) -> tuple[ViewInputs, torch.Tensor, torch.Tensor]:
         """Inputs and truth of a validation sample and what DiST-S makes of pure noise, (V, ...)."""

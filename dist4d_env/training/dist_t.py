@@ -249,13 +249,15 @@ class DiSTTRecipe:
         steer, told = made.new_zeros(()), {}
         if self.options.adversarial:
             layout = inputs.layout.flatten(0, 2)[judged]
+            told["discriminator"], say = self.discriminator.loss(real, made, layout)
             pull = self.discriminator.pull(made, layout)
-            steer = steer + self.options.adversarial * steered(made, pull, pixel, believed)
-            told["discriminator"] = self.discriminator.loss(real, made, layout)
+            steer = steer + self.options.adversarial * steered(made, pull, pixel, say * believed)
         if self.options.obedience:
             noise = batch.reading_noise.flatten(0, 2)[judged]
-            steer = steer + self.options.obedience * steered(made, self.reader.pull(made, real, noise), pixel, believed)
             told["reader"] = self.reader.loss(real, batch.inputs.layout.flatten(0, 2)[judged], noise)
+            pull, missed = self.reader.pull(made, real, noise)
+            say = (missed / told["reader"].detach().clamp(min=1e-6)).clamp(max=1)  # against what it misreads of real images
+            steer = steer + self.options.obedience * steered(made, pull, pixel, say * believed)
         return steer, told
 
     @torch.no_grad()

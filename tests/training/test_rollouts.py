@@ -124,6 +124,19 @@ def test_the_adversarial_gradient_is_as_strong_as_asked() -> None:
         assert judge(made - 0.1 * pull / pull.abs().max(), layout).mean().item() > before, "against the pull is more real"
 
 
+def test_a_discriminator_that_cannot_tell_has_nothing_to_say() -> None:
+    torch.manual_seed(0)
+    judge, layout = Discriminator((8, 8, 8)), torch.rand(4, 8, 32, 48)
+    optimizer = torch.optim.Adam(judge.parameters(), 3e-3)
+    real, made = torch.rand(4, 4, 32, 48), torch.rand(4, 4, 32, 48) - 1
+    assert judge.loss(real, real, layout)[1] < 1e-3
+    for _ in range(150):
+        optimizer.zero_grad()
+        judge.loss(real, made, layout)[0].backward()
+        optimizer.step()
+    assert judge.loss(real, made, layout)[1] > 0.5 and judge.loss(made, real, layout)[1] == 0
+
+
 def test_the_reader_learns_where_things_are_and_pulls_pictures_to_show_them_there() -> None:
     draw = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
@@ -150,9 +163,9 @@ def test_the_reader_learns_where_things_are_and_pulls_pictures_to_show_them_ther
     assert (found & there).sum() / (found | there).sum() > 0.8
 
     blank = torch.zeros_like(pictures) - 0.5
-    pull = reader.pull(blank, pictures, silent)
+    pull, missed = reader.pull(blank, pictures, silent)
     with torch.no_grad():
         meant = torch.sigmoid(reader(pictures, silent))
         before, after = (misread(reader(made, silent), meant) for made in (blank, blank - 0.2 * pull / pull.abs().max()))
-    assert after < before
+    assert after < before and missed > 0 and reader.pull(pictures, pictures, silent)[1] == 0
     assert pull[:, 3].abs().max() == 0, "depth is not read"
