@@ -46,11 +46,12 @@ class Discriminator(nn.Module):
 
     def loss(self, real: torch.Tensor, made: torch.Tensor, layout: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """How badly it tells real images from made ones (non-saturating logistic loss; gradients stay in the discriminator), and
-        how much it has to say, 0 to 1: nothing while it cannot tell them apart, when its gradient is noise.
+        how much it has to say, 0 to 1: nothing while it takes made images for real ones as often as not, when its gradient is
+        noise, all if it is always right about which of two is real.
         """
         true, false = self(real, layout), self(made.detach(), layout)
-        apart = (true.mean() - false.mean()).detach()
-        return F.softplus(-true).mean() + F.softplus(false).mean(), torch.tanh(apart).clamp(min=0)
+        right = (true.detach().mean((1, 2, 3))[:, None] > false.detach().mean((1, 2, 3))).float().mean()
+        return F.softplus(-true).mean() + F.softplus(false).mean(), (2 * right - 1).clamp(min=0)
 
     def pull(self, made: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
         """The gradient (N, 4, H, W), not attached to anything, along which made images would look less real."""

@@ -129,12 +129,12 @@ def test_a_discriminator_that_cannot_tell_has_nothing_to_say() -> None:
     judge, layout = Discriminator((8, 8, 8)), torch.rand(4, 8, 32, 48)
     optimizer = torch.optim.Adam(judge.parameters(), 3e-3)
     real, made = torch.rand(4, 4, 32, 48), torch.rand(4, 4, 32, 48) - 1
-    assert judge.loss(real, real, layout)[1] < 1e-3
+    assert judge.loss(real, real, layout)[1] < 0.3
     for _ in range(150):
         optimizer.zero_grad()
         judge.loss(real, made, layout)[0].backward()
         optimizer.step()
-    assert judge.loss(real, made, layout)[1] > 0.5 and judge.loss(made, real, layout)[1] == 0
+    assert judge.loss(real, made, layout)[1] > 0.9 and judge.loss(made, real, layout)[1] == 0
 
 
 def test_the_reader_learns_where_things_are_and_pulls_pictures_to_show_them_there() -> None:
