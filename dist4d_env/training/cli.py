@@ -13,7 +13,10 @@ from tyro.conf import Positional
 from dist4d_env.errors import ConfigError
 
 OPTIONS = "options.json"
-KEPT = ("model", "preset", "sizes", "codec", "rollouts", "rollout_share", "adversarial", "obedience", "decoder", "batch", "seed")
+KEPT = (
+    "model", "preset", "sizes", "also", "codec", "rollouts", "rollout_share", "adversarial", "obedience", "decoder", "batch",
+    "seed",
+)  # fmt: skip
 """Options that a resumed run keeps, for it to be the same run."""
 
 
@@ -35,6 +38,8 @@ class Options:
     """Data set to validate on (default: the same)."""
     val_split: str = "val"
     """Split or scene to validate on; "none" validates on training samples."""
+    also: Path | None = None
+    """Another data set whose training samples, of keyframes one after the other, are mixed in, half and half."""
     scenes: int | None = None
     """Use only so many scenes."""
     strides: tuple[int, ...] = (1,)

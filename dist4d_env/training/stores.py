@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stores:
-    """train: one store per image size; val: None validates on training samples; rollouts: of DiST-T's own making; cycle: for the
-    second stage of DiST-S.
+    """train: one store per image size, and one of another data set; val: None validates on training samples; rollouts: of
+    DiST-T's own making; cycle: for the second stage of DiST-S.
     """
 
     train: tuple[SampleStore, ...]
@@ -44,6 +44,11 @@ def prepare_stores(options: Options, preset: Preset) -> Stores:
         folder = root / ("train" if (height, width) == own else f"train-{height}x{width}")
         prepare(dataset, names, folder, replace(settings, height=height, width=width), options.workers)
         train.append(SampleStore(folder))
+    if options.also is not None:
+        beside = open_dataset(options.also, None, options.split)
+        chosen = beside.scene_names(options.split)[: options.scenes]
+        prepare(beside, chosen, root / "also", replace(settings, strides=(1,)), options.workers)
+        train.append(SampleStore(root / "also"))
     rollouts = cycle = val = None
     if options.rollouts is not None:
         prepare_rollouts(dataset, names, root / "rollouts", exact, options.rollouts, options.workers)

@@ -9,9 +9,14 @@ import pytest
 
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.training.cli import Options
 from dist4d_env.training.depth_noise import with_depth_noise
+from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.prepare import plan, prepare, scene_samples
 from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, SampleStore
+from dist4d_env.training.stores import prepare_stores
+
+from .conftest import small_preset
 
 SETTINGS = SampleSettings(32, 48, chunk=2, chunk_every=1, noisy=0.0)
 
@@ -52,6 +57,18 @@ def test_samples_of_a_town_scene(town_dataroot: Path, tmp_path: Path) -> None:
         if moved:
             target = truth.rgb.astype(float)
             assert np.abs(shown.base_rgb - target).mean() < np.abs(reference.rgb - target).mean()
+
+
+def test_another_data_set_is_mixed_in_with_strides_of_its_own(town_dataroot: Path, tmp_path: Path) -> None:
+    asked = {"dataroot": town_dataroot, "also": town_dataroot, "split": "val", "val_split": "none", "scenes": 1, "workers": 1}
+    options = Options("dist-s", tmp_path, strides=(1, 2), **asked)  # type: ignore[arg-type]
+    stores = prepare_stores(options, small_preset()).train
+    assert [(store.folder.name, store.settings.strides) for store in stores] == [("train", (1, 2)), ("also", (1,))]
+    away = [{abs(int(s.target[k]) - int(s.reference[k])) for s in store.scenes for k in range(len(s.kind))} for store in stores]
+    assert 2 in away[0] and all(len(store.scenes) == 1 for store in stores)
+    recipe = DiSTSRecipe(small_preset(), stores, None, 2, 0)
+    assert {recipe.samples.stores.index(store) for store in stores} == {0, 1}
+    recipe.batch(0)
 
 
 def test_a_finished_scene_is_not_made_again(town_dataroot: Path, tmp_path: Path) -> None:
