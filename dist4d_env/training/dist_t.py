@@ -256,7 +256,7 @@ class DiSTTRecipe:
             noise = batch.reading_noise.flatten(0, 2)[judged]
             told["reader"] = self.reader.loss(real, batch.inputs.layout.flatten(0, 2)[judged], noise)
             pull, missed = self.reader.pull(made, real, noise)
-            say = (missed / told["reader"].detach().clamp(min=1e-6)).clamp(max=1)  # against what it misreads of real images
+            say = (missed / told["reader"].detach().clamp(min=1e-6)).clamp(0, 1)  # against what it misreads of real images
             steer = steer + self.options.obedience * steered(made, pull, pixel, say * believed)
         return steer, told
 
