@@ -13,7 +13,7 @@ Rows: the codec applied to the truth (ceiling), copy of the last real frame (wit
 parameter-free splat with its best fill, and the weights. Where a world lives on what it made the splat has two rows: of the real
 frames alone, never updated, and growing, its own filled pixels entering the memory as a model's do. ``--regression FOLDER``
 judges a second set of weights, trained without generative terms, on the two ``history`` protocols; ``--regression-of FILE`` takes
-those rows from an earlier result whose splats are the same, digit for digit. ``--weights splat`` leaves out the rows that need
+those rows from an earlier result whose splats are the same. ``--weights splat`` leaves out the rows that need
 weights. Closed loops are also judged for looks, see ``layout_agreement.py``.
 
 What noise cannot change is run once, weights once per seed.
@@ -24,6 +24,7 @@ What noise cannot change is run once, weights once per seed.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,11 +157,21 @@ def take_over(results: dict[str, Any], earlier: Path) -> None:
                 found = theirs.get(protocol, {}).get(mark, {}).get(region, {})
                 if "regression" not in found:
                     continue
-                if any(found.get(name) != mine[name] for name in mine if name.startswith("splat")):
+                if any(not alike(found.get(name), mine[name]) for name in mine if name.startswith("splat")):
                     raise ConfigError(f"{earlier} judged other pictures ({protocol}, {mark}): judge --regression WEIGHTS instead")
                 mine["regression"], rows = found["regression"], rows + 1
     if not rows:
         raise ConfigError(f"{earlier} has no rows of a regression model: name another --regression-of")
+
+
+def alike(stored: Any, made: Any) -> bool:
+    """Whether a stored cell holds the numbers of one just made: kinds of processors differ in the last digits, and JSON knows no
+    nan."""
+    if isinstance(made, dict):
+        return isinstance(stored, dict) and stored.keys() == made.keys() and all(alike(stored[k], made[k]) for k in made)
+    if stored is None or made is None or math.isnan(made):
+        return stored is None and (made is None or math.isnan(made))
+    return math.isclose(stored, made, rel_tol=1e-6, abs_tol=1e-9)
 
 
 if __name__ == "__main__":

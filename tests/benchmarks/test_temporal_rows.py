@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.temporal import take_over
+from benchmarks.temporal import alike, take_over
 from dist4d_env.errors import ConfigError
 
 
@@ -20,11 +20,17 @@ def results(splat: float, **rows: float) -> dict[str, Any]:
 def test_rows_are_taken_over_where_the_splats_agree(tmp_path: Path) -> None:
     earlier = tmp_path / "earlier.json"
     earlier.write_text(json.dumps({"results": results(24.1, dist4d=26.0, regression=26.3)}))
-    mine = json.loads(json.dumps(results(24.1, dist4d=27.0)))
+    mine = json.loads(json.dumps(results(24.1 * (1 + 1e-8), dist4d=27.0)))  # another kind of processor
     take_over(mine, earlier)
     for mark, region in (("mean", "all"), ("appearance", "2-4s")):
         row = mine["closed_loop_history"][mark][region]
         assert row["regression"] == {"psnr": 26.3} and row["dist4d"] == {"psnr": 27.0}
+
+
+def test_numbers_that_are_none_are_alike_in_json_too() -> None:
+    assert alike({"std": None, "n": 0}, {"std": float("nan"), "n": 0})
+    assert not alike({"std": None}, {"std": 0.1}) and not alike({"std": 0.1}, {"std": float("nan")})
+    assert not alike({"n": 1}, {"n": 1, "std": 0.0}) and not alike(None, {"n": 1})
 
 
 @pytest.mark.parametrize(
