@@ -98,13 +98,14 @@ def pairs(name: str) -> str:
 
 
 def worlds(name: str) -> str:
-    """The same episodes in several worlds."""
+    """The same episodes in several worlds; with intervals where they were stored."""
     found = load(name)
     names = found["worlds"]
-    rows = [
-        [named(planner), f"{row['same']} of {row['episodes']}", *(f"{row['pdms_v1'][world]['mean']:.3f}" for world in names)]
-        for planner, row in found["planners"].items()
-    ]
+    rows = []
+    for planner, row in found["planners"].items():
+        cells = [row["pdms_v1"][world] for world in names]
+        shown = [interval({**cell, "count": cell["n"]}) if "low" in cell else f"{cell['mean']:.3f}" for cell in cells]
+        rows.append([named(planner), f"{row['same']} of {row['episodes']}", *shown])
     return table(["planner", "episodes the same in every world", *(f"PDMS, `{world}`" for world in names)], rows)
 
 
@@ -137,6 +138,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "town-difficulties": lambda: groups("planning_town", "difficulties"),
     "town-pairs": lambda: pairs("planning_town"),
     "worlds": lambda: worlds("planning_worlds"),
+    "worlds-oracle": lambda: worlds("planning_oracle"),
     "seeing": lambda: worlds("planning_seeing"),
     "experts": lambda: experts("ranking"),
     "experts-order": lambda: rank_correlations("ranking"),
