@@ -7,18 +7,23 @@ Planners that look at no pictures must not notice which world makes them, to the
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 from tyro.conf import Positional
 
 from benchmarks.common import header, mean_and_spread, run, write_json
 from dist4d_env.errors import DataError
 from dist4d_env.evaluation.campaign import read_settings, stored
 from dist4d_env.evaluation.episode_log import EpisodeLog, load_episode
-from dist4d_env.evaluation.summary import score
+from dist4d_env.evaluation.leaderboard import nested_key
+from dist4d_env.evaluation.statistics import Resampler
+from dist4d_env.evaluation.summary import EpisodeScore, score
 
 
 @dataclass(frozen=True)
@@ -38,18 +43,20 @@ def main(options: Options) -> dict[str, Any]:
     shared = sorted(set.intersection(*({path.stem for path in stored(folder)} for folder in worlds.values())))
     if not shared:
         raise DataError("these campaigns share no episode: drive the same planners, scenarios and seeds in each")
-    rows: dict[str, Any] = {}
-    for name in shared:
+    episodes: dict[str, list[dict[str, EpisodeScore]]] = {}
+    alike: Counter[str] = Counter()
+    for name in tqdm(shared, unit="episode", disable=None):
         logs = {world: load_episode(folder / "episodes" / f"{name}.json") for world, folder in worlds.items()}
         first = next(iter(logs.values()))
-        row = rows.setdefault(first.planner, {"episodes": 0, "same": 0, "pdms_v1": {world: [] for world in worlds}})
-        row["episodes"] += 1
-        row["same"] += all(same(first, log) for log in logs.values())
-        for world, log in logs.items():
-            value = score(log).metrics["pdms_v1"]
-            row["pdms_v1"][world].append(np.nan if value is None else value)
-    for row in rows.values():
-        row["pdms_v1"] = {world: mean_and_spread(values) for world, values in row["pdms_v1"].items()}
+        as_one = all(same(first, log) for log in logs.values())
+        alike[first.planner] += as_one
+        once = score(first)  # the same drive has the same score
+        scores = {world: once if as_one else score(log) for world, log in logs.items()}
+        episodes.setdefault(first.planner, []).append(scores)
+    rows = {
+        planner: {"episodes": len(found), "same": alike[planner], "pdms_v1": {world: estimate(found, world) for world in worlds}}
+        for planner, found in episodes.items()
+    }
     result = header("planning_worlds", options) | {"worlds": list(worlds), "planners": rows}
     if options.out is not None:
         write_json(options.out, result)
@@ -57,6 +64,14 @@ def main(options: Options) -> dict[str, Any]:
         shown = ", ".join(f"{world} {cell['mean']:.3f}" for world, cell in row["pdms_v1"].items())
         print(f"{planner:<22}{row['same']} of {row['episodes']} episodes the same in every world; PDMS {shown}")
     return result
+
+
+def estimate(episodes: Sequence[Mapping[str, EpisodeScore]], world: str) -> dict[str, float]:
+    """PDMS in a world: mean, spread, and the 95 % interval of the hierarchical bootstrap; what is not valid is left out."""
+    values = [scores[world].metrics["pdms_v1"] for scores in episodes]
+    resampled = Resampler([nested_key(scores[world]) for scores in episodes]).mean(values)
+    spread = mean_and_spread([np.nan if value is None else value for value in values])
+    return {**spread, "low": resampled.low, "high": resampled.high}
 
 
 def same(a: EpisodeLog, b: EpisodeLog) -> bool:

@@ -98,14 +98,37 @@ def pairs(name: str) -> str:
 
 
 def worlds(name: str) -> str:
-    """The same episodes in several worlds."""
+    """The same episodes in several worlds; with intervals where they were stored."""
     found = load(name)
     names = found["worlds"]
-    rows = [
-        [named(planner), f"{row['same']} of {row['episodes']}", *(f"{row['pdms_v1'][world]['mean']:.3f}" for world in names)]
-        for planner, row in found["planners"].items()
-    ]
+    rows = []
+    for planner, row in found["planners"].items():
+        cells = [row["pdms_v1"][world] for world in names]
+        shown = [interval({**cell, "count": cell["n"]}) if "low" in cell else f"{cell['mean']:.3f}" for cell in cells]
+        rows.append([named(planner), f"{row['same']} of {row['episodes']}", *shown])
     return table(["planner", "episodes the same in every world", *(f"PDMS, `{world}`" for world in names)], rows)
+
+
+def experts(name: str) -> str:
+    """The recorded drive with errors of growing strength."""
+    found = load(name)
+    scores = list(next(iter(found["scores"].values())))
+    rows = []
+    for kind, strengths in found["strengths"].items():
+        for strength in strengths:
+            if strength or not rows:  # without an error all kinds are one
+                label = named(f"expert_{kind}_{strength:g}") if strength else "without error"
+                cells = found["scores"][f"{kind}_{strength:g}"]
+                rows.append([label, *(interval(cells[score]) for score in scores), str(cells[scores[0]]["count"])])
+    return table(["planner", *scores, "episodes"], rows)
+
+
+def rank_correlations(name: str) -> str:
+    """How far each score's order is that of the errors."""
+    found = load(name)
+    scores = list(next(iter(found["kinds"].values()))["spearman"])
+    rows = ([kind, *(f"{judged['spearman'][score]:.3f}" for score in scores)] for kind, judged in found["kinds"].items())
+    return table(["kind of error", *(f"Spearman, {score}" for score in scores)], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -115,7 +138,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "town-difficulties": lambda: groups("planning_town", "difficulties"),
     "town-pairs": lambda: pairs("planning_town"),
     "worlds": lambda: worlds("planning_worlds"),
+    "worlds-oracle": lambda: worlds("planning_oracle"),
     "seeing": lambda: worlds("planning_seeing"),
+    "experts": lambda: experts("ranking"),
+    "experts-order": lambda: rank_correlations("ranking"),
     "nuscenes": lambda: leaderboard("planning_nuscenes"),
     "nuscenes-others": lambda: others("planning_nuscenes"),
     "safety": lambda: leaderboard("planning_safety"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
+from dist4d_env.evaluation.runner import PlannerFailure
 from dist4d_env.planner import Planner
 from dist4d_env.scenes.edits_apply import apply_all
 from dist4d_env.scenes.scenario import Scenario
@@ -43,12 +44,14 @@ class Budget:
 
 @dataclass(frozen=True)
 class Trial:
-    """One edit that was tried. cost: severity where the planner failed, else far more; None: could not be played."""
+    """One edit that was tried. cost: severity where the ego failed, else far more; outcome: None where it could not be played;
+    error: what the planner itself did wrong."""
 
     cost: float
     severity: float
     scenario: Scenario | None
     outcome: Outcome | None
+    error: str | None = None
 
     @property
     def failed(self) -> bool:
@@ -75,10 +78,15 @@ def search(
 ) -> Trial | None:  # fmt: skip
     """The mildest failure found in a scene from a start on, None if the planner got through all that was fair to ask.
 
-    Where it fails without any edit, that is the answer. Same arguments, same answer. ``watch`` sees every trial.
+    Where it fails without any edit, that is the answer. Same arguments, same answer. ``watch`` sees every trial; in those with an
+    ``error`` the planner raised or returned no plan, which is no failure to drive and shapes nothing. Raises ConfigError for a
+    planner that does so without any edit.
     """
     plain = Scenario(scene.name, start, horizon, name=f"as-recorded-{scene.name}", family=family)
-    outcome = drive(env, plain, planner, seed)
+    try:
+        outcome = drive(env, plain, planner, seed)
+    except PlannerFailure as failure:
+        raise ConfigError(f"the planner itself fails in {scene.name} as recorded, from {start:g} s on: {failure}") from failure
     if outcome.ended_by in FAILED:
         return Trial(0.0, 0.0, plain, outcome)
     space, random = SPACES[family], np.random.default_rng([seed, tuple(SPACES).index(family), *scene.name.encode()])
@@ -124,7 +132,10 @@ def _try(
     harsh = severity(family, edited, scenario, candidate.onset)
     if harsh > MOST:
         return Trial(_UNPLAYABLE + min(harsh, 100.0), harsh, scenario, None)
-    outcome = drive(env, scenario, planner, seed)
+    try:
+        outcome = drive(env, scenario, planner, seed)
+    except PlannerFailure as failure:
+        return Trial(2 * _UNPLAYABLE, harsh, scenario, None, str(failure))
     if outcome.bad_start:
         return Trial(2 * _UNPLAYABLE, harsh, scenario, None)
     if outcome.ended_by in FAILED:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.envs.driving import DiST4DDrivingEnv
-from dist4d_env.evaluation.runner import to_action, visible_scene
+from dist4d_env.evaluation.runner import guarded, to_action, visible_scene
 from dist4d_env.metrics.trace import EpisodeTrace
 from dist4d_env.planner import Planner, PlannerContext, PlannerInput
 from dist4d_env.scenes.scenario import Scenario
@@ -35,22 +35,24 @@ def make_env(dataroot: str | None, version: str | None, scenes: Any = "val", **k
 
 
 def drive(env: DiST4DDrivingEnv, scenario: Scenario, planner: Planner | None, seed: int = 0) -> Outcome:
-    """Plays a scenario to its end; without a planner the ego brakes as hard as it can from the start on."""
+    """Plays a scenario to its end; without a planner the ego brakes as hard as it can from the start on.
+
+    Raises PlannerFailure where the planner raises or returns what is no plan.
+    """
     observation, info = env.reset(seed=seed, options={"scenario": scenario})
     start, values = env.episode.state, env.episode.running.values
     bad_start = bool(env.episode.running.touched) or values["off_road"] == 1.0
     if planner is not None:
         horizon = env.episode.end_time - start.time
-        planner.reset(
-            PlannerContext(visible_scene(env.scene, planner.requires), env.config.decision_dt, horizon), env.episode.policy_seed
-        )
+        context = PlannerContext(visible_scene(env.scene, planner.requires), env.config.decision_dt, horizon)
+        guarded(planner.reset, context, env.episode.policy_seed)
     while "ended_by" not in info:
         state = env.episode.state
         if planner is None:
             action: Any = _braking(state.ego.speed)
         else:
             given = PlannerInput(state.time, state.ego, observation, state if planner.requires.privileged else None)
-            action = to_action(planner.plan(given), "trajectory")
+            action = to_action(guarded(planner.plan, given), "trajectory")
         observation, _, _, _, info = env.step(action)
     from dist4d_env.metrics.running import RunningMetrics
 

@@ -5,7 +5,8 @@
 
 In every scene and from every start the cross-entropy method looks for the edit of least severity (the braking, in m/s^2, that
 would have avoided it on the recorded path) after which the planner collides at its own fault or leaves the road, without
-pictures. DIR gets one scenario YAML per failure, which replays it, and ``search.json``. A run that was stopped goes on.
+pictures. DIR gets one scenario YAML per failure, which replays it, and ``search.json``. A run that was stopped goes on. Edits on
+which the planner itself breaks (it raises, or returns no plan) are counted apart, the mildest as a YAML of its own.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     dataset = open_dataset(given.dataroot, given.version, given.scenes)
     names = dataset.scene_names(given.scenes)
     planner = make_planner(given.planner)
+    if planner.requires.cameras or planner.requires.imagination:
+        raise ConfigError(f"planner {given.planner!r} needs pictures, and the search drives without any: choose another planner")
     settings = {
         "planner": given.planner, "dataroot": dataset.dataroot, "version": dataset.version, "seed": given.seed,
         "horizon": given.horizon, "traffic": given.traffic, "budget": asdict(budget),
@@ -76,8 +79,15 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
             if key not in report["searches"]:
                 bar.set_postfix_str(key)
                 scene = dataset.load(name)
-                found = search(env, planner, family, scene, start, given.horizon, given.seed, budget, lambda _: bar.update())
-                report["searches"][key] = _record(found, given, family, name, start)
+                broke: list[Trial] = []
+
+                def seen(trial: Trial, broke: list[Trial] = broke) -> None:
+                    bar.update()
+                    if trial.error is not None:
+                        broke.append(trial)
+
+                found = search(env, planner, family, scene, start, given.horizon, given.seed, budget, seen)
+                report["searches"][key] = _record(found, given, family, name, start) | _broken(broke, given, family, name, start)
                 write_text(journal, json.dumps(report, indent=1) + "\n")
             bar.update((number + 1) * budget.population * budget.generations - bar.n)
     env.close()
@@ -88,18 +98,34 @@ def _record(found: Trial | None, given: argparse.Namespace, family: str, name: s
     """What is kept of a search; the failure's scenario is written."""
     if found is None or found.scenario is None or found.outcome is None:
         return {"failed": False}
-    label = given.planner.replace(":", ".").replace("/", ".")
-    file = f"{label}-{family}-{name}-{start:g}s.yaml"
-    scenario = replace(
-        found.scenario, traffic=given.traffic, difficulty=difficulty_of(found, family),
-        name=f"{found.scenario.name}-fails-{label}",
-    )  # fmt: skip
-    write_scenario(given.out / file, scenario)
+    file = _written(found, "fails", given, family, f"{name}-{start:g}s")
     faults = [c for c in find_collisions(found.outcome.trace) if c.at_fault]
     return {
         "failed": True, "scenario": file, "severity": round(found.severity, 3), "ended_by": found.outcome.ended_by,
         "seconds": round(found.outcome.seconds, 3), "hit": faults[-1].category if faults else None,
     }  # fmt: skip
+
+
+def _broken(broke: Sequence[Trial], given: argparse.Namespace, family: str, name: str, start: float) -> dict[str, Any]:
+    """What is kept of edits on which the planner itself broke: how many, and the mildest with its scenario."""
+    if not broke:
+        return {}
+    mildest = min(broke, key=lambda trial: trial.severity)
+    file = _written(mildest, "breaks", given, family, f"{name}-{start:g}s-planner-error")
+    return {"planner_errors": len(broke), "planner_error": {"scenario": file, "error": mildest.error}}
+
+
+def _written(trial: Trial, what: str, given: argparse.Namespace, family: str, place: str) -> str:
+    """Writes a trial's scenario; returns the file's name."""
+    assert trial.scenario is not None
+    label = given.planner.replace(":", ".").replace("/", ".")
+    file = f"{label}-{family}-{place}.yaml"
+    scenario = replace(
+        trial.scenario, traffic=given.traffic, difficulty=difficulty_of(trial, family),
+        name=f"{trial.scenario.name}-{what}-{label}",
+    )  # fmt: skip
+    write_scenario(given.out / file, scenario)
+    return file
 
 
 def _resumed(journal: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +148,8 @@ def summary(report: dict[str, Any]) -> str:
     lines = []
     for key, found in report["searches"].items():
         what = f"{found['ended_by']} after {found['seconds']:.1f} s, severity {found['severity']:.2f}" if found["failed"] else "-"
-        lines.append(f"{key:44s} {what}")
+        broke = f"; the planner itself failed in {found['planner_errors']}" if "planner_errors" in found else ""
+        lines.append(f"{key:44s} {what}{broke}")
     return "\n".join(lines)
 
 

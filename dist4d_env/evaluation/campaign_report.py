@@ -211,7 +211,7 @@ def _ended(row: Standing) -> str:
 
 
 def _count(count: int, total: int) -> str:
-    share = f' <span class="none">({100 * count / total:.0f} %)</span>' if count else ""
+    share = f"<small>{100 * count / total:.0f} %</small>" if count else ""
     return f'<td class="number count{" some" if count else ""}">{count}{share}</td>'
 
 

@@ -28,7 +28,8 @@ td.name small{display:block;font-weight:400;color:var(--faint);white-space:nowra
 .whisker i{position:absolute;top:0;height:8px;border-radius:4px;background:rgba(var(--heat),.32)}
 .whisker u{position:absolute;top:-1px;width:3px;height:10px;border-radius:2px;background:var(--accent)}
 .ended{display:flex;height:10px;border-radius:5px;overflow:hidden;min-width:120px;background:var(--soft)}
-.ended i{display:block}.count{white-space:nowrap}.count.some{color:var(--bad);font-weight:600}
+.ended i{display:block}th.number{white-space:normal;min-width:78px}.count.some{color:var(--bad);font-weight:600}
+.count small{display:block;font-weight:400;color:var(--faint)}
 .heat td.cell{text-align:center;font-variant-numeric:tabular-nums;border:2px solid var(--card);border-radius:8px;padding:7px 6px}
 .heat th{text-align:center}.heat th.name{text-align:left}.heat .group{white-space:nowrap}
 .key{display:flex;flex-wrap:wrap;gap:4px 18px;color:var(--faint);font-size:13px;margin:10px 0 6px}

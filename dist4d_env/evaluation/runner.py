@@ -75,7 +75,7 @@ def run_episode(
     imagination = BranchingImagination(driving) if needs.imagination else None
     context = PlannerContext(visible_scene(driving.scene, needs), driving.config.decision_dt, horizon, imagination)
     try:
-        _guarded(planner.reset, context, driving.episode.policy_seed)
+        guarded(planner.reset, context, driving.episode.policy_seed)
     except PlannerFailure as failure:
         outcome, error = PLANNER_ERROR, f"reset: {failure}"
     while outcome is None:
@@ -83,7 +83,7 @@ def run_episode(
         given = PlannerInput(state.time, state.ego, observation, state if planner.requires.privileged else None)
         started = perf_counter()
         try:
-            plan = _guarded(planner.plan, given)
+            plan = guarded(planner.plan, given)
             took = perf_counter() - started
             if took > options.plan_limit:
                 raise PlannerFailure(f"late: {took:.2f} s for a plan, the limit is {options.plan_limit:g} s")
@@ -173,7 +173,7 @@ def _plans(issued: Sequence[tuple[int, np.ndarray]]) -> Plans:
     return Plans(step, np.array([poses for _, poses in issued], float).reshape(len(issued), PLAN_POSES, 3), PLAN_DT)
 
 
-def _guarded(call: Callable[..., Any], *arguments: Any) -> Any:
+def guarded(call: Callable[..., Any], *arguments: Any) -> Any:
     """Calls a planner; whatever it raises becomes a PlannerFailure that says so."""
     try:
         return call(*arguments)

@@ -63,6 +63,19 @@ serve(Echo(), port=0, cameras=False)
 """
 
 
+SEEING = """
+import os
+import numpy as np
+from agents.remote.planner_server import serve
+
+def plan(inputs):
+    np.savez(os.environ["SEEN"], **inputs)
+    return np.column_stack([2.0 * np.arange(1, 9), np.zeros(8), np.zeros(8)])
+
+serve(plan, port=0)
+"""
+
+
 @contextlib.contextmanager
 def served(*command: str, **environment: str):
     """A server process; gives the address that it prints."""
@@ -128,6 +141,39 @@ def test_ten_line_server_drives_an_episode(town_dataroot):
     assert logs[0].error is None and logs[0].trace.ego[-1, 3] > 0.5 and len(logs[0].steps) > 3
     assert np.array_equal(logs[0].trace.ego, logs[1].trace.ego), "one server, two episodes: the same one again"
     assert planner.name == "plan" and not planner.requires.cameras
+
+
+def test_what_a_model_needs_arrives_from_the_running_world(town_dataroot, tmp_path):
+    """Six pictures with their calibration, ego status, CAN bus and command, as the process at the other end has them."""
+    env = gym.make("DiST4D-nuScenes-v0", dataroot=str(town_dataroot), world="oracle", action="trajectory", horizon=1.0,
+                   size=(32, 56), observation=("cameras", "ego", "route", "agents"))  # fmt: skip
+    shown = []
+
+    def watch(driving, info):
+        shown.append((driving.episode.state, driving.episode.frame))
+
+    with served("-c", SEEING, SEEN=str(tmp_path / "seen.npz")) as address:
+        planner = RemotePlanner(RemoteConfig(address, **FAST))
+        assert planner.requires.cameras
+        log = run_episode(env, planner, 0, RunOptions("town-val-0000", 0.5, 20.0), watch)
+    rig = env.unwrapped.scene.rig.at_size(32, 56)
+    env.close()
+    assert log.error is None and len(shown) == 3
+    seen, (state, frame) = np.load(tmp_path / "seen.npz"), shown[-2]  # of the last decision
+    order = [RING.index(name) for name in seen["camera_names"]]
+    assert order == [RING.index(name) for name in CAMERAS] and np.array_equal(seen["images"], frame.rgb[order])
+    np.testing.assert_allclose(seen["intrinsics"], rig.intrinsics[order])
+    np.testing.assert_allclose(seen["ego_from_camera"], rig.ego_from_camera[order])
+    ego = state.ego
+    np.testing.assert_allclose(seen["ego"], [ego.x, ego.y, ego.yaw, ego.speed, ego.acceleration, ego.steering, ego.yaw_rate])
+    np.testing.assert_allclose(seen["can_bus"], can_bus(ego))
+    assert seen["can_bus"].shape == (18,) and int(seen["command"]) in (0, 1, 2) and int(seen["step"]) == 1
+    # A point of the road, 12 m ahead: by lidar2img it lies where the front camera's own pose and intrinsics put it.
+    point = np.array([12.0, 0.5, 0.0, 1.0])
+    by_lidar = seen["lidar2img"][0] @ np.linalg.inv(seen["ego_from_lidar"]) @ point
+    front = frame.global_from_camera[RING.index("CAM_FRONT")]
+    by_frame = frame.intrinsics[RING.index("CAM_FRONT")] @ (np.linalg.inv(front) @ seen["global_from_ego"] @ point)[:3]
+    np.testing.assert_allclose(by_lidar[:2] / by_lidar[2], by_frame[:2] / by_frame[2], atol=0.3)
 
 
 def test_server_needs_nothing_but_numpy():

@@ -65,6 +65,7 @@ def test_worlds_are_told_apart_by_those_who_look(suite, tmp_path):
     assert (found["lane"]["episodes"], found["lane"]["same"]) == (2, 2)
     assert (found[planners[1]]["episodes"], found[planners[1]]["same"]) == (2, 0)
     assert found["lane"]["pdms_v1"]["oracle"] == found["lane"]["pdms_v1"]["replay"]
+    assert all(cell["low"] <= cell["mean"] <= cell["high"] for cell in found["lane"]["pdms_v1"].values())
     with pytest.raises(DataError, match="two or more different worlds"):
         planning_worlds.main(planning_worlds.Options((folders[0], folders[0])))
 

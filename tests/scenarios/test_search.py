@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dist4d_env.errors import ConfigError
@@ -75,8 +76,6 @@ def test_a_planner_that_comes_through_everything_has_no_failure(env, scene) -> N
             pass
 
         def plan(self, observation):
-            import numpy as np
-
             from dist4d_env.planner import Plan
 
             return Plan(np.zeros((8, 3)))
@@ -84,6 +83,42 @@ def test_a_planner_that_comes_through_everything_has_no_failure(env, scene) -> N
     trials = []
     assert search(env, Parked(), "jaywalk", scene, 0.5, 5.0, 0, QUICK, trials.append) is None
     assert len(trials) == QUICK.population * QUICK.generations
+
+
+class Brittle(LogFollower):
+    """Raises where somebody stands in the way."""
+
+    def plan(self, observation):
+        agents = observation.observation["agents"]
+        near = (agents[:, 8] > 0) & (agents[:, 0] > 0) & (agents[:, 0] < 30) & (np.abs(agents[:, 1]) < 1.5)
+        if (near & (np.hypot(agents[:, 5], agents[:, 6]) < 0.1)).any():
+            raise ValueError("more than I can take")
+        return super().plan(observation)
+
+
+class Broken(LogFollower):
+    """Returns no plan."""
+
+    def plan(self, observation):
+        return None
+
+
+def test_a_planner_that_breaks_is_counted_apart(town_dataroot: Path, tmp_path: Path, capsys) -> None:
+    planner = f"{__name__}:Brittle"
+    assert main([*command(town_dataroot, tmp_path), "--planner", planner]) == 0
+    report = json.loads((tmp_path / "search.json").read_text())
+    (found,) = report["searches"].values()
+    assert found["planner_errors"] > 0 and "ValueError: more than I can take" in found["planner_error"]["error"]
+    assert f"the planner itself failed in {found['planner_errors']}" in capsys.readouterr().out
+    scenario = read_scenario(tmp_path / found["planner_error"]["scenario"])
+    assert scenario.edits and scenario.name.endswith(f"breaks-{planner.replace(':', '.')}")
+    if found["failed"]:
+        assert found["scenario"] != found["planner_error"]["scenario"]
+
+
+def test_a_planner_that_breaks_from_the_start_is_one_sentence(town_dataroot: Path, tmp_path: Path, capsys) -> None:
+    assert main([*command(town_dataroot, tmp_path), "--planner", f"{__name__}:Broken"]) == 1
+    assert "error: the planner itself fails in town-val-0000 as recorded, from 0.5 s on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("family", list(SPACES))
@@ -104,6 +139,7 @@ def test_every_family_has_edits_that_can_be_played(env, scene, family: str) -> N
         (["--seed", "9"], "choose another --out"),
         (["--population", "2"], "population must be at least 4"),
         (["--planner", "nobody"], "planner 'nobody' is unknown"),
+        (["--planner", "imagine"], "planner 'imagine' needs pictures, and the search drives without any"),
         (["--scenes", "town-val-0077"], "town-val-0077"),
     ],
 )

@@ -16,7 +16,7 @@ from dist4d_env.scenes.scenario import DIFFICULTIES
 from dist4d_env.scenes.suites import Suite, read_suite
 from dist4d_env.town.cache import town_folder
 from scenarios.describe import table
-from scenarios.making import SCALES
+from scenarios.making import COMMENT, SCALES
 from scenarios.measures import Window, edited_tracks, overlapping
 from scenarios.playing import drive, make_env
 
@@ -49,6 +49,12 @@ def test_difficulties_follow_from_what_was_measured(name: str) -> None:
         near = {scale.difficulty(about["measured"] + shift) for shift in (-0.006, 0.0, 0.006)}  # two decimals are kept
         assert scenario.difficulty in near
         assert "horizon" in about["outcomes"].values()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_begin_as_their_generator_writes_them(name: str) -> None:
+    lines = COMMENT.format(module=f"scenarios.make_{name}", measured=f"{name}_measured.json").splitlines()
+    assert (FOLDER / f"{name}.yaml").read_text().splitlines()[: len(lines)] == [f"# {line}" for line in lines]
 
 
 def test_the_town_suite_is_large_and_graded() -> None:
