@@ -22,7 +22,7 @@ from dist4d_env.world.contract import SceneAt, WorldInfo, WorldStart
 from dist4d_env.world.stopwatch import Stopwatch
 
 _KEPT = 8
-"""Scenes kept ready to render, about 100 MB each: as many as the validation split has, so that the next driver finds them made."""
+"""Scenes kept ready to render, about 100 MB each: as many as the validation split has, so that the next driver finds them."""
 
 
 TownKey = tuple[str, int, int]
