@@ -52,17 +52,6 @@ def runs(result: dict[str, Any]) -> str:
     return table(head, rows)
 
 
-def repeats(result: dict[str, Any]) -> str:
-    """What two runs of one seed had in common."""
-    compared = lambda points: ", ".join(name for name in points[0] if name != "decisions")  # noqa: E731
-    rows = [
-        [f"`{library}`", f"{run['decisions']:,}", f"{len(run['points'])} of {len(run['points'])}", compared(run["points"])]
-        for library, run in result["runs"].items()
-        if run["same"]
-    ]
-    return table(["library", "decisions of each run", "updates the same", "digests compared"], rows)
-
-
 def memory(result: dict[str, Any]) -> str:
     """The slope of a run's memory."""
     slope = f"{result['mib_per_hour']:+.2f} ± {result['mib_per_hour_error']:.2f}"
@@ -117,7 +106,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "planners idm": lambda: planners(load("rl"), "idm"),
     "terms": lambda: terms(load("rl")),
     "runs": lambda: runs(load("rl")),
+    "sac planners": lambda: planners(load("rl_sac"), "replay"),
+    "sac runs": lambda: runs(load("rl_sac")),
     "memory": lambda: memory(load("rl_memory")),
+    "cameras": lambda: cameras(load("rl_cameras")),
+    "gaps": lambda: gaps(load("rl_cameras")),
+    "scans": lambda: scans(load("rl_cameras")),
 }
 
 
