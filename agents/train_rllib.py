@@ -45,6 +45,9 @@ from agents.validation import validate
 from dist4d_env.errors import ConfigError, DiST4DError
 
 ENVIRONMENT = "dist4d_env:DiST4D-nuScenes-v0"
+PATIENCE = 3600.0
+"""Seconds that a batch may take. RLlib's own minute is too short for generated pictures and for busy machines; after it there
+would be a batch of nothing. A runner that dies is noticed at once in any case."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,7 @@ def make_config(options: Options, done: int = 0) -> PPOConfig:
             env_to_module_connector=lambda env=None, spaces=None, device=None: [see, FlattenObservations()] if flat else see,
             module_to_env_connector=lambda env=None, spaces=None, device=None: act,
             rollout_fragment_length=options.batch // (options.envs * max(options.runners, 1)),
+            sample_timeout_s=PATIENCE,
         )
         .training(
             lr=[[0, options.learning_rate], [last, 0.1 * options.learning_rate]],

@@ -9,6 +9,7 @@ picture changes, so that it is driven once, without any.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from benchmarks.rl_cameras_picture import draw
 from benchmarks.rl_cameras_scans import Start, make, scans_compared
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.models.pretrained import WEIGHTS_FILE, resolve_weights
 
 PictureWorld = Literal["dist4d", "oracle", "replay"]
 START = "start"
@@ -65,8 +67,9 @@ class Options:
 
 def main(options: Options) -> dict[str, Any]:
     episodes = 1 if options.quick else options.episodes
-    key = {"seed": options.seed, "episodes": episodes, "scenes": options.scenes, "horizon": options.horizon}
-    journal = Journal(options.out, {"benchmark": "rl_cameras", **key, "dataroot": options.dataroot, "weights": options.weights})
+    weights = digests(options.weights)
+    key = {"seed": options.seed, "episodes": episodes, "scenes": options.scenes, "horizon": options.horizon, "weights": weights}
+    journal = Journal(options.out, {"benchmark": "rl_cameras", **key, "dataroot": options.dataroot})
     trained = {folder.name: read_run(folder) for folder in options.runs}
     policies = {folder.name: folder / "last" for folder in options.runs}
     decision_dt = next(iter(trained.values()))["options"]["decision_dt"]
@@ -87,6 +90,7 @@ def main(options: Options) -> dict[str, Any]:
     result = header("rl_cameras", options) | {
         "scores": {name: {world: summarise(row) for world, row in named.items()} for name, named in rows.items()},
         "trained_in": {name: about["options"]["world"] for name, about in trained.items()},
+        "weights": weights,
         **compared(rows, trained, options.worlds),
         "scans": journal.done.get(unit, {}),
         "runs": trained,
@@ -100,6 +104,12 @@ def main(options: Options) -> dict[str, Any]:
         draw(options.picture, result)
     report(result)
     return result
+
+
+def digests(weights: str) -> dict[str, str]:
+    """Which weights exactly: per network the first 16 hexadecimal digits of its file's SHA-256; empty for "splat"."""
+    files = [] if weights == "splat" else sorted(resolve_weights(weights).glob(f"*/{WEIGHTS_FILE}"))
+    return {file.parent.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files}
 
 
 def read_run(folder: Path) -> dict[str, Any]:

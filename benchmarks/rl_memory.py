@@ -44,7 +44,8 @@ def main(options: Options) -> dict[str, Any]:
     result = header("rl_memory", options) | leak(points, options.warmup)
     slope = f"{result['mib_per_hour']:+.2f} +- {result['mib_per_hour_error']:.2f} MiB an hour"
     size = f"{result['mib_first']:.0f} MiB after the warm-up, {result['mib_last']:.0f} MiB at the end"
-    print(f"{result['hours']:.2f} h, {result['decisions'] / 1e6:.2f} million decisions, {size}: {slope}")
+    spent = f"{result['hours']:.2f} h, {result['cpu_minutes']:.0f} CPU minutes"
+    print(f"{spent}, {result['decisions'] / 1e6:.2f} million decisions, {size}: {slope}")
     if options.out:
         write_json(options.out, result)
     return result
@@ -53,8 +54,8 @@ def main(options: Options) -> dict[str, Any]:
 def leak(points: Sequence[dict[str, Any]], warmup: float) -> dict[str, Any]:
     """The least-squares slope of memory over time after the warm-up, and its standard error (of independent residuals).
 
-    points: of one unbroken run, each with "steps", "seconds", "memory_mib". Raises ConfigError for fewer than five after the
-    warm-up or an unknown memory.
+    points: of one unbroken run, each with "steps", "seconds", "cpu_seconds", "memory_mib". Raises ConfigError for fewer than five
+    after the warm-up or an unknown memory.
     """
     begun, ended = points[0]["seconds"], points[-1]["seconds"]
     later = [point for point in points if point["seconds"] >= begun + warmup * (ended - begun)]
@@ -67,6 +68,7 @@ def leak(points: Sequence[dict[str, Any]], warmup: float) -> dict[str, Any]:
     residuals = memory - memory.mean() - slope * around
     return {
         "hours": float(ended - begun) / 3600,
+        "cpu_minutes": (points[-1]["cpu_seconds"] - points[0]["cpu_seconds"]) / 60,
         "decisions": int(points[-1]["steps"]),
         "points": len(later),
         "mib_first": float(memory[0]),

@@ -21,8 +21,8 @@ from dist4d_env.town.render import TownRenderer
 from dist4d_env.world.contract import SceneAt, WorldInfo, WorldStart
 from dist4d_env.world.stopwatch import Stopwatch
 
-_KEPT = 6
-"""Scenes kept ready to render, about 100 MB each."""
+_KEPT = 8
+"""Scenes kept ready to render, about 100 MB each: as many as the validation split has, so that the next driver finds them."""
 
 
 TownKey = tuple[str, int, int]

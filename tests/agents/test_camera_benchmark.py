@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -13,9 +14,10 @@ from agents.sb3_views import View
 from agents.train_sb3 import Options as Training
 from agents.train_sb3 import load_checkpoint, make_environments, make_model, policy_of, view_of
 from agents.train_sb3 import main as train
-from benchmarks.rl_cameras import Options, drive, main
+from benchmarks.rl_cameras import Options, digests, drive, main
 from benchmarks.rl_cameras_scans import Start
 from dist4d_env.errors import ConfigError
+from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.planner import PlannerInput
 from dist4d_env.simulation.state import EgoState
 
@@ -102,6 +104,14 @@ def test_rows_gains_and_gaps_agree(options, capsys):
     assert set(result["scans"]) == {"replay"} and 0 <= result["scans"]["replay"]["missed"] <= 1
     assert [point["steps"] for point in result["runs"]["replay-0"]["training"]] == [32.0]
     assert options.picture.stat().st_size > 1000 and "over the start" in capsys.readouterr().out
+
+
+def test_the_result_says_which_weights_were_driven_with():
+    found = digests("tiny")
+    assert set(found) == {"codec", "composer", "dist_s", "dist_t"} and len(set(found.values())) == 4
+    file = resolve_weights("tiny") / "dist_t" / "model.safetensors"
+    assert hashlib.sha256(file.read_bytes()).hexdigest().startswith(found["dist_t"]) and len(found["dist_t"]) == 16
+    assert digests("splat") == {}
 
 
 def test_a_stopped_benchmark_goes_on(options, monkeypatch):

@@ -34,14 +34,17 @@ def machine(slope: float, noise: float, count: int = 60) -> list[dict]:
     random, hours = np.random.default_rng(0), np.arange(count + 1) / count
     memory = 1000 + slope * hours + noise * random.normal(size=count + 1)
     memory[hours < 0.15] -= 500
-    return [{"steps": 100 * k, "seconds": 50 + 3600 * hours[k], "memory_mib": memory[k]} for k in range(count + 1)]
+    return [
+        {"steps": 100 * k, "seconds": 50 + 3600 * hours[k], "cpu_seconds": 9 + 1800 * hours[k], "memory_mib": memory[k]}
+        for k in range(count + 1)
+    ]
 
 
 @pytest.mark.parametrize("slope", [0.0, 30.0])
 def test_the_slope_of_memory_and_its_error(slope):
     found = rl_memory.leak(machine(slope, 2.0), 0.2)
     assert abs(found["mib_per_hour"] - slope) < 3 * found["mib_per_hour_error"] < 15
-    assert found["hours"] == pytest.approx(1.0) and found["decisions"] == 6000
+    assert found["hours"] == pytest.approx(1.0) and found["decisions"] == 6000 and found["cpu_minutes"] == pytest.approx(30)
 
 
 def test_a_run_without_points_is_said(tmp_path):

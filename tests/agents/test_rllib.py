@@ -161,6 +161,11 @@ def test_connectors_see_and_act_as_the_view_does(small):
     assert env.action_space.contains(plans)
 
 
+def test_a_batch_may_take_longer_than_rllibs_minute(small):
+    """After that minute there would be a batch of nothing, and an end with a KeyError."""
+    assert train_rllib.make_config(small).sample_timeout_s >= 600
+
+
 def test_runners_begin_beside_the_log_and_each_elsewhere(small):
     settings = train_rllib.keywords(small, View(), small.dataroot, "val")
     begun = []

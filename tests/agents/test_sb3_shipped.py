@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import gymnasium as gym
 import numpy as np
 
@@ -16,6 +18,9 @@ def test_the_shipped_policy_is_small_and_says_how_it_was_trained():
     about = Shipped().policy.config.about
     assert about["algorithm"] == "ppo" and about["steps"] > 0
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 500_000
+    curve = json.loads((SHIPPED / "curve.json").read_text())
+    assert curve[0]["steps"] == 0 and curve[-1]["steps"] == about["steps"]
+    assert "python -m agents.train_sb3" in (SHIPPED / "README.md").read_text()
 
 
 def test_it_drives_scenes_it_never_saw(town_dataroot):
