@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.planner import PLAN_DT, PLAN_POSES, Plan, PlannerContext, PlannerInput, PlannerNeeds, in_ego_frame
 from dist4d_env.scenes.scene import TICK, Scene
@@ -64,16 +65,16 @@ def bias(drive: RecordedDrive, strength: float, start: float, times: np.ndarray,
     """``strength`` metres to the right of the recorded path: in right-hand traffic, towards the kerb and who is parked there."""
     poses = drive.at(times)
     right = strength * _smooth((times - start) / _RAMP)
-    poses[:, 0] += right * np.sin(poses[:, 2])
-    poses[:, 1] -= right * np.cos(poses[:, 2])
+    poses[:, 0] += right * steady.sin(poses[:, 2])
+    poses[:, 1] -= right * steady.cos(poses[:, 2])
     return poses
 
 
 def delay(drive: RecordedDrive, strength: float, start: float, times: np.ndarray, seed: int) -> np.ndarray:
     """Where the recorded ego was up to ``strength`` seconds before: it falls behind at _SLACKEN of its speed until it is."""
     since = times - start
-    slackened = _SLACKEN * (since - 1 + np.exp(-since))  # s, setting in within a second
-    return drive.at(times - (strength * np.tanh(slackened / strength) if strength else 0.0))
+    slackened = _SLACKEN * (since - 1 + steady.exp(-since))  # s, setting in within a second
+    return drive.at(times - (strength * steady.tanh(slackened / strength) if strength else 0.0))
 
 
 def noise(drive: RecordedDrive, strength: float, start: float, times: np.ndarray, seed: int) -> np.ndarray:
@@ -81,8 +82,8 @@ def noise(drive: RecordedDrive, strength: float, start: float, times: np.ndarray
     now = round(float(times[0]) / TICK)
     along, side = strength * np.random.default_rng([seed, now]).standard_normal(2)
     poses = drive.at(times)
-    fade = 1 - np.exp(-(times - times[0]) / _SETTLE)
-    cos, sin = np.cos(poses[:, 2]), np.sin(poses[:, 2])
+    fade = 1 - steady.exp(-(times - times[0]) / _SETTLE)
+    cos, sin = steady.cos(poses[:, 2]), steady.sin(poses[:, 2])
     # Nobody backs up for a draw: what lies behind the standing ego is where it stands.
     along = fade * max(along, -0.5 * float(np.interp(times[0], drive.time, drive.speed)))
     poses[:, 0] += along * cos - fade * side * sin
@@ -138,8 +139,8 @@ def _caught_up(poses: np.ndarray, times: np.ndarray, ego: EgoState) -> np.ndarra
     """
     x, y, heading = poses[0]
     ahead = (ego.x - x) * math.cos(heading) + (ego.y - y) * math.sin(heading)
-    rest = ahead * np.exp(-(times[1:] - times[0]) / _CATCH_UP)
-    towards = np.column_stack([np.cos(poses[1:, 2]), np.sin(poses[1:, 2]), np.zeros(len(rest))])
+    rest = ahead * steady.exp(-(times[1:] - times[0]) / _CATCH_UP)
+    towards = np.column_stack([steady.cos(poses[1:, 2]), steady.sin(poses[1:, 2]), np.zeros(len(rest))])
     return poses[1:] + rest[:, None] * towards
 
 

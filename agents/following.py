@@ -10,6 +10,7 @@ import numpy as np
 
 from agents.seen import Agents
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry import steady
 from dist4d_env.metrics.rectangles import overlap
 from dist4d_env.simulation.state import EgoState
 
@@ -77,7 +78,7 @@ class Corridor:
         first = np.full(nearest.shape, len(path))
         np.minimum.at(first, (time[hits], agent[hits]), piece[hits])
         heading = path[np.minimum(first, len(path) - 1), 2]
-        along = agents.velocity[:, 0] * np.cos(heading) + agents.velocity[:, 1] * np.sin(heading)
+        along = agents.velocity[:, 0] * steady.cos(heading) + agents.velocity[:, 1] * steady.sin(heading)
         met = first < len(path)
         return cls(np.where(met, (first - 0.5) * _SPACING, np.inf), nearest * _SPACING, np.where(met, along, 0.0))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.cameras import RING, CameraRig, unproject
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import apply
@@ -40,7 +41,7 @@ def free_distance(points: np.ndarray, path: np.ndarray, arc_length: np.ndarray, 
     offset = points[:, None] - path[:, :2]  # (P, M, 2)
     nearest = np.argmin(np.einsum("pmi,pmi->pm", offset, offset), 1)
     pose, rows = path[nearest], np.arange(len(points))
-    cos, sin = np.cos(pose[:, 2]), np.sin(pose[:, 2])
+    cos, sin = steady.cos(pose[:, 2]), steady.sin(pose[:, 2])
     dx, dy = offset[rows, nearest].T
     along, beside = cos * dx + sin * dy, cos * dy - sin * dx
     at = arc_length[nearest] + along

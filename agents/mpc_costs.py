@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.metrics.collision import IS_STATIC
 from dist4d_env.metrics.plan_scene import PlanScene
 from dist4d_env.metrics.plan_scoring import score_plans
@@ -102,7 +103,7 @@ class _Way:
         nearest = np.argmin(dx * dx + dy * dy, -1)
         x, y, heading = np.moveaxis(self.poses[nearest], -1, 0)
         dx, dy = points[..., 0] - x, points[..., 1] - y
-        cos, sin = np.cos(heading), np.sin(heading)
+        cos, sin = steady.cos(heading), steady.sin(heading)
         return self.s[nearest] + cos * dx + sin * dy, cos * dy - sin * dx, heading, self.limit[nearest]
 
 
@@ -112,14 +113,14 @@ def _wrapped(angle: np.ndarray) -> np.ndarray:
 
 def _extent(turn: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Half of what boxes (N, 2) that are turned by (..., N) cover along and across."""
-    cos, sin = np.abs(np.cos(turn)), np.abs(np.sin(turn))
+    cos, sin = np.abs(steady.cos(turn)), np.abs(steady.sin(turn))
     return (cos * size[:, 0] + sin * size[:, 1]) / 2, (sin * size[:, 0] + cos * size[:, 1]) / 2
 
 
 def _free(rows: np.ndarray, center: np.ndarray, others: _Others, vehicle: VehicleParameters) -> np.ndarray:
     """(B, T, N) metres that are free between the ego's box and each agent's, negative where they overlap."""
     offset = others.position - center[:, :, None]
-    cos, sin = np.cos(rows[..., 2, None]), np.sin(rows[..., 2, None])
+    cos, sin = steady.cos(rows[..., 2, None]), steady.sin(rows[..., 2, None])
     long, wide = _extent(others.yaw - rows[..., 2, None], others.size)
     along = np.abs(cos * offset[..., 0] + sin * offset[..., 1]) - vehicle.length / 2 - long
     return np.maximum(along, np.abs(cos * offset[..., 1] - sin * offset[..., 0]) - vehicle.width / 2 - wide)
@@ -135,7 +136,7 @@ def _closeness(free: np.ndarray, speed: np.ndarray, margin: float) -> np.ndarray
     touched = np.maximum.accumulate(nearest <= 0, 1)
     impact = np.where(touched.any(1), speed[np.arange(len(speed)), touched.argmax(1)], 0.0)
     touch = np.where(impact > _STANDING, _TOUCH, 1.0)[:, None]
-    early = np.exp(-0.1 * _EVERY * np.arange(free.shape[1]) / _PATIENCE)
+    early = steady.exp(-0.1 * _EVERY * np.arange(free.shape[1]) / _PATIENCE)
     return 0.1 * _EVERY * np.where(touched, touch, missing) @ early + impact
 
 
@@ -147,7 +148,7 @@ def _tailgating(
         return np.zeros(len(speed))
     at, away, heading, _ = way.project(others.position)  # (T, N)
     long, wide = _extent(others.yaw - heading, others.size)
-    theirs = np.maximum(np.cos(heading) * others.velocity[:, 0] + np.sin(heading) * others.velocity[:, 1], 0.0)
+    theirs = np.maximum(steady.cos(heading) * others.velocity[:, 0] + steady.sin(heading) * others.velocity[:, 1], 0.0)
     gap = at - s[..., None] - vehicle.length / 2 - long  # (B, T, N)
     blocks = (at > s[..., None]) & (np.abs(away - beside[..., None]) < vehicle.width / 2 + wide + _BESIDE)
     speed = speed[..., None]

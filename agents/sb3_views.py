@@ -17,6 +17,7 @@ from gymnasium import spaces
 
 from agents.sb3_scan import SCAN_FEATURES, Calibration, Rays, scan, scan_features
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.cameras import RING
 from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES, TRAJECTORY_HIGH, TRAJECTORY_LOW, action_space
@@ -143,8 +144,8 @@ class Way:
         ahead = np.asarray(given["route"], float)
         points = np.concatenate([2 * ahead[:, :1] - ahead[:, 1:2], ahead], 1)
         step = np.diff(points, axis=1)
-        heading = np.unwrap(np.arctan2(step[..., 1], step[..., 0]), axis=1)
-        unit = np.stack([np.cos(heading), np.sin(heading)], -1)
+        heading = np.unwrap(steady.arctan2(step[..., 1], step[..., 0]), axis=1)
+        unit = np.stack([steady.cos(heading), steady.sin(heading)], -1)
         beside = unit[:, 0, 1] * points[:, 0, 0] - unit[:, 0, 0] * points[:, 0, 1]
         return cls(points, step, heading, unit, beside)
 
@@ -202,8 +203,8 @@ def agent_features(ego: np.ndarray, rows: np.ndarray, way: Way) -> tuple[np.ndar
     later = rows[:, :, None, :2] + ahead[:, None] * rows[:, :, None, 5:7]  # (B, A, T, 2)
     along, left, heading = (part.reshape(batch, count, -1) for part in way.project(later.reshape(batch, -1, 2)))
     turn = rows[..., 2] - heading[..., 0]
-    turn_cos, turn_sin = np.cos(turn), np.sin(turn)
-    cos, sin = np.cos(heading[..., 0]), np.sin(heading[..., 0])
+    turn_cos, turn_sin = steady.cos(turn), steady.sin(turn)
+    cos, sin = steady.cos(heading[..., 0]), steady.sin(heading[..., 0])
     velocity = rows[..., 5] * cos + rows[..., 6] * sin
     # Nearest to where the ego will be if it goes on: beside its way counts in full, along it a quarter.
     gap = np.abs(along - ego[:, :1, None] * ahead)
@@ -261,11 +262,11 @@ def route_plans(action: np.ndarray, speed: np.ndarray, way: Way) -> np.ndarray:
     end = np.maximum(speed[:, None] + acceleration * driving, 0.0)
     metres = (speed[:, None] + end) / 2 * driving + end * (time - driving)
     target = OFFSET * wheel[:, None]
-    away = (way.beside[:, None] - target) * np.exp(-time / SETTLE)
+    away = (way.beside[:, None] - target) * steady.exp(-time / SETTLE)
     position, heading = way.at(metres)
-    left = np.stack([-np.sin(heading), np.cos(heading)], -1)
+    left = np.stack([-steady.sin(heading), steady.cos(heading)], -1)
     position = position + (target + away)[..., None] * left
-    slope = np.arctan(-away / SETTLE / np.maximum(end, 2.0))
+    slope = steady.arctan(-away / SETTLE / np.maximum(end, 2.0))
     heading = (heading + slope + math.pi) % (2 * math.pi) - math.pi
     return np.clip(np.concatenate([position, heading[..., None]], -1).astype(np.float32), TRAJECTORY_LOW, TRAJECTORY_HIGH)
 

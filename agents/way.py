@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.metrics.areas import speed_limit
 from dist4d_env.scenes.route import Route
 from dist4d_env.scenes.scene import Scene
@@ -54,13 +55,13 @@ class Way:
         """
         away, length = place.offset - beside, place.ease
         pull = place.slope + away / length
-        fade = np.exp(-driven / length)
+        fade = steady.exp(-driven / length)
         offset = beside + (away + pull * driven) * fade
         slope = np.clip((pull - (away + pull * driven) / length) * fade, -_STEEPEST, _STEEPEST)
         poses = self.route.sample(np.ravel(place.s + driven)).reshape(*driven.shape, 3)
         heading = poses[..., 2]
-        turned = heading + np.arctan(slope)
-        return np.stack([poses[..., 0] - offset * np.sin(heading), poses[..., 1] + offset * np.cos(heading), turned], -1)
+        turned = heading + steady.arctan(slope)
+        return np.stack([poses[..., 0] - offset * steady.sin(heading), poses[..., 1] + offset * steady.cos(heading), turned], -1)
 
     def speed_at(self, s: np.ndarray) -> np.ndarray:
         """The speed (...) in m/s that the way allows at arc lengths (...)."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import yaw_of
@@ -186,17 +187,17 @@ class LaneFollower:
         distances = self._roll_out(s, ego, self._leader(s, observation))
         ahead = PLAN_DT * np.arange(1, PLAN_POSES + 1)
         # The ego's offset from the wished one fades, so that a plan never jumps sideways.
-        beside = self._swerve(time + ahead) + (offset - float(self._swerve(time))) * np.exp(-ahead / 1.5)
+        beside = self._swerve(time + ahead) + (offset - float(self._swerve(time))) * steady.exp(-ahead / 1.5)
         poses = self._route.sample(s + distances)
-        poses[:, :2] += beside[:, None] * np.column_stack([-np.sin(poses[:, 2]), np.cos(poses[:, 2])])
+        poses[:, :2] += beside[:, None] * np.column_stack([-steady.sin(poses[:, 2]), steady.cos(poses[:, 2])])
         slope = np.diff(beside, prepend=offset) / np.maximum(np.diff(distances, prepend=0.0), 1.0)
-        poses[:, 2] += np.arctan(slope)
+        poses[:, 2] += steady.arctan(slope)
         return Plan(in_ego_frame(poses, ego), PLAN_DT)
 
     def _swerve(self, time: np.ndarray | float) -> np.ndarray:
         assert self._start is not None
         phase = 2 * np.pi * (np.asarray(time) - self._start) / self.config.swerve_period
-        return self.config.swerve_amplitude * np.sin(phase)
+        return self.config.swerve_amplitude * steady.sin(phase)
 
     def _roll_out(self, s: float, ego: EgoState, leader: tuple[float, float] | None) -> np.ndarray:
         """(8,) metres driven along the route after 0.5 s, 1 s, ..., by the IDM behind a leader (gap in m, speed in m/s)."""
@@ -229,9 +230,9 @@ class LaneFollower:
         position, velocity, size, yaw = position[near], velocity[near], size[near], yaw[near]
         later = np.array([0.0, 1.0, 2.0])[:, None]  # (3, 1): where an agent is now and where its velocity takes it
         at, beside, heading = self._project(s, position + later[..., None] * velocity)  # (3, N) each
-        turn_cos, turn_sin = np.abs(np.cos(yaw - heading)), np.abs(np.sin(yaw - heading))
+        turn_cos, turn_sin = np.abs(steady.cos(yaw - heading)), np.abs(steady.sin(yaw - heading))
         reach = (turn_sin * size[:, 0] + turn_cos * size[:, 1]) / 2 + self.vehicle.width / 2 + _CLEARANCE
-        along = velocity[:, 0] * np.cos(heading) + velocity[:, 1] * np.sin(heading)
+        along = velocity[:, 0] * steady.cos(heading) + velocity[:, 1] * steady.sin(heading)
         front = self.vehicle.rear_axle_to_center + self.vehicle.length / 2
         gap = at - along * later - s - front - (turn_cos * size[:, 0] + turn_sin * size[:, 1]) / 2
         in_way = (at > s + 0.5) & (np.abs(beside - self._swerve(observation.time + later)) < reach)
@@ -249,7 +250,7 @@ class LaneFollower:
         nearest = np.argmin(np.square(offset[..., 0]) + np.square(offset[..., 1]), axis=-1)
         heading = poses[nearest, 2]
         dx, dy = np.moveaxis(points - poses[nearest, :2], -1, 0)
-        cos, sin = np.cos(heading), np.sin(heading)
+        cos, sin = steady.cos(heading), steady.sin(heading)
         return samples[nearest] + cos * dx + sin * dy, cos * dy - sin * dx, heading
 
 

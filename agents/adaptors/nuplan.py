@@ -29,6 +29,7 @@ from agents.adaptors.nuplan_types import (
     VehicleSize,
 )  # fmt: skip
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes
 from dist4d_env.planner import Plan, PlannerContext, PlannerInput, PlannerNeeds, in_ego_frame
 from dist4d_env.simulation.state import EgoState, VehicleParameters
@@ -95,7 +96,7 @@ class NuplanPlanner:
 
 def nuplan_ego(ego: EgoState, time: float, vehicle: VehicleParameters) -> NuplanEgoState:
     """An ego state (global, rear axle) in nuPlan's terms."""
-    cos, sin = np.cos(ego.yaw), np.sin(ego.yaw)
+    cos, sin = steady.cos(ego.yaw), steady.sin(ego.yaw)
     arm = vehicle.rear_axle_to_center
     center = StateSE2(float(ego.x + arm * cos), float(ego.y + arm * sin), ego.yaw)
     size = VehicleSize(vehicle.width, vehicle.length, vehicle.height, vehicle.wheelbase, arm)

@@ -10,6 +10,7 @@ import numpy as np
 from shapely.geometry.base import BaseGeometry
 
 from dist4d_env.envs.drawing import Colour
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes, rectangle_corners
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.scene import Scene
@@ -41,7 +42,7 @@ class View:
     def pixels_from_global(self, height: int, width: int, x: float, y: float, yaw: float) -> np.ndarray:
         """(2, 3) affine from global metres to (column, row), the ego heading up."""
         scale = height / (self.ahead + self.behind)
-        cos, sin = np.cos(yaw), np.sin(yaw)
+        cos, sin = steady.cos(yaw), steady.sin(yaw)
         ego_from_global = np.array([[cos, sin, -cos * x - sin * y], [-sin, cos, sin * x - cos * y], [0, 0, 1.0]])
         pixels_from_ego = np.array([[0, -scale, width / 2], [-scale, 0, self.ahead * scale]])
         return pixels_from_ego @ ego_from_global
@@ -62,7 +63,7 @@ def draw_birdseye(
     _draw_line(image, _transform(pixels, scene.route.points), ROUTE, max(2, round(0.9 * scale)), opacity=0.75)
     _draw_agents(image, state.boxes, pixels)
     if plan is not None and len(plan):
-        cos, sin = np.cos(ego.yaw), np.sin(ego.yaw)
+        cos, sin = steady.cos(ego.yaw), steady.sin(ego.yaw)
         ahead = np.asarray(plan, float)[:, :2] @ np.array([[cos, sin], [-sin, cos]]) + (ego.x, ego.y)
         path = _transform(pixels, np.vstack([(ego.x, ego.y), ahead]))
         _draw_line(image, path, PLAN, max(1, round(0.35 * scale)))
@@ -104,8 +105,8 @@ def _draw_agents(image: np.ndarray, boxes: Boxes, pixels: np.ndarray) -> None:
 
 def _draw_ego(image: np.ndarray, state: SimState, vehicle: VehicleParameters, pixels: np.ndarray) -> None:
     ego = state.ego
-    x = ego.x + vehicle.rear_axle_to_center * np.cos(ego.yaw)
-    y = ego.y + vehicle.rear_axle_to_center * np.sin(ego.yaw)
+    x = ego.x + vehicle.rear_axle_to_center * steady.cos(ego.yaw)
+    y = ego.y + vehicle.rear_axle_to_center * steady.sin(ego.yaw)
     outline = _transform(pixels, rectangle_corners(x, y, ego.yaw, vehicle.length, vehicle.width))
     cv2.fillPoly(image, [_fixed(outline)], EGO, cv2.LINE_AA, SHIFT)
     # A windscreen of four points on the diagonals tells front from back.

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from gymnasium import spaces
 
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes, rectangle_corners
 from dist4d_env.geometry.cameras import RING
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
@@ -98,14 +99,14 @@ def ego_features(
 def _command(route_ahead: np.ndarray) -> float:
     """-1 right, 0 straight on, 1 left: how the route turns over the next 25 m."""
     step = np.diff(route_ahead[[0, 1, 9, 10]], axis=0)
-    turn = wrap_angle(np.arctan2(step[2, 1], step[2, 0]) - np.arctan2(step[0, 1], step[0, 0]))
+    turn = wrap_angle(steady.arctan2(step[2, 1], step[2, 0]) - steady.arctan2(step[0, 1], step[0, 0]))
     return float(np.sign(turn) * (abs(turn) > TURN))
 
 
 def agent_features(boxes: Boxes, ego: EgoState) -> np.ndarray:
     """The ``"agents"`` observation (64, 9) float32: the nearest agents within 100 m, nearest first, padded with zeros."""
     features = np.zeros((AGENTS, len(AGENT_LOW)), np.float32)
-    cos, sin = np.cos(ego.yaw), np.sin(ego.yaw)
+    cos, sin = steady.cos(ego.yaw), steady.sin(ego.yaw)
     (dx, dy, _), (vx, vy) = (boxes.position - (ego.x, ego.y, 0.0)).T, boxes.velocity.T
     ahead, left = cos * dx + sin * dy, cos * dy - sin * dx
     distance = np.hypot(ahead, left)
@@ -123,7 +124,7 @@ def crowd_features(out: np.ndarray, crowd: Crowd, size: np.ndarray, category: np
     crowd: their agents (B, M), of size (B, M, 3) and category (B, M).
     """
     x, y, yaw = ego[:, :3].T[..., None]
-    cos, sin = np.cos(yaw), np.sin(yaw)
+    cos, sin = steady.cos(yaw), steady.sin(yaw)
     dx, dy, (vx, vy) = crowd.values[0] - x, crowd.values[1] - y, crowd.values[4:]
     ahead, left = cos * dx + sin * dy, cos * dy - sin * dx
     distance = np.where(crowd.valid, np.hypot(ahead, left), np.inf)
@@ -146,7 +147,7 @@ def bev_raster(scene: Scene, state: SimState, route_ahead: np.ndarray) -> np.nda
     ego, boxes = state.ego, state.boxes
     if scene.map is not None:
         raster[: len(BEV_LAYERS)] = np.where(scene.map.bev(pose_from_xy_yaw(ego.x, ego.y, ego.yaw)) > 0, 255, 0)
-    cos, sin = np.cos(ego.yaw), np.sin(ego.yaw)
+    cos, sin = steady.cos(ego.yaw), steady.sin(ego.yaw)
     if len(boxes):
         corners = rectangle_corners(boxes.position[:, 0], boxes.position[:, 1], boxes.yaw, boxes.size[:, 0], boxes.size[:, 1])
         corners = _cells((corners - (ego.x, ego.y)) @ np.array([[cos, -sin], [sin, cos]]))  # (N, 4, 2)

@@ -15,6 +15,7 @@ from dist4d_env.envs.observations import (
     crowd_features,
 )
 from dist4d_env.envs.vector_episodes import Episodes
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.cameras import RING
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import wrap_angle
@@ -64,5 +65,5 @@ def write_pictures(out: Observations, rows: Sequence[int], episodes: Episodes, r
 def _commands(route_ahead: np.ndarray) -> np.ndarray:
     """(N,) -1 right, 0 straight on, 1 left: how the routes (N, 20, 2) turn over the next 25 m."""
     step = np.diff(route_ahead[:, [0, 1, 9, 10]], axis=1)
-    turn = wrap_angle(np.arctan2(step[:, 2, 1], step[:, 2, 0]) - np.arctan2(step[:, 0, 1], step[:, 0, 0]))
+    turn = wrap_angle(steady.arctan2(step[:, 2, 1], step[:, 2, 0]) - steady.arctan2(step[:, 0, 1], step[:, 0, 0]))
     return np.sign(turn) * (np.abs(turn) > TURN)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.backend import compiled
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.splat_source import SplatSource
@@ -37,7 +38,7 @@ def carry_motion(source: SplatSource, boxes: Boxes, threshold: float) -> Carry:
         exists = np.zeros(len(source.box_token), bool)
         motion = np.broadcast_to(np.eye(4), (len(source.box_token), 4, 4))
     shift = motion[:, :3, :3] @ source.box_pose[:, :3, 3, None] + motion[:, :3, 3, None] - source.box_pose[:, :3, 3, None]
-    turn = np.arctan2(motion[:, 1, 0], motion[:, 0, 0])
+    turn = steady.arctan2(motion[:, 1, 0], motion[:, 0, 0])
     moved = (np.linalg.norm(shift[..., 0], axis=1) > threshold) | (np.abs(turn) > threshold)
     moved &= exists
     return Carry(exists, moved, np.where(moved[:, None, None], motion, np.eye(4)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from dist4d_env.geometry import steady
+
 
 def pose_from_xy_yaw(x: float, y: float, yaw: float, z: float = 0.0) -> np.ndarray:
     """A (4, 4) pose that turns about z only (metres, radians)."""
@@ -13,7 +15,7 @@ def pose_from_xy_yaw(x: float, y: float, yaw: float, z: float = 0.0) -> np.ndarr
 def poses_from_position_yaw(position: np.ndarray, yaw: np.ndarray) -> np.ndarray:
     """Positions (..., 3) and headings (...) to poses (..., 4, 4)."""
     pose = np.zeros((*np.shape(yaw), 4, 4))
-    cos, sin = np.cos(yaw), np.sin(yaw)
+    cos, sin = steady.cos(yaw), steady.sin(yaw)
     pose[..., 0, 0], pose[..., 0, 1] = cos, -sin
     pose[..., 1, 0], pose[..., 1, 1] = sin, cos
     pose[..., 2, 2] = pose[..., 3, 3] = 1.0
@@ -51,7 +53,7 @@ def apply(pose: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def yaw_of(pose: np.ndarray) -> np.ndarray:
     """Heading (...) of poses (..., 4, 4): the direction of the x axis in the xy plane."""
-    return np.arctan2(pose[..., 1, 0], pose[..., 0, 0])
+    return steady.arctan2(pose[..., 1, 0], pose[..., 0, 0])
 
 
 def wrap_angle(angle: np.ndarray | float) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.metrics.areas import ego_corners
@@ -39,7 +40,7 @@ class PlacedPlans:
     def of(cls, trace: EpisodeTrace, plans: Plans) -> PlacedPlans:
         """The plans of an episode, each placed where its ego was."""
         start = trace.ego[plans.step][:, None]
-        cos, sin = np.cos(start[..., 2]), np.sin(start[..., 2])
+        cos, sin = steady.cos(start[..., 2]), steady.sin(start[..., 2])
         x, y, turn = np.moveaxis(plans.poses, -1, 0)
         ahead = np.stack([start[..., 0] + cos * x - sin * y, start[..., 1] + sin * x + cos * y, start[..., 2] + turn], -1)
         poses = np.concatenate([start[..., :3], ahead], 1)
@@ -110,7 +111,7 @@ def _raster_shares(trace: EpisodeTrace, start: np.ndarray, corners: np.ndarray) 
     assert trace.map is not None
     x, y, yaw = start.tolist()
     mask = trace.map.bev(pose_from_xy_yaw(x, y, yaw))[0].T[:, ::-1]  # row: 50 m left to 50 m right, column: behind to ahead
-    offset, turn = corners - (x, y), np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
+    offset, turn = corners - (x, y), np.array([[steady.cos(yaw), -steady.sin(yaw)], [steady.sin(yaw), steady.cos(yaw)]])
     local = offset @ turn
     cells = np.trunc(np.stack([(local[..., 0] + 50) * 2, (50 - local[..., 1]) * 2], -1))
     shares = []

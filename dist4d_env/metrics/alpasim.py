@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import shapely
 
+from dist4d_env.geometry import steady
 from dist4d_env.metrics.ads import polyline
 from dist4d_env.metrics.areas import AGAINST, ego_corners
 from dist4d_env.metrics.drivable_area import NO_MAP
@@ -35,7 +36,7 @@ def rounded_footprints(center: np.ndarray, yaw: np.ndarray, size: np.ndarray) ->
 def _corners(center: np.ndarray, yaw: np.ndarray, extent: np.ndarray) -> np.ndarray:
     signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) / 2
     local = signs * extent[:, None]
-    cos, sin = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
+    cos, sin = steady.cos(yaw)[:, None], steady.sin(yaw)[:, None]
     turned = np.stack([cos * local[..., 0] - sin * local[..., 1], sin * local[..., 0] + cos * local[..., 1]], -1)
     return center[:, None] + turned
 
@@ -106,7 +107,7 @@ def alpasim_wrong_lane(trace: EpisodeTrace) -> np.ndarray:
 def plan_deviation(trace: EpisodeTrace, plans: Plans) -> float | None:
     """Metres between consecutive plans where they overlap in time, sooner poses weighing more; None without such plans."""
     start = trace.ego[plans.step]
-    cos, sin = np.cos(start[:, 2, None]), np.sin(start[:, 2, None])
+    cos, sin = steady.cos(start[:, 2, None]), steady.sin(start[:, 2, None])
     x, y = plans.poses[..., 0], plans.poses[..., 1]
     placed = np.stack([start[:, 0, None] + cos * x - sin * y, start[:, 1, None] + sin * x + cos * y], -1)
     placed = np.concatenate([start[:, None, :2], placed], 1)
@@ -117,7 +118,7 @@ def plan_deviation(trace: EpisodeTrace, plans: Plans) -> float | None:
         if len(common):
             before = np.column_stack([np.interp(common + later, due, placed[i - 1, :, axis]) for axis in (0, 1)])
             away = np.linalg.norm(placed[i, 1 : len(common) + 1] - before, axis=-1)
-            means.append(np.average(away, weights=np.exp(-DECAY * np.arange(len(away)))))
+            means.append(np.average(away, weights=steady.exp(-DECAY * np.arange(len(away)))))
     return float(np.mean(means)) if means else None
 
 

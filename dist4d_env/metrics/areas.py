@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import shapely
 
+from dist4d_env.geometry import steady
 from dist4d_env.scenes.maps import Lane, SceneMap
 from dist4d_env.simulation.state import VehicleParameters
 
@@ -20,7 +21,7 @@ def ego_corners(ego: np.ndarray, vehicle: VehicleParameters) -> np.ndarray:
     front, back = vehicle.rear_axle_to_center + vehicle.length / 2, vehicle.rear_axle_to_center - vehicle.length / 2
     ahead = np.array([front, back, back, front])
     left = np.array([0.5, 0.5, -0.5, -0.5]) * vehicle.width
-    cos, sin = np.cos(ego[..., 2, None]), np.sin(ego[..., 2, None])
+    cos, sin = steady.cos(ego[..., 2, None]), steady.sin(ego[..., 2, None])
     corners = np.empty((*ego.shape[:-1], 4, 2))
     corners[..., 0] = ego[..., 0, None] + cos * ahead - sin * left
     corners[..., 1] = ego[..., 1, None] + sin * ahead + cos * left

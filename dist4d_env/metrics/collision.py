@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.metrics.areas import out_of_lane
 from dist4d_env.metrics.rectangles import overlap
@@ -43,7 +44,7 @@ def classify(
     """
     x, y, heading, speed = ego[:, :4].T
     ahead = vehicle.rear_axle_to_center + vehicle.length / 2
-    edge = np.column_stack([x + ahead * np.cos(heading), y + ahead * np.sin(heading)])
+    edge = np.column_stack([x + ahead * steady.cos(heading), y + ahead * steady.sin(heading)])
     front = overlap(edge, heading, np.array([0.0, vehicle.width]), position, yaw, size)
     standing = IS_STATIC[category] | (np.hypot(velocity[:, 0], velocity[:, 1]) <= _STOPPED)
     cases = [np.abs(speed) <= _STOPPED, standing, bearing(ego, position) > BEHIND, front]
@@ -52,7 +53,7 @@ def classify(
 
 def bearing(ego: np.ndarray, position: np.ndarray) -> np.ndarray:
     """(K,) radians, without sign, between the headings of egos (K, 7) and the lines from their rear axles to places (K, 2)."""
-    toward = np.arctan2(position[:, 1] - ego[:, 1], position[:, 0] - ego[:, 0])
+    toward = steady.arctan2(position[:, 1] - ego[:, 1], position[:, 0] - ego[:, 0])
     return np.abs((toward - ego[:, 2] + math.pi) % (2 * math.pi) - math.pi)
 
 

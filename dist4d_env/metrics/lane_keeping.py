@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry import steady
 from dist4d_env.metrics.drivable_area import NO_MAP
 from dist4d_env.metrics.plan_lanes import lanes_on_route, route_area
 from dist4d_env.metrics.trace import EpisodeTrace, MetricResult
@@ -18,7 +19,7 @@ def lane_offsets(trace: EpisodeTrace) -> np.ndarray:
     assert trace.map is not None
     center = trace.center
     x, y, heading = trace.map.lane_points_along(np.column_stack([center, trace.ego[:, 2]])).T
-    return np.abs(np.cos(heading) * (center[:, 1] - y) - np.sin(heading) * (center[:, 0] - x))
+    return np.abs(steady.cos(heading) * (center[:, 1] - y) - steady.sin(heading) * (center[:, 0] - x))
 
 
 def patience_ended(off: np.ndarray, skipped: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.metrics.forms import Form, is_faithful
 from dist4d_env.metrics.rectangles import contact_interval, ego_centers, overlap
@@ -35,7 +36,7 @@ def neuroncap_score(trace: EpisodeTrace, reference_speed: float | None = None, f
     if hit is None:
         return MetricResult(BEST, True, details)
     step, track = hit
-    velocity = trace.ego[step, 3] * np.array([np.cos(trace.ego[step, 2]), np.sin(trace.ego[step, 2])])
+    velocity = trace.ego[step, 3] * np.array([steady.cos(trace.ego[step, 2]), steady.sin(trace.ego[step, 2])])
     impact = float(np.linalg.norm(velocity - trace.velocity[step, track]))
     reference = untouched_impact_speed(trace, form) if reference_speed is None else reference_speed
     details |= {"step": step, "track": track, "impact": impact, "reference": reference}
@@ -55,7 +56,7 @@ def untouched_impact_speed(trace: EpisodeTrace, form: Form = "faithful") -> floa
     tracks = np.flatnonzero(counts)
     since = trace.valid[:, tracks].argmax(0)
     ego = trace.ego[0]
-    velocity = ego[3] * np.array([np.cos(ego[2]), np.sin(ego[2])])
+    velocity = ego[3] * np.array([steady.cos(ego[2]), steady.sin(ego[2])])
     elapsed = (trace.time[since] - trace.time[0])[:, None]
     other = trace.velocity[since, tracks]
     first, last = contact_interval(

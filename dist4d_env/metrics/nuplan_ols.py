@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.metrics.nuplan_motion import heading_errors, pose_errors
 from dist4d_env.metrics.rectangles import ego_centers
 from dist4d_env.metrics.trace import EpisodeTrace, MetricResult, Plans
@@ -104,7 +105,7 @@ def _at(plans: Plans, seconds: np.ndarray) -> np.ndarray:
 
 def _placed(ego: np.ndarray, poses: np.ndarray) -> np.ndarray:
     """Poses (S, 3) of an ego's frame in the global frame."""
-    cos, sin = np.cos(ego[2]), np.sin(ego[2])
+    cos, sin = steady.cos(ego[2]), steady.sin(ego[2])
     x, y = cos * poses[:, 0] - sin * poses[:, 1], sin * poses[:, 0] + cos * poses[:, 1]
     return np.column_stack([ego[0] + x, ego[1] + y, ego[2] + poses[:, 2]])
 

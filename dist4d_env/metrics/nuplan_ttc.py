@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.metrics.areas import ego_corners
 from dist4d_env.metrics.collision import STATIC
@@ -53,13 +54,13 @@ def times_to_collision(
 
 def direction(yaw: np.ndarray) -> np.ndarray:
     """(..., 2) unit vectors of headings (...)."""
-    return np.stack([np.cos(yaw), np.sin(yaw)], -1)
+    return np.stack([steady.cos(yaw), steady.sin(yaw)], -1)
 
 
 def relevant_tracks(trace: EpisodeTrace, judged: FaultJudgement) -> np.ndarray:
     """(T, N) which tracks ``times_to_collision`` looks at."""
     offset = trace.position[..., :2] - trace.ego[:, None, :2]
-    turn = np.arctan2(offset[..., 1], offset[..., 0]) - trace.ego[:, 2, None]
+    turn = steady.arctan2(offset[..., 1], offset[..., 0]) - trace.ego[:, 2, None]
     angle = np.abs((turn + np.pi) % (2 * np.pi) - np.pi)
     counts = trace.valid & (angle < _AHEAD)
     if trace.map is not None and trace.map.lanes:

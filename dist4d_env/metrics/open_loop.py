@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.metrics.forms import Form, is_faithful
 from dist4d_env.metrics.open_loop_hits import COARSE, FINE, LIDAR_AHEAD, exact_hits, fine_hits, grid_hits, headings, occupancy
@@ -118,7 +119,7 @@ def _hits(paths: np.ndarray, boxes: FutureBoxes, protocol: Protocol, form: Form)
 def _rear_axle(path: np.ndarray) -> np.ndarray:
     """(6, 2) where the rear axle is, seen from where it was, when the LiDAR follows a path seen from where it was."""
     heading = headings(path)[:, 2]
-    return path[:, :2] - LIDAR_AHEAD * np.stack([np.cos(heading) - 1.0, np.sin(heading)], -1)
+    return path[:, :2] - LIDAR_AHEAD * np.stack([steady.cos(heading) - 1.0, steady.sin(heading)], -1)
 
 
 def _means(values: np.ndarray, counted: np.ndarray, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:

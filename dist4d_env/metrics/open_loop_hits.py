@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.metrics.rectangles import overlap
 
 LENGTH, WIDTH, AHEAD = 4.084, 1.85, 0.5
@@ -41,7 +42,7 @@ def occupancy(position: np.ndarray, yaw: np.ndarray, size: np.ndarray, cell: flo
     image = np.zeros((count, count), np.uint8)
     signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) / 2
     ahead, left = np.moveaxis(signs * size[:, None], -1, 0)
-    cos, sin = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
+    cos, sin = steady.cos(yaw)[:, None], steady.sin(yaw)[:, None]
     corners = position[:, None] + np.stack([cos * ahead - sin * left, sin * ahead + cos * left], -1)
     cells = np.round((corners + _REACH) / cell).astype(np.int32)
     for polygon in cells[..., ::-1]:  # OpenCV wants the column first
@@ -61,10 +62,10 @@ def fine_hits(path: np.ndarray, occupied: np.ndarray) -> np.ndarray:
     """The same on BEV-Planner's grid (P, 1000, 1000), for a path of the rear axle: the ego's cells are turned to the direction of
     each step of a metre or more, else left straight."""
     step = np.diff(path, axis=0, prepend=0.0)
-    heading = np.where(np.hypot(step[:, 0], step[:, 1]) < FIRM, 0.0, np.arctan2(step[:, 1], step[:, 0]))[:, None]
+    heading = np.where(np.hypot(step[:, 0], step[:, 1]) < FIRM, 0.0, steady.arctan2(step[:, 1], step[:, 0]))[:, None]
     middle = (FINE / 2 - _REACH) / FINE
     ahead, left = np.moveaxis(FINE_CELLS + middle, -1, 0)
-    cos, sin = np.cos(heading), np.sin(heading)
+    cos, sin = steady.cos(heading), steady.sin(heading)
     turned = np.stack([cos * ahead - sin * left, sin * ahead + cos * left], -1)
     return _looked_up(path[:, None] / FINE + np.round(turned - middle), occupied)
 
@@ -78,7 +79,7 @@ def exact_hits(path: np.ndarray, position: np.ndarray, yaw: np.ndarray, size: np
     """(P,) whether the ego's box, turned to the headings of a path (P, 3), overlaps boxes (P, N, 2), (P, N), (N, 2), where they
     count (P, N)."""
     heading = path[:, 2]
-    center = path[:, :2] + AHEAD * np.stack([np.cos(heading), np.sin(heading)], -1)
+    center = path[:, :2] + AHEAD * np.stack([steady.cos(heading), steady.sin(heading)], -1)
     hit = overlap(center[:, None], heading[:, None], np.array([LENGTH, WIDTH]), position, yaw, size)
     return (hit & counts).any(1)
 
@@ -89,7 +90,7 @@ def headings(path: np.ndarray, least: float = 0.1) -> np.ndarray:
     if path.shape[-1] == 3:
         return path
     step = np.diff(path, axis=-2, prepend=0.0)
-    direction, moved = np.arctan2(step[..., 1], step[..., 0]), np.hypot(step[..., 0], step[..., 1]) >= least
+    direction, moved = steady.arctan2(step[..., 1], step[..., 0]), np.hypot(step[..., 0], step[..., 1]) >= least
     index = np.where(moved, np.arange(1, path.shape[-2] + 1), 0)
     last = np.maximum.accumulate(index, axis=-1)
     known = np.concatenate([np.zeros((*direction.shape[:-1], 1)), direction], -1)

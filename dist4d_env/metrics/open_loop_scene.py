@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.metrics.open_loop import STEPS, FutureBoxes
 from dist4d_env.scenes.scene import Scene
@@ -92,14 +93,14 @@ def _pose(scene: Scene, time: float) -> tuple[float, float, float]:
 def _seen_from(poses: np.ndarray, origin: np.ndarray) -> np.ndarray:
     """Poses (..., 3) in the frames of others that they broadcast against."""
     dx, dy, turn = np.moveaxis(poses - origin, -1, 0)
-    cos, sin = np.cos(origin[..., 2]), np.sin(origin[..., 2])
+    cos, sin = steady.cos(origin[..., 2]), steady.sin(origin[..., 2])
     return np.stack([cos * dx + sin * dy, cos * dy - sin * dx, (turn + np.pi) % (2 * np.pi) - np.pi], -1)
 
 
 def _lidar(poses: np.ndarray, ahead: float) -> np.ndarray:
     """Where the LiDAR is, seen from where it was, when the rear axle has poses (..., 3) seen from where it was."""
     heading = poses[..., 2]
-    moved = poses[..., :2] + ahead * np.stack([np.cos(heading) - 1.0, np.sin(heading)], -1)
+    moved = poses[..., :2] + ahead * np.stack([steady.cos(heading) - 1.0, steady.sin(heading)], -1)
     return np.concatenate([moved, poses[..., 2:]], -1)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from dist4d_env.geometry import steady
 from dist4d_env.scenes.maps import Lane, SceneMap
 from dist4d_env.scenes.route import Route
 
@@ -128,7 +129,7 @@ def _beside(lane: Lane, other: Lane) -> bool:
     nearest = np.argmin(dx * dx + dy * dy, axis=1)
     rows = np.arange(len(theirs))
     dx, dy, heading = dx[rows, nearest], dy[rows, nearest], ours[nearest, 2]
-    along = np.abs(np.cos(heading) * dx + np.sin(heading) * dy)
-    aside = np.abs(np.cos(heading) * dy - np.sin(heading) * dx)
+    along = np.abs(steady.cos(heading) * dx + steady.sin(heading) * dy)
+    aside = np.abs(steady.cos(heading) * dy - steady.sin(heading) * dx)
     turn = np.abs((theirs[:, 2] - heading + math.pi) % (2 * math.pi) - math.pi)
     return int(((along < 1.0) & (aside > _BESIDE[0]) & (aside < _BESIDE[1]) & (turn < _ALIGNED)).sum()) >= _SHARED

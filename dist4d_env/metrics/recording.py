@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.metrics.trace import EpisodeTrace
@@ -53,7 +54,7 @@ def log_rows(scene: Scene, vehicle: VehicleParameters) -> np.ndarray:
     wheel angle that goes with them (zero below 0.5 m/s, where the yaw rate is noise)."""
     log = scene.ego
     speed = np.maximum(log.speed, 0.0)
-    steering = np.where(speed > 0.5, np.arctan(vehicle.wheelbase * log.yaw_rate / np.maximum(speed, 0.5)), 0.0)
+    steering = np.where(speed > 0.5, steady.arctan(vehicle.wheelbase * log.yaw_rate / np.maximum(speed, 0.5)), 0.0)
     pose = log.global_from_ego
     return np.column_stack([pose[:, :2, 3], yaw_of(pose), speed, log.acceleration, steering, log.yaw_rate])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.simulation.state import VehicleParameters
 
 Angle = np.ndarray | float
@@ -13,8 +14,8 @@ Angle = np.ndarray | float
 def ego_centers(ego: np.ndarray, vehicle: VehicleParameters) -> np.ndarray:
     """Box centres (..., 2) of ego rows (..., 7) that hold the rear axle."""
     center = np.array(ego[..., :2])
-    center[..., 0] += vehicle.rear_axle_to_center * np.cos(ego[..., 2])
-    center[..., 1] += vehicle.rear_axle_to_center * np.sin(ego[..., 2])
+    center[..., 0] += vehicle.rear_axle_to_center * steady.cos(ego[..., 2])
+    center[..., 1] += vehicle.rear_axle_to_center * steady.sin(ego[..., 2])
     return center
 
 
@@ -35,7 +36,7 @@ def _separations(
     Returns the sines and cosines that make the axes, offsets (4, ...) of the other centre along them and reaches (4, ...): two
     rectangles overlap where every |offset| <= reach.
     """
-    turns = cos, sin, other_cos, other_sin = np.cos(yaw), np.sin(yaw), np.cos(other_yaw), np.sin(other_yaw)
+    turns = cos, sin, other_cos, other_sin = steady.cos(yaw), steady.sin(yaw), steady.cos(other_yaw), steady.sin(other_yaw)
     turn_cos, turn_sin = np.abs(cos * other_cos + sin * other_sin), np.abs(sin * other_cos - cos * other_sin)
     length, width, other_length, other_width = size[..., 0] / 2, size[..., 1] / 2, other_size[..., 0] / 2, other_size[..., 1] / 2
     offset = _along(other_center[..., 0] - center[..., 0], other_center[..., 1] - center[..., 1], turns)

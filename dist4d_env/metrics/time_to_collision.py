@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes
 from dist4d_env.metrics.areas import out_of_lane
 from dist4d_env.metrics.collision import BEHIND, bearing
@@ -39,7 +40,7 @@ def meetings(
     """
     ego = ego[:, : last + 1]
     center, own = ego_centers(ego, vehicle), np.array([vehicle.length, vehicle.width])
-    velocity = np.stack([np.cos(ego[..., 2]), np.sin(ego[..., 2])], -1) * ego[..., 3, None]
+    velocity = np.stack([steady.cos(ego[..., 2]), steady.sin(ego[..., 2])], -1) * ego[..., 3, None]
     found = []
     for lead in LEADS:
         later = slice(lead, None)

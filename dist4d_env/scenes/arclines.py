@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from dist4d_env.geometry import steady
+
 _TURN = {"L": 1.0, "S": 0.0, "R": -1.0}
 
 
@@ -31,7 +33,7 @@ def discretize(paths: Sequence[Mapping[str, Any]], spacing: float = 1.0) -> np.n
             half = inside * curvatures[i] / 2
             chord = inside * np.sinc(half / np.pi)
             across = heading[i] + half
-            xs, ys = corner[0] + chord * np.cos(across), corner[1] + chord * np.sin(across)
+            xs, ys = corner[0] + chord * steady.cos(across), corner[1] + chord * steady.sin(across)
             x[here], y[here], yaw[here] = xs[:-1], ys[:-1], heading[i] + 2 * half[:-1]
             corner = np.array([xs[-1], ys[-1]])
         points.append(np.stack([x, y, yaw], -1))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.scenes.edits import Cross, CutIn, Door, Insert, Jaywalk, Oncoming
 from dist4d_env.scenes.edits_frame import EditFrame
@@ -129,7 +130,7 @@ def door(frame: EditFrame, tracks: Tracks, edit: Door) -> Tracks:
     opened = frame.arrival(arc - frame.origin, edit.kind) - edit.before
     turn = edit.angle * _smooth((time - opened + edit.duration) / edit.duration)
     course = yaw + math.pi - side * turn  # from the hinge backwards, swinging outwards
-    xy = hinge + DOOR[0] / 2 * np.column_stack([np.cos(course), np.sin(course)])
+    xy = hinge + DOOR[0] / 2 * np.column_stack([steady.cos(course), steady.sin(course)])
     valid = time >= max(opened - edit.duration, 0.0) - 1e-6
     result = with_object(frame, tracks, "other", DOOR, Motion(xy, course, valid))
     check_free(frame, result, len(result) - 1, "door: the door", apart_from=(car,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.scenes.interpolation import interpolate_poses
@@ -26,7 +27,7 @@ def ego_log(time: np.ndarray, poses: np.ndarray, duration: float) -> EgoLog:
     here, before, after = (interpolate_poses(time, poses, at) for at in (grid, early, late))
     heading = yaw_of(here)
     step = (after[:, :2, 3] - before[:, :2, 3]) / span[:, None]
-    speed = step[:, 0] * np.cos(heading) + step[:, 1] * np.sin(heading)
+    speed = step[:, 0] * steady.cos(heading) + step[:, 1] * steady.sin(heading)
     turn = (yaw_of(after) - yaw_of(before) + np.pi) % (2 * np.pi) - np.pi
     acceleration = (np.interp(late, grid, speed) - np.interp(early, grid, speed)) / span
     return EgoLog(grid, here, speed, acceleration, turn / span)

@@ -8,6 +8,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.transforms import yaw_of
 
 SIZE = 200
@@ -48,7 +49,7 @@ class BEVRaster:
 
         x, y = global_from_ego[:2, 3]
         yaw = yaw_of(global_from_ego)
-        cos, sin = np.cos(yaw), np.sin(yaw)
+        cos, sin = steady.cos(yaw), steady.sin(yaw)
         offset = self._points - (x, y)
         # Column runs to the ego's right, row to its back; OpenCV's pixel centres are at whole numbers.
         column = SIZE / 2 - 0.5 + (sin * offset[:, 0] - cos * offset[:, 1]) / CELL

@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from dist4d_env.geometry import steady
+
 AHEAD_COUNT = 20
 AHEAD_SPACING = 2.5
 """Default number and spacing (metres) of the route points a planner is shown: 2.5 m to 50 m ahead."""
@@ -136,7 +138,7 @@ class Route:
     @cached_property
     def piece_heading(self) -> np.ndarray:
         """(P - 1,) heading of every line, unwrapped."""
-        return np.unwrap(np.arctan2(self.pieces[:, 3], self.pieces[:, 2]))
+        return np.unwrap(steady.arctan2(self.pieces[:, 3], self.pieces[:, 2]))
 
     @cached_property
     def middles(self) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.scenes.scene import TICK
 from dist4d_env.simulation.crowd import Crowd, CrowdTable, logged_crowd
 from dist4d_env.simulation.idm import ON_SCHEDULE, PROBES, SIDE, IdmTraffic
@@ -181,7 +182,7 @@ class Fleet:
         obstacle, exists = np.empty((8, count, tracks + 1)), np.ones((count, tracks + 1), bool)
         exists[:, :-1] = crowd.valid
         obstacle[:2, :, :-1], obstacle[6:, :, :-1] = crowd.values[:2], crowd.values[4:]
-        obstacle[2, :, :-1], obstacle[3, :, :-1] = np.cos(crowd.yaw), np.sin(crowd.yaw)
+        obstacle[2, :, :-1], obstacle[3, :, :-1] = steady.cos(crowd.yaw), steady.sin(crowd.yaw)
         obstacle[4:6, :, :-1] = footprint
         cos, sin, offset = cosines(ego[:, YAW]), sines(ego[:, YAW]), self._vehicle.rear_axle_to_center
         obstacle[0, :, -1], obstacle[1, :, -1] = ego[:, X] + offset * cos, ego[:, Y] + offset * sin

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes
 from dist4d_env.scenes.scene import TICK, Tracks
 from dist4d_env.simulation.paths import Paths
@@ -205,7 +206,7 @@ def _obstacles(boxes: Boxes, ego: EgoState, vehicle: VehicleParameters) -> tuple
     cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
     offset = vehicle.rear_axle_to_center
     obstacle = np.empty((len(boxes) + 1, 8))
-    obstacle[:-1, :2], obstacle[:-1, 2], obstacle[:-1, 3] = boxes.position[:, :2], np.cos(boxes.yaw), np.sin(boxes.yaw)
+    obstacle[:-1, :2], obstacle[:-1, 2], obstacle[:-1, 3] = boxes.position[:, :2], steady.cos(boxes.yaw), steady.sin(boxes.yaw)
     obstacle[:-1, 4:6], obstacle[:-1, 6:] = boxes.size[:, :2], boxes.velocity
     obstacle[-1] = (
         ego.x + offset * cos, ego.y + offset * sin, cos, sin, vehicle.length, vehicle.width, ego.speed * cos, ego.speed * sin

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.scenes.route import AHEAD_COUNT, AHEAD_SPACING, NEAR, Route
 from dist4d_env.simulation.rows import cosines, hypotenuses, sines
 
@@ -74,7 +75,7 @@ class Routes:
         beyond = np.maximum(s - self._arc[route, last][:, None], 0.0)
         points += beyond[..., None] * self._pieces[2:4, route, last - 1].T[:, None]
         # As from a pose: its heading comes from its matrix.
-        yaw = np.array([*map(math.atan2, np.sin(yaw).tolist(), np.cos(yaw).tolist())])
+        yaw = np.array([*map(math.atan2, steady.sin(yaw).tolist(), steady.cos(yaw).tolist())])
         cos, sin = cosines(yaw), sines(yaw)
         turn = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], 1)  # (B, 2, 2)
         return (points - np.stack([x, y], -1)[:, None]) @ turn

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import TICK, Scene
@@ -160,7 +161,7 @@ class Simulator:
         dx, dy = x[:, None] - self._log_xy[:, 0], y[:, None] - self._log_xy[:, 1]
         row = np.argmin(dx * dx + dy * dy, axis=1)
         turn = yaw - self._log_yaw[row]
-        cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
+        cos, sin = steady.cos(turn)[:, None], steady.sin(turn)[:, None]
         logged = self.scene.ego.global_from_ego[row]
         pose = logged.copy()
         pose[:, 0, :3] = cos * logged[:, 0, :3] - sin * logged[:, 1, :3]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import invert, wrap_angle
@@ -30,7 +31,7 @@ BOX_RANGE = 60.0
 def pose_difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     """Metres and radians between two poses (4, 4)."""
     relative = invert(a) @ b
-    angle = np.arccos(np.clip((np.trace(relative[:3, :3]) - 1) / 2, -1, 1))
+    angle = steady.arccos(np.clip((np.trace(relative[:3, :3]) - 1) / 2, -1, 1))
     return float(np.linalg.norm(relative[:3, 3])), float(angle)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dist4d_env.geometry import steady
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import wrap_angle
@@ -40,7 +41,7 @@ class View:
     def misfit(self, azimuth: np.ndarray, distance: np.ndarray) -> np.ndarray:
         """How badly this view stands for one from other azimuths and distances (...): seen from elsewhere, or coarser."""
         away = np.abs(wrap_angle(self.azimuth + np.pi * self.turned - azimuth)) / 0.5
-        return away + np.maximum(np.log(self.distance / distance), 0.0) + 2.0 * self.turned + 4.0 * self.stranger
+        return away + np.maximum(steady.log(self.distance / distance), 0.0) + 2.0 * self.turned + 4.0 * self.stranger
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _coverage(views: Sequence[View], azimuth: np.ndarray, distance: np.ndarray) 
 def _seen_from(centre: np.ndarray, yaw: np.ndarray | float, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Azimuth (...) in a box's frame towards a position (..., 3), and the distance."""
     toward = position - centre
-    azimuth = wrap_angle(np.arctan2(toward[..., 1], toward[..., 0]) - yaw)
+    azimuth = wrap_angle(steady.arctan2(toward[..., 1], toward[..., 0]) - yaw)
     return azimuth, np.maximum(np.hypot(toward[..., 0], toward[..., 1]), 1.0)
 
 
@@ -141,6 +142,6 @@ def _shown_share(view: View, size: np.ndarray) -> float:
     source = view.source()
     pixels = int(np.count_nonzero(source.keep & (source.owner_token == view.token)))
     length, width, height = size.tolist()
-    across = abs(np.cos(view.azimuth)) * width + abs(np.sin(view.azimuth)) * length
+    across = abs(steady.cos(view.azimuth)) * width + abs(steady.sin(view.azimuth)) * length
     focal = float(source.frame.intrinsics[:, 0, 0].mean())
     return pixels / max(focal**2 * across * height / view.distance**2, 1.0)
