@@ -101,6 +101,13 @@ def scans(result: dict[str, Any]) -> str:
     return table(["world", "instants", "with something within 30 m", "of these missed", "median error", "invented"], rows)
 
 
+def repeats(result: dict[str, Any]) -> str:
+    """Libraries whose two runs of one seed are the same; a run that is not leaves no result."""
+    runs = result["runs"].items()
+    rows = [[library, f"{run['decisions']:,}", f"{len(run['points'])}", "the same, bit for bit"] for library, run in runs]
+    return table(["runs by", "decisions", "compared after so many batches", "two runs of one seed"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "planners replay": lambda: planners(load("rl"), "replay"),
     "planners idm": lambda: planners(load("rl"), "idm"),
@@ -108,6 +115,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "runs": lambda: runs(load("rl")),
     "sac planners": lambda: planners(load("rl_sac"), "replay"),
     "sac runs": lambda: runs(load("rl_sac")),
+    "repeats": lambda: repeats(load("rl_repeat")),
     "memory": lambda: memory(load("rl_memory")),
     "cameras": lambda: cameras(load("rl_cameras")),
     "gaps": lambda: gaps(load("rl_cameras")),
