@@ -138,7 +138,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "town-difficulties": lambda: groups("planning_town", "difficulties"),
     "town-pairs": lambda: pairs("planning_town"),
     "worlds": lambda: worlds("planning_worlds"),
-    "worlds-oracle": lambda: worlds("planning_oracle"),
     "seeing": lambda: worlds("planning_seeing"),
     "experts": lambda: experts("ranking"),
     "experts-order": lambda: rank_correlations("ranking"),
