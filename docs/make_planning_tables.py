@@ -133,6 +133,7 @@ def rank_correlations(name: str) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "town": lambda: leaderboard("planning_town"),
+    "town-ppo": lambda: leaderboard("planning_ppo"),
     "town-others": lambda: others("planning_town"),
     "town-families": lambda: groups("planning_town", "families"),
     "town-difficulties": lambda: groups("planning_town", "difficulties"),
