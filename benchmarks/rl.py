@@ -35,6 +35,8 @@ BASELINES = ("constant_velocity", "lane_keeping", "idm", "lane", "log")
 SHOWN = ("pdms_v1", "ego_progress", "time_to_collision", "comfort", "no_at_fault_collision", "drivable_area_compliance")
 FULL = {term: 1.0 for term in TERMS}
 """Every term weighed, so that every term is told."""
+CHECKOUT = SHIPPED.parents[2]
+"""Paths below it are stored as seen from it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def main(options: Options) -> dict[str, Any]:
         "weights": {name: dict(weights) for name, weights in PRESETS.items()},
         "runs": {folder.name: curve_of(folder) for folder in options.runs},
     }
-    result["options"] |= {"policies": [str(path) for path in options.policies], "runs": [str(path) for path in options.runs]}
+    policies = [path.relative_to(CHECKOUT) if path.is_relative_to(CHECKOUT) else path for path in options.policies]
+    result["options"] |= {"policies": [str(path) for path in policies], "runs": [str(path) for path in options.runs]}
     if options.out:
         write_json(options.out, result)
         journal.finish()
