@@ -144,6 +144,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "experts-order": lambda: rank_correlations("ranking"),
     "nuscenes": lambda: leaderboard("planning_nuscenes"),
     "nuscenes-others": lambda: others("planning_nuscenes"),
+    "nuscenes-worlds": lambda: worlds("planning_nuscenes_worlds"),
     "safety": lambda: leaderboard("planning_safety"),
     "safety-families": lambda: groups("planning_safety", "families"),
     "safety-others": lambda: others("planning_safety"),

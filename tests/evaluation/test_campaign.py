@@ -188,9 +188,11 @@ def test_a_killed_run_goes_on(suite, tmp_path):
 def test_ctrl_c_stops_cleanly(suite, tmp_path):
     """Status 130, one line, no half file, no worker left behind."""
     write_suite(tmp_path / "suite.yaml", suite)
-    command = ["evaluate", "--planner", "lane", "log", "--suite", str(tmp_path / "suite.yaml"), "--seeds", "50", "--workers", "2"]
-    process = subprocess.Popen([sys.executable, "-m", "dist4d_env", *command, "--out", str(tmp_path / "out")], cwd=ROOT,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)  # fmt: skip
+    command = ["evaluate", "--planner", "lane", "log", "--suite", str(tmp_path / "suite.yaml"), "--seeds", "999"]
+    command = [sys.executable, "-m", "dist4d_env", *command, "--workers", "2", "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("out/episodes/*.json")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
