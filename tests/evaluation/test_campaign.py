@@ -188,10 +188,11 @@ def test_a_killed_run_goes_on(suite, tmp_path):
 def test_ctrl_c_stops_cleanly(suite, tmp_path):
     """Status 130, one line, no half file, no worker left behind."""
     write_suite(tmp_path / "suite.yaml", suite)
-    command = ["evaluate", "--planner", "lane", "log", "--suite", str(tmp_path / "suite.yaml"), "--seeds", "999"]
+    command = ["evaluate", "--planner", "lane", "log", "--suite", str(tmp_path / "suite.yaml"), "--seeds", "200"]
     command = [sys.executable, "-m", "dist4d_env", *command, "--workers", "2", "--out", str(tmp_path / "out")]
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in what they run in the background
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("out/episodes/*.json")) and process.poll() is None and time.monotonic() < deadline:
