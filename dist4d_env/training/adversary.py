@@ -16,6 +16,8 @@ READ = LAYOUT_CHANNELS[:-1]
 """What can be read out of a picture: every channel of the layout that is yes or no."""
 READ_NOISE = 0.2
 """Largest standard deviation of the noise that pictures, in [-1, 1], are read under: what is seen through it is no trick."""
+SPECK = 4.0
+"""Largest pull on a pixel, against the mean of all."""
 RAREST = 0.01
 """Share of pixels below which a channel's errors no longer weigh more."""
 
@@ -109,8 +111,11 @@ def misread(logits: torch.Tensor, meant: torch.Tensor) -> torch.Tensor:
 def steered(made: torch.Tensor, pull: torch.Tensor, pixel_gradient: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """A loss on made images whose gradient is a judge's ``pull``, as strong as the pixel loss's times ``weight``.
 
-    Balanced by norm as in VQGAN (Esser et al., 2021), but on the image, not on the last layer. pixel_gradient: (N, 4, H, W) of
-    the pixel loss by the made images; weight: (N, 1, H, W), how far the judge's word counts against the pixels'.
+    Balanced by norm as in VQGAN (Esser et al., 2021), but on the image, not on the last layer. A pull on single pixels, which
+    makes them bright or dark specks, is bounded. pixel_gradient: (N, 4, H, W) of the pixel loss by the made images; weight:
+    (N, 1, H, W), how far the judge's word counts against the pixels'.
     """
+    most = SPECK * pull.abs().mean()
+    pull = pull.clamp(-most, most)
     pull = pull * (pixel_gradient.norm() / pull.norm().clamp(min=1e-12))
     return (made * (pull * weight)).sum()

@@ -14,8 +14,8 @@ from dist4d_env.errors import ConfigError
 
 OPTIONS = "options.json"
 KEPT = (
-    "model", "preset", "sizes", "also", "codec", "rollouts", "rollout_share", "adversarial", "obedience", "decoder", "batch",
-    "seed",
+    "model", "preset", "sizes", "also", "codec", "rollouts", "rollout_share", "renew", "adversarial", "obedience", "decoder",
+    "batch", "seed",
 )  # fmt: skip
 """Options that a resumed run keeps, for it to be the same run."""
 
@@ -62,6 +62,9 @@ class Options:
     """For dist-t: train also on what these weights (a folder or a shipped preset) make when rolled out."""
     rollout_share: float = 0.4
     """For dist-t with --rollouts: share of the steps that train on them."""
+    renew: int = 0
+    """For dist-t with --rollouts: after every so many steps, roll out the weights as they are then, on a quarter of the scenes,
+    and go on with that; 0 stays with the first roll-outs."""
     adversarial: float = 0.0
     """For dist-t with --rollouts: weight of a discriminator's gradient where pixels cannot be known; 0 trains none."""
     obedience: float = 0.0
@@ -97,6 +100,7 @@ def run(options: Options) -> int:
     from dist4d_env.models.presets import preset as preset_named
     from dist4d_env.training.loop import LoopOptions, make_accelerator, train
     from dist4d_env.training.recipes import make_recipe
+    from dist4d_env.training.renewal import train_renewing
     from dist4d_env.training.stores import prepare_stores
 
     check(options)
@@ -108,7 +112,6 @@ def run(options: Options) -> int:
         stores = prepare_stores(options, preset)
     if options.prepare_only:
         return 0
-    recipe = make_recipe(options, preset, stores)
     if accelerator.is_main_process:
         _write_options(options)
     loop = LoopOptions(
@@ -124,7 +127,10 @@ def run(options: Options) -> int:
         gradient_checkpointing=options.gradient_checkpointing,
         loaders=options.loaders,
     )
-    train(recipe, loop)
+    if options.renew:
+        train_renewing(options, preset, stores, loop)
+    else:
+        train(make_recipe(options, preset, stores), loop)
     return 0
 
 
@@ -134,12 +140,16 @@ def check(options: Options) -> None:
         raise ConfigError("dist-t needs a codec: train one and pass --codec RUN/weights, or --codec tiny for the shipped one")
     if options.model == "cycle" and options.init is None:
         raise ConfigError("cycle goes on from a trained DiST-S: pass --init RUN/weights of a dist-s run, or --init tiny")
-    for name in ("codec", "rollouts", "adversarial", "obedience", "decoder"):
+    for name in ("codec", "rollouts", "renew", "adversarial", "obedience", "decoder"):
         if options.model != "dist-t" and getattr(options, name):
             raise ConfigError(f"--{name} is for dist-t alone: leave it out for {options.model}")
     for name in ("adversarial", "obedience"):
         if getattr(options, name) and options.rollouts is None:
             raise ConfigError(f"--{name} judges roll-outs: pass --rollouts WEIGHTS too")
+    if options.renew < 0 or (options.renew and options.rollouts is None):
+        raise ConfigError(
+            "--renew counts steps between roll-outs, 1 or more; pass --rollouts WEIGHTS, the first to roll out, too"
+        )
     if not 0 <= options.rollout_share <= 1:
         raise ConfigError(f"--rollout-share is a share of the steps, 0 to 1, not {options.rollout_share}")
     if options.resume and (options.out / OPTIONS).is_file():

@@ -15,7 +15,7 @@ from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.training.loading import to_device
-from dist4d_env.training.losses import decibels, depth_errors, hole_weight, image_loss, psnr
+from dist4d_env.training.losses import beyond, decibels, depth_errors, hole_weight, image_loss, psnr
 from dist4d_env.training.pictures import rgbd_rows
 from dist4d_env.training.samples import SPACE, SampleStore
 from dist4d_env.training.view_samples import ViewSamples
@@ -24,6 +24,9 @@ PURE_NOISE = 0.8
 """Share of samples at noise level 1, where one-step sampling spends its only evaluation."""
 DECIBELS = 0.1
 """Weight of each image's logarithmic error beside the pixel loss, in which near views, with small errors, hardly count."""
+
+BEYOND = 0.1
+"""Weight of the share of depth in holes that is off by more than a factor of 1.25."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,11 @@ class DiSTSRecipe:
     def loss(self, batch: DiSTSBatch, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         s = batch.level.view(-1, 1, 1, 1)
         clean, share = self.unet.predict_clean((1 - s) * batch.truth + s * batch.noise, batch.level, batch.views)
-        pixels = image_loss(clean.float(), batch.truth, hole_weight(batch.views.masks[:, :1]))
-        error = decibels(clean.float(), batch.truth)
-        return pixels + DECIBELS * error, {"pixels": pixels.detach(), "share": share.detach().float().mean()}
+        clean, valid = clean.float(), batch.views.masks[:, :1]
+        pixels = image_loss(clean, batch.truth, hole_weight(valid))
+        missed = beyond(clean, batch.truth, str(self.unet.config.depth_code), 1 - valid)
+        total = pixels + DECIBELS * decibels(clean, batch.truth) + BEYOND * missed
+        return total, {"pixels": pixels.detach(), "beyond": missed.detach(), "share": share.detach().float().mean()}
 
     def pair(self, row: tuple[int, int]) -> tuple[ViewInputs, torch.Tensor, torch.Tensor]:
         """Inputs and truth of a validation sample and what DiST-S makes of pure noise, (V, ...)."""

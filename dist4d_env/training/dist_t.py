@@ -222,10 +222,14 @@ class DiSTTRecipe:
         shown = image_loss(composed, target, pixel_weight(valid, judged))
         numbers = {"flow": flow.detach(), "decoded": drawn.detach(), "composed": shown.detach()}
         total = shown + self.options.decoded_weight * drawn + self.options.flow_weight * flow
+        told: dict[str, torch.Tensor] = {}
+        if self.options.obedience:  # true pictures are read in every step, near or far
+            told["reader"] = self.reader.loss(target, batch.inputs.layout.flatten(0, 2), batch.reading_noise.flatten(0, 2))
         if judged.any():
             (pixel,) = torch.autograd.grad(shown, composed, retain_graph=True)
-            steer, told = self.judge(batch, inputs, composed, target, pixel, valid, judged)
-            total = total + steer + JUDGES_SHARE * sum(told.values())
+            total = total + self.judge(batch, inputs, composed, target, pixel, valid, judged, told)
+        if told:
+            total = total + JUDGES_SHARE * sum(told.values())
             numbers |= {name: loss.detach() for name, loss in told.items()}
         return total, numbers
 
@@ -238,15 +242,16 @@ class DiSTTRecipe:
         pixel: torch.Tensor,
         valid: torch.Tensor,
         judged: torch.Tensor,
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The judges' part in the loss of the ``judged`` images (N,) bool, and their own losses by name.
+        told: dict[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """The judges' part in the loss of the ``judged`` images (N,) bool; their own losses are, or come, in ``told`` by name.
 
         inputs: as the model was told, perhaps without controls, which the discriminator does not get to know either; composed,
         target, pixel: (N, 4, H, W) made and true images and the gradient of the pixel loss by the made ones; valid: (N, 1, H, W).
         """
-        made, real, pixel = composed[judged], target[judged], pixel[judged]
+        made, real, pixel = composed.clamp(-1, 1)[judged], target[judged], pixel[judged]
         believed = TRUSTED + (1 - TRUSTED) * (1 - valid[judged])
-        steer, told = made.new_zeros(()), {}
+        steer = made.new_zeros(())
         if self.options.adversarial:
             layout = inputs.layout.flatten(0, 2)[judged]
             told["discriminator"], say = self.discriminator.loss(real, made, layout)
@@ -254,11 +259,10 @@ class DiSTTRecipe:
             steer = steer + self.options.adversarial * steered(made, pull, pixel, say * believed)
         if self.options.obedience:
             noise = batch.reading_noise.flatten(0, 2)[judged]
-            told["reader"] = self.reader.loss(real, batch.inputs.layout.flatten(0, 2)[judged], noise)
             pull, missed = self.reader.pull(made, real, noise)
             say = (missed / told["reader"].detach().clamp(min=1e-6)).clamp(0, 1)  # against what it misreads of real images
             steer = steer + self.options.obedience * steered(made, pull, pixel, say * believed)
-        return steer, told
+        return steer
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

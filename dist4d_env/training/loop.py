@@ -35,7 +35,8 @@ class LoopOptions:
     of the steps over which it falls to zero; ema: decay of the moving average that is exported; clip: largest gradient norm;
     log_every, validate_every: steps; checkpoint_every: seconds; resume: go on from the folder's checkpoint; precision: of the
     networks in training, "auto" is bfloat16 on GPUs that have it, else float32; gradient_checkpointing: recompute activations
-    in the backward pass; loaders: processes that make batches ahead, None is GPU_LOADERS on a GPU and 0 on a CPU.
+    in the backward pass; loaders: processes that make batches ahead, None is GPU_LOADERS on a GPU and 0 on a CPU; until: stop
+    after so many of the steps, None at their end.
     """
 
     out: Path
@@ -54,6 +55,7 @@ class LoopOptions:
     precision: str = "auto"
     gradient_checkpointing: bool = False
     loaders: int | None = None
+    until: int | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -110,7 +112,8 @@ def train(recipe: Recipe, options: LoopOptions) -> dict[str, float]:
     loaders = options.loaders
     if loaders is None:
         loaders = 0 if device.type == "cpu" else min(GPU_LOADERS, os.cpu_count() or 1)
-    batches = load(recipe.batch, first, options.steps, rank, loaders, pin=device.type == "cuda")
+    last = options.steps if options.until is None else min(options.until, options.steps)
+    batches = load(recipe.batch, first, last, rank, loaders, pin=device.type == "cuda")
     for module in (*recipe.models.values(), *getattr(recipe, "frozen", {}).values()):
         module.to(device)
     if options.gradient_checkpointing:
@@ -141,7 +144,7 @@ def train(recipe: Recipe, options: LoopOptions) -> dict[str, float]:
     waited, logged_at = 0.0, first
     validation: dict[str, float] = {}
     bar = tqdm(total=options.steps, initial=first, desc="training", unit="step", dynamic_ncols=True, disable=not main)
-    for step in range(first, options.steps):
+    for step in range(first, last):
         asked = time.monotonic()
         batch = to_device(next(batches), device)
         waited += time.monotonic() - asked
@@ -159,7 +162,7 @@ def train(recipe: Recipe, options: LoopOptions) -> dict[str, float]:
         bar.update()
         if journal is None:
             continue
-        if done % options.log_every == 0 or done == options.steps:
+        if done % options.log_every == 0 or done == last:
             value = finite(loss, done)
             elapsed = max(time.monotonic() - logged, 1e-9)
             entry = {"loss": value, "gradient": float(norm), **{name: float(number) for name, number in numbers.items()}}
@@ -173,7 +176,7 @@ def train(recipe: Recipe, options: LoopOptions) -> dict[str, float]:
                 journal.show(done, recipe.pictures())
             journal.write(done, validation, "validation")
             bar.write(f"step {done}: " + ", ".join(f"{k} {v:.4g}" for k, v in validation.items()))
-        if time.monotonic() - saved > options.checkpoint_every or done == options.steps:
+        if time.monotonic() - saved > options.checkpoint_every or done == last:
             finite(loss, done)
             save(done)
             saved = time.monotonic()

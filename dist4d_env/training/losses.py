@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from dist4d_env.models.depth_code import decode_depth
+
+SOFTNESS = 0.08
+"""Logarithm of a factor over which ``beyond`` goes from within to beyond."""
 
 
 def image_loss(predicted: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
@@ -28,6 +33,18 @@ def decibels(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """
     error = (predicted - truth)[:, :3].square().mean((1, 2, 3))
     return torch.log10(error + 4e-5).mean()
+
+
+def beyond(predicted: torch.Tensor, truth: torch.Tensor, code: str, weight: torch.Tensor) -> torch.Tensor:
+    """Share of depth not within a factor of 1.25, one minus delta1, as a smooth number that can be learned from.
+
+    predicted, truth: (N, 4, H, W); weight: (N, 1, H, W), which pixels count; sky counts in none. An error of just that
+    factor counts half, one of 1.05 or 1.49 a tenth or nine tenths.
+    """
+    found, true = (decode_depth(x[:, 3:], code).clamp(min=0.1) for x in (predicted, truth))
+    weight = weight * (true < 99.0)
+    missed = torch.sigmoid(((found / true).log().abs() - math.log(1.25)) / SOFTNESS)
+    return (missed * weight).sum() / weight.sum().clamp(min=1)
 
 
 def hole_weight(valid: torch.Tensor, extra: float = 1.0) -> torch.Tensor:

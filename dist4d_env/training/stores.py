@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dist4d_env.errors import ConfigError
@@ -15,6 +18,9 @@ from dist4d_env.training.samples import SampleSettings, SampleStore
 
 if TYPE_CHECKING:
     from dist4d_env.training.cli import Options
+
+RENEWED = 4
+"""One in so many scenes is rolled out again when roll-outs are renewed."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,26 @@ def prepare_stores(options: Options, preset: Preset) -> Stores:
         prepare(other, other.scene_names(options.val_split)[: options.scenes], root / "val", exact, options.workers)
         val = SampleStore(root / "val")
     return Stores(tuple(train), val, rollouts, cycle)
+
+
+def renew_rollouts(options: Options, preset: Preset, step: int) -> SampleStore:
+    """Roll-outs of the run's weights as they are after ``step`` steps, on one quarter of its scenes after the other."""
+    settings = SampleSettings(preset.height, preset.width, chunk=preset.chunk, seed=options.seed, noisy=0.0)
+    dataset = open_dataset(options.dataroot, options.version, options.split)
+    names = dataset.scene_names(options.split)[: options.scenes]
+    chosen = names[step // options.renew % RENEWED :: RENEWED] or names
+    weights, made = stretch(options.out, step) / "weights", stretch(options.out, step) / "samples"
+    if not weights.is_dir():
+        copied = weights.with_name(f".weights.{os.getpid()}")
+        shutil.copytree(options.out / "weights", copied)
+        copied.rename(weights)
+    prepare_rollouts(dataset, chosen, made, settings, str(weights), options.workers)
+    return SampleStore(made)
+
+
+def stretch(out: Path, step: int) -> Path:
+    """Folder of what a run that renews its roll-outs does from a step on."""
+    return out / "rollouts" / f"{step:06d}"
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -124,6 +124,15 @@ def test_the_adversarial_gradient_is_as_strong_as_asked() -> None:
         assert judge(made - 0.1 * pull / pull.abs().max(), layout).mean().item() > before, "against the pull is more real"
 
 
+def test_no_pull_singles_out_a_pixel() -> None:
+    made, pixel, everywhere = torch.zeros(1, 4, 16, 16, requires_grad=True), torch.ones(1, 4, 16, 16), torch.ones(1, 1, 16, 16)
+    pull = 0.1 * torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    pull[0, 0, 8, 8] = 50.0
+    steered(made, pull, pixel, everywhere).backward()
+    assert made.grad is not None and made.grad.norm().item() == pytest.approx(pixel.norm().item(), rel=1e-4)
+    assert made.grad[0, 0, 8, 8] > 0.9 * made.grad.abs().max() and made.grad.abs().max() < 0.2 * made.grad.norm()
+
+
 def test_a_discriminator_that_cannot_tell_has_nothing_to_say() -> None:
     torch.manual_seed(0)
     judge, layout = Discriminator((8, 8, 8)), torch.rand(4, 8, 32, 48)
