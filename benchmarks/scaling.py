@@ -1,14 +1,16 @@
-"""What more compute would bring: DiST-S trained with a quarter, half and all of a budget, by one recipe and schedule.
+"""What more compute, or a larger network, would bring: DiST-S trained with parts of a budget, by one recipe and schedule.
 
 Prints the gain over the splat on recorded-path validation pairs for each, the gain per doubling of the budget (least squares on
 its logarithm), and where ten times the budget would end on that line: an extrapolation.
 
     python -m benchmarks.scaling --samples runs/samples --init runs/stage1 --runs runs/scaling
+    python -m benchmarks.scaling --samples runs/samples --init none --preset small --shares 1 --runs runs/small
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ import numpy as np
 
 from benchmarks.common import header, run, write_json
 from dist4d_env.errors import ConfigError
+from dist4d_env.models.composition import parameters_in_millions
 from dist4d_env.models.presets import preset
 from dist4d_env.models.pretrained import resolve_weights
-from dist4d_env.training.checkpoint import CHECKPOINT
+from dist4d_env.training.checkpoint import CHECKPOINT, load_checkpoint
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.loop import LoopOptions, train
 from dist4d_env.training.recipes import initialise
@@ -34,7 +37,9 @@ class Options:
     runs: Path
     """Where the runs are kept; stopped ones go on."""
     init: str = "tiny"
-    """Weights that every run starts from."""
+    """Weights that every run starts from; "none": random ones."""
+    preset: str = "tiny"
+    """Whose DiST-S is trained; images have the samples' size whatever the preset's."""
     steps: int = 1000
     """The whole budget, in optimiser steps."""
     shares: tuple[float, ...] = (0.25, 0.5, 1.0)
@@ -66,12 +71,15 @@ def main(options: Options) -> dict[str, Any]:
     return result
 
 
-def gain(steps: int, options: Options) -> dict[str, float]:
-    """One run to its end: PSNR over the filled splat's, AbsRel and delta1 on validation pairs."""
-    recipe = DiSTSRecipe(
-        preset("tiny"), SampleStore(options.samples / "train"), SampleStore(options.samples / "val"), options.batch, options.seed
-    )
-    initialise(recipe, resolve_weights(options.init))
+def gain(steps: int, options: Options) -> dict[str, Any]:
+    """One run to its end: PSNR over the filled splat's, AbsRel and delta1 on validation pairs, parameters and what a step costs
+    (None where the run was finished before)."""
+    train_samples, val_samples = (SampleStore(options.samples / name) for name in ("train", "val"))
+    settings = train_samples.settings
+    sized = replace(preset(options.preset), height=settings.height, width=settings.width)
+    recipe = DiSTSRecipe(sized, train_samples, val_samples, options.batch, options.seed)
+    if options.init != "none":
+        initialise(recipe, resolve_weights(options.init))
     out = options.runs / f"{steps}"
     loop = LoopOptions(
         out,
@@ -83,13 +91,17 @@ def gain(steps: int, options: Options) -> dict[str, float]:
         resume=(out / CHECKPOINT).is_file(),
         precision="float32",
     )
+    before, first = time.process_time(), load_checkpoint(out)["step"] if loop.resume else 0
     train(recipe, loop)
+    seconds = (time.process_time() - before) / (steps - first) if first < steps else None
     initialise(recipe, out / "weights")  # the averaged weights, also of a run that was finished before
     found = recipe.validate()
     return {
         "psnr_gain": found["composed"] - found["splat"],
         "abs_rel": found["abs_rel"],
         "delta1": found["delta1"],
+        "parameters_m": parameters_in_millions(recipe.unet),
+        "processor_seconds_per_step": seconds,
     }
 
 
