@@ -67,7 +67,8 @@ class DiSTTOptions:
 class DiSTTBatch:
     """truth: (B, V, T, 4, H, W); noise: shaped as its latents; level: (B,); withheld: (B,) bool; reference_noise:
     (B, V, C, h, w), already scaled; far: (B, T) bool, frames that the judges judge; reading_noise: (B, V, T, 3, H, W), or empty
-    where no reader learns."""
+    where no reader learns; example: true and made frames of roll-outs (N, 4, H, W) and their layout (N, 8, H, W), or nothing
+    where no discriminator learns."""
 
     inputs: DiSTTInputs
     truth: torch.Tensor
@@ -77,6 +78,7 @@ class DiSTTBatch:
     reference_noise: torch.Tensor
     far: torch.Tensor
     reading_noise: torch.Tensor
+    example: tuple[torch.Tensor, ...]
 
 
 class DiSTTRecipe:
@@ -126,6 +128,7 @@ class DiSTTRecipe:
         self.pools = {store: pools(store, preset.chunk, codec.time_factor) for store in self.stores}
         made = self.options.rollouts
         self.rolled = made.chunks(whole(min(preset.chunk, made.settings.chunk), codec.time_factor)) if made else []
+        self.made = made.made_frames() if made else []
 
     @property
     def device(self) -> torch.device:
@@ -186,7 +189,21 @@ class DiSTTRecipe:
             reference_noise=strength * torch.randn(count, views, *latent, generator=draw),
             far=torch.tensor([[store.scenes[s].since_real(row) >= FAR for row in rows] for s, rows in chosen]),
             reading_noise=reading_noise((*truth.shape[:3], 3, height, width), draw) if self.options.obedience else torch.zeros(0),
+            example=self.example(generator) if self.options.adversarial else (),
         )
+
+    def example(self, generator: np.random.Generator) -> tuple[torch.Tensor, ...]:
+        """Frames of roll-outs for the discriminator to learn from, as ``DiSTTBatch`` says."""
+        store, code = self.options.rollouts, self.codec.config.depth_code
+        assert store is not None
+        frames = []
+        for i in generator.integers(len(self.made), size=self.count):
+            s, row = self.made[i]
+            scene, keyframe = store.scenes[s], int(store.scenes[s].reference[row])
+            true, made = scene.frame(keyframe), scene.reference_frame(row)
+            layout = torch.from_numpy(np.array(scene.arrays["layout"][keyframe])).permute(0, 3, 1, 2).float() / 255
+            frames.append((rgbd_tensor(true.rgb, true.depth, code), rgbd_tensor(made.rgb, made.depth, code), layout))
+        return tuple(torch.cat(parts) for parts in zip(*frames, strict=True))
 
     def generate(
         self, inputs: DiSTTInputs, level: torch.Tensor, noise: torch.Tensor, clean: torch.Tensor, reference_noise: torch.Tensor
@@ -225,6 +242,8 @@ class DiSTTRecipe:
         told: dict[str, torch.Tensor] = {}
         if self.options.obedience:  # true pictures are read in every step, near or far
             told["reader"] = self.reader.loss(target, batch.inputs.layout.flatten(0, 2), batch.reading_noise.flatten(0, 2))
+        if self.options.adversarial:
+            told["discriminator"], _ = self.discriminator.loss(*batch.example)
         if judged.any():
             (pixel,) = torch.autograd.grad(shown, composed, retain_graph=True)
             total = total + self.judge(batch, inputs, composed, target, pixel, valid, judged, told)
@@ -254,7 +273,8 @@ class DiSTTRecipe:
         steer = made.new_zeros(())
         if self.options.adversarial:
             layout = inputs.layout.flatten(0, 2)[judged]
-            told["discriminator"], say = self.discriminator.loss(real, made, layout)
+            missed, say = self.discriminator.loss(real, made, layout)
+            told["discriminator"] = (told["discriminator"] + missed) / 2
             pull = self.discriminator.pull(made, layout)
             steer = steer + self.options.adversarial * steered(made, pull, pixel, say * believed)
         if self.options.obedience:

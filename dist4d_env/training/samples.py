@@ -142,6 +142,13 @@ class SceneSamples:
         last = self.arrays["last_real"] if "last_real" in self.arrays else self.reference
         return float(self.arrays["time"][int(self.target[splat])] - self.arrays["time"][int(last[splat])])
 
+    def made_frames(self) -> list[int]:
+        """Of every frame that a model made and went on from, the first of the splats that follow it."""
+        if "made" not in self.arrays:
+            return []
+        made, first = np.unique(self.arrays["made"], return_index=True)
+        return [int(row) for index, row in zip(made, first, strict=True) if index >= 0]
+
     def chunks(self, length: int) -> Iterator[list[int]]:
         """Runs of ``length`` NEXT splats, one reference, targets in order from the first step."""
         kinds, targets = np.array(self.kind), np.array(self.target)
@@ -163,6 +170,10 @@ class SampleStore:
         self.scenes = [SceneSamples(path) for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
         if not self.scenes:
             raise DataError(f"{folder} holds no samples; make them from a data set with --dataroot")
+
+    def made_frames(self) -> list[tuple[int, int]]:
+        """(scene, splat) of every made frame, each once, as the splat's reference."""
+        return [(s, row) for s, scene in enumerate(self.scenes) for row in scene.made_frames()]
 
     def rows(self, kind: int) -> list[tuple[int, int]]:
         """(scene, splat) of every splat of a kind."""

@@ -99,6 +99,20 @@ def test_judges_learn_and_leave_their_marks_on_far_frames_alone(rolled: SampleSt
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in with_it.models[judge].parameters())
 
 
+def test_the_discriminator_sees_frames_of_roll_outs_beside_the_true_ones_of_their_instants(rolled: SampleStore) -> None:
+    scene, shown = rolled.scenes[0], rolled.made_frames()
+    assert sorted(int(scene.arrays["made"][row]) for _, row in shown) == sorted({int(k) for k in scene.arrays["made"] if k >= 0})
+    one = recipe(rolled, adversarial=1.0)
+    true, made, layout = one.example(np.random.default_rng(0))
+    assert true.shape == made.shape == (2 * 6, 4, 64, 112) and layout.shape == (2 * 6, 8, 64, 112)
+    drawn = [shown[i][1] for i in np.random.default_rng(0).integers(len(shown), size=2)]
+    for row, frames in zip(drawn, true.split(6), strict=True):
+        rgb = scene.frame(int(scene.reference[row])).rgb
+        np.testing.assert_array_equal(((frames[:, :3] + 1) * 127.5).round().permute(0, 2, 3, 1).byte().numpy(), rgb)
+    assert (true - made).abs().mean() > 0.01
+    assert recipe(rolled).batch(0).example == ()
+
+
 def test_a_decoder_in_training_learns_under_an_encoder_that_stays(rolled: SampleStore, tmp_path: Path) -> None:
     one, fixed = recipe(rolled, decoder=True), recipe(rolled)
     assert one.models["codec"] is one.codec and "codec" not in one.frozen
