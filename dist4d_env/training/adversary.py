@@ -13,8 +13,8 @@ from dist4d_env.models.layout import LAYOUT_CHANNELS
 
 READ = LAYOUT_CHANNELS[:-1]
 """What can be read out of a picture: every channel of the layout that is yes or no."""
-READ_NOISE = 0.2
-"""Largest standard deviation of the noise that pictures, in [-1, 1], are read under: what is seen through it is no trick."""
+VEIL = 0.2
+"""Largest standard deviation of the noise that judges see pictures, in [-1, 1], under: what is seen through it is no trick."""
 SPECK = 4.0
 """Largest pull on a pixel, against the mean of all."""
 RAREST = 0.01
@@ -76,9 +76,9 @@ class Reader(nn.Module):
         self.net = CompositionUNet(3, len(READ), widths, blocks=1, scalars=1)
 
     def forward(self, images: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Images (N, 4, H, W), RGB first, under noise (N, 3, H, W) of ``reading_noise`` to logits of READ (N, 7, H, W)."""
+        """Images (N, 4, H, W), RGB first, under noise (N, 4, H, W) of ``veil`` to logits of READ (N, 7, H, W)."""
         strength = noise.flatten(1).std(1)
-        return self.net(images[:, :3] + noise, strength[:, None] / READ_NOISE)
+        return self.net((images + noise)[:, :3], strength[:, None] / VEIL)
 
     def loss(self, real: torch.Tensor, layout: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """How badly it reads real images; layout: (N, 8, H, W) in [0, 1]."""
@@ -97,9 +97,9 @@ class Reader(nn.Module):
         return gradient, missed.detach() - misread(read, meant)
 
 
-def reading_noise(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    """Noise of that shape (..., 3, H, W) to read images under, of another strength for each image."""
-    strength = READ_NOISE * torch.rand(*shape[:-3], 1, 1, 1, generator=generator)
+def veil(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Noise of that shape (..., 4, H, W) to judge images under, of another strength for each image."""
+    strength = VEIL * torch.rand(*shape[:-3], 1, 1, 1, generator=generator)
     return strength * torch.randn(shape, generator=generator)
 
 

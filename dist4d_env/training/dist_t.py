@@ -15,10 +15,11 @@ from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.inputs import DiSTTInputs, collate_targets, rgbd_tensor, without_controls
+from dist4d_env.models.layout import LAYOUT_CHANNELS
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.video_codec import Codec
-from dist4d_env.training.adversary import Discriminator, Reader, reading_noise, steered
+from dist4d_env.training.adversary import Discriminator, Reader, steered, veil
 from dist4d_env.training.loading import as_stores, choose_store, to_device
 from dist4d_env.training.losses import depth_errors, hole_weight, image_loss, psnr
 from dist4d_env.training.pictures import rgbd_rows
@@ -36,6 +37,9 @@ TRUSTED = 0.1
 """How far a judge's word counts where a splat shows the pixel; in holes it counts in full."""
 UNKNOWABLE = 0.4
 """Weight of the pixel loss of colours in the holes of frames that judges judge, where pixels cannot be known."""
+TOLD = 1.5
+"""What the pixel loss weighs more where the controls put an agent or a marking: few pixels, and those that obedience is about."""
+MARKED = [LAYOUT_CHANNELS.index(name) for name in ("crossing", "divider", "vehicle", "vulnerable")]
 JUDGES_SHARE = 0.1
 """Of the judges' own losses in the total: Adam's steps are as long as ever, and the norm that is clipped stays the model's."""
 JUDGES = ("discriminator", "reader")
@@ -66,9 +70,9 @@ class DiSTTOptions:
 @dataclass(frozen=True)
 class DiSTTBatch:
     """truth: (B, V, T, 4, H, W); noise: shaped as its latents; level: (B,); withheld: (B,) bool; reference_noise:
-    (B, V, C, h, w), already scaled; far: (B, T) bool, frames that the judges judge; reading_noise: (B, V, T, 3, H, W), or empty
-    where no reader learns; example: true and made frames of roll-outs (N, 4, H, W) and their layout (N, 8, H, W), or nothing
-    where no discriminator learns."""
+    (B, V, C, h, w), already scaled; far: (B, T) bool, frames that the judges judge, under ``veil`` (B, V, T, 4, H, W), empty
+    without judges; example: true and made frames of roll-outs (N, 4, H, W), under noise too, and their layout (N, 8, H, W), or
+    nothing where no discriminator learns."""
 
     inputs: DiSTTInputs
     truth: torch.Tensor
@@ -77,7 +81,7 @@ class DiSTTBatch:
     withheld: torch.Tensor
     reference_noise: torch.Tensor
     far: torch.Tensor
-    reading_noise: torch.Tensor
+    veil: torch.Tensor
     example: tuple[torch.Tensor, ...]
 
 
@@ -188,11 +192,11 @@ class DiSTTRecipe:
             withheld=torch.rand(count, generator=draw) < self.options.withheld,
             reference_noise=strength * torch.randn(count, views, *latent, generator=draw),
             far=torch.tensor([[store.scenes[s].since_real(row) >= FAR for row in rows] for s, rows in chosen]),
-            reading_noise=reading_noise((*truth.shape[:3], 3, height, width), draw) if self.options.obedience else torch.zeros(0),
-            example=self.example(generator) if self.options.adversarial else (),
+            veil=veil(tuple(truth.shape), draw) if self.options.adversarial or self.options.obedience else torch.zeros(0),
+            example=self.example(generator, draw) if self.options.adversarial else (),
         )
 
-    def example(self, generator: np.random.Generator) -> tuple[torch.Tensor, ...]:
+    def example(self, generator: np.random.Generator, draw: torch.Generator) -> tuple[torch.Tensor, ...]:
         """Frames of roll-outs for the discriminator to learn from, as ``DiSTTBatch`` says."""
         store, code = self.options.rollouts, self.codec.config.depth_code
         assert store is not None
@@ -203,7 +207,9 @@ class DiSTTRecipe:
             true, made = scene.frame(keyframe), scene.reference_frame(row)
             layout = torch.from_numpy(np.array(scene.arrays["layout"][keyframe])).permute(0, 3, 1, 2).float() / 255
             frames.append((rgbd_tensor(true.rgb, true.depth, code), rgbd_tensor(made.rgb, made.depth, code), layout))
-        return tuple(torch.cat(parts) for parts in zip(*frames, strict=True))
+        true, made, layout = (torch.cat(parts) for parts in zip(*frames, strict=True))
+        noise = veil(tuple(true.shape), draw)
+        return true + noise, made + noise, layout
 
     def generate(
         self, inputs: DiSTTInputs, level: torch.Tensor, noise: torch.Tensor, clean: torch.Tensor, reference_noise: torch.Tensor
@@ -236,12 +242,12 @@ class DiSTTRecipe:
         drawn = image_loss(decoded, target, hole_weight(valid))
         far = batch.far[:, None].expand(truth.shape[:3]).flatten()
         judged = far if self.options.adversarial or self.options.obedience else torch.zeros_like(far)
-        shown = image_loss(composed, target, pixel_weight(valid, judged))
+        shown = image_loss(composed, target, pixel_weight(valid, judged, batch.inputs.layout.flatten(0, 2)))
         numbers = {"flow": flow.detach(), "decoded": drawn.detach(), "composed": shown.detach()}
         total = shown + self.options.decoded_weight * drawn + self.options.flow_weight * flow
         told: dict[str, torch.Tensor] = {}
         if self.options.obedience:  # true pictures are read in every step, near or far
-            told["reader"] = self.reader.loss(target, batch.inputs.layout.flatten(0, 2), batch.reading_noise.flatten(0, 2))
+            told["reader"] = self.reader.loss(target, batch.inputs.layout.flatten(0, 2), batch.veil.flatten(0, 2))
         if self.options.adversarial:
             told["discriminator"], _ = self.discriminator.loss(*batch.example)
         if judged.any():
@@ -269,16 +275,15 @@ class DiSTTRecipe:
         target, pixel: (N, 4, H, W) made and true images and the gradient of the pixel loss by the made ones; valid: (N, 1, H, W).
         """
         made, real, pixel = composed.clamp(-1, 1)[judged], target[judged], pixel[judged]
-        believed = TRUSTED + (1 - TRUSTED) * (1 - valid[judged])
+        believed, noise = TRUSTED + (1 - TRUSTED) * (1 - valid[judged]), batch.veil.flatten(0, 2)[judged]
         steer = made.new_zeros(())
         if self.options.adversarial:
             layout = inputs.layout.flatten(0, 2)[judged]
-            missed, say = self.discriminator.loss(real, made, layout)
+            missed, say = self.discriminator.loss(real + noise, made + noise, layout)
             told["discriminator"] = (told["discriminator"] + missed) / 2
-            pull = self.discriminator.pull(made, layout)
+            pull = self.discriminator.pull(made + noise, layout)
             steer = steer + self.options.adversarial * steered(made, pull, pixel, say * believed)
         if self.options.obedience:
-            noise = batch.reading_noise.flatten(0, 2)[judged]
             pull, missed = self.reader.pull(made, real, noise)
             say = (missed / told["reader"].detach().clamp(min=1e-6)).clamp(0, 1)  # against what it misreads of real images
             steer = steer + self.options.obedience * steered(made, pull, pixel, say * believed)
@@ -336,11 +341,13 @@ class DiSTTRecipe:
                 save_model(model, folder / name)
 
 
-def pixel_weight(valid: torch.Tensor, judged: torch.Tensor) -> torch.Tensor:
-    """Weights (N, 4, H, W) of the pixel loss: more in holes, but less for colours in the holes of images (N,) that are judged."""
+def pixel_weight(valid: torch.Tensor, judged: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
+    """Weights (N, 4, H, W) of the pixel loss: more in holes, but less for colours in the holes of images (N,) that are judged,
+    and more where the layout (N, 8, H, W) tells of agents, crossings and dividers.
+    """
     weight = hole_weight(valid).repeat(1, 4, 1, 1)
     weight[judged, :3] = hole_weight(valid[judged], UNKNOWABLE - 1)
-    return weight
+    return weight * (1 + TOLD * layout[:, MARKED].amax(1, keepdim=True))
 
 
 def whole(frames: int, time_factor: int) -> int:
