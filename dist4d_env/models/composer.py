@@ -20,7 +20,10 @@ class Composer(ModelMixin, ConfigMixin):
     config_name = "config.json"
 
     @register_to_config
-    def __init__(self, widths: tuple[int, ...] = (40, 80, 128), blocks: int = 2) -> None:
+    def __init__(self, widths: tuple[int, ...] = (40, 80, 128), blocks: int = 2, most_detail: float | None = None) -> None:
+        """most_detail: bound of the detail in RGB, whose range is 2; None bounds nothing. What is drawn enters the memory and is
+        drawn upon again: without a bound, detail grows into black and white specks.
+        """
         super().__init__()
         channels = 4 + 4 + 3 + len(MASK_CHANNELS) + len(LAYOUT_CHANNELS)
         self.net = CompositionUNet(channels, COMPOSE_CHANNELS, tuple(widths), blocks, scalars=1)
@@ -40,4 +43,4 @@ class Composer(ModelMixin, ConfigMixin):
         """
         told = torch.cat([generated, base, other, masks, layout], 1)
         prediction = self.net(told, interval[:, None])
-        return compose(base, generated, other, prediction.to(base.dtype))
+        return compose(base, generated, other, prediction.to(base.dtype), self.config.most_detail)

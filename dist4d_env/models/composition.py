@@ -86,19 +86,21 @@ COMPOSE_CHANNELS = 7
 
 
 def compose(
-    base: torch.Tensor, proposal: torch.Tensor, other: torch.Tensor, prediction: torch.Tensor
+    base: torch.Tensor, proposal: torch.Tensor, other: torch.Tensor, prediction: torch.Tensor, most_detail: float | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Blend a base RGB-D image with a proposal and with another fill, and add detail.
 
-    base, proposal: (N, 4, H, W) RGB and depth code; other: (N, 3, H, W) RGB; prediction: (N, 7, H, W). Where the prediction is
-    zero the result is the base exactly. Returns the composed image (N, 4, H, W) and the generated share (N, 1, H, W) in
-    [0, 1]: the gate towards the proposal, or more where the detail is strong (a fifth of the colour range counts as all new).
+    base, proposal: (N, 4, H, W) RGB and depth code; other: (N, 3, H, W) RGB; prediction: (N, 7, H, W); most_detail: bound of
+    the detail in RGB, whose range is 2. Where the prediction is zero the result is the base exactly. Returns the composed image
+    (N, 4, H, W) and the generated share (N, 1, H, W) in [0, 1]: the gate towards the proposal, or more where the detail is strong
+    (a fifth of the colour range counts as all new).
     """
     gates, detail = torch.tanh(prediction[:, :3]), prediction[:, 3:]
     rgb, depth = base[:, :3], base[:, 3:]
-    rgb = rgb + gates[:, :1] * (proposal[:, :3] - rgb) + gates[:, 2:] * (other - rgb) + detail[:, :3]
+    fine = detail[:, :3] if most_detail is None else detail[:, :3].clamp(-most_detail, most_detail)
+    rgb = rgb + gates[:, :1] * (proposal[:, :3] - rgb) + gates[:, 2:] * (other - rgb) + fine
     depth = depth + gates[:, 1:2] * (proposal[:, 3:] - depth) + detail[:, 3:]
-    strength = detail[:, :3].abs().mean(1, keepdim=True) / 0.4
+    strength = fine.abs().mean(1, keepdim=True) / 0.4
     return torch.cat([rgb, depth], 1), torch.maximum(gates[:, :1].abs(), strength).clamp(0, 1)
 
 

@@ -25,8 +25,8 @@ PURE_NOISE = 0.8
 DECIBELS = 0.1
 """Weight of each image's logarithmic error beside the pixel loss, in which near views, with small errors, hardly count."""
 
-BEYOND = 0.1
-"""Weight of the share of depth in holes that is off by more than a factor of 1.25."""
+BEYOND, HOLES = 0.4, 9.0
+"""Weight of the share of depth that is off by more than a factor of 1.25, and how much more holes count in it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class DiSTSRecipe:
         clean, share = self.unet.predict_clean((1 - s) * batch.truth + s * batch.noise, batch.level, batch.views)
         clean, valid = clean.float(), batch.views.masks[:, :1]
         pixels = image_loss(clean, batch.truth, hole_weight(valid))
-        missed = beyond(clean, batch.truth, str(self.unet.config.depth_code), 1 - valid)
+        missed = beyond(clean, batch.truth, str(self.unet.config.depth_code), hole_weight(valid, HOLES))
         total = pixels + DECIBELS * decibels(clean, batch.truth) + BEYOND * missed
         return total, {"pixels": pixels.detach(), "beyond": missed.detach(), "share": share.detach().float().mean()}
 
