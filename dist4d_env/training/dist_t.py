@@ -15,7 +15,6 @@ from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.inputs import DiSTTInputs, collate_targets, rgbd_tensor, without_controls
-from dist4d_env.models.layout import LAYOUT_CHANNELS
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.video_codec import Codec
@@ -37,9 +36,6 @@ TRUSTED = 0.1
 """How far a judge's word counts where a splat shows the pixel; in holes it counts in full."""
 UNKNOWABLE = 0.4
 """Weight of the pixel loss of colours in the holes of frames that judges judge, where pixels cannot be known."""
-TOLD = 1.5
-"""What the pixel loss weighs more where the controls put an agent or a marking: few pixels, and those that obedience is about."""
-MARKED = [LAYOUT_CHANNELS.index(name) for name in ("crossing", "divider", "vehicle", "vulnerable")]
 JUDGES_SHARE = 0.1
 """Of the judges' own losses in the total: Adam's steps are as long as ever, and the norm that is clipped stays the model's."""
 JUDGES = ("discriminator", "reader")
@@ -242,7 +238,7 @@ class DiSTTRecipe:
         drawn = image_loss(decoded, target, hole_weight(valid))
         far = batch.far[:, None].expand(truth.shape[:3]).flatten()
         judged = far if self.options.adversarial or self.options.obedience else torch.zeros_like(far)
-        shown = image_loss(composed, target, pixel_weight(valid, judged, batch.inputs.layout.flatten(0, 2)))
+        shown = image_loss(composed, target, pixel_weight(valid, judged))
         numbers = {"flow": flow.detach(), "decoded": drawn.detach(), "composed": shown.detach()}
         total = shown + self.options.decoded_weight * drawn + self.options.flow_weight * flow
         told: dict[str, torch.Tensor] = {}
@@ -341,13 +337,11 @@ class DiSTTRecipe:
                 save_model(model, folder / name)
 
 
-def pixel_weight(valid: torch.Tensor, judged: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
-    """Weights (N, 4, H, W) of the pixel loss: more in holes, but less for colours in the holes of images (N,) that are judged,
-    and more where the layout (N, 8, H, W) tells of agents, crossings and dividers.
-    """
+def pixel_weight(valid: torch.Tensor, judged: torch.Tensor) -> torch.Tensor:
+    """Weights (N, 4, H, W) of the pixel loss: more in holes, but less for colours in the holes of images (N,) that are judged."""
     weight = hole_weight(valid).repeat(1, 4, 1, 1)
     weight[judged, :3] = hole_weight(valid[judged], UNKNOWABLE - 1)
-    return weight * (1 + TOLD * layout[:, MARKED].amax(1, keepdim=True))
+    return weight
 
 
 def whole(frames: int, time_factor: int) -> int:
