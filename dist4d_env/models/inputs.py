@@ -89,7 +89,7 @@ def rgbd_tensor(rgb: np.ndarray, depth: np.ndarray, depth_code: str = "log") -> 
     return torch.cat([colour, code[..., None, :, :]], -3)
 
 
-def _channels_first(images: np.ndarray) -> torch.Tensor:
+def channels_first(images: np.ndarray) -> torch.Tensor:
     """(..., H, W, C) uint8 0 to 255 to (..., C, H, W) float32 0 to 1."""
     return torch.from_numpy(np.ascontiguousarray(images)).float().movedim(-1, -3) / 255
 
@@ -102,14 +102,14 @@ def collate_views(images: Sequence[SplatImages], depth_code: str = "log") -> Vie
 
     return ViewInputs(
         rgbd_tensor(stacked("base_rgb"), stacked("base_depth"), depth_code),
-        _channels_first(stacked("other_rgb")) * 2 - 1,
-        _channels_first(stacked("masks")),
+        channels_first(stacked("other_rgb")) * 2 - 1,
+        channels_first(stacked("masks")),
     )
 
 
 def stacked_layouts(controls: Sequence[Sequence[Controls]]) -> torch.Tensor:
     """Layouts of B lists of T frames, (B, V, T, 8, H, W) in [0, 1]."""
-    return _channels_first(np.swapaxes(np.stack([[one.layout for one in sample] for sample in controls]), 1, 2))
+    return channels_first(np.swapaxes(np.stack([[one.layout for one in sample] for sample in controls]), 1, 2))
 
 
 def collate_targets(

@@ -14,7 +14,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_t import DiSTTTransformer
-from dist4d_env.models.inputs import DiSTTInputs, collate_targets, rgbd_tensor, without_controls
+from dist4d_env.models.inputs import DiSTTInputs, channels_first, collate_targets, rgbd_tensor, without_controls
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.video_codec import Codec
@@ -129,6 +129,8 @@ class DiSTTRecipe:
         made = self.options.rollouts
         self.rolled = made.chunks(whole(min(preset.chunk, made.settings.chunk), codec.time_factor)) if made else []
         self.made = made.made_frames() if made else []
+        if self.options.adversarial and not self.made:
+            raise ConfigError("a discriminator needs roll-outs longer than one chunk, and there are none: take longer scenes")
 
     @property
     def device(self) -> torch.device:
@@ -201,7 +203,7 @@ class DiSTTRecipe:
             s, row = self.made[i]
             scene, keyframe = store.scenes[s], int(store.scenes[s].reference[row])
             true, made = scene.frame(keyframe), scene.reference_frame(row)
-            layout = torch.from_numpy(np.array(scene.arrays["layout"][keyframe])).permute(0, 3, 1, 2).float() / 255
+            layout = channels_first(np.array(scene.arrays["layout"][keyframe]))
             frames.append((rgbd_tensor(true.rgb, true.depth, code), rgbd_tensor(made.rgb, made.depth, code), layout))
         true, made, layout = (torch.cat(parts) for parts in zip(*frames, strict=True))
         noise = veil(tuple(true.shape), draw)

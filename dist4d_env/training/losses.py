@@ -41,8 +41,8 @@ def beyond(predicted: torch.Tensor, truth: torch.Tensor, code: str, weight: torc
     predicted, truth: (N, 4, H, W); weight: (N, 1, H, W), which pixels count; sky counts in none. An error of just that
     factor counts half, one of 1.05 or 1.49 a tenth or nine tenths.
     """
-    found, true = (decode_depth(x[:, 3:], code).clamp(min=0.1) for x in (predicted, truth))
-    weight = weight * (true < 99.0)
+    found, true, solid = _depths(predicted, truth, code)
+    weight = weight[:, 0] * solid
     missed = torch.sigmoid(((found / true).log().abs() - math.log(1.25)) / SOFTNESS)
     return (missed * weight).sum() / weight.sum().clamp(min=1)
 
@@ -60,9 +60,14 @@ def psnr(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 def depth_errors(predicted: torch.Tensor, truth: torch.Tensor, code: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean relative error and share within a factor of 1.25 of each image's depth (N, 4, H, W), sky left out; (N,), (N,)."""
-    found, true = decode_depth(predicted[:, 3], code).clamp(min=0.1), decode_depth(truth[:, 3], code).clamp(min=0.1)
-    counted = (true < 99.0).float()
+    found, true, counted = _depths(predicted, truth, code)
     total = counted.sum((1, 2)).clamp(min=1)
     relative = ((found - true).abs() / true * counted).sum((1, 2)) / total
     within = ((torch.maximum(found / true, true / found) < 1.25) * counted).sum((1, 2)) / total
     return relative, within
+
+
+def _depths(predicted: torch.Tensor, truth: torch.Tensor, code: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Metres of both images (N, 4, H, W), at least 0.1, and 1 where the truth is no sky, else 0; (N, H, W) each."""
+    found, true = (decode_depth(image[:, 3], code).clamp(min=0.1) for image in (predicted, truth))
+    return found, true, (true < 99.0).float()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.presets import Preset
-from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.scenes.nuscenes import Dataset, open_dataset
 from dist4d_env.training.cycle import prepare_cycle
 from dist4d_env.training.prepare import prepare
 from dist4d_env.training.rollouts import prepare_rollouts
@@ -38,12 +38,10 @@ class Stores:
 def prepare_stores(options: Options, preset: Preset) -> Stores:
     """The samples that the options ask for, below ``options.samples`` or ``options.out``; each scene is made once."""
     root = options.samples or options.out / "samples"
-    own = (preset.height, preset.width)
+    own, exact = (preset.height, preset.width), exact_settings(options, preset)
     settings = SampleSettings(*own, chunk=preset.chunk, seed=options.seed, strides=options.strides)
-    exact = replace(settings, noisy=0.0, strides=(1,))
     sizes = [parse_size(size) for size in options.sizes] or [own]
-    dataset = open_dataset(options.dataroot, options.version, options.split)
-    names = dataset.scene_names(options.split)[: options.scenes]
+    dataset, names = training_scenes(options)
 
     train = []
     for height, width in sizes:
@@ -74,17 +72,26 @@ def prepare_stores(options: Options, preset: Preset) -> Stores:
 
 def renew_rollouts(options: Options, preset: Preset, step: int) -> SampleStore:
     """Roll-outs of the run's weights as they are after ``step`` steps, on one quarter of its scenes after the other."""
-    settings = SampleSettings(preset.height, preset.width, chunk=preset.chunk, seed=options.seed, noisy=0.0)
-    dataset = open_dataset(options.dataroot, options.version, options.split)
-    names = dataset.scene_names(options.split)[: options.scenes]
+    dataset, names = training_scenes(options)
     chosen = names[step // options.renew % RENEWED :: RENEWED] or names
     weights, made = stretch(options.out, step) / "weights", stretch(options.out, step) / "samples"
     if not weights.is_dir():
         copied = weights.with_name(f".weights.{os.getpid()}")
         shutil.copytree(options.out / "weights", copied)
         copied.rename(weights)
-    prepare_rollouts(dataset, chosen, made, settings, str(weights), options.workers)
+    prepare_rollouts(dataset, chosen, made, exact_settings(options, preset), str(weights), options.workers)
     return SampleStore(made)
+
+
+def training_scenes(options: Options) -> tuple[Dataset, list[str]]:
+    """The data set to train on and the names of its scenes that the options ask for."""
+    dataset = open_dataset(options.dataroot, options.version, options.split)
+    return dataset, dataset.scene_names(options.split)[: options.scenes]
+
+
+def exact_settings(options: Options, preset: Preset) -> SampleSettings:
+    """Of samples with exact depth, keyframe after keyframe: roll-outs and validation."""
+    return SampleSettings(preset.height, preset.width, chunk=preset.chunk, seed=options.seed, noisy=0.0)
 
 
 def stretch(out: Path, step: int) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dist4d_env.errors import DataError
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_t import DiSTTTransformer
@@ -114,6 +114,11 @@ def test_the_discriminator_sees_frames_of_roll_outs_beside_the_true_ones_of_thei
         np.testing.assert_array_equal(((frames[:, :3] + 1) * 127.5).round().permute(0, 2, 3, 1).byte().numpy(), rgb)
     assert (true - made).abs().mean() > 0.01
     assert recipe(rolled).batch(0).example == ()
+
+
+def test_a_discriminator_without_roll_outs_to_learn_from_is_refused(store: SampleStore) -> None:
+    with pytest.raises(ConfigError, match="take longer scenes"):
+        recipe(store, adversarial=1.0)
 
 
 def test_a_decoder_in_training_learns_under_an_encoder_that_stays(rolled: SampleStore, tmp_path: Path) -> None:
