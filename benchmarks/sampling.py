@@ -7,7 +7,8 @@ Three protocols on town scenes never trained on, each against the oracle's rende
 - ``novel_view_2m``: DiST-S, two metres beside one real RGB-D frame.
 
 Frechet distance is over the town segmenter's features of single camera images, all scenes and seeds together, and is biased
-upwards by their small number: compare rows of one table only.
+upwards by their small number: compare rows of one table only. ``--student FOLDER`` adds rows of a DiST-T distilled from the same
+weights (``train dist-t --distil``), by one and two evaluations.
 
     python -m benchmarks.sampling --out benchmarks/results/sampling.json
 """
@@ -28,6 +29,7 @@ from benchmarks.side_by_side import SHIFT, Frames, aside, closed_loop, completio
 from benchmarks.tables import print_table
 from dist4d_env.errors import ConfigError
 from dist4d_env.metrics.frechet import frechet_distance
+from dist4d_env.models.pipelines import DiSTTPipeline
 from dist4d_env.models.segmenter import load_segmenter
 from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scene import Scene
@@ -37,6 +39,8 @@ from dist4d_env.world.generative import GenerativeWorld
 
 BOUND = {"psnr": 0.2, "ssim": 0.01, "frechet": 0.1}
 """What few evaluations may lose against the most: dB, SSIM, share of the Frechet distance."""
+STUDENT = (1, 2)
+"""Evaluations of a distilled DiST-T."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Options:
 
     weights: str = "tiny"
     """Preset or directory to judge."""
+    student: Path | None = None
+    """Folder of a distilled DiST-T."""
     evaluations: tuple[int, ...] = (1, 2, 4, 30)
     """Numbers of evaluations to compare; the largest is what the others are held against."""
     segmenter: Path | None = None
@@ -70,11 +76,12 @@ class Options:
 
 
 def main(options: Options) -> dict[str, Any]:
-    judge = Judge(options.weights, sorted(set(options.evaluations)), options.segmenter)
+    judge = Judge(options.weights, sorted(set(options.evaluations)), options.segmenter, options.student)
     dataset = open_dataset(options.dataroot)
     names = dataset.scene_names("val")[: 2 if options.quick else options.scenes]
     starts, duration, seeds = (2, 1.0, 1) if options.quick else (options.starts, options.duration, options.seeds)
     key = {"weights": options.weights, "evaluations": judge.evaluations, "starts": starts, "duration": duration}
+    key |= {"student": options.student}
     journal = Journal(options.out, key | {"segmenter": options.segmenter, "town": dataset.dataroot})
     units = [(name, seed) for name in names for seed in range(seeds)]
     for name, seed in tqdm(units, desc="scenes", disable=None):
@@ -109,13 +116,20 @@ def main(options: Options) -> dict[str, Any]:
 class Judge:
     """The same two networks as one world per number of evaluations, beside the splat."""
 
-    def __init__(self, weights: str, evaluations: Sequence[int], segmenter: Path | None) -> None:
+    def __init__(
+        self, weights: str, evaluations: Sequence[int], segmenter: Path | None, student: Path | None = None
+    ) -> None:
         self.evaluations = list(evaluations)
         given = GenerativeWorld.from_pretrained(weights, memory="history")
         self.worlds: dict[str, World] = {"splat": make_world("dist4d", weights="splat", memory="history")}
         for count in self.evaluations:
             policy = replace(given.policy, steps_t=count, steps_s=count)
             self.worlds[f"{count}"] = GenerativeWorld(given.dist_t, given.dist_s, "history", policy)
+        if student is not None:
+            distilled = DiSTTPipeline.from_pretrained(student)
+            for count in STUDENT:
+                policy = replace(given.policy, steps_t=count)
+                self.worlds[f"student {count}"] = GenerativeWorld(distilled, given.dist_s, "history", policy)
         self.completions = {f"{count}": completion(given.dist_s, count) for count in self.evaluations}
         self.segmenter = load_segmenter(segmenter)
 

@@ -18,7 +18,7 @@ from dist4d_env.models.conditions import SplatImages, TargetConditions
 from dist4d_env.models.depth_code import decode_depth
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
-from dist4d_env.models.inputs import ViewInputs, collate_targets, collate_views, stacked_layouts, without_controls
+from dist4d_env.models.inputs import DiSTTInputs, ViewInputs, collate_targets, collate_views, stacked_layouts, without_controls
 from dist4d_env.models.pretrained import load_model, resolve_weights, save_model
 from dist4d_env.models.svd import SVDConditions, karras_levels
 from dist4d_env.models.video_codec import Codec, load_codec
@@ -42,6 +42,34 @@ def noise_levels(steps: int, shift: float = 1.0) -> list[float]:
     if steps < 1:
         raise ConfigError(f"steps must be at least 1, not {steps}")
     return [shift * t / ((1 - t) + shift * t) for t in (1 - k / steps for k in range(steps))] + [0.0]
+
+
+@torch.no_grad()
+def denoise(
+    transformer: DiSTTTransformer,
+    noise: torch.Tensor,
+    inputs: DiSTTInputs,
+    reference: torch.Tensor,
+    splat: torch.Tensor,
+    steps: int,
+    guidance: float = 1.0,
+) -> torch.Tensor:
+    """Follow the flow from noise to clean latents, (B, V, T', C, h, w) both, by Euler's method with ``steps`` evaluations.
+
+    reference, splat: latents as ``DiSTTTransformer.forward`` takes them; guidance: classifier-free, towards the controls.
+    """
+    latents = noise
+    withheld = without_controls(inputs, torch.ones_like(inputs.told)) if guidance != 1 else None
+    height, width = inputs.layout.shape[-2:]
+    shift = transformer.shift(height, width, noise.shape[2])
+    for level, following in pairwise(noise_levels(steps, shift)):
+        at = torch.full((len(latents),), level, device=latents.device)
+        velocity = transformer(latents, at, inputs, reference, splat)
+        if withheld is not None:
+            free = transformer(latents, at, withheld, reference, splat)
+            velocity = free + guidance * (velocity - free)
+        latents = latents + (following - level) * velocity
+    return latents
 
 
 def _to_images(rgbd: torch.Tensor, share: torch.Tensor, depth_code: str) -> Generated:
@@ -131,19 +159,10 @@ class DiSTTPipeline:
         features where the weights take them.
         """
         inputs = collate_targets(references, targets, self.codec.config.depth_code, captions).to(self.device)
-        withheld = without_controls(inputs, torch.ones_like(inputs.told)) if guidance != 1 else None
         reference = self.codec.encode_rgbd(inputs.reference)
         splat = self.codec.encode_rgbd(inputs.views.base)
-        latents = torch.randn(splat.shape, generator=generator).to(self.device)
-        shift = self.transformer.shift(*inputs.layout.shape[-2:], latents.shape[2])
-        for level, following in pairwise(noise_levels(steps, shift)):
-            at = torch.full((len(latents),), level, device=self.device)
-            velocity = self.transformer(latents, at, inputs, reference, splat)
-            if withheld is not None:
-                free = self.transformer(latents, at, withheld, reference, splat)
-                velocity = free + guidance * (velocity - free)
-            latents = latents + (following - level) * velocity
-        return latents
+        noise = torch.randn(splat.shape, generator=generator).to(self.device)
+        return denoise(self.transformer, noise, inputs, reference, splat, steps, guidance)
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from dist4d_env.errors import ConfigError
 OPTIONS = "options.json"
 KEPT = (
     "model", "preset", "sizes", "also", "codec", "rollouts", "rollout_share", "renew", "adversarial", "obedience", "decoder",
-    "batch", "seed",
+    "emphasis", "distil", "teacher_steps", "guidance", "batch", "seed",
 )  # fmt: skip
 """Options that a resumed run keeps, for it to be the same run."""
 
@@ -71,6 +71,14 @@ class Options:
     """The same of a reader that tells whether road and traffic are seen where they are."""
     decoder: bool = False
     """For dist-t: train the decoder of --codec too; its encoder stays as it is."""
+    emphasis: float = 2.0
+    """For dist-t: how much more the pixels of markings and agents weigh in the loss; 0: as much as others."""
+    distil: str | None = None
+    """For dist-t: learn what these weights (a folder or a shipped preset) make of the noise, instead of the truth."""
+    teacher_steps: int = 30
+    """With --distil: network evaluations of the teacher."""
+    guidance: float = 1.0
+    """With --distil: the teacher's classifier-free guidance towards the controls; 1 is none."""
     steps: int = 6000
     """Optimiser steps; a run resumed with more goes on."""
     batch: int = 4
@@ -140,12 +148,17 @@ def check(options: Options) -> None:
         raise ConfigError("dist-t needs a codec: train one and pass --codec RUN/weights, or --codec tiny for the shipped one")
     if options.model == "cycle" and options.init is None:
         raise ConfigError("cycle goes on from a trained DiST-S: pass --init RUN/weights of a dist-s run, or --init tiny")
-    for name in ("codec", "rollouts", "renew", "adversarial", "obedience", "decoder"):
+    for name in ("codec", "rollouts", "renew", "adversarial", "obedience", "decoder", "distil"):
         if options.model != "dist-t" and getattr(options, name):
             raise ConfigError(f"--{name} is for dist-t alone: leave it out for {options.model}")
     for name in ("adversarial", "obedience"):
         if getattr(options, name) and options.rollouts is None:
             raise ConfigError(f"--{name} judges roll-outs: pass --rollouts WEIGHTS too")
+    if options.emphasis < 0:
+        raise ConfigError(f"--emphasis is 0 or more, not {options.emphasis}")
+    for name, unused in (("teacher_steps", 30), ("guidance", 1.0)):
+        if options.distil is None and getattr(options, name) != unused:
+            raise ConfigError(f"--{name.replace('_', '-')} is the teacher's: pass --distil WEIGHTS too")
     if options.renew < 0 or (options.renew and options.rollouts is None):
         raise ConfigError(
             "--renew counts steps between roll-outs, 1 or more; pass --rollouts WEIGHTS, the first to roll out, too"

@@ -15,10 +15,12 @@ from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.inputs import DiSTTInputs, channels_first, collate_targets, rgbd_tensor, without_controls
+from dist4d_env.models.layout import LAYOUT_CHANNELS
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.video_codec import Codec
 from dist4d_env.training.adversary import Discriminator, Reader, steered, veil
+from dist4d_env.training.distillation import Teacher, blended
 from dist4d_env.training.loading import as_stores, choose_store, to_device
 from dist4d_env.training.losses import depth_errors, hole_weight, image_loss, psnr
 from dist4d_env.training.pictures import rgbd_rows
@@ -39,6 +41,8 @@ UNKNOWABLE = 0.4
 JUDGES_SHARE = 0.1
 """Of the judges' own losses in the total: Adam's steps are as long as ever, and the norm that is clipped stays the model's."""
 JUDGES = ("discriminator", "reader")
+NAMED = [LAYOUT_CHANNELS.index(name) for name in ("crossing", "divider", "vehicle", "vulnerable")]
+"""Channels of the layout that are few pixels, but those that a driver reads."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class DiSTTOptions:
     withheld: share of samples trained without controls, for classifier-free guidance; reference_noise: largest standard
     deviation of the noise added to the reference's latents; compose: train the composer, else the decoded frames are the result;
     decoded_weight, flow_weight: of the loss on decoded frames and of the flow's, beside the composed frames' 1; decoder: train
-    the codec's decoder too, under an encoder that stays, so that latents keep their meaning.
+    the codec's decoder too, under an encoder that stays, so that latents keep their meaning; emphasis: how much more pixels of
+    markings and agents weigh in the loss on images; teacher: what it makes of the noise is learned in the place of the truth.
     """
 
     rollouts: SampleStore | None = None
@@ -61,6 +66,8 @@ class DiSTTOptions:
     decoded_weight: float = 0.3
     flow_weight: float = 0.1
     decoder: bool = False
+    emphasis: float = 2.0
+    teacher: Teacher | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,8 @@ class DiSTTRecipe:
         if isinstance(codec, RGBDCodec):  # the video codec's weights have an axis more
             codec.to(memory_format=torch.channels_last)
         self.frozen: dict[str, nn.Module] = {"codec": self.codec}
+        if self.options.teacher is not None:
+            self.frozen["teacher"] = self.options.teacher.eval()
         if self.options.decoder:
             if not isinstance(codec, RGBDCodec):
                 raise ConfigError(
@@ -129,6 +138,8 @@ class DiSTTRecipe:
         made = self.options.rollouts
         self.rolled = made.chunks(whole(min(preset.chunk, made.settings.chunk), codec.time_factor)) if made else []
         self.made = made.made_frames() if made else []
+        if self.options.teacher is not None and (self.options.adversarial or self.options.obedience):
+            raise ConfigError("judges hold pictures against true ones, and a teacher's are none: train with one or the other")
         if self.options.adversarial and not self.made:
             raise ConfigError("a discriminator needs roll-outs longer than one chunk, and there are none: take longer scenes")
 
@@ -222,25 +233,21 @@ class DiSTTRecipe:
         decoded = self.codec.decode_rgbd(predicted).float()
         if not self.options.compose:
             return predicted, decoded.flatten(0, 2), decoded.flatten(0, 2)
-        views = inputs.views
-        interval = inputs.interval[:, None].expand(decoded.shape[:3]).flatten()
-        told = (decoded, views.base, views.other, views.masks, inputs.layout)
-        composed, _ = self.composer(*(t.flatten(0, 2) for t in told), interval)
-        return predicted, decoded.flatten(0, 2), composed.float()
+        return predicted, decoded.flatten(0, 2), blended(self.composer, decoded, inputs)
 
     def loss(self, batch: DiSTTBatch, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         inputs, truth = without_controls(batch.inputs, batch.withheld), batch.truth
-        with torch.no_grad():
-            clean = self.codec.encode_rgbd(truth).float()
+        clean, truth = self.aim(inputs, truth, batch.noise)
         predicted, decoded, composed = self.generate(inputs, batch.level, batch.noise, clean, batch.reference_noise)
 
         weight = 1 / batch.level.clamp(min=LEAST_LEVEL).square().view(-1, 1, 1, 1, 1, 1)
         flow = ((predicted - clean).square() * weight).mean()
         target, valid = truth.flatten(0, 2), inputs.views.masks[..., :1, :, :].flatten(0, 2)
-        drawn = image_loss(decoded, target, hole_weight(valid))
+        named = batch.inputs.layout.flatten(0, 2)[:, NAMED].amax(1, keepdim=True) > 0.5
         far = batch.far[:, None].expand(truth.shape[:3]).flatten()
         judged = far if self.options.adversarial or self.options.obedience else torch.zeros_like(far)
-        shown = image_loss(composed, target, pixel_weight(valid, judged))
+        drawn = image_loss(decoded, target, self.pixel_weight(valid, named))
+        shown = image_loss(composed, target, self.pixel_weight(valid, named, judged))
         numbers = {"flow": flow.detach(), "decoded": drawn.detach(), "composed": shown.detach()}
         total = shown + self.options.decoded_weight * drawn + self.options.flow_weight * flow
         told: dict[str, torch.Tensor] = {}
@@ -255,6 +262,23 @@ class DiSTTRecipe:
             total = total + JUDGES_SHARE * sum(told.values())
             numbers |= {name: loss.detach() for name, loss in told.items()}
         return total, numbers
+
+    def pixel_weight(self, valid: torch.Tensor, named: torch.Tensor, judged: torch.Tensor | None = None) -> torch.Tensor:
+        """Weights (N, 4, H, W) of the loss on images: more in holes, but less for colours in the holes of images (N,) that are
+        judged; most where the layout names a marking or an agent, (N, 1, H, W) bool, and what to draw is known."""
+        weight = hole_weight(valid).repeat(1, 4, 1, 1)
+        if judged is not None:
+            weight[judged, :3] = hole_weight(valid[judged], UNKNOWABLE - 1)
+        if not self.options.emphasis:
+            return weight
+        return torch.where(named, (1 + self.options.emphasis) * hole_weight(valid), weight)
+
+    @torch.no_grad()
+    def aim(self, inputs: DiSTTInputs, truth: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Clean latents and images (B, V, T, 4, H, W) that are learned: the truth's, or a teacher's answer to ``noise``."""
+        if self.options.teacher is not None:
+            return self.options.teacher(inputs, noise)
+        return self.codec.encode_rgbd(truth).float(), truth
 
     def judge(
         self,
@@ -289,7 +313,8 @@ class DiSTTRecipe:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """PSNR of splat, decoded and composed frames and errors of depth, one step ahead and at the chunk's end."""
+        """PSNR of splat, decoded and composed frames and errors of depth, one step ahead and at the chunk's end; with a teacher,
+        its PSNR, and that of composed frames against its own."""
         result: dict[str, float] = {}
         for length in self.lengths():
             pool = self.val.chunks(length)
@@ -305,19 +330,28 @@ class DiSTTRecipe:
 
     def sample(self, chunk: tuple[int, list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Truth, filled splat, decoded and composed images (V, 4, H, W) of a validation chunk's last frame, from pure noise."""
-        inputs, truth = to_device(self.collate(self.val, [chunk]), self.device)
-        clean = self.codec.encode_rgbd(truth)
-        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+        inputs, truth, clean, noise = self.held_out(chunk)
         _, decoded, composed = self.generate(
             inputs, torch.ones(1, device=self.device), noise, clean, torch.zeros_like(clean[:, :, 0])
         )
-        last = slice(len(chunk[1]) - 1, None, len(chunk[1]))  # flattened (V, T): every view's last frame
+        last = last_frames(chunk)
         return truth.flatten(0, 2)[last], inputs.views.base.flatten(0, 2)[last], decoded[last], composed[last]
+
+    def held_out(self, chunk: tuple[int, list[int]]) -> tuple[DiSTTInputs, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Inputs, true images, their latents and noise of a validation chunk."""
+        inputs, truth = to_device(self.collate(self.val, [chunk]), self.device)
+        clean = self.codec.encode_rgbd(truth)
+        return inputs, truth, clean, torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
 
     def _scores(self, chunk: tuple[int, list[int]]) -> dict[str, float]:
         truth, base, decoded, composed = self.sample(chunk)
         code = self.codec.config.depth_code
-        return {
+        taught = {}
+        if self.options.teacher is not None:
+            inputs, _, _, noise = self.held_out(chunk)
+            answer = self.options.teacher(inputs, noise)[1].flatten(0, 2)[last_frames(chunk)]
+            taught = {"teacher": psnr(answer, truth).mean().item(), "as_teacher": psnr(composed, answer).mean().item()}
+        return taught | {
             "splat": psnr(base, truth).mean().item(),
             "decoded": psnr(decoded, truth).mean().item(),
             "composed": psnr(composed, truth).mean().item(),
@@ -339,11 +373,9 @@ class DiSTTRecipe:
                 save_model(model, folder / name)
 
 
-def pixel_weight(valid: torch.Tensor, judged: torch.Tensor) -> torch.Tensor:
-    """Weights (N, 4, H, W) of the pixel loss: more in holes, but less for colours in the holes of images (N,) that are judged."""
-    weight = hole_weight(valid).repeat(1, 4, 1, 1)
-    weight[judged, :3] = hole_weight(valid[judged], UNKNOWABLE - 1)
-    return weight
+def last_frames(chunk: tuple[int, list[int]]) -> slice:
+    """Every view's last frame among flattened (V, T)."""
+    return slice(len(chunk[1]) - 1, None, len(chunk[1]))
 
 
 def whole(frames: int, time_factor: int) -> int:

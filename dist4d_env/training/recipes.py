@@ -16,6 +16,7 @@ from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.dist_s_svd import DiSTSVideoRecipe
 from dist4d_env.training.dist_t import DiSTTOptions, DiSTTRecipe
+from dist4d_env.training.distillation import Teacher
 from dist4d_env.training.loop import Recipe
 from dist4d_env.training.stores import Stores
 
@@ -31,12 +32,15 @@ def make_recipe(options: Options, preset: Preset, stores: Stores) -> Recipe:
         recipe = CodecRecipe(preset, *told)
     elif options.model == "dist-t":
         codec = load_codec(resolve_weights(str(options.codec)) / "codec")
+        teacher = Teacher(options.distil, codec, options.teacher_steps, options.guidance) if options.distil else None
         chosen = DiSTTOptions(
             rollouts=stores.rollouts,
             rollout_share=options.rollout_share,
             adversarial=options.adversarial,
             obedience=options.obedience,
             decoder=options.decoder,
+            emphasis=options.emphasis,
+            teacher=teacher,
         )
         recipe = DiSTTRecipe(preset, codec, *told, chosen)
     elif preset.dist_s.get("backbone") == "svd":

@@ -15,7 +15,7 @@ from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.pipelines import DiSTTPipeline
 from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.training.adversary import READ, Discriminator, Reader, misread, steered, veil
-from dist4d_env.training.dist_t import DiSTTOptions, DiSTTRecipe
+from dist4d_env.training.dist_t import UNKNOWABLE, DiSTTOptions, DiSTTRecipe
 from dist4d_env.training.loop import LoopOptions, train
 from dist4d_env.training.rollouts import prepare_rollouts
 from dist4d_env.training.samples import SampleSettings, SampleStore
@@ -119,6 +119,19 @@ def test_the_discriminator_sees_frames_of_roll_outs_beside_the_true_ones_of_thei
 def test_a_discriminator_without_roll_outs_to_learn_from_is_refused(store: SampleStore) -> None:
     with pytest.raises(ConfigError, match="take longer scenes"):
         recipe(store, adversarial=1.0)
+
+
+def test_markings_and_agents_weigh_more_even_where_judges_judge(store: SampleStore) -> None:
+    valid = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2).expand(2, 1, 2, 2)  # left shown, right a hole
+    named = torch.tensor([False, True]).view(1, 1, 2, 1).expand(2, 1, 2, 2)  # the lower row is a marking
+    judged = torch.tensor([False, True])
+    weight = recipe(store, emphasis=2.0).pixel_weight(valid, named, judged)
+    for channel, hole in ((0, UNKNOWABLE), (3, 2.0)):  # colours in holes are left to the judges, depth is not
+        assert weight[0, channel].tolist() == [[1, 2], [3, 6]]
+        assert weight[1, channel].tolist() == [[1, pytest.approx(hole)], [3, 6]]
+    assert recipe(store, emphasis=0.0).pixel_weight(valid, named)[0, 0].tolist() == [[1, 2], [1, 2]]
+    one, plain = recipe(store), recipe(store, emphasis=0.0)
+    assert one.loss(one.batch(0), 0)[0] > plain.loss(plain.batch(0), 0)[0]
 
 
 def test_a_decoder_in_training_learns_under_an_encoder_that_stays(rolled: SampleStore, tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""Distilling DiST-T: what a teacher makes of noise in many evaluations, a student is to make of it in one or two.
+
+The student trains as ever, but on what the teacher made of the very noise that the student is given, in the place of the truth
+(the rectified flow's second coupling; Liu et al., 2023). At noise level 1 that is the whole way in one evaluation (Luhman and
+Luhman, 2021); from the levels between, the second of two.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.models.composer import Composer
+from dist4d_env.models.inputs import DiSTTInputs
+from dist4d_env.models.pipelines import DiSTTPipeline, denoise
+from dist4d_env.models.video_codec import Codec
+
+
+class Teacher(nn.Module):
+    """Weights that stay as they are, and in how many evaluations they answer.
+
+    weights: a shipped preset or a folder with codec, DiST-T and composer; codec: the student's, which must encode alike, so that
+    latents mean the same (``ConfigError``); guidance: classifier-free, which the student learns, too.
+    """
+
+    def __init__(self, weights: str, codec: Codec, evaluations: int, guidance: float = 1.0) -> None:
+        super().__init__()
+        if evaluations < 1:
+            raise ConfigError(f"a teacher takes at least one evaluation, not {evaluations}")
+        pipeline = DiSTTPipeline.from_pretrained(weights)
+        self.codec, self.transformer, self.composer = pipeline.codec, pipeline.transformer, pipeline.composer
+        self.evaluations, self.guidance = evaluations, guidance
+        self.requires_grad_(False)
+        mine, theirs = encoding(self.codec), encoding(codec)
+        if mine.keys() != theirs.keys() or any(not torch.equal(mine[name], theirs[name]) for name in mine):
+            raise ConfigError(f"the teacher {weights} encodes with another codec than the student: pass --codec {weights}")
+
+    @torch.no_grad()
+    def forward(self, inputs: DiSTTInputs, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The latents (B, V, T', C, h, w) and images (B, V, T, 4, H, W) in [-1, 1] that come of ``noise``."""
+        reference, splat = (self.codec.encode_rgbd(images).float() for images in (inputs.reference, inputs.views.base))
+        latents = denoise(self.transformer, noise, inputs, reference, splat, self.evaluations, self.guidance).float()
+        decoded = self.codec.decode_rgbd(latents).float()
+        images = blended(self.composer, decoded, inputs).unflatten(0, decoded.shape[:3]) if self.composer else decoded
+        return latents, images.clamp(-1, 1)
+
+
+def blended(composer: Composer, decoded: torch.Tensor, inputs: DiSTTInputs) -> torch.Tensor:
+    """Decoded frames (B, V, T, 4, H, W) blended with the splat, (B V T, 4, H, W)."""
+    views = inputs.views
+    interval = inputs.interval[:, None].expand(decoded.shape[:3]).flatten()
+    told = (decoded, views.base, views.other, views.masks, inputs.layout)
+    images, _ = composer(*(t.flatten(0, 2) for t in told), interval)
+    return images.float()
+
+
+def encoding(codec: Codec) -> dict[str, torch.Tensor]:
+    """Everything that latents depend on."""
+    return {name: tensor for name, tensor in codec.state_dict().items() if "decoder" not in name}
