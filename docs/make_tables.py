@@ -104,6 +104,8 @@ def sampling() -> str:
     head = ["evaluations", *(name.replace("_", " ") for name in protocols)]
 
     def cell(protocol: str, count: str) -> str:
+        if count not in protocols[protocol]["mean"]["all"]:  # a student of DiST-T has no part in DiST-S
+            return "-"
         scores, far = protocols[protocol]["mean"]["all"][count], found["frechet"].get(protocol, {}).get(count)
         far = far["mean"] if isinstance(far, dict) else far
         return f"{scores['psnr']['mean']:.2f} / {scores['ssim']['mean']:.3f}" + ("" if far is None else f" / {far:.1f}")

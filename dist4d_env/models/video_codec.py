@@ -124,3 +124,9 @@ def load_codec(folder: Path) -> Codec:
     """The codec, of whichever class, that ``save_model`` wrote to ``folder``; raises ``WeightsError``."""
     written_for = read_config(folder).get("_class_name")
     return load_model(CODECS.get(str(written_for), RGBDCodec), folder)
+
+
+def encode_alike(one: Codec, other: Codec) -> bool:
+    """Whether latents of both mean the same: only their decoders may differ."""
+    mine, theirs = ({k: v for k, v in codec.state_dict().items() if "decoder" not in k} for codec in (one, other))
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)

@@ -41,8 +41,9 @@ UNKNOWABLE = 0.4
 JUDGES_SHARE = 0.1
 """Of the judges' own losses in the total: Adam's steps are as long as ever, and the norm that is clipped stays the model's."""
 JUDGES = ("discriminator", "reader")
-NAMED = [LAYOUT_CHANNELS.index(name) for name in ("crossing", "divider", "vehicle", "vulnerable")]
-"""Channels of the layout that are few pixels, but those that a driver reads."""
+NAMED = [LAYOUT_CHANNELS.index(name) for name in ("divider", "vehicle", "vulnerable")]
+"""Channels of the layout that are few pixels, but those that a driver reads. Crossings are not among them: nobody knows where
+their stripes begin, and the pixel loss would have them grey."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.inputs import DiSTTInputs
 from dist4d_env.models.pipelines import DiSTTPipeline, denoise
-from dist4d_env.models.video_codec import Codec
+from dist4d_env.models.video_codec import Codec, encode_alike
 
 
 class Teacher(nn.Module):
@@ -32,8 +32,7 @@ class Teacher(nn.Module):
         self.codec, self.transformer, self.composer = pipeline.codec, pipeline.transformer, pipeline.composer
         self.evaluations, self.guidance = evaluations, guidance
         self.requires_grad_(False)
-        mine, theirs = encoding(self.codec), encoding(codec)
-        if mine.keys() != theirs.keys() or any(not torch.equal(mine[name], theirs[name]) for name in mine):
+        if not encode_alike(self.codec, codec):
             raise ConfigError(f"the teacher {weights} encodes with another codec than the student: pass --codec {weights}")
 
     @torch.no_grad()
@@ -53,8 +52,3 @@ def blended(composer: Composer, decoded: torch.Tensor, inputs: DiSTTInputs) -> t
     told = (decoded, views.base, views.other, views.masks, inputs.layout)
     images, _ = composer(*(t.flatten(0, 2) for t in told), interval)
     return images.float()
-
-
-def encoding(codec: Codec) -> dict[str, torch.Tensor]:
-    """Everything that latents depend on."""
-    return {name: tensor for name, tensor in codec.state_dict().items() if "decoder" not in name}

@@ -27,6 +27,8 @@ class Options:
     """A run of train dist-t that went on from --dist-t: weights between the two are written (Wortsman et al., 2022)."""
     blend_share: float = 0.5
     """How far the weights are moved towards --blend, 0 to 1."""
+    most_detail: float | None = None
+    """Bound of the detail that the composer may add to RGB, whose range is 2: less makes fewer bright and dark specks."""
 
 
 def run(options: Options) -> int:
@@ -38,6 +40,10 @@ def run(options: Options) -> int:
     dist_t = DiSTTPipeline.from_pretrained(options.dist_t / "weights")
     if options.blend is not None:
         blend(dist_t, DiSTTPipeline.from_pretrained(options.blend / "weights"), options.blend_share)
+    if options.most_detail is not None:
+        if dist_t.composer is None or options.most_detail <= 0:
+            raise ConfigError(f"most_detail needs a composer, and a bound above 0, not {options.most_detail}")
+        dist_t.composer.register_to_config(most_detail=options.most_detail)
     dist_s = DiSTSPipeline.from_pretrained(options.dist_s / "weights")
     dist_t.save_pretrained(options.out, torch.float16)
     dist_s.save_pretrained(options.out, torch.float16)
@@ -53,11 +59,11 @@ def blend(pipeline: DiSTTPipeline, other: DiSTTPipeline, share: float) -> None:
     """
     import torch
 
+    from dist4d_env.models.video_codec import encode_alike
+
     if not 0 <= share <= 1:
         raise ConfigError(f"blend_share must be between 0 and 1, not {share}")
-    codecs = [one.codec.state_dict() for one in (pipeline, other)]
-    told = [{key: value for key, value in codec.items() if not key.startswith("decoder.")} for codec in codecs]
-    if told[0].keys() != told[1].keys() or any(not torch.equal(told[0][key], told[1][key]) for key in told[0]):
+    if not encode_alike(pipeline.codec, other.codec):
         raise WeightsError("runs whose encoders differ cannot be blended: train both with the same --codec")
     pairs = ((pipeline.transformer, other.transformer), (pipeline.composer, other.composer), (pipeline.codec, other.codec))
     for mine, theirs in pairs:

@@ -107,6 +107,17 @@ def test_runs_are_gathered_at_half_precision(store: SampleStore, tmp_path: Path)
     assert all(torch.equal(half[name], tensor.half().float()) for name, tensor in whole.items())
 
 
+def test_detail_is_bounded_in_the_weights_that_are_written(store: SampleStore, tmp_path: Path) -> None:
+    train(make("dist_t", store), options(tmp_path / "t", 1))
+    train(make("dist_s", store), options(tmp_path / "s", 1))
+    runs = {"dist_t": tmp_path / "t", "dist_s": tmp_path / "s", "out": tmp_path / "out"}
+    run_export(ExportOptions(**runs, most_detail=0.4))
+    composer = DiSTTPipeline.from_pretrained(tmp_path / "out").composer
+    assert composer is not None and composer.config.most_detail == 0.4
+    with pytest.raises(ConfigError, match="a bound above 0, not 0"):
+        run_export(ExportOptions(**runs, most_detail=0.0))
+
+
 def test_a_loss_that_is_no_number_never_reaches_a_checkpoint(store: SampleStore, tmp_path: Path) -> None:
     recipe = make("codec", store)
     with torch.no_grad():
