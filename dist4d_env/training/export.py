@@ -23,10 +23,11 @@ class Options:
     """Run folder of train dist-s."""
     out: Path
     """Folder to write codec/, dist_t/, composer/ and dist_s/ into."""
-    blend: Path | None = None
-    """A run of train dist-t that went on from --dist-t: weights between the two are written (Wortsman et al., 2022)."""
+    blend: tuple[Path, ...] = ()
+    """Runs of train dist-t that went on from --dist-t, or from where it began: weights between them are written (Wortsman et al.,
+    2022)."""
     blend_share: float = 0.5
-    """How far the weights are moved towards --blend, 0 to 1."""
+    """How far the weights are moved towards the mean of --blend, 0 to 1."""
     most_detail: float | None = None
     """Bound of the detail that the composer may add to RGB, whose range is 2: less makes fewer bright and dark specks."""
 
@@ -38,8 +39,10 @@ def run(options: Options) -> int:
     from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 
     dist_t = DiSTTPipeline.from_pretrained(options.dist_t / "weights")
-    if options.blend is not None:
-        blend(dist_t, DiSTTPipeline.from_pretrained(options.blend / "weights"), options.blend_share)
+    if not 0 <= options.blend_share <= 1:
+        raise ConfigError(f"blend_share must be between 0 and 1, not {options.blend_share}")
+    for share, run in zip(successive(options.blend_share, len(options.blend)), options.blend, strict=True):
+        blend(dist_t, DiSTTPipeline.from_pretrained(run / "weights"), share)
     if options.most_detail is not None:
         if dist_t.composer is None or options.most_detail <= 0:
             raise ConfigError(f"most_detail needs a composer, and a bound above 0, not {options.most_detail}")
@@ -52,17 +55,21 @@ def run(options: Options) -> int:
     return 0
 
 
+def successive(share: float, count: int) -> list[float]:
+    """By how much to move towards each of ``count`` weights, one after the other, to end ``share`` of the way to their mean."""
+    each = share / max(count, 1)
+    return [each / (1 - each * (count - 1 - k)) for k in range(count)]
+
+
 def blend(pipeline: DiSTTPipeline, other: DiSTTPipeline, share: float) -> None:
     """Move the weights of DiST-T, of its composer and of the codec's decoder by ``share`` towards another run's, in place.
 
-    Raises ``WeightsError`` where the runs' encoders or shapes differ, ``ConfigError`` for a share outside [0, 1].
+    Raises ``WeightsError`` where the runs' encoders or shapes differ.
     """
     import torch
 
     from dist4d_env.models.video_codec import encode_alike
 
-    if not 0 <= share <= 1:
-        raise ConfigError(f"blend_share must be between 0 and 1, not {share}")
     if not encode_alike(pipeline.codec, other.codec):
         raise WeightsError("runs whose encoders differ cannot be blended: train both with the same --codec")
     pairs = ((pipeline.transformer, other.transformer), (pipeline.composer, other.composer), (pipeline.codec, other.codec))
