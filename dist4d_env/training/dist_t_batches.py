@@ -1,0 +1,189 @@
+"""What a step of DiST-T's training is given: samples of one store and one length, noise, and what judges learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.models.dist_t import DiSTTTransformer
+from dist4d_env.models.inputs import DiSTTInputs, channels_first, collate_targets, rgbd_tensor
+from dist4d_env.models.presets import Preset
+from dist4d_env.models.video_codec import Codec
+from dist4d_env.training.adversary import veil
+from dist4d_env.training.distillation import Teacher
+from dist4d_env.training.loading import as_stores, choose_store
+from dist4d_env.training.samples import BETWEEN, SampleStore
+
+PURE_NOISE = 0.7
+"""Share of samples at noise level 1, where few-step sampling spends its evaluations."""
+LENGTHS = {"chunk": 0.12, "between": 0.12}
+"""How often a batch is of whole chunks, and of hidden keyframes between their neighbours; else of single steps."""
+FAR = 1.5
+"""Seconds after the last real frame from which on the discriminator judges: before, pixels can be known."""
+
+
+@dataclass(frozen=True)
+class DiSTTOptions:
+    """rollouts: samples of the model's own roll-outs (``rollouts.prepare_rollouts``), drawn in ``rollout_share`` of the steps;
+    adversarial, obedience: weights of the discriminator's and the reader's gradients against the pixel loss's in those (0: none);
+    withheld: share of samples trained without controls, for classifier-free guidance; reference_noise: largest standard
+    deviation of the noise added to the reference's latents; compose: train the composer, else the decoded frames are the result;
+    decoded_weight, flow_weight: of the loss on decoded frames and of the flow's, beside the composed frames' 1; decoder: train
+    the codec's decoder too, under an encoder that stays, so that latents keep their meaning; emphasis: how much more pixels of
+    markings and agents weigh in the loss on images; teacher: what it makes of the noise is learned in the place of the truth.
+    """
+
+    rollouts: SampleStore | None = None
+    rollout_share: float = 0.4
+    adversarial: float = 0.0
+    obedience: float = 0.0
+    withheld: float = 0.1
+    reference_noise: float = 0.2
+    compose: bool = True
+    decoded_weight: float = 0.3
+    flow_weight: float = 0.1
+    decoder: bool = False
+    emphasis: float = 2.0
+    teacher: Teacher | None = None
+
+
+@dataclass(frozen=True)
+class DiSTTBatch:
+    """truth: (B, V, T, 4, H, W); noise: shaped as its latents; level: (B,); withheld: (B,) bool; reference_noise:
+    (B, V, C, h, w), already scaled; far: (B, T) bool, frames that the judges judge, under ``veil`` (B, V, T, 4, H, W), empty
+    without judges; example: true and made frames of roll-outs (N, 4, H, W), under noise too, and their layout (N, 8, H, W), or
+    nothing where no discriminator learns."""
+
+    inputs: DiSTTInputs
+    truth: torch.Tensor
+    noise: torch.Tensor
+    level: torch.Tensor
+    withheld: torch.Tensor
+    reference_noise: torch.Tensor
+    far: torch.Tensor
+    veil: torch.Tensor
+    example: tuple[torch.Tensor, ...]
+
+
+class DiSTTBatches:
+    """Batches by step, from one store of samples or one per image size."""
+
+    transformer: DiSTTTransformer
+
+    def __init__(
+        self,
+        preset: Preset,
+        codec: Codec,
+        train: SampleStore | Sequence[SampleStore],
+        batch: int,
+        seed: int,
+        options: DiSTTOptions,
+    ) -> None:
+        self.codec, self.options, self.size = codec, options, (preset.height, preset.width)
+        self.stores, self.count, self.seed = as_stores(train), batch, seed
+        self.pools = {store: pools(store, preset.chunk, codec.time_factor) for store in self.stores}
+        made = options.rollouts
+        self.rolled = made.chunks(whole(min(preset.chunk, made.settings.chunk), codec.time_factor)) if made else []
+        self.made = made.made_frames() if made else []
+        if options.teacher is not None and (options.adversarial or options.obedience):
+            raise ConfigError("judges hold pictures against true ones, and a teacher's are none: train with one or the other")
+        if options.adversarial and not self.made:
+            raise ConfigError("a discriminator needs roll-outs longer than one chunk, and there are none: take longer scenes")
+
+    def choose(self, generator: np.random.Generator) -> tuple[SampleStore, list[tuple[int, list[int]]]]:
+        """A batch of one store and one length: mostly single steps, where quality is judged first."""
+        made = self.options.rollouts
+        if made and generator.random() < self.options.rollout_share:
+            store, pool, count = made, self.rolled, self.count
+        else:
+            store, count = choose_store(self.stores, self.count, self.size, generator)
+            lengths = [name for name in self.pools[store] if name in LENGTHS]
+            drawn = generator.random()
+            name = "single"
+            for length in lengths:
+                if drawn < LENGTHS[length]:
+                    name = length
+                    break
+                drawn -= LENGTHS[length]
+            pool = self.pools[store][name]
+        samples = max(1, count // len(pool[0][1]))
+        return store, [pool[i] for i in generator.integers(len(pool), size=samples)]
+
+    def collate(self, store: SampleStore, chosen: list[tuple[int, list[int]]]) -> tuple[DiSTTInputs, torch.Tensor]:
+        """Inputs and the true frames (B, V, T, 4, H, W)."""
+        code = self.codec.config.depth_code
+        references, targets, truths = [], [], []
+        for s, rows in chosen:
+            scene = store.scenes[s]
+            references.append(scene.reference_frame(rows[0]))
+            targets.append([scene.conditions(row) for row in rows])
+            frames = [int(scene.target[row]) for row in rows]
+            rgb, depth = scene.arrays["frame_rgb"], scene.arrays["frame_depth"]
+            truths.append(torch.stack([rgbd_tensor(rgb[k], depth[k], code) for k in frames], 1))
+        return collate_targets(references, targets, code), torch.stack(truths)
+
+    def batch(self, step: int, rank: int = 0) -> DiSTTBatch:
+        generator = np.random.default_rng([self.seed, step, rank])
+        store, chosen = self.choose(generator)
+        inputs, truth = self.collate(store, chosen)
+        draw = torch.Generator().manual_seed(int(generator.integers(2**62)))
+        count, views, frames, _, height, width = truth.shape
+        factor, channels = self.codec.factor, 2 * self.codec.config.latent_channels
+        latent = (channels, height // factor, width // factor)
+        times = 1 + (frames - 1) // self.codec.time_factor
+        shift = self.transformer.shift(height, width, times)
+        level = torch.sigmoid(torch.randn(count, generator=draw))
+        level = shift * level / (1 + (shift - 1) * level)
+        level = torch.where(torch.rand(count, generator=draw) < PURE_NOISE, torch.ones(count), level)
+        strength = self.options.reference_noise * torch.rand(count, 1, 1, 1, 1, generator=draw)
+        return DiSTTBatch(
+            inputs=inputs,
+            truth=truth,
+            noise=torch.randn(count, views, times, *latent, generator=draw),
+            level=level,
+            withheld=torch.rand(count, generator=draw) < self.options.withheld,
+            reference_noise=strength * torch.randn(count, views, *latent, generator=draw),
+            far=torch.tensor([[store.scenes[s].since_real(row) >= FAR for row in rows] for s, rows in chosen]),
+            veil=veil(tuple(truth.shape), draw) if self.options.adversarial or self.options.obedience else torch.zeros(0),
+            example=self.example(generator, draw) if self.options.adversarial else (),
+        )
+
+    def example(self, generator: np.random.Generator, draw: torch.Generator) -> tuple[torch.Tensor, ...]:
+        """Frames of roll-outs for the discriminator to learn from, as ``DiSTTBatch`` says."""
+        store, code = self.options.rollouts, self.codec.config.depth_code
+        assert store is not None
+        frames = []
+        for i in generator.integers(len(self.made), size=self.count):
+            s, row = self.made[i]
+            scene, keyframe = store.scenes[s], int(store.scenes[s].reference[row])
+            true, made = scene.frame(keyframe), scene.reference_frame(row)
+            layout = channels_first(np.array(scene.arrays["layout"][keyframe]))
+            frames.append((rgbd_tensor(true.rgb, true.depth, code), rgbd_tensor(made.rgb, made.depth, code), layout))
+        true, made, layout = (torch.cat(parts) for parts in zip(*frames, strict=True))
+        noise = veil(tuple(true.shape), draw)
+        return true + noise, made + noise, layout
+
+
+def last_frames(chunk: tuple[int, list[int]]) -> slice:
+    """Every view's last frame among flattened (V, T)."""
+    return slice(len(chunk[1]) - 1, None, len(chunk[1]))
+
+
+def whole(frames: int, time_factor: int) -> int:
+    """The most frames, up to so many, of which a codec makes whole latents: 1 + k time_factor."""
+    return 1 + (frames - 1) // time_factor * time_factor
+
+
+def pools(store: SampleStore, chunk: int, time_factor: int = 1) -> dict[str, list[tuple[int, list[int]]]]:
+    """(scene, splats) of single steps, chunks as long as the codec takes them, and hidden keyframes, those that a store has."""
+    length = whole(min(chunk, store.settings.chunk), time_factor)
+    kinds = {
+        "single": store.chunks(1),
+        "chunk": store.chunks(length) if length > 1 or time_factor == 1 else [],
+        "between": [(s, [row]) for s, row in store.rows(BETWEEN)],
+    }
+    return {name: pool for name, pool in kinds.items() if pool}
