@@ -80,8 +80,8 @@ def main(options: Options) -> dict[str, Any]:
     dataset = open_dataset(options.dataroot)
     names = dataset.scene_names("val")[: 2 if options.quick else options.scenes]
     starts, duration, seeds = (2, 1.0, 1) if options.quick else (options.starts, options.duration, options.seeds)
-    key = {"weights": options.weights, "evaluations": judge.evaluations, "starts": starts, "duration": duration}
-    key |= {"student": options.student}
+    key = {"weights": options.weights, "student": options.student, "evaluations": judge.evaluations}
+    key |= {"starts": starts, "duration": duration}
     journal = Journal(options.out, key | {"segmenter": options.segmenter, "town": dataset.dataroot})
     units = [(name, seed) for name in names for seed in range(seeds)]
     for name, seed in tqdm(units, desc="scenes", disable=None):

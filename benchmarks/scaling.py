@@ -162,7 +162,8 @@ def closed_loops(budgets: Sequence[int], options: Options) -> dict[int, dict[str
     for steps in budgets:
         dist_t = DiSTTPipeline.from_pretrained(options.runs / f"{steps}" / "weights")
         worlds[steps] = GenerativeWorld(dist_t, shipped.dist_s, "history", shipped.policy)
-    journal = Journal(options.out, {"runs": options.runs, "budgets": list(budgets), "scenes": names, "seed": options.seed})
+    key = {"runs": options.runs, "budgets": list(budgets), "scenes": names, "seed": options.seed, "town": dataset.dataroot}
+    journal = Journal(options.out, key)
     for name in tqdm(names, desc="closed loops", unit="scene", disable=None):
         if name in journal.done:
             continue

@@ -8,6 +8,7 @@ from diffusers.configuration_utils import register_to_config
 
 from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, compose
 from dist4d_env.models.conditions import MASK_CHANNELS
+from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.layout import LAYOUT_CHANNELS
 
 
@@ -44,3 +45,12 @@ class Composer(ModelMixin, ConfigMixin):
         told = torch.cat([generated, base, other, masks, layout], 1)
         prediction = self.net(told, interval[:, None])
         return compose(base, generated, other, prediction.to(base.dtype), self.config.most_detail)
+
+    def frames(
+        self, generated: torch.Tensor, views: ViewInputs, layout: torch.Tensor, interval: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same for frames: generated, views and layout over (B, V, T), interval (B, T); returns images and shares over it."""
+        shape = generated.shape[:3]
+        told = (generated, views.base, views.other, views.masks, layout, interval[:, None].expand(shape))
+        image, share = self(*(t.flatten(0, 2) for t in told))
+        return image.unflatten(0, shape), share.unflatten(0, shape)

@@ -24,6 +24,10 @@ class ViewInputs:
     other: torch.Tensor
     masks: torch.Tensor
 
+    def to(self, device: torch.device | str) -> ViewInputs:
+        """The same on another device."""
+        return ViewInputs(*(getattr(self, f.name).to(device) for f in fields(self)))
+
 
 @dataclass(frozen=True)
 class DiSTTInputs:
@@ -56,8 +60,7 @@ class DiSTTInputs:
         """The same on another device."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "views"}
         moved = {name: None if tensor is None else tensor.to(device) for name, tensor in tensors.items()}
-        views = ViewInputs(*(getattr(self.views, f.name).to(device) for f in fields(self.views)))
-        return replace(self, views=views, **moved)
+        return replace(self, views=self.views.to(device), **moved)
 
 
 def without_controls(inputs: DiSTTInputs, withheld: torch.Tensor) -> DiSTTInputs:
@@ -107,6 +110,12 @@ def collate_views(images: Sequence[SplatImages], depth_code: str = "log") -> Vie
     )
 
 
+def stacked_views(targets: Sequence[Sequence[TargetConditions]], depth_code: str = "log") -> ViewInputs:
+    """Splats of B lists of T frames, over (B, V, T)."""
+    samples = [collate_views([one.images for one in sample], depth_code) for sample in targets]  # each over (T, V)
+    return ViewInputs(*(torch.stack([getattr(s, f.name) for s in samples]).transpose(1, 2) for f in fields(ViewInputs)))
+
+
 def stacked_layouts(controls: Sequence[Sequence[Controls]]) -> torch.Tensor:
     """Layouts of B lists of T frames, (B, V, T, 8, H, W) in [0, 1]."""
     return channels_first(np.swapaxes(np.stack([[one.layout for one in sample] for sample in controls]), 1, 2))
@@ -129,11 +138,9 @@ def collate_targets(
     def as_float(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32))
 
-    samples = [collate_views([one.images for one in sample], depth_code) for sample in targets]  # each over (T, V)
-    views = ViewInputs(*(torch.stack([getattr(s, f.name) for s in samples]).transpose(1, 2) for f in fields(ViewInputs)))
     return DiSTTInputs(
         reference=rgbd_tensor(np.stack([r.rgb for r in references]), np.stack([r.depth for r in references]), depth_code),
-        views=views,
+        views=stacked_views(targets, depth_code),
         layout=stacked_layouts([[one.controls for one in sample] for sample in targets]),
         bev=as_float(controls("bev")),
         box_corners=as_float(controls("box_corners")),

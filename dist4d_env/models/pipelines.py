@@ -18,7 +18,15 @@ from dist4d_env.models.conditions import SplatImages, TargetConditions
 from dist4d_env.models.depth_code import decode_depth
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
-from dist4d_env.models.inputs import DiSTTInputs, ViewInputs, collate_targets, collate_views, stacked_layouts, without_controls
+from dist4d_env.models.inputs import (
+    DiSTTInputs,
+    ViewInputs,
+    collate_targets,
+    collate_views,
+    stacked_layouts,
+    stacked_views,
+    without_controls,
+)
 from dist4d_env.models.pretrained import load_model, resolve_weights, save_model
 from dist4d_env.models.svd import SVDConditions, karras_levels
 from dist4d_env.models.video_codec import Codec, load_codec
@@ -175,14 +183,11 @@ class DiSTTPipeline:
         code = self.codec.config.depth_code
         if self.composer is None:
             return self.uncomposed(decoded)
-        shape = decoded.shape[:3]
-        images = [collate_views([one.images for one in sample], code) for sample in targets]  # each over (T, V)
-        views = [torch.stack([getattr(sample, name) for sample in images]).transpose(1, 2) for name in ("base", "other", "masks")]
-        layout = stacked_layouts([[one.controls for one in sample] for sample in targets])
+        views = stacked_views(targets, code).to(self.device)
+        layout = stacked_layouts([[one.controls for one in sample] for sample in targets]).to(self.device)
         interval = torch.tensor([[one.interval for one in sample] for sample in targets], dtype=torch.float32)
-        told = (*views, layout, interval[:, None].expand(shape))
-        rgbd, share = self.composer(decoded.flatten(0, 2), *(t.to(self.device).flatten(0, 2) for t in told))
-        return _to_images(rgbd.unflatten(0, shape).transpose(1, 2), share.unflatten(0, shape).transpose(1, 2), code)
+        rgbd, share = self.composer.frames(decoded, views, layout, interval.to(self.device))
+        return _to_images(rgbd.transpose(1, 2), share.transpose(1, 2), code)
 
     def uncomposed(self, decoded: torch.Tensor) -> Generated:
         """Decoded frames (B, V, T, 4, H, W) as they are, all of them generated, arrays over (B, T, V)."""

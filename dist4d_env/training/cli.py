@@ -148,16 +148,16 @@ def check(options: Options) -> None:
         raise ConfigError("dist-t needs a codec: train one and pass --codec RUN/weights, or --codec tiny for the shipped one")
     if options.model == "cycle" and options.init is None:
         raise ConfigError("cycle goes on from a trained DiST-S: pass --init RUN/weights of a dist-s run, or --init tiny")
-    for name in ("codec", "rollouts", "renew", "adversarial", "obedience", "decoder", "distil"):
-        if options.model != "dist-t" and getattr(options, name):
+    for name in ("codec", "rollouts", "renew", "adversarial", "obedience", "decoder", "emphasis", "distil"):
+        if options.model != "dist-t" and getattr(options, name) != getattr(Options, name):
             raise ConfigError(f"--{name} is for dist-t alone: leave it out for {options.model}")
     for name in ("adversarial", "obedience"):
         if getattr(options, name) and options.rollouts is None:
             raise ConfigError(f"--{name} judges roll-outs: pass --rollouts WEIGHTS too")
     if options.emphasis < 0:
         raise ConfigError(f"--emphasis is 0 or more, not {options.emphasis}")
-    for name, unused in (("teacher_steps", 30), ("guidance", 1.0)):
-        if options.distil is None and getattr(options, name) != unused:
+    for name in ("teacher_steps", "guidance"):
+        if options.distil is None and getattr(options, name) != getattr(Options, name):
             raise ConfigError(f"--{name.replace('_', '-')} is the teacher's: pass --distil WEIGHTS too")
     if options.renew < 0 or (options.renew and options.rollouts is None):
         raise ConfigError(

@@ -19,8 +19,7 @@ from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.video_codec import Codec
 from dist4d_env.training.adversary import Discriminator, Reader, steered
-from dist4d_env.training.dist_t_batches import DiSTTBatch, DiSTTBatches, DiSTTOptions, last_frames, whole
-from dist4d_env.training.distillation import blended
+from dist4d_env.training.dist_t_batches import DiSTTBatch, DiSTTBatches, DiSTTOptions, whole
 from dist4d_env.training.loading import to_device
 from dist4d_env.training.losses import depth_errors, hole_weight, image_loss, psnr
 from dist4d_env.training.pictures import rgbd_rows
@@ -59,7 +58,7 @@ class DiSTTRecipe(DiSTTBatches):
         torch.manual_seed(seed)
         super().__init__(preset, codec, train, batch, seed, options or DiSTTOptions())
         self.val = val or self.stores[0]
-        self.codec = codec.eval().requires_grad_(False)
+        codec.eval().requires_grad_(False)
         if isinstance(codec, RGBDCodec):  # the video codec's weights have an axis more
             codec.to(memory_format=torch.channels_last)
         self.frozen: dict[str, nn.Module] = {"codec": self.codec}
@@ -103,11 +102,12 @@ class DiSTTRecipe(DiSTTBatches):
         decoded = self.codec.decode_rgbd(predicted).float()
         if not self.options.compose:
             return predicted, decoded.flatten(0, 2), decoded.flatten(0, 2)
-        return predicted, decoded.flatten(0, 2), blended(self.composer, decoded, inputs)
+        composed, _ = self.composer.frames(decoded, inputs.views, inputs.layout, inputs.interval)
+        return predicted, decoded.flatten(0, 2), composed.float().flatten(0, 2)
 
     def loss(self, batch: DiSTTBatch, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        inputs, truth = without_controls(batch.inputs, batch.withheld), batch.truth
-        clean, truth = self.aim(inputs, truth, batch.noise)
+        inputs = without_controls(batch.inputs, batch.withheld)
+        clean, truth = self.aim(inputs, batch.truth, batch.noise)
         predicted, decoded, composed = self.generate(inputs, batch.level, batch.noise, clean, batch.reference_noise)
 
         weight = 1 / batch.level.clamp(min=LEAST_LEVEL).square().view(-1, 1, 1, 1, 1, 1)
@@ -198,28 +198,25 @@ class DiSTTRecipe(DiSTTBatches):
         longest = min(max(4, 1 + self.codec.time_factor), self.val.settings.chunk)
         return list(dict.fromkeys((1, whole(longest, self.codec.time_factor))))
 
-    def sample(self, chunk: tuple[int, list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Truth, filled splat, decoded and composed images (V, 4, H, W) of a validation chunk's last frame, from pure noise."""
-        inputs, truth, clean, noise = self.held_out(chunk)
+    def sample(self, chunk: tuple[int, list[int]], teacher: bool = False) -> list[torch.Tensor]:
+        """Truth, filled splat, decoded and composed images (V, 4, H, W) of a validation chunk's last frame, from pure noise, and
+        the teacher's where asked for."""
+        inputs, truth = to_device(self.collate(self.val, [chunk]), self.device)
+        clean = self.codec.encode_rgbd(truth)
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
         _, decoded, composed = self.generate(
             inputs, torch.ones(1, device=self.device), noise, clean, torch.zeros_like(clean[:, :, 0])
         )
-        last = last_frames(chunk)
-        return truth.flatten(0, 2)[last], inputs.views.base.flatten(0, 2)[last], decoded[last], composed[last]
-
-    def held_out(self, chunk: tuple[int, list[int]]) -> tuple[DiSTTInputs, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Inputs, true images, their latents and noise of a validation chunk."""
-        inputs, truth = to_device(self.collate(self.val, [chunk]), self.device)
-        clean = self.codec.encode_rgbd(truth)
-        return inputs, truth, clean, torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+        images = [truth.flatten(0, 2), inputs.views.base.flatten(0, 2), decoded, composed]
+        if teacher:
+            images.append(self.aim(inputs, truth, noise)[1].flatten(0, 2))
+        return [one.unflatten(0, (-1, len(chunk[1])))[:, -1] for one in images]
 
     def _scores(self, chunk: tuple[int, list[int]]) -> dict[str, float]:
-        truth, base, decoded, composed = self.sample(chunk)
+        truth, base, decoded, composed, *answers = self.sample(chunk, teacher=self.options.teacher is not None)
         code = self.codec.config.depth_code
         taught = {}
-        if self.options.teacher is not None:
-            inputs, _, _, noise = self.held_out(chunk)
-            answer = self.options.teacher(inputs, noise)[1].flatten(0, 2)[last_frames(chunk)]
+        for answer in answers:
             taught = {"teacher": psnr(answer, truth).mean().item(), "as_teacher": psnr(composed, answer).mean().item()}
         return taught | {
             "splat": psnr(base, truth).mean().item(),
@@ -234,7 +231,7 @@ class DiSTTRecipe(DiSTTBatches):
     def pictures(self) -> dict[str, np.ndarray]:
         """A single step and a chunk's end: truth, filled splat, decoded, composed."""
         pools = {length: self.val.chunks(length) for length in self.lengths()}
-        return {f"{length} ahead": rgbd_rows(list(self.sample(pool[len(pool) // 2]))) for length, pool in pools.items()}
+        return {f"{length} ahead": rgbd_rows(self.sample(pool[len(pool) // 2])) for length, pool in pools.items()}
 
     def export(self, folder: Path) -> None:
         """Write codec, DiST-T and composer; the judges have done their work."""

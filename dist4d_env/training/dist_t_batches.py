@@ -168,11 +168,6 @@ class DiSTTBatches:
         return true + noise, made + noise, layout
 
 
-def last_frames(chunk: tuple[int, list[int]]) -> slice:
-    """Every view's last frame among flattened (V, T)."""
-    return slice(len(chunk[1]) - 1, None, len(chunk[1]))
-
-
 def whole(frames: int, time_factor: int) -> int:
     """The most frames, up to so many, of which a codec makes whole latents: 1 + k time_factor."""
     return 1 + (frames - 1) // time_factor * time_factor

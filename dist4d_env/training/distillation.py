@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.models.composer import Composer
 from dist4d_env.models.inputs import DiSTTInputs
 from dist4d_env.models.pipelines import DiSTTPipeline, denoise
 from dist4d_env.models.video_codec import Codec, encode_alike
@@ -41,14 +40,7 @@ class Teacher(nn.Module):
         reference, splat = (self.codec.encode_rgbd(images).float() for images in (inputs.reference, inputs.views.base))
         latents = denoise(self.transformer, noise, inputs, reference, splat, self.evaluations, self.guidance).float()
         decoded = self.codec.decode_rgbd(latents).float()
-        images = blended(self.composer, decoded, inputs).unflatten(0, decoded.shape[:3]) if self.composer else decoded
-        return latents, images.clamp(-1, 1)
-
-
-def blended(composer: Composer, decoded: torch.Tensor, inputs: DiSTTInputs) -> torch.Tensor:
-    """Decoded frames (B, V, T, 4, H, W) blended with the splat, (B V T, 4, H, W)."""
-    views = inputs.views
-    interval = inputs.interval[:, None].expand(decoded.shape[:3]).flatten()
-    told = (decoded, views.base, views.other, views.masks, inputs.layout)
-    images, _ = composer(*(t.flatten(0, 2) for t in told), interval)
-    return images.float()
+        images = decoded
+        if self.composer is not None:
+            images, _ = self.composer.frames(decoded, inputs.views, inputs.layout, inputs.interval)
+        return latents, images.float().clamp(-1, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,8 +42,8 @@ def run(options: Options) -> int:
     dist_t = DiSTTPipeline.from_pretrained(options.dist_t / "weights")
     if not 0 <= options.blend_share <= 1:
         raise ConfigError(f"blend_share must be between 0 and 1, not {options.blend_share}")
-    for share, run in zip(successive(options.blend_share, len(options.blend)), options.blend, strict=True):
-        blend(dist_t, DiSTTPipeline.from_pretrained(run / "weights"), share)
+    if options.blend:
+        blend(dist_t, [DiSTTPipeline.from_pretrained(run / "weights") for run in options.blend], options.blend_share)
     if options.most_detail is not None:
         if dist_t.composer is None or options.most_detail <= 0:
             raise ConfigError(f"most_detail needs a composer, and a bound above 0, not {options.most_detail}")
@@ -55,14 +56,8 @@ def run(options: Options) -> int:
     return 0
 
 
-def successive(share: float, count: int) -> list[float]:
-    """By how much to move towards each of ``count`` weights, one after the other, to end ``share`` of the way to their mean."""
-    each = share / max(count, 1)
-    return [each / (1 - each * (count - 1 - k)) for k in range(count)]
-
-
-def blend(pipeline: DiSTTPipeline, other: DiSTTPipeline, share: float) -> None:
-    """Move the weights of DiST-T, of its composer and of the codec's decoder by ``share`` towards another run's, in place.
+def blend(pipeline: DiSTTPipeline, others: Sequence[DiSTTPipeline], share: float) -> None:
+    """Move the weights of DiST-T, of its composer and of the codec's decoder by ``share`` towards other runs' mean, in place.
 
     Raises ``WeightsError`` where the runs' encoders or shapes differ.
     """
@@ -70,16 +65,18 @@ def blend(pipeline: DiSTTPipeline, other: DiSTTPipeline, share: float) -> None:
 
     from dist4d_env.models.video_codec import encode_alike
 
-    if not encode_alike(pipeline.codec, other.codec):
+    if not all(encode_alike(pipeline.codec, other.codec) for other in others):
         raise WeightsError("runs whose encoders differ cannot be blended: train both with the same --codec")
-    pairs = ((pipeline.transformer, other.transformer), (pipeline.composer, other.composer), (pipeline.codec, other.codec))
-    for mine, theirs in pairs:
-        if mine is None or theirs is None:
+    for part in ("transformer", "composer", "codec"):
+        models = [getattr(one, part) for one in (pipeline, *others)]
+        if any(model is None for model in models):
             continue
-        ends = mine.state_dict(), theirs.state_dict()
-        if {k: v.shape for k, v in ends[0].items()} != {k: v.shape for k, v in ends[1].items()}:
+        mine, *theirs = (model.state_dict() for model in models)
+        shapes = [{key: tensor.shape for key, tensor in state.items()} for state in (mine, *theirs)]
+        if any(shape != shapes[0] for shape in shapes):
             raise WeightsError("runs of different sizes cannot be blended: --blend must have gone on from --dist-t")
-        mine.load_state_dict({key: torch.lerp(value, ends[1][key], share) for key, value in ends[0].items()})
+        means = {key: torch.stack([state[key] for state in theirs]).mean(0) for key in mine}
+        models[0].load_state_dict({key: torch.lerp(value, means[key], share) for key, value in mine.items()})
 
 
 if __name__ == "__main__":

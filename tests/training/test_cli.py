@@ -57,6 +57,7 @@ def test_a_run_and_a_run_from_its_weights(town_dataroot: Path, tmp_path: Path, c
         (["dist-t", "--codec", "tiny", "--adversarial", "0.1"], "pass --rollouts WEIGHTS too"),
         (["dist-t", "--codec", "tiny", "--obedience", "0.1"], "--obedience judges roll-outs: pass --rollouts WEIGHTS too"),
         (["dist-t", "--codec", "tiny", "--emphasis", "-1"], "--emphasis is 0 or more, not -1.0"),
+        (["dist-s", "--emphasis", "5"], "--emphasis is for dist-t alone"),
         (["dist-s", "--distil", "tiny"], "--distil is for dist-t alone"),
         (["dist-t", "--codec", "tiny", "--teacher-steps", "8"], "--teacher-steps is the teacher's: pass --distil WEIGHTS too"),
         (["dist-t", "--codec", "tiny", "--guidance", "2"], "--guidance is the teacher's: pass --distil WEIGHTS too"),

@@ -180,11 +180,11 @@ def test_decoders_are_blended_under_the_same_encoder_only(store: SampleStore, tm
     with torch.no_grad():
         for parameter in theirs.codec.decoder.parameters():
             parameter += 0.4
-    blend(mine, theirs, 0.25)
+    blend(mine, [theirs], 0.25)
     for name, value in mine.codec.state_dict().items():
         moved = 0.1 if name.startswith("decoder.") else 0.0
         assert torch.allclose(value, before[name] + moved, atol=1e-6), name
     with torch.no_grad():
         next(theirs.codec.encoder.parameters()).add_(0.1)
     with pytest.raises(WeightsError, match="encoders differ"):
-        blend(mine, theirs, 0.25)
+        blend(mine, [theirs], 0.25)
