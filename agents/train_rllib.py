@@ -4,7 +4,7 @@
     python -m agents.train_rllib --out runs/cam --cameras --world dist4d --service world --runners 8   # images by a world service
 
 Stopped (Ctrl-C, kill), the same command goes on from the last checkpoint. The folder gets ``best/`` and ``last/`` (policies that
-``agents.rllib_planner`` drives), ``curve.json``, ``machine.jsonl`` (time and memory at every point of the curve) and
+``dist4d_env.learning.rllib_planner`` drives), ``curve.json``, ``machine.jsonl`` (time and memory at every point of the curve) and
 ``checkpoint/``, which is RLlib's own: it holds pickles, so go on with folders of your own only.
 """
 
@@ -35,14 +35,14 @@ from ray.rllib.core.rl_module import RLModuleSpec
 from tqdm import tqdm
 
 import dist4d_env  # noqa: F401 (registers the environment)
-from agents.rllib_connectors import ActAsPolicy, SeeAsPolicy
-from agents.rllib_module import VALUE_SCALE, DrivingModule, policy_of
-from agents.rllib_spent import spent
-from agents.sb3_policy import Policy, PolicyConfig
-from agents.sb3_starts import Disturbance, DisturbedStarts
-from agents.sb3_views import View
-from agents.validation import validate
+from agents.resource_usage import spent
 from dist4d_env.errors import ConfigError, DiST4DError
+from dist4d_env.learning.disturbed_starts import Disturbance, DisturbedStarts
+from dist4d_env.learning.policy_files import Policy, PolicyConfig
+from dist4d_env.learning.rllib_connectors import ActAsPolicy, SeeAsPolicy
+from dist4d_env.learning.rllib_module import VALUE_SCALE, DrivingModule, policy_of
+from dist4d_env.learning.validation import validate
+from dist4d_env.learning.views import View
 
 ENVIRONMENT = "dist4d_env:DiST4D-nuScenes-v0"
 PATIENCE = 3600.0
@@ -61,7 +61,7 @@ class Options:
     action: Literal["route", "controls", "discrete"] = "route"
     """route: acceleration and place beside the route, followed by the tracker; controls: pedals and steering rate; discrete."""
     network: Literal["own", "flat"] = "own"
-    """own: agents.rllib_module; flat: RLlib's default layers on flattened vectors, which cannot be saved as a policy."""
+    """own: learning.rllib_module; flat: RLlib's default layers on flattened vectors, which cannot be saved as a policy."""
     world: Literal["none", "dist4d", "replay", "oracle"] = "none"
     """What draws the images, with --cameras."""
     weights: str = "tiny"

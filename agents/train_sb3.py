@@ -5,7 +5,7 @@
     tensorboard --logdir runs/ppo
 
 Stopped (Ctrl-C, kill), the same command goes on from the last checkpoint. The folder gets ``best/`` and ``last/`` (policies that
-``agents.sb3_planner`` drives), ``curve.json``, ``machine.jsonl`` (time and memory at every point of the curve), TensorBoard's
+``learning.policy_planner`` drives), ``curve.json``, ``machine.jsonl`` (time and memory at every point of the curve), TensorBoard's
 files, ``checkpoint.pt`` and ``best.mp4``.
 """
 
@@ -33,18 +33,18 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from tqdm import tqdm
 
 import dist4d_env  # noqa: F401 (registers the environment)
-from agents.sb3_networks import PolicyNetwork, make_encoder
-from agents.sb3_planner import SB3Planner
-from agents.sb3_policy import Policy, PolicyConfig, outputs_of
-from agents.sb3_scan import calibration_of
-from agents.sb3_starts import Disturbance, DisturbedStarts
-from agents.sb3_vec_env import SB3VecEnv, ViewVecEnv
-from agents.sb3_views import View
-from agents.validation import validate
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.video import VideoWriter
-from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.learning.depth_scan import calibration_of
+from dist4d_env.learning.disturbed_starts import Disturbance, DisturbedStarts
+from dist4d_env.learning.networks import PolicyNetwork, make_encoder
+from dist4d_env.learning.policy_files import Policy, PolicyConfig, outputs_of
+from dist4d_env.learning.policy_planner import SB3Planner
+from dist4d_env.learning.sb3_vec_env import SB3VecEnv, ViewVecEnv
+from dist4d_env.learning.validation import validate
+from dist4d_env.learning.views import View
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def view_of(options: Options, size: tuple[int, int]) -> View:
 
 
 class Extractor(BaseFeaturesExtractor):
-    """An encoder of ``agents.sb3_networks`` where Stable-Baselines3 looks for one."""
+    """An encoder of ``learning.networks`` where Stable-Baselines3 looks for one."""
 
     def __init__(self, observation_space: gym.Space, sees: str) -> None:
         encoder = make_encoder(sees)

@@ -25,16 +25,16 @@ from benchmarks.rollouts import real_frames, through_codec
 from benchmarks.side_by_side import Completion, aside, closed_loop, completion, one_steps, tables
 from benchmarks.tables import print_table
 from benchmarks.variants import VARIANTS, Budget, UnmaskedDiSTS, Variant, blind, train_variant
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.models.pretrained import load_model
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.world.contract import World
-from dist4d_env.world.factory import make_world
-from dist4d_env.world.generative import GenerativeWorld
+from dist4d_env.worlds.contract import World
+from dist4d_env.worlds.dist4d import GenerativeWorld
+from dist4d_env.worlds.factory import make_world
 
 MEMORIES: dict[str, Literal["holes", "all", "never"]] = {
     "memory of holes": "holes",

@@ -23,13 +23,13 @@ from tqdm import tqdm
 from benchmarks.common import Journal, header, mean_and_spread, run, write_json
 from benchmarks.novel_view import SHIFTS, SIZE, judge_scene, places, summarise
 from benchmarks.tables import print_table
+from dist4d_env.curation.camera import CurationConfig
+from dist4d_env.curation.prepare import prepare_keyframe, prepare_scenes
+from dist4d_env.data.nuscenes import Dataset, open_dataset
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.pipelines import DiSTSPipeline
 from dist4d_env.models.presets import preset as preset_named
 from dist4d_env.models.pretrained import load_model, resolve_weights
-from dist4d_env.scenes.curation.camera import CurationConfig
-from dist4d_env.scenes.curation.prepare import prepare_keyframe, prepare_scenes
-from dist4d_env.scenes.nuscenes import Dataset, open_dataset
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.checkpoint import CHECKPOINT
 from dist4d_env.training.cycle import prepare_cycle

@@ -26,15 +26,16 @@ import numpy as np
 from benchmarks.common import mean_and_spread
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame
-from dist4d_env.metrics.frechet import frechet_distance
-from dist4d_env.metrics.image import confusion, intersection_over_union, mean_iou
-from dist4d_env.metrics.sharpness import gradient_energy
+from dist4d_env.metrics.images.accuracy import confusion, intersection_over_union, mean_iou
+from dist4d_env.metrics.images.frechet import frechet_distance
+from dist4d_env.metrics.images.sharpness import gradient_energy
 from dist4d_env.models.segmenter import CLASSES, TownSegmenter, layout_classes
 from dist4d_env.scenes.scene import Scene
+from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.town.generate import generate_scene
 from dist4d_env.town.render import TownRenderer
-from dist4d_env.world.contract import SceneAt, WorldStart
-from dist4d_env.world.oracle import OracleWorld, actor_boxes
+from dist4d_env.worlds.contract import WorldStart
+from dist4d_env.worlds.oracle import OracleWorld, actor_boxes
 
 TRUTH = "truth"
 """The row of the true pictures themselves."""

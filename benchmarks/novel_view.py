@@ -22,16 +22,16 @@ from benchmarks.common import Journal, header, mean_and_spread, run, write_json
 from benchmarks.pixels import REGIONS, regions, score
 from benchmarks.rollouts import scene_at, through_codec
 from benchmarks.tables import print_table
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.models.conditions import splat_images
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.models.video_codec import Codec
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.world.contract import WorldStart
-from dist4d_env.world.memory import Memory
-from dist4d_env.world.oracle import OracleWorld
+from dist4d_env.worlds.contract import WorldStart
+from dist4d_env.worlds.memory import Memory
+from dist4d_env.worlds.oracle import OracleWorld
 
 SHIFTS = (1.0, 2.0, 4.0)
 SIZE = (64, 112)

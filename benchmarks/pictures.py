@@ -17,13 +17,13 @@ from benchmarks.common import run
 from benchmarks.layout_agreement import TrueStreet
 from benchmarks.protocols import HISTORY_START, SIZE, STEP, SWERVE, SWERVE_PERIOD
 from benchmarks.rollouts import logged, roll_out, scene_at, swerving
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.envs.drawing import colour_depth, draw_text
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.rgbd import RGBDFrame
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.world.factory import make_world
-from dist4d_env.world.memory import MemoryPolicy
+from dist4d_env.worlds.factory import make_world
+from dist4d_env.worlds.memory import MemoryPolicy
 
 FRONT = (0, 1, 2)
 """The front cameras, in ring order."""

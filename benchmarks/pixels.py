@@ -11,7 +11,7 @@ from dist4d_env.geometry.cameras import project, unproject
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.splat_source import SKY_DEPTH
 from dist4d_env.geometry.transforms import apply, invert
-from dist4d_env.metrics.image import depth_abs_rel, depth_delta1, psnr, ssim_map
+from dist4d_env.metrics.images.accuracy import depth_abs_rel, depth_delta1, psnr, ssim_map
 
 MOVING_SPEED = 0.5
 """m/s above which an agent counts as moving."""

@@ -18,13 +18,16 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.common import header, run, write_json
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import DataError
-from dist4d_env.metrics import plan_comfort, plan_progress, plan_road, plan_traffic
-from dist4d_env.metrics.comfort import WINDOWS, smoothed_signals
-from dist4d_env.metrics.plan_scene import PlanScene
-from dist4d_env.metrics.plan_scoring import score_plans
-from dist4d_env.metrics.rectangles import ego_centers
-from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.metrics.driving.comfort import WINDOWS, smoothed_signals
+from dist4d_env.metrics.driving.rectangles import ego_centers
+from dist4d_env.metrics.plans import comfort as plan_comfort
+from dist4d_env.metrics.plans import progress as plan_progress
+from dist4d_env.metrics.plans import road as plan_road
+from dist4d_env.metrics.plans import traffic as plan_traffic
+from dist4d_env.metrics.plans.scene import PlanScene
+from dist4d_env.metrics.plans.scoring import score_plans
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.batch import simulate_plans
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig

@@ -3,7 +3,7 @@
 A run that was stopped or killed goes on where it was when it is started again with the same --out. Reads as
 docs/planning-benchmark.md says.
 
-    python -m benchmarks.planning --planner idm pdm_closed --suite scenarios/town_val.yaml --seeds 3 --out runs/town
+    python -m benchmarks.planning --planner idm pdm_closed --suite dist4d_env/suites/town_val.yaml --seeds 3 --out runs/town
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Options:
     planner: tuple[str, ...]
     """Short names of agents.PLANNERS, or your own as module:Class."""
     suite: Path
-    """Suite of scenarios (YAML), such as scenarios/town_val.yaml."""
+    """Suite of scenarios (YAML), such as dist4d_env/suites/town_val.yaml."""
     out: Path
     """Folder of the run: episodes, results.json, leaderboard.md, report.html."""
     world: Literal["dist4d", "oracle", "replay", "none"] = "none"

@@ -28,9 +28,10 @@ from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.segmenter import TownSegmenter
 from dist4d_env.models.video_codec import Codec
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.world.contract import SceneAt, World
-from dist4d_env.world.factory import make_world
-from dist4d_env.world.memory import MemoryPolicy
+from dist4d_env.simulation.scene_at import SceneAt
+from dist4d_env.worlds.contract import World
+from dist4d_env.worlds.factory import make_world
+from dist4d_env.worlds.memory import MemoryPolicy
 
 STEP = 0.5
 SIZE = (64, 112)

@@ -1,6 +1,6 @@
 """Do the scores see errors? The recorded expert with errors of growing strength, and the order that each score puts them in.
 
-For every kind of error (``agents.experts``) the same episodes are driven at every strength, the faultless record included: each
+For every kind of error (``planners.experts``) the same episodes are driven at every strength, the faultless record included: each
 val scene from several starts, to the end whatever happens. Reported per kind and score: the mean at each strength and Spearman's
 rank correlation between strength and score, turned so that 1 means that the score falls with every step. ``planners`` drives the
 other planners through the same episodes, as a scale.
@@ -19,21 +19,21 @@ import numpy as np
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from agents import ERRORS
-from agents.experts import ErringExpert
 from benchmarks.common import Journal, header, run, write_json
+from dist4d_env.data.nuscenes import Dataset, open_dataset
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.statistics import bootstrap_mean
-from dist4d_env.metrics.composite import pdms_v1
-from dist4d_env.metrics.epdms import epdms_v2
-from dist4d_env.metrics.nuplan import nuplan_cls
-from dist4d_env.metrics.recording import log_trace
-from dist4d_env.metrics.trace import EpisodeTrace, MetricResult, Plans
-from dist4d_env.planner import Planner
-from dist4d_env.scenes.nuscenes import Dataset, open_dataset
+from dist4d_env.metrics.driving.composite import pdms_v1
+from dist4d_env.metrics.driving.epdms import epdms_v2
+from dist4d_env.metrics.driving.recording import log_trace
+from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
+from dist4d_env.metrics.foreign.nuplan import nuplan_cls
+from dist4d_env.planners.builtin import ERRORS
+from dist4d_env.planners.contract import Planner
+from dist4d_env.planners.experts import ErringExpert
 
 SCORES: Mapping[str, Callable[[EpisodeTrace, Plans, EpisodeTrace], MetricResult]] = {
     "PDMS": lambda trace, plans, human: pdms_v1(trace),

@@ -1,6 +1,6 @@
 """Learned policies: how they score beside plain planners, how they learned, and what every reward term weighs.
 
-    python -m benchmarks.rl --policies agents/policies/ppo_vector --out benchmarks/results/rl.json
+    python -m benchmarks.rl --policies dist4d_env/learning/policies/ppo_vector --out benchmarks/results/rl.json
     python -m benchmarks.rl --runs runs/ppo-0 runs/ppo-1 runs/ppo-2 --out benchmarks/results/rl.json
 
 Validation scenes of the town, several starts each, world "none". Runs are folders of ``agents/train_sb3.py``: their last policies
@@ -20,16 +20,17 @@ import numpy as np
 from tqdm import tqdm
 
 import dist4d_env  # noqa: F401 (registers the environment)
-from agents.sb3_planner import SHIPPED, SB3Planner
 from benchmarks.common import Journal, header, run, write_json
 from dist4d_env.envs.rewards import PRESETS, TERMS
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.episode_log import EpisodeLog
-from dist4d_env.evaluation.planners import known_planners, make_planner
+from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.statistics import bootstrap_mean
-from dist4d_env.metrics.suite import evaluate
-from dist4d_env.planner import Planner
+from dist4d_env.learning.policy_planner import SHIPPED, SB3Planner
+from dist4d_env.metrics.driving.suite import evaluate
+from dist4d_env.planners.builtin import PLANNERS
+from dist4d_env.planners.contract import Planner
 
 BASELINES = ("constant_velocity", "lane_keeping", "idm", "lane", "log")
 SHOWN = ("pdms_v1", "ego_progress", "time_to_collision", "comfort", "no_at_fault_collision", "drivable_area_compliance")
@@ -69,9 +70,9 @@ class Options:
     """Draw the runs' curves there (PNG)."""
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.planners if name not in known_planners()]
+        unknown = [name for name in self.planners if name not in PLANNERS]
         if unknown:
-            raise ConfigError(f"planners {', '.join(unknown)} are unknown: choose from {', '.join(known_planners())}")
+            raise ConfigError(f"planners {', '.join(unknown)} are unknown: choose from {', '.join(PLANNERS)}")
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def fingerprint(driver: str) -> str:
 
 def planner_of(driver: str) -> Planner:
     """A planner by name, or the policy of a folder."""
-    return make_planner(driver) if driver in known_planners() else SB3Planner(driver)
+    return make_planner(driver) if driver in PLANNERS else SB3Planner(driver)
 
 
 def drive(planner: Planner, traffic: str, episodes: int, options: Options) -> dict[str, Any]:

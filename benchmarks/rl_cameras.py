@@ -18,13 +18,13 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from agents.sb3_planner import SB3Planner
 from benchmarks.common import Journal, header, mean_and_spread, run, write_json
 from benchmarks.rl import curve_of, episode_row, fingerprint, summarise
 from benchmarks.rl_cameras_picture import draw
 from benchmarks.rl_cameras_scans import Start, make, scans_compared
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.learning.policy_planner import SB3Planner
 from dist4d_env.models.pretrained import WEIGHTS_FILE, resolve_weights
 
 PictureWorld = Literal["dist4d", "oracle", "replay"]

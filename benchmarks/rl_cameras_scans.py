@@ -8,10 +8,10 @@ import gymnasium as gym
 import numpy as np
 
 import dist4d_env  # noqa: F401 (registers the environment)
-from agents.sb3_scan import REACH, SCAN_SIZE, scan
-from agents.sb3_views import View, Way, one
 from dist4d_env.evaluation.runner import RunOptions, run_episode
-from dist4d_env.planner import PLAN_DT, Plan, PlannerContext, PlannerInput, PlannerNeeds
+from dist4d_env.learning.depth_scan import REACH, SCAN_SIZE, scan
+from dist4d_env.learning.views import View, Way, one
+from dist4d_env.planners.contract import PLAN_DT, Plan, PlannerContext, PlannerInput, PlannerNeeds
 
 if TYPE_CHECKING:
     from benchmarks.rl_cameras import Options

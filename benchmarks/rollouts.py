@@ -16,9 +16,10 @@ from dist4d_env.models.inputs import rgbd_tensor
 from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.models.video_codec import Codec, load_codec
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.world.contract import SceneAt, World, WorldInfo, WorldStart
-from dist4d_env.world.generative import unseen
-from dist4d_env.world.memory import Memory, MemoryPolicy
+from dist4d_env.simulation.scene_at import SceneAt
+from dist4d_env.worlds.contract import World, WorldInfo, WorldStart
+from dist4d_env.worlds.dist4d import unseen
+from dist4d_env.worlds.memory import Memory, MemoryPolicy
 
 Drive = Callable[[float], np.ndarray]
 """Time in seconds to global_from_ego (4, 4)."""

@@ -27,15 +27,15 @@ from benchmarks.common import Journal, header, mean_and_spread, run, write_json
 from benchmarks.protocols import Scores, average
 from benchmarks.side_by_side import SHIFT, Frames, aside, closed_loop, completion, one_steps, tables
 from benchmarks.tables import print_table
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
-from dist4d_env.metrics.frechet import frechet_distance
+from dist4d_env.metrics.images.frechet import frechet_distance
 from dist4d_env.models.pipelines import DiSTTPipeline
 from dist4d_env.models.segmenter import load_segmenter
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.world.contract import World
-from dist4d_env.world.factory import make_world
-from dist4d_env.world.generative import GenerativeWorld
+from dist4d_env.worlds.contract import World
+from dist4d_env.worlds.dist4d import GenerativeWorld
+from dist4d_env.worlds.factory import make_world
 
 BOUND = {"psnr": 0.2, "ssim": 0.01, "frechet": 0.1}
 """What few evaluations may lose against the most: dB, SSIM, share of the Frechet distance."""
@@ -116,9 +116,7 @@ def main(options: Options) -> dict[str, Any]:
 class Judge:
     """The same two networks as one world per number of evaluations, beside the splat."""
 
-    def __init__(
-        self, weights: str, evaluations: Sequence[int], segmenter: Path | None, student: Path | None = None
-    ) -> None:
+    def __init__(self, weights: str, evaluations: Sequence[int], segmenter: Path | None, student: Path | None = None) -> None:
         self.evaluations = list(evaluations)
         given = GenerativeWorld.from_pretrained(weights, memory="history")
         self.worlds: dict[str, World] = {"splat": make_world("dist4d", weights="splat", memory="history")}

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from benchmarks.common import Journal, header, run, write_json
 from benchmarks.layout_agreement import TRUTH, appearance
 from benchmarks.protocols import STEP, Judge, average
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.composition import parameters_in_millions
 from dist4d_env.models.pipelines import DiSTTPipeline
@@ -31,14 +32,13 @@ from dist4d_env.models.presets import preset
 from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.models.segmenter import load_segmenter
 from dist4d_env.models.video_codec import load_codec
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.training.checkpoint import CHECKPOINT, load_checkpoint
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.dist_t import DiSTTOptions, DiSTTRecipe
 from dist4d_env.training.loop import LoopOptions, train
 from dist4d_env.training.recipes import initialise
 from dist4d_env.training.samples import SampleStore
-from dist4d_env.world.generative import GenerativeWorld
+from dist4d_env.worlds.dist4d import GenerativeWorld
 
 DURATION = 8.0
 """Seconds that DiST-T lives on what it makes."""

@@ -21,9 +21,9 @@ from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.models.conditions import splat_images
 from dist4d_env.models.pipelines import DiSTSPipeline
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.world.contract import World, WorldStart
-from dist4d_env.world.memory import Memory
-from dist4d_env.world.oracle import OracleWorld
+from dist4d_env.worlds.contract import World, WorldStart
+from dist4d_env.worlds.memory import Memory
+from dist4d_env.worlds.oracle import OracleWorld
 
 SHIFT = 2.0
 """Metres beside the recorded drive."""

@@ -19,12 +19,12 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.common import header, run, write_json
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.geometry.backend import has_numba
 from dist4d_env.geometry.fragments import BEST, PLAIN
 from dist4d_env.geometry.splat import splat
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
-from dist4d_env.scenes.nuscenes import open_dataset
 
 SIZES = (64, 112), (128, 224)
 KEYFRAMES = 4, 6, 8

@@ -39,12 +39,12 @@ from benchmarks.pixels import REGIONS
 from benchmarks.protocols import HISTORY_START, SIZE, STEP, Judge, Scores, average, one_step_starts
 from benchmarks.rollouts import codec_of
 from benchmarks.tables import print_table
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.segmenter import load_segmenter
-from dist4d_env.scenes.nuscenes import open_dataset
-from dist4d_env.world.contract import World
-from dist4d_env.world.factory import make_world
-from dist4d_env.world.memory import MemoryPolicy
+from dist4d_env.worlds.contract import World
+from dist4d_env.worlds.factory import make_world
+from dist4d_env.worlds.memory import MemoryPolicy
 
 __all__ = ["HISTORY_START", "SIZE", "STEP", "Scores", "average", "main", "one_step_starts", "summarise"]
 

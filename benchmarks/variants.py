@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from benchmarks.common import write_json
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
@@ -21,7 +22,6 @@ from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.pipelines import DiSTTPipeline
 from dist4d_env.models.presets import Preset, preset
 from dist4d_env.models.pretrained import load_model, resolve_weights
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.training.checkpoint import load_checkpoint
 from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe

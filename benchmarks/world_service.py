@@ -26,8 +26,8 @@ from tqdm import tqdm
 import dist4d_env  # noqa: F401 (registers the environment)
 from benchmarks.common import header, run, write_json
 from dist4d_env.errors import ConfigError
-from dist4d_env.world.remote import RemoteState
-from dist4d_env.world.service import Batching, Service, serve_world
+from dist4d_env.worlds.service.actors import Batching, Service, serve_world
+from dist4d_env.worlds.service.client import RemoteState
 
 NAME = "benchmark"
 

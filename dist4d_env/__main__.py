@@ -11,9 +11,9 @@ from dist4d_env.errors import DiST4DError
 VERBS = {
     "demo": ("dist4d_env.demo", "drive ten seconds through a generated world; writes a video and a report"),
     "town": ("dist4d_env.town.cli", "make the built-in data set: streets, traffic, cameras, LiDAR, in nuScenes format"),
-    "prepare": ("dist4d_env.scenes.curation.cli", "make metric depth for the images of a nuScenes-format data set"),
+    "prepare": ("dist4d_env.curation.cli", "make metric depth for the images of a nuScenes-format data set"),
     "train": ("dist4d_env.training.cli", "train the RGB-D codec, DiST-T or DiST-S"),
-    "validate": ("dist4d_env.scenes.validate", "check a data set and say what in it can be used"),
+    "validate": ("dist4d_env.data.validate", "check a data set and say what in it can be used"),
     "evaluate": ("dist4d_env.evaluation.cli", "drive a planner through episodes, or score stored episodes again"),
 }
 """Verb to (module with ``Options`` and ``run(options) -> int``, one line of help)."""

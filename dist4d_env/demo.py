@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dist4d_env.data.nuscenes import Dataset
     from dist4d_env.envs.driving import DiST4DDrivingEnv
     from dist4d_env.evaluation.runner import RunOptions
-    from dist4d_env.scenes.nuscenes import Dataset
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ def run(options: Options) -> int:
     from dist4d_env.envs.rendering import render_dashboard
     from dist4d_env.envs.starts import PICTURE_WORLDS
     from dist4d_env.evaluation.episode_log import save_episode
-    from dist4d_env.evaluation.report import write_report
+    from dist4d_env.evaluation.report.episode.episode import write_report
     from dist4d_env.evaluation.runner import RunOptions, run_episode
     from dist4d_env.evaluation.video import VideoWriter
-    from dist4d_env.planner import LaneFollower, LaneFollowerConfig
+    from dist4d_env.planners.lane_follower import LaneFollower, LaneFollowerConfig
 
     check_weights(options)
     dataset = open_data(options)
@@ -106,7 +106,7 @@ def check_weights(options: Options) -> None:
 
 def open_data(options: Options) -> Dataset:
     """The data set asked for; of the built-in town, where it is not made yet, only the one scene that is shown."""
-    from dist4d_env.scenes.nuscenes import open_dataset
+    from dist4d_env.data.nuscenes import open_dataset
 
     if options.scene is None:
         return open_dataset(options.dataroot, options.version, count=1)
@@ -125,7 +125,7 @@ def rehearse(settings: Mapping[str, Any], start: RunOptions, options: Options) -
     import gymnasium as gym
 
     from dist4d_env.evaluation.runner import run_episode
-    from dist4d_env.planner import LaneFollower, LaneFollowerConfig
+    from dist4d_env.planners.lane_follower import LaneFollower, LaneFollowerConfig
 
     env = gym.make("DiST4D-nuScenes-v0", world="none", observation=("ego",), **settings)
 
@@ -151,9 +151,9 @@ def first_scene(dataset: Dataset) -> str:
 def ensure_depth(dataset: Dataset, scene: str) -> None:
     """Makes depth for a scene whose images have none yet: below $DIST4D_DEPTH, else in the user's cache, never beside the data,
     which may be shared."""
-    from dist4d_env.scenes.curation.camera import CurationConfig
-    from dist4d_env.scenes.curation.prepare import prepare_scenes
-    from dist4d_env.scenes.depth_files import depth_roots
+    from dist4d_env.curation.camera import CurationConfig
+    from dist4d_env.curation.prepare import prepare_scenes
+    from dist4d_env.data.depth_files import depth_roots
 
     sensors = dataset.load(scene).sensors
     missing = [k for k in range(len(sensors.keyframe_time)) if sensors.has_images(k) and not sensors.has_depth(k)]

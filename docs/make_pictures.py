@@ -20,7 +20,7 @@ from dist4d_env.demo import open_data
 from dist4d_env.envs.drawing import colour_depth, draw_text
 from dist4d_env.envs.rendering import render_dashboard
 from dist4d_env.evaluation.runner import RunOptions, run_episode
-from dist4d_env.planner import LaneFollower, LaneFollowerConfig
+from dist4d_env.planners.lane_follower import LaneFollower, LaneFollowerConfig
 from dist4d_env.scenes.scenario import Scenario
 
 PICTURES = Path(__file__).parent / "pictures"

@@ -17,13 +17,14 @@ from dist4d_env.envs.birdseye import View, draw_birdseye
 from dist4d_env.envs.drawing import draw_text
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.evaluation.runner import to_action
-from dist4d_env.planner import LogFollower, PlannerContext, PlannerInput
+from dist4d_env.planners.contract import PlannerContext, PlannerInput
+from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.edits import Remove
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import read_suite
 
 PICTURES = Path(__file__).parent / "pictures"
-SUITE = Path(__file__).parents[1] / "scenarios" / "town_val.yaml"
+SUITE = Path(__file__).parents[1] / "dist4d_env" / "suites" / "town_val.yaml"
 HEIGHT, WIDTH, MAP = 168, 294, 112
 QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 88)
 

@@ -1,12 +1,14 @@
 """A planner in its own process: keeps the speed and follows the route. Replace ``plan`` by your model.
 
-    python examples/planner_server.py &
-    python -m dist4d_env evaluate --planner agents.remote:RemotePlanner
+python examples/planner_server.py &
+python -m dist4d_env evaluate --planner dist4d_env.planners.remote:RemotePlanner
 """
 
 import numpy as np
 
-from agents.remote.planner_server import serve  # or copy that one file beside this one: `from planner_server import serve`
+from dist4d_env.planners.remote.planner_server import (
+    serve,  # or copy that one file beside this one: `from planner_server import serve`
+)
 
 
 def plan(inputs):  # inputs["images"], ["lidar2img"], ["can_bus"], ["command"] ...: see docs/planners.md

@@ -1,4 +1,4 @@
-"""A suite as a table: ``python -m scenarios.describe scenarios/town_val.yaml`` prints Markdown, a row per family."""
+"""A suite as a table: ``python -m scenarios.describe dist4d_env/suites/town_val.yaml`` prints Markdown, a row per family."""
 
 from __future__ import annotations
 

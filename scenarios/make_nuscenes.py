@@ -1,4 +1,4 @@
-"""Writes scenarios/nuscenes.yaml: the recorded drives of real scenes, and starts beside them.
+"""Writes dist4d_env/suites/nuscenes.yaml: the recorded drives of real scenes, and starts beside them.
 
 ``python -m scenarios.make_nuscenes --dataroot R`` takes every scene of the data set (or ``--scenes``): its log from the first
 keyframe on with replayed traffic, its later half with reacting traffic, and one start beside the log of every difficulty that the
@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dist4d_env.data.nuscenes import Dataset, open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.scenes.edits_apply import apply_all
-from dist4d_env.scenes.nuscenes import Dataset, open_dataset
 from dist4d_env.scenes.scenario import DIFFICULTIES, Scenario
 from scenarios.making import SCALES, Made, check_plays, find, measure, write
 from scenarios.playing import make_env
 
-HERE = Path(__file__).parent
+SUITES = Path(__file__).parents[1] / "dist4d_env" / "suites"
 HORIZON = 8.0
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--dataroot", default=None, help="a nuScenes-format data set; default: $NUSCENES or the built-in town")
     parser.add_argument("--version", default=None)
     parser.add_argument("--scenes", nargs="+", default=["all"], help="a split, or names")
-    parser.add_argument("--out", type=Path, default=HERE / "nuscenes.yaml", help="the suite to write")
+    parser.add_argument("--out", type=Path, default=SUITES / "nuscenes.yaml", help="the suite to write")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     dataset = open_dataset(arguments.dataroot, arguments.version, arguments.scenes)

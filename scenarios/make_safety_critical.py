@@ -1,4 +1,4 @@
-"""Writes scenarios/safety_critical.yaml: NeuroNCAP's three families on the built-in town, jittered with seeds.
+"""Writes dist4d_env/suites/safety_critical.yaml: NeuroNCAP's three families on the built-in town, jittered with seeds.
 
 ``python -m scenarios.make_safety_critical``: something stands in the lane ("stationary"), an oncoming vehicle is in the lane
 ("frontal"), a vehicle crosses its way ("side"); on the recorded path each ends in a collision. Every one is there in several
@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from dist4d_env.data.nuscenes import Dataset, open_dataset
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
 from dist4d_env.scenes.edits import Cross, Edit, Insert, Oncoming, Remove
 from dist4d_env.scenes.edits_apply import apply_all
-from dist4d_env.scenes.nuscenes import Dataset, open_dataset
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import TICK, Scene
 from scenarios.families import Candidate, lane_crossings
 from scenarios.making import SCALES, Made, check_plays, fitted, measure, write
 from scenarios.playing import make_env
 
-HERE = Path(__file__).parent
+SUITES = Path(__file__).parents[1] / "dist4d_env" / "suites"
 HORIZON = 8.0
 JITTERS = 4
 _TRIES = 60
@@ -136,7 +136,7 @@ def _with_jitters(
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=HERE / "safety_critical.yaml", help="the suite to write")
+    parser.add_argument("--out", type=Path, default=SUITES / "safety_critical.yaml", help="the suite to write")
     parser.add_argument("--jitters", type=int, default=JITTERS, help="of every family in every scene")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Writes scenarios/town_val.yaml: eighty scenarios of ten families on the built-in town's val scenes.
+"""Writes dist4d_env/suites/town_val.yaml: eighty scenarios of ten families on the built-in town's val scenes.
 
 ``python -m scenarios.make_town_val`` draws candidates from a seed until each family has two of every difficulty, spread over the
 scenes. Each was measured (``scenarios.measures``) and played: nothing touches the ego at the start, and the log follower, the
@@ -12,14 +12,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scenario import DIFFICULTIES
 from scenarios.families import FAMILIES
 from scenarios.making import Made, find, write
 from scenarios.playing import make_env
 
-HERE = Path(__file__).parent
+SUITES = Path(__file__).parents[1] / "dist4d_env" / "suites"
 HORIZON = 8.0
 EACH = 2
 
@@ -27,7 +27,7 @@ EACH = 2
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=HERE / "town_val.yaml", help="the suite to write")
+    parser.add_argument("--out", type=Path, default=SUITES / "town_val.yaml", help="the suite to write")
     parser.add_argument("--families", nargs="+", choices=tuple(FAMILIES), default=tuple(FAMILIES))
     parser.add_argument("--each", type=int, default=EACH, help="scenarios of each family and difficulty")
     parser.add_argument("--seed", type=int, default=0)

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from dist4d_env.data.nuscenes import Dataset
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.transforms import yaw_of
-from dist4d_env.planner import LaneFollower, LogFollower, Planner
+from dist4d_env.planners.contract import Planner
+from dist4d_env.planners.lane_follower import LaneFollower
+from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.edits_apply import apply_all
 from dist4d_env.scenes.located_yaml import write_text
-from dist4d_env.scenes.nuscenes import Dataset
 from dist4d_env.scenes.scenario import DIFFICULTIES, Scenario
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.scenes.suites import Suite, write_suite

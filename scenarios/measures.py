@@ -10,10 +10,10 @@ import shapely
 
 from dist4d_env.geometry.boxes import rectangle_corners
 from dist4d_env.geometry.transforms import yaw_of
-from dist4d_env.metrics.areas import ego_corners, off_drivable
-from dist4d_env.metrics.rectangles import ego_centers, overlap
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.areas import ego_corners, off_drivable
+from dist4d_env.metrics.driving.rectangles import ego_centers, overlap
 from dist4d_env.scenes.scene import TICK, Scene
-from dist4d_env.simulation.state import VehicleParameters
 
 REACTION = 1.0
 """Seconds between the moment when something goes wrong and the ego's braking."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.evaluation.runner import guarded, to_action, visible_scene
-from dist4d_env.metrics.trace import EpisodeTrace
-from dist4d_env.planner import Planner, PlannerContext, PlannerInput
+from dist4d_env.metrics.driving.trace import EpisodeTrace
+from dist4d_env.planners.contract import Planner, PlannerContext, PlannerInput
 from dist4d_env.scenes.scenario import Scenario
 
 _BRAKE = 6.0
@@ -54,7 +54,7 @@ def drive(env: DiST4DDrivingEnv, scenario: Scenario, planner: Planner | None, se
             given = PlannerInput(state.time, state.ego, observation, state if planner.requires.privileged else None)
             action = to_action(guarded(planner.plan, given), "trajectory")
         observation, _, _, _, info = env.step(action)
-    from dist4d_env.metrics.running import RunningMetrics
+    from dist4d_env.metrics.driving.running import RunningMetrics
 
     trace = RunningMetrics(env.scene).trace(env.episode.running)
     return Outcome(info["ended_by"], env.episode.state.time - start.time, bad_start, trace, dict(env.episode.running.values))

@@ -114,9 +114,7 @@ SPACES: Mapping[str, Space] = {
     "cut_in": _space(_cut_in, at=(0.3, 4.0), duration=(1.0, 4.0), gap=(1.0, 20.0), share=(0.3, 1.0)),
     "jaywalk": _space(_jaywalk, ahead=(8.0, 50.0), beside=(2.5, 6.5), speed=(0.8, 3.2), early=(-0.5, 1.5)),
     "crossing": _space(_crossing, speed=(3.0, 14.0), early=(-0.5, 1.2)),
-    "oncoming": _space(
-        _oncoming, meet=(2.5, 7.5), speed=(4.0, 11.0), into=(0.0, 2.6), duration=(1.2, 3.0), early=(0.0, 4.0)
-    ),
+    "oncoming": _space(_oncoming, meet=(2.5, 7.5), speed=(4.0, 11.0), into=(0.0, 2.6), duration=(1.2, 3.0), early=(0.0, 4.0)),
     "stalled": _space(_stalled, ahead=(10.0, 60.0), lateral=(-2.2, 2.2), heading=(-0.3, 0.3)),
     "door_zone": _space(_door_zone, ahead=(10.0, 45.0), lateral=(-3.2, -1.9), before=(0.2, 4.0), angle=(0.4, 1.3)),
     "perturbed_start": _space(_perturbed_start, offset=(-1.5, 1.5), yaw=(-0.3, 0.3), share=(0.6, 1.6)),

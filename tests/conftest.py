@@ -42,7 +42,7 @@ def town_sources() -> str:
     """A digest of every file that decides what the town looks like: a changed generator never meets an old town."""
     package = ROOT / "dist4d_env"
     shapes = [package / "geometry" / f"{name}.py" for name in ("boxes", "cameras", "rgbd", "transforms")]
-    files = [package / "scenes" / "depth_files.py", *sorted((package / "town").glob("*.py")), *shapes]
+    files = [package / "data" / "depth_files.py", *sorted((package / "town").glob("*.py")), *shapes]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files if path.exists())).hexdigest()[:16]
 
 

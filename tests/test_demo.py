@@ -12,8 +12,8 @@ import pytest
 
 from dist4d_env import demo
 from dist4d_env.__main__ import main
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.evaluation.runner import RunOptions
-from dist4d_env.scenes.nuscenes import open_dataset
 
 
 def frames_of(path):
@@ -80,7 +80,7 @@ def test_swerve_is_as_wide_as_the_street(town_dataroot):
 
 
 def test_depth_never_lands_beside_the_data(nuscenes_real, tmp_path, monkeypatch, capsys):
-    from dist4d_env.scenes.curation import camera
+    from dist4d_env.curation import camera
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("DIST4D_DEPTH", raising=False)

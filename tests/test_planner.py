@@ -8,19 +8,15 @@ import numpy as np
 import pytest
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.metrics.rectangles import overlap
-from dist4d_env.planner import (
-    LaneFollower,
-    LaneFollowerConfig,
-    LogFollower,
-    PlannerContext,
-    PlannerInput,
-    in_ego_frame,
-)
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.rectangles import overlap
+from dist4d_env.planners.contract import PlannerContext, PlannerInput, in_ego_frame
+from dist4d_env.planners.lane_follower import LaneFollower, LaneFollowerConfig
+from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.actions import TRAJECTORY_HIGH, TRAJECTORY_LOW
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-from dist4d_env.simulation.state import EgoState, VehicleParameters
+from dist4d_env.simulation.state import EgoState
 from tests.simulation.road import Agent, make_scene, road_map
 
 CAR = VehicleParameters()
@@ -50,8 +46,9 @@ def assert_no_contact(egos, boxes):
 
 def test_ego_frame():
     ego = EgoState(10.0, 5.0, np.pi / 2, 0, 0, 0, 0)
-    np.testing.assert_allclose(in_ego_frame(np.array([[10.0, 8.0, np.pi], [9.0, 5.0, -np.pi]]), ego),
-                               [[3, 0, np.pi / 2], [0, 1, np.pi / 2]], atol=1e-12)
+    np.testing.assert_allclose(
+        in_ego_frame(np.array([[10.0, 8.0, np.pi], [9.0, 5.0, -np.pi]]), ego), [[3, 0, np.pi / 2], [0, 1, np.pi / 2]], atol=1e-12
+    )
 
 
 def test_log_follower_reproduces_the_log_and_goes_on_after_it():

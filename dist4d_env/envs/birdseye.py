@@ -10,11 +10,12 @@ import numpy as np
 from shapely.geometry.base import BaseGeometry
 
 from dist4d_env.envs.drawing import Colour
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes, rectangle_corners
+from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.simulation.state import SimState, VehicleParameters
+from dist4d_env.simulation.state import SimState
 
 BACKGROUND: Colour = (17, 19, 24)
 GROUND = {"walkway": (37, 41, 48), "drivable": (54, 59, 68), "carpark_area": (47, 53, 66), "ped_crossing": (92, 96, 106)}
@@ -42,15 +43,20 @@ class View:
     def pixels_from_global(self, height: int, width: int, x: float, y: float, yaw: float) -> np.ndarray:
         """(2, 3) affine from global metres to (column, row), the ego heading up."""
         scale = height / (self.ahead + self.behind)
-        cos, sin = steady.cos(yaw), steady.sin(yaw)
+        cos, sin = deterministic.cos(yaw), deterministic.sin(yaw)
         ego_from_global = np.array([[cos, sin, -cos * x - sin * y], [-sin, cos, sin * x - cos * y], [0, 0, 1.0]])
         pixels_from_ego = np.array([[0, -scale, width / 2], [-scale, 0, self.ahead * scale]])
         return pixels_from_ego @ ego_from_global
 
 
 def draw_birdseye(
-    scene: Scene, state: SimState, height: int, width: int, plan: np.ndarray | None = None,
-    vehicle: VehicleParameters | None = None, view: View | None = None,
+    scene: Scene,
+    state: SimState,
+    height: int,
+    width: int,
+    plan: np.ndarray | None = None,
+    vehicle: VehicleParameters | None = None,
+    view: View | None = None,
 ) -> np.ndarray:
     """The scene around the ego as (height, width, 3) uint8. plan: (N, >=2) points ahead in the ego frame, metres."""
     view, vehicle, ego = view or View(), vehicle or VehicleParameters(), state.ego
@@ -63,7 +69,7 @@ def draw_birdseye(
     _draw_line(image, _transform(pixels, scene.route.points), ROUTE, max(2, round(0.9 * scale)), opacity=0.75)
     _draw_agents(image, state.boxes, pixels)
     if plan is not None and len(plan):
-        cos, sin = steady.cos(ego.yaw), steady.sin(ego.yaw)
+        cos, sin = deterministic.cos(ego.yaw), deterministic.sin(ego.yaw)
         ahead = np.asarray(plan, float)[:, :2] @ np.array([[cos, sin], [-sin, cos]]) + (ego.x, ego.y)
         path = _transform(pixels, np.vstack([(ego.x, ego.y), ahead]))
         _draw_line(image, path, PLAN, max(1, round(0.35 * scale)))
@@ -105,8 +111,8 @@ def _draw_agents(image: np.ndarray, boxes: Boxes, pixels: np.ndarray) -> None:
 
 def _draw_ego(image: np.ndarray, state: SimState, vehicle: VehicleParameters, pixels: np.ndarray) -> None:
     ego = state.ego
-    x = ego.x + vehicle.rear_axle_to_center * steady.cos(ego.yaw)
-    y = ego.y + vehicle.rear_axle_to_center * steady.sin(ego.yaw)
+    x = ego.x + vehicle.rear_axle_to_center * deterministic.cos(ego.yaw)
+    y = ego.y + vehicle.rear_axle_to_center * deterministic.sin(ego.yaw)
     outline = _transform(pixels, rectangle_corners(x, y, ego.yaw, vehicle.length, vehicle.width))
     cv2.fillPoly(image, [_fixed(outline)], EGO, cv2.LINE_AA, SHIFT)
     # A windscreen of four points on the diagonals tells front from back.

@@ -10,10 +10,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
+from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.envs.batched_step import Request, Turn, play
 from dist4d_env.envs.config import read_keywords, read_scenario_option
 from dist4d_env.envs.episode import Episode, Seeds, Snapshot
-from dist4d_env.envs.information import episode_info, final_info
-from dist4d_env.envs.late import LateDict
+from dist4d_env.envs.info import episode_info, final_info
+from dist4d_env.envs.lazy_dict import LazyDict
 from dist4d_env.envs.observations import Observer, observation_space
 from dist4d_env.envs.rendering import render_dashboard
 from dist4d_env.envs.rewards import reward_terms, reward_weights, weighted_sum
@@ -21,21 +23,20 @@ from dist4d_env.envs.rewards_judged import judged_terms
 from dist4d_env.envs.starts import check_start, draw_start
 from dist4d_env.envs.termination import termination_cause, truncation_cause
 from dist4d_env.envs.timing import Stopwatch
-from dist4d_env.envs.turns import Request, Turn, play
 from dist4d_env.envs.window import Window, has_display, require_display
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.transforms import invert, yaw_of
-from dist4d_env.metrics.running import RunningMetrics
-from dist4d_env.metrics.suite import evaluate
+from dist4d_env.metrics.driving.running import RunningMetrics
+from dist4d_env.metrics.driving.suite import evaluate
 from dist4d_env.scenes.edits import Edit
 from dist4d_env.scenes.edits_apply import apply_all
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.actions import action_space
+from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-from dist4d_env.world.contract import SceneAt, World, WorldStart
-from dist4d_env.world.factory import make_world
+from dist4d_env.worlds.contract import World, WorldStart
+from dist4d_env.worlds.factory import make_world
 
 METADATA: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 2}
 """What the class can render; an environment says what can be had where it runs, at its own rate."""
@@ -158,9 +159,9 @@ class DiST4DDrivingEnv(gym.Env):
     | ``timing_ms`` | milliseconds per stage of this call, the world's own stages as ``world/...`` |
     | ``ended_by`` | at the end only: "collision", "off_road", "wrong_way", "horizon" or "trust" |
 
-    The running values are those of ``metrics.running.RunningMetrics``; ``final`` is ``{name: {"value", "valid"}}`` over the whole
-    episode (``metrics.suite``), without a value where not valid. Its progress, also within ``pdms_v1``, is relative to the logged
-    ego's in the time that was driven: an episode that ended early is not judged by what it left undone, as reports and the
+    The running values are those of ``metrics.driving.running``; ``final`` is ``{name: {"value", "valid"}}`` over the whole
+    episode (``metrics.driving.suite``), without a value where not valid. Its progress, also within ``pdms_v1``, is relative to
+    the logged ego's in the time that was driven: an episode that ended early is not judged by what it left undone, as reports and the
     planning benchmark do (``evaluation.scores.results_of``). A source is "log", "dist_t", "dist_s", "splat", "replay" or
     "oracle"; the tuple is empty in a world without pictures. How long something took is no part of what happened: ``timing_ms``
     reads like a dict and compares equal to any other timing, so that the infos of equal episodes are equal.
@@ -394,7 +395,7 @@ class DiST4DDrivingEnv(gym.Env):
             with watch("rendering"):
                 self.render()
         ended = episode.ended_by is not None
-        final = LateDict(lambda: final_info(evaluate(metrics.trace(episode.running)))) if ended else None
+        final = LazyDict(lambda: final_info(evaluate(metrics.trace(episode.running)))) if ended else None
         return observation, episode_info(episode, watch.timing(episode.world_info.timing_ms), terms, final)
 
 

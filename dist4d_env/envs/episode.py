@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.geometry.rgbd import RGBDFrame
-from dist4d_env.metrics.running import Running
+from dist4d_env.metrics.driving.running import Running
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.simulation.state import SimState
-from dist4d_env.world.contract import WorldInfo, WorldState
+from dist4d_env.worlds.contract import WorldInfo, WorldState
 
 
 @dataclass(frozen=True)

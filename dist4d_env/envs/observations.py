@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 from gymnasium import spaces
 
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes, rectangle_corners
 from dist4d_env.geometry.cameras import RING
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.transforms import pose_from_xy_yaw, wrap_angle
-from dist4d_env.metrics.running import Running
+from dist4d_env.metrics.driving.running import Running
 from dist4d_env.scenes.maps import BEV_LAYERS
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.simulation.crowd import Crowd
+from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.state import EgoState, SimState
 
 EGO_LOW = np.array([0, -20, -20, -5, -2, -50, -np.pi, 0, -1, 0], np.float32)
@@ -82,16 +82,22 @@ class Observer:
         return keys
 
 
-def ego_features(
-    scene: Scene, state: SimState, running: Running, route_ahead: np.ndarray, end_time: float
-) -> np.ndarray:
+def ego_features(scene: Scene, state: SimState, running: Running, route_ahead: np.ndarray, end_time: float) -> np.ndarray:
     """The ``"ego"`` observation (10,) float32; its columns stand in ``DiST4DDrivingEnv``."""
     ego = state.ego
     heading = scene.route.at(running.route_position)[2]
     limit = running.values["speed_limit"]
     features = [
-        ego.speed, ego.acceleration, ego.speed * ego.yaw_rate, ego.yaw_rate, ego.steering, running.values["route_offset"],
-        wrap_angle(ego.yaw - heading), 0.0 if np.isnan(limit) else limit, _command(route_ahead), end_time - state.time,
+        ego.speed,
+        ego.acceleration,
+        ego.speed * ego.yaw_rate,
+        ego.yaw_rate,
+        ego.steering,
+        running.values["route_offset"],
+        wrap_angle(ego.yaw - heading),
+        0.0 if np.isnan(limit) else limit,
+        _command(route_ahead),
+        end_time - state.time,
     ]
     return np.clip(np.array(features, np.float32), EGO_LOW, EGO_HIGH)
 
@@ -99,32 +105,40 @@ def ego_features(
 def _command(route_ahead: np.ndarray) -> float:
     """-1 right, 0 straight on, 1 left: how the route turns over the next 25 m."""
     step = np.diff(route_ahead[[0, 1, 9, 10]], axis=0)
-    turn = wrap_angle(steady.arctan2(step[2, 1], step[2, 0]) - steady.arctan2(step[0, 1], step[0, 0]))
+    turn = wrap_angle(deterministic.arctan2(step[2, 1], step[2, 0]) - deterministic.arctan2(step[0, 1], step[0, 0]))
     return float(np.sign(turn) * (abs(turn) > TURN))
 
 
 def agent_features(boxes: Boxes, ego: EgoState) -> np.ndarray:
     """The ``"agents"`` observation (64, 9) float32: the nearest agents within 100 m, nearest first, padded with zeros."""
     features = np.zeros((AGENTS, len(AGENT_LOW)), np.float32)
-    cos, sin = steady.cos(ego.yaw), steady.sin(ego.yaw)
+    cos, sin = deterministic.cos(ego.yaw), deterministic.sin(ego.yaw)
     (dx, dy, _), (vx, vy) = (boxes.position - (ego.x, ego.y, 0.0)).T, boxes.velocity.T
     ahead, left = cos * dx + sin * dy, cos * dy - sin * dx
     distance = np.hypot(ahead, left)
     order = np.argsort(distance, kind="stable")
     order = order[distance[order] < AGENT_RADIUS][:AGENTS]
-    columns = [ahead, left, wrap_angle(boxes.yaw - ego.yaw), *boxes.size[:, :2].T, cos * vx + sin * vy, cos * vy - sin * vx,
-               boxes.category, np.ones(len(boxes))]
+    columns = [
+        ahead,
+        left,
+        wrap_angle(boxes.yaw - ego.yaw),
+        *boxes.size[:, :2].T,
+        cos * vx + sin * vy,
+        cos * vy - sin * vx,
+        boxes.category,
+        np.ones(len(boxes)),
+    ]
     features[: len(order)] = np.clip(np.stack(columns, 1)[order], AGENT_LOW, AGENT_HIGH)
     return features
 
 
-def crowd_features(out: np.ndarray, crowd: Crowd, size: np.ndarray, category: np.ndarray, ego: np.ndarray) -> None:
+def agent_features_batch(out: np.ndarray, crowd: AgentArrays, size: np.ndarray, category: np.ndarray, ego: np.ndarray) -> None:
     """Writes ``agent_features`` of many egos (B, 7) into ``out`` (B, 64, 9), each bit for bit as alone.
 
     crowd: their agents (B, M), of size (B, M, 3) and category (B, M).
     """
     x, y, yaw = ego[:, :3].T[..., None]
-    cos, sin = steady.cos(yaw), steady.sin(yaw)
+    cos, sin = deterministic.cos(yaw), deterministic.sin(yaw)
     dx, dy, (vx, vy) = crowd.values[0] - x, crowd.values[1] - y, crowd.values[4:]
     ahead, left = cos * dx + sin * dy, cos * dy - sin * dx
     distance = np.where(crowd.valid, np.hypot(ahead, left), np.inf)
@@ -147,7 +161,7 @@ def bev_raster(scene: Scene, state: SimState, route_ahead: np.ndarray) -> np.nda
     ego, boxes = state.ego, state.boxes
     if scene.map is not None:
         raster[: len(BEV_LAYERS)] = np.where(scene.map.bev(pose_from_xy_yaw(ego.x, ego.y, ego.yaw)) > 0, 255, 0)
-    cos, sin = steady.cos(ego.yaw), steady.sin(ego.yaw)
+    cos, sin = deterministic.cos(ego.yaw), deterministic.sin(ego.yaw)
     if len(boxes):
         corners = rectangle_corners(boxes.position[:, 0], boxes.position[:, 1], boxes.yaw, boxes.size[:, 0], boxes.size[:, 1])
         corners = _cells((corners - (ego.x, ego.y)) @ np.array([[cos, -sin], [sin, cos]]))  # (N, 4, 2)

@@ -11,8 +11,9 @@ from dist4d_env.envs.birdseye import View, draw_birdseye
 from dist4d_env.envs.drawing import Colour, bar, colour_depth, draw_text, enlarge, fill, pill
 from dist4d_env.geometry.cameras import RING
 from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.simulation.state import SimState, VehicleParameters
+from dist4d_env.simulation.state import SimState
 
 GAP = 6
 MARGIN = 12
@@ -46,8 +47,13 @@ GRID = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_
 
 
 def render_dashboard(
-    frame: RGBDFrame | None, info: Mapping[str, Any], state: SimState, scene: Scene,
-    plan: np.ndarray | None = None, vehicle: VehicleParameters | None = None, title: str = "DiST-4D",
+    frame: RGBDFrame | None,
+    info: Mapping[str, Any],
+    state: SimState,
+    scene: Scene,
+    plan: np.ndarray | None = None,
+    vehicle: VehicleParameters | None = None,
+    title: str = "DiST-4D",
 ) -> np.ndarray:
     """One picture (H, W, 3) uint8 of an instant; H and W are even and depend on the frame's size only.
 

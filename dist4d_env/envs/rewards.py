@@ -61,7 +61,7 @@ def reward_weights(weights: str | Mapping[str, float] | None) -> dict[str, float
 def reward_terms(values: Mapping[str, float], decision_dt: float) -> dict[str, float]:
     """The terms of one decision that its running values tell, unweighted.
 
-    values: ``metrics.running`` after the decision; a term whose value is not known there (no map, no speed limit) is 0.
+    values: ``metrics.driving.running`` after the decision; a term whose value is not known there (no map, no speed limit) is 0.
     progress: m along the route; collision, off_road, wrong_way: 1 where it happened, else 0 (collision: at the ego's fault);
     time_to_collision: s that it is short of 1 s, times s; comfort: share of ticks outside nuPlan's comfort bounds; speed_limit:
     m/s above the limit times s; route_offset: m beside the route times s.

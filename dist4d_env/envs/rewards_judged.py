@@ -8,12 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from dist4d_env.envs.rewards import JUDGED
-from dist4d_env.metrics.composite import PARTS, PDMS_WEIGHTS
-from dist4d_env.metrics.progress import SHORT, ego_progress
-from dist4d_env.metrics.recording import expert_poses
-from dist4d_env.metrics.rectangles import ego_centers
-from dist4d_env.metrics.running import Running, RunningMetrics
-from dist4d_env.metrics.trace import EpisodeTrace
+from dist4d_env.metrics.driving.composite import PARTS, PDMS_WEIGHTS
+from dist4d_env.metrics.driving.progress import SHORT, ego_progress
+from dist4d_env.metrics.driving.recording import expert_poses
+from dist4d_env.metrics.driving.rectangles import ego_centers
+from dist4d_env.metrics.driving.running import Running, RunningMetrics
+from dist4d_env.metrics.driving.trace import EpisodeTrace
 from dist4d_env.scenes.scene import TICK
 
 ARRIVED = 0.9

@@ -14,7 +14,7 @@ def termination_cause(values: Mapping[str, float], chosen: tuple[str, ...]) -> s
 
 
 def truncation_cause(time: float, end_time: float, trust: float, trust_floor: float) -> str | None:
-    """"horizon" once the time is up, "trust" when the world's frame is believed less than the floor, None otherwise."""
+    """ "horizon" once the time is up, "trust" when the world's frame is believed less than the floor, None otherwise."""
     if time > end_time - 1e-6:
         return "horizon"
     return "trust" if trust < trust_floor else None

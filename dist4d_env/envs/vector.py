@@ -12,10 +12,10 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space, create_empty_array
 
+from dist4d_env.envs.batched_step import Answer
 from dist4d_env.envs.driving import METADATA
 from dist4d_env.envs.members import Member
 from dist4d_env.envs.timing import Stopwatch
-from dist4d_env.envs.turns import Answer
 from dist4d_env.envs.vector_episodes import Episodes, first_instant, with_first_instants
 from dist4d_env.envs.vector_information import vector_info
 from dist4d_env.envs.vector_observations import write_pictures, write_vectors
@@ -91,9 +91,7 @@ class DiST4DVectorEnv(gym.vector.VectorEnv):
         self._ended[rows] = False
         return self._tell(rows, terms, watch)
 
-    def step(
-        self, actions: Any
-    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One decision each. Raises ActionError, before anything has moved, if one of the actions cannot be taken."""
         if self._ended is None:
             raise ResetNeeded("call reset() before the first step()")

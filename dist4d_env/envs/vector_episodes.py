@@ -12,20 +12,20 @@ from dist4d_env.envs.driving import Room
 from dist4d_env.envs.episode import Episode
 from dist4d_env.envs.members import Beginning
 from dist4d_env.geometry.rgbd import RGBDFrame
-from dist4d_env.metrics.recording import Recording
-from dist4d_env.metrics.running import Running
-from dist4d_env.metrics.running_batch import RunningBatch, RunningMetricsBatch, crowd_trace
-from dist4d_env.metrics.trace import EpisodeTrace
+from dist4d_env.metrics.driving.recording import Recording
+from dist4d_env.metrics.driving.running import Running
+from dist4d_env.metrics.driving.running_batch import RunningBatch, RunningMetricsBatch, trace_of_arrays
+from dist4d_env.metrics.driving.trace import EpisodeTrace
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import TICK
-from dist4d_env.simulation.crowd import Crowd, CrowdTable, crowd_of
+from dist4d_env.simulation.agents import AgentArrays, AgentTable, agents_of
 from dist4d_env.simulation.rows import ego_rows, ego_state
 from dist4d_env.simulation.simulator import Simulator
 from dist4d_env.simulation.state import SimState, Ticks
 from dist4d_env.simulation.traffic import row_of
 from dist4d_env.simulation.vector import VectorSimulator
 from dist4d_env.simulation.vector_state import VectorState, VectorTicks
-from dist4d_env.world.contract import WorldInfo, WorldState
+from dist4d_env.worlds.contract import WorldInfo, WorldState
 
 SPARE_SCENES = 256
 """Scenes that are kept though nobody plays in them; beyond that those not in use are let go."""
@@ -45,7 +45,7 @@ class Played:
     policy_seed: int
     start: SimState
     ego: list[np.ndarray] = field(default_factory=list)
-    agents: list[Crowd] = field(default_factory=list)
+    agents: list[AgentArrays] = field(default_factory=list)
     world: WorldState = None
     frame: RGBDFrame | None = None
     world_info: WorldInfo = field(default_factory=lambda: WorldInfo((), 0.0, 1.0))
@@ -121,12 +121,21 @@ class Episodes:
         [number], running = self.numbers([room]), episode.running
         tracks, decisions = len(self.simulator.tables[number]), running.recording.decisions
         played = Played(
-            episode.scenario, room, episode.end_time, episode.policy_seed, running.recording.start,
-            [ego_rows(ticks.ego) for ticks in decisions], [],
-            episode.world, episode.frame, episode.world_info, episode.plan, episode.ended_by,
+            episode.scenario,
+            room,
+            episode.end_time,
+            episode.policy_seed,
+            running.recording.start,
+            [ego_rows(ticks.ego) for ticks in decisions],
+            [],
+            episode.world,
+            episode.frame,
+            episode.world_info,
+            episode.plan,
+            episode.ended_by,
         )
         if not played.replayed:
-            played.agents = [crowd_of(ticks.boxes, tracks) for ticks in decisions]
+            played.agents = [agents_of(ticks.boxes, tracks) for ticks in decisions]
         self.state = self.now.put([index], self.simulator.gather([episode.state], [number]))
         touched = np.zeros((1, tracks), bool)
         touched[0, list(running.touched)] = True
@@ -143,9 +152,7 @@ class Episodes:
                 self.played[index] = _played(beginning)
         self.state, self.running = state, running
 
-    def go_on(
-        self, beginnings: Mapping[int, Beginning], state: VectorState, running: RunningBatch, ticks: VectorTicks
-    ) -> None:
+    def go_on(self, beginnings: Mapping[int, Beginning], state: VectorState, running: RunningBatch, ticks: VectorTicks) -> None:
         """One decision has been played, or an episode has begun, at every environment."""
         self.begin(beginnings, state, running)
         for index, played in enumerate(self.played):
@@ -163,8 +170,16 @@ class Episodes:
         """One episode as the value that its environment would hold alone."""
         played = self.played[index]
         return Episode(
-            played.scenario, played.end_time, played.policy_seed, self.single(index),
-            played.world, played.frame, played.world_info, self.bookkeeping(index), played.plan, played.ended_by,
+            played.scenario,
+            played.end_time,
+            played.policy_seed,
+            self.single(index),
+            played.world,
+            played.frame,
+            played.world_info,
+            self.bookkeeping(index),
+            played.plan,
+            played.ended_by,
         )
 
     def bookkeeping(self, index: int) -> Running:
@@ -197,7 +212,7 @@ def _played(beginning: Beginning) -> Played:
     return Played(beginning.scenario, beginning.room, beginning.end_time, beginning.seeds.policy, beginning.state)
 
 
-def _trace(played: Played, table: CrowdTable) -> EpisodeTrace:
+def _trace(played: Played, table: AgentTable) -> EpisodeTrace:
     """An episode so far as arrays, as ``RunningMetrics.trace`` has it."""
     scene, _, metrics = played.room
     first, count = row_of(played.start.time), 1 + sum(map(len, played.ego))
@@ -206,9 +221,9 @@ def _trace(played: Played, table: CrowdTable) -> EpisodeTrace:
         agents = table.rows(first, count)
     else:
         tracks = len(table)
-        crowds = [crowd_of([played.start.boxes], tracks), *(each[:, :tracks] for each in played.agents)]
-        agents = Crowd(np.concatenate([c.values for c in crowds], 1), np.concatenate([c.valid for c in crowds]))
-    return crowd_trace(scene, metrics.vehicle, first + np.arange(count), ego, agents)
+        crowds = [agents_of([played.start.boxes], tracks), *(each[:, :tracks] for each in played.agents)]
+        agents = AgentArrays(np.concatenate([c.values for c in crowds], 1), np.concatenate([c.valid for c in crowds]))
+    return trace_of_arrays(scene, metrics.vehicle, first + np.arange(count), ego, agents)
 
 
 def first_instant(state: VectorState, count: int) -> VectorTicks:
@@ -225,4 +240,4 @@ def with_first_instants(ticks: VectorTicks, rows: np.ndarray, state: VectorState
     agents, new = ticks.agents.widened(tracks), began.agents.widened(tracks)
     row, ego, values, valid = ticks.row.copy(), ticks.ego.copy(), agents.values.copy(), agents.valid.copy()
     row[rows], ego[rows], values[:, rows], valid[rows] = began.row, began.ego, new.values, new.valid
-    return VectorTicks(row, ego, Crowd(values, valid))
+    return VectorTicks(row, ego, AgentArrays(values, valid))

@@ -9,7 +9,7 @@ import numpy as np
 
 from dist4d_env.envs.timing import Timing
 from dist4d_env.envs.vector_episodes import Episodes
-from dist4d_env.world.contract import WorldInfo
+from dist4d_env.worlds.contract import WorldInfo
 
 
 def vector_info(

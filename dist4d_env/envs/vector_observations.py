@@ -11,11 +11,11 @@ from dist4d_env.envs.observations import (
     EGO_LOW,
     ROUTE_REACH,
     TURN,
+    agent_features_batch,
     bev_raster,
-    crowd_features,
 )
 from dist4d_env.envs.vector_episodes import Episodes
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.cameras import RING
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import wrap_angle
@@ -35,9 +35,16 @@ def write_vectors(out: Observations, episodes: Episodes, end_time: np.ndarray) -
     if "ego" in out:
         heading, limit = metrics.routes.heading(scene, running.route_position), running.values["speed_limit"]
         features = [
-            ego[:, SPEED], ego[:, ACCELERATION], ego[:, SPEED] * ego[:, YAW_RATE], ego[:, YAW_RATE], ego[:, STEERING],
-            running.values["route_offset"], wrap_angle(ego[:, YAW] - heading), np.where(np.isnan(limit), 0.0, limit),
-            _commands(route_ahead), end_time - state.time,
+            ego[:, SPEED],
+            ego[:, ACCELERATION],
+            ego[:, SPEED] * ego[:, YAW_RATE],
+            ego[:, YAW_RATE],
+            ego[:, STEERING],
+            running.values["route_offset"],
+            wrap_angle(ego[:, YAW] - heading),
+            np.where(np.isnan(limit), 0.0, limit),
+            _commands(route_ahead),
+            end_time - state.time,
         ]
         out["ego"][...] = np.clip(np.stack(features, 1).astype(np.float32), EGO_LOW, EGO_HIGH)
     if "route" in out:
@@ -45,7 +52,7 @@ def write_vectors(out: Observations, episodes: Episodes, end_time: np.ndarray) -
     if "agents" in out:
         size, category = episodes.simulator.bodies(scene)
         tracks = state.agents.valid.shape[1]
-        crowd_features(out["agents"], state.agents, size[:, :tracks], category[:, :tracks], ego)
+        agent_features_batch(out["agents"], state.agents, size[:, :tracks], category[:, :tracks], ego)
     return route_ahead
 
 
@@ -65,5 +72,5 @@ def write_pictures(out: Observations, rows: Sequence[int], episodes: Episodes, r
 def _commands(route_ahead: np.ndarray) -> np.ndarray:
     """(N,) -1 right, 0 straight on, 1 left: how the routes (N, 20, 2) turn over the next 25 m."""
     step = np.diff(route_ahead[:, [0, 1, 9, 10]], axis=1)
-    turn = wrap_angle(steady.arctan2(step[:, 2, 1], step[:, 2, 0]) - steady.arctan2(step[:, 0, 1], step[:, 0, 0]))
+    turn = wrap_angle(deterministic.arctan2(step[:, 2, 1], step[:, 2, 0]) - deterministic.arctan2(step[:, 0, 1], step[:, 0, 0]))
     return np.sign(turn) * (np.abs(turn) > TURN)

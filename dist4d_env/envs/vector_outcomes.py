@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.envs.config import EnvConfig
-from dist4d_env.envs.information import final_info
-from dist4d_env.envs.late import LateDict
+from dist4d_env.envs.info import final_info
+from dist4d_env.envs.lazy_dict import LazyDict
 from dist4d_env.envs.rewards import JUDGED, SHORT_TTC
 from dist4d_env.envs.rewards_judged import judged_terms
 from dist4d_env.envs.termination import CAUSES, termination_cause, truncation_cause
 from dist4d_env.envs.vector_episodes import Episodes
-from dist4d_env.metrics.running import Running
-from dist4d_env.metrics.suite import evaluate
-from dist4d_env.metrics.trace import EpisodeTrace
+from dist4d_env.metrics.driving.running import Running
+from dist4d_env.metrics.driving.suite import evaluate
+from dist4d_env.metrics.driving.trace import EpisodeTrace
 
 AddInfo = Callable[[dict[str, Any], dict[str, Any], int], dict[str, Any]]
 """How Gymnasium's vector environment adds one environment's info to that of all."""
@@ -84,10 +84,10 @@ def end_episodes(episodes: Episodes, begins: np.ndarray, config: EnvConfig) -> t
     return terminations, truncations
 
 
-def final_metrics(episodes: Episodes, ended: np.ndarray, add: AddInfo) -> LateDict:
+def final_metrics(episodes: Episodes, ended: np.ndarray, add: AddInfo) -> LazyDict:
     """The metrics of whole episodes by name, for those of N that have ended, worked out by whoever looks first."""
     traces = {row: episodes.later_trace(row) for row in np.flatnonzero(ended).tolist()}
-    return LateDict(partial(_judged, traces, add))
+    return LazyDict(partial(_judged, traces, add))
 
 
 def _judged(traces: Mapping[int, Callable[[], EpisodeTrace]], add: AddInfo) -> dict[str, Any]:

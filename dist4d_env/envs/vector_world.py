@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from dist4d_env.envs.batched_step import Answer, ask
 from dist4d_env.envs.driving import plan_ahead
 from dist4d_env.envs.members import Beginning, Member
 from dist4d_env.envs.timing import Stopwatch
-from dist4d_env.envs.turns import Answer, ask
 from dist4d_env.envs.vector_episodes import Episodes
+from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.simulation.vector import VectorSimulator
 from dist4d_env.simulation.vector_state import VectorState
-from dist4d_env.world.contract import SceneAt, WorldStart
+from dist4d_env.worlds.contract import WorldStart
 
 _NO_PLAN = np.zeros((0, 3))
 
@@ -43,7 +44,11 @@ class Truths(Sequence[SceneAt]):
 
 
 def ask_world(
-    member: Member, episodes: Episodes, state: VectorState, rows: np.ndarray, beginnings: Mapping[int, Beginning],
+    member: Member,
+    episodes: Episodes,
+    state: VectorState,
+    rows: np.ndarray,
+    beginnings: Mapping[int, Beginning],
     watch: Stopwatch,
 ) -> list[tuple[Answer, np.ndarray]]:
     """What the world says to each of some episodes (K,), and where each ego means to go (P, 3): x, y, heading in the ego frame.

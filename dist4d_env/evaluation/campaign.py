@@ -26,7 +26,7 @@ from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.scenes.scenario import Scenario
 
 if TYPE_CHECKING:
-    from dist4d_env.scenes.nuscenes import Dataset
+    from dist4d_env.data.nuscenes import Dataset
     from dist4d_env.scenes.suites import Suite
 
 SETTINGS = "settings.json"
@@ -79,7 +79,7 @@ class Campaign:
 
     def open_data(self) -> Dataset:
         """The data set that the campaign is driven on."""
-        from dist4d_env.scenes.nuscenes import open_dataset
+        from dist4d_env.data.nuscenes import open_dataset
 
         scenes = tuple(dict.fromkeys(scenario.scene for scenario in self.scenarios))
         return open_dataset(self.dataroot or self.suite.dataroot, self.version or self.suite.version, scenes)

@@ -14,7 +14,7 @@ from dist4d_env.evaluation.planners import make_planner
 if TYPE_CHECKING:
     from dist4d_env.evaluation.executors import Executor
     from dist4d_env.evaluation.summary import Summary
-    from dist4d_env.metrics.forms import Form
+    from dist4d_env.metrics.driving.forms import Form
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,11 @@ def drive(options: Options) -> Summary:
     from tqdm import tqdm
 
     import dist4d_env  # noqa: F401 (registers the environment)
+    from dist4d_env.data.nuscenes import open_dataset
     from dist4d_env.evaluation.episode_log import save_episode
     from dist4d_env.evaluation.runner import RunOptions, run_episode
     from dist4d_env.evaluation.scores import results_of
     from dist4d_env.evaluation.summary import Summary, score
-    from dist4d_env.scenes.nuscenes import open_dataset
 
     name = options.planner[0]
     planner = make_planner(name)
@@ -222,7 +222,7 @@ class _Film:
             self._frames.append(render_dashboard(episode.frame, info, episode.state, driving.scene, episode.plan))
 
     def finish(self, log: Any, results: Any) -> None:
-        from dist4d_env.evaluation.report import write_report
+        from dist4d_env.evaluation.report.episode.episode import write_report
         from dist4d_env.evaluation.video import write_video
 
         folder, video = self._options.out / "reports", None

@@ -22,7 +22,7 @@ from dist4d_env.scenes.scenario import Scenario
 
 if TYPE_CHECKING:
     from dist4d_env.envs.driving import DiST4DDrivingEnv
-    from dist4d_env.planner import Planner
+    from dist4d_env.planners.contract import Planner
 
 OFFSET, YAW, SPEED = 0.15, np.radians(1.0), 0.1
 """How far seeds beyond the first move the ego's start, evenly either way: metres, radians, share of the speed."""

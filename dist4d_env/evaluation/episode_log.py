@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import DataError
-from dist4d_env.metrics.trace import EpisodeTrace, Plans
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
 from dist4d_env.scenes.scenario import Scenario, scenario_dict
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.simulation.state import VehicleParameters
 
 FORMAT = 2
 TRACE_ARRAYS = ("time", "ego", "position", "yaw", "velocity", "valid", "size", "category", "expert")
@@ -100,7 +100,7 @@ def load_episode(path: Path, dataroot: str | None = None) -> EpisodeLog:
 
     Raises DataError naming the file if it is missing, broken or of another format.
     """
-    from dist4d_env.scenes.nuscenes import open_dataset
+    from dist4d_env.data.nuscenes import open_dataset
 
     try:
         text = json.loads(path.read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog
-from dist4d_env.metrics.trace import MetricResult
+from dist4d_env.metrics.driving.trace import MetricResult
 
 KINDS = {
     "collision": "at-fault collision",

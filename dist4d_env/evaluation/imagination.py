@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from dist4d_env.envs.batched_step import Turn, play
 from dist4d_env.envs.driving import DiST4DDrivingEnv, Room
 from dist4d_env.envs.episode import Episode, Snapshot
-from dist4d_env.envs.turns import Turn, play
 from dist4d_env.errors import ConfigError
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import Boxes
-from dist4d_env.planner import ImaginedInstant, Plan, in_ego_frame
+from dist4d_env.planners.contract import ImaginedInstant, Plan, in_ego_frame
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import TICK
 from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES
@@ -125,6 +125,6 @@ def _rest(plan: Plan, issued: SimState, now: SimState) -> np.ndarray:
     rest = np.stack([np.interp(wanted, given, column) for column in poses.T], -1)
     beyond = np.maximum(wanted - given[-1], 0.0)[:, None]
     rest[:, :2] += beyond * (poses[-1, :2] - poses[-2, :2]) / plan.dt
-    ego, cos, sin = issued.ego, steady.cos(issued.ego.yaw), steady.sin(issued.ego.yaw)
+    ego, cos, sin = issued.ego, deterministic.cos(issued.ego.yaw), deterministic.sin(issued.ego.yaw)
     x, y = ego.x + cos * rest[:, 0] - sin * rest[:, 1], ego.y + sin * rest[:, 0] + cos * rest[:, 1]
     return in_ego_frame(np.column_stack([x, y, ego.yaw + rest[:, 2]]), now.ego)

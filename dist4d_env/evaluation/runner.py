@@ -13,9 +13,9 @@ from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ActionError, ConfigError
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, Step, scenario_record
 from dist4d_env.evaluation.imagination import BranchingImagination
-from dist4d_env.metrics.running import RunningMetrics
-from dist4d_env.metrics.trace import Plans
-from dist4d_env.planner import Plan, Planner, PlannerContext, PlannerInput, PlannerNeeds
+from dist4d_env.metrics.driving.running import RunningMetrics
+from dist4d_env.metrics.driving.trace import Plans
+from dist4d_env.planners.contract import Plan, Planner, PlannerContext, PlannerInput, PlannerNeeds
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES, TRAJECTORY_HIGH, TRAJECTORY_LOW

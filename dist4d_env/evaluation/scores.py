@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog
-from dist4d_env.metrics.ads import ads
-from dist4d_env.metrics.alpasim import alpasim_scene_score
-from dist4d_env.metrics.composite import pdms_v1
-from dist4d_env.metrics.epdms import epdms_v2
-from dist4d_env.metrics.forms import Form, is_faithful
-from dist4d_env.metrics.hd_score import hd_score
-from dist4d_env.metrics.neuroncap import neuroncap_score
-from dist4d_env.metrics.nuplan import nuplan_cls
-from dist4d_env.metrics.plan_episode import pdms_of_plans
-from dist4d_env.metrics.progress import ego_progress, progress
-from dist4d_env.metrics.recording import log_trace
-from dist4d_env.metrics.suite import evaluate
-from dist4d_env.metrics.trace import EpisodeTrace, MetricResult
+from dist4d_env.metrics.driving.composite import pdms_v1
+from dist4d_env.metrics.driving.epdms import epdms_v2
+from dist4d_env.metrics.driving.forms import Form, is_faithful
+from dist4d_env.metrics.driving.progress import ego_progress, progress
+from dist4d_env.metrics.driving.recording import log_trace
+from dist4d_env.metrics.driving.suite import evaluate
+from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
+from dist4d_env.metrics.foreign.ads import ads
+from dist4d_env.metrics.foreign.alpasim import alpasim_scene_score
+from dist4d_env.metrics.foreign.hd_score import hd_score
+from dist4d_env.metrics.foreign.neuroncap import neuroncap_score
+from dist4d_env.metrics.foreign.nuplan import nuplan_cls
+from dist4d_env.metrics.plans.episode import pdms_of_plans
 from dist4d_env.scenes.scene import TICK, Scene
 
 NEURONCAP = ("stationary", "frontal", "side")
@@ -24,7 +24,7 @@ NEURONCAP = ("stationary", "frontal", "side")
 
 def recorded_scene(log: EpisodeLog) -> Scene:
     """The scene that an episode played in, as it was recorded."""
-    from dist4d_env.scenes.nuscenes import open_dataset
+    from dist4d_env.data.nuscenes import open_dataset
 
     return open_dataset(log.dataroot, log.version).load(log.scene, require_map=False)
 
@@ -43,7 +43,8 @@ def results_of(log: EpisodeLog, form: Form = "corrected") -> dict[str, MetricRes
 
     This is what reports of single episodes, tables and campaigns all show. Progress is relative to what the recorded ego made of
     the whole time that the episode was meant to last (``recorded_human``). An environment's ``info["metrics"]["final"]``
-    (``metrics.suite.evaluate``) knows the time that was driven only; the two differ where an episode ended before its horizon.
+    (``metrics.driving.suite.evaluate``) knows the time that was driven only; the two differ where an episode ended before its
+    horizon.
     """
     is_faithful(form)
     trace, plans = log.trace, log.plans

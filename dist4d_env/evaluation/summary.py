@@ -15,7 +15,7 @@ from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, replaci
 from dist4d_env.evaluation.failures import Failure, find_failures
 from dist4d_env.evaluation.scores import results_of
 from dist4d_env.evaluation.statistics import Estimate, bootstrap_mean
-from dist4d_env.metrics.trace import MetricResult
+from dist4d_env.metrics.driving.trace import MetricResult
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dist4d_env.geometry.carry import STATIC, CarriedSource, motion_about
+from dist4d_env.geometry.box_motion import STATIC, CarriedSource, motion_about
 from dist4d_env.geometry.frustum import frustum_corners, may_see, pinhole_rows, ray_parts, to_rows
 from dist4d_env.geometry.splat_source import SKY_DEPTH, SplatSource
 from dist4d_env.geometry.transforms import invert

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.transforms import poses_from_position_yaw
 
 CATEGORIES = (
@@ -67,7 +67,7 @@ def rectangle_corners(
     """Footprint corners (..., 4, 2) counter-clockwise from front-left of rectangles given by centre, heading and size."""
     signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) / 2
     local = signs * np.stack(np.broadcast_arrays(length, width), -1)[..., None, :]
-    cos, sin = steady.cos(yaw)[..., None], steady.sin(yaw)[..., None]
+    cos, sin = deterministic.cos(yaw)[..., None], deterministic.sin(yaw)[..., None]
     return np.stack(
         [
             np.asarray(x)[..., None] + cos * local[..., 0] - sin * local[..., 1],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist4d_env.geometry.backend import compiled
-from dist4d_env.geometry.carry import STATIC, UNUSED, CarriedSource, motion_about
+from dist4d_env.geometry.box_motion import STATIC, UNUSED, CarriedSource, motion_about
 from dist4d_env.geometry.frustum import may_see, pinhole_rows, to_rows
 from dist4d_env.geometry.rasterise import LEAST_BITS, NOTHING
 from dist4d_env.geometry.transforms import invert

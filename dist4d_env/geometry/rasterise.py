@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dist4d_env.geometry.carry import STATIC
+from dist4d_env.geometry.box_motion import STATIC
 from dist4d_env.geometry.fragments import Fragments
 
 LEAST_BITS = 0x3D000000

@@ -15,8 +15,8 @@ import numpy as np
 
 from dist4d_env.geometry.backend import compiled
 from dist4d_env.geometry.backward import Lookup, look_up_colours
+from dist4d_env.geometry.box_motion import STATIC, carry_sources
 from dist4d_env.geometry.boxes import Boxes
-from dist4d_env.geometry.carry import STATIC, carry_sources
 from dist4d_env.geometry.fill import fill_background, fill_telea
 from dist4d_env.geometry.fragments import BEST, Fragments, SplatConfig, project_source
 from dist4d_env.geometry.plain import Points, splat_points

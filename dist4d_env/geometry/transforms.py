@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 
 
 def pose_from_xy_yaw(x: float, y: float, yaw: float, z: float = 0.0) -> np.ndarray:
@@ -15,7 +15,7 @@ def pose_from_xy_yaw(x: float, y: float, yaw: float, z: float = 0.0) -> np.ndarr
 def poses_from_position_yaw(position: np.ndarray, yaw: np.ndarray) -> np.ndarray:
     """Positions (..., 3) and headings (...) to poses (..., 4, 4)."""
     pose = np.zeros((*np.shape(yaw), 4, 4))
-    cos, sin = steady.cos(yaw), steady.sin(yaw)
+    cos, sin = deterministic.cos(yaw), deterministic.sin(yaw)
     pose[..., 0, 0], pose[..., 0, 1] = cos, -sin
     pose[..., 1, 0], pose[..., 1, 1] = sin, cos
     pose[..., 2, 2] = pose[..., 3, 3] = 1.0
@@ -53,7 +53,7 @@ def apply(pose: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def yaw_of(pose: np.ndarray) -> np.ndarray:
     """Heading (...) of poses (..., 4, 4): the direction of the x axis in the xy plane."""
-    return steady.arctan2(pose[..., 1, 0], pose[..., 0, 0])
+    return deterministic.arctan2(pose[..., 1, 0], pose[..., 0, 0])
 
 
 def wrap_angle(angle: np.ndarray | float) -> np.ndarray:

@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.transforms import yaw_of
+from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scene import TICK, Scene
-from dist4d_env.simulation.state import VehicleParameters
 
 _GROUND_NEIGHBOURS = 6
 
@@ -35,7 +35,9 @@ class EditFrame:
         pose = self.scene.ego.global_from_ego
         yaw = yaw_of(pose)
         ahead = self.vehicle.rear_axle_to_center
-        return np.column_stack([pose[:, 0, 3] + ahead * steady.cos(yaw), pose[:, 1, 3] + ahead * steady.sin(yaw), yaw])
+        return np.column_stack(
+            [pose[:, 0, 3] + ahead * deterministic.cos(yaw), pose[:, 1, 3] + ahead * deterministic.sin(yaw), yaw]
+        )
 
     @cached_property
     def ego_arc(self) -> np.ndarray:
@@ -78,7 +80,7 @@ class EditFrame:
         arc, lateral = np.broadcast_arrays(np.asarray(arc, float), np.asarray(lateral, float))
         poses = self.route.sample(arc)
         beyond = arc - np.clip(arc, 0.0, self.route.length)
-        cos, sin = steady.cos(poses[:, 2]), steady.sin(poses[:, 2])
+        cos, sin = deterministic.cos(poses[:, 2]), deterministic.sin(poses[:, 2])
         x = poses[:, 0] + cos * beyond - sin * lateral
         y = poses[:, 1] + sin * beyond + cos * lateral
         return np.column_stack([x, y, poses[:, 2]])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.scenes.edits import Cross, CutIn, Door, Insert, Jaywalk, Oncoming
 from dist4d_env.scenes.edits_frame import EditFrame
@@ -130,16 +130,14 @@ def door(frame: EditFrame, tracks: Tracks, edit: Door) -> Tracks:
     opened = frame.arrival(arc - frame.origin, edit.kind) - edit.before
     turn = edit.angle * _smooth((time - opened + edit.duration) / edit.duration)
     course = yaw + math.pi - side * turn  # from the hinge backwards, swinging outwards
-    xy = hinge + DOOR[0] / 2 * np.column_stack([steady.cos(course), steady.sin(course)])
+    xy = hinge + DOOR[0] / 2 * np.column_stack([deterministic.cos(course), deterministic.sin(course)])
     valid = time >= max(opened - edit.duration, 0.0) - 1e-6
     result = with_object(frame, tracks, "other", DOOR, Motion(xy, course, valid))
     check_free(frame, result, len(result) - 1, "door: the door", apart_from=(car,))
     return result
 
 
-def _added(
-    frame: EditFrame, tracks: Tracks, category: str, size: tuple[float, ...] | None, motion: Motion, what: str
-) -> Tracks:
+def _added(frame: EditFrame, tracks: Tracks, category: str, size: tuple[float, ...] | None, motion: Motion, what: str) -> Tracks:
     result = with_object(frame, tracks, category, size, motion)
     check_free(frame, result, len(result) - 1, what)
     return result

@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES, rectangle_corners
 from dist4d_env.scenes.edits_frame import EditFrame
 from dist4d_env.scenes.scene import TICK, Scene, Tracks
@@ -71,7 +71,7 @@ def moving(xy: np.ndarray, yaw: np.ndarray, valid: np.ndarray, what: str) -> Mot
             raise ConfigError(f"{what}: it would accelerate with {most:.0f} m/s²: take more time or less speed")
     velocity = np.gradient(here, TICK, axis=0) if len(rows) > 1 else np.zeros_like(here)
     drives = np.hypot(*velocity.T) > _SLOWEST
-    course = np.where(drives, steady.arctan2(velocity[:, 1], velocity[:, 0]), yaw[rows])
+    course = np.where(drives, deterministic.arctan2(velocity[:, 1], velocity[:, 0]), yaw[rows])
     last = np.maximum.accumulate(np.where(drives, np.arange(len(rows)), -1))
     first = int(np.argmax(drives)) if drives.any() else 0
     # Before it first moves it already faces where it will go.

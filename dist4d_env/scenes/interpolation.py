@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.transforms import pose_from_quaternion
 from dist4d_env.scenes.scene import TICK, Tracks
@@ -39,12 +39,12 @@ def interpolate_poses(time: np.ndarray, poses: np.ndarray, at: np.ndarray) -> np
     q0, q1 = quaternions_of(poses[before]), quaternions_of(poses[after])
     cosine = np.einsum("mi,mi->m", q0, q1)
     q1, cosine = np.where(cosine[:, None] < 0, -q1, q1), np.abs(cosine)
-    angle = steady.arccos(np.clip(cosine, -1, 1))[:, None]
-    sine = steady.sin(angle)
+    angle = deterministic.arccos(np.clip(cosine, -1, 1))[:, None]
+    sine = deterministic.sin(angle)
     near = sine < 1e-6  # the two weights tend to 1 - share and share
     safe = np.where(near, 1.0, sine)
-    weight0 = np.where(near, 1 - share, steady.sin((1 - share) * angle) / safe)
-    weight1 = np.where(near, share, steady.sin(share * angle) / safe)
+    weight0 = np.where(near, 1 - share, deterministic.sin((1 - share) * angle) / safe)
+    weight1 = np.where(near, share, deterministic.sin(share * angle) / safe)
     q = weight0 * q0 + weight1 * q1
     return pose_from_quaternion((1 - share) * poses[before, :3, 3] + share * poses[after, :3, 3], q)
 

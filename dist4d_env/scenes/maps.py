@@ -13,7 +13,7 @@ from shapely import STRtree
 from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
-from dist4d_env.scenes.raster import BEVRaster
+from dist4d_env.geometry.raster import BEVRaster
 
 BEV_LAYERS = (
     "drivable_area",

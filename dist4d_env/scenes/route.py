@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 
 AHEAD_COUNT = 20
 AHEAD_SPACING = 2.5
@@ -138,7 +138,7 @@ class Route:
     @cached_property
     def piece_heading(self) -> np.ndarray:
         """(P - 1,) heading of every line, unwrapped."""
-        return np.unwrap(steady.arctan2(self.pieces[:, 3], self.pieces[:, 2]))
+        return np.unwrap(deterministic.arctan2(self.pieces[:, 3], self.pieces[:, 2]))
 
     @cached_property
     def middles(self) -> np.ndarray:

@@ -6,7 +6,7 @@ import heapq
 
 import numpy as np
 
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.scenes.maps import Lane, SceneMap
 from dist4d_env.scenes.route import Route
 
@@ -34,9 +34,9 @@ def route_from_log(path: np.ndarray, yaw: np.ndarray, lane_map: SceneMap | None,
         tail, extra_lanes = _along_graph(driven[-1], lane_map, matched[-1], extension)
     points = np.concatenate([driven, tail])
     graph_length = Route.through(points).length if len(points) > 1 else 0.0
-    heading = steady.arctan2(*(points[-1] - points[-2])[::-1]) if len(tail) else headings[-1]
+    heading = deterministic.arctan2(*(points[-1] - points[-2])[::-1]) if len(tail) else headings[-1]
     rest = np.arange(1.0, np.ceil(log_length + extension - graph_length) + 1)
-    points = np.concatenate([points, points[-1] + rest[:, None] * (steady.cos(heading), steady.sin(heading))])
+    points = np.concatenate([points, points[-1] + rest[:, None] * (deterministic.cos(heading), deterministic.sin(heading))])
     return Route.through(points, (*matched, *extra_lanes), log_length, graph_length)
 
 
@@ -125,12 +125,12 @@ def _along_graph(end: np.ndarray, lane_map: SceneMap, last: str, extension: floa
     x, y, yaw = guide.sample(s).T
     fade = np.clip(1 - (s - start) / _JOIN, 0, 1)
     side = lateral * fade * fade * (3 - 2 * fade)
-    return np.stack([x - side * steady.sin(yaw), y + side * steady.cos(yaw)], -1), entered
+    return np.stack([x - side * deterministic.sin(yaw), y + side * deterministic.cos(yaw)], -1), entered
 
 
 def _resampled(path: np.ndarray, yaw: np.ndarray) -> np.ndarray:
     """Points about every metre of the way driven forward, ends included; standing still, its jitter and reversing leave none."""
-    forward = np.stack([steady.cos(yaw), steady.sin(yaw)], -1)
+    forward = np.stack([deterministic.cos(yaw), deterministic.sin(yaw)], -1)
     kept = [0]
     for i in range(1, len(path)):
         if (path[i] - path[kept[-1]]) @ forward[kept[-1]] >= 0.4:
@@ -145,7 +145,7 @@ def _headings(points: np.ndarray, last: float) -> np.ndarray:
     if len(points) < 2:
         return np.array([last])
     step = np.gradient(points, axis=0)
-    return steady.arctan2(step[:, 1], step[:, 0])
+    return deterministic.arctan2(step[:, 1], step[:, 0])
 
 
 def _length(centerline: np.ndarray) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scene import TICK
 from dist4d_env.simulation.actions import global_plans
 from dist4d_env.simulation.rows import (
@@ -21,7 +22,7 @@ from dist4d_env.simulation.rows import (
     sines,
     tangents,
 )
-from dist4d_env.simulation.state import EgoState, Reference, VehicleParameters
+from dist4d_env.simulation.state import EgoState, Reference
 from dist4d_env.simulation.tracker import (
     DT,
     HORIZON,
@@ -119,8 +120,12 @@ def _running_sum(start: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 def advance_rows(
-    ego: np.ndarray, acceleration: np.ndarray, steering: np.ndarray,
-    vehicle: VehicleParameters, dynamics: VehicleDynamics, dt: float,
+    ego: np.ndarray,
+    acceleration: np.ndarray,
+    steering: np.ndarray,
+    vehicle: VehicleParameters,
+    dynamics: VehicleDynamics,
+    dt: float,
 ) -> np.ndarray:
     """``vehicle.advance`` for ego rows (B, 7) and commands (B,): the rows ``dt`` seconds later."""
     x, y, yaw, speed, accel, angle, _ = ego.T

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes
+from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scene import TICK, Tracks
 from dist4d_env.simulation.paths import Paths
-from dist4d_env.simulation.state import EgoState, VehicleParameters
+from dist4d_env.simulation.state import EgoState
 
 _MIN_TRAVEL = 2.0  # m; what moved less is furniture and stays as logged
 _IMMOBILE = ("traffic_cone", "barrier", "trailer", "other")
@@ -78,9 +79,9 @@ class IdmTraffic:
         position[self.movers], speed[self.movers] = self.paths.schedule[:, column], self.paths.pace[:, column]
         return self._boxes(row, position, speed), position, speed
 
-    def step(self, row: int, ego: EgoState, boxes: Boxes, position: np.ndarray, speed: np.ndarray) -> tuple[
-        Boxes, np.ndarray, np.ndarray
-    ]:
+    def step(
+        self, row: int, ego: EgoState, boxes: Boxes, position: np.ndarray, speed: np.ndarray
+    ) -> tuple[Boxes, np.ndarray, np.ndarray]:
         if not len(self.movers):
             return self._boxes(row + 1, position, speed), position, speed
         paths, p = self.paths, self.parameters
@@ -169,8 +170,13 @@ class IdmTraffic:
         return allowed
 
     def _first_hits(
-        self, active: np.ndarray, front: np.ndarray, horizon: np.ndarray,
-        pair: np.ndarray, other: np.ndarray, obstacle: np.ndarray,
+        self,
+        active: np.ndarray,
+        front: np.ndarray,
+        horizon: np.ndarray,
+        pair: np.ndarray,
+        other: np.ndarray,
+        obstacle: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Of agent-obstacle pairs (K,) those where the obstacle is in the corridor, the free distance and its speed along."""
         agents, row_of_pair = np.unique(pair, return_inverse=True)
@@ -206,9 +212,20 @@ def _obstacles(boxes: Boxes, ego: EgoState, vehicle: VehicleParameters) -> tuple
     cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
     offset = vehicle.rear_axle_to_center
     obstacle = np.empty((len(boxes) + 1, 8))
-    obstacle[:-1, :2], obstacle[:-1, 2], obstacle[:-1, 3] = boxes.position[:, :2], steady.cos(boxes.yaw), steady.sin(boxes.yaw)
+    obstacle[:-1, :2], obstacle[:-1, 2], obstacle[:-1, 3] = (
+        boxes.position[:, :2],
+        deterministic.cos(boxes.yaw),
+        deterministic.sin(boxes.yaw),
+    )
     obstacle[:-1, 4:6], obstacle[:-1, 6:] = boxes.size[:, :2], boxes.velocity
     obstacle[-1] = (
-        ego.x + offset * cos, ego.y + offset * sin, cos, sin, vehicle.length, vehicle.width, ego.speed * cos, ego.speed * sin
+        ego.x + offset * cos,
+        ego.y + offset * sin,
+        cos,
+        sin,
+        vehicle.length,
+        vehicle.width,
+        ego.speed * cos,
+        ego.speed * sin,
     )
     return obstacle, np.append(boxes.token, -1)

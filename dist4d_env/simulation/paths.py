@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.scenes.scene import TICK, Tracks
 
 SPACING = 0.5
@@ -68,5 +68,5 @@ def _directions(path: np.ndarray) -> np.ndarray:
     if len(path) > 1:
         step[-1] = step[-2]
     length = np.hypot(step[:, 0], step[:, 1])[:, None]
-    facing = np.column_stack([steady.cos(path[:, 3]), steady.sin(path[:, 3])])
+    facing = np.column_stack([deterministic.cos(path[:, 3]), deterministic.sin(path[:, 3])])
     return np.where(length > 1e-6, step / np.maximum(length, 1e-6), facing)

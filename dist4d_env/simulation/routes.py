@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.scenes.route import AHEAD_COUNT, AHEAD_SPACING, NEAR, Route
 from dist4d_env.simulation.rows import cosines, hypotenuses, sines
 
@@ -65,8 +65,14 @@ class Routes:
         return self._between(route, s[:, None], "middles", [self._heading])[0][:, 0]
 
     def ahead(
-        self, route: np.ndarray, x: np.ndarray, y: np.ndarray, yaw: np.ndarray, near: np.ndarray,
-        count: int = AHEAD_COUNT, spacing: float = AHEAD_SPACING,
+        self,
+        route: np.ndarray,
+        x: np.ndarray,
+        y: np.ndarray,
+        yaw: np.ndarray,
+        near: np.ndarray,
+        count: int = AHEAD_COUNT,
+        spacing: float = AHEAD_SPACING,
     ) -> np.ndarray:
         """``Route.ahead`` (B, count, 2) of ego frames x, y, yaw (B,)."""
         s = self.project(route, x, y, near)[0][:, None] + spacing * np.arange(1, count + 1)
@@ -75,7 +81,7 @@ class Routes:
         beyond = np.maximum(s - self._arc[route, last][:, None], 0.0)
         points += beyond[..., None] * self._pieces[2:4, route, last - 1].T[:, None]
         # As from a pose: its heading comes from its matrix.
-        yaw = np.array([*map(math.atan2, steady.sin(yaw).tolist(), steady.cos(yaw).tolist())])
+        yaw = np.array([*map(math.atan2, deterministic.sin(yaw).tolist(), deterministic.cos(yaw).tolist())])
         cos, sin = cosines(yaw), sines(yaw)
         turn = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], 1)  # (B, 2, 2)
         return (points - np.stack([x, y], -1)[:, None]) @ turn

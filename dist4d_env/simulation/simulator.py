@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.transforms import yaw_of
+from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.actions import ACTIONS, parse_action
 from dist4d_env.simulation.idm import IdmTraffic
-from dist4d_env.simulation.state import Command, EgoState, SimState, Ticks, VehicleParameters
+from dist4d_env.simulation.scene_at import SceneAt
+from dist4d_env.simulation.state import Command, EgoState, SimState, Ticks
 from dist4d_env.simulation.tracker import track
 from dist4d_env.simulation.traffic import ReplayTraffic, Traffic, row_of
 from dist4d_env.simulation.vehicle import VehicleDynamics, advance
-from dist4d_env.world.contract import SceneAt
 
 TRAFFIC = ("replay", "idm")
 _PEDAL_DECAY = 1.0  # s, how fast an anticipated acceleration fades
@@ -161,7 +162,7 @@ class Simulator:
         dx, dy = x[:, None] - self._log_xy[:, 0], y[:, None] - self._log_xy[:, 1]
         row = np.argmin(dx * dx + dy * dy, axis=1)
         turn = yaw - self._log_yaw[row]
-        cos, sin = steady.cos(turn)[:, None], steady.sin(turn)[:, None]
+        cos, sin = deterministic.cos(turn)[:, None], deterministic.sin(turn)[:, None]
         logged = self.scene.ego.global_from_ego[row]
         pose = logged.copy()
         pose[:, 0, :3] = cos * logged[:, 0, :3] - sin * logged[:, 1, :3]

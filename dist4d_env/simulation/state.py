@@ -10,20 +10,6 @@ from dist4d_env.geometry.boxes import Boxes
 
 
 @dataclass(frozen=True)
-class VehicleParameters:
-    """The ego vehicle; defaults are the nuScenes Renault Zoe. The one place that defines the footprint.
-
-    rear_axle_to_center: metres from the rear axle (the ego origin) forward to the box centre.
-    """
-
-    length: float = 4.084
-    width: float = 1.730
-    height: float = 1.562
-    wheelbase: float = 2.588
-    rear_axle_to_center: float = 1.4
-
-
-@dataclass(frozen=True)
 class EgoState:
     """Rear-axle state in the global frame: metres, radians, m/s, m/s^2; steering is the front wheel angle, positive left."""
 

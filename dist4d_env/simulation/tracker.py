@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.simulation.state import EgoState, Reference
 
 DT = 0.1
@@ -48,7 +48,7 @@ def unwrapped(heading: np.ndarray) -> np.ndarray:
 
 def _fit_speed(displacement: np.ndarray, heading: np.ndarray) -> np.ndarray:
     count = heading.shape[-1]
-    along = displacement[..., 0] * steady.cos(heading) + displacement[..., 1] * steady.sin(heading)
+    along = displacement[..., 0] * deterministic.cos(heading) + displacement[..., 1] * deterministic.sin(heading)
     diagonal, next_one, next_two = np.full(count, DT**2), np.zeros(count), np.zeros(count)
     weight = _ACCELERATION_PENALTY / DT**2
     # The reference implementation calls its penalty one on jerk; what it weighs is each acceleration, and only the last two

@@ -19,9 +19,9 @@ class Traffic(Protocol):
         """Boxes, path positions (N,) and path speeds (N,) at a row, as logged."""
         ...
 
-    def step(self, row: int, ego: EgoState, boxes: Boxes, position: np.ndarray, speed: np.ndarray) -> tuple[
-        Boxes, np.ndarray, np.ndarray
-    ]:
+    def step(
+        self, row: int, ego: EgoState, boxes: Boxes, position: np.ndarray, speed: np.ndarray
+    ) -> tuple[Boxes, np.ndarray, np.ndarray]:
         """The same one tick later: from ``row`` to ``row + 1``, with the ego where it was at ``row``."""
         ...
 
@@ -55,9 +55,7 @@ def boxes_by_row(tracks: Tracks) -> tuple[Boxes, ...]:
 
 def no_boxes() -> Boxes:
     """An empty street."""
-    return Boxes(
-        np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros((0, 2))
-    )
+    return Boxes(np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros((0, 2)))
 
 
 class ReplayTraffic:
@@ -74,9 +72,9 @@ class ReplayTraffic:
     def start(self, row: int) -> tuple[Boxes, np.ndarray, np.ndarray]:
         return self._at(row), self._path, self._path
 
-    def step(self, row: int, ego: EgoState, boxes: Boxes, position: np.ndarray, speed: np.ndarray) -> tuple[
-        Boxes, np.ndarray, np.ndarray
-    ]:
+    def step(
+        self, row: int, ego: EgoState, boxes: Boxes, position: np.ndarray, speed: np.ndarray
+    ) -> tuple[Boxes, np.ndarray, np.ndarray]:
         return self._at(row + 1), position, speed
 
     def anticipate(self, row: int, position: np.ndarray, speed: np.ndarray, rows: Sequence[int]) -> tuple[Boxes, ...]:

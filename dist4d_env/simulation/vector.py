@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scene import TICK, Tracks
+from dist4d_env.simulation.agents import AgentArrays, AgentTable, agents_of, logged_agents
 from dist4d_env.simulation.batch import advance_rows, track_rows
 from dist4d_env.simulation.commands import Commands, parse_actions
-from dist4d_env.simulation.crowd import Crowd, CrowdTable, crowd_of, logged_crowd
-from dist4d_env.simulation.fleet import Fleet
 from dist4d_env.simulation.idm import IdmTraffic
+from dist4d_env.simulation.idm_batch import Fleet
 from dist4d_env.simulation.rows import STEERING, ego_rows, ego_state
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-from dist4d_env.simulation.state import SimState, VehicleParameters
+from dist4d_env.simulation.state import SimState
 from dist4d_env.simulation.traffic import row_of
 from dist4d_env.simulation.vector_state import VectorState, VectorTicks
 from dist4d_env.simulation.vehicle import VehicleDynamics
@@ -32,7 +33,7 @@ class VectorSimulator:
 
     def __init__(self, simulators: Iterable[Simulator] = ()) -> None:
         self.simulators: list[Simulator] = []
-        self.tables: list[CrowdTable] = []
+        self.tables: list[AgentTable] = []
         self._reacts = np.zeros(0, bool)
         self._fleet: Fleet | None = None
         self._bodies: tuple[np.ndarray, np.ndarray] | None = None
@@ -44,7 +45,7 @@ class VectorSimulator:
         if self.simulators and replace(simulator.config, traffic=self.config.traffic) != self.config:
             raise ConfigError("simulators of different configurations cannot be stepped together: make all of them alike")
         self.simulators.append(simulator)
-        self.tables.append(CrowdTable(simulator.scene.tracks))
+        self.tables.append(AgentTable(simulator.scene.tracks))
         self._reacts = np.append(self._reacts, isinstance(simulator.traffic, IdmTraffic))
         self._fleet = self._bodies = None
         return len(self.simulators) - 1
@@ -84,7 +85,7 @@ class VectorSimulator:
             tick=np.array([state.tick for state in states], int),
             row=np.array([row_of(state.time) for state in states], int),
             ego=ego_rows([state.ego for state in states]),
-            agents=crowd_of([state.boxes for state in states], tracks),
+            agents=agents_of([state.boxes for state in states], tracks),
             path_position=position,
             path_speed=speed,
             decided=tuple(None if state.command is None else (Commands.of([state.command]), 0) for state in states),
@@ -119,37 +120,45 @@ class VectorSimulator:
         elif reacts.all():
             egos, agents, position, speed = self._react(state, commands)
         else:
-            egos, agents = np.empty((count, ticks, 7)), Crowd.empty(count, ticks, state.path_position.shape[1])
+            egos, agents = np.empty((count, ticks, 7)), AgentArrays.empty(count, ticks, state.path_position.shape[1])
             position, speed = state.path_position.copy(), state.path_speed.copy()
             for chosen in (np.flatnonzero(~reacts), np.flatnonzero(reacts)):
                 part, happened = self.execute(state.take(chosen), commands.take(chosen))
                 egos[chosen], agents.values[:, chosen], agents.valid[chosen] = (
-                    happened.ego, happened.agents.values, happened.agents.valid
+                    happened.ego,
+                    happened.agents.values,
+                    happened.agents.valid,
                 )
                 position[chosen], speed[chosen] = part.path_position, part.path_speed
         after = VectorState(
-            scene=state.scene, tick=state.tick + ticks, row=rows[:, -1], ego=egos[:, -1], agents=agents[:, -1],
-            path_position=position, path_speed=speed, decided=tuple((commands, index) for index in range(count)),
+            scene=state.scene,
+            tick=state.tick + ticks,
+            row=rows[:, -1],
+            ego=egos[:, -1],
+            agents=agents[:, -1],
+            path_position=position,
+            path_speed=speed,
+            decided=tuple((commands, index) for index in range(count)),
         )
         return after, VectorTicks(rows, egos, agents)
 
-    def _react(self, state: VectorState, commands: Commands) -> tuple[np.ndarray, Crowd, np.ndarray, np.ndarray]:
+    def _react(self, state: VectorState, commands: Commands) -> tuple[np.ndarray, AgentArrays, np.ndarray, np.ndarray]:
         """Egos (B, n, 7), agents (B, n, M), path positions and speeds of one decision in reactive traffic."""
         ticks, config, fleet = self.config.ticks_per_decision, self.config, self._reactive()
         now, crowd, position, speed = state.ego, state.agents, state.path_position, state.path_speed
-        egos, agents = np.empty((len(state), ticks, 7)), Crowd.empty(len(state), ticks, position.shape[1])
+        egos, agents = np.empty((len(state), ticks, 7)), AgentArrays.empty(len(state), ticks, position.shape[1])
         for tick in range(ticks):
             crowd, position, speed = fleet.step(state.scene, state.row + tick, now, crowd, position, speed)
             agents.values[:, :, tick], agents.valid[:, tick] = crowd.values, crowd.valid
             now = egos[:, tick] = drive(now, commands, state.tick + tick, 1, config.vehicle, config.dynamics)[:, 0]
         return egos, agents, position, speed
 
-    def _replayed(self, scene: np.ndarray, first: np.ndarray, count: int, tracks: int) -> Crowd:
+    def _replayed(self, scene: np.ndarray, first: np.ndarray, count: int, tracks: int) -> AgentArrays:
         if len(scene) and (scene == scene[0]).all() and (first == first[0]).all():  # branches of one state see the same
-            one = logged_crowd([self.tables[scene[0]]], [int(first[0])], count, tracks)
+            one = logged_agents([self.tables[scene[0]]], [int(first[0])], count, tracks)
             shape = (len(scene), count, tracks)
-            return Crowd(np.broadcast_to(one.values, (len(one.values), *shape)), np.broadcast_to(one.valid, shape))
-        return logged_crowd([self.tables[i] for i in scene.tolist()], first.tolist(), count, tracks)
+            return AgentArrays(np.broadcast_to(one.values, (len(one.values), *shape)), np.broadcast_to(one.valid, shape))
+        return logged_agents([self.tables[i] for i in scene.tolist()], first.tolist(), count, tracks)
 
     def _reactive(self) -> Fleet:
         if self._fleet is None:
@@ -164,14 +173,25 @@ class VectorSimulator:
 
 
 _NOBODY = Tracks(
-    (), (), np.zeros(0, np.int8), np.zeros((0, 3)), np.zeros(1), np.zeros((0, 1, 3)), np.zeros((0, 1)), np.zeros((0, 1, 2)),
+    (),
+    (),
+    np.zeros(0, np.int8),
+    np.zeros((0, 3)),
+    np.zeros(1),
+    np.zeros((0, 1, 3)),
+    np.zeros((0, 1)),
+    np.zeros((0, 1, 2)),
     np.zeros((0, 1), bool),
 )
 
 
 def drive(
-    ego: np.ndarray, commands: Commands, tick: np.ndarray, ticks: int,
-    vehicle: VehicleParameters | None = None, dynamics: VehicleDynamics | None = None,
+    ego: np.ndarray,
+    commands: Commands,
+    tick: np.ndarray,
+    ticks: int,
+    vehicle: VehicleParameters | None = None,
+    dynamics: VehicleDynamics | None = None,
 ) -> np.ndarray:
     """Ego rows (B, ticks, 7), the start excluded, of egos (B, 7) that carry out their commands from the ticks (B,) on."""
     vehicle, dynamics = vehicle or VehicleParameters(), dynamics or VehicleDynamics()

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dist4d_env.scenes.scene import TICK
+from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.commands import Commands
-from dist4d_env.simulation.crowd import Crowd
 from dist4d_env.simulation.state import Command
 
 
@@ -26,7 +26,7 @@ class VectorState:
     tick: np.ndarray
     row: np.ndarray
     ego: np.ndarray
-    agents: Crowd
+    agents: AgentArrays
     path_position: np.ndarray
     path_speed: np.ndarray
     decided: tuple[tuple[Commands, int] | None, ...]
@@ -48,15 +48,23 @@ class VectorState:
         """The episodes that an index array picks, in its order; an episode picked twice branches."""
         rows = np.asarray(rows, int)
         return VectorState(
-            self.scene[rows], self.tick[rows], self.row[rows], self.ego[rows], self.agents[rows],
-            self.path_position[rows], self.path_speed[rows], tuple(self.decided[row] for row in rows.tolist()),
+            self.scene[rows],
+            self.tick[rows],
+            self.row[rows],
+            self.ego[rows],
+            self.agents[rows],
+            self.path_position[rows],
+            self.path_speed[rows],
+            tuple(self.decided[row] for row in rows.tolist()),
         )
 
     def narrowed(self, tracks: int) -> VectorState:
         """With room for ``tracks`` tracks at most; no episode's scene may have more."""
         return replace(
-            self, agents=self.agents[:, :tracks],
-            path_position=self.path_position[:, :tracks], path_speed=self.path_speed[:, :tracks],
+            self,
+            agents=self.agents[:, :tracks],
+            path_position=self.path_position[:, :tracks],
+            path_speed=self.path_speed[:, :tracks],
         )
 
     def put(self, rows: np.ndarray | Sequence[int], others: VectorState) -> VectorState:
@@ -73,7 +81,7 @@ class VectorState:
             tick=_with(self.tick, rows, others.tick),
             row=_with(self.row, rows, others.row),
             ego=_with(self.ego, rows, others.ego),
-            agents=Crowd(values, valid),
+            agents=AgentArrays(values, valid),
             path_position=_with(_wide(self.path_position, tracks), rows, _wide(others.path_position, tracks)),
             path_speed=_with(_wide(self.path_speed, tracks), rows, _wide(others.path_speed, tracks)),
             decided=tuple(decided),
@@ -99,7 +107,7 @@ class VectorTicks:
 
     row: np.ndarray
     ego: np.ndarray
-    agents: Crowd
+    agents: AgentArrays
 
     @property
     def time(self) -> np.ndarray:

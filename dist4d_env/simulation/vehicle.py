@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.simulation.state import EgoState, VehicleParameters
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.simulation.state import EgoState
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.transforms import poses_from_position_yaw, wrap_angle
-from dist4d_env.simulation.state import VehicleParameters
+from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.town.actors import BICYCLE, BUS, CAR, MOTORCYCLE, PEDESTRIAN, TRUCK, Body, Standing, make_body, park
 from dist4d_env.town.drives import Drive, conflicts, lane_path, make_drive, turns_of, wander
 from dist4d_env.town.layout import CELL, Town, make_town

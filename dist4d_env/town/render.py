@@ -208,9 +208,7 @@ class TownRenderer:
             distance[hit], surface[hit], face[hit], u[hit], v[hit] = t[hit], number, prim[hit], hit_u[hit], hit_v[hit]
         return Hits(distance, surface, face, u, v)
 
-    def semantics(
-        self, origins: np.ndarray, directions: np.ndarray, hits: Hits, actors: tuple[Surface, ...]
-    ) -> np.ndarray:
+    def semantics(self, origins: np.ndarray, directions: np.ndarray, hits: Hits, actors: tuple[Surface, ...]) -> np.ndarray:
         """Class ids (N,) uint8 of hits."""
         result = np.full(len(origins), SKY, np.uint8)
         for number, mesh in self._numbered(actors):

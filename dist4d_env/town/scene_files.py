@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dist4d_env.data.depth_files import write_depth
 from dist4d_env.geometry.cameras import RING, CameraRig
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import apply
-from dist4d_env.scenes.depth_files import write_depth
 from dist4d_env.town.lidar import scan
 from dist4d_env.town.model import TownScene
 from dist4d_env.town.render import TownRenderer

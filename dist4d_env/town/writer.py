@@ -73,9 +73,7 @@ def _jobs(splits: str | Sequence[str], count: int | Mapping[str, int] | None) ->
     return [(name, index) for name, number in counts.items() for index in range(number)]
 
 
-def _options(
-    size: tuple[int, int], sweeps: bool, duration: float, semantics: bool, pictures: bool, rate: int
-) -> FileOptions:
+def _options(size: tuple[int, int], sweeps: bool, duration: float, semantics: bool, pictures: bool, rate: int) -> FileOptions:
     height, width = (int(v) for v in size)
     if min(height, width) < 16 or max(height, width) > 1600:
         raise ConfigError(f"images of {height} x {width} cannot be rendered: choose sides between 16 and 1600 pixels")

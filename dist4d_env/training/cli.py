@@ -108,8 +108,8 @@ def run(options: Options) -> int:
     from dist4d_env.models.presets import preset as preset_named
     from dist4d_env.training.loop import LoopOptions, make_accelerator, train
     from dist4d_env.training.recipes import make_recipe
-    from dist4d_env.training.renewal import train_renewing
-    from dist4d_env.training.stores import prepare_stores
+    from dist4d_env.training.rollout_refresh import train_renewing
+    from dist4d_env.training.sample_stores import prepare_stores
 
     check(options)
     preset = preset_named(options.preset)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dist4d_env.data.nuscenes import Dataset, open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame
@@ -22,7 +23,6 @@ from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.models.conditions import SplatImages, splat_images
 from dist4d_env.models.pipelines import DiSTSPipeline
-from dist4d_env.scenes.nuscenes import Dataset, open_dataset
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.prepare import Keyframes, make_scenes
 from dist4d_env.training.samples import CYCLE, SampleSettings, stamp_weights, write_scene, write_settings

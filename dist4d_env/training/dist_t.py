@@ -18,7 +18,7 @@ from dist4d_env.models.layout import LAYOUT_CHANNELS
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.video_codec import Codec
-from dist4d_env.training.adversary import Discriminator, Reader, steered
+from dist4d_env.training.critics import Discriminator, Reader, steered
 from dist4d_env.training.dist_t_batches import DiSTTBatch, DiSTTBatches, DiSTTOptions, whole
 from dist4d_env.training.loading import to_device
 from dist4d_env.training.losses import depth_errors, hole_weight, image_loss, psnr

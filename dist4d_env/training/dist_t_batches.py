@@ -13,7 +13,7 @@ from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.inputs import DiSTTInputs, channels_first, collate_targets, rgbd_tensor
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.video_codec import Codec
-from dist4d_env.training.adversary import veil
+from dist4d_env.training.critics import veil
 from dist4d_env.training.distillation import Teacher
 from dist4d_env.training.loading import as_stores, choose_store
 from dist4d_env.training.samples import BETWEEN, SampleStore

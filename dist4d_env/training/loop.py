@@ -15,11 +15,11 @@ from torch import nn
 from tqdm import tqdm
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.training.average import Averaged, copied, update_average
 from dist4d_env.training.checkpoint import load_checkpoint, remove_torn, save_checkpoint
-from dist4d_env.training.journal import Journal
+from dist4d_env.training.learning_rate import rate_at
 from dist4d_env.training.loading import load, to_device
-from dist4d_env.training.schedule import rate_at
+from dist4d_env.training.moving_average import Averaged, copied, update_average
+from dist4d_env.training.run_log import Journal
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

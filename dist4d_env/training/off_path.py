@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
+from dist4d_env.data.nuscenes import Dataset, open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import invert
-from dist4d_env.scenes.nuscenes import Dataset, open_dataset
 from dist4d_env.scenes.scene import Scene
+from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.training.cycle import CLEARANCE, side_views, splat_arrays
 from dist4d_env.training.prepare import Keyframes, make_scenes
 from dist4d_env.training.samples import OFF_PATH, SampleSettings, write_scene, write_settings
-from dist4d_env.world.contract import SceneAt, WorldStart
-from dist4d_env.world.oracle import OracleWorld
+from dist4d_env.worlds.contract import WorldStart
+from dist4d_env.worlds.oracle import OracleWorld
 
 
 def prepare_off_path(dataset: Dataset, names: Sequence[str], folder: Path, settings: SampleSettings, workers: int = 2) -> None:

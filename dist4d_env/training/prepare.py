@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dist4d_env.data.nuscenes import Dataset, open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat, splat
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.models.conditions import frame_controls, splat_images
-from dist4d_env.scenes.nuscenes import Dataset, open_dataset
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.depth_noise import with_depth_noise
 from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, write_scene, write_settings

@@ -18,7 +18,7 @@ from dist4d_env.training.dist_s_svd import DiSTSVideoRecipe
 from dist4d_env.training.dist_t import DiSTTOptions, DiSTTRecipe
 from dist4d_env.training.distillation import Teacher
 from dist4d_env.training.loop import Recipe
-from dist4d_env.training.stores import Stores
+from dist4d_env.training.sample_stores import Stores
 
 if TYPE_CHECKING:
     from dist4d_env.training.cli import Options

@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dist4d_env.data.nuscenes import Dataset, open_dataset
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.conditions import TargetConditions, target_conditions
 from dist4d_env.models.pipelines import DiSTTPipeline
-from dist4d_env.scenes.nuscenes import Dataset, open_dataset
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.prepare import Keyframes, make_scenes
 from dist4d_env.training.samples import NEXT, SampleSettings, stamp_weights, write_scene, write_settings
-from dist4d_env.world.generative import unseen
-from dist4d_env.world.memory import Memory
+from dist4d_env.worlds.dist4d import unseen
+from dist4d_env.worlds.memory import Memory
 
 STARTS = (2, 7)
 """Keyframes of a scene after which roll-outs begin, each to the scene's end."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dist4d_env.errors import ConfigError, DataError, DiST4DError
-from dist4d_env.metrics.image import confusion, intersection_over_union, mean_iou
+from dist4d_env.metrics.images.accuracy import confusion, intersection_over_union, mean_iou
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.segmenter import CLASSES, TownSegmenter, layout_classes, pictures
 

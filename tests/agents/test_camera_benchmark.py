@@ -8,17 +8,17 @@ import json
 import numpy as np
 import pytest
 
-from agents.sb3_policy import Policy
-from agents.sb3_vec_env import SB3VecEnv, ViewVecEnv
-from agents.sb3_views import View
 from agents.train_sb3 import Options as Training
 from agents.train_sb3 import load_checkpoint, make_environments, make_model, policy_of, view_of
 from agents.train_sb3 import main as train
 from benchmarks.rl_cameras import Options, digests, drive, main
 from benchmarks.rl_cameras_scans import Start
 from dist4d_env.errors import ConfigError
+from dist4d_env.learning.policy_files import Policy
+from dist4d_env.learning.sb3_vec_env import SB3VecEnv, ViewVecEnv
+from dist4d_env.learning.views import View
 from dist4d_env.models.pretrained import resolve_weights
-from dist4d_env.planner import PlannerInput
+from dist4d_env.planners.contract import PlannerInput
 from dist4d_env.simulation.state import EgoState
 
 SMALL = {"envs": 2, "rollout": 16, "minibatch": 32, "epochs": 2, "steps": 32, "eval_every": 32, "eval_episodes": 1,

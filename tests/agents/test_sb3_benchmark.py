@@ -17,8 +17,19 @@ from dist4d_env.errors import ConfigError
 def trained(tmp_path_factory, town_dataroot):
     """A run of a few decisions."""
     options = Training(
-        out=tmp_path_factory.mktemp("runs") / "ppo", dataroot=town_dataroot, val_dataroot=town_dataroot, scenes="val", envs=4,
-        rollout=16, minibatch=32, steps=256, eval_every=64, eval_episodes=2, horizon=2.0, device="cpu", video=False,
+        out=tmp_path_factory.mktemp("runs") / "ppo",
+        dataroot=town_dataroot,
+        val_dataroot=town_dataroot,
+        scenes="val",
+        envs=4,
+        rollout=16,
+        minibatch=32,
+        steps=256,
+        eval_every=64,
+        eval_episodes=2,
+        horizon=2.0,
+        device="cpu",
+        video=False,
     )
     return train(options)
 
@@ -26,8 +37,14 @@ def trained(tmp_path_factory, town_dataroot):
 def test_quick_tells_what_the_full_one_does(trained, town_dataroot, tmp_path, capsys):
     out = tmp_path / "rl.json"
     options = Options(
-        policies=(trained / "best",), runs=(trained,), planners=("lane", "log"), dataroot=town_dataroot, horizon=4.0, quick=True,
-        out=out, picture=tmp_path / "curve.png",
+        policies=(trained / "best",),
+        runs=(trained,),
+        planners=("lane", "log"),
+        dataroot=town_dataroot,
+        horizon=4.0,
+        quick=True,
+        out=out,
+        picture=tmp_path / "curve.png",
     )
     result = main(options)
     assert json.loads(out.read_text())["planners"].keys() == result["planners"].keys() == {"replay"}

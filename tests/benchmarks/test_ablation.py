@@ -12,10 +12,10 @@ import torch
 import benchmarks.variants as variants
 from benchmarks.ablation import EFFECTS, MEMORIES, Judge, Options, effects
 from benchmarks.variants import VARIANTS, Variant, make_recipe, train_variant
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.pretrained import save_model
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.training.samples import SampleSettings, write_scene, write_settings
 from tests.training.conftest import HEIGHT, WIDTH, made_scene, small_preset
 

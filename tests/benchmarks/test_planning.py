@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import planning, planning_worlds
 from dist4d_env.errors import DataError
-from dist4d_env.planner import Plan, PlannerNeeds
+from dist4d_env.planners.contract import Plan, PlannerNeeds
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import Suite, write_suite
 

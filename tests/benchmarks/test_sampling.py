@@ -10,11 +10,11 @@ import torch
 
 from benchmarks.sampling import Options, frechet, losses
 from benchmarks.side_by_side import aside, closed_loop, completion, one_steps, tables
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.pipelines import DiSTSPipeline
-from dist4d_env.scenes.nuscenes import open_dataset
-from dist4d_env.world.factory import make_world
+from dist4d_env.worlds.factory import make_world
 
 
 def cell(psnr: float) -> dict[str, dict[str, float]]:

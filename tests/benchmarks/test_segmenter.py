@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dist4d_env.errors import ConfigError, DataError
-from dist4d_env.metrics.image import confusion, intersection_over_union
+from dist4d_env.metrics.images.accuracy import confusion, intersection_over_union
 from dist4d_env.models.segmenter import CLASSES, TownSegmenter, layout_classes, load_segmenter, pictures
 from dist4d_env.town.textures_ground import SEMANTICS
 from dist4d_env.town.writer import write_dataset

@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from dist4d_env.envs.late import LateDict
+from dist4d_env.envs.lazy_dict import LazyDict
 
 PLAIN = {"a": 1.0, "b": {"valid": True}}
 
@@ -16,18 +16,40 @@ PLAIN = {"a": 1.0, "b": {"valid": True}}
 @pytest.fixture
 def late():
     calls = []
-    made = LateDict(lambda: (calls.append(1), dict(PLAIN))[1])
+    made = LazyDict(lambda: (calls.append(1), dict(PLAIN))[1])
     yield made
     assert len(calls) <= 1, "it is made once"
 
 
 LOOKS = [
-    dict, len, list, repr, sorted, bool, copy.copy, copy.deepcopy, json.dumps,
-    lambda d: d["a"], lambda d: "a" in d, lambda d: d.get("a"), lambda d: d.get("c", 3),
-    lambda d: d == PLAIN, lambda d: d != PLAIN, lambda d: PLAIN == d,
-    lambda d: list(d.items()), lambda d: list(d.values()), lambda d: list(d.keys()), lambda d: list(reversed(d)),
-    lambda d: d.copy(), lambda d: {**d}, lambda d: {"c": 1} | d, lambda d: d | {"c": 1},
-    lambda d: d.pop("a"), lambda d: d.popitem(), lambda d: d.setdefault("a", 2), lambda d: pickle.loads(pickle.dumps(d)),
+    dict,
+    len,
+    list,
+    repr,
+    sorted,
+    bool,
+    copy.copy,
+    copy.deepcopy,
+    json.dumps,
+    lambda d: d["a"],
+    lambda d: "a" in d,
+    lambda d: d.get("a"),
+    lambda d: d.get("c", 3),
+    lambda d: d == PLAIN,
+    lambda d: d != PLAIN,
+    lambda d: PLAIN == d,
+    lambda d: list(d.items()),
+    lambda d: list(d.values()),
+    lambda d: list(d.keys()),
+    lambda d: list(reversed(d)),
+    lambda d: d.copy(),
+    lambda d: {**d},
+    lambda d: {"c": 1} | d,
+    lambda d: d | {"c": 1},
+    lambda d: d.pop("a"),
+    lambda d: d.popitem(),
+    lambda d: d.setdefault("a", 2),
+    lambda d: pickle.loads(pickle.dumps(d)),
 ]
 
 
@@ -50,7 +72,7 @@ def test_nobody_looks_nothing_is_made():
     def fail():
         raise AssertionError("made though nobody looked")
 
-    info = {"final": LateDict(fail)}
+    info = {"final": LazyDict(fail)}
     assert isinstance(info["final"], dict)
 
 

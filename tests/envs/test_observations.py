@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dist4d_env.envs.observations import BEV_CHANNELS, agent_features, bev_raster, ego_features, observation_space
-from dist4d_env.metrics.recording import Recording
-from dist4d_env.metrics.running import Running
+from dist4d_env.metrics.driving.recording import Recording
+from dist4d_env.metrics.driving.running import Running
 
 from .street import boxes_at, state_at, street
 

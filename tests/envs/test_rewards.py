@@ -14,8 +14,14 @@ from dist4d_env.errors import ConfigError
 
 NAN = float("nan")
 CALM = {
-    "progress_delta": 4.0, "at_fault_collision": 0.0, "off_road": 0.0, "wrong_way": 0.0, "discomfort": 0.2, "speeding": 2.0,
-    "route_offset": -1.0, "time_to_collision": 10.0,
+    "progress_delta": 4.0,
+    "at_fault_collision": 0.0,
+    "off_road": 0.0,
+    "wrong_way": 0.0,
+    "discomfort": 0.2,
+    "speeding": 2.0,
+    "route_offset": -1.0,
+    "time_to_collision": 10.0,
 }
 
 
@@ -23,8 +29,14 @@ def test_terms_have_their_documented_units():
     terms = reward_terms(CALM, decision_dt=0.5)
     assert terms == pytest.approx(
         {
-            "progress": 4.0, "collision": 0, "off_road": 0, "wrong_way": 0, "time_to_collision": 0, "comfort": 0.2,
-            "speed_limit": 1.0, "route_offset": 0.5,
+            "progress": 4.0,
+            "collision": 0,
+            "off_road": 0,
+            "wrong_way": 0,
+            "time_to_collision": 0,
+            "comfort": 0.2,
+            "speed_limit": 1.0,
+            "route_offset": 0.5,
         }
     )
     assert weighted_sum(terms, DEFAULT_WEIGHTS) == pytest.approx(4 * 0.2 - 0.2 * 2.0 - 1.0 * 0.4 - 0.5 * 0.05)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from dist4d_env.envs.rewards_judged import logged_progress, pdms_so_far
-from dist4d_env.metrics.running import RunningMetrics
-from dist4d_env.planner import LaneFollower, PlannerContext, PlannerInput
+from dist4d_env.metrics.driving.running import RunningMetrics
+from dist4d_env.planners.contract import PlannerContext, PlannerInput
+from dist4d_env.planners.lane_follower import LaneFollower
 
 
 def drive(env: gym.Env, seed: int, action=None):

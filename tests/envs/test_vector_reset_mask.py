@@ -17,7 +17,12 @@ STILL = np.zeros((3, 2), np.float32)
 @pytest.fixture
 def together(town_dataroot):
     envs = gym.make_vec(
-        "DiST4D-nuScenes-v0", 3, vectorization_mode="vector_entry_point", dataroot=str(town_dataroot), world="none", horizon=1.0,
+        "DiST4D-nuScenes-v0",
+        3,
+        vectorization_mode="vector_entry_point",
+        dataroot=str(town_dataroot),
+        world="none",
+        horizon=1.0,
         observation=("ego", "agents"),
     )
     yield envs

@@ -28,7 +28,7 @@ def env(town_dataroot: Path) -> Iterator[gym.Env]:
 def log(env):
     """An episode of the lane follower."""
     from dist4d_env.evaluation.runner import RunOptions, run_episode
-    from dist4d_env.planner import LaneFollower
+    from dist4d_env.planners.lane_follower import LaneFollower
 
     return run_episode(env, LaneFollower(), 0, RunOptions("town-val-0000", 0.0))
 

@@ -22,7 +22,8 @@ from dist4d_env.evaluation.drive import EpisodeTask
 from dist4d_env.evaluation.episode_log import load_episode
 from dist4d_env.evaluation.executors import Processes, serial
 from dist4d_env.evaluation.results import judge_all, write_results
-from dist4d_env.planner import LaneFollower, Plan, PlannerNeeds
+from dist4d_env.planners.contract import Plan, PlannerNeeds
+from dist4d_env.planners.lane_follower import LaneFollower
 from dist4d_env.scenes.edits import Insert, Remove
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import Suite, write_suite

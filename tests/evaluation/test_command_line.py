@@ -37,7 +37,7 @@ def test_evaluate_drives_stores_and_scores_again(town_dataroot, tmp_path, capsys
     [
         (["--planner", "nope"], "planner 'nope' is unknown"),
         (["--planner", "no_such_module:P"], "cannot be found"),
-        (["--planner", "dist4d_env.planner:Plan"], "without arguments"),
+        (["--planner", "dist4d_env.planners.contract:Plan"], "without arguments"),
         (["--planner", "collections:OrderedDict"], "has no requires, reset, plan"),
         (["--scenes", "moon"], "moon"),
         (["--rescore", "nowhere"], "no stored episodes"),

@@ -11,8 +11,8 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, load_episode, save_episode
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.scores import recorded_human, recorded_scene, results_of
-from dist4d_env.metrics.suite import METRICS, evaluate
-from dist4d_env.planner import LogFollower
+from dist4d_env.metrics.driving.suite import METRICS, evaluate
+from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dist4d_env.geometry.backward import DEPTH_TOLERANCE, look_up_colours
-from dist4d_env.geometry.carry import STATIC, carry_sources
+from dist4d_env.geometry.box_motion import STATIC, carry_sources
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import pose_from_xy_yaw

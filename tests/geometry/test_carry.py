@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dist4d_env.geometry.box_motion import STATIC, UNUSED, carry_motion, carry_sources, usable_pixels
 from dist4d_env.geometry.boxes import Boxes
-from dist4d_env.geometry.carry import STATIC, UNUSED, carry_motion, carry_sources, usable_pixels
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import apply, invert, pose_from_xy_yaw
 from tests.geometry.analytic import make_boxes, make_rig, render

@@ -132,7 +132,7 @@ def test_without_numba_numpy_is_taken_and_asking_for_numba_says_what_to_install(
 
 
 def test_numba_is_not_imported_before_it_is_needed():
-    script = "import sys, dist4d_env.geometry.splat, dist4d_env.world.memory; sys.exit('numba' in sys.modules)"
+    script = "import sys, dist4d_env.geometry.splat, dist4d_env.worlds.memory; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 

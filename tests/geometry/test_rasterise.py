@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dist4d_env.geometry.carry import STATIC
+from dist4d_env.geometry.box_motion import STATIC
 from dist4d_env.geometry.fragments import Fragments
 from dist4d_env.geometry.rasterise import rasterise
 

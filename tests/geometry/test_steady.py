@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dist4d_env.geometry import steady
+from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.transforms import yaw_of
 
 
@@ -25,7 +25,7 @@ def test_headings_do_not_depend_on_what_lies_behind_them_in_memory() -> None:
 @pytest.mark.parametrize("name", ["sin", "cos", "tanh", "arcsin", "arccos", "arctan", "exp", "log"])
 def test_functions_are_those_of_numpy(name: str) -> None:
     values = np.random.default_rng(1).uniform(0.1, 0.9, (5, 3))
-    steadily, plainly = getattr(steady, name), getattr(np, name)
+    steadily, plainly = getattr(deterministic, name), getattr(np, name)
     assert np.array_equal(steadily(values[:, 1]), plainly(values[:, 1].copy()))
     assert steadily(0.25) == plainly(0.25) and np.ndim(steadily(0.25)) == 0
-    assert np.array_equal(steady.arctan2(values[:, 0], 0.5), np.arctan2(values[:, 0].copy(), 0.5))
+    assert np.array_equal(deterministic.arctan2(values[:, 0], 0.5), np.arctan2(values[:, 0].copy(), 0.5))

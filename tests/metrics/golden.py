@@ -11,10 +11,10 @@ import numpy as np
 from shapely.geometry import box
 
 from dist4d_env.geometry.boxes import CATEGORIES
-from dist4d_env.metrics.plan_scene import PlanScene
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.plans.scene import PlanScene
 from dist4d_env.scenes.maps import SceneMap, make_map
 from dist4d_env.scenes.route import Route
-from dist4d_env.simulation.state import VehicleParameters
 from dist4d_env.simulation.vehicle import VehicleDynamics
 from tests.simulation.road import lane
 

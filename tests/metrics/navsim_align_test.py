@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from dist4d_env.metrics.collision import find_collisions, no_at_fault_collision
-from dist4d_env.metrics.comfort import comfort, comfort_signals, within_limits
-from dist4d_env.metrics.composite import pdms_v1
-from dist4d_env.metrics.drivable_area import drivable_area_compliance
-from dist4d_env.metrics.driving_direction import driving_direction_compliance
-from dist4d_env.metrics.epdms import epdms_v2
-from dist4d_env.metrics.lane_keeping import lane_keeping
-from dist4d_env.metrics.progress import ego_progress, progress
-from dist4d_env.metrics.time_to_collision import time_to_collision
+from dist4d_env.metrics.driving.collision import find_collisions, no_at_fault_collision
+from dist4d_env.metrics.driving.comfort import comfort, comfort_signals, within_limits
+from dist4d_env.metrics.driving.composite import pdms_v1
+from dist4d_env.metrics.driving.drivable_area import drivable_area_compliance
+from dist4d_env.metrics.driving.driving_direction import driving_direction_compliance
+from dist4d_env.metrics.driving.epdms import epdms_v2
+from dist4d_env.metrics.driving.lane_keeping import lane_keeping
+from dist4d_env.metrics.driving.progress import ego_progress, progress
+from dist4d_env.metrics.driving.time_to_collision import time_to_collision
 from tests.simulation.road import Agent
 
 from . import golden
@@ -31,8 +31,14 @@ def trace_of(data: dict, world: str, plan: str):
     """One plan in one world as if it had been an episode of 4 s."""
     agents = [
         Agent(
-            o["x"], o["y"], o["speed"] * math.cos(o["heading"]), o["speed"] * math.sin(o["heading"]),
-            golden.KINDS[o["type"]], o["length"], o["width"], o["heading"],
+            o["x"],
+            o["y"],
+            o["speed"] * math.cos(o["heading"]),
+            o["speed"] * math.sin(o["heading"]),
+            golden.KINDS[o["type"]],
+            o["length"],
+            o["width"],
+            o["heading"],
         )
         for o in data["worlds"][world]
     ]

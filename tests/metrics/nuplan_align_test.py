@@ -17,17 +17,17 @@ import pytest
 from shapely.geometry import Polygon, box
 
 from dist4d_env.geometry.boxes import CATEGORIES
-from dist4d_env.metrics.nuplan_collision import at_fault_collisions, nuplan_no_at_fault_collision
-from dist4d_env.metrics.nuplan_motion import HEADING_WEIGHT, is_comfortable, motion_signals, pose_errors
-from dist4d_env.metrics.nuplan_ols import DISTANCE, HEADING, MISS_RATE, open_loop_errors, open_loop_scores
-from dist4d_env.metrics.nuplan_progress import nuplan_making_progress, nuplan_progress, progress_ratio
-from dist4d_env.metrics.nuplan_road import nuplan_driving_direction
-from dist4d_env.metrics.nuplan_ttc import LEAST, times_to_collision
-from dist4d_env.metrics.rectangles import ego_centers
-from dist4d_env.metrics.trace import EpisodeTrace
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.rectangles import ego_centers
+from dist4d_env.metrics.driving.trace import EpisodeTrace
+from dist4d_env.metrics.foreign.nuplan_collision import at_fault_collisions, nuplan_no_at_fault_collision
+from dist4d_env.metrics.foreign.nuplan_motion import HEADING_WEIGHT, is_comfortable, motion_signals, pose_errors
+from dist4d_env.metrics.foreign.nuplan_ols import DISTANCE, HEADING, MISS_RATE, open_loop_errors, open_loop_scores
+from dist4d_env.metrics.foreign.nuplan_progress import nuplan_making_progress, nuplan_progress, progress_ratio
+from dist4d_env.metrics.foreign.nuplan_road import nuplan_driving_direction
+from dist4d_env.metrics.foreign.nuplan_ttc import LEAST, times_to_collision
 from dist4d_env.scenes.maps import Lane, make_map
 from dist4d_env.scenes.route import Route
-from dist4d_env.simulation.state import VehicleParameters
 
 PACIFICA = VehicleParameters(5.176, 2.297, 1.777, 3.089, 1.461)
 KINDS = {"vehicles": "car", "bicycles": "bicycle", "pedestrians": "pedestrian", "genericobjects": "other"}
@@ -70,8 +70,18 @@ class Case:
                 size[row, :2], category[row] = agent["box"]["size"][::-1], CATEGORIES.index(KINDS[kind])
         ego = np.array([[*s["pose"], math.hypot(*s["velocity"]), s["acceleration"][0], 0.0, 0.0] for s in self.states])
         return EpisodeTrace(
-            self.time, ego, position, yaw, velocity, valid, size, category, self.poses(self.experts)[: len(ego)],
-            scene_map, self._route(), PACIFICA,
+            self.time,
+            ego,
+            position,
+            yaw,
+            velocity,
+            valid,
+            size,
+            category,
+            self.poses(self.experts)[: len(ego)],
+            scene_map,
+            self._route(),
+            PACIFICA,
         )
 
     def poses(self, states):

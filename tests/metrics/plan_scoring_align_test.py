@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dist4d_env.metrics.plan_scoring import score_plans
+from dist4d_env.metrics.plans.scoring import score_plans
 from dist4d_env.simulation.batch import References, drive_along, simulate_plans
 from dist4d_env.simulation.state import EgoState
 

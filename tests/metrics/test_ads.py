@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dist4d_env.metrics.ads import PlacedPlans, ads, area_score, drivable_shares, plan_comfort, planned_progress
-from dist4d_env.metrics.trace import Plans
+from dist4d_env.metrics.driving.trace import Plans
+from dist4d_env.metrics.foreign.ads import PlacedPlans, ads, area_score, drivable_shares, plan_comfort, planned_progress
 from tests.simulation.road import Agent
 
 from .traces import make_trace, straight
@@ -62,8 +62,11 @@ def test_time_to_collision_shifts_the_plan_by_a_second(x, value):
     """The last of six poses ends with its bumper at 27.44 m, a second later at 35.44: a car's rear at x - 2.25."""
     trace = make_trace(straight(0.0), Agent(x + 2.25, 0.0))
     assert ads(trace, cruise(ticks=(0,))).details["parts"] == pytest.approx(
-        {**ads(make_trace(straight(0.0)), cruise(ticks=(0,))).details["parts"], "time_to_collision": value,
-         "pdms": (5 * value + 2 + 5) / 12}
+        {
+            **ads(make_trace(straight(0.0)), cruise(ticks=(0,))).details["parts"],
+            "time_to_collision": value,
+            "pdms": (5 * value + 2 + 5) / 12,
+        }
     )
 
 

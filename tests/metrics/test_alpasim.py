@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import shapely
 
-from dist4d_env.metrics.alpasim import (
+from dist4d_env.metrics.driving.trace import Plans
+from dist4d_env.metrics.foreign.alpasim import (
     alpasim_collisions,
     alpasim_offroad,
     alpasim_scene_score,
@@ -14,7 +15,6 @@ from dist4d_env.metrics.alpasim import (
     plan_deviation,
     rounded_footprints,
 )
-from dist4d_env.metrics.trace import Plans
 from tests.simulation.road import Agent
 
 from .traces import make_trace, straight

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import savgol_filter
 
-from dist4d_env.metrics.comfort import TERMS, comfort, filtered
+from dist4d_env.metrics.driving.comfort import TERMS, comfort, filtered
 
 from .traces import make_trace, straight
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from dist4d_env.geometry.boxes import Boxes
-from dist4d_env.metrics.collision import find_collisions, no_at_fault_collision, no_collision
-from dist4d_env.metrics.time_to_collision import HORIZON, projected_time_to_collision, time_to_collision
-from dist4d_env.simulation.state import EgoState, VehicleParameters
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.collision import find_collisions, no_at_fault_collision, no_collision
+from dist4d_env.metrics.driving.time_to_collision import HORIZON, projected_time_to_collision, time_to_collision
+from dist4d_env.simulation.state import EgoState
 from tests.simulation.road import Agent
 
 from .traces import make_trace, straight
@@ -89,8 +90,12 @@ def boxes(*rows: tuple[float, float, float, float]) -> Boxes:
     x, y, vx, vy = np.array(rows, float).reshape(-1, 4).T
     count = len(x)
     return Boxes(
-        np.arange(count), np.zeros(count, np.int8), np.column_stack([x, y, 0 * x]), np.tile([4.0, 2.0, 1.5], (count, 1)),
-        np.zeros(count), np.column_stack([vx, vy]),
+        np.arange(count),
+        np.zeros(count, np.int8),
+        np.column_stack([x, y, 0 * x]),
+        np.tile([4.0, 2.0, 1.5], (count, 1)),
+        np.zeros(count),
+        np.column_stack([vx, vy]),
     )
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from dist4d_env.errors import ActionError, ConfigError
-from dist4d_env.metrics.epdms import epdms, epdms_v2
-from dist4d_env.metrics.extended_comfort import change_of_mind, consecutive_comfort, extended_comfort
-from dist4d_env.metrics.plan_episode import epdms_of_plans, pdms_of_plans
-from dist4d_env.metrics.plan_issued import drive_issued, reference_metres
-from dist4d_env.metrics.trace import Plans
+from dist4d_env.metrics.driving.epdms import epdms, epdms_v2
+from dist4d_env.metrics.driving.extended_comfort import change_of_mind, consecutive_comfort, extended_comfort
+from dist4d_env.metrics.driving.trace import Plans
+from dist4d_env.metrics.plans.episode import epdms_of_plans, pdms_of_plans
+from dist4d_env.metrics.plans.issued import drive_issued, reference_metres
 from dist4d_env.scenes.maps import make_map
 from tests.simulation.road import Agent
 
@@ -83,8 +83,14 @@ def test_no_two_plans_no_extended_comfort(plans):
 
 def test_epdms_is_its_formula():
     parts = {
-        "no_at_fault_collision": 1.0, "drivable_area_compliance": 1.0, "driving_direction_compliance": 0.5,
-        "ego_progress": 0.8, "time_to_collision": 0.0, "lane_keeping": 0.0, "history_comfort": 1.0, "extended_comfort": 1.0,
+        "no_at_fault_collision": 1.0,
+        "drivable_area_compliance": 1.0,
+        "driving_direction_compliance": 0.5,
+        "ego_progress": 0.8,
+        "time_to_collision": 0.0,
+        "lane_keeping": 0.0,
+        "history_comfort": 1.0,
+        "extended_comfort": 1.0,
     }
     assert epdms(parts) == pytest.approx(0.5 * (5 * 0.8 + 2 + 2) / 16)
     assert epdms(parts, {"time_to_collision", "lane_keeping"}) == pytest.approx(0.5 * (5 * 0.8 + 5 + 2 + 2 + 2) / 16)

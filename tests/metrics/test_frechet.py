@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from dist4d_env.metrics.frechet import frechet_distance, gaussian_distance
+from dist4d_env.metrics.images.frechet import frechet_distance, gaussian_distance
 
 
 def correlated(rng: np.random.Generator, width: int) -> np.ndarray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dist4d_env.metrics.ads import PlacedPlans
-from dist4d_env.metrics.hd_score import ground_shares, hd_score, log_completion
+from dist4d_env.metrics.foreign.ads import PlacedPlans
+from dist4d_env.metrics.foreign.hd_score import ground_shares, hd_score, log_completion
 from tests.simulation.road import Agent
 
 from .test_ads import cruise

@@ -8,7 +8,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from dist4d_env.metrics.image import (
+from dist4d_env.metrics.images.accuracy import (
     confusion,
     depth_abs_rel,
     depth_delta1,

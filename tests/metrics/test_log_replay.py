@@ -7,18 +7,18 @@ import math
 import numpy as np
 import pytest
 
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
-from dist4d_env.metrics.collision import no_at_fault_collision, no_collision
-from dist4d_env.metrics.drivable_area import drivable_area_compliance
-from dist4d_env.metrics.epdms import epdms_v2
-from dist4d_env.metrics.plan_episode import epdms_of_plans, pdms_of_plans
-from dist4d_env.metrics.plan_scene import PlanScene
-from dist4d_env.metrics.plan_scoring import score_plans
-from dist4d_env.metrics.recording import log_trace
-from dist4d_env.metrics.trace import EpisodeTrace, Plans
-from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.collision import no_at_fault_collision, no_collision
+from dist4d_env.metrics.driving.drivable_area import drivable_area_compliance
+from dist4d_env.metrics.driving.epdms import epdms_v2
+from dist4d_env.metrics.driving.recording import log_trace
+from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
+from dist4d_env.metrics.plans.episode import epdms_of_plans, pdms_of_plans
+from dist4d_env.metrics.plans.scene import PlanScene
+from dist4d_env.metrics.plans.scoring import score_plans
 from dist4d_env.simulation.simulator import Simulator
-from dist4d_env.simulation.state import VehicleParameters
 from tests.simulation.road import Agent, make_scene
 
 SCENES = ("scene-0061", "scene-0103", "scene-0655", "scene-0796", "scene-1094")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dist4d_env.metrics.neuroncap import neuroncap_mean, neuroncap_score, untouched_impact_speed
+from dist4d_env.metrics.foreign.neuroncap import neuroncap_mean, neuroncap_score, untouched_impact_speed
 from tests.simulation.road import Agent
 
 from .traces import make_trace, straight

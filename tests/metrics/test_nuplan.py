@@ -8,15 +8,15 @@ from shapely.geometry import box
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import CATEGORIES
-from dist4d_env.metrics.comfort import comfort_signals
-from dist4d_env.metrics.nuplan import nuplan_cls, nuplan_parts
-from dist4d_env.metrics.nuplan_collision import at_fault_collisions
-from dist4d_env.metrics.nuplan_lanes import driven_lanes, within_lanes
-from dist4d_env.metrics.nuplan_motion import motion_signals
-from dist4d_env.metrics.nuplan_ols import nuplan_ols
-from dist4d_env.metrics.nuplan_ttc import direction, relevant_tracks, times_to_collision
-from dist4d_env.metrics.rectangles import overlap
-from dist4d_env.metrics.trace import Plans
+from dist4d_env.metrics.driving.comfort import comfort_signals
+from dist4d_env.metrics.driving.rectangles import overlap
+from dist4d_env.metrics.driving.trace import Plans
+from dist4d_env.metrics.foreign.nuplan import nuplan_cls, nuplan_parts
+from dist4d_env.metrics.foreign.nuplan_collision import at_fault_collisions
+from dist4d_env.metrics.foreign.nuplan_lanes import driven_lanes, within_lanes
+from dist4d_env.metrics.foreign.nuplan_motion import motion_signals
+from dist4d_env.metrics.foreign.nuplan_ols import nuplan_ols
+from dist4d_env.metrics.foreign.nuplan_ttc import direction, relevant_tracks, times_to_collision
 from dist4d_env.scenes.maps import Lane, make_map
 from tests.simulation.road import Agent, road_map
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dist4d_env.metrics.ads import ads
-from dist4d_env.metrics.alpasim import alpasim_scene_score
-from dist4d_env.metrics.hd_score import hd_score
-from dist4d_env.metrics.neuroncap import neuroncap_score
-from dist4d_env.metrics.nuplan import nuplan_cls
-from dist4d_env.metrics.nuplan_ols import nuplan_ols
-from dist4d_env.metrics.recording import log_trace
-from dist4d_env.metrics.trace import Plans
-from dist4d_env.metrics.waymax import METRICS, waymax_metric
-from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.metrics.driving.recording import log_trace
+from dist4d_env.metrics.driving.trace import Plans
+from dist4d_env.metrics.foreign.ads import ads
+from dist4d_env.metrics.foreign.alpasim import alpasim_scene_score
+from dist4d_env.metrics.foreign.hd_score import hd_score
+from dist4d_env.metrics.foreign.neuroncap import neuroncap_score
+from dist4d_env.metrics.foreign.nuplan import nuplan_cls
+from dist4d_env.metrics.foreign.nuplan_ols import nuplan_ols
+from dist4d_env.metrics.foreign.waymax import METRICS, waymax_metric
 
 SCENES = ("scene-0061", "scene-0103", "scene-0655", "scene-0796", "scene-1094")
 

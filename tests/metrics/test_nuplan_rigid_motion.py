@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dist4d_env.metrics.ads import ads
-from dist4d_env.metrics.alpasim import alpasim_scene_score
-from dist4d_env.metrics.hd_score import hd_score
-from dist4d_env.metrics.neuroncap import neuroncap_score
-from dist4d_env.metrics.nuplan import nuplan_cls
-from dist4d_env.metrics.nuplan_ols import nuplan_ols
-from dist4d_env.metrics.trace import Plans
-from dist4d_env.metrics.waymax import METRICS, waymax_metric
+from dist4d_env.metrics.driving.trace import Plans
+from dist4d_env.metrics.foreign.ads import ads
+from dist4d_env.metrics.foreign.alpasim import alpasim_scene_score
+from dist4d_env.metrics.foreign.hd_score import hd_score
+from dist4d_env.metrics.foreign.neuroncap import neuroncap_score
+from dist4d_env.metrics.foreign.nuplan import nuplan_cls
+from dist4d_env.metrics.foreign.nuplan_ols import nuplan_ols
+from dist4d_env.metrics.foreign.waymax import METRICS, waymax_metric
 
 from . import worlds
 

@@ -7,8 +7,8 @@ import pytest
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import CATEGORIES
-from dist4d_env.metrics.open_loop import FutureBoxes, open_loop
-from dist4d_env.metrics.open_loop_hits import (
+from dist4d_env.metrics.foreign.open_loop import FutureBoxes, open_loop
+from dist4d_env.metrics.foreign.open_loop_hits import (
     EGO_CELLS,
     FINE,
     FINE_CELLS,
@@ -33,8 +33,11 @@ def boxes(*agents, samples=1):
     position = np.broadcast_to(there, (samples, 6, count, 3))
     category = np.array([CATEGORIES.index(agent[3]) for agent in agents], np.int8)
     return FutureBoxes(
-        position[..., :2], position[..., 2], np.broadcast_to([4.0, 2.0], (samples, count, 2)),
-        np.broadcast_to(category, (samples, count)), np.ones((samples, 6, count), bool),
+        position[..., :2],
+        position[..., 2],
+        np.broadcast_to([4.0, 2.0], (samples, count, 2)),
+        np.broadcast_to(category, (samples, count)),
+        np.ones((samples, 6, count), bool),
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
-from dist4d_env.metrics.open_loop import CLASSES, open_loop
-from dist4d_env.metrics.open_loop_hits import exact_hits
-from dist4d_env.metrics.open_loop_scene import LIDAR_AHEAD, joined, open_loop_samples
-from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.metrics.foreign.open_loop import CLASSES, open_loop
+from dist4d_env.metrics.foreign.open_loop_hits import exact_hits
+from dist4d_env.metrics.foreign.open_loop_scene import LIDAR_AHEAD, joined, open_loop_samples
 from tests.simulation.road import Agent, make_scene
 
 REAL = ("scene-0061", "scene-0103", "scene-0655", "scene-0796", "scene-1094")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dist4d_env.metrics.composite import pdms_v1
-from dist4d_env.metrics.deviation import expert_deviation
-from dist4d_env.metrics.epdms import epdms_v2
-from dist4d_env.metrics.nuplan import nuplan_cls
-from dist4d_env.metrics.progress import ego_progress, expert_progress, progress, route_completion
-from dist4d_env.metrics.suite import METRICS, evaluate
+from dist4d_env.metrics.driving.composite import pdms_v1
+from dist4d_env.metrics.driving.deviation import expert_deviation
+from dist4d_env.metrics.driving.epdms import epdms_v2
+from dist4d_env.metrics.driving.progress import ego_progress, expert_progress, progress, route_completion
+from dist4d_env.metrics.driving.suite import METRICS, evaluate
+from dist4d_env.metrics.foreign.nuplan import nuplan_cls
 from dist4d_env.scenes.route import Route
 from tests.simulation.road import Agent
 

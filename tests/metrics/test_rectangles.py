@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from shapely.geometry import Polygon
 
 from dist4d_env.geometry.boxes import rectangle_corners
-from dist4d_env.metrics.rectangles import contact_interval, ego_centers, overlap
-from dist4d_env.simulation.state import VehicleParameters
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.rectangles import contact_interval, ego_centers, overlap
 
 place = st.floats(-6, 6)
 side = st.floats(0.3, 8)

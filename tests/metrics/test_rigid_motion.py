@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dist4d_env.metrics.composite import pdms_v1
-from dist4d_env.metrics.epdms import epdms_v2
-from dist4d_env.metrics.extended_comfort import extended_comfort
-from dist4d_env.metrics.lane_keeping import lane_keeping
-from dist4d_env.metrics.plan_episode import epdms_of_plans, pdms_of_plans
-from dist4d_env.metrics.plan_lanes import lanes_on_route
-from dist4d_env.metrics.plan_scoring import score_plans
-from dist4d_env.metrics.suite import evaluate
+from dist4d_env.metrics.driving.composite import pdms_v1
+from dist4d_env.metrics.driving.epdms import epdms_v2
+from dist4d_env.metrics.driving.extended_comfort import extended_comfort
+from dist4d_env.metrics.driving.lane_keeping import lane_keeping
+from dist4d_env.metrics.driving.suite import evaluate
+from dist4d_env.metrics.plans.episode import epdms_of_plans, pdms_of_plans
+from dist4d_env.metrics.plans.lanes import lanes_on_route
+from dist4d_env.metrics.plans.scoring import score_plans
 
 from . import worlds
 

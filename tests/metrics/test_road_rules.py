@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dist4d_env.metrics.drivable_area import drivable_area_compliance
-from dist4d_env.metrics.driving_direction import driving_direction_compliance
-from dist4d_env.metrics.lane_keeping import lane_keeping, lane_offsets
-from dist4d_env.metrics.speed_limit import speed_limit_compliance
+from dist4d_env.metrics.driving.drivable_area import drivable_area_compliance
+from dist4d_env.metrics.driving.driving_direction import driving_direction_compliance
+from dist4d_env.metrics.driving.lane_keeping import lane_keeping, lane_offsets
+from dist4d_env.metrics.driving.speed_limit import speed_limit_compliance
 from dist4d_env.scenes.maps import make_map
 from tests.simulation.road import road_map
 
@@ -93,8 +93,8 @@ def test_lane_points_along_agree_with_one_by_one():
 
 
 def test_real_lanes_along_agree_with_one_by_one(nuscenes_real):
+    from dist4d_env.data.nuscenes import open_dataset
     from dist4d_env.geometry.transforms import yaw_of
-    from dist4d_env.scenes.nuscenes import open_dataset
 
     scene = open_dataset(nuscenes_real).load("scene-0061")
     pose = scene.ego.global_from_ego

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from dist4d_env.metrics.progress import progress
-from dist4d_env.metrics.running import RunningMetrics
+from dist4d_env.metrics.driving.progress import progress
+from dist4d_env.metrics.driving.running import RunningMetrics
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from tests.simulation.road import Agent, make_scene, road_map
 
@@ -29,9 +29,7 @@ def test_values_add_up_to_the_final_metric():
     assert len(trace.time) == 41 and trace.time == pytest.approx(0.1 * np.arange(41))
     assert running[-1].values["progress"] == pytest.approx(progress(trace).value)
     assert sum(r.values["progress_delta"] for r in running) == pytest.approx(running[-1].values["progress"])
-    assert running[-1].values["expert_deviation"] == pytest.approx(
-        float(np.hypot(*(trace.ego[-1, :2] - trace.expert[-1, :2])))
-    )
+    assert running[-1].values["expert_deviation"] == pytest.approx(float(np.hypot(*(trace.ego[-1, :2] - trace.expert[-1, :2]))))
     assert max(abs(r.values["acceleration"]) for r in running) == pytest.approx(np.abs(trace.ego[:, 4]).max())
 
 

@@ -9,24 +9,31 @@ from hypothesis import strategies as st
 from shapely.geometry import box
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.metrics.running import RunningMetrics
-from dist4d_env.metrics.running_batch import RunningMetricsBatch
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.running import RunningMetrics
+from dist4d_env.metrics.driving.running_batch import RunningMetricsBatch
 from dist4d_env.scenes.maps import make_map
 from dist4d_env.simulation.rows import ego_rows
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-from dist4d_env.simulation.state import VehicleParameters
 from dist4d_env.simulation.vector import VectorSimulator
 from dist4d_env.simulation.vector_state import VectorState, VectorTicks
 from tests.simulation.road import Agent, lane, make_scene, road_map
 
 PARK = make_map(
-    "park", {"drivable_area": [box(-50, -3, 60, 3)], "carpark_area": [box(60, -3, 400, 3)]},
-    [lane("west", 0.0, np.pi, 4.0), lane("south", -1.0, np.pi)], intersections=[box(20, -3, 30, 3)],
+    "park",
+    {"drivable_area": [box(-50, -3, 60, 3)], "carpark_area": [box(60, -3, 400, 3)]},
+    [lane("west", 0.0, np.pi, 4.0), lane("south", -1.0, np.pi)],
+    intersections=[box(20, -3, 30, 3)],
 )
 SCENES = (
     make_scene(
-        Agent(12, 0, vx=2.0), Agent(-7, 0.3, vx=14.0), Agent(9, 2.6), Agent(16, -2.2, category="barrier", length=2.0, width=0.5),
-        Agent(30, 3.5, vx=-6.0, yaw=np.pi, first=1.0), scene_map=road_map(9.0), duration=6.0,
+        Agent(12, 0, vx=2.0),
+        Agent(-7, 0.3, vx=14.0),
+        Agent(9, 2.6),
+        Agent(16, -2.2, category="barrier", length=2.0, width=0.5),
+        Agent(30, 3.5, vx=-6.0, yaw=np.pi, first=1.0),
+        scene_map=road_map(9.0),
+        duration=6.0,
     ),
     make_scene(Agent(2.0, 1.5), Agent(20, 0), scene_map=PARK, speed=10.0, duration=8.0),
     make_scene(Agent(25, 0, category="pedestrian", length=0.5, width=0.5), speed=5.0, duration=5.0),

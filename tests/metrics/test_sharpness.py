@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dist4d_env.metrics.sharpness import edge_sharpness, gradient_energy
+from dist4d_env.metrics.images.sharpness import edge_sharpness, gradient_energy
 
 
 @pytest.fixture

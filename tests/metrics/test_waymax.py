@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dist4d_env.metrics.waymax import (
+from dist4d_env.metrics.foreign.waymax import (
     METRICS,
     kinematic_infeasibility,
     log_divergence,

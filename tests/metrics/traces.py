@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dist4d_env.metrics.trace import EpisodeTrace
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.trace import EpisodeTrace
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.route import Route
-from dist4d_env.simulation.state import VehicleParameters
 from tests.simulation.road import EAST, Agent, road_map, tracks_of
 
 ROAD = road_map()

@@ -10,13 +10,14 @@ import shapely
 from shapely.geometry import box
 
 from dist4d_env.geometry.boxes import CATEGORIES
-from dist4d_env.metrics.plan_lanes import lanes_on_route
-from dist4d_env.metrics.plan_scene import PlanScene
-from dist4d_env.metrics.trace import EpisodeTrace, Plans
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
+from dist4d_env.metrics.plans.lanes import lanes_on_route
+from dist4d_env.metrics.plans.scene import PlanScene
 from dist4d_env.scenes.maps import Lane, SceneMap, make_map
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.batch import simulate_plans
-from dist4d_env.simulation.state import EgoState, VehicleParameters
+from dist4d_env.simulation.state import EgoState
 
 CAR = VehicleParameters()
 
@@ -80,6 +81,7 @@ class Motion:
 
 def crossroads() -> tuple[SceneMap, Route]:
     """Two lanes east (A, B) and one west (C), cut by an intersection from x = 28 to 40 with a road north; a car park."""
+
     def strip(token: str, first: float, last: float, y: float, connector: bool = False, before=(), after=()) -> Lane:
         x = np.arange(first, last + 0.5, 1.0)
         line = np.column_stack([x, np.full(len(x), y), np.zeros(len(x))])
@@ -92,9 +94,16 @@ def crossroads() -> tuple[SceneMap, Route]:
     y = np.arange(-40.0, 60.0)
     north = Lane("N", True, np.column_stack([np.full(len(y), 34.0), y, np.full(len(y), np.pi / 2)]), box(32, -40, 36, 60), (), ())
     lanes = [
-        strip("A1", -60, 28, 0.0, after=("A2",)), strip("A2", 28, 40, 0.0, True, ("A1",), ("A3",)), strip("A3", 40, 160, 0.0),
-        strip("B1", -60, 28, 3.5, after=("B2",)), strip("B2", 28, 40, 3.5, True, ("B1",), ("B3",)), strip("B3", 40, 160, 3.5),
-        west("C1", -60, 28), west("C2", 28, 40, True), west("C3", 40, 160), north,
+        strip("A1", -60, 28, 0.0, after=("A2",)),
+        strip("A2", 28, 40, 0.0, True, ("A1",), ("A3",)),
+        strip("A3", 40, 160, 0.0),
+        strip("B1", -60, 28, 3.5, after=("B2",)),
+        strip("B2", 28, 40, 3.5, True, ("B1",), ("B3",)),
+        strip("B3", 40, 160, 3.5),
+        west("C1", -60, 28),
+        west("C2", 28, 40, True),
+        west("C3", 40, 160),
+        north,
     ]
     road = [box(-60, -1.75, 160, 8.75), box(30, -40, 38, 60)]
     x = np.arange(-50.0, 151.0)
@@ -139,8 +148,12 @@ def random_scene(seed: int, plans: int = 12) -> tuple[PlanScene, np.ndarray]:
     past[:, 0], past[:, 1] = ego.x + 0.1 * ego.speed * np.arange(-15, 0), ego.y
     past[:, 2], past[:, 3] = ego.yaw, ego.speed
     scene = PlanScene(
-        **{**agents, "size": agents["size"][:, :2]}, map=scene_map, route=route, vehicle=CAR,
-        on_route=lanes_on_route(scene_map, route.lanes), history=past,
+        **{**agents, "size": agents["size"][:, :2]},
+        map=scene_map,
+        route=route,
+        vehicle=CAR,
+        on_route=lanes_on_route(scene_map, route.lanes),
+        history=past,
     )
     return scene, simulate_plans(ego, random_plans(random, plans, ego.speed))
 
@@ -157,8 +170,12 @@ def random_trace(seed: int, steps: int = 61) -> tuple[EpisodeTrace, Plans]:
     issued = np.arange(0, steps - 1, 5)
     poses = np.concatenate([random_plans(random, 1, driven[step, 3]) for step in issued])
     trace = EpisodeTrace(
-        time=np.arange(steps) * 0.1, ego=driven,
+        time=np.arange(steps) * 0.1,
+        ego=driven,
         **{**agents, "position": np.concatenate([agents["position"], height], -1)},
-        expert=expert, map=scene_map, route=route, vehicle=CAR,
+        expert=expert,
+        map=scene_map,
+        route=route,
+        vehicle=CAR,
     )
     return trace, Plans(issued, poses)

@@ -10,11 +10,11 @@ import pytest
 import torch
 import yaml
 
-from dist4d_env.metrics.image import psnr
+from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.metrics.images.accuracy import psnr
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.models.presets import PRESETS, preset
 from dist4d_env.models.pretrained import SHIPPED
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.training.prepare import prepare
 from dist4d_env.training.samples import NEXT, SPACE, SampleSettings, SampleStore, SceneSamples
 

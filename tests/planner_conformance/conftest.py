@@ -16,23 +16,23 @@ import gymnasium as gym
 import pytest
 
 import dist4d_env  # noqa: F401 (registers the environment)
-from agents import ERRORS, PLANNERS
 from dist4d_env.errors import DiST4DError
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions
+from dist4d_env.planners.builtin import ERRORS, PLANNERS
 from tests.planner_conformance.situations import Situation, record
 
 VECTORS = ("ego", "route", "agents", "bev")
 
 
 def _light_mpc() -> Any:
-    from agents.mpc import MpcConfig, SamplingMPC
+    from dist4d_env.planners.mpc import MpcConfig, SamplingMPC
 
     return SamplingMPC(MpcConfig(samples=16, elites=4, iterations=1))
 
 
 def _light_imagination() -> Any:
-    from agents.imagine import Candidate, ImagineConfig, ImaginingPlanner
+    from dist4d_env.planners.imagine import Candidate, ImagineConfig, ImaginingPlanner
 
     return ImaginingPlanner(ImagineConfig(candidates=(Candidate(0.3), Candidate(1.0))))
 

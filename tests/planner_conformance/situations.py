@@ -14,7 +14,8 @@ from dist4d_env.evaluation.imagination import BranchingImagination
 from dist4d_env.evaluation.runner import to_action, visible_scene
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.transforms import pose_from_xy_yaw, wrap_angle
-from dist4d_env.planner import LogFollower, PlannerContext, PlannerInput
+from dist4d_env.planners.contract import PlannerContext, PlannerInput
+from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.state import EgoState, SimState
 from tests.metrics.worlds import Motion

@@ -12,7 +12,7 @@ import pytest
 from dist4d_env.evaluation import runner
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.runner import PlannerFailure, run_episode, to_action
-from dist4d_env.planner import Plan, PlannerNeeds
+from dist4d_env.planners.contract import Plan, PlannerNeeds
 from tests.metrics.worlds import Motion
 
 ELSEWHERE = Motion(2.2, (740.0, -1310.0))
@@ -22,7 +22,7 @@ NEAR = 0.05
 
 def test_needs_are_declared(make):
     needs = make().requires
-    assert isinstance(needs, PlannerNeeds), f"requires must be a dist4d_env.planner.PlannerNeeds, not {needs!r}"
+    assert isinstance(needs, PlannerNeeds), f"requires must be a dist4d_env.planners.contract.PlannerNeeds, not {needs!r}"
     for name in ("cameras", "map", "privileged", "imagination"):
         assert isinstance(getattr(needs, name), bool), f"requires.{name} must be True or False, not {getattr(needs, name)!r}"
     assert needs.rate_hz > 0, f"requires.rate_hz must be above zero, not {needs.rate_hz!r}"
@@ -31,7 +31,7 @@ def test_needs_are_declared(make):
 
 def test_plans_are_finite_trajectories(make, situation):
     for moment, plan in zip(situation.moments, situation.ask(make(), 0), strict=True):
-        assert isinstance(plan, Plan), f"plan() must return a dist4d_env.planner.Plan, not a {type(plan).__name__}"
+        assert isinstance(plan, Plan), f"plan() must return a dist4d_env.planners.contract.Plan, not a {type(plan).__name__}"
         try:
             to_action(plan, "trajectory")
             wrong = None

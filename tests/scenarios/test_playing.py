@@ -12,7 +12,8 @@ import pytest
 from dist4d_env.envs.driving import EDITED_ROOMS, DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.runner import visible_scene
-from dist4d_env.planner import LogFollower, PlannerNeeds
+from dist4d_env.planners.contract import PlannerNeeds
+from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.edits import Insert, Remove, Slow, Stop
 from dist4d_env.scenes.scenario import Scenario, write_scenario
 from scenarios.playing import drive, make_env

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
-from dist4d_env.planner import LogFollower
-from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.scenario import read_scenario
 from scenarios.adversary import FAILED, Budget, search
 from scenarios.playing import drive, make_env
@@ -76,7 +76,7 @@ def test_a_planner_that_comes_through_everything_has_no_failure(env, scene) -> N
             pass
 
         def plan(self, observation):
-            from dist4d_env.planner import Plan
+            from dist4d_env.planners.contract import Plan
 
             return Plan(np.zeros((8, 3)))
 

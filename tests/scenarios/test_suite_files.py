@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist4d_env.planner import LogFollower
+from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.edits_apply import apply_all
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scenario import DIFFICULTIES
 from dist4d_env.scenes.suites import Suite, read_suite
 from dist4d_env.town.cache import town_folder
@@ -20,7 +20,7 @@ from scenarios.making import COMMENT, SCALES
 from scenarios.measures import Window, edited_tracks, overlapping
 from scenarios.playing import drive, make_env
 
-FOLDER = Path(__file__).resolve().parents[2] / "scenarios"
+FOLDER = Path(__file__).resolve().parents[2] / "dist4d_env" / "suites"
 NAMES = ("town_val", "nuscenes", "safety_critical")
 
 
@@ -108,4 +108,4 @@ def test_the_real_drives_are_played_without_a_collision(nuscenes_real: Path) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_page_shows_the_tables_of_the_suites(name: str) -> None:
-    assert table(FOLDER / f"{name}.yaml") in (FOLDER.parent / "docs" / "scenarios.md").read_text()
+    assert table(FOLDER / f"{name}.yaml") in (FOLDER.parents[1] / "docs" / "scenarios.md").read_text()

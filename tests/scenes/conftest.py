@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny_nuscenes
 
-from dist4d_env.scenes.nuscenes import open_dataset
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.scenes.scene import Scene
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist4d_env.errors import DataError
-from dist4d_env.scenes.depth_files import (
+from dist4d_env.data.depth_files import (
     decode_depth,
     default_depth_root,
     depth_key,
@@ -17,6 +16,7 @@ from dist4d_env.scenes.depth_files import (
     read_depth,
     write_depth,
 )
+from dist4d_env.errors import DataError
 
 
 def test_precision_near_and_far(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 import shapely
 from shapely.geometry import LineString, box
 
+from dist4d_env.data.arclines import discretize
+from dist4d_env.data.location import LocationMap
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
-from dist4d_env.scenes.arclines import discretize
-from dist4d_env.scenes.location import LocationMap
 from dist4d_env.scenes.maps import BEV_LAYERS, make_map
 from dist4d_env.scenes.scene import Scene
 

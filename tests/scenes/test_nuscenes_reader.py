@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import DataError
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scene import Scene
 
 
@@ -153,6 +153,6 @@ def test_map_mask_missing(broken_root: Path) -> None:
 
 
 def test_reading_is_silent(tiny_root: Path) -> None:
-    code = f"from dist4d_env.scenes.nuscenes import open_dataset; open_dataset({str(tiny_root)!r}).load('scene-0103')"
+    code = f"from dist4d_env.data.nuscenes import open_dataset; open_dataset({str(tiny_root)!r}).load('scene-0103')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from shapely.geometry import Polygon
 
+from dist4d_env.data.nuscenes import Dataset, open_dataset
 from dist4d_env.geometry.boxes import CATEGORIES, rectangle_corners
 from dist4d_env.geometry.cameras import RING, project
 from dist4d_env.geometry.transforms import apply, invert, yaw_of
-from dist4d_env.scenes.nuscenes import Dataset, open_dataset
+from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.simulation.state import VehicleParameters
 
 NAMES = ("scene-0061", "scene-0103", "scene-0655", "scene-0796", "scene-1094")
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
 
+from dist4d_env.data.logs import category_index, ego_log, interpolate_tracks, ticks
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.transforms import pose_from_quaternion, poses_from_position_yaw
 from dist4d_env.scenes.interpolation import boxes_at, interpolate_poses, quaternions_of
-from dist4d_env.scenes.logs import category_index, ego_log, interpolate_tracks, ticks
 from dist4d_env.scenes.scene import Scene
 
 

@@ -11,11 +11,11 @@ import tiny_nuscenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dist4d_env.data.depth_files import write_depth
+from dist4d_env.data.images import resample_area, resample_nearest
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.cameras import RING, ImageTransform
-from dist4d_env.scenes.depth_files import write_depth
-from dist4d_env.scenes.images import resample_area, resample_nearest
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scene import Scene
 
 STORED = (90, 160)

@@ -16,7 +16,7 @@ from dist4d_env.scenes.schema import scenario_schema, suite_schema
 from tests.scenes.test_suites import SCENARIOS
 
 jsonschema = pytest.importorskip("jsonschema")  # comes with Ray
-FOLDER = Path(__file__).resolve().parents[2] / "scenarios"
+FOLDER = Path(__file__).resolve().parents[2] / "dist4d_env" / "suites"
 
 
 def test_the_file_beside_the_suites_is_up_to_date() -> None:

@@ -8,8 +8,9 @@ import math
 import numpy as np
 import pytest
 
+from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.simulation.actions import PLAN_DT, follow
-from dist4d_env.simulation.state import EgoState, VehicleParameters
+from dist4d_env.simulation.state import EgoState
 from dist4d_env.simulation.tracker import DT, reference_from_poses, track
 from dist4d_env.simulation.vehicle import VehicleDynamics, advance
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dist4d_env.metrics.rectangles import overlap
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.rectangles import overlap
 from dist4d_env.simulation.idm import IdmTraffic
-from dist4d_env.simulation.state import EgoState, VehicleParameters
+from dist4d_env.simulation.state import EgoState
 from dist4d_env.simulation.traffic import ReplayTraffic, row_of
 
 from .road import Agent, tracks_of
@@ -116,8 +117,12 @@ def test_never_runs_into_its_leader(parked):
         count = len(boxes)
         first, second = np.triu_indices(count, 1)
         hits = overlap(
-            boxes.position[first, :2], boxes.yaw[first], boxes.size[first, :2],
-            boxes.position[second, :2], boxes.yaw[second], boxes.size[second, :2],
+            boxes.position[first, :2],
+            boxes.yaw[first],
+            boxes.size[first, :2],
+            boxes.position[second, :2],
+            boxes.yaw[second],
+            boxes.size[second, :2],
         )
         assert not hits.any(), (boxes.token[first[hits]], boxes.token[second[hits]])
 

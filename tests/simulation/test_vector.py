@@ -23,9 +23,15 @@ from .road import Agent, make_scene
 
 SCENES = (
     make_scene(
-        Agent(18, 0, vx=6.0), Agent(-12, 0, vx=9.0), Agent(40, 3.5, vx=4.0, last=4.0), Agent(70, 7.0, vx=-7.0, yaw=np.pi),
-        Agent(30, -4, vx=1.2, category="pedestrian", length=0.6, width=0.6), Agent(55, 0.4, category="traffic_cone", length=0.4),
-        Agent(25, 0, vx=7.0, first=2.0), duration=6.0, name="busy",
+        Agent(18, 0, vx=6.0),
+        Agent(-12, 0, vx=9.0),
+        Agent(40, 3.5, vx=4.0, last=4.0),
+        Agent(70, 7.0, vx=-7.0, yaw=np.pi),
+        Agent(30, -4, vx=1.2, category="pedestrian", length=0.6, width=0.6),
+        Agent(55, 0.4, category="traffic_cone", length=0.4),
+        Agent(25, 0, vx=7.0, first=2.0),
+        duration=6.0,
+        name="busy",
     ),
     make_scene(Agent(60, 0), Agent(-20, 0, vx=8.0), speed=11.0, duration=8.0, name="queue"),
     make_scene(speed=5.0, duration=5.0, name="empty"),

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.simulation.state import EgoState, VehicleParameters
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.simulation.state import EgoState
 from dist4d_env.simulation.vehicle import VehicleDynamics, advance
 
 CAR = VehicleParameters()

@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dist4d_env.data.depth_files import read_depth
 from dist4d_env.geometry.cameras import RING
 from dist4d_env.geometry.rgbd import FAR
-from dist4d_env.scenes.depth_files import read_depth
 from dist4d_env.town.lidar import MAX_RANGE, scan
 from dist4d_env.town.model import TownScene
 from dist4d_env.town.render import SEMANTICS, TownRenderer

@@ -12,7 +12,7 @@ from shapely.ops import unary_union
 
 from dist4d_env.geometry.boxes import rectangle_corners
 from dist4d_env.geometry.transforms import yaw_of
-from dist4d_env.simulation.state import VehicleParameters
+from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.town.actors import CAR, PEDESTRIAN, Body
 from dist4d_env.town.drives import Drive, conflicts, lane_path, make_drive
 from dist4d_env.town.generate import generate_scene, scene_outline

@@ -11,8 +11,8 @@ import pytest
 
 import dist4d_env  # noqa: F401 (registers the environment)
 from dist4d_env.__main__ import main
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import DataError
-from dist4d_env.scenes.nuscenes import open_dataset
 from town.conftest import DURATION, SIZE
 
 MADE_BY_LOOKING = {"visibility_token", "num_lidar_pts"}

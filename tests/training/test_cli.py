@@ -15,8 +15,8 @@ from dist4d_env.models.pretrained import load_model, save_model
 from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.recipes import initialise
+from dist4d_env.training.sample_stores import parse_size
 from dist4d_env.training.samples import SampleStore
-from dist4d_env.training.stores import parse_size
 
 from .conftest import small_preset
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from benchmarks.cycle import gaps, with_curated_depth
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.models.conditions import SplatImages
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.pipelines import DiSTSPipeline
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.cycle import CLEARANCE, REACH, completed_by, cycle_samples, prepare_cycle, room, side_views
 from dist4d_env.training.dist_s import DiSTSRecipe

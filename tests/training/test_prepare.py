@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError, DataError
-from dist4d_env.scenes.nuscenes import open_dataset
 from dist4d_env.training.cli import Options
 from dist4d_env.training.depth_noise import with_depth_noise
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.prepare import plan, prepare, scene_samples
+from dist4d_env.training.sample_stores import prepare_stores
 from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, SampleStore
-from dist4d_env.training.stores import prepare_stores
 
 from .conftest import small_preset
 

@@ -14,13 +14,13 @@ from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.pipelines import DiSTTPipeline
-from dist4d_env.training import renewal
+from dist4d_env.training import rollout_refresh as renewal
 from dist4d_env.training.checkpoint import load_checkpoint
 from dist4d_env.training.cli import Options
 from dist4d_env.training.loop import LoopOptions
-from dist4d_env.training.renewal import train_renewing
+from dist4d_env.training.rollout_refresh import train_renewing
+from dist4d_env.training.sample_stores import prepare_stores, stretch
 from dist4d_env.training.samples import SampleStore
-from dist4d_env.training.stores import prepare_stores, stretch
 
 from .conftest import small_preset
 

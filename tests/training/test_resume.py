@@ -13,8 +13,8 @@ import torch
 
 from dist4d_env.training.checkpoint import load_checkpoint
 from dist4d_env.training.dist_s import DiSTSRecipe
-from dist4d_env.training.journal import truncate_log
 from dist4d_env.training.loop import LoopOptions, train
+from dist4d_env.training.run_log import truncate_log
 from dist4d_env.training.samples import SampleStore
 
 from .conftest import small_preset

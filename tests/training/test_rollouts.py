@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.pipelines import DiSTTPipeline
-from dist4d_env.scenes.nuscenes import open_dataset
-from dist4d_env.training.adversary import READ, Discriminator, Reader, misread, steered, veil
+from dist4d_env.training.critics import READ, Discriminator, Reader, misread, steered, veil
 from dist4d_env.training.dist_t import UNKNOWABLE, DiSTTOptions, DiSTTRecipe
 from dist4d_env.training.loop import LoopOptions, train
 from dist4d_env.training.rollouts import prepare_rollouts
@@ -102,7 +102,7 @@ def test_judges_learn_and_leave_their_marks_on_far_frames_alone(rolled: SampleSt
 def test_the_discriminator_sees_frames_of_roll_outs_beside_the_true_ones_of_their_instants(
     rolled: SampleStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dist4d_env.training.adversary.VEIL", 0.0)
+    monkeypatch.setattr("dist4d_env.training.critics.VEIL", 0.0)
     scene, shown = rolled.scenes[0], rolled.made_frames()
     assert sorted(int(scene.arrays["made"][row]) for _, row in shown) == sorted({int(k) for k in scene.arrays["made"] if k >= 0})
     one = recipe(rolled, adversarial=1.0)

@@ -26,8 +26,8 @@ from dist4d_env.training.dist_s_svd import DiSTSVideoRecipe, without_conditions
 from dist4d_env.training.dist_t import DiSTTOptions, DiSTTRecipe, whole
 from dist4d_env.training.loop import LoopOptions, Recipe, train
 from dist4d_env.training.recipes import make_recipe
+from dist4d_env.training.sample_stores import Stores
 from dist4d_env.training.samples import BETWEEN, CYCLE, NEXT, SPACE, SampleSettings, SampleStore, write_scene, write_settings
-from dist4d_env.training.stores import Stores
 from dist4d_env.training.view_samples import runs
 
 from .conftest import HEIGHT, VIEWS, WIDTH, made_scene, small_preset

@@ -39,7 +39,7 @@ class ActionRepeat(gym.Wrapper, RecordConstructorArgs):
 
 
 class DiscreteControls(gym.ActionWrapper, RecordConstructorArgs):
-    """"controls" as ``Discrete``: every pair of one of ``pedals`` and one of ``wheels`` (both in [-1, 1]), index p * W + w.
+    """ "controls" as ``Discrete``: every pair of one of ``pedals`` and one of ``wheels`` (both in [-1, 1]), index p * W + w.
 
     Unlike ``action="discrete"`` the wheels turn by a rate, and the values are yours. Raises ConfigError for values out of range
     or another action space.

@@ -49,7 +49,7 @@ class BirdsEyeView(_Seen):
 
 
 class VectorOnly(_Seen):
-    """"ego", "route" and "agents", as far as they are observed, in one flat float32 ``Box``; pictures are left out.
+    """ "ego", "route" and "agents", as far as they are observed, in one flat float32 ``Box``; pictures are left out.
 
     agents: how many of the nearest are kept. Values keep their units and bounds (``gymnasium.wrappers.RescaleObservation`` scales
     them). Raises ConfigError where none of the three is observed.
@@ -60,7 +60,7 @@ class VectorOnly(_Seen):
 
 
 class FlatVectors(_Seen):
-    """"route" and "agents" as flat vectors, row after row; other keys stay. Stable-Baselines3 then has nothing to remark on."""
+    """ "route" and "agents" as flat vectors, row after row; other keys stay. Stable-Baselines3 then has nothing to remark on."""
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env, Flat())

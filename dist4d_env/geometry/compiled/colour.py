@@ -7,7 +7,7 @@ from numba import njit
 
 from dist4d_env.geometry import backward
 from dist4d_env.geometry.backward import AGE, GENERATED, OCTAVE, Lookup
-from dist4d_env.geometry.carry import STATIC, CarriedSource, motion_about
+from dist4d_env.geometry.box_motion import STATIC, CarriedSource, motion_about
 from dist4d_env.geometry.frustum import frustum_corners, may_see, pinhole_rows, ray_parts
 from dist4d_env.geometry.splat_source import SKY_DEPTH
 from dist4d_env.geometry.transforms import invert

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from dist4d_env.geometry.carry import STATIC, UNUSED, CarriedSource, motion_about
+from dist4d_env.geometry.box_motion import STATIC, UNUSED, CarriedSource, motion_about
 from dist4d_env.geometry.compiled.matrices import apply, matrix
 from dist4d_env.geometry.compiled.matrices import turn as turned
 from dist4d_env.geometry.fragments import SplatConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from dist4d_env.geometry.carry import UNUSED
+from dist4d_env.geometry.box_motion import UNUSED
 from dist4d_env.geometry.compiled.matrices import apply, matrix
 from dist4d_env.geometry.rasterise import LEAST_BITS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from dist4d_env.geometry.carry import STATIC, UNUSED
+from dist4d_env.geometry.box_motion import STATIC, UNUSED
 from dist4d_env.geometry.frustum import ray_parts
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.splat_source import BOX_MARGIN, GROUND_MARGIN, MIXED_EDGE, SKY_DEPTH, BoxRows, PixelGeometry

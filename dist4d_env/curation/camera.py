@@ -1,0 +1,122 @@
+"""Dense metric depth of one camera image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dist4d_env.curation.completion import ImageGraph
+from dist4d_env.curation.edges import sharpen_edges
+from dist4d_env.curation.labels import GROUND, OBJECT, SKY, label_pixels, separations
+from dist4d_env.curation.visibility import height_above, visible_depth
+from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.cameras import project, unproject
+from dist4d_env.geometry.rgbd import FAR
+from dist4d_env.geometry.transforms import apply, invert
+
+NEAR = 0.5
+"""Metres; nothing is nearer to a car's camera than this."""
+
+
+@dataclass(frozen=True)
+class CurationConfig:
+    """How depth is made. height: rows of the depth images, at most those of the image; before, after: sweeps gathered around each
+    keyframe; upright_above: metres above the ground from which a return belongs to an object; lidar_bottom, lidar_top: the
+    LiDAR's vertical view in degrees; data_weight: trust in a return against the flow along the image."""
+
+    height: int = 450
+    before: int = 5
+    after: int = 5
+    upright_above: float = 0.25
+    lidar_bottom: float = -30.67
+    lidar_top: float = 10.67
+    data_weight: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.height < 16 or self.before < 0 or self.after < 0:
+            raise ConfigError(f"depth needs at least 16 rows and no negative count of sweeps, not {self}")
+
+    def size(self, image: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of the depth for an image of (rows, columns): same shape, never larger than the image."""
+        rows = min(self.height, image[0])
+        return rows, round(rows * image[1] / image[0])
+
+
+@dataclass(frozen=True)
+class View:
+    """One camera at its own exposure. intrinsics: (3, 3) for the depth image's size; plane: ground in that ego frame."""
+
+    intrinsics: np.ndarray
+    global_from_camera: np.ndarray
+    global_from_ego: np.ndarray
+    plane: np.ndarray
+
+
+def ground_depth(view: View, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """z-depth (H, W) at which each pixel's ray meets the ground plane, FAR where it does not, and elevation (H, W), the angle of
+    the ray above the plane in radians."""
+    ego_from_camera = invert(view.global_from_ego) @ view.global_from_camera
+    rays = unproject(np.ones((height, width)), view.intrinsics) @ ego_from_camera[:3, :3].T
+    a, b, c = view.plane
+    above = ego_from_camera[2, 3] - ego_from_camera[0, 3] * a - ego_from_camera[1, 3] * b - c  # camera height over the plane
+    rate = rays @ np.array([-a, -b, 1.0])  # height gained per metre of z-depth
+    depth = np.where(rate < -1e-6, above / np.maximum(-rate, 1e-6), FAR)
+    elevation = np.arcsin(np.clip(rate / np.linalg.norm(rays, axis=-1) / np.sqrt(1 + a * a + b * b), -1, 1))
+    return np.clip(depth, NEAR, FAR), elevation
+
+
+def silent_pixels(directions: np.ndarray, view: View, elevation: np.ndarray, config: CurationConfig) -> np.ndarray:
+    """(H, W) bool: pixels inside the LiDAR's vertical view with none of its returns (N, 3, global, of one sweep or more) near."""
+    height, width = elevation.shape
+    pixels, z = project(apply(invert(view.global_from_camera), directions), view.intrinsics)
+    seen = (z > NEAR) & (pixels >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
+    hit = np.zeros((height, width), np.uint8)
+    hit[pixels[seen, 1].astype(int), pixels[seen, 0].astype(int)] = 1
+    # Twice the beam spacing: one missing return between two is no gap.
+    focal = view.intrinsics[0, 0], view.intrinsics[1, 1]
+    reach = [2 * max(1, round(f * np.deg2rad(angle))) + 1 for f, angle in zip(focal, (0.9, 1.6), strict=True)]
+    near = cv2.dilate(hit, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, tuple(reach)))
+    return (near == 0) & (elevation < np.deg2rad(config.lidar_top - 0.5)) & (elevation > np.deg2rad(config.lidar_bottom))
+
+
+def dense_depth(
+    image: np.ndarray, points: np.ndarray, boxed: np.ndarray, view: View, config: CurationConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Metric depth (H, W) float32 and labels (H, W) of one RGB image (H, W, 3) uint8.
+
+    points: (N, 3) global, at the image's exposure; boxed: (N,) bool, those that belong to annotated objects.
+    """
+    height, width = image.shape[:2]
+    over = height_above(points, view.plane, view.global_from_ego)
+    ego = apply(invert(view.global_from_ego), points)
+    # Roads bend away from a plane: the farther, the higher a return may lie and still be road.
+    upright = boxed | (over > config.upright_above + 0.01 * np.linalg.norm(ego[:, :2], axis=1))
+    sparse, index = visible_depth(points, upright, view.global_from_camera, view.intrinsics, height, width)
+    returned = sparse > 0
+    plane_depth, elevation = ground_depth(view, height, width)
+    graph = ImageGraph(image)
+    silent = silent_pixels(points, view, elevation, config)
+    labels = label_pixels(graph, returned, returned & upright[index], elevation, silent, np.deg2rad(config.lidar_top))
+    return complete(graph, sparse, labels, plane_depth, config), labels
+
+
+def complete(
+    graph: ImageGraph, sparse: np.ndarray, labels: np.ndarray, plane_depth: np.ndarray, config: CurationConfig
+) -> np.ndarray:
+    """Fills sparse depth (H, W, 0 = unknown) by least squares on log depth: flat on objects, sloped like the plane on ground."""
+    returned = sparse > 0
+    value = np.log(np.maximum(sparse, NEAR)).astype(np.float64)
+    confidence = np.where(returned & (labels != SKY), config.data_weight, 0.0)
+    lonely = (labels == GROUND) & ~returned
+    confidence = confidence + np.where(lonely, 1e-4, 0.0)  # where no return is near, the plane itself
+    slope = np.log(plane_depth)
+    value = np.where(lonely, slope, value)
+    dense = graph.cut(*separations(labels)).solve(value[..., None], confidence, slope, labels == GROUND)[..., 0]
+    depth = np.exp(np.clip(dense, np.log(NEAR), np.log(FAR)))
+    depth[labels == SKY] = FAR  # before edges are sharpened: nothing anchors the sky's own solution, and edges would take it over
+    radius = max(2, round(graph.height / 60))
+    depth = sharpen_edges(depth.astype(np.float32), graph.image, (labels != OBJECT) | returned, radius)
+    depth[labels == SKY] = FAR
+    return depth

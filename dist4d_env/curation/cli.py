@@ -1,0 +1,52 @@
+"""``python -m dist4d_env prepare``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dist4d_env.curation.camera import CurationConfig
+
+
+@dataclass(frozen=True)
+class Options:
+    """Make metric depth for the images of a nuScenes-format data set, from its LiDAR, boxes and images.
+
+    Can be stopped at any time and run again: files that exist are kept.
+    """
+
+    dataroot: Path | None = None
+    """Folder of the data set; else $NUSCENES, else the built-in town."""
+    version: str | None = None
+    """Folder of tables below it, such as v1.0-trainval; found by itself when there is one."""
+    scenes: tuple[str, ...] = ("all",)
+    """Splits or scene names."""
+    out: Path | None = None
+    """Folder for the depth, to be found through $DIST4D_DEPTH; else beside the data set, or in the user's cache where that is
+    read-only."""
+    height: int = 450
+    """Rows of the depth images (at most those of the image)."""
+    sweeps: int = 5
+    """LiDAR sweeps gathered before and after each keyframe, as far as their files exist."""
+    overwrite: bool = False
+    """Make files again that exist."""
+    workers: int = os.cpu_count() or 1
+    """Processes."""
+
+
+def run(options: Options) -> int:
+    """Prepares depth as the options say and prints where it is."""
+    from dist4d_env.curation.prepare import depth_root, prepare_scenes
+    from dist4d_env.data.nuscenes import open_dataset
+
+    config = CurationConfig(height=options.height, before=options.sweeps, after=options.sweeps)
+    dataset = open_dataset(options.dataroot, options.version, options.scenes)
+    root = depth_root(dataset.dataroot, options.out)
+    done = prepare_scenes(dataset, dataset.scene_names(options.scenes), root, config, options.overwrite, options.workers)
+    print(f"{done.written} depth images written, {done.kept} kept, in {root}")
+    if done.without_image or done.without_lidar:
+        print(f"skipped {done.without_image} camera frames without image file and {done.without_lidar} without LiDAR near them")
+    if options.out is not None:
+        print(f"to use them: export DIST4D_DEPTH={options.out.resolve()}")
+    return 0

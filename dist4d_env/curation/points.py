@@ -1,0 +1,65 @@
+"""LiDAR gathered over time: what stands still in the global frame, what moves in the frame of its box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.transforms import apply, invert, poses_from_position_yaw
+from dist4d_env.scenes.scene import LidarSweep
+
+MARGIN = 0.15
+"""Metres by which boxes are grown: annotated boxes cut mirrors, wheels and outstretched arms."""
+
+GROUND_CLEARANCE = 0.12
+"""Points lower than this above a box's bottom belong to the road under the object, which stays where it is."""
+
+EGO_LOW, EGO_HIGH = np.array([-1.2, -1.2, -0.5]), np.array([4.0, 1.2, 2.2])
+"""The ego's own body with its roof rack, ego frame, metres: returns from it are dropped."""
+
+
+@dataclass(frozen=True)
+class CarriedSweep:
+    """One sweep taken apart. static: (P, 3) global; local: (Q, 3) in the frame of box ``token`` (Q,)."""
+
+    static: np.ndarray
+    local: np.ndarray
+    token: np.ndarray
+
+    def at(self, boxes: Boxes) -> tuple[np.ndarray, np.ndarray]:
+        """Global points (N, 3) at the instant these boxes exist, and which of them (N,) lie in boxes.
+
+        Points of objects that do not exist then are left out.
+        """
+        if not len(self.token) or not len(boxes):
+            return self.static, np.zeros(len(self.static), bool)
+        row = np.full(max(int(self.token.max()), int(boxes.token.max())) + 1, -1)
+        row[boxes.token] = np.arange(len(boxes))
+        index = row[self.token]
+        here = index >= 0
+        pose = boxes.poses[index[here]]
+        moved = np.einsum("nij,nj->ni", pose[:, :3, :3], self.local[here]) + pose[:, :3, 3]
+        return np.concatenate([self.static, moved]), np.arange(len(self.static) + len(moved)) >= len(self.static)
+
+
+def carry(sweep: LidarSweep, boxes: Boxes, global_from_ego: np.ndarray) -> CarriedSweep:
+    """Takes a sweep apart with the boxes (global frame) and the ego pose at the sweep's own time."""
+    points = apply(sweep.global_from_lidar, sweep.points[:, :3].astype(float))
+    in_ego = apply(invert(global_from_ego), points)
+    points = points[~((in_ego > EGO_LOW) & (in_ego < EGO_HIGH)).all(1)]
+    owner = np.full(len(points), -1)
+    local = np.empty_like(points)
+    half = boxes.size / 2 + MARGIN
+    reach = np.linalg.norm(half[:, :2], axis=1)
+    box_from_global = invert(poses_from_position_yaw(boxes.position, boxes.yaw))
+    for index in range(len(boxes)):
+        near = np.flatnonzero((np.abs(points[:, :2] - boxes.position[index, :2]) < reach[index]).all(1) & (owner < 0))
+        inside = apply(box_from_global[index], points[near])
+        floor = -boxes.size[index, 2] / 2 + GROUND_CLEARANCE
+        hit = (np.abs(inside) < half[index]).all(1) & (inside[:, 2] > floor)
+        owner[near[hit]] = index
+        local[near[hit]] = inside[hit]
+    moving = owner >= 0
+    return CarriedSweep(points[~moving], local[moving], boxes.token[owner[moving]])

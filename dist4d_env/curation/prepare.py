@@ -1,0 +1,148 @@
+"""Metric depth for the keyframes of whole scenes, written file by file so that it can be stopped and taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from dist4d_env.curation.camera import CurationConfig, View, dense_depth
+from dist4d_env.curation.points import CarriedSweep, carry
+from dist4d_env.curation.visibility import ground_plane
+from dist4d_env.data.depth_files import default_depth_root, depth_key, write_depth
+from dist4d_env.data.images import read_image
+from dist4d_env.data.nuscenes import Dataset, open_dataset
+from dist4d_env.data.sensors import FileSensorLog
+from dist4d_env.errors import DataError
+from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.cameras import ImageTransform
+from dist4d_env.geometry.transforms import invert
+from dist4d_env.scenes.scene import LidarSweep, Scene
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Counts of depth images: written now, kept from before, and without an image or any LiDAR to make them from."""
+
+    written: int = 0
+    kept: int = 0
+    without_image: int = 0
+    without_lidar: int = 0
+
+    def __add__(self, other: Prepared) -> Prepared:
+        return Prepared(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+def depth_root(dataroot: str, out: Path | None) -> Path:
+    """The folder that depth of a data set is written to: below ``out`` (found through $DIST4D_DEPTH) or the default place."""
+    return default_depth_root(dataroot) if out is None else out / depth_key(dataroot)
+
+
+def prepare_scenes(
+    dataset: Dataset,
+    scenes: Sequence[str],
+    root: Path,
+    config: CurationConfig,
+    overwrite: bool = False,
+    workers: int = 1,
+) -> Prepared:
+    """Makes the depth of every keyframe of scenes that has images and LiDAR; skips files that exist unless told to overwrite.
+
+    Shows a progress bar. Raises DataError when not one depth image exists afterwards.
+    """
+    from tqdm import tqdm
+
+    jobs = [(name, keyframe) for name in scenes for keyframe in range(len(dataset.load(name, False).sensors.keyframe_time))]
+    total = Prepared()
+    with tqdm(total=len(jobs), desc="depth", unit="keyframe", disable=None) as bar:
+        for done in _run(dataset, jobs, root, config, overwrite, workers):
+            total += done
+            bar.set_postfix(written=total.written, kept=total.kept)
+            bar.update()
+    if total.written + total.kept == 0:
+        raise DataError(
+            f"{dataset.dataroot}: no depth could be made for {', '.join(scenes)}: {total.without_image} camera frames have no "
+            f"image file and {total.without_lidar} no LiDAR file near them; fetch the sensor files of these scenes"
+        )
+    return total
+
+
+def _run(
+    dataset: Dataset, jobs: list[tuple[str, int]], root: Path, config: CurationConfig, overwrite: bool, workers: int
+) -> Iterator[Prepared]:
+    if workers <= 1 or len(jobs) == 1:
+        for name, keyframe in jobs:
+            yield prepare_keyframe(dataset.load(name, False), keyframe, root, config, overwrite)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        waiting = [pool.submit(_job, dataset.dataroot, dataset.version, *job, root, config, overwrite) for job in jobs]
+        try:
+            for done in as_completed(waiting):
+                yield done.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _job(dataroot: str, version: str, name: str, keyframe: int, root: Path, config: CurationConfig, overwrite: bool) -> Prepared:
+    return prepare_keyframe(open_dataset(dataroot, version).load(name, False), keyframe, root, config, overwrite)
+
+
+def prepare_keyframe(scene: Scene, keyframe: int, root: Path, config: CurationConfig, overwrite: bool = False) -> Prepared:
+    """Makes and writes the depth of one keyframe's cameras."""
+    sensors = cast(FileSensorLog, scene.sensors)
+    views = range(len(scene.rig.names))
+    there = [view for view in views if sensors.image_path(keyframe, view).is_file()]
+    missing = [view for view in there if overwrite or not (root / sensors.depth_name(keyframe, view)).is_file()]
+    count = Prepared(kept=len(there) - len(missing), without_image=len(views) - len(there))
+    if not missing:
+        return count
+    carried = carried_sweeps(scene, sensors.sweeps(keyframe, config.before, config.after))
+    if not carried:
+        return replace(count, without_lidar=len(missing))
+    for view in missing:
+        depth = camera_depth(scene, keyframe, view, carried, config)
+        write_depth(root / sensors.depth_name(keyframe, view), depth)
+    return replace(count, written=len(missing))
+
+
+def camera_depth(scene: Scene, keyframe: int, view: int, carried: Sequence[CarriedSweep], config: CurationConfig) -> np.ndarray:
+    """Depth (H, W) float32 of one camera of a keyframe, from sweeps taken apart."""
+    sensors = cast(FileSensorLog, scene.sensors)
+    image = read_image(sensors.image_path(keyframe, view), sensors.image_size, *config.size(sensors.image_size))
+    points, boxed = points_at(scene, float(sensors.camera_time[keyframe, view]), carried)
+    return dense_depth(image, points, boxed, camera_view(scene, keyframe, view, points, config), config)[0]
+
+
+def camera_view(scene: Scene, keyframe: int, view: int, points: np.ndarray, config: CurationConfig) -> View:
+    """A camera of a keyframe at its own exposure, with the ground plane of global points (N, 3) around it."""
+    sensors = cast(FileSensorLog, scene.sensors)
+    pose = sensors.global_from_camera[keyframe, view]
+    ego = pose @ invert(scene.rig.ego_from_camera[view])  # the ego at this camera's stamp, not at the LiDAR's
+    transform = ImageTransform.cover(sensors.image_size, config.size(sensors.image_size))
+    return View(transform.intrinsics(sensors.intrinsics[keyframe, view]), pose, ego, ground_plane(points, ego))
+
+
+def boxes_when(scene: Scene, time: float) -> Boxes:
+    """The annotated objects at a sensor's time; a little before or after the log they move on at their velocity."""
+    inside = float(np.clip(time, 0.0, scene.duration))
+    boxes = scene.boxes(inside)
+    if inside == time:
+        return boxes
+    drift = np.pad(boxes.velocity * (time - inside), ((0, 0), (0, 1)))
+    return replace(boxes, position=boxes.position + drift)
+
+
+def carried_sweeps(scene: Scene, sweeps: Sequence[LidarSweep]) -> list[CarriedSweep]:
+    """Sweeps taken apart into what stands still and what moves with the scene's annotated objects."""
+    return [carry(s, boxes_when(scene, s.time), scene.ego_pose(float(np.clip(s.time, 0.0, scene.duration)))) for s in sweeps]
+
+
+def points_at(scene: Scene, time: float, carried: Sequence[CarriedSweep]) -> tuple[np.ndarray, np.ndarray]:
+    """Everything known at one instant: global points (N, 3) and which belong to annotated objects (N,)."""
+    boxes = boxes_when(scene, time)
+    parts = [sweep.at(boxes) for sweep in carried]
+    return np.concatenate([points for points, _ in parts]), np.concatenate([boxed for _, boxed in parts])

@@ -1,0 +1,148 @@
+"""The sensor files of a scene: images, curated depth and LiDAR, opened only when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dist4d_env.data.depth_files import depth_roots, read_depth
+from dist4d_env.data.images import read_image, resample_nearest
+from dist4d_env.errors import DataError
+from dist4d_env.geometry.cameras import RING, ImageTransform
+from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.scenes.scene import LidarSweep
+
+
+@dataclass(frozen=True)
+class FileSensorLog:
+    """Implements ``SensorLog`` on files. Values only, so it pickles.
+
+    keyframe_time: (K,); image_files: K rows of V paths below dataroot; image_size: stored rows, columns; intrinsics: (K, V, 3, 3)
+    for the stored size; global_from_camera: (K, V, 4, 4) and camera_time: (K, V), each camera at its own stamp; lidar_files,
+    global_from_lidar (L, 4, 4), lidar_time (L,): key frames and sweeps in order of time; lidar_keyframe: (K,) key frames' rows.
+    """
+
+    scene: str
+    dataroot: str
+    keyframe_time: np.ndarray
+    image_files: tuple[tuple[str, ...], ...]
+    image_size: tuple[int, int]
+    intrinsics: np.ndarray
+    global_from_camera: np.ndarray
+    camera_time: np.ndarray
+    lidar_files: tuple[str, ...]
+    global_from_lidar: np.ndarray
+    lidar_time: np.ndarray
+    lidar_keyframe: np.ndarray
+
+    def has_images(self, keyframe: int) -> bool:
+        """Whether every camera's file of a keyframe exists."""
+        return all(Path(self.dataroot, name).is_file() for name in self.image_files[self._checked(keyframe)])
+
+    def has_depth(self, keyframe: int) -> bool:
+        """Whether curated depth exists for every camera of a keyframe."""
+        roots = depth_roots(self.dataroot)
+        names = [self.depth_name(keyframe, view) for view in range(len(RING))]
+        return all(any((root / name).is_file() for root in roots) for name in names)
+
+    def has_lidar(self, keyframe: int) -> bool:
+        """Whether the LiDAR file of a keyframe exists."""
+        return Path(self.dataroot, self.lidar_files[int(self.lidar_keyframe[self._checked(keyframe)])]).is_file()
+
+    def image_path(self, keyframe: int, view: int) -> Path:
+        """Where the image of a camera (index into RING) belongs, whether or not it exists."""
+        return Path(self.dataroot, self.image_files[self._checked(keyframe)][view])
+
+    def depth_name(self, keyframe: int, view: int) -> Path:
+        """The place of a camera's curated depth below any depth root."""
+        return Path(RING[view], f"{self.image_path(keyframe, view).stem}.png")
+
+    def find_depth(self, keyframe: int, view: int) -> Path | None:
+        """The curated depth file of a camera, from the first depth root that has it."""
+        name = self.depth_name(keyframe, view)
+        return next((root / name for root in depth_roots(self.dataroot) if (root / name).is_file()), None)
+
+    def rgb(self, keyframe: int, height: int, width: int) -> np.ndarray:
+        """(V, height, width, 3) uint8 in ring order, area-resampled through ``ImageTransform.cover``."""
+        self._require_images(keyframe)
+        paths = [self.image_path(keyframe, view) for view in range(len(RING))]
+        return np.stack([read_image(path, self.image_size, height, width) for path in paths])
+
+    def cameras(self, keyframe: int) -> tuple[np.ndarray, np.ndarray]:
+        """global_from_camera (V, 4, 4) and time (V,), each camera with its own stamp and ego pose."""
+        keyframe = self._checked(keyframe)
+        return self.global_from_camera[keyframe], self.camera_time[keyframe]
+
+    def depth(self, keyframe: int, height: int, width: int) -> np.ndarray:
+        """(V, height, width) float32 curated depth in metres, nearest-sampled."""
+        return np.stack([self._depth_of(keyframe, view, height, width) for view in range(len(RING))])
+
+    def rgbd(self, keyframe: int, height: int, width: int) -> RGBDFrame:
+        """Images with curated depth (nearest-sampled, never interpolated)."""
+        poses, time = self.cameras(keyframe)
+        transform = ImageTransform.cover(self.image_size, (height, width))
+        return RGBDFrame(
+            rgb=self.rgb(keyframe, height, width),
+            depth=self.depth(keyframe, height, width),
+            intrinsics=transform.intrinsics(self.intrinsics[keyframe]),
+            global_from_camera=poses,
+            time=time,
+        )
+
+    def lidar(self, keyframe: int) -> LidarSweep:
+        """The LiDAR points of a keyframe."""
+        return self._read_lidar(int(self.lidar_keyframe[self._checked(keyframe)]))
+
+    def sweeps(self, keyframe: int, before: int, after: int) -> tuple[LidarSweep, ...]:
+        """The LiDAR sweeps (key frames and sweeps whose files exist) from ``before`` earlier to ``after`` later ones."""
+        here = int(self.lidar_keyframe[self._checked(keyframe)])
+        rows = range(max(here - before, 0), min(here + after, len(self.lidar_files) - 1) + 1)
+        return tuple(self._read_lidar(row) for row in rows if Path(self.dataroot, self.lidar_files[row]).is_file())
+
+    def _checked(self, keyframe: int) -> int:
+        if not 0 <= keyframe < len(self.keyframe_time):
+            raise DataError(f"{self.scene}: no keyframe {keyframe}; there are 0 to {len(self.keyframe_time) - 1}")
+        return keyframe
+
+    def _require_images(self, keyframe: int) -> None:
+        if self.has_images(keyframe):
+            return
+        missing = next(name for name in self.image_files[keyframe] if not Path(self.dataroot, name).is_file())
+        with_images = [k for k in range(len(self.keyframe_time)) if self.has_images(k)]
+        others = f"keyframes with images: {_ranges(with_images)}" if with_images else "no keyframe of it has images"
+        raise DataError(
+            f"{self.scene}: keyframe {keyframe} has no image {missing} in {self.dataroot}; fetch its sensor files ({others})"
+        )
+
+    def _depth_of(self, keyframe: int, view: int, height: int, width: int) -> np.ndarray:
+        path = self.find_depth(self._checked(keyframe), view)
+        if path is None:
+            name, places = self.depth_name(keyframe, view), ", ".join(str(root) for root in depth_roots(self.dataroot))
+            raise DataError(
+                f"{self.scene}: no curated depth {name} of keyframe {keyframe} in {places}; make it with "
+                f"`python -m dist4d_env prepare --dataroot {self.dataroot} --scenes {self.scene}`"
+            )
+        return resample_nearest(read_depth(path), self.image_size, height, width)
+
+    def _read_lidar(self, row: int) -> LidarSweep:
+        path = Path(self.dataroot, self.lidar_files[row])
+        try:
+            values = np.fromfile(path, np.float32)
+        except OSError as error:
+            raise DataError(f"{path}: no such LiDAR file; fetch the sensor files of {self.scene}") from error
+        if len(values) == 0 or len(values) % 5 or path.stat().st_size % 4:
+            raise DataError(f"{path}: not whole rows of x, y, z, intensity, ring in 32-bit floats; fetch the file again")
+        return LidarSweep(values.reshape(-1, 5)[:, :4].copy(), self.global_from_lidar[row], float(self.lidar_time[row]))
+
+
+def _ranges(numbers: list[int]) -> str:
+    """[0, 1, 2, 5] as "0-2, 5"."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)

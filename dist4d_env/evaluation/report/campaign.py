@@ -1,0 +1,324 @@
+"""A campaign as one self-contained page: leaderboard, breakdowns, failures, and every episode as it was driven."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from dist4d_env.evaluation.episode_log import PLANNER_ERROR
+from dist4d_env.evaluation.failures import KINDS
+from dist4d_env.evaluation.leaderboard import SCORES, Leaderboard, Standing
+from dist4d_env.evaluation.report.episode.page_drawing import DRAWING
+from dist4d_env.evaluation.report.episode.page_lists import LISTS
+from dist4d_env.evaluation.report.episode.page_style import STYLE
+from dist4d_env.evaluation.report.episode.replays import pack, scene_drawing
+from dist4d_env.evaluation.statistics import Comparison, Estimate
+
+if TYPE_CHECKING:
+    from dist4d_env.evaluation.results import Judged
+
+OUTCOMES = {
+    "horizon": ("reached the horizon", "#2f9e77"),
+    "collision": ("at-fault collision", "#d6453a"),
+    "off_road": ("left the road", "#d98a1f"),
+    "wrong_way": ("wrong way", "#9a4fc4"),
+    "trust": ("trust too low", "#7a8aa3"),
+    PLANNER_ERROR: ("the planner failed", "#3a3f4a"),
+}
+SHARES = (
+    "no_at_fault_collision", "no_collision", "drivable_area_compliance", "driving_direction_compliance", "time_to_collision",
+    "comfort", "extended_comfort", "lane_keeping", "speed_limit_compliance", "making_progress", "ego_progress",
+    "route_completion",
+)  # fmt: skip
+"""Metrics in [0, 1], where more is better: what the table of parts colours."""
+LARGEST = {"neuroncap_score": 5.0}
+"""Composite scores that end elsewhere than at 1."""
+LEADING = 3
+"""So many composite scores stand in the leaderboard itself."""
+OTHERS = "Each as its authors combine it, in their {form} form; they weigh differently, so compare down a column."
+PARTS = "Means of the metrics that run from 0 to 1."
+
+
+def render_campaign(
+    board: Leaderboard,
+    judged: Sequence[Judged],
+    settings: Mapping[str, Any],
+    replays: int,
+    picture: Callable[[str], str | None],
+) -> str:
+    """The page. replays: how many episodes it holds as they were driven, failures first; picture: an episode's camera strip as
+    base64 by name."""
+    common = settings["common"]
+    shown = _chosen(judged, board, replays)
+    blobs = [_blob(f"e{index}", judged[index].replay) for index in shown]
+    strips = {index: strip for index in shown if (strip := picture(judged[index].name)) is not None}
+    blobs += [_blob(f"p{index}", strip) for index, strip in strips.items()]
+    blobs += [_blob(f"m-{name}", drawing) for name, drawing in _maps(judged, shown).items()]
+    data = json.dumps(_data(board, judged, shown, strips), separators=(",", ":")).replace("<", "\\u003c")
+    title = f"{common['suite']}: closed loop, world {common['world']}"
+    sections = (
+        _head(title, board, judged, common),
+        _leaderboard(board),
+        _columns(board, "Scores of other benchmarks", OTHERS.format(form=common["form"]), board.scores[LEADING:]),
+        _columns(board, "Parts", PARTS, SHARES),
+        _breakdown(board, "By family", "families"),
+        _breakdown(board, "By difficulty", "difficulties"),
+        _pairs(board),
+        _failures(judged),
+        _episodes(judged, shown),
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,'
+        f'initial-scale=1"><link rel="icon" href="data:,"><title>{escape(title)}</title><style>{STYLE}</style></head><body><main>'
+        f"{''.join(sections)}<footer>Made by dist4d_env {escape(str(common['dist4d_env']))}. n/a: could not be computed, never "
+        "read as zero. Intervals: hierarchical bootstrap over scenes, their scenarios and seeds. Episodes in which the planner "
+        "itself failed are in no mean; they are counted.</footer></main>"
+        f'{"".join(blobs)}<script type="application/json" id="data">{data}</script>'
+        f"<script>{DRAWING}{LISTS}</script></body></html>"
+    )
+
+
+def _chosen(judged: Sequence[Judged], board: Leaderboard, most: int) -> list[int]:
+    """Which episodes are kept as drawings: failures first, then the lowest scores."""
+    name = board.ranked_by
+
+    def rank(index: int) -> tuple[bool, float, int]:
+        score = judged[index].score
+        value = score.metrics.get(name)
+        return not score.failures, 2.0 if value is None else value, index
+
+    return sorted(sorted(range(len(judged)), key=rank)[:most])
+
+
+def _maps(judged: Sequence[Judged], shown: Sequence[int]) -> dict[str, str]:
+    from dist4d_env.data.nuscenes import open_dataset
+
+    places = {judged[i].score.scene: (judged[i].dataroot, judged[i].version) for i in shown}
+    return {scene: pack(scene_drawing(open_dataset(*place).load(scene, False))) for scene, place in places.items()}
+
+
+def _blob(name: str, text: str) -> str:
+    return f'<script type="text/plain" id="{escape(name)}">{text}</script>'
+
+
+def _data(
+    board: Leaderboard, judged: Sequence[Judged], shown: Sequence[int], strips: Mapping[int, str]
+) -> dict[str, Any]:  # fmt: skip
+    """What the page's script lists and filters."""
+    metrics = list(dict.fromkeys(name for one in judged for name in one.score.metrics))
+    kept = set(shown)
+    episodes = [
+        {
+            "planner": one.score.planner,
+            "scenario": one.score.scenario,
+            "scene": one.score.scene,
+            "family": one.score.family,
+            "difficulty": one.score.difficulty,
+            "seed": one.score.seed,
+            "outcome": one.score.outcome,
+            "seconds": round(one.score.seconds, 2),
+            "values": [None if (v := one.score.metrics.get(name)) is None else round(v, 4) for name in metrics],
+            "failures": [
+                {"kind": f.kind, "at": round(f.time - one.score.start, 2), "track": f.track, "text": f.text}
+                for f in one.score.failures
+            ],
+            "drawn": index in kept,
+            "views": index in strips,
+        }
+        for index, one in enumerate(judged)
+    ]
+    return {
+        "planners": [row.planner for row in board.standings],
+        "metrics": metrics,
+        "ranked": board.ranked_by,
+        "labels": {name: SCORES.get(name, name.replace("_", " ")) for name in metrics},
+        "kinds": KINDS,
+        "outcomes": OUTCOMES,
+        "episodes": episodes,
+    }
+
+
+def _head(title: str, board: Leaderboard, judged: Sequence[Judged], common: Mapping[str, Any]) -> str:
+    scenarios = {one.score.scenario for one in judged}
+    failed = sum(row.errors for row in board.standings)
+    tiles = {
+        "planners": len(board.standings),
+        "scenarios": len(scenarios),
+        "scenes": len({one.score.scene for one in judged}),
+        "seeds": len({one.score.seed for one in judged}),
+        "episodes": len(judged),
+        "hours driven": f"{sum(one.score.seconds for one in judged) / 3600:.2f}",
+        "with a failure": sum(bool(one.score.failures) for one in judged),
+        "planner failed": failed,
+    }
+    shown = "".join(f'<div class="tile"><b>{value}</b><span>{escape(name)}</span></div>' for name, value in tiles.items())
+    words = {"weights": common["weights"], "memory": common["memory"]} if common["world"] != "none" else {}
+    words |= {"traffic": common["traffic"], "a decision every": f"{common['decision_dt']:g} s"}
+    words["scores in their"] = f"{common['form']} form"
+    lead = ", ".join(f"{name} {value}" for name, value in words.items())
+    return f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p><div class="tiles">{shown}</div>'
+
+
+def _leaderboard(board: Leaderboard) -> str:
+    heads = "".join(f"<th>{escape(SCORES.get(name, name))}</th>" for name in board.scores[:LEADING])
+    kinds = "".join(f'<th class="number">{escape(KINDS[kind])}</th>' for kind in KINDS)
+    rows = "".join(
+        f'<tr><td class="number none">{place}</td><td class="name">{escape(_short(row.planner))}'
+        f"<small>{row.episodes} episodes</small></td>"
+        + "".join(f'<td class="score">{_score(row, name)}</td>' for name in board.scores[:LEADING])
+        + f"<td>{_ended(row)}</td>"
+        + "".join(_count(row.failures.get(kind, 0), row.episodes) for kind in KINDS)
+        + "</tr>"
+        for place, row in enumerate(board.standings, 1)
+    )
+    key = "".join(
+        f'<span><i style="background:{colour}"></i>{escape(text)}</span>'
+        for outcome, (text, colour) in OUTCOMES.items()
+        if any(outcome in row.outcomes for row in board.standings)
+    )
+    return (
+        "<h2>Leaderboard</h2><p>Means over episodes with their 95 % intervals; the last columns count episodes.</p>"
+        '<div class="card"><div class="scroll"><table><tr><th></th><th class="name">planner</th>'
+        f'{heads}<th>ended by</th>{kinds}</tr>{rows}</table></div><div class="key">{key}</div></div>'
+    )
+
+
+def _score(row: Standing, name: str) -> str:
+    estimate, largest = row.metrics[name], LARGEST.get(name, 1.0)
+    if not estimate.count:
+        return '<span class="none">n/a</span>'
+    low, mean, high = (100 * min(max(value / largest, 0.0), 1.0) for value in (estimate.low, estimate.mean, estimate.high))
+    invalid = row.invalid(name)
+    note = f"<small>{invalid} not valid</small>" if invalid else ""
+    return (
+        f"<b>{estimate.mean:.3f}</b><small>{estimate.low:.3f} to {estimate.high:.3f}</small>{note}"
+        f'<div class="whisker"><i style="left:{low:.1f}%;width:{max(high - low, 0.5):.1f}%"></i>'
+        f'<u style="left:calc({mean:.1f}% - 1px)"></u></div>'
+    )
+
+
+def _ended(row: Standing) -> str:
+    parts = ((name, row.outcomes.get(name, 0)) for name in dict.fromkeys([*OUTCOMES, *row.outcomes]))
+    bars = "".join(
+        f'<i style="width:{100 * count / row.episodes:.2f}%;background:{OUTCOMES.get(name, (name, "#888"))[1]}" '
+        f'title="{escape(OUTCOMES.get(name, (name, ""))[0])}: {count}"></i>'
+        for name, count in parts
+        if count
+    )
+    return f'<div class="ended">{bars}</div>'
+
+
+def _count(count: int, total: int) -> str:
+    share = f"<small>{100 * count / total:.0f} %</small>" if count else ""
+    return f'<td class="number count{" some" if count else ""}">{count}{share}</td>'
+
+
+def _columns(board: Leaderboard, title: str, lead: str, wanted: Sequence[str]) -> str:
+    """Means of several metrics as colours."""
+    names = [name for name in wanted if any(name in row.metrics for row in board.standings)]
+    if not names:
+        return ""
+    heads = "".join(f"<th>{escape(SCORES.get(name, name.replace('_', ' ')))}</th>" for name in names)
+    rows = ""
+    for row in board.standings:
+        cells = "".join(_cell(row.metrics.get(name), LARGEST.get(name, 1.0)) for name in names)
+        rows += f'<tr><td class="name">{escape(_short(row.planner))}</td>{cells}</tr>'
+    return (
+        f"<h2>{title}</h2><p>{lead} Point at a cell for its interval.</p>"
+        f'<div class="card scroll"><table class="heat"><tr><th class="name">planner</th>{heads}</tr>{rows}</table></div>'
+    )
+
+
+def _breakdown(board: Leaderboard, title: str, groups: str) -> str:
+    """The ranking score by family or difficulty."""
+    names = list(dict.fromkeys(name for row in board.standings for name in getattr(row, groups)))
+    if len(names) < 2:
+        return ""
+    heads = "".join(f'<th class="group">{escape(name.replace("_", " "))}</th>' for name in names)
+    largest, score = LARGEST.get(board.ranked_by, 1.0), escape(SCORES.get(board.ranked_by, board.ranked_by))
+    rows = ""
+    for row in board.standings:
+        found = getattr(row, groups)
+        cells = "".join(_cell(found[name][board.ranked_by] if name in found else None, largest) for name in names)
+        rows += f'<tr><td class="name">{escape(_short(row.planner))}</td>{cells}</tr>'
+    return (
+        f"<h2>{title}</h2><p>{score} in each; point at a cell for its interval.</p>"
+        f'<div class="card scroll"><table class="heat"><tr><th class="name">planner</th>{heads}</tr>{rows}</table></div>'
+    )
+
+
+def _cell(estimate: Estimate | None, largest: float = 1.0) -> str:
+    if estimate is None or not estimate.count:
+        return '<td class="cell none">n/a</td>'
+    share = min(max(estimate.mean / largest, 0.0), 1.0)
+    about = f"{estimate.low:.3f} to {estimate.high:.3f}, {estimate.count} episodes"
+    return f'<td class="cell" style="{_heat(share - 0.5)}" title="{about}">{estimate.mean:.2f}</td>'
+
+
+def _heat(lean: float, strength: float = 0.62) -> str:
+    """A background for a value in [-0.5, 0.5]: red below zero, blue above."""
+    tone = "--heat" if lean >= 0 else "--heat-low"
+    return f"background:rgba(var({tone}),{strength * min(abs(lean) * 2, 1):.2f})"
+
+
+def _pairs(board: Leaderboard) -> str:
+    """Row against column in the ranking score, on the episodes that both drove."""
+    if len(board.standings) < 2:
+        return ""
+    planners = [row.planner for row in board.standings]
+    found = {(c.first, c.second): c for c in board.comparisons[board.ranked_by]}
+    heads = "".join(f"<th>{escape(_short(planner))}</th>" for planner in planners)
+    rows = "".join(
+        f'<tr><td class="name">{escape(_short(mine))}</td>'
+        + "".join(_pair(found.get((mine, other)), found.get((other, mine))) for other in planners)
+        + "</tr>"
+        for mine in planners
+    )
+    name = SCORES.get(board.ranked_by, board.ranked_by)
+    return (
+        f"<h2>Pairs</h2><p>{escape(name)} of the row minus the column, on the same episodes. Bold: the 95 % interval of the "
+        "difference leaves zero out. Point at a cell for it, and for the shares won, tied and lost.</p>"
+        f'<div class="card scroll"><table class="heat"><tr><th class="name"></th>{heads}</tr>{rows}</table></div>'
+    )
+
+
+def _pair(forth: Comparison | None, back: Comparison | None) -> str:
+    one = forth or back
+    if one is None or not one.difference.count:
+        return '<td class="cell none">-</td>' if one is None else '<td class="cell none">n/a</td>'
+    sign = 1 if forth is not None else -1
+    low, high = sorted((sign * one.difference.low, sign * one.difference.high))
+    won, lost = (one.won, one.lost) if forth is not None else (one.lost, one.won)
+    about = (
+        f"{low:+.3f} to {high:+.3f}; won {100 * won:.0f} %, tied {100 * one.tied:.0f} %, lost {100 * lost:.0f} % of "
+        f"{one.difference.count}" + (f", {one.difference.left_out} without a value" if one.difference.left_out else "")
+    )
+    mean = f"{sign * one.difference.mean:+.2f}"
+    text = f"<b>{mean}</b>" if one.clear else mean
+    return f'<td class="cell" style="{_heat(sign * one.difference.mean, 0.5)}" title="{about}">{text}</td>'
+
+
+def _failures(judged: Sequence[Judged]) -> str:
+    if not any(one.score.failures for one in judged):
+        return "<h2>Failures</h2><p>There are none.</p>"
+    return (
+        "<h2>Failures</h2><p>The instant at which each went wrong, what was hit in red. A click shows how it came about.</p>"
+        '<div class="tools" id="gallery-tools"></div><div class="gallery" id="gallery"></div>'
+        '<p><button id="gallery-more" hidden>show more</button></p>'
+    )
+
+
+def _episodes(judged: Sequence[Judged], shown: Sequence[int]) -> str:
+    note = f" {len(shown)} of {len(judged)} can be opened: failures, then the lowest scores." if len(shown) < len(judged) else ""
+    return (
+        f"<h2>Episodes</h2><p>Every episode as it was driven, seen from above, with its time lines.{note}</p>"
+        '<div class="tools" id="list-tools"></div><div id="list"></div><p><button id="list-more" hidden>show more</button></p>'
+        "<noscript><p>This list needs JavaScript; results.json holds the same.</p></noscript>"
+    )
+
+
+def _short(planner: str) -> str:
+    """A planner's name without its module."""
+    return planner.rpartition(":")[2]

@@ -1,0 +1,93 @@
+"""How the boxes of a source frame moved until now, and their points with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dist4d_env.geometry import deterministic
+from dist4d_env.geometry.backend import compiled
+from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.splat_source import SplatSource
+from dist4d_env.geometry.transforms import invert
+
+STATIC, UNUSED = 0, -1
+"""Labels of points of the standing world, and of points that take no part."""
+
+
+@dataclass(frozen=True)
+class Carry:
+    """exists: (B,) bool, the box is still there; moved: (B,) bool; motion: (B, 4, 4) global now from global then."""
+
+    exists: np.ndarray
+    moved: np.ndarray
+    motion: np.ndarray
+
+
+def carry_motion(source: SplatSource, boxes: Boxes, threshold: float) -> Carry:
+    """How each box of a source moved from its own time to now, at rest within ``threshold`` metres and radians."""
+    order = np.argsort(boxes.token, kind="stable")
+    place = np.searchsorted(boxes.token[order], source.box_token)
+    place = np.minimum(place, max(len(order) - 1, 0))
+    if len(boxes):
+        match = order[place]
+        exists = boxes.token[match] == source.box_token
+        motion = boxes.poses[match] @ invert(source.box_pose)
+    else:
+        exists = np.zeros(len(source.box_token), bool)
+        motion = np.broadcast_to(np.eye(4), (len(source.box_token), 4, 4))
+    shift = motion[:, :3, :3] @ source.box_pose[:, :3, 3, None] + motion[:, :3, 3, None] - source.box_pose[:, :3, 3, None]
+    turn = deterministic.arctan2(motion[:, 1, 0], motion[:, 0, 0])
+    moved = (np.linalg.norm(shift[..., 0], axis=1) > threshold) | (np.abs(turn) > threshold)
+    moved &= exists
+    return Carry(exists, moved, np.where(moved[:, None, None], motion, np.eye(4)))
+
+
+def motion_about(motion: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Motions (B, 4, 4) of points given from ``origin`` (3,): float32 rotations (B, 3, 3) and shifts (B, 3)."""
+    shift = motion[:, :3, :3] @ origin + motion[:, :3, 3] - origin
+    return motion[:, :3, :3].astype(np.float32), shift.astype(np.float32)
+
+
+def usable_pixels(source: SplatSource, carry: Carry) -> np.ndarray:
+    """(M,) bool: kept pixels whose box still exists, and no ground from under a box that has left."""
+    stands = np.append(carry.exists & ~carry.moved, True)
+    return source.keep.reshape(-1) & np.append(carry.exists, True)[source.owner.reshape(-1)] & stands[source.under.reshape(-1)]
+
+
+@dataclass(frozen=True)
+class CarriedSource:
+    """A source at the instant of a target.
+
+    box_label: (B,) int32 > 0, the same number for the same object in every source; label: (M,) int32 of each pixel's point,
+    its box's, STATIC or UNUSED.
+    """
+
+    source: SplatSource
+    carry: Carry
+    box_label: np.ndarray
+    label: np.ndarray
+
+
+def carry_sources(sources: list[SplatSource], boxes: Boxes, threshold: float) -> list[CarriedSource]:
+    """Every source at the time of ``boxes``, its objects numbered alike."""
+    tokens = np.unique(np.concatenate([source.box_token for source in sources])) if sources else np.zeros(0, np.int64)
+    carried = []
+    for source in sources:
+        carry = carry_motion(source, boxes, threshold)
+        box_label = (np.searchsorted(tokens, source.box_token) + 1).astype(np.int32)
+        carried.append(CarriedSource(source, carry, box_label, _labels(source, carry, box_label)))
+    return carried
+
+
+def _labels(source: SplatSource, carry: Carry, box_label: np.ndarray) -> np.ndarray:
+    """(M,) int32 label of each pixel's point."""
+    if compiled():
+        from dist4d_env.geometry.compiled.prepare import label_pixels
+
+        pixels = source.keep.reshape(-1), source.owner.reshape(-1), source.under.reshape(-1)
+        return label_pixels(*pixels, carry.exists, carry.exists & ~carry.moved, box_label)
+    label = np.append(box_label, np.int32(STATIC))[source.owner.reshape(-1)]
+    label[~usable_pixels(source, carry)] = UNUSED
+    return label

@@ -1,0 +1,99 @@
+"""Depth images as a scan along the route: how far the way is free, in front and beside, as the pictures of a world show it.
+
+A policy that must learn to see and to drive from a few thousand decisions learns neither. Distance is what the depth images of
+an RGB-D world tell without learning: their pixels become points, and points above the road become obstacles in the coordinates of
+the route. Pure functions, and nothing but the pictures, the ego's own state and its route goes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dist4d_env.geometry.cameras import RING, CameraRig, invert_intrinsics
+
+if TYPE_CHECKING:
+    from dist4d_env.learning.views import Way
+
+LANES = (-5.0, -3.0, -1.25, 1.25, 3.0, 5.0)
+"""Metres to the left of the route between which the way is scanned; the middle strip is what the ego needs."""
+FRONT, REACH, CELL, FEW = 3.9, 50.0, 1.0, 3
+"""Metres ahead of the rear axle where the scan begins and how far from there it reaches; metres of road in which so many points
+are an obstacle (fewer are stray pixels at the edges of things)."""
+LOW, HIGH = 0.5, 2.2
+"""Metres above the ground between which something is in the way: not the road and its kerbs, not the crowns of trees."""
+SCAN_SIZE = len(LANES) - 1
+SCAN_FEATURES = SCAN_SIZE + 2
+Calibration = tuple[tuple[float, ...], ...]
+
+
+def calibration_of(rig: CameraRig) -> Calibration:
+    """A rig as plain numbers: per camera in ring order intrinsics (9), for images of the rig's size, and ego_from_camera (16)."""
+    rows = [rig.names.index(name) for name in RING]
+    return tuple((*rig.intrinsics[row].ravel().tolist(), *rig.ego_from_camera[row].ravel().tolist()) for row in rows)
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Of all pixels P of the six cameras: direction (P, 3) per metre of z-depth and origin (P, 3), in the ego frame."""
+
+    direction: np.ndarray
+    origin: np.ndarray
+
+    @classmethod
+    def of(cls, calibration: Calibration, size: tuple[int, int]) -> Rays:
+        """size: height and width of the images."""
+        numbers = np.asarray(calibration, float)
+        intrinsics, mounting = numbers[:, :9].reshape(-1, 3, 3), numbers[:, 9:].reshape(-1, 4, 4)
+        columns, rows = np.meshgrid(np.arange(size[1]) + 0.5, np.arange(size[0]) + 0.5)
+        pixels = np.stack([columns, rows, np.ones_like(rows)], -1).reshape(-1, 3)
+        direction = pixels @ np.swapaxes(mounting[:, :3, :3] @ invert_intrinsics(intrinsics), 1, 2)  # (V, H W, 3)
+        origin = np.broadcast_to(mounting[:, None, :3, 3], direction.shape)
+        return cls(direction.reshape(-1, 3), origin.reshape(-1, 3))
+
+    def points(self, depth: np.ndarray) -> np.ndarray:
+        """(P, 3) metres in the ego frame for z-depths (P,)."""
+        return self.direction * depth[:, None] + self.origin
+
+
+def scan(given: Mapping[str, np.ndarray], rays: Rays, way: Way) -> np.ndarray:
+    """(B, 5) metres that are free ahead of the ego's front in each strip of ``LANES``, at most ``REACH``.
+
+    given: ``"CAM_FRONT/depth"`` (B, H, W, 1) and so on for all six cameras; way: the B routes.
+    """
+    batch = len(way.points)
+    depth = np.stack([given[f"{name}/depth"] for name in RING], 1).reshape(batch, -1)
+    return np.stack([_scan_one(rays.points(depth[row]), _row(way, row)) for row in range(batch)])
+
+
+def _scan_one(points: np.ndarray, way: Way) -> np.ndarray:
+    near = FRONT + REACH + max(LANES)
+    chosen = (points[:, 2] > LOW) & (points[:, 2] < HIGH) & (np.abs(points[:, :2]) < near).all(1)
+    along, left, _ = (part[0] for part in way.project(points[None, chosen, :2]))
+    ahead = along - FRONT
+    strip, cell = np.digitize(left, LANES) - 1, np.floor(ahead / CELL).astype(int)
+    cells = int(REACH / CELL)
+    inside = (strip >= 0) & (strip < SCAN_SIZE) & (cell >= 0) & (cell < cells)
+    place = strip[inside] * cells + cell[inside]
+    count = np.bincount(place, minlength=SCAN_SIZE * cells).reshape(SCAN_SIZE, cells)
+    metres = np.bincount(place, ahead[inside], SCAN_SIZE * cells).reshape(SCAN_SIZE, cells)
+    first = (count >= FEW).argmax(1)
+    rows = np.arange(SCAN_SIZE)
+    hit = count[rows, first] >= FEW
+    return np.where(hit, metres[rows, first] / np.maximum(count[rows, first], 1), REACH)
+
+
+def _row(way: Way, row: int) -> Way:
+    """One of the routes, still as a batch."""
+    return type(way)(*(getattr(way, field.name)[row : row + 1] for field in fields(way)))
+
+
+def scan_features(ego: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """(B, 7) for the ego observation (B, 10) and a scan (B, 5): metres over 30; of the middle strip the gap in seconds over 5 and
+    the deceleration that stops the ego 1 m before it, over 5 m/s^2."""
+    speed, middle = ego[:, :1], free[:, SCAN_SIZE // 2, None]
+    needed = speed**2 / (2 * np.maximum(middle - 1.0, 0.5))
+    return np.concatenate([free / 30.0, middle / np.maximum(speed, 1.0) / 5.0, needed / 5.0], 1)

@@ -1,0 +1,106 @@
+"""Learned policies as files: weights in safetensors, everything else in a readable config.json. No pickle on either way.
+
+Stable-Baselines3's own zip files hold pickles, which run code when they are loaded; so a policy is exported after training and
+loaded here, without Stable-Baselines3.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
+
+from dist4d_env.errors import WeightsError
+from dist4d_env.learning.networks import PolicyNetwork
+from dist4d_env.learning.views import Batch, View
+
+FORMAT = "dist4d-sb3-policy-1"
+WEIGHTS, CONFIG = "policy.safetensors", "config.json"
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """view: what it sees and does; decision_dt: s; hidden: widths of its layers; activation: "tanh" or "relu"; squash: whether
+    the head ends in a tanh; about: how it was trained, for people."""
+
+    view: View
+    decision_dt: float
+    hidden: tuple[int, ...]
+    activation: str
+    squash: bool
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Policy:
+    """A policy that acts deterministically: ``act`` maps the environment's observations to its actions."""
+
+    def __init__(self, config: PolicyConfig, network: PolicyNetwork) -> None:
+        self.config, self.network = config, network.eval()
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Policy:
+        """The policy that ``save`` wrote. Raises WeightsError for what is missing, broken or of another kind."""
+        folder = Path(folder)
+        try:
+            stored = json.loads((folder / CONFIG).read_text())
+            if stored.get("format") != FORMAT:
+                raise WeightsError(f"{folder / CONFIG} is not a policy of format {FORMAT!r}: export it again with this version")
+            view = View(**{**stored["view"], "size": tuple(stored["view"]["size"])})
+            config = PolicyConfig(
+                view,
+                float(stored["decision_dt"]),
+                tuple(int(width) for width in stored["hidden"]),
+                str(stored["activation"]),
+                bool(stored["squash"]),
+                stored.get("about", {}),
+            )
+            network = PolicyNetwork(view.sees, outputs_of(view), config.hidden, config.activation)
+            network.load_state_dict(load_file(folder / WEIGHTS))
+        except WeightsError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+            raise WeightsError(f"no policy can be read from {folder} ({error}): it takes {CONFIG} and {WEIGHTS}") from error
+        return cls(config, network)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the two files; each appears whole or not at all."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            part = Path(scratch) / WEIGHTS
+            part.write_bytes(serialise({name: value.detach().cpu() for name, value in self.network.state_dict().items()}))
+            os.replace(part, folder / WEIGHTS)
+            part = Path(scratch) / CONFIG
+            part.write_text(json.dumps({"format": FORMAT, **asdict(self.config)}, indent=1) + "\n")
+            os.replace(part, folder / CONFIG)
+        return folder
+
+    def act(self, given: Batch) -> np.ndarray:
+        """The environment's actions (B, ...) for its observations (B, ...)."""
+        view = self.config.view
+        seen = {key: torch.from_numpy(np.asarray(value)) for key, value in view.observe(given).items()}
+        if "cameras" in seen:
+            seen["cameras"] = seen["cameras"].float() / 255.0
+        with torch.no_grad():
+            head = self.network(seen)
+        if isinstance(view.action_space, spaces.Discrete):
+            return head.argmax(-1).numpy()
+        action = torch.tanh(head) if self.config.squash else head.clamp(-1.0, 1.0)
+        return view.act(action.numpy(), given)
+
+
+def outputs_of(view: View) -> int:
+    """Numbers that the head gives."""
+    space = view.action_space
+    return int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape or (1,)))

@@ -1,0 +1,85 @@
+"""EPDMS, NAVSIM v2's score: of parts, and of an episode that was driven."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+
+from dist4d_env.metrics.driving.collision import no_at_fault_collision
+from dist4d_env.metrics.driving.comfort import comfort
+from dist4d_env.metrics.driving.drivable_area import drivable_area_compliance
+from dist4d_env.metrics.driving.driving_direction import driving_direction_compliance
+from dist4d_env.metrics.driving.extended_comfort import extended_comfort
+from dist4d_env.metrics.driving.forms import is_faithful
+from dist4d_env.metrics.driving.lane_keeping import lane_keeping
+from dist4d_env.metrics.driving.progress import ego_progress, progress
+from dist4d_env.metrics.driving.time_to_collision import time_to_collision
+from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
+
+MULTIPLIERS = ("no_at_fault_collision", "drivable_area_compliance", "driving_direction_compliance")
+WEIGHTS: Mapping[str, float] = {
+    "ego_progress": 5.0,
+    "time_to_collision": 5.0,
+    "lane_keeping": 2.0,
+    "history_comfort": 2.0,
+    "extended_comfort": 2.0,
+}
+FILTERED = (*MULTIPLIERS, "time_to_collision", "lane_keeping")
+"""Sub-scores that are forgiven where the human scores 0 himself."""
+
+
+def epdms(parts: Mapping[str, float], forgiven: Collection[str] = ()) -> float:
+    """NC x DAC x DDC x (5 EP + 5 TTC + 2 LK + 2 HC + 2 EC) / 16 (Cao et al. 2025) of sub-scores by name, those in ``forgiven``
+    counted as 1. An extended comfort that is nan, where there are no two plans to compare, is left out with its weight; traffic
+    lights, which nuScenes does not know, are left out of the product."""
+    value = {name: 1.0 if name in forgiven else float(part) for name, part in parts.items()}
+    weights = {name: weight for name, weight in WEIGHTS.items() if not math.isnan(value[name])}
+    weighted = sum(weight * value[name] for name, weight in weights.items()) / sum(weights.values())
+    return math.prod(value[name] for name in MULTIPLIERS) * weighted
+
+
+def _judged(trace: EpisodeTrace, form: str) -> dict[str, MetricResult]:
+    """The parts that need neither plans nor a reference."""
+    return {
+        "no_at_fault_collision": no_at_fault_collision(trace),
+        "drivable_area_compliance": drivable_area_compliance(trace),
+        "driving_direction_compliance": driving_direction_compliance(trace, form),
+        "time_to_collision": time_to_collision(trace, form),
+        "lane_keeping": lane_keeping(trace, "route"),
+        "history_comfort": comfort(trace, "v2", is_faithful(form)),
+    }
+
+
+def epdms_v2(
+    trace: EpisodeTrace, plans: Plans | None = None, human: EpisodeTrace | None = None, form: str = "corrected"
+) -> MetricResult:
+    """EPDMS over a whole closed-loop episode instead of 4 s plans.
+
+    Differences from the benchmark's single stage: the trajectory is the driven one of any length; progress is relative to the
+    recorded ego (``human``'s drive, else the trace's); extended comfort is the share of plans that agree with the plan before;
+    history comfort looks at the episode, which is its own past; the human filter forgives what the recorded ego broke in the
+    recorded scene (``human``; without it nothing is forgiven, and details say so). Traffic lights are not available on nuScenes
+    and left out of the product. form: as in ``plan_scoring.score_plans``. details: every part. Not valid where a part is not
+    (without plans the value is that of the other parts), unless a multiplier of 0 has decided it, however short the episode.
+    """
+    parts = _judged(trace, form)
+    parts["ego_progress"] = ego_progress(trace, 1.0, None if human is None else progress(human).value)
+    parts["extended_comfort"] = extended_comfort(trace, plans, form)
+    broken = {} if human is None else {name: part for name, part in _judged(human, form).items() if name in FILTERED}
+    forgiven = frozenset(name for name, part in broken.items() if part.valid and part.value == 0.0)
+    values = {name: part.value for name, part in parts.items()}
+    if not parts["extended_comfort"].valid:
+        values["extended_comfort"] = math.nan
+    invalid = {name: part.details.get("reason") for name, part in parts.items() if not part.valid}
+    details = {
+        "version": "v2",
+        "form": f"{form}, closed loop, whole episode",
+        "human_filter": None if human is None else sorted(forgiven),
+        "traffic_lights": "not available",
+        **{name: part.value if part.valid else None for name, part in parts.items()},
+        "causes": {name: part.details for name, part in parts.items()},
+    }
+    if invalid:
+        details["reason"] = "; ".join(f"{name}: {reason}" for name, reason in invalid.items())
+    decided = any(parts[name].valid and values[name] == 0 and name not in forgiven for name in MULTIPLIERS)
+    return MetricResult(epdms(values, forgiven), decided or not invalid, details)

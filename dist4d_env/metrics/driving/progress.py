@@ -1,0 +1,45 @@
+"""Getting on along the route."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
+
+SHORT = 5.0  # m; where nobody gets farther, progress says nothing
+
+
+def progress(trace: EpisodeTrace) -> MetricResult:
+    """Metres of the route between the box centre at the first and at the last step, negative if the ego ends farther back."""
+    s = trace.route_position
+    return MetricResult(float(s[-1] - s[0]), True, {"farthest": float(s.max() - s[0])})
+
+
+def expert_progress(trace: EpisodeTrace) -> float:
+    """Metres of the route that the logged ego covered in the same time (its log's end is where it stays)."""
+    s = trace.expert_position
+    return float(s[-1] - s[0])
+
+
+def ego_progress(trace: EpisodeTrace, multiplier: float = 1.0, reference: float | None = None) -> MetricResult:
+    """Progress relative to a reference's, in [0, 1] (NAVSIM's EP): raw / max(raw, reference), or 1 where both are within 5 m.
+
+    multiplier: NAVSIM v1 weighs the ego's raw progress with its NC and DAC first, then 0 of them gives 0.
+    reference: metres, the logged ego's by default.
+    """
+    raw = max(0.0, progress(trace).value)
+    reference = max(0.0, expert_progress(trace) if reference is None else reference)
+    weighed = raw * multiplier
+    best = max(weighed, reference)
+    value = weighed / best if best > SHORT else float(multiplier > 0)
+    return MetricResult(value, True, {"progress": raw, "reference": reference})
+
+
+def route_completion(trace: EpisodeTrace) -> MetricResult:
+    """Farthest progress over what remained of the logged path at the first step, in [0, 1]. Not valid where nothing remained."""
+    s = trace.route_position
+    end = trace.route.log_length if trace.route.log_length is not None else float(trace.route.arc_length[-1])
+    remaining = end - float(s[0])
+    if remaining <= SHORT:
+        return MetricResult(1.0, False, {"reason": f"the logged path ends within {SHORT} m of the start"})
+    return MetricResult(float(np.clip((s.max() - s[0]) / remaining, 0.0, 1.0)), True, {"remaining": remaining})

@@ -1,0 +1,49 @@
+"""Every planning metric by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from dist4d_env.metrics.driving.collision import no_at_fault_collision, no_collision
+from dist4d_env.metrics.driving.comfort import comfort
+from dist4d_env.metrics.driving.composite import pdms_v1
+from dist4d_env.metrics.driving.deviation import expert_deviation
+from dist4d_env.metrics.driving.drivable_area import drivable_area_compliance
+from dist4d_env.metrics.driving.driving_direction import driving_direction_compliance
+from dist4d_env.metrics.driving.lane_keeping import lane_keeping
+from dist4d_env.metrics.driving.progress import ego_progress, progress, route_completion
+from dist4d_env.metrics.driving.speed_limit import speed_limit_compliance
+from dist4d_env.metrics.driving.time_to_collision import time_to_collision
+from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
+
+METRICS: Mapping[str, Callable[[EpisodeTrace], MetricResult]] = MappingProxyType(
+    {
+        "no_at_fault_collision": no_at_fault_collision,
+        "no_collision": no_collision,
+        "drivable_area_compliance": drivable_area_compliance,
+        "driving_direction_compliance": driving_direction_compliance,
+        "time_to_collision": time_to_collision,
+        "comfort": comfort,
+        "lane_keeping": lane_keeping,
+        "speed_limit_compliance": speed_limit_compliance,
+        "progress": progress,
+        "ego_progress": ego_progress,
+        "route_completion": route_completion,
+        "expert_deviation": expert_deviation,
+        "pdms_v1": pdms_v1,
+    }
+)
+
+
+def evaluate(trace: EpisodeTrace) -> dict[str, MetricResult]:
+    """All metrics of an episode, from its trace alone.
+
+    ``ego_progress`` and with it ``pdms_v1`` compare with what the logged ego made in the time of the trace, so that an episode
+    that ended early is not judged by what it left undone: one that soon took a wrong turn can have a full score. Benchmarks
+    compare with the end that was meant (``evaluation.scores.results_of``).
+    """
+    results: dict[str, MetricResult] = {}
+    for name, metric in METRICS.items():
+        results[name] = pdms_v1(trace, known=results) if metric is pdms_v1 else metric(trace)
+    return results

@@ -1,0 +1,107 @@
+"""Time to collision: would the ego, kept at its velocity, meet what is there a moment later?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from dist4d_env.geometry import deterministic
+from dist4d_env.geometry.boxes import CATEGORIES, Boxes
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.areas import out_of_lane
+from dist4d_env.metrics.driving.collision import BEHIND, bearing
+from dist4d_env.metrics.driving.contacts import contacts, first_of_each
+from dist4d_env.metrics.driving.forms import is_faithful
+from dist4d_env.metrics.driving.rectangles import contact_interval, ego_centers
+from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
+from dist4d_env.scenes.maps import SceneMap
+from dist4d_env.scenes.scene import TICK
+from dist4d_env.simulation.state import EgoState
+
+LEADS = (0, 3, 6, 9)
+"""Ticks that the ego is projected ahead."""
+_AHEAD = math.radians(30)
+_STANDING = 0.005  # m/s
+HORIZON = 10.0  # s, the largest projected time that is reported
+
+
+def meetings(
+    ego: np.ndarray,
+    vehicle: VehicleParameters,
+    scene_map: SceneMap | None,
+    last: int,
+    faithful: bool,
+    position: np.ndarray,
+    yaw: np.ndarray,
+    size: np.ndarray,
+    valid: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Trajectory, step, lead in ticks and track (K,) of the meetings ahead that count against egos (B, S, 7), in order of time.
+
+    At each step up to ``last`` with the ego in motion its footprint is shifted along its heading by speed times 0, 0.3, 0.6 and
+    0.9 s and compared with the tracks (position (T, N, 2), yaw (T, N), size (N, 2), valid (T, N)) as they are that much later.
+    The first meeting with each track decides: it counts if the track is ahead (within 30 degrees), or, while the ego stands
+    across lanes, off the road or in an intersection, if it is not behind (beyond 150 degrees); else the track is excused for
+    good. The bearing is taken from the projected ego; faithful: from where the ego is now, as NAVSIM takes it, to which a car
+    that closes in from behind is ahead.
+    """
+    ego = ego[:, : last + 1]
+    center, own = ego_centers(ego, vehicle), np.array([vehicle.length, vehicle.width])
+    velocity = np.stack([deterministic.cos(ego[..., 2]), deterministic.sin(ego[..., 2])], -1) * ego[..., 3, None]
+    found = []
+    for lead in LEADS:
+        later = slice(lead, None)
+        hits = contacts(center + velocity * (lead * TICK), ego[..., 2], own, position[later], yaw[later], size, valid[later])
+        found.append((*hits, np.full(len(hits[0]), lead)))
+    plan, step, track, lead_of = (np.concatenate(column) for column in zip(*found, strict=True))
+    moving = np.abs(ego[plan, step, 3]) >= _STANDING
+    plan, step, track, lead_of = plan[moving], step[moving], track[moving], lead_of[moving]
+    first = first_of_each(plan, track, step, lead_of)
+    plan, step, track, lead_of = plan[first], step[first], track[first], lead_of[first]
+
+    here = ego[plan, step]
+    seen_from = here.copy()
+    if not faithful:
+        seen_from[:, :2] += velocity[plan, step] * (lead_of * TICK)[:, None]
+    angle = bearing(seen_from, position[step + lead_of, track])
+    counts = angle < _AHEAD
+    beside = ~counts & (angle <= BEHIND)
+    if scene_map is not None and beside.any():
+        exposed = out_of_lane(scene_map, here[beside], vehicle)
+        exposed[~exposed] = scene_map.in_intersection(here[beside][~exposed, :2])
+        counts[beside] = exposed
+    order = np.lexsort((track[counts], lead_of[counts], step[counts], plan[counts]))
+    return plan[counts][order], step[counts][order], lead_of[counts][order], track[counts][order]
+
+
+def time_to_collision(trace: EpisodeTrace, form: str = "corrected") -> MetricResult:
+    """1 if the projected ego meets nothing within 0.9 s (``meetings``), else 0: NAVSIM's TTC over the steps whose future is
+    recorded, as its v2 counts them. form: "faithful" takes bearings as NAVSIM does. details: step, track, category and lead in
+    seconds of the first meeting."""
+    last = len(trace.time) - 1 - LEADS[-1]
+    if last < 0:
+        return MetricResult(1.0, False, {"reason": f"an episode of fewer than {LEADS[-1] + 1} ticks has no recorded future"})
+    there = trace.position[..., :2], trace.yaw, trace.size[:, :2], trace.valid
+    _, steps, leads, tracks = meetings(trace.ego[None], trace.vehicle, trace.map, last, is_faithful(form), *there)
+    if not len(steps):
+        return MetricResult(1.0, True, {})
+    step, lead, track = int(steps[0]), int(leads[0]), int(tracks[0])
+    category = CATEGORIES[trace.category[track]]
+    return MetricResult(0.0, True, {"step": step, "track": track, "category": category, "lead": lead * 0.1})
+
+
+def projected_time_to_collision(ego: EgoState, boxes: Boxes, vehicle: VehicleParameters) -> float:
+    """Seconds until the ego touches an agent that is not behind it at everybody's present velocity, exactly; at most HORIZON."""
+    if not len(boxes):
+        return HORIZON
+    forward = np.array([math.cos(ego.yaw), math.sin(ego.yaw)])
+    center = np.array([ego.x, ego.y]) + vehicle.rear_axle_to_center * forward
+    own = np.array([vehicle.length, vehicle.width])
+    first, last = contact_interval(
+        center, ego.yaw, own, ego.speed * forward, boxes.position[:, :2], boxes.yaw, boxes.size[:, :2], boxes.velocity
+    )
+    offset = boxes.position[:, :2] - (ego.x, ego.y)
+    behind = offset @ forward < math.cos(BEHIND) * np.hypot(offset[:, 0], offset[:, 1])
+    meets = (first <= last) & (last >= 0) & ~behind
+    return float(min(np.maximum(first[meets], 0.0).min(initial=HORIZON), HORIZON))

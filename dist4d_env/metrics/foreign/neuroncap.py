@@ -1,0 +1,99 @@
+"""NeuroNCAP: five stars for no collision, fewer the harder it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dist4d_env.geometry import deterministic
+from dist4d_env.geometry.boxes import CATEGORIES
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.forms import Form, is_faithful
+from dist4d_env.metrics.driving.rectangles import contact_interval, ego_centers, overlap
+from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
+
+LENGTH, WIDTH, REAR_AXLE_TO_CENTER = 4.018, 1.85, 0.5
+"""The ego of the original, whose centre lies suspiciously near its rear axle."""
+VEHICLES = ("car", "truck", "bus", "trailer", "construction_vehicle", "motorcycle", "bicycle")
+"""What counts; pedestrians, cones and barriers do not."""
+_COUNTS = np.array([name in VEHICLES for name in CATEGORIES])
+BEST, TOUCHED = 5.0, 4.0
+
+
+def neuroncap_score(trace: EpisodeTrace, reference_speed: float | None = None, form: Form = "faithful") -> MetricResult:
+    """5 without a collision with a vehicle, else ``4 max(0, 1 - impact / reference)`` (Ljungbergh et al. 2024).
+
+    impact: the relative speed at the first contact in m/s; reference_speed: the one that doing nothing would have had,
+    ``untouched_impact_speed`` of the start by default. faithful: the original's box, centred 0.5 m ahead of the rear axle.
+    corrected: the true footprint. details: impact, reference, step and track. Not valid after a collision without a reference.
+    """
+    is_faithful(form)
+    vehicle = _vehicle(trace, form)
+    hit = _first_contact(trace, vehicle)
+    details = {"name": "neuroncap", "form": form, "step": None, "track": None, "impact": None, "reference": reference_speed}
+    if hit is None:
+        return MetricResult(BEST, True, details)
+    step, track = hit
+    velocity = trace.ego[step, 3] * np.array([deterministic.cos(trace.ego[step, 2]), deterministic.sin(trace.ego[step, 2])])
+    impact = float(np.linalg.norm(velocity - trace.velocity[step, track]))
+    reference = untouched_impact_speed(trace, form) if reference_speed is None else reference_speed
+    details |= {"step": step, "track": track, "impact": impact, "reference": reference}
+    if reference is None or reference <= 0:
+        reason = "doing nothing meets nobody, so that the impact has no reference speed: give reference_speed"
+        return MetricResult(0.0, False, {**details, "reason": reason})
+    return MetricResult(TOUCHED * max(0.0, 1.0 - impact / reference), True, details)
+
+
+def untouched_impact_speed(trace: EpisodeTrace, form: Form = "faithful") -> float | None:
+    """Relative speed in m/s at which the ego, had it gone on as at the first step, first meets a vehicle going on as it is at the
+    first step that it exists at; None where they never meet."""
+    vehicle = _vehicle(trace, form)
+    counts = _COUNTS[trace.category] & trace.valid.any(0)
+    if not counts.any():
+        return None
+    tracks = np.flatnonzero(counts)
+    since = trace.valid[:, tracks].argmax(0)
+    ego = trace.ego[0]
+    velocity = ego[3] * np.array([deterministic.cos(ego[2]), deterministic.sin(ego[2])])
+    elapsed = (trace.time[since] - trace.time[0])[:, None]
+    other = trace.velocity[since, tracks]
+    first, last = contact_interval(
+        ego_centers(ego, vehicle),
+        float(ego[2]),
+        np.array([vehicle.length, vehicle.width]),
+        velocity,
+        trace.position[since, tracks, :2] - other * elapsed,
+        trace.yaw[since, tracks],
+        trace.size[tracks, :2],
+        other,
+    )
+    meets = (first <= last) & (last >= elapsed[:, 0])
+    if not meets.any():
+        return None
+    when = np.where(meets, np.maximum(first, elapsed[:, 0]), np.inf)
+    return float(np.linalg.norm(velocity - other[when.argmin()]))
+
+
+def neuroncap_mean(scores: Mapping[str, Sequence[float]]) -> float:
+    """The mean over families (stationary, frontal, side) of the mean over each one's runs."""
+    return float(np.mean([np.mean(runs) for runs in scores.values()]))
+
+
+def _vehicle(trace: EpisodeTrace, form: Form) -> VehicleParameters:
+    if form == "corrected":
+        return trace.vehicle
+    return replace(trace.vehicle, length=LENGTH, width=WIDTH, rear_axle_to_center=REAR_AXLE_TO_CENTER)
+
+
+def _first_contact(trace: EpisodeTrace, vehicle: VehicleParameters) -> tuple[int, int] | None:
+    center, own = ego_centers(trace.ego, vehicle), np.array([vehicle.length, vehicle.width])
+    radius = (np.hypot(*own) + np.hypot(trace.size[:, 0], trace.size[:, 1])) / 2
+    near = np.linalg.norm(trace.position[..., :2] - center[:, None], axis=-1) <= radius
+    step, track = np.nonzero(near & trace.valid & _COUNTS[trace.category])
+    if not len(step):
+        return None
+    other = trace.position[step, track, :2], trace.yaw[step, track], trace.size[track, :2]
+    hit = np.flatnonzero(overlap(center[step], trace.ego[step, 2], own, *other))
+    return None if not len(hit) else (int(step[hit[0]]), int(track[hit[0]]))

@@ -1,0 +1,108 @@
+"""Scores of plans, simulated for 4 s, as NAVSIM defines them: PDMS (v1.1) and EPDMS (v2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.metrics.driving.comfort import WINDOWS, smoothed_signals
+from dist4d_env.metrics.driving.forms import is_faithful
+from dist4d_env.metrics.driving.rectangles import ego_centers
+from dist4d_env.metrics.driving.time_to_collision import LEADS
+from dist4d_env.metrics.plans.comfort import plan_comfort, plan_history_comfort
+from dist4d_env.metrics.plans.evidence import Evidence, told
+from dist4d_env.metrics.plans.progress import plan_progress, relative_progress
+from dist4d_env.metrics.plans.road import plan_drivable_area, plan_driving_direction, plan_lane_keeping
+from dist4d_env.metrics.plans.scene import PlanScene
+from dist4d_env.metrics.plans.traffic import plan_no_at_fault_collision, plan_time_to_collision
+
+MULTIPLIERS: Mapping[str, tuple[str, ...]] = {
+    "v1": ("no_at_fault_collision", "drivable_area_compliance"),
+    "v2": ("no_at_fault_collision", "drivable_area_compliance", "driving_direction_compliance"),
+}
+WEIGHTS: Mapping[str, Mapping[str, float]] = {
+    "v1": {"ego_progress": 5.0, "time_to_collision": 5.0, "comfort": 2.0},
+    "v2": {"ego_progress": 5.0, "time_to_collision": 5.0, "lane_keeping": 2.0, "history_comfort": 2.0},
+}
+"""v2's extended comfort needs two plans (``extended_comfort``), its traffic lights a data set that has them."""
+
+
+@dataclass(frozen=True)
+class PlanScores:
+    """score (B,); parts: sub-scores (B,) by name, those of MULTIPLIERS and WEIGHTS and v1's unweighed driving direction; valid
+    (B,): whether the scene could tell every part (a map with a drivable area and lanes); evidence: arrays (B, ...) that
+    ``details`` reads: steps of infractions, -1 for none, and what caused them; ``rows`` of traffic that were there to meet."""
+
+    version: str
+    form: str
+    score: np.ndarray
+    parts: Mapping[str, np.ndarray]
+    valid: np.ndarray
+    evidence: Mapping[str, np.ndarray]
+
+    def details(self, plan: int) -> dict[str, Any]:
+        """Every sub-score of one plan and, for each that was broken, the step and the object that broke it (None otherwise)."""
+        found: dict[str, Any] = {"version": self.version, "form": self.form, "score": float(self.score[plan])}
+        found |= {name: float(values[plan]) for name, values in self.parts.items()}
+        return found | told({name: values[plan] for name, values in self.evidence.items()})
+
+
+def score_plans(
+    ego: np.ndarray, scene: PlanScene, version: str = "v1", form: str = "faithful", reference: float | None = None
+) -> PlanScores:
+    """Scores simulated plans, ego rows (B, S, 7) at 10 Hz from now on (S = 41 for 4 s), against what the scene holds.
+
+    v1: NC x DAC x (5 EP + 5 TTC + 2 C) / 12 (Dauner et al. 2024); v2: NC x DAC x DDC x (5 EP + 5 TTC + 2 LK + 2 HC) / 14 (Cao
+    et al. 2025), EPDMS without traffic lights, which nuScenes does not have, and without extended comfort, which compares two
+    plans. reference: metres of the reference plan's progress, already times its NC and DAC; None: the best of the batch is it.
+
+    The faithful form reproduces NAVSIM with its known defects; the corrected one mends four of them:
+
+    - comfort feels no centripetal acceleration; corrected: lateral acceleration is speed times yaw rate;
+    - v1's comfort smooths over the whole plan (windows 41 and 41); corrected: v2's windows 8 and 15;
+    - time to collision takes bearings from where the ego is now, so that who closes in from behind is "ahead"; corrected: from
+      where the ego will be;
+    - the driving direction counts every metre outside the route's lanes, off the road too, which DAC punishes already;
+      corrected: metres in lanes that all run against the heading.
+
+    Kept in both: yaw motion is smoothed over five steps whatever the window, and the tracker's overshoot is scored with the plan.
+    Lane keeping looks at the centrelines of the lanes the route runs over, or at the route where there are none. History
+    comfort looks at ``scene.history`` and the plan; without a history it is 1 in the faithful form, as the original has it, and
+    the plan's own in the corrected one. Traffic past the scene's last row is not there to be met. Raises ConfigError for an
+    unknown version or form and for an ego that is not finite or of another shape.
+    """
+    faithful = is_faithful(form)
+    if version not in WEIGHTS:
+        raise ConfigError(f"version={version!r} is unknown; choose one of {', '.join(WEIGHTS)}")
+    least = LEADS[-1] + 2
+    if ego.ndim != 3 or not len(ego) or ego.shape[1] < least or ego.shape[2] != 7:
+        raise ConfigError(f"plans are scored as ego rows (B, S, 7), at least one plan of {least} ticks, not {ego.shape}")
+    if not np.isfinite(ego).all():
+        raise ConfigError("plans are scored as finite ego rows; some of these are not: check what simulated them")
+    center = ego_centers(ego, scene.vehicle)
+    parts: Evidence = {}
+    evidence: Evidence = {"rows": np.full(len(ego), len(scene.position))}
+    parts["no_at_fault_collision"] = plan_no_at_fault_collision(ego, center, scene, evidence)
+    parts["drivable_area_compliance"] = plan_drivable_area(ego, scene, evidence)
+    parts["driving_direction_compliance"] = plan_driving_direction(ego, center, scene, faithful, evidence)
+    last = ego.shape[1] - 1 if version == "v1" else ego.shape[1] - 1 - LEADS[-1]
+    parts["time_to_collision"] = plan_time_to_collision(ego, scene, last, faithful, evidence)
+    evidence["progress"] = plan_progress(center, scene.route, scene.near)
+    multiplier = parts["no_at_fault_collision"] * parts["drivable_area_compliance"]
+    parts["ego_progress"] = relative_progress(evidence["progress"], multiplier, reference, version)
+    if version == "v1":
+        windows = WINDOWS["v1" if faithful else "v2"]
+        parts["comfort"] = plan_comfort(ego, smoothed_signals(ego, 0.0, windows, faithful), evidence)
+    else:
+        parts["lane_keeping"] = plan_lane_keeping(center, scene, evidence)
+        parts["history_comfort"] = plan_history_comfort(ego, scene, faithful, evidence)
+
+    weights = WEIGHTS[version]
+    weighted = sum(weight * parts[name] for name, weight in weights.items()) / sum(weights.values())
+    score = np.prod([parts[name] for name in MULTIPLIERS[version]], axis=0) * weighted
+    known = scene.map is not None and "drivable_area" not in scene.map.missing and bool(scene.map.lanes)
+    return PlanScores(version, form, score, parts, np.full(len(ego), known), evidence)

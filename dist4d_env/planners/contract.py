@@ -1,0 +1,93 @@
+"""The planner contract."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.scenes.scene import Scene
+from dist4d_env.simulation.state import EgoState, SimState
+
+
+@dataclass(frozen=True)
+class PlannerNeeds:
+    """What a planner wants to be given, declared as data. imagination: a door to copies of the running world."""
+
+    cameras: bool = False
+    history: int = 0
+    rate_hz: float = 2.0
+    map: bool = False
+    privileged: bool = False
+    imagination: bool = False
+
+
+@dataclass(frozen=True)
+class ImaginedInstant:
+    """What a copy of the running world showed. time: s; ego: global; frame: the six cameras' RGB-D; trust, source: as in info."""
+
+    time: float
+    ego: EgoState
+    frame: RGBDFrame
+    trust: float
+    source: tuple[str, ...]
+
+
+class Imagination(Protocol):
+    """Tries plans in copies of the running environment. Agents keep their velocity there: nothing recorded is foreseen."""
+
+    def try_plans(self, plans: Sequence[Plan], times: Sequence[float]) -> list[tuple[ImaginedInstant, ...]]:
+        """For each plan the present instant, and those after it has been followed for ``times`` seconds, multiples of 0.1."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlannerContext:
+    """An episode's constants. scene is complete only for planners that declare ``privileged`` or ``map``; imagination is there
+    for those that declare it."""
+
+    scene: Scene
+    decision_dt: float
+    horizon: float
+    imagination: Imagination | None = None
+
+
+@dataclass(frozen=True)
+class PlannerInput:
+    """One decision. ego: rear-axle state, global; observation: the environment's observation; state: truth, privileged only."""
+
+    time: float
+    ego: EgoState
+    observation: dict[str, Any]
+    state: SimState | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """trajectory: (N, 3) x, y, heading in the ego frame at dt, 2 dt, ..."""
+
+    trajectory: np.ndarray
+    dt: float = 0.5
+
+
+class Planner(Protocol):
+    requires: PlannerNeeds
+
+    def reset(self, context: PlannerContext, seed: int) -> None: ...
+    def plan(self, observation: PlannerInput) -> Plan: ...
+
+
+PLAN_POSES, PLAN_DT = 8, 0.5
+"""What planners that plan in steps return: the next 4 s, as the environment's ``trajectory`` action takes them."""
+
+
+def in_ego_frame(poses: np.ndarray, ego: EgoState) -> np.ndarray:
+    """Global x, y, heading (N, 3) as seen by the ego, headings in [-pi, pi)."""
+    cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
+    dx, dy = poses[:, 0] - ego.x, poses[:, 1] - ego.y
+    turn = (poses[:, 2] - ego.yaw + np.pi) % (2 * np.pi) - np.pi
+    return np.column_stack([cos * dx + sin * dy, cos * dy - sin * dx, turn])

@@ -1,0 +1,171 @@
+"""The client: a planner whose plans come from another process on this machine."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from dist4d_env.errors import ConfigError, DiST4DError
+from dist4d_env.planners.contract import Plan, PlannerContext, PlannerInput, PlannerNeeds
+from dist4d_env.planners.remote.inputs import remote_inputs
+from dist4d_env.planners.remote.planner_server import MAX_REQUEST, PORT, PROTOCOL, pack, unpack
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class RemoteError(DiST4DError):
+    """The planner's server is gone, late, of another version, or answered something that is no plan."""
+
+
+@dataclass(frozen=True)
+class RemoteConfig:
+    """url: http on the loopback, None for $DIST4D_PLANNER_URL, else port 8004; wait: s for the server to come up (models take
+    long to load); reset_limit, plan_limit: s for an answer; max_answer: bytes of one."""
+
+    url: str | None = None
+    wait: float = 10.0
+    reset_limit: float = 120.0
+    plan_limit: float = 60.0
+    max_answer: int = 2**20
+
+    def __post_init__(self) -> None:
+        url = self.url or os.environ.get("DIST4D_PLANNER_URL") or f"http://127.0.0.1:{PORT}"
+        parts = urlsplit(url)
+        if parts.scheme != "http" or parts.hostname not in LOOPBACK or parts.path not in ("", "/"):
+            raise ConfigError(
+                f"planner url {url!r}: a remote planner is reached on the loopback, such as http://127.0.0.1:{PORT}"
+            )
+        if min(self.reset_limit, self.plan_limit, self.max_answer) <= 0 or self.wait < 0:
+            raise ConfigError("reset_limit, plan_limit and max_answer must be above zero, wait at least zero")
+        object.__setattr__(self, "url", url.rstrip("/"))
+
+
+class RemotePlanner:
+    """Plans come from the server at ``config.url``; ``requires`` is what it declares. Making one waits for the server.
+
+    Raises RemoteError, in one sentence: the server is not there or gone, late, speaks another version, was sent or sent too
+    much, answers something malformed, or its planner raised (the sentence is the planner's).
+    """
+
+    def __init__(self, config: RemoteConfig | None = None) -> None:
+        self.config = config or RemoteConfig()
+        parts = urlsplit(str(self.config.url))
+        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or PORT
+        self._episode = ""
+        hello = self._hello()
+        self.name = str(hello.get("name", "remote"))
+        self.requires = PlannerNeeds(cameras=_cameras(hello, self.config.url))
+
+    def reset(self, context: PlannerContext, seed: int) -> None:
+        self._scene, self._step = context.scene, 0
+        self._position: float | None = None
+        self._episode = uuid.uuid4().hex
+        told = {"scene": context.scene.name, "seed": seed, "decision_dt": context.decision_dt, "horizon": context.horizon}
+        self._post("/reset", told, self.config.reset_limit)
+
+    def plan(self, observation: PlannerInput) -> Plan:
+        ego = observation.ego
+        position = self._scene.route.project(ego.x, ego.y, self._position)[0]
+        inputs = remote_inputs(observation, self._scene, position, self._step)
+        self._position = position
+        self._step += 1
+        answer = self._post("/plan", inputs, self.config.plan_limit)
+        trajectory, dt = answer.get("trajectory"), answer.get("dt")
+        if trajectory is None or dt is None or trajectory.ndim != 2 or trajectory.shape[1] != 3 or dt.shape != ():
+            shapes = {name: array.shape for name, array in answer.items()}
+            raise RemoteError(f"the planner at {self.config.url} answered {shapes}: a plan is a trajectory (N, 3) and a dt")
+        if trajectory.dtype.kind not in "iuf" or not np.isfinite(trajectory).all() or not float(dt) > 0:
+            raise RemoteError(f"the planner at {self.config.url} answered a plan that is not finite (dt {dt})")
+        return Plan(trajectory.astype(float), float(dt))
+
+    def _hello(self) -> dict[str, Any]:
+        """The handshake, once the server is there."""
+        until = time.monotonic() + self.config.wait
+        while True:
+            try:
+                status, body = self._exchange("GET", "/hello", b"", 10.0)
+                break
+            except ConnectionRefusedError:
+                if time.monotonic() > until:
+                    sentence = f"no planner listens at {self.config.url}: start its server, or set DIST4D_PLANNER_URL"
+                    raise RemoteError(sentence) from None
+                time.sleep(0.1)
+        try:
+            hello = json.loads(body) if status == 200 else None
+        except ValueError:
+            hello = None
+        if status == 426 or (isinstance(hello, dict) and hello.get("protocol") != PROTOCOL):
+            other = body[:200].decode(errors="replace") if hello is None else f"it says {hello.get('protocol')!r}"
+            raise RemoteError(f"the server at {self.config.url} does not speak protocol {PROTOCOL} ({other}): update one side")
+        if not isinstance(hello, dict):
+            raise RemoteError(f"what listens at {self.config.url} is no planner server: it answered {status} {body[:80]!r}")
+        return hello
+
+    def _post(self, path: str, arrays: dict[str, Any], limit: float) -> dict[str, np.ndarray]:
+        body = pack(arrays)
+        if len(body) > MAX_REQUEST:
+            raise RemoteError(f"a request of {len(body)} bytes, at most {MAX_REQUEST} may be sent: make smaller pictures")
+        try:
+            status, answer = self._exchange("POST", path, body, limit)
+        except ConnectionRefusedError:
+            raise RemoteError(f"the planner at {self.config.url} is gone: nothing listens there any more") from None
+        if status != 200:
+            raise RemoteError(f"the planner at {self.config.url} refused ({status}): {answer[:500].decode(errors='replace')}")
+        try:
+            return unpack(answer, self.config.max_answer)
+        except ValueError as error:
+            raise RemoteError(f"the planner at {self.config.url} answered something malformed: {error}") from None
+
+    def _exchange(self, method: str, path: str, body: bytes, limit: float) -> tuple[int, bytes]:
+        """Status and body of one request over a connection of its own, all within ``limit`` seconds."""
+        until = time.monotonic() + limit
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=limit)
+        headers = {"Dist4d-Protocol": PROTOCOL, "Dist4d-Episode": self._episode, "Content-Type": "application/x-npz"}
+        try:
+            connection.request(method, path, body if method == "POST" else None, headers)
+            response = connection.getresponse()
+            return response.status, self._read(connection, response, until)
+        except ConnectionRefusedError:
+            raise
+        except TimeoutError:
+            raise RemoteError(f"the planner at {self.config.url} is late: no answer to {path} within {limit:g} s") from None
+        except (OSError, http.client.HTTPException) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise RemoteError(f"the planner at {self.config.url} broke off in the middle of {path} ({reason})") from error
+        finally:
+            connection.close()
+
+    def _read(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, until: float) -> bytes:
+        """The body, part by part, so that neither a slow nor an endless one is waited for."""
+        parts, size = [], 0
+        while part := response.read1(65536):
+            parts.append(part)
+            size += len(part)
+            if size > self.config.max_answer:
+                raise RemoteError(f"the planner at {self.config.url} answered more than {self.config.max_answer} bytes")
+            remaining = until - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError
+            if connection.sock is not None:
+                connection.sock.settimeout(remaining)
+        if response.length:
+            raise http.client.IncompleteRead(b"", response.length)
+        return b"".join(parts)
+
+
+def _cameras(hello: dict[str, Any], url: str | None) -> bool:
+    needs = hello.get("needs")
+    if not isinstance(needs, dict) or not isinstance(needs.get("cameras"), bool):
+        raise RemoteError(f"the server at {url} does not say whether it needs cameras: {needs!r}")
+    unknown = sorted(name for name, wanted in needs.items() if name != "cameras" and wanted)
+    if unknown:
+        raise RemoteError(f"the server at {url} needs {', '.join(unknown)}, which is not sent to other processes")
+    return needs["cameras"]

@@ -1,0 +1,116 @@
+"""The agents of many episodes as arrays over tracks, and tables to look them up in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.scenes.scene import Tracks
+
+VALUES = 6
+"""x, y, z, yaw, velocity x, velocity y: what changes about an agent."""
+
+
+@dataclass(frozen=True)
+class AgentArrays:
+    """Agents of several instants over M tracks, a track's place being its index in its scene.
+
+    values: (6, ..., M) x, y, z of the centre, yaw, velocity x and y, global, zero where a track does not exist; valid: (..., M).
+    """
+
+    values: np.ndarray
+    valid: np.ndarray
+
+    @property
+    def position(self) -> np.ndarray:
+        """(..., M, 3) centres in metres."""
+        return np.moveaxis(self.values[:3], 0, -1)
+
+    @property
+    def yaw(self) -> np.ndarray:
+        """(..., M) radians."""
+        return self.values[3]
+
+    @property
+    def velocity(self) -> np.ndarray:
+        """(..., M, 2) m/s."""
+        return np.moveaxis(self.values[4:], 0, -1)
+
+    def __getitem__(self, index: object) -> AgentArrays:
+        """The crowds that an index into the leading dimensions picks."""
+        parts = index if isinstance(index, tuple) else (index,)
+        return AgentArrays(self.values[(slice(None), *parts)], self.valid[parts])
+
+    @classmethod
+    def empty(cls, *shape: int) -> AgentArrays:
+        """Nobody, with room for (..., M) agents."""
+        return cls(np.zeros((VALUES, *shape)), np.zeros(shape, bool))
+
+    def widened(self, tracks: int) -> AgentArrays:
+        """The same with room for ``tracks`` agents or more."""
+        more = tracks - self.valid.shape[-1]
+        if more <= 0:
+            return self
+        wider = AgentArrays.empty(*self.valid.shape[:-1], tracks)
+        wider.values[..., :-more], wider.valid[..., :-more] = self.values, self.valid
+        return wider
+
+    def boxes(self, category: np.ndarray, size: np.ndarray) -> Boxes:
+        """One instant (M,) as boxes; category (M,) and size (M, 3) of the tracks."""
+        token = np.flatnonzero(self.valid)
+        values = self.values[:, token]
+        return Boxes(
+            token=token.astype(np.int64),
+            category=category[token],
+            position=np.ascontiguousarray(values[:3].T),
+            size=size[token],
+            yaw=values[3],
+            velocity=np.ascontiguousarray(values[4:].T),
+        )
+
+
+def agents_of(boxes: Sequence[Boxes], tracks: int) -> AgentArrays:
+    """(B, tracks) the agents of some lists of boxes."""
+    crowd = AgentArrays.empty(len(boxes), tracks)
+    for row, here in enumerate(boxes):
+        crowd.valid[row, here.token] = True
+        crowd.values[:3, row, here.token] = here.position.T
+        crowd.values[3, row, here.token] = here.yaw
+        crowd.values[4:, row, here.token] = here.velocity.T
+    return crowd
+
+
+class AgentTable:
+    """A scene's logged agents by row of the 10 Hz grid; past the log's end there is nobody."""
+
+    def __init__(self, tracks: Tracks) -> None:
+        rows, count = len(tracks.time), len(tracks)
+        log = AgentArrays.empty(rows + 1, count)  # the last row is empty
+        log.valid[:rows] = tracks.valid.T
+        logged = np.concatenate([tracks.position, tracks.yaw[..., None], tracks.velocity], -1)  # (N, T, 6)
+        log.values[:, :rows] = np.where(tracks.valid, np.moveaxis(logged, -1, 0), 0.0).swapaxes(1, 2)
+        self.log = log
+        self.category, self.size = tracks.category, tracks.size
+
+    def __len__(self) -> int:
+        """How many tracks there are."""
+        return len(self.category)
+
+    def rows(self, first: int, count: int) -> AgentArrays:
+        """(count, tracks) a run of rows from ``first`` on."""
+        last = len(self.log.valid) - 1
+        if first + count <= last:
+            return AgentArrays(self.log.values[:, first : first + count], self.log.valid[first : first + count])
+        return self.log[np.minimum(np.arange(first, first + count), last)]
+
+
+def logged_agents(tables: Sequence[AgentTable], first: Sequence[int], count: int, tracks: int) -> AgentArrays:
+    """(B, count, tracks) of B scenes, each a run of rows of its own from ``first`` on."""
+    crowd = AgentArrays.empty(len(tables), count, tracks)
+    for row, (table, begin) in enumerate(zip(tables, first, strict=True)):
+        here = table.rows(begin, count)
+        crowd.values[:, row, :, : len(table)], crowd.valid[row, :, : len(table)] = here.values, here.valid
+    return crowd

@@ -1,0 +1,147 @@
+"""What inserted agents look like: the pixels of recorded ones of their category, lent to their boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dist4d_env.geometry import deterministic
+from dist4d_env.geometry.boxes import CATEGORIES, Boxes
+from dist4d_env.geometry.splat_source import SplatSource
+from dist4d_env.geometry.transforms import wrap_angle
+from dist4d_env.scenes.scene import TICK, Scene
+
+NEAREST, FARTHEST = 2.5, 35.0
+"""Metres between the cameras and an agent whose pixels can be lent."""
+SHOWN = 2
+"""Views of the lender that take part in one picture of the borrower."""
+_TRIED = 12  # views of a lender that are looked at, the most fitting ones
+_SEEN = 0.25  # share of an agent's outline that must really be in the picture
+_THROUGH = 4.0  # m: the recorded ego, which knows nothing of a borrower, would now drive through it
+_EXPECTED = 10.0  # s of the recorded drive that tell from where a borrower will be seen
+_KINDS = (("truck", "bus", "trailer", "construction_vehicle"), ("motorcycle", "bicycle"))
+_ALIKE = [[CATEGORIES.index(other) for other in next((kind for kind in _KINDS if name in kind), (name,))] for name in CATEGORIES]
+"""Categories, by category, that may lend their looks to one another."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A recorded agent as some remembered frame shows it. azimuth: radians in its box's frame towards the cameras; distance:
+    metres; turned: it is lent back to front; stranger: it is of another category than the borrower."""
+
+    token: int
+    azimuth: float
+    distance: float
+    source: Callable[[], SplatSource]
+    turned: bool = False
+    stranger: bool = False
+
+    def misfit(self, azimuth: np.ndarray, distance: np.ndarray) -> np.ndarray:
+        """How badly this view stands for one from other azimuths and distances (...): seen from elsewhere, or coarser."""
+        away = np.abs(wrap_angle(self.azimuth + np.pi * self.turned - azimuth)) / 0.5
+        return away + np.maximum(deterministic.log(self.distance / distance), 0.0) + 2.0 * self.turned + 4.0 * self.stranger
+
+
+@dataclass(frozen=True)
+class AppearanceBank:
+    """views: by the borrower's token, all of one lender, so that it looks the same all the time; lift: by token, metres from the
+    centre of the lender's box up to the borrower's when both stand on the ground."""
+
+    views: dict[int, tuple[View, ...]]
+    lift: dict[int, float]
+
+    @classmethod
+    def of(
+        cls, scene: Scene, start_time: float, frames: Sequence[tuple[float, np.ndarray, Callable[[], SplatSource]]]
+    ) -> AppearanceBank:
+        """For what a scenario has inserted into a scene. frames: time, mean camera position (3,) and source of each.
+
+        Where no frame shows anybody alike there is nothing to borrow: then only the models know that something is there.
+        """
+        views, lift = {}, {}
+        recorded = scene.recorded
+        seen = [(recorded.boxes(min(max(time, 0.0), scene.duration)), position, source) for time, position, source in frames]
+        for token in range(len(recorded.tracks), len(scene.tracks)):
+            wanted = _expected(scene, token, start_time)
+            lenders = _lenders(seen, int(scene.tracks.category[token]))
+            order = sorted(lenders, key=lambda lender: (_coverage(lenders[lender], *wanted), lender))
+            for lender in order[:4]:
+                fitting = sorted(lenders[lender], key=lambda view: float(view.misfit(*wanted).min()))[:_TRIED]
+                good = tuple(view for view in fitting if _shown_share(view, recorded.tracks.size[lender]) > _SEEN)
+                if good:
+                    views[token] = good
+                    lift[token] = float(scene.tracks.size[token, 2] - recorded.tracks.size[lender, 2]) / 2
+                    break
+        return cls(views, lift)
+
+    def sources(self, global_from_camera: np.ndarray, boxes: Boxes) -> list[SplatSource]:
+        """What the borrowers among the boxes wear, for cameras at poses (V, 4, 4)."""
+        lent = []
+        for token, views in self.views.items():
+            here = np.flatnonzero(boxes.token == token)
+            if len(here):
+                at = _seen_from(boxes.position[here[0]], float(boxes.yaw[here[0]]), global_from_camera[:, :3, 3].mean(0))
+                best = sorted(views, key=lambda view: float(view.misfit(*at)))[:SHOWN]
+                lent += [_lend(view, token, self.lift[token]) for view in best]
+        return lent
+
+
+def _lend(view: View, borrower: int, lift: float) -> SplatSource:
+    """Only the lender's pixels of a source, as if they had been the borrower's."""
+    source = view.source()
+    own = source.box_token == view.token
+    pose = source.box_pose.copy()
+    pose[own, :3, 3] += lift * pose[own, :3, 2]
+    if view.turned:
+        pose[own, :3, :2] *= -1
+    keep = source.keep & (source.owner_token == view.token)
+    return replace(source, keep=keep, box_token=np.where(own, borrower, source.box_token), box_pose=pose)
+
+
+def _lenders(seen: Sequence[tuple[Boxes, np.ndarray, Callable[[], SplatSource]]], category: int) -> dict[int, list[View]]:
+    """Every view, as it is and turned, of every recorded agent of a kind that is neither too near nor too far."""
+    found: dict[int, list[View]] = {}
+    for boxes, position, source in seen:
+        for index in np.flatnonzero(np.isin(boxes.category, _ALIKE[category])).tolist():
+            azimuth, distance = _seen_from(boxes.position[index], float(boxes.yaw[index]), position)
+            if NEAREST < distance < FARTHEST:
+                token, stranger = int(boxes.token[index]), bool(boxes.category[index] != category)
+                view = View(token, float(azimuth), float(distance), source, False, stranger)
+                found.setdefault(token, []).extend([view, replace(view, turned=True)])
+    return found
+
+
+def _expected(scene: Scene, token: int, start_time: float) -> tuple[np.ndarray, np.ndarray]:
+    """Azimuths and distances (K,) from which the recorded ego would see an object in the seconds to come."""
+    tracks, first = scene.tracks, round(start_time / TICK)
+    rows = np.arange(first, min(first + round(_EXPECTED / TICK) + 1, len(tracks.time)), 5)
+    rows = rows[tracks.valid[token, rows]]
+    if not len(rows):
+        return np.zeros(1), np.array([10.0])
+    ego = scene.ego.global_from_ego[rows, :3, 3]
+    azimuth, distance = _seen_from(tracks.position[token, rows], tracks.yaw[token, rows], ego)
+    near = (distance < 2 * FARTHEST) & ~np.logical_or.accumulate(distance < _THROUGH)
+    return (azimuth[near], distance[near]) if near.any() else (azimuth[:1], distance[:1])
+
+
+def _coverage(views: Sequence[View], azimuth: np.ndarray, distance: np.ndarray) -> float:
+    return float(np.min([view.misfit(azimuth, distance) for view in views], axis=0).mean())
+
+
+def _seen_from(centre: np.ndarray, yaw: np.ndarray | float, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Azimuth (...) in a box's frame towards a position (..., 3), and the distance."""
+    toward = position - centre
+    azimuth = wrap_angle(deterministic.arctan2(toward[..., 1], toward[..., 0]) - yaw)
+    return azimuth, np.maximum(np.hypot(toward[..., 0], toward[..., 1]), 1.0)
+
+
+def _shown_share(view: View, size: np.ndarray) -> float:
+    """The share of an agent's outline that its frame really shows, roughly."""
+    source = view.source()
+    pixels = int(np.count_nonzero(source.keep & (source.owner_token == view.token)))
+    length, width, height = size.tolist()
+    across = abs(deterministic.cos(view.azimuth)) * width + abs(deterministic.sin(view.azimuth)) * length
+    focal = float(source.frame.intrinsics[:, 0, 0].mean())
+    return pixels / max(focal**2 * across * height / view.distance**2, 1.0)

@@ -1,0 +1,137 @@
+"""The town's true pictures from wherever the ego is, with every agent where the simulator has it."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from dist4d_env.errors import DataError
+from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.scenes.scene import Scene, Tracks
+from dist4d_env.simulation.scene_at import SceneAt
+from dist4d_env.town.generate import VERSION, generate_scene
+from dist4d_env.town.model import Actor
+from dist4d_env.town.render import TownRenderer
+from dist4d_env.worlds.contract import WorldInfo, WorldStart
+from dist4d_env.worlds.stopwatch import Stopwatch
+
+_KEPT = 8
+"""Scenes kept ready to render, about 100 MB each: as many as the validation split has, so that the next driver finds them."""
+
+
+TownKey = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class Inserted:
+    """An object that the town has not generated. name: its nuScenes category; size: length, width, height; drives: whether it
+    ever moves, for what stands has its lights off."""
+
+    instance: str
+    name: str
+    size: tuple[float, float, float]
+    drives: bool
+
+    @classmethod
+    def of(cls, tracks: Tracks, index: int) -> Inserted:
+        length, width, height = tracks.size[index].tolist()
+        travel = np.ptp(tracks.position[index, tracks.valid[index], :2], axis=0).max(initial=0.0)
+        return cls(tracks.instance[index], tracks.name[index], (length, width, height), bool(travel > 1.0))
+
+    def actor(self) -> Actor:
+        """The town's actor for it; its look follows from its name and size."""
+        style = zlib.crc32(repr((self.instance, self.name, self.size)).encode()) & 0x3FFFFFFF
+        reach = np.array([[0.0, 0.0, 0.0], [2.0 * self.drives, 0.0, 0.0]])
+        return Actor(self.instance, self.name, self.size, style, reach, np.zeros(2), np.ones(2, bool))
+
+
+@dataclass(frozen=True)
+class OracleState:
+    """key: split, index and seed of the town scene; inserted: what a scenario put into it; actors: (N,) index into the town's
+    actors, and after them the inserted ones, of each track of the scene."""
+
+    start: WorldStart
+    key: TownKey
+    inserted: tuple[Inserted, ...]
+    actors: np.ndarray
+
+
+class OracleWorld:
+    """Renders the geometry that the town's data sets were made of: ground truth to judge the other worlds by."""
+
+    def reset(self, starts: Sequence[WorldStart]) -> list[OracleState]:
+        """Raises DataError for scenes that this version of the town generator did not write."""
+        return [self._state(start) for start in starts]
+
+    def step(self, states: Sequence[OracleState], scenes: Sequence[SceneAt]) -> list[tuple[OracleState, RGBDFrame, WorldInfo]]:
+        """The true frame at each ego pose; all cameras expose at the scene's time. States never change."""
+        return [(state, *self._show(state, now)) for state, now in zip(states, scenes, strict=True)]
+
+    def _state(self, start: WorldStart) -> OracleState:
+        key, tracks, recorded = _town_key(start.scene), start.scene.tracks, len(start.scene.recorded.tracks)
+        actors = _renderer(key, ()).scene.actors
+        index = {actor.instance: i for i, actor in enumerate(actors)}
+        strangers = [token for token in tracks.instance[:recorded] if token not in index]
+        if strangers:
+            raise DataError(
+                f"{start.scene.name} in {start.scene.dataroot} annotates {strangers[0]}, which the town generator does not know: "
+                "the tables were changed after they were written; write the town again"
+            )
+        inserted = tuple(Inserted.of(tracks, row) for row in range(recorded, len(tracks)))
+        known = [index[token] for token in tracks.instance[:recorded]]
+        numbers = np.array([*known, *range(len(actors), len(actors) + len(inserted))], np.int64)
+        return OracleState(start, key, inserted, numbers)
+
+    def _show(self, state: OracleState, now: SceneAt) -> tuple[RGBDFrame, WorldInfo]:
+        renderer, rig = _renderer(state.key, state.inserted), state.start.rig
+        watch = Stopwatch()
+        poses = now.global_from_ego @ rig.ego_from_camera
+        images = renderer.render(rig, poses, actor_boxes(now.boxes, state.actors), now.time)
+        frame = RGBDFrame(images.rgb, images.depth, rig.intrinsics, poses, np.full(len(rig.names), float(now.time)))
+        return frame, WorldInfo(("oracle",) * len(rig.names), 0.0, 1.0, {"oracle": watch.total()})
+
+
+def actor_boxes(boxes: Boxes, actors: np.ndarray) -> Boxes:
+    """Boxes whose tokens are rows of ``Scene.tracks``, with tokens that index ``TownScene.actors`` instead."""
+    return replace(boxes, token=actors[boxes.token])
+
+
+@lru_cache(maxsize=_KEPT)
+def _renderer(key: TownKey, inserted: tuple[Inserted, ...]) -> TownRenderer:
+    """The renderer of a town scene, which takes seconds to make: shared by all worlds of the process, for drawing changes nothing
+    in it; the least recently used one is forgotten. One with inserted objects shares all but these with the one without."""
+    if inserted:
+        return _renderer(key, ()).with_actors([thing.actor() for thing in inserted])
+    split, index, seed = key
+    return TownRenderer(generate_scene(split, index, seed))
+
+
+def _town_key(scene: Scene) -> TownKey:
+    """Split, index and seed of a data set's scene, from the ``town.json`` that the town's writer leaves."""
+    path = Path(scene.dataroot) / "town.json"
+    if not path.is_file():
+        raise DataError(
+            f"world='oracle' knows the built-in town only, and {scene.dataroot} has no town.json: choose world='dist4d' or "
+            "'replay', or a data set written by `python -m dist4d_env town`"
+        )
+    try:
+        record = json.loads(path.read_text())
+        version, seed, about = int(record["generator_version"]), int(record["seed"]), record["scenes"]
+        key = (str(about[scene.name]["split"]), int(about[scene.name]["index"]), seed) if scene.name in about else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read ({error!r}): write the town again with `python -m dist4d_env town`") from error
+    if version != VERSION:
+        raise DataError(
+            f"{scene.dataroot} was written by version {version} of the town generator and this is version {VERSION}: "
+            "write the town again with `python -m dist4d_env town`"
+        )
+    if key is None:
+        raise DataError(f"{path} does not list {scene.name}: write the town again with `python -m dist4d_env town`")
+    return key

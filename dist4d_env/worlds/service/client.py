@@ -1,0 +1,182 @@
+"""The client of a world service: a world like any other, whose models run in Ray actors."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dist4d_env.errors import ConfigError, DiST4DError
+from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.simulation.scene_at import SceneAt
+from dist4d_env.worlds.contract import WorldInfo, WorldStart
+from dist4d_env.worlds.service.actors import NAMESPACE, Description, Question, Refused, Reply, Served, Unknown, actor_name
+from dist4d_env.worlds.service.state_parts import Packed, pack
+
+PAUSE = 0.05
+"""Seconds before a question that was refused, or whose actor is gone, is asked again."""
+
+
+class ServiceError(DiST4DError):
+    """A world service does not answer, or not in time."""
+
+
+def service_timeout() -> float:
+    """Seconds to wait for a service's answer: ``$DIST4D_SERVICE_TIMEOUT``, default 120. Raises ConfigError."""
+    text = os.environ.get("DIST4D_SERVICE_TIMEOUT", "120")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(f"DIST4D_SERVICE_TIMEOUT must be a positive number of seconds, not {text!r}")
+    return seconds
+
+
+@dataclass(frozen=True, eq=False)
+class RemoteState:
+    """A world's state as its environment holds it: complete, so that any actor of the service can go on from it.
+
+    key: the name under which the actor ``home`` may still know it; begun: whether it was ever there.
+    """
+
+    key: str
+    home: int
+    packed: Packed
+    begun: bool = True
+
+
+class RemoteWorld:
+    """A world that a service shows (``worlds.service.actors``); frames and states are those of the world in this process.
+
+    Actors that die and come back, or that are busy, only cost time: what was under way is asked again, with the states in full
+    where the actor has forgotten them. Worlds are pure, so that asking twice changes nothing.
+    """
+
+    def __init__(self, name: str, served: Served, timeout: float | None = None) -> None:
+        """Connect to a service. timeout: seconds for a call of ``step``, None: ``service_timeout()``.
+
+        Raises ConfigError where there is none of this name or it serves another world, ServiceError where it does not answer.
+        """
+        import ray
+
+        timeout = service_timeout() if timeout is None else timeout
+        if not ray.is_initialized():
+            try:
+                ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False)
+            except ConnectionError as error:
+                raise ConfigError(f"service={name!r}: no Ray cluster is running; start one and serve_world({name!r})") from error
+        self.name, self.timeout = name, timeout
+        first = self._actor(0)
+        try:
+            about: Description = ray.get(first.describe.remote(), timeout=timeout)
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
+            raise ServiceError(f"the world service {name!r} does not answer ({type(error).__name__}): look at its log") from error
+        for keyword in ("world", "weights", "memory"):
+            asked, there = getattr(served, keyword), getattr(about.served, keyword)
+            if asked != there:
+                raise ConfigError(f"service={name!r} serves {keyword}={there!r}, not {asked!r}: ask for what it serves")
+        self.image_size = about.image_size
+        self._actors = [first, *(self._actor(index) for index in range(1, about.actors))]
+        mine, numbers = uuid.uuid4().hex[:12], itertools.count()
+        self._new_key = lambda: f"{mine}-{next(numbers)}"
+        self._next_home = int(mine, 16) % about.actors
+
+    def reset(self, starts: Sequence[WorldStart]) -> list[RemoteState]:
+        """States that have not begun: the service begins them with the first step, which raises what ``reset`` would."""
+        states = []
+        for start in starts:
+            states.append(RemoteState(self._new_key(), self._next_home, pack(start, self._new_key)[0], begun=False))
+            self._next_home = (self._next_home + 1) % len(self._actors)
+        return states
+
+    def step(
+        self, states: Sequence[RemoteState], scenes: Sequence[SceneAt]
+    ) -> list[tuple[RemoteState, RGBDFrame | None, WorldInfo]]:
+        """One frame per state. Raises ServiceError where the service is gone or does not answer in time."""
+        deadline = time.monotonic() + self.timeout
+        asking = _Asking(self._actors, states, scenes)
+        while not asking.ask(deadline):
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    f"the world service {self.name!r} did not answer within {self.timeout:g} s: {asking.hurdle}; serve it with "
+                    "more actors, or allow more time"
+                )
+            if asking.hurdle:
+                time.sleep(PAUSE)
+        return [_taken(state, *asking.answers[row]) for row, state in enumerate(states)]
+
+    def _actor(self, index: int) -> Any:
+        import ray
+
+        try:
+            return ray.get_actor(actor_name(self.name, index), namespace=NAMESPACE)
+        except ValueError as error:
+            raise ConfigError(f"there is no world service {self.name!r} on this Ray cluster: start it by serve_world") from error
+
+
+class _Asking:
+    """Questions about some states until all are answered. homes: the actor that each is put to; in_full: rows whose state is sent
+    whole; answers: by row, with the actor that gave it; hurdle: what was in the way the last time, empty for nothing."""
+
+    def __init__(self, actors: Sequence[Any], states: Sequence[RemoteState], scenes: Sequence[SceneAt]) -> None:
+        self.actors, self.states, self.scenes = actors, states, scenes
+        self.homes = [state.home for state in states]
+        self.in_full = {row for row, state in enumerate(states) if not state.begun}
+        self.answers: dict[int, tuple[int, Reply]] = {}
+        self.hurdle = ""
+
+    def ask(self, deadline: float) -> bool:
+        """Puts what is open to all actors at once and waits for them; whether everything is answered now.
+
+        Raises what the world raised.
+        """
+        self.hurdle, calls = "", []
+        for home in dict.fromkeys(self.homes):
+            rows = [row for row, at in enumerate(self.homes) if at == home and row not in self.answers]
+            if rows:
+                patience = max(deadline - time.monotonic(), 0.001)
+                calls.append((rows, self.actors[home].step.remote([self._question(row) for row in rows], patience)))
+        for rows, reference in calls:
+            for row, reply in zip(rows, self._replies(rows, reference, deadline), strict=True):
+                if isinstance(reply, Reply):
+                    self.answers[row] = self.homes[row], reply
+                elif isinstance(reply, Unknown):
+                    self.in_full.add(row)
+                elif isinstance(reply, Refused):
+                    self.hurdle = self.hurdle or "it is busy"
+                else:
+                    raise reply
+        return len(self.answers) == len(self.states)
+
+    def _question(self, row: int) -> Question:
+        state = self.states[row]
+        return Question(state.key, state.packed if row in self.in_full else None, self.scenes[row])
+
+    def _replies(self, rows: list[int], reference: Any, deadline: float) -> Sequence[Reply | Unknown | Refused | Exception]:
+        """One for each row. Where an actor has died, the others of the service are asked next if it does not come back."""
+        import ray
+
+        try:
+            replies = ray.get(reference, timeout=max(deadline - time.monotonic(), 0.001))
+        except ray.exceptions.GetTimeoutError:
+            replies = Refused()
+        except ray.exceptions.RayActorError as error:
+            self.hurdle, replies = f"an actor has died ({type(error).__name__})", Refused()
+            self.in_full.update(rows)
+            if isinstance(error, ray.exceptions.ActorDiedError):
+                for row in rows:
+                    self.homes[row] = (self.homes[row] + 1) % len(self.actors)
+        return [replies] * len(rows) if isinstance(replies, Refused) else replies
+
+
+def _taken(before: RemoteState, home: int, reply: Reply) -> tuple[RemoteState, RGBDFrame | None, WorldInfo]:
+    """The state that follows, whole, and the frame, which leads to nothing: it can be read without the rest."""
+    packed = reply.state.completed(before.packed.parts)
+    frame: RGBDFrame | None = None if reply.shown is None else pickle.loads(packed.parts[reply.shown].content)
+    return RemoteState(reply.key, home, packed), frame, reply.info

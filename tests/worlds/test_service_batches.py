@@ -1,0 +1,91 @@
+"""Dynamic batching without Ray: who waits together, who is sent away, and whose error it is."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from dist4d_env.errors import ConfigError
+from dist4d_env.worlds.service.batching import Batcher, Batching, Busy, Expired
+
+
+class Gate:
+    """Work that waits until it is let through, so that the tests decide what arrives meanwhile."""
+
+    def __init__(self) -> None:
+        self.open, self.began, self.batches = threading.Event(), threading.Event(), []
+
+    def __call__(self, requests):
+        self.batches.append(list(requests))
+        self.began.set()
+        assert self.open.wait(10)
+        return [ValueError(request) if request < 0 else request * 10 for request in requests]
+
+
+def test_what_arrives_during_a_batch_is_the_next_one_up_to_the_largest():
+    gate = Gate()
+
+    async def run():
+        batcher = Batcher(gate, Batching(largest=3, wait=0.0, room=10))
+        first = asyncio.create_task(batcher.ask([1], 60))
+        await asyncio.to_thread(gate.began.wait, 10)
+        others = [asyncio.create_task(batcher.ask(requests, 60)) for requests in ([2, 3], [4], [5])]
+        await asyncio.sleep(0)
+        gate.open.set()
+        return [await task for task in (first, *others)], batcher.counts
+
+    answers, counts = asyncio.run(run())
+    assert answers == [[10], [20, 30], [40], [50]]
+    assert gate.batches == [[1], [2, 3, 4], [5]] and dict(counts.batches) == {1: 2, 3: 1}
+
+
+def test_a_full_queue_sends_callers_away_and_takes_nothing():
+    gate = Gate()
+
+    async def run():
+        batcher = Batcher(gate, Batching(largest=1, wait=0.0, room=2))
+        first = asyncio.create_task(batcher.ask([1], 60))
+        await asyncio.to_thread(gate.began.wait, 10)
+        second = asyncio.create_task(batcher.ask([2, 3], 60))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await batcher.ask([4], 60)
+        gate.open.set()
+        return await first, await second, await batcher.ask([5, 6, 7, 8], 60)  # more than there is room for, but nobody waits
+
+    assert asyncio.run(run()) == ([10], [20, 30], [50, 60, 70, 80])
+    assert [4] not in gate.batches
+
+
+def test_errors_belong_to_their_request_and_nobody_works_for_those_who_left():
+    gate = Gate()
+
+    async def run():
+        batcher = Batcher(gate, Batching(largest=8, wait=0.0, room=8))
+        first = asyncio.create_task(batcher.ask([1], 60))
+        await asyncio.to_thread(gate.began.wait, 10)
+        late = asyncio.create_task(batcher.ask([2], 0.0))
+        both = asyncio.create_task(batcher.ask([-3, 4], 60))
+        await asyncio.sleep(0.01)
+        gate.open.set()
+        return await first, await late, await both
+
+    first, late, (error, right) = asyncio.run(run())
+    assert first == [10] and isinstance(late[0], Expired)
+    assert isinstance(error, ValueError) and right == 40
+    assert gate.batches[1] == [-3, 4]
+
+
+def test_the_first_of_a_batch_waits_for_others():
+    async def run():
+        batcher = Batcher(lambda requests: [len(requests)] * len(requests), Batching(largest=2, wait=30.0, room=8))
+        return await asyncio.gather(batcher.ask([1], 60), batcher.ask([2], 60))
+
+    assert asyncio.run(run()) == [[2], [2]]
+
+
+def test_batching_that_cannot_work_is_refused():
+    with pytest.raises(ConfigError, match="largest"):
+        Batching(largest=0)
