@@ -5,8 +5,8 @@
     tensorboard --logdir runs/ppo
 
 Stopped (Ctrl-C, kill), the same command goes on from the last checkpoint. The folder gets ``best/`` and ``last/`` (policies that
-``learning.policy_planner`` drives), ``curve.json``, ``machine.jsonl`` (time and memory at every point of the curve), TensorBoard's
-files, ``checkpoint.pt`` and ``best.mp4``.
+``learning.policy_planner`` drives), ``curve.json``, ``machine.jsonl`` (time and memory at every point of the curve),
+TensorBoard's files, ``checkpoint.pt`` and ``best.mp4``.
 """
 
 from __future__ import annotations

@@ -161,8 +161,8 @@ class DiST4DDrivingEnv(gym.Env):
 
     The running values are those of ``metrics.driving.running``; ``final`` is ``{name: {"value", "valid"}}`` over the whole
     episode (``metrics.driving.suite``), without a value where not valid. Its progress, also within ``pdms_v1``, is relative to
-    the logged ego's in the time that was driven: an episode that ended early is not judged by what it left undone, as reports and the
-    planning benchmark do (``evaluation.scores.results_of``). A source is "log", "dist_t", "dist_s", "splat", "replay" or
+    the logged ego's in the time that was driven: an episode that ended early is not judged by what it left undone, as reports
+    and the planning benchmark do (``evaluation.scores.results_of``). A source is "log", "dist_t", "dist_s", "splat", "replay" or
     "oracle"; the tuple is empty in a world without pictures. How long something took is no part of what happened: ``timing_ms``
     reads like a dict and compares equal to any other timing, so that the infos of equal episodes are equal.
 
