@@ -28,7 +28,7 @@ class SB3VecEnv(VecEnv):
     members are reset here, all in one call, through ``reset_mask``. Each member plays the episodes that it would play alone
     with its seed.
 
-    starts: gives the reset options of a member that begins, such as ``{"scenario": ...}`` (``learning.disturbed_starts``), 
+    starts: gives the reset options of a member that begins, such as ``{"scenario": ...}`` (``learning.disturbed_starts``),
     instead of those set by ``set_options``; members then begin one by one.
     infos: "all" hands every member's info on as a dict; "ended" only that of episodes which end, which is a good deal faster
     (training needs no others; "TimeLimit.truncated" is there either way).

@@ -1,0 +1,170 @@
+"""The registries of worlds, traffic models, data sets, sensors and planners.
+
+Each is found by a built-in name, by ``"module:attribute"``, by a name that another installed package declares as an entry point,
+or is given as an object. Nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from dist4d_env.errors import ConfigError
+
+
+class Registry:
+    """The things of one kind that can be named.
+
+    kind: what they are called in messages; group: the entry-point group by which other packages add theirs; built_in: name to
+    ``"module:attribute"``.
+    """
+
+    def __init__(self, kind: str, group: str, built_in: Mapping[str, str]) -> None:
+        self.kind, self.group, self.built_in = kind, group, dict(built_in)
+
+    def names(self) -> tuple[str, ...]:
+        """Every name: built-in ones first, then those of other installed packages."""
+        return (*self.built_in, *(name for name in sorted(self._entry_points()) if name not in self.built_in))
+
+    def check(self, value: Any) -> Any:
+        """``value`` if it can stand for one of this kind; a string is checked without importing anything. Raises ConfigError."""
+        if isinstance(value, str) and value not in self.built_in and not _is_path(value) and value not in self._entry_points():
+            raise ConfigError(self._unknown(value))
+        return value
+
+    def find(self, value: Any) -> Any:
+        """What a name or ``"module:attribute"`` stands for; anything but a string is returned as it is. Raises ConfigError."""
+        if not isinstance(value, str):
+            return value
+        path = self.built_in.get(value)
+        if path is None:
+            declared = self._entry_points().get(value)
+            path = declared.value if declared is not None else value
+        if not _is_path(path):
+            raise ConfigError(self._unknown(value))
+        module, _, attribute = path.partition(":")
+        try:
+            found: Any = importlib.import_module(module)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(
+                f"{self.kind} {value!r} cannot be imported ({error}); is its package installed, or its folder on PYTHONPATH?"
+            ) from error
+        return found
+
+    def make(self, value: Any, contract: tuple[str, ...] = (), **available: Any) -> Any:
+        """One of this kind: classes and functions are called with those of the ``available`` keywords that they name, objects
+        are taken as they are. contract: attributes that it must have. Raises ConfigError."""
+        found = self.find(value)
+        made = found
+        if inspect.isclass(found) or inspect.isroutine(found):
+            made = self._call(value, found, available)
+        missing = [name for name in contract if not hasattr(made, name)]
+        if missing:
+            raise ConfigError(f"{self.kind} {value!r} has no {', '.join(missing)}: see docs/extending.md for what a {self.kind} is")
+        return made
+
+    def _call(self, value: Any, factory: Callable[..., Any], available: Mapping[str, Any]) -> Any:
+        parameters = inspect.signature(factory).parameters.values()
+        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        named = {parameter.name for parameter in parameters}
+        needed = [
+            parameter.name
+            for parameter in parameters
+            if parameter.default is parameter.empty
+            and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            and parameter.name not in available
+        ]
+        if needed:
+            given = f"it is called with {', '.join(available)}" if available else "it is called without arguments"
+            raise ConfigError(f"{self.kind} {value!r} cannot be made: it needs {', '.join(needed)}, but {given} where it names them")
+        return factory(**{name: item for name, item in available.items() if takes_all or name in named})
+
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        return {entry.name: entry for entry in entry_points(group=self.group)}
+
+    def _unknown(self, value: str) -> str:
+        near = difflib.get_close_matches(value, self.names(), 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return (
+            f"{self.kind} {value!r} is unknown: {hint}there are {', '.join(map(repr, self.names()))}; your own is given as "
+            f"'module:Class', as an object, or by an entry point of the group {self.group!r} (docs/extending.md)"
+        )
+
+
+def _is_path(value: str) -> bool:
+    module, colon, attribute = value.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *attribute.split(".")))
+
+
+WORLDS = Registry(
+    "world",
+    "dist4d_env.worlds",
+    {
+        "dist4d": "dist4d_env.worlds.dist4d:make_dist4d",
+        "splat": "dist4d_env.worlds.replay:SplatWorld",
+        "replay": "dist4d_env.worlds.replay:ReplayWorld",
+        "oracle": "dist4d_env.worlds.oracle:OracleWorld",
+        "none": "dist4d_env.worlds.none:NoneWorld",
+    },
+)
+"""Called with those of ``weights``, ``memory`` and ``device`` that they name."""
+
+TRAFFIC = Registry(
+    "traffic",
+    "dist4d_env.traffic",
+    {"replay": "dist4d_env.simulation.replay:ReplayTraffic", "idm": "dist4d_env.simulation.idm:IdmTraffic"},
+)
+"""Called with ``vehicle`` where they name it."""
+
+DATASETS = Registry("dataset", "dist4d_env.datasets", {"nuscenes": "dist4d_env.data.nuscenes:NuScenesDataset"})
+"""Called with ``dataroot`` and ``version``."""
+
+SENSORS = Registry(
+    "sensor",
+    "dist4d_env.sensors",
+    {
+        "cameras": "dist4d_env.envs.sensors.cameras:Cameras",
+        "depth": "dist4d_env.envs.sensors.cameras:Depth",
+        "ego": "dist4d_env.envs.sensors.ego:Ego",
+        "route": "dist4d_env.envs.sensors.route:RouteAhead",
+        "agents": "dist4d_env.envs.sensors.agents:Agents",
+        "bev": "dist4d_env.envs.sensors.bev:BirdsEye",
+        "lidar": "dist4d_env.envs.sensors.lidar:Lidar",
+    },
+)
+"""Observation groups; called without arguments."""
+
+_EXPERT_ERRORS = {
+    "bias": (0.5, 0.75, 1.0, 1.5, 2.0),
+    "delay": (0.5, 1.0, 2.0, 3.0, 4.0),
+    "noise": (1.0, 2.0, 3.0, 4.0, 5.0),
+    "late": (1.0, 2.0, 3.0, 4.0, 5.0),
+}
+
+PLANNERS = Registry(
+    "planner",
+    "dist4d_env.planners",
+    {
+        "constant_velocity": "dist4d_env.planners.constant_velocity:ConstantVelocity",
+        "lane_keeping": "dist4d_env.planners.lane_keeping:LaneKeeping",
+        "log": "dist4d_env.planners.log_follower:LogFollower",
+        "lane": "dist4d_env.planners.lane_follower:LaneFollower",
+        "idm": "dist4d_env.planners.idm:IdmPlanner",
+        "pdm_closed": "dist4d_env.planners.pdm_closed:PdmClosed",
+        "mpc": "dist4d_env.planners.mpc:SamplingMPC",
+        "imagine": "dist4d_env.planners.imagine:ImaginingPlanner",
+        "ppo": "dist4d_env.learning.policy_planner:Shipped",
+        **{
+            f"expert_{kind}_{strength:g}": f"dist4d_env.planners.experts:{kind}_{strength:g}"
+            for kind, strengths in _EXPERT_ERRORS.items()
+            for strength in strengths
+        },
+    },
+)
+"""Called without arguments."""
