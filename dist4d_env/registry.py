@@ -66,7 +66,9 @@ class Registry:
             made = self._call(value, found, available)
         missing = [name for name in contract if not hasattr(made, name)]
         if missing:
-            raise ConfigError(f"{self.kind} {value!r} has no {', '.join(missing)}: see docs/extending.md for what a {self.kind} is")
+            raise ConfigError(
+                f"{self.kind} {value!r} has no {', '.join(missing)}: see docs/extending.md for what a {self.kind} is"
+            )
         return made
 
     def _call(self, value: Any, factory: Callable[..., Any], available: Mapping[str, Any]) -> Any:
@@ -82,7 +84,9 @@ class Registry:
         ]
         if needed:
             given = f"it is called with {', '.join(available)}" if available else "it is called without arguments"
-            raise ConfigError(f"{self.kind} {value!r} cannot be made: it needs {', '.join(needed)}, but {given} where it names them")
+            raise ConfigError(
+                f"{self.kind} {value!r} cannot be made: it needs {', '.join(needed)}, but {given} where it names them"
+            )
         return factory(**{name: item for name, item in available.items() if takes_all or name in named})
 
     def _entry_points(self) -> dict[str, EntryPoint]:

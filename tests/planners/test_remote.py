@@ -180,7 +180,7 @@ def test_server_needs_nothing_but_numpy():
     code = ("import importlib.util, sys; s = importlib.util.spec_from_file_location('planner_server', sys.argv[1]); "
             "m = importlib.util.module_from_spec(s); s.loader.exec_module(m); "
             "print(sorted({n.split('.')[0] for n in sys.modules} & {'agents', 'dist4d_env', 'torch', 'gymnasium'}))")  # fmt: skip
-    script = ROOT / "agents" / "remote" / "planner_server.py"
+    script = ROOT / "dist4d_env" / "planners" / "remote" / "planner_server.py"
     assert subprocess.run([sys.executable, "-c", code, script], capture_output=True, text=True).stdout == "[]\n"
 
 
