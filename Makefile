@@ -1,31 +1,57 @@
 # Every target sets up .venv by itself; all that has to be there is Python 3.11 or 3.12 with pip (PYTHON=... picks one).
 PYTHON ?= python3
 BIN := .venv/bin
-STAMP := .venv/.installed
+CORE := .venv/.core
+DEVELOP := .venv/.develop
+SITE := .venv/.site
 WORKERS ?= 2
 
-.PHONY: demo test lint install clean
+.PHONY: demo test test-fast test-slow lint coverage docs install clean
 
-demo: $(STAMP)
+demo: $(CORE)
 	$(BIN)/python -m dist4d_env demo --out demo
 
 # One thread per worker: more would fight over the same cores.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
-lint: $(STAMP)
+# What a change is tried on again and again: no linter, no Ray, no training runs, no campaigns over processes.
+test-fast: $(DEVELOP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not medium"
+
+# The wheel in an environment of its own and the site.
+test-slow: $(DEVELOP) docs
+	$(BIN)/python -m pytest -m slow
+
+lint: $(DEVELOP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-install: $(STAMP)
+coverage: $(DEVELOP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow" --cov --cov-report=term
 
-$(STAMP): setup.cfg pyproject.toml constraints.txt
+docs: $(SITE)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+install: $(DEVELOP)
+
+$(CORE): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || \
 		{ echo "dist4d_env needs Python 3.11 or 3.12, but $(PYTHON) is `$(PYTHON) --version 2>&1`: make PYTHON=python3.11 ..."; exit 1; }
 	@test -x $(BIN)/python -a -e .venv/pyvenv.cfg || $(PYTHON) -m venv .venv || $(PYTHON) -m venv --without-pip .venv
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(BIN)/python install pip
+	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e .
+	touch $(CORE)
+
+$(DEVELOP): $(CORE)
 	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[test]'
-	touch $(STAMP)
+	touch $(DEVELOP)
+
+$(SITE): $(DEVELOP)
+	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[docs]'
+	touch $(SITE)
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
