@@ -19,7 +19,7 @@ from dist4d_env.metrics.driving.trace import EpisodeTrace
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import TICK
 from dist4d_env.simulation.agents import AgentArrays, AgentTable, agents_of
-from dist4d_env.simulation.rows import ego_rows, ego_state
+from dist4d_env.simulation.ego import ego_rows, ego_state
 from dist4d_env.simulation.simulator import Simulator
 from dist4d_env.simulation.state import SimState, Ticks
 from dist4d_env.simulation.traffic import row_of

@@ -19,7 +19,7 @@ from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.cameras import RING
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import wrap_angle
-from dist4d_env.simulation.rows import ACCELERATION, SPEED, STEERING, YAW, YAW_RATE, X, Y
+from dist4d_env.simulation.ego import ACCELERATION, SPEED, STEERING, YAW, YAW_RATE, X, Y
 
 Observations = dict[str, np.ndarray]
 

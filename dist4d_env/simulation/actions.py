@@ -1,4 +1,4 @@
-"""From an action of the environment to a command of the vehicle."""
+"""From actions of the environment to commands of the vehicle."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import ActionError, ConfigError
-from dist4d_env.simulation.rows import cosines, sines
-from dist4d_env.simulation.state import Command, EgoState
-from dist4d_env.simulation.tracker import reference_from_poses, unwrapped
+from dist4d_env.simulation.commands import Commands
+from dist4d_env.simulation.ego import cosines, sines
+from dist4d_env.simulation.tracker import References, unwrapped
 
 ACTIONS = ("controls", "trajectory", "discrete")
 
@@ -41,24 +41,58 @@ def action_space(kind: str) -> Any:
     raise ConfigError(f"action {kind!r} is unknown; choose one of {', '.join(ACTIONS)}")
 
 
-def parse_action(kind: str, action: Any, ego: EgoState, tick: int) -> Command:
-    """The command of one action, given where the ego is and the simulator's tick. ActionError says what is wrong with it."""
-    if kind == "controls":
-        pedal, wheel = _array(kind, action, (2,), -1.0, 1.0).tolist()
-        return Command(pedal * (PULLING if pedal > 0 else BRAKING), wheel * STEERING_RATE)
+_SHAPES = {"controls": (2,), "discrete": (), "trajectory": (PLAN_POSES, 3)}
+_LIMITS: dict[str, tuple[Any, Any]] = {
+    "controls": (-1.0, 1.0),
+    "discrete": (0, len(ACCELERATIONS) * len(STEERINGS) - 1),
+    "trajectory": (TRAJECTORY_LOW.astype(float), TRAJECTORY_HIGH.astype(float)),
+}
+
+
+def parse_actions(kind: str, actions: Any, ego: np.ndarray, tick: np.ndarray) -> Commands:
+    """The commands of B actions of one kind ("controls" (B, 2), "trajectory" (B, 8, 3) or "discrete" (B,)), given ego rows (B, 7)
+    and the simulator's ticks (B,). Raises ActionError for the first that is wrong."""
+    try:
+        values = np.asarray(actions)
+    except ValueError:  # of different lengths
+        values = np.array([None])
+    if not _acceptable(kind, values, len(ego)):
+        if not np.ndim(values) or len(actions) != len(ego):
+            raise ActionError(f"{len(ego)} egos take as many actions, not an array of shape {values.shape}")
+        values = np.array([checked_action(kind, action) for action in actions])
     if kind == "discrete":
-        index = _index(action)
-        return Command(ACCELERATIONS[index // len(STEERINGS)], steering=STEERINGS[index % len(STEERINGS)])
-    if kind == "trajectory":
-        plan = _array(kind, action, (PLAN_POSES, 3), TRAJECTORY_LOW, TRAJECTORY_HIGH)
-        return follow(plan, PLAN_DT, ego, tick)
-    raise ConfigError(f"action {kind!r} is unknown; choose one of {', '.join(ACTIONS)}")
+        return Commands.controls(
+            np.array(ACCELERATIONS)[values // len(STEERINGS)], steering=np.array(STEERINGS)[values % len(STEERINGS)]
+        )
+    values = np.clip(values.astype(float), *_LIMITS[kind])
+    if kind == "controls":
+        pedal, wheel = values.T
+        return Commands.controls(pedal * np.where(pedal > 0, PULLING, BRAKING), wheel * STEERING_RATE)
+    return follow(values, PLAN_DT, ego, tick)
 
 
-def follow(plan: np.ndarray, dt: float, ego: EgoState, tick: int) -> Command:
-    """The command to follow a plan (N, 3) x, y, heading in the ego frame at dt, 2 dt, ... (linear between its poses)."""
-    heading = np.array([[ego.x, ego.y, ego.yaw]])
-    return Command(reference=reference_from_poses(global_plans(plan[None], dt, heading)[0], tick))
+def checked_action(kind: str, action: Any) -> np.ndarray | int:
+    """One action in the numbers of its space. Raises ActionError that says what is wrong with it."""
+    if kind not in _SHAPES:
+        raise ConfigError(f"action {kind!r} is unknown; choose one of {', '.join(ACTIONS)}")
+    return _index(action) if kind == "discrete" else _array(kind, action, _SHAPES[kind], *_LIMITS[kind])
+
+
+def follow(plans: np.ndarray, dt: float, ego: np.ndarray, tick: np.ndarray) -> Commands:
+    """The commands to follow plans (B, P, 3) x, y, heading in the frames of egos (B, 7) at dt, 2 dt, ..., linear in between."""
+    return Commands.following(References.fitted(global_plans(plans, dt, ego[:, :3]), np.array(tick, int)))
+
+
+def _acceptable(kind: str, values: np.ndarray, count: int) -> bool:
+    """Whether all actions are well formed; what is wrong otherwise ``checked_action`` says for each."""
+    if kind not in _SHAPES or values.shape != (count, *_SHAPES[kind]):
+        return False
+    low, high = _LIMITS[kind]
+    if kind == "discrete":
+        return bool(np.issubdtype(values.dtype, np.integer) and ((values >= low) & (values <= high)).all())
+    if values.dtype.kind not in "fiu":
+        return False
+    return bool(((values >= low - 1e-6) & (values <= high + 1e-6)).all())
 
 
 def global_plans(plans: np.ndarray, dt: float, start: np.ndarray) -> np.ndarray:

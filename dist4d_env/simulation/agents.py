@@ -1,4 +1,4 @@
-"""The agents of many episodes as arrays over tracks, and tables to look them up in."""
+"""Agents as arrays over tracks, and tables of logged ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class AgentArrays:
         return np.moveaxis(self.values[4:], 0, -1)
 
     def __getitem__(self, index: object) -> AgentArrays:
-        """The crowds that an index into the leading dimensions picks."""
+        """The agents that an index into the leading dimensions picks."""
         parts = index if isinstance(index, tuple) else (index,)
         return AgentArrays(self.values[(slice(None), *parts)], self.valid[parts])
 
@@ -49,13 +49,13 @@ class AgentArrays:
         """Nobody, with room for (..., M) agents."""
         return cls(np.zeros((VALUES, *shape)), np.zeros(shape, bool))
 
-    def widened(self, tracks: int) -> AgentArrays:
-        """The same with room for ``tracks`` agents or more."""
-        more = tracks - self.valid.shape[-1]
-        if more <= 0:
-            return self
+    def fitted(self, tracks: int) -> AgentArrays:
+        """The same with room for ``tracks`` agents exactly."""
+        had = self.valid.shape[-1]
+        if tracks <= had:
+            return self if tracks == had else AgentArrays(self.values[..., :tracks], self.valid[..., :tracks])
         wider = AgentArrays.empty(*self.valid.shape[:-1], tracks)
-        wider.values[..., :-more], wider.valid[..., :-more] = self.values, self.valid
+        wider.values[..., :had], wider.valid[..., :had] = self.values, self.valid
         return wider
 
     def boxes(self, category: np.ndarray, size: np.ndarray) -> Boxes:
@@ -70,17 +70,6 @@ class AgentArrays:
             yaw=values[3],
             velocity=np.ascontiguousarray(values[4:].T),
         )
-
-
-def agents_of(boxes: Sequence[Boxes], tracks: int) -> AgentArrays:
-    """(B, tracks) the agents of some lists of boxes."""
-    crowd = AgentArrays.empty(len(boxes), tracks)
-    for row, here in enumerate(boxes):
-        crowd.valid[row, here.token] = True
-        crowd.values[:3, row, here.token] = here.position.T
-        crowd.values[3, row, here.token] = here.yaw
-        crowd.values[4:, row, here.token] = here.velocity.T
-    return crowd
 
 
 class AgentTable:
@@ -109,8 +98,8 @@ class AgentTable:
 
 def logged_agents(tables: Sequence[AgentTable], first: Sequence[int], count: int, tracks: int) -> AgentArrays:
     """(B, count, tracks) of B scenes, each a run of rows of its own from ``first`` on."""
-    crowd = AgentArrays.empty(len(tables), count, tracks)
+    agents = AgentArrays.empty(len(tables), count, tracks)
     for row, (table, begin) in enumerate(zip(tables, first, strict=True)):
         here = table.rows(begin, count)
-        crowd.values[:, row, :, : len(table)], crowd.valid[row, :, : len(table)] = here.values, here.valid
-    return crowd
+        agents.values[:, row, :, : len(table)], agents.valid[row, :, : len(table)] = here.values, here.valid
+    return agents

@@ -1,45 +1,20 @@
-"""Commands for many egos at once, from actions or from single commands."""
+"""Commands of the vehicle: what B egos do until their next decision."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from dist4d_env.errors import ActionError
-from dist4d_env.simulation.actions import (
-    ACCELERATIONS,
-    BRAKING,
-    PLAN_DT,
-    PLAN_POSES,
-    PULLING,
-    STEERING_RATE,
-    STEERINGS,
-    TRAJECTORY_HIGH,
-    TRAJECTORY_LOW,
-    global_plans,
-    parse_action,
-)
-from dist4d_env.simulation.batch import References
-from dist4d_env.simulation.rows import ego_state
-from dist4d_env.simulation.state import Command
-
-_SHAPES = {"controls": (2,), "discrete": (), "trajectory": (PLAN_POSES, 3)}
-_LIMITS: dict[str, tuple[Any, Any]] = {
-    "controls": (-1.0, 1.0),
-    "discrete": (0, len(ACCELERATIONS) * len(STEERINGS) - 1),
-    "trajectory": (TRAJECTORY_LOW.astype(float), TRAJECTORY_HIGH.astype(float)),
-}
+from dist4d_env.simulation.tracker import References, with_rows
 
 
 @dataclass(frozen=True)
 class Commands:
-    """What ``Command`` is, B times.
+    """What B egos carry out, in physical units; it stands until the next decision.
 
-    acceleration (B,); steering_rate (B,); steering (B,), nan where the rate counts; follows (B,) the row of ``references`` that
-    is followed instead, -1 for none.
+    acceleration (B,) m/s^2; steering_rate (B,) rad/s; steering (B,) front wheel angle in rad, nan where the rate counts; follows
+    (B,) bool, where the tracker follows the row of ``references`` instead (B rows, None where nobody follows one).
     """
 
     acceleration: np.ndarray
@@ -49,75 +24,33 @@ class Commands:
     references: References | None = None
 
     @classmethod
-    def of(cls, commands: Sequence[Command]) -> Commands:
-        """Some commands side by side, of any kinds."""
-        references = [command.reference for command in commands if command.reference is not None]
-        follows = np.full(len(commands), -1)
-        follows[[i for i, command in enumerate(commands) if command.reference is not None]] = np.arange(len(references))
-        return cls(
-            np.array([command.acceleration for command in commands], float),
-            np.array([command.steering_rate for command in commands], float),
-            np.array([np.nan if command.steering is None else command.steering for command in commands], float),
-            follows,
-            References.of(references) if references else None,
-        )
+    def controls(
+        cls, acceleration: np.ndarray, steering_rate: np.ndarray | None = None, steering: np.ndarray | None = None
+    ) -> Commands:
+        """Accelerations (B,) with steering rates or, where they are given, front wheel angles."""
+        count = len(acceleration)
+        rate = np.zeros(count) if steering_rate is None else steering_rate
+        return cls(acceleration, rate, np.full(count, np.nan) if steering is None else steering, np.zeros(count, bool))
 
     @classmethod
     def following(cls, references: References) -> Commands:
         """Every ego follows the reference of its row."""
         count = len(references)
-        return cls(np.zeros(count), np.zeros(count), np.full(count, np.nan), np.arange(count), references)
+        return cls(np.zeros(count), np.zeros(count), np.full(count, np.nan), np.ones(count, bool), references)
 
     def __len__(self) -> int:
         return len(self.acceleration)
 
     def take(self, rows: np.ndarray) -> Commands:
         """Those of some rows."""
-        return Commands(
-            self.acceleration[rows], self.steering_rate[rows], self.steering[rows], self.follows[rows], self.references
-        )
+        references = None if self.references is None else self.references.take(rows)
+        return Commands(self.acceleration[rows], self.steering_rate[rows], self.steering[rows], self.follows[rows], references)
 
-    def __getitem__(self, index: int) -> Command:
-        if self.follows[index] >= 0 and self.references is not None:
-            return Command(reference=self.references[int(self.follows[index])])
-        steering = float(self.steering[index])
-        return Command(
-            float(self.acceleration[index]), float(self.steering_rate[index]), None if np.isnan(steering) else steering
-        )
-
-
-def parse_actions(kind: str, actions: Any, ego: np.ndarray, tick: np.ndarray) -> Commands:
-    """The commands of B actions of one kind ("controls" (B, 2), "trajectory" (B, 8, 3) or "discrete" (B,)), given ego rows (B, 7)
-    and the simulator's ticks (B,): each as ``parse_action`` makes it. Raises its ActionError for the first that is wrong."""
-    try:
-        values = np.asarray(actions)
-    except ValueError:  # of different lengths
-        values = np.array([None])
-    if not _acceptable(kind, values, len(ego)):
-        if not np.ndim(values) or len(actions) != len(ego):
-            raise ActionError(f"{len(ego)} egos take as many actions, not an array of shape {values.shape}")
-        each = zip(ego, actions, tick.tolist(), strict=True)
-        return Commands.of([parse_action(kind, action, ego_state(row), now) for row, action, now in each])
-    count, nothing = len(ego), np.zeros(len(ego))
-    if kind == "discrete":
-        steering = np.array(STEERINGS)[values % len(STEERINGS)]
-        return Commands(np.array(ACCELERATIONS)[values // len(STEERINGS)], nothing, steering, np.full(count, -1))
-    values = np.clip(values.astype(float), *_LIMITS[kind])
-    if kind == "controls":
-        pedal, wheel = values.T
-        acceleration = pedal * np.where(pedal > 0, PULLING, BRAKING)
-        return Commands(acceleration, wheel * STEERING_RATE, np.full(count, np.nan), np.full(count, -1))
-    poses = global_plans(values, PLAN_DT, ego[:, :3])
-    return Commands.following(References.fitted(poses, np.array(tick, int)))
-
-
-def _acceptable(kind: str, values: np.ndarray, count: int) -> bool:
-    """Whether all actions are well formed; what is wrong otherwise ``parse_action`` says best."""
-    if kind not in _SHAPES or values.shape != (count, *_SHAPES[kind]):
-        return False
-    low, high = _LIMITS[kind]
-    if kind == "discrete":
-        return bool(np.issubdtype(values.dtype, np.integer) and ((values >= low) & (values <= high)).all())
-    if values.dtype.kind not in "fiu":
-        return False
-    return bool(((values >= low - 1e-6) & (values <= high + 1e-6)).all())
+    def put(self, rows: np.ndarray, others: Commands) -> Commands:
+        """These with those at ``rows`` replaced by ``others``, in their order."""
+        references, theirs = self.references, others.references
+        if theirs is not None:
+            base = theirs.take(np.zeros(len(self), int)) if references is None else references
+            references = base.put(rows, theirs)
+        names = ("acceleration", "steering_rate", "steering", "follows")
+        return Commands(*(with_rows(getattr(self, name), rows, getattr(others, name)) for name in names), references)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dist4d_env.geometry import deterministic
 from dist4d_env.scenes.route import AHEAD_COUNT, AHEAD_SPACING, NEAR, Route
-from dist4d_env.simulation.rows import cosines, hypotenuses, sines
+from dist4d_env.simulation.ego import cosines, hypotenuses, sines
 
 
 class Routes:

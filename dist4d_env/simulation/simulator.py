@@ -1,10 +1,10 @@
-"""The simulator: ego and traffic at 10 Hz between decisions, as pure functions of a frozen state."""
+"""The simulator: egos and traffic of B episodes at 10 Hz between decisions, as pure functions of a frozen state."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,27 +13,31 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.registry import TRAFFIC
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import TICK, Scene
-from dist4d_env.simulation.actions import ACTIONS, parse_action
-from dist4d_env.simulation.idm import IdmTraffic
+from dist4d_env.simulation.actions import ACTIONS, parse_actions
+from dist4d_env.simulation.agents import AgentArrays
+from dist4d_env.simulation.commands import Commands
+from dist4d_env.simulation.drive import drive
+from dist4d_env.simulation.ego import ACCELERATION, STEERING, ego_state
 from dist4d_env.simulation.scene_at import SceneAt
-from dist4d_env.simulation.state import Command, EgoState, SimState, Ticks
+from dist4d_env.simulation.state import EpisodeState, SimState, Ticks
 from dist4d_env.simulation.tracker import track
-from dist4d_env.simulation.traffic import ReplayTraffic, Traffic, row_of
+from dist4d_env.simulation.traffic import OpenLoopTraffic, TrafficModel, TrafficState, row_of
 from dist4d_env.simulation.vehicle import VehicleDynamics, advance
 
-TRAFFIC = ("replay", "idm")
 _PEDAL_DECAY = 1.0  # s, how fast an anticipated acceleration fades
 
 
 @dataclass(frozen=True)
 class SimulatorConfig:
-    """decision_dt: seconds between decisions, a multiple of the 0.1 s tick; action: as in ``actions``; traffic: as in TRAFFIC."""
+    """decision_dt: seconds between decisions, a multiple of the 0.1 s tick; action: as in ``actions``; traffic: of scenes that ask
+    for no other, as ``registry.TRAFFIC`` finds it."""
 
     decision_dt: float = 0.5
     action: str = "controls"
-    traffic: str = "replay"
+    traffic: Any = "replay"
     vehicle: VehicleParameters = field(default_factory=VehicleParameters)
     dynamics: VehicleDynamics = field(default_factory=VehicleDynamics)
 
@@ -43,8 +47,7 @@ class SimulatorConfig:
             raise ConfigError(f"decision_dt={self.decision_dt!r} must be a positive multiple of {TICK} s")
         if self.action not in ACTIONS:
             raise ConfigError(f"action={self.action!r} is unknown; choose one of {', '.join(ACTIONS)}")
-        if self.traffic not in TRAFFIC:
-            raise ConfigError(f"traffic={self.traffic!r} is unknown; choose one of {', '.join(TRAFFIC)}")
+        TRAFFIC.check(self.traffic)
 
     @property
     def ticks_per_decision(self) -> int:
@@ -52,148 +55,249 @@ class SimulatorConfig:
 
 
 class Simulator:
-    """One scene's truth over time.
+    """The truth of many episodes over time, in any mix of scenes.
 
-    ``reset`` gives the first state, ``step`` the next: neither changes anything, so a state kept is a snapshot. Episodes run on
-    the log's 10 Hz grid (a start between two ticks is moved to the nearer one) and may run past the log's end: agents end with
-    their tracks, the ego drives on.
+    It holds scenes, no episodes: ``reset`` gives a first state, ``step`` the next; neither changes anything, so a state kept is a
+    snapshot and ``state.take`` branches. Each episode is the same bit for bit whatever is simulated beside it. Episodes run on the
+    log's 10 Hz grid (a start between two ticks is moved to the nearer one) and may run past the log's end: agents end with their
+    tracks, the ego drives on.
     """
 
-    def __init__(self, scene: Scene, config: SimulatorConfig | None = None) -> None:
-        self.scene = scene
-        self.config = config = config or SimulatorConfig()
-        self.traffic: Traffic = (
-            ReplayTraffic(scene.tracks)
-            if config.traffic == "replay"
-            else IdmTraffic(scene.tracks, config.vehicle, edited=scene.edited)
-        )
-        self._log_xy = np.ascontiguousarray(scene.ego.global_from_ego[:, :2, 3])
-        self._log_yaw = yaw_of(scene.ego.global_from_ego)
+    def __init__(self, config: SimulatorConfig | None = None, scenes: Iterable[Scene] = ()) -> None:
+        self.config = config or SimulatorConfig()
+        self.scenes: list[Scene] = []
+        self._models: dict[Any, tuple[str, TrafficModel]] = {}  # by what asked for it: prefix of its state, model
+        self._model_of: list[Any] = []  # by scene
+        self._local = np.zeros(0, int)  # the scene's number in its model
+        self._logs: list[tuple[np.ndarray, np.ndarray]] = []  # x, y (T, 2) and yaw (T,) of the logged ego
+        self._bodies: tuple[np.ndarray, np.ndarray] | None = None
+        for scene in scenes:
+            self.add(scene)
 
-    def reset(self, scenario: Scenario | float, rng: np.random.Generator | None = None) -> SimState:
-        """The state at a scenario's start: the logged ego, moved as the scenario says. Or just a start time in seconds.
+    def add(self, scene: Scene, traffic: Any = None) -> int:
+        """One more scene to play in, with its own traffic if that is given; its number. ConfigError for unknown traffic."""
+        traffic = self.config.traffic if traffic is None else traffic
+        key = traffic if isinstance(traffic, str) else id(traffic)
+        if key not in self._models:
+            model = TRAFFIC.make(traffic, ("add", "start", "step", "anticipate"), vehicle=self.config.vehicle)
+            name = traffic if isinstance(traffic, str) else type(model).__qualname__
+            self._models[key] = f"{name}/", model
+        self.scenes.append(scene)
+        self._model_of.append(key)
+        self._local = np.append(self._local, self._models[key][1].add(scene))
+        self._logs.append((np.ascontiguousarray(scene.ego.global_from_ego[:, :2, 3]), yaw_of(scene.ego.global_from_ego)))
+        self._bodies = None
+        return len(self.scenes) - 1
 
-        rng is what scenarios that leave something to chance draw from; at present none does. ConfigError if the scenario belongs
-        to another scene, wants other traffic than this simulator's or starts outside the log.
+    @property
+    def tracks(self) -> int:
+        """The most tracks that a scene has."""
+        return max((len(scene.tracks) for scene in self.scenes), default=0)
+
+    def bodies(self, scene: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Size (B, M, 3) and category (B, M) of all tracks of each episode's scene, zero where it has fewer."""
+        if self._bodies is None:
+            size = np.zeros((len(self.scenes), self.tracks, 3))
+            category = np.zeros((len(self.scenes), self.tracks), np.int8)
+            for row, each in enumerate(self.scenes):
+                size[row, : len(each.tracks)], category[row, : len(each.tracks)] = each.tracks.size, each.tracks.category
+            self._bodies = size, category
+        return self._bodies[0][scene], self._bodies[1][scene]
+
+    def reset(self, scene: Sequence[int] | np.ndarray, starts: Sequence[Scenario | float]) -> SimState:
+        """Episodes that begin: the numbers of their scenes and, for each, a scenario or just a start time in seconds.
+
+        The ego is the logged one, moved as the scenario says. ConfigError if a scenario belongs to another scene or starts outside
+        the log.
         """
-        if not isinstance(scenario, Scenario):
-            scenario = Scenario(self.scene.name, float(scenario), traffic=self.config.traffic)
-        if scenario.scene != self.scene.name:
-            raise ConfigError(f"the scenario plays in {scenario.scene}, but this simulator holds {self.scene.name}")
-        if scenario.traffic not in (None, self.config.traffic):
-            raise ConfigError(f"the scenario wants traffic={scenario.traffic!r}, but this simulator has {self.config.traffic!r}")
-        if scenario.start > self.scene.duration:
-            raise ConfigError(f"start={scenario.start} s lies outside {self.scene.name}, which lasts {self.scene.duration:.1f} s")
-        row = row_of(scenario.start)
-        boxes, position, speed = self.traffic.start(row)
-        return SimState(0, row * TICK, _moved(self.logged_ego(row), scenario), boxes, position, speed)
+        scene = np.array(scene, int)
+        rows, egos = [], []
+        for number, start in zip(scene.tolist(), starts, strict=True):
+            scenario = start if isinstance(start, Scenario) else Scenario(self.scenes[number].name, float(start))
+            self._check(number, scenario)
+            rows.append(row_of(scenario.start))
+            egos.append(_moved(self.logged_ego(number, rows[-1]), scenario))
+        row, tracks = np.array(rows, int), self.tracks
+        agents, traffic = AgentArrays.empty(len(scene), tracks), {}
+        for prefix, model, part in self._groups(scene):
+            there, own = model.start(self._local[scene[part]], row[part], tracks)
+            agents = _placed(agents, part, there)
+            traffic.update(_spread(prefix, own, part, len(scene)))
+        waiting = Commands.controls(np.zeros(len(scene)))
+        return SimState(scene, np.zeros(len(scene), int), row, np.array(egos).reshape(-1, 7), agents, traffic, waiting)
 
-    def logged_ego(self, row: int) -> EgoState:
-        """The recorded ego at a row of the 10 Hz log, clamped to its ends, as a rear-axle state."""
-        log = self.scene.ego
+    def logged_ego(self, scene: int, row: int) -> np.ndarray:
+        """(7,) the recorded ego at a row of a scene's 10 Hz log, clamped to its ends, as a rear-axle state."""
+        log, (place, heading) = self.scenes[scene].ego, self._logs[scene]
         row = min(max(row, 0), len(log.time) - 1)
         speed, yaw_rate = max(float(log.speed[row]), 0.0), float(log.yaw_rate[row])
-        limit = self.config.dynamics.max_steering
+        wheelbase, limit = self.config.vehicle.wheelbase, self.config.dynamics.max_steering
         # Below walking pace the logged yaw rate says more about noise than about the wheels.
-        steering = math.atan(self.config.vehicle.wheelbase * yaw_rate / speed) if speed > 0.5 else 0.0
-        steering = min(max(steering, -limit), limit)
-        return EgoState(
-            x=float(self._log_xy[row, 0]),
-            y=float(self._log_xy[row, 1]),
-            yaw=float(self._log_yaw[row]),
-            speed=speed,
-            acceleration=float(log.acceleration[row]),
-            steering=steering,
-            yaw_rate=speed * math.tan(steering) / self.config.vehicle.wheelbase,
-        )
+        steering = min(max(math.atan(wheelbase * yaw_rate / speed) if speed > 0.5 else 0.0, -limit), limit)
+        turning = speed * math.tan(steering) / wheelbase
+        return np.array([*place[row], heading[row], speed, log.acceleration[row], steering, turning])
 
-    def step(self, state: SimState, action: Any) -> tuple[SimState, Ticks]:
-        """One decision: the state ``decision_dt`` later and every tick on the way. ActionError for a bad action."""
-        return self.execute(state, parse_action(self.config.action, action, state.ego, state.tick))
+    def step(self, state: SimState, actions: Any) -> tuple[SimState, Ticks]:
+        """One decision each: actions (B, ...) of the configured kind. ActionError, naming what is wrong, for a bad one."""
+        return self.execute(state, parse_actions(self.config.action, actions, state.ego, state.tick))
 
-    def execute(self, state: SimState, command: Command) -> tuple[SimState, Ticks]:
-        """``step`` for a command that is already in physical units."""
-        ego, boxes, position, speed = state.ego, state.boxes, state.path_position, state.path_speed
-        row = row_of(state.time)
-        egos, all_boxes, times = [], [], []
-        for index in range(self.config.ticks_per_decision):
-            boxes, position, speed = self.traffic.step(row + index, ego, boxes, position, speed)
-            ego = self._drive(ego, command, state.tick + index)
-            egos.append(ego)
-            all_boxes.append(boxes)
-            times.append((row + index + 1) * TICK)
-        after = SimState(state.tick + len(egos), times[-1], ego, boxes, position, speed, command)
-        return after, Ticks(np.array(times), tuple(egos), tuple(all_boxes))
+    def execute(self, state: SimState, commands: Commands, ticks: int | None = None) -> tuple[SimState, Ticks]:
+        """``step`` for commands that are already in physical units; ticks: how many, a decision's by default."""
+        ticks, tracks, groups = ticks or self.config.ticks_per_decision, state.tracks, self._groups(state.scene)
+        rows = state.row[:, None] + np.arange(1, ticks + 1)
+        if len(groups) == 1:
+            prefix, model, _ = groups[0]
+            egos, agents, own = self._play(model, state, commands, self._own(prefix, state), ticks)
+            traffic = {f"{prefix}{name}": array for name, array in own.items()}
+        else:
+            egos, agents = np.empty((len(state), ticks, 7)), AgentArrays.empty(len(state), ticks, tracks)
+            traffic = {}
+            for prefix, model, part in groups:
+                some = state.take(part)
+                ego, there, own = self._play(model, some, commands.take(part), self._own(prefix, some), ticks)
+                egos[part], agents = ego, _placed(agents, part, there)
+                traffic.update(_spread(prefix, own, part, len(state)))
+        after = SimState(state.scene, state.tick + ticks, rows[:, -1], egos[:, -1], agents[:, -1], traffic, commands)
+        return after, Ticks(rows, egos, agents)
 
-    def scene_at(self, state: SimState, action: Any = None, decisions: int = 4) -> SceneAt:
-        """What is true now and what is anticipated at the next ``decisions`` decisions.
+    def history(self, state: SimState, ticks: int) -> AgentArrays | None:
+        """The agents (B, ticks, M) after a state where the traffic never looks at the ego, else None."""
+        groups = self._groups(state.scene)
+        if len(groups) != 1 or not isinstance(groups[0][1], OpenLoopTraffic):
+            return None
+        return groups[0][1].advance(self._local[state.scene], state.row, ticks, state.tracks)
 
-        The ego is expected to go on with ``action`` (as if decided now) or else with the state's last command: a plan is followed
-        to its end; from controls only the present motion is kept, the acceleration fading and the wheels held, because the next
-        decision is the policy's. Replayed agents follow the log, reactive ones go on along their paths.
+    def single(self, state: SimState, index: int) -> EpisodeState:
+        """One episode's state for readers."""
+        tracks = self.scenes[int(state.scene[index])].tracks
+        boxes = state.agents[index, : len(tracks)].boxes(tracks.category, tracks.size)
+        return EpisodeState(int(state.tick[index]), int(state.row[index]) * TICK, ego_state(state.ego[index]), boxes)
+
+    def scenes_at(self, state: SimState, decisions: int = 4) -> list[SceneAt]:
+        """What is true now in each episode, and what is anticipated at the next ``decisions`` decisions.
+
+        The ego is expected to go on with its last command: a plan is followed to its end; from controls only the present motion is
+        kept, the acceleration fading and the wheels held, because the next decision is the policy's. Agents go on as their traffic
+        model expects.
         """
-        command = state.command if action is None else parse_action(self.config.action, action, state.ego, state.tick)
-        ticks = self.config.ticks_per_decision
-        row = row_of(state.time)
-        ego, ahead = state.ego, []
-        for index in range(decisions * ticks):
-            ego = self._anticipate(ego, command, state.tick + index)
-            if (index + 1) % ticks == 0:
-                ahead.append(ego)
-        poses = self.poses([state.ego, *ahead])
-        rows = [row + (index + 1) * ticks for index in range(decisions)]
-        return SceneAt(
-            time=state.time,
-            global_from_ego=poses[0],
-            boxes=state.boxes,
-            anticipated_time=np.array(rows) * TICK,
-            anticipated_pose=poses[1:],
-            anticipated_boxes=self.traffic.anticipate(row, state.path_position, state.path_speed, rows),
-        )
+        ticks, truths = self.config.ticks_per_decision, []
+        egos = np.concatenate([state.ego[:, None], self._anticipated(state, decisions * ticks)[:, ticks - 1 :: ticks]], 1)
+        later = state.row[:, None] + ticks * np.arange(1, decisions + 1)
+        expected = AgentArrays.empty(len(state), decisions, state.tracks)
+        for prefix, model, part in self._groups(state.scene):
+            some = state.take(part)
+            own = self._own(prefix, some)
+            there = model.anticipate(self._local[some.scene], some.row, some.agents, own, later[part])
+            expected = _placed(expected, part, there)
+        for index, number in enumerate(state.scene.tolist()):
+            tracks = self.scenes[number].tracks
+            poses = self.poses(number, egos[index])
+            agents = [state.agents[index], *(expected[index, place] for place in range(decisions))]
+            boxes = [each[: len(tracks)].boxes(tracks.category, tracks.size) for each in agents]
+            truths.append(
+                SceneAt(int(state.row[index]) * TICK, poses[0], boxes[0], later[index] * TICK, poses[1:], tuple(boxes[1:]))
+            )
+        return truths
 
-    def pose(self, ego: EgoState) -> np.ndarray:
-        """global_from_ego (4, 4). The simulator drives in the plane; height, roll and pitch are those of the nearest logged pose,
-        so that on the logged path the pose is the logged one."""
-        return self.poses([ego])[0]
-
-    def poses(self, egos: Sequence[EgoState]) -> np.ndarray:
-        """``pose`` of several (K, 4, 4)."""
-        x, y, yaw = np.array([(ego.x, ego.y, ego.yaw) for ego in egos]).T
-        dx, dy = x[:, None] - self._log_xy[:, 0], y[:, None] - self._log_xy[:, 1]
+    def poses(self, scene: int, egos: np.ndarray) -> np.ndarray:
+        """global_from_ego (K, 4, 4) of egos (K, 7). The simulator drives in the plane; height, roll and pitch are those of the
+        nearest logged pose, so that on the logged path the pose is the logged one."""
+        place, heading = self._logs[scene]
+        x, y, yaw = egos[:, :3].T
+        dx, dy = x[:, None] - place[:, 0], y[:, None] - place[:, 1]
         row = np.argmin(dx * dx + dy * dy, axis=1)
-        turn = yaw - self._log_yaw[row]
+        turn = yaw - heading[row]
         cos, sin = deterministic.cos(turn)[:, None], deterministic.sin(turn)[:, None]
-        logged = self.scene.ego.global_from_ego[row]
+        logged = self.scenes[scene].ego.global_from_ego[row]
         pose = logged.copy()
         pose[:, 0, :3] = cos * logged[:, 0, :3] - sin * logged[:, 1, :3]
         pose[:, 1, :3] = sin * logged[:, 0, :3] + cos * logged[:, 1, :3]
         pose[:, 0, 3], pose[:, 1, 3] = x, y
         return pose
 
-    def _drive(self, ego: EgoState, command: Command, tick: int) -> EgoState:
-        vehicle, dynamics = self.config.vehicle, self.config.dynamics
-        if command.reference is not None:
-            acceleration, rate = track(ego, command.reference, tick, vehicle.wheelbase)
-            steering = ego.steering + rate * TICK
-        else:
-            acceleration = command.acceleration
-            steering = ego.steering + command.steering_rate * TICK if command.steering is None else command.steering
-        return advance(ego, acceleration, steering, vehicle, dynamics, TICK)
+    def _check(self, number: int, scenario: Scenario) -> None:
+        scene = self.scenes[number]
+        if scenario.scene != scene.name:
+            raise ConfigError(f"the scenario plays in {scenario.scene}, but this simulator's scene {number} is {scene.name}")
+        if scenario.traffic not in (None, self._model_of[number]):
+            raise ConfigError(f"the scenario wants traffic={scenario.traffic!r}, but the scene has {self._model_of[number]!r}")
+        if scenario.start > scene.duration:
+            raise ConfigError(f"start={scenario.start} s lies outside {scene.name}, which lasts {scene.duration:.1f} s")
 
-    def _anticipate(self, ego: EgoState, command: Command | None, tick: int) -> EgoState:
-        if command is not None and command.reference is not None:
-            return self._drive(ego, command, tick)
-        lag = self.config.dynamics.acceleration_lag
-        # The pedal value whose lagged answer is the present acceleration, faded with the time constant _PEDAL_DECAY.
-        faded = ego.acceleration * (1 - TICK / _PEDAL_DECAY)
-        pedal = ego.acceleration + (faded - ego.acceleration) * (TICK + lag) / TICK
-        return self._drive(ego, Command(pedal, steering=ego.steering), tick)
+    def _groups(self, scene: np.ndarray) -> list[tuple[str, TrafficModel, Any]]:
+        """Each traffic model that some episodes have: the prefix of its state, itself, and which rows they are."""
+        if len(self._models) == 1 or not len(scene):
+            return [(*next(iter(self._models.values())), slice(None))]
+        keys = [self._model_of[number] for number in scene.tolist()]
+        if all(key == keys[0] for key in keys):
+            return [(*self._models[keys[0]], slice(None))]
+        present = dict.fromkeys(keys)
+        return [(*self._models[key], np.array([row for row, own in enumerate(keys) if own == key])) for key in present]
+
+    @staticmethod
+    def _own(prefix: str, state: SimState) -> TrafficState:
+        return {name[len(prefix) :]: array for name, array in state.traffic.items() if name.startswith(prefix)}
+
+    def _play(
+        self, model: TrafficModel, state: SimState, commands: Commands, own: TrafficState, ticks: int
+    ) -> tuple[np.ndarray, AgentArrays, TrafficState]:
+        """Egos (B, n, 7), agents (B, n, M) and the traffic's state of episodes with one traffic model."""
+        config, scene = self.config, self._local[state.scene]
+        if isinstance(model, OpenLoopTraffic):
+            egos = drive(state.ego, commands, state.tick, ticks, config.vehicle, config.dynamics)
+            return egos, model.advance(scene, state.row, ticks, state.tracks), own
+        now, agents = state.ego, state.agents
+        egos, happened = np.empty((len(state), ticks, 7)), AgentArrays.empty(len(state), ticks, state.tracks)
+        for tick in range(ticks):
+            agents, own = model.step(scene, state.row + tick, now, agents, own)
+            happened.values[:, :, tick], happened.valid[:, tick] = agents.values, agents.valid
+            now = egos[:, tick] = drive(now, commands, state.tick + tick, 1, config.vehicle, config.dynamics)[:, 0]
+        return egos, happened, own
+
+    def _anticipated(self, state: SimState, ticks: int) -> np.ndarray:
+        """Egos (B, ticks, 7) as ``scenes_at`` expects them."""
+        vehicle, dynamics, commands = self.config.vehicle, self.config.dynamics, state.commands
+        following = np.flatnonzero(commands.follows)
+        references = None if commands.references is None or not len(following) else commands.references.take(following)
+        ego, egos = state.ego, np.empty((len(state), ticks, 7))
+        for index in range(ticks):
+            # The pedal value whose lagged answer is the present acceleration, faded with the time constant _PEDAL_DECAY.
+            now = ego[:, ACCELERATION]
+            faded = now * (1 - TICK / _PEDAL_DECAY)
+            pedal = now + (faded - now) * (TICK + dynamics.acceleration_lag) / TICK
+            steering = ego[:, STEERING]
+            if references is not None:
+                pull, rate = track(ego[following], references, state.tick[following] + index, vehicle.wheelbase)
+                steering = steering.copy()
+                pedal[following], steering[following] = pull, ego[following, STEERING] + rate * TICK
+            ego = egos[:, index] = advance(ego, pedal, steering, vehicle, dynamics, TICK)
+        return egos
 
 
-def _moved(ego: EgoState, scenario: Scenario) -> EgoState:
-    """The ego shifted to its left, turned and at another speed where the scenario says so."""
-    lateral, turn = scenario.ego_offset, scenario.ego_yaw
-    ego = replace(ego, x=ego.x - math.sin(ego.yaw) * lateral, y=ego.y + math.cos(ego.yaw) * lateral, yaw=ego.yaw + turn)
-    if scenario.ego_speed is None:
-        return ego
-    return replace(ego, speed=float(scenario.ego_speed), acceleration=0.0)
+def _moved(ego: np.ndarray, scenario: Scenario) -> list[float]:
+    """An ego (7,) shifted to its left, turned and at another speed where the scenario says so."""
+    x, y, yaw, speed, acceleration, steering, yaw_rate = ego.tolist()
+    x, y = x - math.sin(yaw) * scenario.ego_offset, y + math.cos(yaw) * scenario.ego_offset
+    if scenario.ego_speed is not None:
+        speed, acceleration = float(scenario.ego_speed), 0.0
+    return [x, y, yaw + scenario.ego_yaw, speed, acceleration, steering, yaw_rate]
+
+
+def _placed(agents: AgentArrays, part: Any, some: AgentArrays) -> AgentArrays:
+    """Agents of some episodes in the place of those of all."""
+    if isinstance(part, slice):
+        return some
+    agents.values[:, part], agents.valid[part] = some.values, some.valid
+    return agents
+
+
+def _spread(prefix: str, own: TrafficState, part: Any, count: int) -> dict[str, np.ndarray]:
+    """A model's state of some episodes as that of all, zero for the others."""
+    spread = {}
+    for name, array in own.items():
+        whole = array
+        if not isinstance(part, slice):
+            whole = np.zeros((count, *array.shape[1:]), array.dtype)
+            whole[part] = array
+        spread[f"{prefix}{name}"] = whole
+    return spread

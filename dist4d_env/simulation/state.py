@@ -1,77 +1,111 @@
-"""Frozen simulator state and what a step leaves behind."""
+"""Frozen states of B episodes, what a decision of all of them leaves behind, and one episode's state for readers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.scenes.scene import TICK
+from dist4d_env.simulation.agents import AgentArrays
+from dist4d_env.simulation.commands import Commands
+from dist4d_env.simulation.ego import EgoState
+from dist4d_env.simulation.tracker import with_rows
 
 
 @dataclass(frozen=True)
-class EgoState:
-    """Rear-axle state in the global frame: metres, radians, m/s, m/s^2; steering is the front wheel angle, positive left."""
-
-    x: float
-    y: float
-    yaw: float
-    speed: float
-    acceleration: float
-    steering: float
-    yaw_rate: float
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A trajectory to follow and the profiles fitted to it.
-
-    start_tick: the simulator tick of the first pose; poses: (P, 3) x, y, unwrapped heading, global, every 0.1 s;
-    speed, curvature: (P - 1,) smooth profiles in m/s and 1/m.
-    """
-
-    start_tick: int
-    poses: np.ndarray
-    speed: np.ndarray
-    curvature: np.ndarray
-
-
-@dataclass(frozen=True)
-class Command:
-    """What the ego has been told to do, in physical units; it stands until the next decision.
-
-    Either ``reference`` is followed by the tracker, or ``acceleration`` (m/s^2) is commanded together with a front wheel angle
-    ``steering`` (rad) or, where that is None, a ``steering_rate`` (rad/s).
-    """
-
-    acceleration: float = 0.0
-    steering_rate: float = 0.0
-    steering: float | None = None
-    reference: Reference | None = None
-
-
-@dataclass(frozen=True)
-class SimState:
-    """Everything that changes while an episode runs. Values only: keeping one is a snapshot.
-
-    tick: since the episode's start; time: seconds since the scene's first keyframe; ego: now; boxes: the agents that exist now;
-    path_position and path_speed: (N,) per track, used by reactive traffic (arc length along the logged path and its rate);
-    command: the last decision's, None before the first.
-    """
+class EpisodeState:
+    """One episode's state for readers. tick: since the episode's start; time: seconds since the scene's first keyframe; ego: now;
+    boxes: the agents that exist now."""
 
     tick: int
     time: float
     ego: EgoState
     boxes: Boxes
-    path_position: np.ndarray
-    path_speed: np.ndarray
-    command: Command | None = None
+
+
+@dataclass(frozen=True)
+class SimState:
+    """Everything that changes while B episodes run. Its arrays are never written to: keeping one is a snapshot.
+
+    scene: (B,) which scene of the simulator each episode plays in; tick: (B,) since its start; row: (B,) of the 10 Hz log; ego:
+    (B, 7) as in ``simulation.ego``; agents: (B, M); traffic: the states of the traffic models, (B, ...) by "model/name"; commands:
+    the last decisions, before the first ones that do nothing.
+    """
+
+    scene: np.ndarray
+    tick: np.ndarray
+    row: np.ndarray
+    ego: np.ndarray
+    agents: AgentArrays
+    traffic: Mapping[str, np.ndarray]
+    commands: Commands
+
+    def __len__(self) -> int:
+        return len(self.scene)
+
+    @property
+    def time(self) -> np.ndarray:
+        """(B,) seconds since each scene's first keyframe."""
+        return self.row * TICK
+
+    @property
+    def tracks(self) -> int:
+        """How many tracks there is room for (M)."""
+        return self.agents.valid.shape[1]
+
+    def take(self, rows: np.ndarray) -> SimState:
+        """The episodes that an index array picks, in its order; an episode picked twice branches."""
+        traffic = {name: array[rows] for name, array in self.traffic.items()}
+        agents, commands = self.agents[rows], self.commands.take(rows)
+        return SimState(self.scene[rows], self.tick[rows], self.row[rows], self.ego[rows], agents, traffic, commands)
+
+    def fitted(self, tracks: int) -> SimState:
+        """With room for ``tracks`` tracks exactly; no episode's scene may have more."""
+        had = self.tracks
+        if tracks == had:
+            return self
+        traffic = {name: with_tracks(array, had, tracks) for name, array in self.traffic.items()}
+        return replace(self, agents=self.agents.fitted(tracks), traffic=traffic)
+
+    def put(self, rows: np.ndarray, others: SimState) -> SimState:
+        """This with the episodes at ``rows`` replaced by ``others`` in their order, which may bring more tracks."""
+        tracks = max(self.tracks, others.tracks)
+        ours, theirs = self.fitted(tracks), others.fitted(tracks)
+        values, valid = ours.agents.values.copy(), ours.agents.valid.copy()
+        values[:, rows], valid[rows] = theirs.agents.values, theirs.agents.valid
+        traffic = {}
+        for name in {**ours.traffic, **theirs.traffic}:
+            mine, new = ours.traffic.get(name), theirs.traffic.get(name)
+            array = np.zeros((len(self), *new.shape[1:]), new.dtype) if mine is None and new is not None else mine.copy()  # type: ignore[union-attr]
+            array[rows] = 0 if new is None else new
+            traffic[name] = array
+        return SimState(
+            *(with_rows(getattr(ours, name), rows, getattr(theirs, name)) for name in ("scene", "tick", "row", "ego")),
+            AgentArrays(values, valid),
+            traffic,
+            ours.commands.put(rows, theirs.commands),
+        )
+
+
+def with_tracks(array: np.ndarray, had: int, tracks: int) -> np.ndarray:
+    """An array (B, had, ...) with room for ``tracks`` tracks, zero where new; others, which are not over tracks, as they are."""
+    if array.ndim < 2 or array.shape[1] != had:
+        return array
+    if tracks <= had:
+        return array[:, :tracks]
+    return np.pad(array, ((0, 0), (0, tracks - had), *((0, 0),) * (array.ndim - 2)))
 
 
 @dataclass(frozen=True)
 class Ticks:
-    """What happened during one decision, tick by tick (the start excluded, the end included), for metrics and rendering."""
+    """What happened during one decision of B episodes, tick by tick (the start excluded, the end included).
 
-    time: np.ndarray  # (n,)
-    ego: tuple[EgoState, ...]
-    boxes: tuple[Boxes, ...]
+    row: (B, n) of the log; ego: (B, n, 7); agents: (B, n, M).
+    """
+
+    row: np.ndarray
+    ego: np.ndarray
+    agents: AgentArrays

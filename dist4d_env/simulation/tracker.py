@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dist4d_env.geometry import deterministic
-from dist4d_env.simulation.state import EgoState, Reference
+from dist4d_env.simulation.ego import SPEED, STEERING, YAW, X, Y, cosines, sines
 
 DT = 0.1
 HORIZON = 10  # ticks that the controllers look ahead
@@ -18,18 +19,63 @@ _ACCELERATION_PENALTY, _CURVATURE_RATE_PENALTY, _FIRST_CURVATURE_PENALTY = 1e-4,
 STOPPING_SPEED, STOPPING_GAIN = 0.2, 0.5
 
 
-def reference_from_poses(poses: np.ndarray, start_tick: int = 0) -> Reference:
-    """Fits speed and curvature to poses (P, 3), P >= 4, every 0.1 s, by regularised least squares (weights as in nuPlan).
+@dataclass(frozen=True)
+class References:
+    """B trajectories to follow and the profiles fitted to them.
 
-    Speed: displacements are ``v_i (cos h_i, sin h_i) dt`` with ``v_i = v_0 + dt sum(a)`` and a penalty on acceleration.
-    Curvature: heading changes are ``v_i k_i dt`` with ``k_i = k_0 + dt sum(k')`` and a penalty on the curvature rate.
+    start_tick: (B,) the simulator tick of the first pose; poses: (B, P, 3) x, y, unwrapped heading, global, every 0.1 s; speed,
+    curvature: (B, P - 1) smooth profiles in m/s and 1/m. A shorter one is padded with its last pose and values, which is what
+    stands past its end anyway.
     """
-    return Reference(start_tick, *fit_profiles(poses))
+
+    start_tick: np.ndarray
+    poses: np.ndarray
+    speed: np.ndarray
+    curvature: np.ndarray
+
+    @classmethod
+    def fitted(cls, poses: np.ndarray, start_tick: np.ndarray) -> References:
+        """The references to global poses (B, P, 3) every 0.1 s from the ticks (B,) on."""
+        return cls(start_tick, *fit_profiles(poses))
+
+    def __len__(self) -> int:
+        return len(self.start_tick)
+
+    def take(self, rows: np.ndarray) -> References:
+        """Those of some rows."""
+        return References(self.start_tick[rows], self.poses[rows], self.speed[rows], self.curvature[rows])
+
+    def put(self, rows: np.ndarray, others: References) -> References:
+        """These with those at ``rows`` replaced by ``others``, in their order."""
+        length = max(self.poses.shape[1], others.poses.shape[1])
+        ours, theirs = self.padded(length), others.padded(length)
+        return References(*(with_rows(getattr(ours, n), rows, getattr(theirs, n)) for n in _FIELDS))
+
+    def padded(self, length: int) -> References:
+        """With ``length`` poses or more."""
+        more = length - self.poses.shape[1]
+        if more <= 0:
+            return self
+        grown = [np.concatenate([a, np.repeat(a[:, -1:], more, axis=1)], 1) for a in (self.poses, self.speed, self.curvature)]
+        return References(self.start_tick, *grown)
+
+
+_FIELDS = ("start_tick", "poses", "speed", "curvature")
+
+
+def with_rows(array: np.ndarray, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """A copy of an array with some rows replaced."""
+    array = array.copy()
+    array[rows] = others
+    return array
 
 
 def fit_profiles(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Poses with their headings unwrapped, speed and curvature as in ``Reference``, for one trajectory (P, 3) or many (B, P, 3).
+    """Fits speed and curvature to poses (P, 3) or (B, P, 3), P >= 4, every 0.1 s, by regularised least squares (weights as in
+    nuPlan); returns the poses with their headings unwrapped, speeds and curvatures.
 
+    Speed: displacements are ``v_i (cos h_i, sin h_i) dt`` with ``v_i = v_0 + dt sum(a)`` and a penalty on acceleration.
+    Curvature: heading changes are ``v_i k_i dt`` with ``k_i = k_0 + dt sum(k')`` and a penalty on the curvature rate.
     Many are fitted bit for bit as each alone.
     """
     poses = np.concatenate([poses[..., :2], unwrapped(poses[..., 2])[..., None]], -1)
@@ -100,43 +146,50 @@ def _columns(band: np.ndarray) -> list[Any]:
     return band.tolist() if band.ndim == 1 else list(np.ascontiguousarray(band.T))
 
 
-def track(ego: EgoState, reference: Reference, tick: int, wheelbase: float) -> tuple[float, float]:
-    """The commanded acceleration (m/s^2) and steering rate (rad/s) at a simulator tick.
+def track(ego: np.ndarray, references: References, tick: np.ndarray, wheelbase: float) -> tuple[np.ndarray, np.ndarray]:
+    """The commanded accelerations (B,) in m/s^2 and steering rates (B,) in rad/s of egos (B, 7) at simulator ticks (B,).
 
     Both controllers are one-step LQRs over one second: the longitudinal one brings the speed to the reference speed one second
-    ahead, the lateral one brings the errors after one second of the linearised bicycle to zero, the steering rate held. Past the
+    ahead, the lateral one brings the errors after one second of the linearised bicycle to zero, the steering rate held. Past a
     trajectory's end its last pose and profile values stand.
     """
-    index = max(tick - reference.start_tick, 0)
-    last = len(reference.speed) - 1
-    wanted = float(reference.speed[min(index + HORIZON, last)])
-    if ego.speed <= STOPPING_SPEED and wanted <= STOPPING_SPEED:
-        return -STOPPING_GAIN * (ego.speed - wanted), 0.0
+    rows = np.arange(len(ego))
+    index, last = np.maximum(tick - references.start_tick, 0), references.speed.shape[1] - 1
+    speed, steering = ego[:, SPEED], ego[:, STEERING]
+    wanted = references.speed[rows, np.minimum(index + HORIZON, last)]
     span = HORIZON * DT
-    acceleration = -span * LONGITUDINAL_Q / (span * span * LONGITUDINAL_Q + LONGITUDINAL_R) * (ego.speed - wanted)
-    return acceleration, _steering_rate(ego, reference, index, acceleration, wheelbase)
+    acceleration = -span * LONGITUDINAL_Q / (span * span * LONGITUDINAL_Q + LONGITUDINAL_R) * (speed - wanted)
 
-
-def _steering_rate(ego: EgoState, reference: Reference, index: int, acceleration: float, wheelbase: float) -> float:
-    x, y, heading = reference.poses[min(index, len(reference.poses) - 1)].tolist()
-    cos, sin = math.cos(heading), math.sin(heading)
-    side = -sin * (ego.x - x) + cos * (ego.y - y)
-    turned = wrap(ego.yaw - heading)
-    steering = ego.steering
-    # The state after one second is free + gain * rate: both are carried through the same linear steps.
-    side_gain = turned_gain = steering_gain = 0.0
-    last = len(reference.curvature) - 1
-    curvature = reference.curvature[[min(index + step, last) for step in range(HORIZON)]].tolist()
-    for step in range(HORIZON):
-        distance = (ego.speed + acceleration * step * DT) * DT
-        side, turned = side + distance * turned, turned + distance * (steering / wheelbase - curvature[step])
-        side_gain, turned_gain = side_gain + distance * turned_gain, turned_gain + distance * steering_gain / wheelbase
-        steering_gain += DT
+    x, y, heading = references.poses[rows, np.minimum(index, last + 1)].T
+    cos, sin = cosines(heading), sines(heading)
+    side = -sin * (ego[:, X] - x) + cos * (ego[:, Y] - y)
+    turned = wrap(ego[:, YAW] - heading)
+    step = np.arange(HORIZON)[:, None]
+    curvature = references.curvature[rows, np.minimum(index + step, last)]  # (HORIZON, B)
+    distance = (speed + acceleration * step * DT) * DT
+    # What happens if the steering rate is zero, and what each unit of the rate adds, one step after the other.
+    turned = _running_sum(turned, distance * (steering / wheelbase - curvature))
+    side = _running_sum(side, distance * turned[:-1])[-1]
+    nothing = np.zeros(len(ego))
+    turned_gain = _running_sum(nothing, distance * _STEERING_GAIN[:-1] / wheelbase)
+    side_gain = _running_sum(nothing, distance * turned_gain[:-1])[-1]
+    turned, turned_gain, steering_gain = turned[-1], turned_gain[-1], float(_STEERING_GAIN[-1, 0])
     q_side, q_turned, q_steering = LATERAL_Q
     pull = q_side * side_gain * side + q_turned * turned_gain * wrap(turned) + q_steering * steering_gain * steering
     stiffness = q_side * (side_gain * side_gain) + q_turned * (turned_gain * turned_gain)
     stiffness += q_steering * (steering_gain * steering_gain) + LATERAL_R
-    return -pull / stiffness
+
+    standing = (speed <= STOPPING_SPEED) & (wanted <= STOPPING_SPEED)
+    return np.where(standing, -STOPPING_GAIN * (speed - wanted), acceleration), np.where(standing, 0.0, -pull / stiffness)
+
+
+_STEERING_GAIN = np.cumsum([0.0] + [DT] * HORIZON)[:, None]
+"""(HORIZON + 1, 1) s, how far a steering rate of one has turned the wheels after each step."""
+
+
+def _running_sum(start: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """(n + 1, B) a start (B,) and what it becomes by adding n steps (n, B) one after the other."""
+    return np.add.accumulate(np.concatenate([start[None], steps]), axis=0)
 
 
 def wrap(angle: Any) -> Any:

@@ -1,81 +1,56 @@
-"""Logged traffic: the recorded tracks played back, one ``Boxes`` per tick."""
+"""The contract of traffic models."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from dist4d_env.geometry.boxes import Boxes
-from dist4d_env.scenes.scene import TICK, Tracks
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.scenes.scene import TICK, Scene
+from dist4d_env.simulation.agents import AgentArrays
+
+TrafficState = Mapping[str, np.ndarray]
+"""Arrays with a leading axis of B episodes; where the second axis is that of the M tracks it is padded with zeros as M grows."""
 
 
-class Traffic(Protocol):
-    """Agents over the tracks of one scene. Rows count the 10 Hz grid of the log; all methods are pure."""
+class TrafficModel(Protocol):
+    """Agents of B episodes in any mix of scenes, as arrays.
 
-    def start(self, row: int) -> tuple[Boxes, np.ndarray, np.ndarray]:
-        """Boxes, path positions (N,) and path speeds (N,) at a row, as logged."""
+    ``scene`` (B,) says which of the added scenes each episode plays in, ``row`` (B,) where on the 10 Hz grid of its log it is, egos
+    are rows (B, 7) as in ``simulation.ego``. All methods but ``add`` are pure; arrays that are handed in are not written to.
+    """
+
+    def add(self, scene: Scene) -> int:
+        """One more scene; its number, counted from 0."""
+        ...
+
+    def start(self, scene: np.ndarray, row: np.ndarray, tracks: int) -> tuple[AgentArrays, TrafficState]:
+        """The agents (B, tracks) of episodes that begin, and the model's own state of them."""
         ...
 
     def step(
-        self, row: int, ego: EgoState, boxes: Boxes, position: np.ndarray, speed: np.ndarray
-    ) -> tuple[Boxes, np.ndarray, np.ndarray]:
-        """The same one tick later: from ``row`` to ``row + 1``, with the ego where it was at ``row``."""
+        self, scene: np.ndarray, row: np.ndarray, ego: np.ndarray, agents: AgentArrays, state: TrafficState
+    ) -> tuple[AgentArrays, TrafficState]:
+        """The same one tick later: from ``row`` to ``row + 1``, with the egos where they were at ``row``."""
         ...
 
-    def anticipate(self, row: int, position: np.ndarray, speed: np.ndarray, rows: Sequence[int]) -> tuple[Boxes, ...]:
-        """What is expected at later rows if nobody's mind changes."""
+    def anticipate(
+        self, scene: np.ndarray, row: np.ndarray, agents: AgentArrays, state: TrafficState, rows: np.ndarray
+    ) -> AgentArrays:
+        """The agents (B, K, M) expected at later rows (B, K), assuming constant behaviour."""
+        ...
+
+
+@runtime_checkable
+class OpenLoopTraffic(Protocol):
+    """A traffic model that never looks at the ego may say a whole decision at once; its step is then not called."""
+
+    def advance(self, scene: np.ndarray, row: np.ndarray, ticks: int, tracks: int) -> AgentArrays:
+        """The agents (B, ticks, tracks) at the ``ticks`` rows after ``row``."""
         ...
 
 
 def row_of(time: float) -> int:
     """The row of the 10 Hz grid nearest to a time in seconds."""
     return round(time / TICK)
-
-
-def boxes_by_row(tracks: Tracks) -> tuple[Boxes, ...]:
-    """The annotated objects of every row of the log."""
-    rows = []
-    for row in range(len(tracks.time)):
-        here = np.flatnonzero(tracks.valid[:, row])
-        rows.append(
-            Boxes(
-                token=here.astype(np.int64),
-                category=tracks.category[here],
-                position=tracks.position[here, row],
-                size=tracks.size[here],
-                yaw=tracks.yaw[here, row],
-                velocity=tracks.velocity[here, row],
-            )
-        )
-    return tuple(rows)
-
-
-def no_boxes() -> Boxes:
-    """An empty street."""
-    return Boxes(np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros((0, 2)))
-
-
-class ReplayTraffic:
-    """Every track exactly as logged; where a track or the log ends, the agent is gone."""
-
-    def __init__(self, tracks: Tracks) -> None:
-        self._rows = boxes_by_row(tracks)
-        self._nothing = no_boxes()
-        self._path = np.zeros(len(tracks))  # replayed agents have no state of their own
-
-    def _at(self, row: int) -> Boxes:
-        return self._rows[row] if 0 <= row < len(self._rows) else self._nothing
-
-    def start(self, row: int) -> tuple[Boxes, np.ndarray, np.ndarray]:
-        return self._at(row), self._path, self._path
-
-    def step(
-        self, row: int, ego: EgoState, boxes: Boxes, position: np.ndarray, speed: np.ndarray
-    ) -> tuple[Boxes, np.ndarray, np.ndarray]:
-        return self._at(row + 1), position, speed
-
-    def anticipate(self, row: int, position: np.ndarray, speed: np.ndarray, rows: Sequence[int]) -> tuple[Boxes, ...]:
-        return tuple(self._at(later) for later in rows)

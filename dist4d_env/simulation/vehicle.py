@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.vehicle import VehicleParameters
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import ACCELERATION, SPEED, STEERING, YAW, YAW_RATE, X, Y, cosines, sines, tangents
+from dist4d_env.simulation.tracker import wrap
 
 
 @dataclass(frozen=True)
@@ -38,31 +41,35 @@ class VehicleDynamics:
 
 
 def advance(
-    ego: EgoState, acceleration: float, steering: float, vehicle: VehicleParameters, dynamics: VehicleDynamics, dt: float
-) -> EgoState:
-    """One Euler step of ``dt`` seconds towards a commanded acceleration (m/s^2) and front wheel angle (rad).
+    ego: np.ndarray,
+    acceleration: np.ndarray,
+    steering: np.ndarray,
+    vehicle: VehicleParameters,
+    dynamics: VehicleDynamics,
+    dt: float,
+) -> np.ndarray:
+    """One Euler step of ``dt`` seconds of egos (B, 7) towards accelerations (B,) in m/s^2 and front wheel angles (B,) in rad.
 
     The commands pass the limits and the lag first. Position and heading then integrate the old speed, heading and steering, the
     speed integrates the new acceleration: the integration order of nuPlan's kinematic bicycle model, so that its traces are
     reproduced. The acceleration kept is the one that really happened, so a car at rest under brakes reports zero.
     """
-    wanted = min(max(acceleration, dynamics.min_acceleration), dynamics.max_acceleration)
-    accel = ego.acceleration + dt / (dt + dynamics.acceleration_lag) * (wanted - ego.acceleration)
-    wanted = min(max(steering, -dynamics.max_steering), dynamics.max_steering)
-    turn = dt / (dt + dynamics.steering_lag) * (wanted - ego.steering)
+    x, y, yaw, speed, accel, angle, _ = ego.T
+    wanted = np.minimum(np.maximum(acceleration, dynamics.min_acceleration), dynamics.max_acceleration)
+    new_accel = accel + dt / (dt + dynamics.acceleration_lag) * (wanted - accel)
+    wanted = np.minimum(np.maximum(steering, -dynamics.max_steering), dynamics.max_steering)
+    turn = dt / (dt + dynamics.steering_lag) * (wanted - angle)
     reach = dynamics.max_steering_rate * dt
-    angle = ego.steering + min(max(turn, -reach), reach)
+    new_angle = angle + np.minimum(np.maximum(turn, -reach), reach)
 
-    speed = ego.speed + accel * dt
-    if speed < 0 and not dynamics.reverse:
-        speed, accel = 0.0, -ego.speed / dt
-    yaw = ego.yaw + ego.speed * math.tan(ego.steering) / vehicle.wheelbase * dt
-    return EgoState(
-        x=ego.x + ego.speed * math.cos(ego.yaw) * dt,
-        y=ego.y + ego.speed * math.sin(ego.yaw) * dt,
-        yaw=(yaw + math.pi) % (2 * math.pi) - math.pi,
-        speed=speed,
-        acceleration=accel,
-        steering=angle,
-        yaw_rate=speed * math.tan(angle) / vehicle.wheelbase,
-    )
+    new_speed = speed + new_accel * dt
+    if not dynamics.reverse:
+        stops = new_speed < 0
+        new_speed, new_accel = np.where(stops, 0.0, new_speed), np.where(stops, -speed / dt, new_accel)
+    after = np.empty_like(ego)
+    after[:, X] = x + speed * cosines(yaw) * dt
+    after[:, Y] = y + speed * sines(yaw) * dt
+    after[:, YAW] = wrap(yaw + speed * tangents(angle) / vehicle.wheelbase * dt)
+    after[:, SPEED], after[:, ACCELERATION], after[:, STEERING] = new_speed, new_accel, new_angle
+    after[:, YAW_RATE] = new_speed * tangents(new_angle) / vehicle.wheelbase
+    return after

@@ -13,7 +13,7 @@ from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.running import RunningMetrics
 from dist4d_env.metrics.driving.running_batch import RunningMetricsBatch
 from dist4d_env.scenes.maps import make_map
-from dist4d_env.simulation.rows import ego_rows
+from dist4d_env.simulation.ego import ego_rows
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.vector import VectorSimulator
 from dist4d_env.simulation.vector_state import VectorState, VectorTicks

@@ -14,7 +14,7 @@ from dist4d_env.errors import ActionError
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.simulation.actions import follow
 from dist4d_env.simulation.batch import References, advance_rows, drive_along, simulate_plans, track_rows
-from dist4d_env.simulation.rows import STEERING, ego_rows, ego_state
+from dist4d_env.simulation.ego import STEERING, ego_rows, ego_state
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.state import EgoState
 from dist4d_env.simulation.tracker import DT, reference_from_poses, track

@@ -13,7 +13,7 @@ from dist4d_env.errors import ActionError, ConfigError
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.simulation.actions import ACTIONS, TRAJECTORY_HIGH, TRAJECTORY_LOW, follow, parse_action
 from dist4d_env.simulation.commands import Commands, parse_actions
-from dist4d_env.simulation.rows import ego_rows, ego_state
+from dist4d_env.simulation.ego import ego_rows, ego_state
 from dist4d_env.simulation.simulator import TRAFFIC, Simulator, SimulatorConfig
 from dist4d_env.simulation.state import Command, SimState
 from dist4d_env.simulation.vector import VectorSimulator

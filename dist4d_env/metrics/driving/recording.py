@@ -1,39 +1,30 @@
-"""From simulator states to the arrays that metrics look at."""
+"""Traces: driven and logged episodes as the arrays that metrics look at."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.trace import EpisodeTrace
 from dist4d_env.scenes.scene import TICK, Scene
-from dist4d_env.simulation.state import EgoState, SimState, Ticks
+from dist4d_env.simulation.agents import AgentArrays
 
 
 def trace_of(
-    scene: Scene, vehicle: VehicleParameters, time: np.ndarray, ego: Sequence[EgoState], boxes: Sequence[Boxes]
+    scene: Scene, vehicle: VehicleParameters, row: np.ndarray, ego: np.ndarray, agents: AgentArrays
 ) -> EpisodeTrace:
-    """Stacks T instants; rows of tracks that did not exist are invalid and zero."""
-    rows, tracks = len(time), len(scene.tracks)
-    position, yaw = np.zeros((rows, tracks, 3)), np.zeros((rows, tracks))
-    velocity, valid = np.zeros((rows, tracks, 2)), np.zeros((rows, tracks), bool)
-    for row, here in enumerate(boxes):
-        position[row, here.token], yaw[row, here.token] = here.position, here.yaw
-        velocity[row, here.token], valid[row, here.token] = here.velocity, True
+    """A trace of one episode from its log rows (T,), egos (T, 7) and agents (T, M), M at least the scene's tracks."""
+    time, here = row * TICK, agents[:, : len(scene.tracks)]
     return EpisodeTrace(
         time=time,
-        ego=np.array([(e.x, e.y, e.yaw, e.speed, e.acceleration, e.steering, e.yaw_rate) for e in ego]),
-        position=position,
-        yaw=yaw,
-        velocity=velocity,
-        valid=valid,
+        ego=ego,
+        position=here.position,
+        yaw=here.yaw,
+        velocity=here.velocity,
+        valid=here.valid,
         size=scene.tracks.size,
         category=scene.tracks.category,
         expert=expert_poses(scene, time),
@@ -87,22 +78,3 @@ def log_trace(
         route=scene.route,
         vehicle=vehicle,
     )
-
-
-@dataclass(frozen=True)
-class Recording:
-    """An episode so far, as values: its first state and every decision's ticks."""
-
-    start: SimState
-    decisions: tuple[Ticks, ...] = ()
-
-    def extended(self, ticks: Ticks) -> Recording:
-        """The recording with one more decision."""
-        return Recording(self.start, (*self.decisions, ticks))
-
-    def trace(self, scene: Scene, vehicle: VehicleParameters) -> EpisodeTrace:
-        """The episode as arrays, the start included."""
-        time = np.concatenate([[self.start.time], *(ticks.time for ticks in self.decisions)])
-        ego = [self.start.ego, *(ego for ticks in self.decisions for ego in ticks.ego)]
-        boxes = [self.start.boxes, *(here for ticks in self.decisions for here in ticks.boxes)]
-        return trace_of(scene, vehicle, time, ego, boxes)

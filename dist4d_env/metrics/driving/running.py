@@ -1,42 +1,62 @@
-"""What is true of the episode now: cheap checks after every decision, for rewards, termination and ``info``."""
+"""What is true of running episodes now: cheap checks after every decision, for rewards, termination and ``info``."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dist4d_env.geometry.vehicle import VehicleParameters
-from dist4d_env.metrics.driving.areas import ego_corners, off_drivable, speed_limit, wrong_way_at
-from dist4d_env.metrics.driving.collision import Collision, find_collisions
+from dist4d_env.metrics.driving.areas import Areas, ego_corners
+from dist4d_env.metrics.driving.collision import BEHIND, KINDS, at_fault, classify
 from dist4d_env.metrics.driving.comfort import LIMITS
-from dist4d_env.metrics.driving.recording import Recording, trace_of
-from dist4d_env.metrics.driving.rectangles import ego_centers
-from dist4d_env.metrics.driving.time_to_collision import projected_time_to_collision
-from dist4d_env.metrics.driving.trace import EpisodeTrace
+from dist4d_env.metrics.driving.contacts import first_of_each
+from dist4d_env.metrics.driving.rectangles import contact_interval, ego_centers, overlap
+from dist4d_env.metrics.driving.time_to_collision import HORIZON
 from dist4d_env.scenes.scene import TICK, Scene
-from dist4d_env.simulation.state import EgoState, SimState, Ticks
+from dist4d_env.simulation.agents import AgentArrays
+from dist4d_env.simulation.ego import ACCELERATION, SPEED, YAW, YAW_RATE, X, Y, cosines, hypotenuses, sines
+from dist4d_env.simulation.routes import Routes
+from dist4d_env.simulation.state import Ticks, with_tracks
+from dist4d_env.simulation.tracker import with_rows
 
 UNKNOWN = float("nan")
 
 
 @dataclass(frozen=True)
 class Running:
-    """Where the bookkeeping of one episode stands; a value like ``SimState``, kept and restored with it.
+    """Where the bookkeeping of B episodes stands.
 
-    values: name to number, see ``RunningMetrics``; ego: the last one; touched: tracks already collided with; route_position: m.
+    values: (B,) by name as in ``RunningMetrics``, nan where unknown; ego: (B, 7) the last ones; touched: (B, M) tracks already
+    collided with; route_position: (B,) m.
     """
 
-    values: dict[str, float]
-    recording: Recording
-    ego: EgoState
-    touched: frozenset[int]
-    route_position: float
+    values: dict[str, np.ndarray]
+    ego: np.ndarray
+    touched: np.ndarray
+    route_position: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Running:
+        """Those of some rows."""
+        values = {name: value[rows] for name, value in self.values.items()}
+        return Running(values, self.ego[rows], self.touched[rows], self.route_position[rows])
+
+    def fitted(self, tracks: int) -> Running:
+        """With room for ``tracks`` tracks exactly; no episode's scene may have more."""
+        return replace(self, touched=with_tracks(self.touched, self.touched.shape[1], tracks))
+
+    def put(self, rows: np.ndarray, others: Running) -> Running:
+        """This with the episodes at ``rows`` (K,) replaced by others (K), which may have more tracks."""
+        tracks = max(self.touched.shape[1], others.touched.shape[1])
+        ours, theirs = self.fitted(tracks), others.fitted(tracks)
+        values = {name: with_rows(value, rows, theirs.values[name]) for name, value in ours.values.items()}
+        kept = (with_rows(getattr(ours, n), rows, getattr(theirs, n)) for n in ("ego", "touched", "route_position"))
+        return Running(values, *kept)
 
 
 class RunningMetrics:
-    """The running values of one scene's episodes. All methods are pure.
+    """The running values of episodes in several scenes; ``scene`` (B,) says which of them each plays in.
 
     Values after each decision (nan where the scene cannot tell: no map, no speed limit):
 
@@ -45,11 +65,11 @@ class RunningMetrics:
     at_fault_collision    1 if it did so at its own fault (``metrics.driving.collision``)
     off_road              1 if a corner of the footprint left the drivable area and car parks at some tick
     wrong_way             1 if the centre now lies in lanes that all run against the heading
-    progress              m along the route since the episode's start, in the box centre
-    progress_delta        m along the route in this decision (negative backwards)
+    route_progress        m along the route since the episode's start, in the box centre
+    route_progress_delta  m along the route in this decision (negative backwards)
     route_offset          m to the left of the route, now
-    expert_deviation      m from where the logged ego was at this time
-    time_to_collision     s until contact if everybody kept velocity and heading, at most 10, agents behind left out
+    log_deviation         m from where the logged ego was at this time
+    time_to_contact       s until contact if everybody kept velocity and heading, at most 10, agents behind left out
     speed                 m/s now
     speed_limit           m/s here
     speeding              m/s above the limit, 0 if below
@@ -62,110 +82,156 @@ class RunningMetrics:
     ===================== ==========================================================================================
     """
 
-    def __init__(self, scene: Scene, vehicle: VehicleParameters | None = None) -> None:
-        self.scene = scene
+
+    def __init__(self, vehicle: VehicleParameters | None = None) -> None:
         self.vehicle = vehicle or VehicleParameters()
-        self._log_xy = scene.ego.global_from_ego[:, :2, 3]
+        self._scenes: list[Scene] = []
+        self._areas, self._routes = Areas(), Routes(())
+        self._footprints, self._categories = np.zeros((0, 2, 0)), np.zeros((0, 0), np.int8)  # of each scene's tracks
 
-    def start(self, state: SimState) -> Running:
-        """The bookkeeping of an episode that begins now. What touches the ego already is not counted as a collision."""
-        now = Ticks(np.array([state.time]), (state.ego,), (state.boxes,))
-        rows = _rows(now)
-        centers = ego_centers(rows, self.vehicle)
-        touched = frozenset(collision.track for collision in self._collisions(now, centers, frozenset()))
-        values, position = self._values(now, rows, centers, state.ego, None)
-        values |= {"collision": 0.0, "at_fault_collision": 0.0, "progress": 0.0, "progress_delta": 0.0}
-        return Running(values, Recording(state), state.ego, touched, position)
+    def add(self, scene: Scene) -> int:
+        """One more scene; its number."""
+        self._scenes.append(scene)
+        self._areas.add(scene.map)
+        self._routes = Routes([each.route for each in self._scenes])
+        tracks = max(len(each.tracks) for each in self._scenes)
+        self._footprints = np.zeros((len(self._scenes), 2, tracks))
+        self._categories = np.zeros((len(self._scenes), tracks), np.int8)
+        for row, each in enumerate(self._scenes):
+            self._categories[row, : len(each.tracks)] = each.tracks.category
+            self._footprints[row, :, : len(each.tracks)] = each.tracks.size[:, :2].T
+        return len(self._scenes) - 1
 
-    def update(self, running: Running, ticks: Ticks) -> Running:
-        """The bookkeeping one decision later."""
-        rows = _rows(ticks)
-        centers = ego_centers(rows, self.vehicle)
-        collisions = self._collisions(ticks, centers, running.touched)
-        values, position = self._values(ticks, rows, centers, running.ego, running.route_position)
-        delta = position - running.route_position
-        values |= {
-            "collision": float(bool(collisions)),
-            "at_fault_collision": float(any(collision.at_fault for collision in collisions)),
-            "progress": running.values["progress"] + delta,
-            "progress_delta": delta,
-        }
-        touched = running.touched | {collision.track for collision in collisions}
-        return Running(values, running.recording.extended(ticks), ticks.ego[-1], touched, position)
+    @property
+    def routes(self) -> Routes:
+        """The routes by scene number."""
+        return self._routes
 
-    def trace(self, running: Running) -> EpisodeTrace:
-        """The episode so far as arrays, for the metrics proper."""
-        return running.recording.trace(self.scene, self.vehicle)
-
-    def _collisions(self, ticks: Ticks, centers: np.ndarray, known: frozenset[int]) -> tuple[Collision, ...]:
-        """``find_collisions`` of these ticks; the arrays it needs are made only if something is near enough to be touched."""
-        counts = [len(boxes) for boxes in ticks.boxes]
-        size = np.concatenate([boxes.size for boxes in ticks.boxes])
-        offset = np.concatenate([boxes.position for boxes in ticks.boxes])[:, :2] - np.repeat(centers, counts, axis=0)
-        reach = math.hypot(self.vehicle.length, self.vehicle.width) / 2 + (size[:, 0] + size[:, 1]) / 2
-        if not (offset[:, 0] ** 2 + offset[:, 1] ** 2 < reach**2).any():
-            return ()
-        return find_collisions(trace_of(self.scene, self.vehicle, ticks.time, ticks.ego, ticks.boxes), known)
-
-    def _values(
-        self, ticks: Ticks, rows: np.ndarray, centers: np.ndarray, before: EgoState, near: float | None
-    ) -> tuple[dict[str, float], float]:
-        """What the last tick and the motion up to it say, and the arc length on the route."""
-        ego = ticks.ego[-1]
-        x, y = centers[-1].tolist()
-        position, offset, _ = self.scene.route.project(x, y, near)
-        logged = self._log_xy[min(round(float(ticks.time[-1]) / TICK), len(self._log_xy) - 1)]
-        values = self._place(rows, x, y, ego) | {
+    def update(self, running: Running | None, begins: np.ndarray, scene: np.ndarray, ticks: Ticks) -> Running:
+        """The bookkeeping one decision later. begins: (B,) the episodes that start now; their ticks are all their first instant,
+        and what touches the ego then is not counted as a collision. running: None where all begin."""
+        count, tracks = len(scene), ticks.agents.valid.shape[2]
+        near, before, touched = np.full(count, np.nan), ticks.ego[:, 0].copy(), np.zeros((count, tracks), bool)
+        progress = np.zeros(count)
+        if running is not None:
+            goes_on = ~begins
+            near[goes_on], before[goes_on] = running.route_position[goes_on], running.ego[goes_on]
+            touched[goes_on, : running.touched.shape[1]] = running.touched[goes_on]
+            progress[goes_on] = running.values["route_progress"][goes_on]
+        ego, centers = ticks.ego, ego_centers(ticks.ego, self.vehicle)
+        collision, fault = self._collide(touched, begins, scene, ticks, centers)
+        center = centers[:, -1]
+        position, offset, _ = self._routes.project(scene, center[:, 0], center[:, 1], near)
+        values = self._place(scene, ego, center) | {
             "route_offset": offset,
-            "expert_deviation": math.hypot(ego.x - logged[0], ego.y - logged[1]),
-            "time_to_collision": projected_time_to_collision(ego, ticks.boxes[-1], self.vehicle),
+            "log_deviation": self._deviation(scene, ticks.row[:, -1], ego[:, -1]),
+            "time_to_contact": self._time_to_collision(scene, ego[:, -1], ticks.agents[:, -1]),
         }
-        return values | _motion(rows, before), position
+        delta = np.where(begins, 0.0, position - near)
+        values |= _motion(ego, before) | {
+            "collision": collision,
+            "at_fault_collision": fault,
+            "route_progress": progress + delta,
+            "route_progress_delta": delta,
+        }
+        return Running(values, ego[:, -1], touched, position)
 
-    def _place(self, rows: np.ndarray, x: float, y: float, ego: EgoState) -> dict[str, float]:
-        scene_map = self.scene.map
-        if scene_map is None:
-            return {"off_road": UNKNOWN, "wrong_way": UNKNOWN, "speed_limit": UNKNOWN, "speeding": UNKNOWN}
-        lanes = scene_map.lanes_at(x, y)
-        limit = speed_limit(lanes)
+    def _collide(
+        self, touched: np.ndarray, begins: np.ndarray, scene: np.ndarray, ticks: Ticks, centers: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(B,) 1.0 where a collision began and where it did at the ego's fault; ``touched`` (B, M) is brought up to date."""
+        length, width = self._footprints[scene].swapaxes(0, 1)[..., : touched.shape[1]]  # (B, M)
+        place = ticks.agents.values[:2]
+        dx, dy = place[0] - centers[..., 0, None], place[1] - centers[..., 1, None]  # (B, n, M)
+        reach = math.hypot(self.vehicle.length, self.vehicle.width) / 2 + (length + width) / 2
+        near = (dx**2 + dy**2 < (reach**2)[:, None]) & ticks.agents.valid
+        episode, tick, track = np.nonzero(near)
+        own, size = np.array([self.vehicle.length, self.vehicle.width]), self._footprints[scene[episode], :, track]
+        there, heading = ticks.agents.position[episode, tick, track, :2], ticks.agents.yaw[episode, tick, track]
+        hit = overlap(centers[episode, tick], ticks.ego[episode, tick, YAW], own, there, heading, size)
+        new = np.flatnonzero(hit & ~touched[episode, track])
+        new = new[first_of_each(episode[new], track[new], tick[new])]
+        episode, tick, track = episode[new], tick[new], track[new]
+        touched[episode, track] = True
+        counts = ~begins[episode]
+        episode, tick, track, new = episode[counts], tick[counts], track[counts], new[counts]
+        return self._judge(scene, ticks, episode, tick, track, size[new])
+
+    def _judge(
+        self, scene: np.ndarray, ticks: Ticks, episode: np.ndarray, tick: np.ndarray, track: np.ndarray, size: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(B,) 1.0 where one of the first contacts (K,) is, and where one is the ego's fault, as ``find_collisions`` judges."""
+        collision, fault = np.zeros(len(scene)), np.zeros(len(scene))
+        if not len(episode):
+            return collision, fault
+        ego, agents = ticks.ego[episode, tick], ticks.agents
+        category = self._categories[scene[episode], track]
+        there = agents.position[episode, tick, track, :2], agents.yaw[episode, tick, track], size
+        kind = classify(ego, self.vehicle, *there, agents.velocity[episode, tick, track], category)
+        out, side = np.zeros(len(episode), bool), np.flatnonzero(kind == KINDS.index("active_lateral"))
+        out[side] = self._areas.out_of_lane(scene[episode[side]], ego[side], self.vehicle)
+        collision[episode] = 1.0
+        fault[episode[at_fault(kind, out)]] = 1.0
+        return collision, fault
+
+    def _place(self, scene: np.ndarray, ego: np.ndarray, center: np.ndarray) -> dict[str, np.ndarray]:
+        wrong, limit = self._areas.lanes(scene, center, ego[:, -1, YAW])
+        off = self._areas.off_drivable(scene, ego_corners(ego, self.vehicle))
+        known, over = self._areas.known(scene), ego[:, -1, SPEED] - limit
         return {
-            "off_road": float(off_drivable(scene_map, ego_corners(rows, self.vehicle)).any()),
-            "wrong_way": float(wrong_way_at(scene_map, lanes, x, y, ego.yaw)),
-            "speed_limit": UNKNOWN if limit is None else limit,
-            "speeding": UNKNOWN if limit is None else max(0.0, ego.speed - limit),
+            "off_road": np.where(known, off, UNKNOWN),
+            "wrong_way": np.where(known, wrong, UNKNOWN),
+            "speed_limit": limit,
+            "speeding": np.where(over > 0, over, np.where(np.isnan(limit), UNKNOWN, 0.0)),
         }
 
+    def _deviation(self, scene: np.ndarray, row: np.ndarray, ego: np.ndarray) -> np.ndarray:
+        logs = [self._scenes[number].ego.global_from_ego for number in scene.tolist()]
+        logged = np.array([log[min(at, len(log) - 1), :2, 3] for log, at in zip(logs, row.tolist(), strict=True)])
+        return hypotenuses(ego[:, X] - logged[:, 0], ego[:, Y] - logged[:, 1])
 
-def _rows(ticks: Ticks) -> np.ndarray:
-    """(n, 7) the egos of some ticks as ``EpisodeTrace.ego`` has them."""
-    return np.array([(e.x, e.y, e.yaw, e.speed, e.acceleration, e.steering, e.yaw_rate) for e in ticks.ego])
+    def _time_to_collision(self, scene: np.ndarray, ego: np.ndarray, agents: AgentArrays) -> np.ndarray:
+        """``projected_time_to_collision`` of egos (B, 7) among agents (B, M)."""
+        if not agents.valid.any():
+            return np.full(len(ego), HORIZON)
+        forward = np.stack([cosines(ego[:, YAW]), sines(ego[:, YAW])], -1)
+        center = ego[:, :2] + self.vehicle.rear_axle_to_center * forward
+        own, size = np.array([self.vehicle.length, self.vehicle.width]), self._footprints[scene].swapaxes(1, 2)
+        first, last = contact_interval(
+            center[:, None],
+            ego[:, YAW, None],
+            own,
+            (ego[:, SPEED, None] * forward)[:, None],
+            agents.position[..., :2],
+            agents.yaw,
+            size[:, : agents.valid.shape[1]],
+            agents.velocity,
+        )
+        dx, dy = agents.values[0] - ego[:, X, None], agents.values[1] - ego[:, Y, None]
+        behind = dx * forward[:, :1] + dy * forward[:, 1:] < math.cos(BEHIND) * np.hypot(dx, dy)
+        meets = (first <= last) & (last >= 0) & ~behind & agents.valid
+        return np.where(meets, np.maximum(first, 0.0), HORIZON).min(1, initial=HORIZON)
 
 
-def _motion(ego: np.ndarray, before: EgoState) -> dict[str, float]:
-    """The largest accelerations, jerk and yaw motion over ego rows (n, 7), and how often they leave the bounds of comfort."""
-    acceleration, yaw_rate = ego[:, 4], ego[:, 6]
-    lateral = ego[:, 3] * yaw_rate
-    jerk, yaw_acceleration = _rate(acceleration, before.acceleration), _rate(yaw_rate, before.yaw_rate)
+def _motion(ego: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
+    """The largest accelerations, jerk and yaw motion over egos (B, n, 7), and how often they leave the bounds of comfort."""
+    acceleration, yaw_rate = ego[..., ACCELERATION], ego[..., YAW_RATE]
+    signals = {
+        "acceleration": acceleration,
+        "lateral_acceleration": ego[..., SPEED] * yaw_rate,
+        "jerk": np.diff(acceleration, axis=1, prepend=before[:, ACCELERATION, None]) / TICK,
+        "yaw_rate": yaw_rate,
+        "yaw_acceleration": np.diff(yaw_rate, axis=1, prepend=before[:, YAW_RATE, None]) / TICK,
+    }
+    size = {name: np.abs(signal) for name, signal in signals.items()}
     rough = (
         (acceleration <= LIMITS.min_acceleration)
         | (acceleration >= LIMITS.max_acceleration)
-        | (np.abs(lateral) >= LIMITS.lateral_acceleration)
-        | (np.abs(jerk) >= LIMITS.jerk)
-        | (np.abs(yaw_rate) >= LIMITS.yaw_rate)
-        | (np.abs(yaw_acceleration) >= LIMITS.yaw_acceleration)
+        | (size["lateral_acceleration"] >= LIMITS.lateral_acceleration)
+        | (size["jerk"] >= LIMITS.jerk)
+        | (size["yaw_rate"] >= LIMITS.yaw_rate)
+        | (size["yaw_acceleration"] >= LIMITS.yaw_acceleration)
     )
-    signals = {
-        "acceleration": acceleration,
-        "lateral_acceleration": lateral,
-        "jerk": jerk,
-        "yaw_rate": yaw_rate,
-        "yaw_acceleration": yaw_acceleration,
-    }
-    largest = {name: max(signal.tolist(), key=abs) for name, signal in signals.items()}
-    return {"speed": float(ego[-1, 3]), **largest, "discomfort": float(rough.mean())}
-
-
-def _rate(signal: np.ndarray, before: float) -> np.ndarray:
-    rate = np.empty_like(signal)
-    rate[0], rate[1:] = signal[0] - before, signal[1:] - signal[:-1]
-    return rate / TICK
+    rows = np.arange(len(ego))
+    largest = {name: signal[rows, size[name].argmax(1)] for name, signal in signals.items()}
+    return {"speed": ego[:, -1, SPEED], **largest, "discomfort": rough.mean(1)}

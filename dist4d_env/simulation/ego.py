@@ -1,16 +1,28 @@
-"""Ego states as rows of arrays, and the functions that must not differ from those of the ``math`` module by a bit."""
+"""Ego states: as rows of arrays, and one of them as a value."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from dist4d_env.simulation.state import EgoState
-
 X, Y, YAW, SPEED, ACCELERATION, STEERING, YAW_RATE = range(7)
 """Columns of an ego row."""
+
+
+@dataclass(frozen=True)
+class EgoState:
+    """Rear-axle state in the global frame: metres, radians, m/s, m/s^2; steering is the front wheel angle, positive left."""
+
+    x: float
+    y: float
+    yaw: float
+    speed: float
+    acceleration: float
+    steering: float
+    yaw_rate: float
 
 
 def ego_rows(egos: Sequence[EgoState]) -> np.ndarray:
@@ -24,7 +36,7 @@ def ego_state(row: np.ndarray) -> EgoState:
 
 
 # numpy has vectorised versions of these that differ from the C library's in the last bit, and which it uses depends on the
-# processor. One episode and one of many must not differ, so arrays go through the same functions as single numbers.
+# processor and on how many numbers there are: one episode and one of many must not differ.
 
 
 def cosines(angles: np.ndarray) -> np.ndarray:
