@@ -66,9 +66,7 @@ class Registry:
             made = self._call(value, found, available)
         missing = [name for name in contract if not hasattr(made, name)]
         if missing:
-            raise ConfigError(
-                f"{self.kind} {value!r} has no {', '.join(missing)}: see docs/extending.md for what a {self.kind} is"
-            )
+            raise ConfigError(f"{self.kind} {value!r} has no {', '.join(missing)}: docs/extending.md says what a {self.kind} is")
         return made
 
     def _call(self, value: Any, factory: Callable[..., Any], available: Mapping[str, Any]) -> Any:
@@ -83,10 +81,8 @@ class Registry:
             and parameter.name not in available
         ]
         if needed:
-            given = f"it is called with {', '.join(available)}" if available else "it is called without arguments"
-            raise ConfigError(
-                f"{self.kind} {value!r} cannot be made: it needs {', '.join(needed)}, but {given} where it names them"
-            )
+            given = f"only {', '.join(available)}" if available else "nothing"
+            raise ConfigError(f"{self.kind} {value!r} cannot be made: it needs {', '.join(needed)}, but is called with {given}")
         return factory(**{name: item for name, item in available.items() if takes_all or name in named})
 
     def _entry_points(self) -> dict[str, EntryPoint]:
@@ -110,7 +106,7 @@ WORLDS = Registry(
     "world",
     "dist4d_env.worlds",
     {
-        "dist4d": "dist4d_env.worlds.dist4d:make_dist4d",
+        "dist4d": "dist4d_env.worlds.factory:make_dist4d",
         "splat": "dist4d_env.worlds.replay:SplatWorld",
         "replay": "dist4d_env.worlds.replay:ReplayWorld",
         "oracle": "dist4d_env.worlds.oracle:OracleWorld",

@@ -1,4 +1,4 @@
-"""What a world is: given what the simulator says is true now, six-camera RGB-D frames."""
+"""The contract of worlds: RGB-D frames of the rig's cameras for what the simulator has as true."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.registry import WORLDS
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.scene_at import SceneAt
 
@@ -26,7 +27,7 @@ class WorldStart:
 class WorldInfo:
     """How a frame came about.
 
-    source: per camera "log" | "dist_t" | "dist_s" | "oracle" | "replay" | "splat"; deviation_m: distance of the ego from the
+    source: per camera what made it, such as "log", "dist_t", "dist_s" or "replay"; deviation_m: distance of the ego from the
     path the frame was generated on; trust: [0, 1]; timing_ms: per stage.
     """
 
@@ -41,7 +42,10 @@ WorldState = Any
 
 
 class World(Protocol):
-    """Batched by nature: the single environment passes lists of one. Both methods are pure in their arguments."""
+    """Batched: the single environment passes lists of one. Both methods are pure in their arguments.
+
+    A world may have the attributes of ``WorldTraits``; ``world_traits`` reads them, with their defaults where they are missing.
+    """
 
     def reset(self, starts: Sequence[WorldStart]) -> list[WorldState]: ...
 
@@ -50,3 +54,27 @@ class World(Protocol):
     ) -> Sequence[tuple[WorldState, RGBDFrame | None, WorldInfo]]:
         """The frame at each scene's time and ego pose; the first call after reset shows the episode's first instant."""
         ...
+
+
+@dataclass(frozen=True)
+class WorldTraits:
+    """Capabilities of a world, declared as attributes of the same names on the world.
+
+    shows_pictures: it returns frames, not None; needs_images: a scene can be played only where keyframes have images and depth;
+    image_size: the one (height, width) it draws unless asked otherwise, None if any will do.
+    """
+
+    shows_pictures: bool = True
+    needs_images: bool = False
+    image_size: tuple[int, int] | None = None
+
+
+def world_traits(world: Any) -> WorldTraits:
+    """The traits of a world or, before it is made, of a name or ``"module:Class"`` (``image_size`` is known of worlds alone)."""
+    declared = WORLDS.find(world)
+    size = getattr(declared, "image_size", None)
+    return WorldTraits(
+        bool(getattr(declared, "shows_pictures", True)),
+        bool(getattr(declared, "needs_images", False)),
+        (int(size[0]), int(size[1])) if isinstance(size, tuple | list) else None,
+    )

@@ -49,6 +49,8 @@ class GenerativeWorld:
     CPU; the networks run one state at a time, so that a frame's bits do not depend on how many worlds step together.
     """
 
+    needs_images = True
+
     def __init__(
         self,
         dist_t: DiSTTPipeline,

@@ -19,6 +19,7 @@ from dist4d_env.worlds.appearance_bank import AppearanceBank
 from dist4d_env.worlds.frame_cache import load_source
 
 MemoryPolicy = Literal["log", "history"]
+MEMORY_POLICIES: tuple[MemoryPolicy, ...] = ("log", "history")
 SECONDS_PER_METRE = 0.5
 """How much older a frame may be to make up for a metre of distance when frames are chosen."""
 GENERATED_KEPT, GENERATED_SHOWN = 16, 4

@@ -11,6 +11,8 @@ from dist4d_env.worlds.contract import WorldInfo, WorldStart
 class NoneWorld:
     """Returns no frame at all; trust is 1, as nothing is made up."""
 
+    shows_pictures = False
+
     def reset(self, starts: Sequence[WorldStart]) -> list[None]:
         """No state to keep."""
         return [None for _ in starts]

@@ -27,12 +27,15 @@ class ReplayState:
 class ReplayWorld:
     """Shows the best splat of the logged frames, holes filled; the logged frame itself where nothing differs from the log.
 
-    memory: "log" or "history" (see ``Memory.from_log``); count: frames that take part in a splat; source: the name that
-    ``WorldInfo.source`` carries for reprojected frames.
+    memory: "log" or "history" (see ``Memory.from_log``); count: frames that take part in a splat.
     """
 
-    def __init__(self, memory: MemoryPolicy = "log", count: int = 3, source: str = "replay") -> None:
-        self.memory, self.count, self.source = memory, count, source
+    needs_images = True
+    source = "replay"
+    """The name that ``WorldInfo.source`` has for reprojected frames."""
+
+    def __init__(self, memory: MemoryPolicy = "log", count: int = 3) -> None:
+        self.memory, self.count = memory, count
 
     def reset(self, starts: Sequence[WorldStart]) -> list[ReplayState]:
         """Raises ``DataError`` where a scene has no usable keyframe."""
@@ -56,3 +59,9 @@ class ReplayWorld:
         deviation = distance_to_path(state.start.scene.ego.global_from_ego[:, :2, 3], now.global_from_ego[:2, 3])
         believed = trust(frame, splat, (~splat.valid).astype(np.float32), deviation, memory.distance(poses))
         return frame, WorldInfo((self.source,) * len(rig.names), deviation, believed, spent)
+
+
+class SplatWorld(ReplayWorld):
+    """The generated world without its models: the baseline that every model must beat. Frames are those of ``ReplayWorld``."""
+
+    source = "splat"

@@ -122,7 +122,7 @@ def test_errors_arrive_as_what_they_are(service, cluster):
         RemoteWorld("world", Served("dist4d", "splat"))
     with pytest.raises(ConfigError, match="already running"):
         serve_world("world")
-    with pytest.raises(ConfigError, match="unknown world"):
+    with pytest.raises(ConfigError, match="world 'unreal' is unknown"):
         serve_world("other", "unreal")
     with pytest.raises(WeightsError, match="no-such-weights"):
         serve_world("other", weights="no-such-weights", num_cpus=0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.models.presets import preset
 from dist4d_env.worlds.chunk import PolicyConfig
+from dist4d_env.worlds.contract import WorldTraits, world_traits
 from dist4d_env.worlds.dist4d import GenerativeWorld
 from dist4d_env.worlds.factory import make_world
-from dist4d_env.worlds.replay import ReplayWorld
+from dist4d_env.worlds.replay import ReplayWorld, SplatWorld
 from tests.worlds.street import make_scene, make_start, scene_at, truth
 
 
@@ -63,10 +65,28 @@ def test_names_lead_to_worlds_and_unknown_ones_to_an_error():
     assert make_world("none").step([None], [None])[0][1] is None
     assert isinstance(make_world("replay", memory="history"), ReplayWorld)
     assert make_world("dist4d", weights="splat").source == "splat"
-    with pytest.raises(ConfigError, match="dist4d, replay, oracle, none"):
+    assert isinstance(make_world("splat", weights="tiny", memory="history"), SplatWorld)
+    there = ReplayWorld()
+    assert make_world(there) is there
+    assert isinstance(make_world("dist4d_env.worlds.replay:ReplayWorld"), ReplayWorld)
+    with pytest.raises(ConfigError, match="there are 'dist4d', 'splat', 'replay', 'oracle', 'none'"):
         make_world("unreal")
     with pytest.raises(ConfigError, match="history"):
         make_world("replay", memory="tomorrow")
+    with pytest.raises(ConfigError, match="has no reset, step"):
+        make_world(object())
+    with pytest.raises(ConfigError, match="cannot take the object"):
+        make_world(there, service="world")
+
+
+def test_traits_are_known_of_names_and_worlds_and_have_defaults():
+    assert world_traits("none") == world_traits(make_world("none")) == WorldTraits(shows_pictures=False)
+    assert world_traits("oracle") == WorldTraits()
+    for name in ("dist4d", "splat", "replay"):
+        assert world_traits(name) == WorldTraits(needs_images=True)
+    assert world_traits(make_world("splat")) == WorldTraits(needs_images=True)
+    assert world_traits(SimpleNamespace()) == WorldTraits()
+    assert world_traits(SimpleNamespace(image_size=[32, 48])).image_size == (32, 48)
 
 
 def test_replay_shows_the_log_on_it_and_reprojects_beside_it():

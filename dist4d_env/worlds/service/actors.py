@@ -28,10 +28,10 @@ import numpy as np
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat_source import SplatSource
+from dist4d_env.registry import WORLDS
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.worlds.chunk import Chunk
-from dist4d_env.worlds.contract import WorldInfo, WorldStart
-from dist4d_env.worlds.factory import WORLDS, make_world
+from dist4d_env.worlds.contract import World, WorldInfo, WorldStart, WorldTraits, world_traits
 from dist4d_env.worlds.memory import MemoryPolicy
 from dist4d_env.worlds.service.batching import Batcher, Batching, Busy, Expired
 from dist4d_env.worlds.service.state_parts import Loaded, Packed, pack, unpack
@@ -42,12 +42,29 @@ NAMESPACE = "dist4d_env"
 
 @dataclass(frozen=True)
 class Served:
-    """The world that a service holds; keywords as those of ``make_world``."""
+    """The world that a service holds; keywords as those of ``make_world``. Raises ConfigError for one that cannot be served."""
 
     world: str = "dist4d"
     weights: str = "tiny"
     memory: MemoryPolicy = "log"
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.world, str):
+            raise ConfigError(
+                f"a world service makes its world in processes of its own and cannot take the object {self.world!r}: "
+                "give a name or 'module:Class', and what to configure as 'module:function'"
+            )
+        WORLDS.check(self.world)
+        if self.world == "splat":  # two spellings of the same world
+            object.__setattr__(self, "world", "dist4d")
+            object.__setattr__(self, "weights", "splat")
+
+    def make(self, device: str | None = None) -> World:
+        """The world, on ``device`` in place of the one it is served on."""
+        keywords = {"weights": self.weights, "memory": self.memory, "device": device or self.device}
+        world: World = WORLDS.make(self.world, ("reset", "step"), **keywords)
+        return world
 
 
 @dataclass(frozen=True)
@@ -86,7 +103,7 @@ class Description:
 
     served: Served
     actors: int
-    image_size: tuple[int, int] | None
+    traits: WorldTraits
     life: str
     pid: int
 
@@ -96,7 +113,7 @@ class WorldActor:
 
     def __init__(self, served: Served, batching: Batching, actors: int, threads: int, kept: float) -> None:
         self._served, self._actors, self._kept = served, actors, kept
-        self._world: Any = make_world(served.world, weights=served.weights, memory=served.memory, device=served.device)
+        self._world = served.make()
         self._life, numbers = uuid.uuid4().hex[:12], itertools.count()
         self._new_key = lambda: f"{self._life}-{next(numbers)}"
         self._states: OrderedDict[str, Loaded] = OrderedDict()
@@ -107,8 +124,7 @@ class WorldActor:
 
     async def describe(self) -> Description:
         """What is served here."""
-        size = getattr(self._world, "image_size", None)
-        return Description(self._served, self._actors, size, self._life, os.getpid())
+        return Description(self._served, self._actors, world_traits(self._world), self._life, os.getpid())
 
     async def step(self, questions: Sequence[Question], patience: float) -> list[Reply | Unknown | Refused | Exception] | Refused:
         """Answers in order; exceptions of the world are answers, for they concern one episode only.
@@ -254,13 +270,11 @@ def serve_world(
     """
     import ray
 
-    if world not in WORLDS:
-        raise ConfigError(f"unknown world {world!r}: choose one of {', '.join(WORLDS)}")
+    served = Served(world, str(weights), memory, device)
     if min(actors, threads) < 1:
         raise ConfigError(f"actors={actors} and threads={threads} must be at least 1")
     if not ray.is_initialized():
         raise ConfigError("Ray is not running here: call ray.init() (or ray.init(address='auto') on a cluster) first")
-    served = Served(world, str(weights), memory, device)
     handles = []
     for index in range(actors):
         options = {
@@ -278,7 +292,7 @@ def serve_world(
         ray.get([actor.describe.remote() for actor in handles])
     except ray.exceptions.ActorDiedError as error:
         service.stop()
-        make_world(world, weights=weights, memory=memory, device="cpu")  # raises what it raised there, if it does here as well
+        served.make("cpu")  # raises what it raised there, if it does here as well
         raise ConfigError(f"the world service {name!r} cannot start: {error}") from error
     return service
 

@@ -81,7 +81,8 @@ class RemoteWorld:
             asked, there = getattr(served, keyword), getattr(about.served, keyword)
             if asked != there:
                 raise ConfigError(f"service={name!r} serves {keyword}={there!r}, not {asked!r}: ask for what it serves")
-        self.image_size = about.image_size
+        traits = about.traits
+        self.shows_pictures, self.needs_images, self.image_size = traits.shows_pictures, traits.needs_images, traits.image_size
         self._actors = [first, *(self._actor(index) for index in range(1, about.actors))]
         mine, numbers = uuid.uuid4().hex[:12], itertools.count()
         self._new_key = lambda: f"{mine}-{next(numbers)}"
