@@ -82,7 +82,6 @@ class RunningMetrics:
     ===================== ==========================================================================================
     """
 
-
     def __init__(self, vehicle: VehicleParameters | None = None) -> None:
         self.vehicle = vehicle or VehicleParameters()
         self._scenes: list[Scene] = []
