@@ -4,6 +4,8 @@ Both drive the same episodes (``benchmarks.golden.episodes``) on the same data s
 compared stream by stream (``benchmarks.golden.compare``); the exit status is 1 if a stream differs that no ``--expect`` names.
 
     python -m benchmarks.against_commit main~1 --expect "infos/metrics/*" --keep runs/golden --out runs/golden.json
+
+With ``--speed`` it measures how fast both drive instead, in turn, one core each (``benchmarks.golden.speed``).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from tqdm import tqdm
 from benchmarks.golden.compare import Difference, compare, matches
 from benchmarks.golden.driver import Episode
 from benchmarks.golden.episodes import all_episodes
+from benchmarks.golden.speed import measure, table
 from benchmarks.golden.trees import ROOT, hash_of, machine, make_town, missing, record, recording_key, tree_of
 
 log = logging.getLogger("against_commit")
@@ -52,6 +55,10 @@ class Options:
     """The tree that is held against the commit. Default: the one that this program lies in."""
     workers: int = 1
     """Processes that drive at a time."""
+    speed: bool = False
+    """Measure speeds instead of comparing."""
+    repeats: int = 5
+    """How often each speed is measured; medians are told."""
     out: Path | None = None
     """Result file (JSON); a log is written beside it."""
     list: bool = False
@@ -74,12 +81,24 @@ def main(options: Options) -> int:
         dataroot = options.dataroot or (options.keep or scratch) / "town"
         if not dataroot.is_dir():
             make_town(tree(), dataroot)
+        if options.speed:
+            return compare_speeds(options, commit, tree(), dataroot.resolve(), scratch)
         before, now = drive_both(options, commit, chosen, dataroot.resolve(), scratch, tree)
         rows = compare_all(before, now, chosen, dict(pair.split("=", 1) for pair in options.renamed))
     unexpected = report(rows, options.expect)
     if options.out:
-        write_result(options, commit, rows, unexpected)
+        write_result(options, commit, result_of(options, rows, unexpected))
     return 1 if unexpected else 0
+
+
+def compare_speeds(options: Options, commit: str, tree: Path, dataroot: Path, scratch: Path) -> int:
+    rows = measure(tree, options.head.resolve(), dataroot, scratch, options.repeats)
+    kind = machine()
+    print(table(rows))
+    print(f"medians of {options.repeats} turns, per second that the process ran; {kind['cpu']}, {kind['cores']} cores")
+    if options.out:
+        write_result(options, commit, {"repeats": options.repeats, "speeds": rows})
+    return 0
 
 
 class Lazily:
@@ -154,23 +173,24 @@ def told(each: Difference) -> str:
     return f"{each.kind} from step {each.step}, {each.rows} of {each.of} rows{largest}{shown}"
 
 
-def write_result(options: Options, commit: str, rows: Rows, unexpected: list[tuple[str, str]]) -> None:
-    episodes: dict[str, Any] = {
+def result_of(options: Options, rows: Rows, unexpected: list[tuple[str, str]]) -> dict[str, Any]:
+    episodes = {
         name: {"equal": [s for s in streams if s not in {d.stream for d in found}], "differ": [d.as_dict() for d in found]}
         for name, (streams, found) in rows.items()
     }
-    content = {
-        "benchmark": "against_commit",
-        "commit": commit,
-        "machine": machine(),
+    return {
         "expected": list(options.expect),
         "renamed": list(options.renamed),
         "unexpected": [{"episode": name, "stream": stream} for name, stream in unexpected],
         "episodes": episodes,
     }
+
+
+def write_result(options: Options, commit: str, content: dict[str, Any]) -> None:
     assert options.out is not None
+    whole = {"benchmark": "against_commit", "commit": commit, "machine": machine(), **content}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(content, indent=1) + "\n")
+    options.out.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 class BesideTheBar(logging.Handler):

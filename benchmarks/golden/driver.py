@@ -36,6 +36,7 @@ class Episode:
     if ``fixed``. style: see ``STYLES``. envs: size of the vector environment, 0 for a single one. branch: the step after which a
     snapshot is taken; from it the rest is driven three times: to the end, the same again, and in another style, the last time in
     another environment. mask: the step after which every other member of a vector environment is reset. render: record pictures.
+    fails: an error is what is expected; its text is a stream as well.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Episode:
     branch: int | None = None
     mask: int | None = None
     render: bool = False
+    fails: bool = False
 
     def fingerprint(self) -> str:
         return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:16]
@@ -193,8 +195,9 @@ def drive(episode: Episode, dataroot: str, folder: Path) -> Record:
         else:
             drive_single(episode, env, options, record, make)
     except Exception as error:
-        record.error = f"{type(error).__name__}: {error}"
-        traceback.print_exc()
+        record.error = f"{type(error).__name__}: {error}".replace(str(folder), "FOLDER")
+        if not episode.fails:
+            traceback.print_exc()
     finally:
         for env in made:
             env.close()
@@ -301,7 +304,10 @@ def main() -> None:
         record = drive(episode, jobs["dataroot"], arguments.folder)
         seconds = time.perf_counter() - begin
         write(record, episode, arguments.folder, seconds)
-        print(json.dumps({"episode": episode.name, "seconds": round(seconds, 2), "error": record.error}), flush=True)
+        print(
+            json.dumps({"episode": episode.name, "seconds": round(seconds, 2), "error": None if episode.fails else record.error}),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def vectors(name: str, options: dict[str, Any] | None = None, steps: int = 12, *
     return episode(name, {"world": "none", "observation": VECTORS, "horizon": 5.0}, options, steps, more)
 
 
-def seen(name: str, options: dict[str, Any] | None = None, steps: int = 5, **more: Any) -> Episode:
+def seen(name: str, options: dict[str, Any] | None = None, steps: int = 6, **more: Any) -> Episode:
     """An episode with pictures."""
     return episode(name, {"observation": SEEN, "horizon": 3.0}, options, steps, more)
 
@@ -90,6 +90,11 @@ def without_pictures() -> list[Episode]:
         vectors("none-dt-0.3-trajectory", at(1, 1.5), decision_dt=0.3, action="trajectory", style="route", horizon=3.0),
         vectors("none-bev", at(0, 6.0), steps=6, observation=["ego", "agents", "bev"]),
         vectors("none-bev-idm", at(2, 3.0), steps=6, observation=["route", "bev"], traffic="idm", style="right"),
+        *(
+            vectors(f"none-dice-{seed}-{traffic}", None, steps=40, horizon=4.0, seed=100 + seed, traffic=traffic, style=style)
+            for seed, style in enumerate(("gentle", "route", "wild"))
+            for traffic in ("replay", "idm")
+        ),
         vectors("none-to-log-end", at(1, 11.0), steps=8, style="route", horizon=10.0),
     ]
 
@@ -191,5 +196,22 @@ def together() -> list[Episode]:
     ]
 
 
+def refused() -> list[Episode]:
+    """What cannot be driven, and how that is said."""
+    wrong = "scene: {}\nstart: {}\nedits:\n  - stop: {{target: {}, at: 0.5}}\n"
+    return [
+        vectors("error-keyword", decision_time=0.5, fails=True),
+        vectors("error-reward", reward={"progres": 1.0}, fails=True),
+        vectors("error-cameras-in-none", observation=SEEN, fails=True),
+        vectors("error-weights", world="dist4d", weights="no-such-weights", fails=True),
+        vectors("error-scene", {"scene": "town-val-none", "start": 0.0}, fails=True),
+        vectors("error-start", at(0, 500.0), fails=True),
+        vectors("error-option", {"scenes": "val"}, fails=True),
+        vectors("error-edit-target", scenario=wrong.format(SCENES[0], 1.0, "edit-7"), fails=True),
+        vectors("error-edit-field", scenario=wrong.format(SCENES[0], "soon", "lead"), fails=True),
+        vectors("error-vector-start", at(0, 500.0), envs=3, fails=True),
+    ]
+
+
 def all_episodes() -> list[Episode]:
-    return [*without_pictures(), *judged(), *edited(), *with_pictures(), *branched(), *together()]
+    return [*without_pictures(), *judged(), *edited(), *with_pictures(), *branched(), *together(), *refused()]
