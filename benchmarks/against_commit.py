@@ -135,6 +135,17 @@ def drive_both(
     return before, now
 
 
+GROUPS = {
+    "observations": ("observations", "render"),
+    "rewards": ("rewards",),
+    "terms": ("terms",),
+    "infos": ("infos",),
+    "ends": ("terminated", "truncated"),
+    "final": ("final",),
+    "rest": ("facts", "error", "labels"),
+}
+"""Columns of the table, and the streams that each is about."""
+
 Rows = dict[str, tuple[list[str], list[Difference]]]
 
 
@@ -147,24 +158,31 @@ def report(rows: Rows, expect: tuple[str, ...]) -> list[tuple[str, str]]:
     """Prints what differs; returns episode and stream of what was not expected."""
     unexpected = []
     by_stream: dict[str, list[str]] = defaultdict(list)
+    print(f"{'':<34}" + "".join(f"{group:>14}" for group in GROUPS) + "   (equal streams of all)")
     for name, (streams, differences) in rows.items():
-        differ = f", {len(differences)} differ" if differences else ""
-        print(f"{name:<34}{len(streams) - len(differences):5} streams equal{differ}")
+        print(f"{name:<34}" + "".join(f"{cell:>14}" for cell in cells(streams, {each.stream for each in differences})))
         for each in differences:
             wanted = any(matches(pattern, name, each.stream) for pattern in expect)
             by_stream[each.stream].append(name)
             if not wanted:
                 unexpected.append((name, each.stream))
             print(f"    {'expected  ' if wanted else 'DIFFERS   '}{each.stream:<40}{told(each)}")
-    for name, (_, differences) in rows.items():
-        if any(each.stream == "facts/branches_agree" for each in differences):
-            print(f"{name}: a restored snapshot does not go on as the episode did")
     print(f"\n{len(rows)} episodes, {sum(len(streams) for streams, _ in rows.values())} streams")
     for stream, names in sorted(by_stream.items()):
         bad = sum((name, stream) in set(unexpected) for name in names)
         print(f"  {stream:<44} differs in {len(names)} episodes" + (f", {bad} unexpected" if bad else ", as expected"))
     print("nothing differs" if not by_stream else "UNEXPECTED DIFFERENCES" if unexpected else "only what was expected differs")
     return unexpected
+
+
+def cells(streams: list[str], different: set[str]) -> list[str]:
+    """For every group of streams how many are equal, of how many."""
+    told = []
+    for members in GROUPS.values():
+        of = [stream for stream in streams if stream.split("/")[0] in members]
+        equal = sum(stream not in different for stream in of)
+        told.append("" if not of else f"{equal}" if equal == len(of) else f"{equal} of {len(of)} !")
+    return told
 
 
 def told(each: Difference) -> str:

@@ -22,6 +22,9 @@ ABSENT = object()
 """Stands in a row in which a stream says nothing."""
 
 Streams = dict[str, np.ndarray | list[Any]]
+AGREE = "facts/branches_agree"
+"""Whether a restored snapshot went on as the episode did: it has to."""
+
 PREFIXES = {"metrics/final": "final", "reward_terms": "terms"}
 """Parts of the infos that are streams of their own."""
 
@@ -86,6 +89,8 @@ def compare(before: Path, now: Path, name: str, names: dict[str, str]) -> tuple[
     labels = max(labels, new_labels, key=len)
     streams = sorted(old.keys() | new.keys())
     found = [difference(stream, old.get(stream), new.get(stream), labels) for stream in streams]
+    if same(old.get(AGREE), new.get(AGREE)) and new.get(AGREE) == [False]:
+        found.append(Difference(AGREE, "value", "end", 1, 1, None, "False", "False"))  # as before, and wrong
     return streams, [each for each in found if each is not None]
 
 
