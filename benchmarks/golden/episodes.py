@@ -119,7 +119,7 @@ def judged() -> list[Episode]:
 
 
 def edited() -> list[Episode]:
-    quick = {"steps": 10, "horizon": 5.0, "style": "route"}
+    quick: dict[str, Any] = {"steps": 10, "horizon": 5.0, "style": "route"}
     return [
         *(vectors(f"edit-{name}", scenario=scenario(name), **quick) for name in EDITS),
         *(vectors(f"edit-{name}-idm", scenario=scenario(name, traffic="idm"), **quick) for name in ("cut-in", "jaywalk")),

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.golden.driver import Episode, Record
 from benchmarks.golden.episodes import CUSTOM, seen, vectors
 
-TOWN = {"scenes": "val"}
+TOWN: dict[str, Any] = {"scenes": "val"}
 EDITED = """\
 scene: town-val-0001
 start: 1.0
@@ -46,8 +46,12 @@ Digest = dict[str, Any]
 
 def digest(record: Record) -> dict[str, Digest]:
     """What is stored of an episode, by stream; numbers with seven digits."""
-    digests = {name: of_array(values) for name, values in record.arrays().items() if name != "rewards"}
-    digests["rewards"] = {"all": rounded(record.arrays()["rewards"])}
+    arrays = record.arrays()
+    digests: dict[str, Digest] = {"rewards": {"all": rounded(arrays.pop("rewards"))}}
+    if (agents := arrays.get("observations/agents")) is not None:  # pi and -pi are the same heading
+        arrays["observations/agents"] = np.concatenate([agents, np.cos(agents[..., 2:3])], -1)
+        arrays["observations/agents"][..., 2] = np.sin(agents[..., 2])
+    digests |= {name: of_array(values) for name, values in arrays.items()}
     for path in sorted({path for info in record.infos for path in info}):
         digests[f"infos/{path}"] = of_values([info[path] for info in record.infos if path in info])
     return digests
@@ -65,10 +69,16 @@ def of_array(values: np.ndarray) -> Digest:
 
 
 def of_values(values: list[Any]) -> Digest:
-    """The last value, and for numbers the mean; what else there is counts as it is."""
-    if all(isinstance(value, int | float) for value in values):
-        return {"rows": len(values), "moments": rounded([np.mean(values), values[-1]])}
-    return {"rows": len(values), "exactly": values[-1]}
+    """The last value, which may be one for each member of a vector environment, and of numbers the mean."""
+    numbers = np.array([np.nan if each is None else each for value in values for each in np.atleast_1d(value)])
+    if numbers.dtype.kind not in "fiu":
+        return {"rows": len(values), "last": values[-1]}
+    known = numbers[~np.isnan(numbers)]
+    return {
+        "rows": len(values),
+        "moments": rounded([known.sum() / max(len(known), 1)]),
+        "all": rounded(np.atleast_1d(values[-1])),
+    }
 
 
 def rounded(values: Any) -> list[float | None]:
