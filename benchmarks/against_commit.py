@@ -47,6 +47,8 @@ class Options:
     """OLD=NEW: a stream, or the beginning of several, that has another name in the working tree; can be given again."""
     dataroot: Path | None = None
     """A town with its val split's first four scenes, 14 s at least. Default: such a town is made by the commit's package."""
+    nuscenes: Path | None = None
+    """A data root of real nuScenes v1.0-mini scenes, for more episodes without pictures."""
     keep: Path | None = None
     """Folder where the town and the commit's recordings are kept for the next run."""
     tree: Path | None = None
@@ -67,7 +69,8 @@ class Options:
 
 def main(options: Options) -> int:
     """Returns the exit status."""
-    chosen = [each for each in all_episodes() if not options.only or any(fnmatchcase(each.name, one) for one in options.only)]
+    every = all_episodes(str(options.nuscenes.resolve()) if options.nuscenes else None)
+    chosen = [each for each in every if not options.only or any(fnmatchcase(each.name, one) for one in options.only)]
     if not chosen:
         raise SystemExit(f"no episode is called {' or '.join(options.only)}: --list shows them")
     if options.list:

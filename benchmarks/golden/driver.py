@@ -35,8 +35,9 @@ class Episode:
     keywords: of the environment; options: of ``reset``; scenario: YAML text, given to ``reset`` as a path, or to the constructor
     if ``fixed``. style: see ``STYLES``. envs: size of the vector environment, 0 for a single one. branch: the step after which a
     snapshot is taken; from it the rest is driven three times: to the end, the same again, and in another style, the last time in
-    another environment. mask: the step after which every other member of a vector environment is reset. render: record pictures.
-    fails: an error is what is expected; its text is a stream as well.
+    another environment. In a vector environment it is driven twice, the second time with the first member's snapshot in the first
+    two members. mask: the step after which every other member of a vector environment is reset. render: record pictures. fails:
+    an error is what is expected; its text is a stream as well.
     """
 
     name: str
@@ -256,17 +257,34 @@ def drive_vector(episode: Episode, envs: Any, options: dict[str, Any] | None, re
     """Every member acts for itself; those that end begin anew at their next step."""
     act, random = ACTIONS[episode.keywords.get("action", "controls")], np.random.default_rng(episode.seed)
     count = episode.envs
-    observation, info = envs.reset(seed=episode.seed, options=options)
-    record.add("reset", observation, np.full(count, np.nan), np.zeros(count, bool), np.zeros(count, bool), info)
-    for step in range(1, episode.steps + 1):
-        seen = [{key: value[index] for key, value in observation.items()} for index in range(count)]
-        observation, *outcome = envs.step(np.stack([act(episode.style, random, each) for each in seen]))
-        record.add(str(step), observation, *outcome)
-        if step == episode.mask:
-            observation, info = envs.reset(options={"reset_mask": np.arange(count) % 2 == 0})
-            record.add("reset", observation, np.full(count, np.nan), np.zeros(count, bool), np.zeros(count, bool), info)
-        if episode.render:
-            record.pictures.append(np.stack(envs.render()))
+    observation: dict[str, np.ndarray] = {}
+
+    def reset(**arguments: Any) -> None:
+        nonlocal observation
+        observation, info = envs.reset(**arguments)
+        nobody = np.zeros(count, bool)
+        record.add("reset", observation, np.full(count, np.nan), nobody, nobody, info)
+
+    def go(steps: range, prefix: str = "") -> None:
+        nonlocal observation
+        for step in steps:
+            seen = [{key: value[index] for key, value in observation.items()} for index in range(count)]
+            observation, *outcome = envs.step(np.stack([act(episode.style, random, each) for each in seen]))
+            record.add(f"{prefix}{step}", observation, *outcome)
+            if step == episode.mask:
+                reset(options={"reset_mask": np.arange(count) % 2 == 0})
+            if episode.render:
+                record.pictures.append(np.stack(envs.render()))
+
+    reset(seed=episode.seed, options=options)
+    middle = episode.steps if episode.branch is None else episode.branch
+    go(range(1, middle + 1))
+    if episode.branch is not None:
+        value = envs.envs[0].snapshot()
+        go(range(middle + 1, episode.steps + 1))
+        for member in envs.envs[:2]:
+            member.restore(value)
+        go(range(middle + 1, episode.steps + 1), "again ")
 
 
 def write(record: Record, episode: Episode, folder: Path, seconds: float) -> None:

@@ -1,6 +1,6 @@
 """Which golden episodes there are: every world, action, kind of traffic and reward, edits, branches and vector environments.
 
-All of them play in the first four scenes of the town's val split, within their first 14 seconds.
+They play in the first four scenes of the town's val split, within their first 14 seconds; a few more in real nuScenes data.
 """
 
 from __future__ import annotations
@@ -166,6 +166,8 @@ def branched() -> list[Episode]:
         vectors("branch-none", at(0, 1.0), branch=3, steps=8),
         vectors("branch-none-idm-pdms", at(2, 1.0), branch=3, steps=8, traffic="idm", reward="pdms", style="route"),
         vectors("branch-none-over-the-end", None, branch=2, steps=8, horizon=2.0, seed=9),
+        vectors("branch-vector-3", envs=3, branch=4, steps=10, horizon=3.0, seed=8),
+        vectors("branch-vector-3-idm", envs=3, branch=3, steps=8, horizon=3.0, seed=9, traffic="idm", style="route"),
         vectors("branch-edit-cut-in", scenario=scenario("cut-in"), branch=2, steps=6, style="route"),
         seen("branch-replay", at(1, 2.0), world="replay", branch=1, steps=3),
         seen("branch-splat-history", at(0, 4.0), weights="splat", memory="history", branch=2, steps=4),
@@ -213,5 +215,32 @@ def refused() -> list[Episode]:
     ]
 
 
-def all_episodes() -> list[Episode]:
-    return [*without_pictures(), *judged(), *edited(), *with_pictures(), *branched(), *together(), *refused()]
+def recorded(dataroot: str) -> list[Episode]:
+    """In scenes of real nuScenes v1.0-mini data, of which tables and maps suffice."""
+    scenes = ["scene-0061", "scene-0103", "scene-0655", "scene-0796", "scene-1094"]
+    real: dict[str, Any] = {"dataroot": dataroot, "scenes": scenes}
+    braking = "scene: scene-0103\nstart: 2.0\nedits:\n  - stop: {target: lead, at: 0.5}\n  - insert: {ahead: 25, lateral: 3.5}\n"
+    return [
+        *(
+            vectors(
+                f"real-{action}-{name[-4:]}", {"scene": name, "start": 1.0}, action=action, traffic=traffic, style=style, **real
+            )
+            for name, action, traffic, style in zip(
+                scenes,
+                ("controls", "trajectory", "discrete", "trajectory", "controls"),
+                ("replay", "idm", "idm", "replay", "idm"),
+                ("route", "route", "wild", "route", "throttle"),
+                strict=True,
+            )
+        ),
+        vectors("real-dice", None, steps=30, horizon=3.0, style="wild", seed=21, observation=["ego", "bev", "agents"], **real),
+        vectors("real-edit-idm", scenario=braking, style="route", traffic="idm", reward="pdms", branch=3, steps=9, **real),
+        vectors("real-vector-16", envs=16, steps=20, horizon=4.0, style="route", seed=22, **real),
+        vectors("real-vector-16-idm", envs=16, steps=12, horizon=3.0, style="gentle", seed=23, traffic="idm", **real),
+    ]
+
+
+def all_episodes(nuscenes: str | None = None) -> list[Episode]:
+    """nuscenes: a data root of real data, for the episodes in it."""
+    town = [*without_pictures(), *judged(), *edited(), *with_pictures(), *branched(), *together(), *refused()]
+    return town + (recorded(nuscenes) if nuscenes else [])
