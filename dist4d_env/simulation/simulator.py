@@ -20,12 +20,11 @@ from dist4d_env.simulation.actions import ACTIONS, parse_actions
 from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.commands import Commands
 from dist4d_env.simulation.drive import drive
-from dist4d_env.simulation.ego import ACCELERATION, STEERING, ego_state
+from dist4d_env.simulation.ego import ego_state
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.simulation.state import EpisodeState, SimState, Ticks
-from dist4d_env.simulation.tracker import track
 from dist4d_env.simulation.traffic import OpenLoopTraffic, TrafficModel, TrafficState, row_of
-from dist4d_env.simulation.vehicle import VehicleDynamics, advance
+from dist4d_env.simulation.vehicle import VehicleDynamics
 
 _PEDAL_DECAY = 1.0  # s, how fast an anticipated acceleration fades
 
@@ -181,7 +180,9 @@ class Simulator:
         model expects.
         """
         ticks, truths = self.config.ticks_per_decision, []
-        egos = np.concatenate([state.ego[:, None], self._anticipated(state, decisions * ticks)[:, ticks - 1 :: ticks]], 1)
+        fades, config = 1 - TICK / _PEDAL_DECAY, self.config
+        ahead = drive(state.ego, state.commands, state.tick, decisions * ticks, config.vehicle, config.dynamics, fades)
+        egos = np.concatenate([state.ego[:, None], ahead[:, ticks - 1 :: ticks]], 1)
         later = state.row[:, None] + ticks * np.arange(1, decisions + 1)
         expected = AgentArrays.empty(len(state), decisions, state.tracks)
         for prefix, model, part in self._groups(state.scene):
@@ -253,25 +254,6 @@ class Simulator:
             happened.values[:, :, tick], happened.valid[:, tick] = agents.values, agents.valid
             now = egos[:, tick] = drive(now, commands, state.tick + tick, 1, config.vehicle, config.dynamics)[:, 0]
         return egos, happened, own
-
-    def _anticipated(self, state: SimState, ticks: int) -> np.ndarray:
-        """Egos (B, ticks, 7) as ``scenes_at`` expects them."""
-        vehicle, dynamics, commands = self.config.vehicle, self.config.dynamics, state.commands
-        following = np.flatnonzero(commands.follows)
-        references = None if commands.references is None or not len(following) else commands.references.take(following)
-        ego, egos = state.ego, np.empty((len(state), ticks, 7))
-        for index in range(ticks):
-            # The pedal value whose lagged answer is the present acceleration, faded with the time constant _PEDAL_DECAY.
-            now = ego[:, ACCELERATION]
-            faded = now * (1 - TICK / _PEDAL_DECAY)
-            pedal = now + (faded - now) * (TICK + dynamics.acceleration_lag) / TICK
-            steering = ego[:, STEERING]
-            if references is not None:
-                pull, rate = track(ego[following], references, state.tick[following] + index, vehicle.wheelbase)
-                steering = steering.copy()
-                pedal[following], steering[following] = pull, ego[following, STEERING] + rate * TICK
-            ego = egos[:, index] = advance(ego, pedal, steering, vehicle, dynamics, TICK)
-        return egos
 
 
 def _moved(ego: np.ndarray, scenario: Scenario) -> list[float]:
