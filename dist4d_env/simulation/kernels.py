@@ -121,8 +121,8 @@ def drive(ego, tick, ticks, acceleration, steering_rate, steering, follows, refe
 
 @compiled
 def project(route, x, y, near, width, counts, points, arc, pieces):
-    """The two lines of routes ``route`` (B,) that meet at each route's corner nearest to points x, y (B,), of equally near corners
-    the first; near, width: arc lengths (B,) to search around, nan to search everywhere, and how far.
+    """The two lines that meet at the corner of routes ``route`` (B,) nearest to points x, y (B,), of equally near ones the first;
+    near, width: arc lengths (B,) to search around, nan to search everywhere, and how far.
 
     Returns line numbers (2, B), -1 where there is no such line, offsets to the left of their lines and distances past their ends
     (2, B), clipped distances along them (2, B), and whether the corner is an inner one (B,).
@@ -148,7 +148,12 @@ def project(route, x, y, near, width, counts, points, arc, pieces):
         for side in range(2):
             piece = nearest - 1 + side
             if 0 <= piece < count - 1:
-                px, py, ux, uy = pieces[0, which, piece], pieces[1, which, piece], pieces[2, which, piece], pieces[3, which, piece]
+                px, py, ux, uy = (
+                    pieces[0, which, piece],
+                    pieces[1, which, piece],
+                    pieces[2, which, piece],
+                    pieces[3, which, piece],
+                )
                 ahead = (x[row] - px) * ux + (y[row] - py) * uy
                 lateral[side, row] = (y[row] - py) * ux - (x[row] - px) * uy
                 along[side, row] = min(max(ahead, 0.0), pieces[4, which, piece])
@@ -159,8 +164,8 @@ def project(route, x, y, near, width, counts, points, arc, pieces):
 
 @compiled
 def interpolate(route, s, counts, knots, values):
-    """``np.interp`` at s (B, K) of values (C, R, P) over increasing knots (R, P) of routes (B,), the first ``counts`` (R,) of each:
-    (B, K, C)."""
+    """(B, K, C) ``np.interp`` at s (B, K) of values (C, R, P) over increasing knots (R, P) for routes (B,), of which only the
+    first ``counts`` (R,) knots exist."""
     out = np.empty((*s.shape, len(values)))
     for row in range(len(route)):
         which = route[row]
