@@ -32,16 +32,14 @@ def drive(
     """
     vehicle, dynamics = vehicle or VehicleParameters(), dynamics or VehicleDynamics()
     followed = commands.references or NOTHING
-    as_given = np.ascontiguousarray
+    controls = commands.acceleration, commands.steering_rate, commands.steering, commands.follows
+    reference = followed.start_tick, followed.poses, followed.speed, followed.curvature
     return kernels.drive(
-        as_given(ego),
-        as_given(tick),
+        kernels.contiguous(ego),
+        kernels.contiguous(tick),
         ticks,
-        as_given(commands.acceleration),
-        as_given(commands.steering_rate),
-        as_given(commands.steering),
-        as_given(commands.follows),
-        (as_given(followed.start_tick), as_given(followed.poses), as_given(followed.speed), as_given(followed.curvature)),
+        *map(kernels.contiguous, controls),
+        tuple(map(kernels.contiguous, reference)),
         (fades, TICK + dynamics.acceleration_lag),
         constants(vehicle, dynamics, TICK),
         TICK,

@@ -16,6 +16,12 @@ compiled = njit(cache=True, nogil=True, error_model="numpy")
 TAU = 2 * math.pi
 
 
+def contiguous(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy of one that is read-only or has gaps, for which everything would be compiled once more."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.writeable else array.copy()
+
+
 @compiled
 def wrap(angle):
     """An angle to [-pi, pi)."""

@@ -33,7 +33,7 @@ class Routes:
         self, route: np.ndarray, x: np.ndarray, y: np.ndarray, near: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """``Route.project`` of points (B,): arc lengths, lateral offsets, headings (B,). near: (B,), nan to search everywhere."""
-        x, y, near = np.ascontiguousarray(x), np.ascontiguousarray(y), np.ascontiguousarray(near)
+        route, x, y, near = map(kernels.contiguous, (route, x, y, near))
         tables = self._counts, self._points, self._arc, self._pieces
         pieces, lateral, beyond, along, inner = kernels.project(route, x, y, near, NEAR, *tables)
         apart = np.where(pieces < 0, np.inf, hypotenuses(lateral.ravel(), beyond.ravel()).reshape(2, -1))
@@ -45,7 +45,9 @@ class Routes:
 
     def heading(self, route: np.ndarray, s: np.ndarray) -> np.ndarray:
         """(B,) the heading of ``Route.at`` at arc lengths (B,)."""
-        return kernels.interpolate(route, s[:, None], self._counts - 1, self._middles, self._heading)[:, 0, 0]
+        return kernels.interpolate(
+            kernels.contiguous(route), kernels.contiguous(s)[:, None], self._counts - 1, self._middles, self._heading
+        )[:, 0, 0]
 
     def ahead(
         self,
@@ -59,7 +61,7 @@ class Routes:
     ) -> np.ndarray:
         """``Route.ahead`` (B, count, 2) of ego frames x, y, yaw (B,)."""
         s = self.project(route, x, y, near)[0][:, None] + spacing * np.arange(1, count + 1)
-        points = kernels.interpolate(route, s, self._counts, self._arc, self._points)
+        points = kernels.interpolate(kernels.contiguous(route), s, self._counts, self._arc, self._points)
         last = self._counts[route] - 1
         beyond = np.maximum(s - self._arc[route, last][:, None], 0.0)
         points += beyond[..., None] * self._pieces[2:4, route, last - 1].T[:, None]

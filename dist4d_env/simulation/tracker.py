@@ -154,7 +154,7 @@ def track(ego: np.ndarray, references: References, tick: np.ndarray, wheelbase: 
     trajectory's end its last pose and profile values stand.
     """
     followed = references.start_tick, references.poses, references.speed, references.curvature
-    return kernels.track_all(ego, tick, *followed, wheelbase, GAINS)
+    return kernels.track_all(*map(kernels.contiguous, (ego, tick, *followed)), wheelbase, GAINS)
 
 
 _SPAN = HORIZON * DT

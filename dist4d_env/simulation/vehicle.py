@@ -54,7 +54,8 @@ def advance(
     speed integrates the new acceleration: the integration order of nuPlan's kinematic bicycle model, so that its traces are
     reproduced. The acceleration kept is the one that really happened, so a car at rest under brakes reports zero.
     """
-    return kernels.advance_all(ego, acceleration, steering, constants(vehicle, dynamics, dt), dt)
+    given = map(kernels.contiguous, (ego, acceleration, steering))
+    return kernels.advance_all(*given, constants(vehicle, dynamics, dt), dt)
 
 
 @lru_cache(maxsize=64)

@@ -19,6 +19,7 @@ from dist4d_env.metrics.driving.time_to_collision import HORIZON
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.ego import SPEED, YAW, X, Y, cosines, hypotenuses, sines
+from dist4d_env.simulation.kernels import contiguous
 from dist4d_env.simulation.routes import Routes
 from dist4d_env.simulation.state import Ticks, with_tracks
 from dist4d_env.simulation.tracker import with_rows
@@ -147,8 +148,8 @@ class RunningMetrics:
     ) -> tuple[np.ndarray, np.ndarray]:
         """(B,) 1.0 where a collision began and where it did at the ego's fault; ``touched`` (B, M) is brought up to date."""
         radius = math.hypot(self.vehicle.length, self.vehicle.width) / 2
-        values, valid = np.ascontiguousarray(ticks.agents.values), np.ascontiguousarray(ticks.agents.valid)
-        episode, tick, track = kernels.near_agents(centers, values, valid, scene, self._footprints, radius)
+        values, valid = contiguous(ticks.agents.values), contiguous(ticks.agents.valid)
+        episode, tick, track = kernels.near_agents(centers, values, valid, contiguous(scene), self._footprints, radius)
         if not len(episode):
             return np.zeros(len(scene)), np.zeros(len(scene))
         own, size = np.array([self.vehicle.length, self.vehicle.width]), self._footprints[scene[episode], :, track]
@@ -196,19 +197,19 @@ class RunningMetrics:
 
     def _time_to_collision(self, scene: np.ndarray, ego: np.ndarray, agents: AgentArrays) -> np.ndarray:
         """``projected_time_to_collision`` of egos (B, 7) among agents (B, M)."""
-        yaw = np.ascontiguousarray(ego[:, YAW])
+        yaw = contiguous(ego[:, YAW])
         return kernels.time_to_contact(
-            np.ascontiguousarray(ego),
+            contiguous(ego),
             np.stack([cosines(yaw), sines(yaw)], -1),
             deterministic.cos(yaw),
             deterministic.sin(yaw),
             np.array([self.vehicle.length, self.vehicle.width]),
             self.vehicle.rear_axle_to_center,
-            np.ascontiguousarray(agents.values),
-            np.ascontiguousarray(agents.valid),
+            contiguous(agents.values),
+            contiguous(agents.valid),
             deterministic.cos(agents.yaw),
             deterministic.sin(agents.yaw),
-            scene,
+            contiguous(scene),
             self._footprints,
             math.cos(BEHIND),
             HORIZON,
@@ -217,7 +218,7 @@ class RunningMetrics:
 
 def _motion(ego: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
     """The largest accelerations, jerk and yaw motion over egos (B, n, 7), and how often they leave the bounds of comfort."""
-    largest = kernels.motion(np.ascontiguousarray(ego), np.ascontiguousarray(before), TICK, _ROUGH)
+    largest = kernels.motion(contiguous(ego), contiguous(before), TICK, _ROUGH)
     return {"speed": ego[:, -1, SPEED], **dict(zip(_SIGNALS, largest, strict=True))}
 
 
