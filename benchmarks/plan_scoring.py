@@ -29,7 +29,7 @@ from dist4d_env.metrics.plans import traffic as plan_traffic
 from dist4d_env.metrics.plans.scene import PlanScene
 from dist4d_env.metrics.plans.scoring import score_plans
 from dist4d_env.scenes.scene import TICK, Scene
-from dist4d_env.simulation.batch import simulate_plans
+from dist4d_env.simulation.drive import simulate_plans
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.state import EgoState
 

@@ -238,7 +238,7 @@ def highway(name: str) -> Callable[[], int] | None:
 
 def plans(quick: bool) -> dict[str, Any]:
     """64 plans of 4 s, followed by tracker and bicycle at 10 Hz."""
-    from dist4d_env.simulation.batch import simulate_plans
+    from dist4d_env.simulation.drive import simulate_plans
     from dist4d_env.simulation.state import EgoState
 
     random = np.random.default_rng(0)

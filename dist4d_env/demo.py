@@ -54,17 +54,17 @@ def run(options: Options) -> int:
 
     import dist4d_env  # noqa: F401 (registers the environment)
     from dist4d_env.envs.rendering import render_dashboard
-    from dist4d_env.envs.starts import PICTURE_WORLDS
     from dist4d_env.evaluation.episode_log import save_episode
     from dist4d_env.evaluation.report.episode import write_report
     from dist4d_env.evaluation.runner import RunOptions, run_episode
     from dist4d_env.evaluation.video import VideoWriter
     from dist4d_env.planners.lane_follower import LaneFollower, LaneFollowerConfig
+    from dist4d_env.worlds.contract import world_traits
 
     check_weights(options)
     dataset = open_data(options)
     scene = options.scene or first_scene(dataset)
-    if options.world in PICTURE_WORLDS:
+    if world_traits(options.world).needs_images:
         ensure_depth(dataset, scene)
     settings: dict[str, Any] = {
         "dataroot": dataset.dataroot,

@@ -40,13 +40,13 @@ def drive(env: DiST4DDrivingEnv, scenario: Scenario, planner: Planner | None, se
     Raises PlannerFailure where the planner raises or returns what is no plan.
     """
     observation, info = env.reset(seed=seed, options={"scenario": scenario})
-    start, values = env.episode.state, env.episode.running.values
-    bad_start = bool(env.episode.running.touched) or values["off_road"] == 1.0
+    start, values = env.episode.state, env.episode.values
+    bad_start = bool(env.episode.touched) or values["off_road"] == 1.0
     if planner is not None:
         horizon = env.episode.end_time - start.time
         context = PlannerContext(visible_scene(env.scene, planner.requires), env.config.decision_dt, horizon)
         guarded(planner.reset, context, env.episode.policy_seed)
-    while "ended_by" not in info:
+    while info["ended_by"] is None:
         state = env.episode.state
         if planner is None:
             action: Any = _braking(state.ego.speed)
@@ -54,10 +54,7 @@ def drive(env: DiST4DDrivingEnv, scenario: Scenario, planner: Planner | None, se
             given = PlannerInput(state.time, state.ego, observation, state if planner.requires.privileged else None)
             action = to_action(guarded(planner.plan, given), "trajectory")
         observation, _, _, _, info = env.step(action)
-    from dist4d_env.metrics.driving.running import RunningMetrics
-
-    trace = RunningMetrics(env.scene).trace(env.episode.running)
-    return Outcome(info["ended_by"], env.episode.state.time - start.time, bad_start, trace, dict(env.episode.running.values))
+    return Outcome(info["ended_by"], env.episode.state.time - start.time, bad_start, env.trace(), dict(env.episode.values))
 
 
 def _braking(speed: float) -> np.ndarray:

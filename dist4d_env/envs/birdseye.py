@@ -15,7 +15,7 @@ from dist4d_env.geometry.boxes import CATEGORIES, Boxes, rectangle_corners
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.simulation.state import SimState
+from dist4d_env.simulation.state import EpisodeState
 
 BACKGROUND: Colour = (17, 19, 24)
 GROUND = {"walkway": (37, 41, 48), "drivable": (54, 59, 68), "carpark_area": (47, 53, 66), "ped_crossing": (92, 96, 106)}
@@ -51,7 +51,7 @@ class View:
 
 def draw_birdseye(
     scene: Scene,
-    state: SimState,
+    state: EpisodeState,
     height: int,
     width: int,
     plan: np.ndarray | None = None,
@@ -109,7 +109,7 @@ def _draw_agents(image: np.ndarray, boxes: Boxes, pixels: np.ndarray) -> None:
         cv2.polylines(image, [_fixed(nose)], False, colour, 1, cv2.LINE_AA, SHIFT)
 
 
-def _draw_ego(image: np.ndarray, state: SimState, vehicle: VehicleParameters, pixels: np.ndarray) -> None:
+def _draw_ego(image: np.ndarray, state: EpisodeState, vehicle: VehicleParameters, pixels: np.ndarray) -> None:
     ego = state.ego
     x = ego.x + vehicle.rear_axle_to_center * deterministic.cos(ego.yaw)
     y = ego.y + vehicle.rear_axle_to_center * deterministic.sin(ego.yaw)

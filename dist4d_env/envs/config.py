@@ -8,22 +8,22 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 from dist4d_env.envs.rewards import reward_weights
 from dist4d_env.errors import ConfigError
+from dist4d_env.registry import SENSORS, TRAFFIC, WORLDS
 from dist4d_env.scenes.scenario import Scenario, read_scenario
 from dist4d_env.scenes.scene import TICK
+from dist4d_env.simulation.actions import ACTIONS
+from dist4d_env.worlds.contract import world_traits
+from dist4d_env.worlds.memory import MEMORY_POLICIES
 
-OBSERVATIONS = ("cameras", "depth", "ego", "route", "agents", "bev")
-ACTIONS = ("controls", "trajectory", "discrete")
-WORLDS = ("dist4d", "replay", "oracle", "none")
-MEMORIES = ("log", "history")
-TRAFFIC = ("replay", "idm")
 TERMINATIONS = ("collision", "off_road", "wrong_way")
 RENDER_MODES = ("rgb_array", "human")
 DEFAULT_SIZE = (64, 112)
+PICTURES, VECTORS = ("cameras", "depth", "ego", "route"), ("ego", "route", "agents")
+"""What is observed in worlds with and without pictures where nothing is asked for."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class EnvConfig:
     version: str | None = None
     scenes: str | tuple[str, ...] = "val"
     scenario: Scenario | None = None
-    world: str = "dist4d"
+    world: Any = "dist4d"
     weights: str = "tiny"
     size: tuple[int, int] | None = None
-    observation: tuple[str, ...] = ("cameras", "depth", "ego", "route")
+    observation: tuple[Any, ...] | None = None
     action: str = "controls"
     memory: Literal["log", "history"] = "log"
-    traffic: str = "replay"
+    traffic: Any = "replay"
     decision_dt: float = 0.5
     horizon: float = 10.0
     reward: str | Mapping[str, float] | None = None
@@ -59,23 +59,16 @@ class EnvConfig:
         set_field("weights", str(self.weights))
         set_field("scenes", self.scenes if isinstance(self.scenes, str) else _names("scenes", self.scenes))
         set_field("scenario", None if self.scenario is None else read_scenario_option(self.scenario))
-        set_field("observation", _subset("observation", self.observation, OBSERVATIONS))
+        shows_pictures = world_traits(WORLDS.check(self.world)).shows_pictures
+        set_field("observation", _sensors(self.observation, shows_pictures))
         set_field("termination", _subset("termination", self.termination, TERMINATIONS))
         set_field("size", None if self.size is None else _size(self.size))
-        set_field("reward", MappingProxyType(reward_weights(self.reward)))
-        _choice("world", self.world, WORLDS)
+        set_field("reward", reward_weights(self.reward))
         _choice("action", self.action, ACTIONS)
-        _choice("memory", self.memory, MEMORIES)
-        _choice("traffic", self.traffic, TRAFFIC)
+        _choice("memory", self.memory, MEMORY_POLICIES)
+        TRAFFIC.check(self.traffic)
         if self.render_mode is not None:
             _choice("render_mode", self.render_mode, RENDER_MODES)
-        if not self.observation:
-            raise ConfigError(f"observation is empty: name at least one of {', '.join(OBSERVATIONS)}")
-        if self.world == "none" and {"cameras", "depth"} & set(self.observation):
-            raise ConfigError(
-                f"world='none' makes no pictures, but observation={self.observation} asks for them: take 'cameras' and 'depth' "
-                "out of observation, or choose world='dist4d', 'replay' or 'oracle'"
-            )
         _durations(self.decision_dt, self.horizon)
         if self.scenario is not None and self.scenario.traffic is not None:
             set_field("traffic", self.scenario.traffic)
@@ -134,6 +127,24 @@ def _subset(keyword: str, value: Any, allowed: tuple[str, ...]) -> tuple[str, ..
     if chosen is None or unknown:
         raise ConfigError(f"{keyword}={value!r} is not a selection of {', '.join(map(repr, allowed))}")
     return tuple(name for name in allowed if name in chosen)
+
+
+def _sensors(value: Any, shows_pictures: bool) -> tuple[Any, ...]:
+    """The chosen sensors once each, those with names first, in the registry's order. None chooses for the world."""
+    if value is None:
+        return PICTURES if shows_pictures else VECTORS
+    chosen = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(dict.fromkeys(value))
+    if not chosen:
+        raise ConfigError(f"observation is empty: name at least one of {', '.join(SENSORS.names())}")
+    for sensor in chosen:
+        SENSORS.check(sensor)
+        if not shows_pictures and getattr(SENSORS.find(sensor), "needs_pictures", False):
+            raise ConfigError(
+                f"this world makes no pictures, but observation={chosen} asks for {sensor!r}: take it out of observation, or choose "
+                "another world, such as 'dist4d', 'replay' or 'oracle'"
+            )
+    names = SENSORS.names()
+    return tuple(sorted(chosen, key=lambda sensor: names.index(sensor) if sensor in names else len(names)))
 
 
 def _size(value: Any) -> tuple[int, int]:

@@ -1,56 +1,29 @@
-"""The Gymnasium environment: wires scenes, simulator, world, metrics and rendering together, and holds the current episode."""
+"""The Gymnasium environment: one episode in a generated world."""
 
 from __future__ import annotations
 
-from copy import copy
-from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.error import ClosedEnvironmentError, ResetNeeded
+from gymnasium.error import ResetNeeded
 
-from dist4d_env.data.nuscenes import open_dataset
-from dist4d_env.envs.batched_step import Request, Turn, play
-from dist4d_env.envs.config import read_keywords, read_scenario_option
-from dist4d_env.envs.episode import Episode, Seeds, Snapshot
-from dist4d_env.envs.info import episode_info, final_info
-from dist4d_env.envs.lazy_dict import LazyDict
-from dist4d_env.envs.observations import Observer, observation_space
-from dist4d_env.envs.rendering import render_dashboard
-from dist4d_env.envs.rewards import reward_terms, reward_weights, weighted_sum
-from dist4d_env.envs.rewards_judged import judged_terms
-from dist4d_env.envs.starts import check_start, draw_start
-from dist4d_env.envs.termination import termination_cause, truncation_cause
-from dist4d_env.envs.timing import Stopwatch
+from dist4d_env.envs.config import read_keywords
+from dist4d_env.envs.episodes import Episodes
+from dist4d_env.envs.info import episode_info
+from dist4d_env.envs.row import EpisodeRow
 from dist4d_env.envs.window import Window, has_display, require_display
-from dist4d_env.errors import ConfigError
-from dist4d_env.geometry.transforms import invert, yaw_of
-from dist4d_env.metrics.driving.running import RunningMetrics
-from dist4d_env.metrics.driving.suite import evaluate
-from dist4d_env.scenes.edits import Edit
-from dist4d_env.scenes.edits_apply import apply_all
-from dist4d_env.scenes.scenario import Scenario
-from dist4d_env.scenes.scene import Scene
-from dist4d_env.simulation.actions import action_space
-from dist4d_env.simulation.scene_at import SceneAt
-from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-from dist4d_env.worlds.contract import World, WorldStart
-from dist4d_env.worlds.factory import make_world
+from dist4d_env.simulation.actions import checked_action
+from dist4d_env.worlds.stopwatch import Stopwatch
 
 METADATA: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 2}
 """What the class can render; an environment says what can be had where it runs, at its own rate."""
 
-Room = tuple[Scene, Simulator, RunningMetrics]
-RoomKey = tuple[str, str, tuple[Edit, ...], float]
-EDITED_ROOMS = 64
-"""Edited scenes that an environment keeps; the oldest makes room for the next."""
-
-FORESIGHT, MOST_FORESEEN = 2.0, 16
-"""Seconds that are anticipated, and decisions at most."""
+_ONE = np.zeros(1, int)
+_GOES_ON = np.zeros(1, bool)
 
 
-class DiST4DDrivingEnv(gym.Env):
+class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     """Closed-loop driving through a nuScenes-format scene; a world model renders its six cameras from wherever the ego really is.
 
     ## Description
@@ -134,7 +107,7 @@ class DiST4DDrivingEnv(gym.Env):
     | ``arrival`` | at the horizon: 1 without a failure and 90 % as far as the logged ego | | 1 | |
     | ``pdms`` | change of the closed-loop PDMS: an episode driven to its end collects it | | | 1 |
 
-    ``arrival`` and ``pdms`` are worked out, and told, only where they are weighed.
+    ``arrival`` and ``pdms`` are computed only where they are weighed.
 
     ## Starting State
 
@@ -153,18 +126,17 @@ class DiST4DDrivingEnv(gym.Env):
     | key | value |
     |---|---|
     | ``scene``, ``time`` | scene name; seconds since its first keyframe |
-    | ``metrics`` | running values by name, those not known left out; at the end also ``final`` |
+    | ``metrics`` | running values by name, None where not known; ``final``: None, at the end of the episode its metrics |
     | ``world`` | ``source`` per camera, ``deviation_m`` from the path the frame was generated on, ``trust`` in [0, 1] |
     | ``reward_terms`` | unweighted terms by name |
     | ``timing_ms`` | milliseconds per stage of this call, the world's own stages as ``world/...`` |
-    | ``ended_by`` | at the end only: "collision", "off_road", "wrong_way", "horizon" or "trust" |
+    | ``ended_by`` | None; at the end "collision", "off_road", "wrong_way", "horizon" or "trust" |
 
-    The running values are those of ``metrics.driving.running``; ``final`` is ``{name: {"value", "valid"}}`` over the whole
-    episode (``metrics.driving.suite``), without a value where not valid. Its progress, also within ``pdms_v1``, is relative to
-    the logged ego's in the time that was driven: an episode that ended early is not judged by what it left undone, as reports
-    and the planning benchmark do (``evaluation.scores.results_of``). A source is "log", "dist_t", "dist_s", "splat", "replay" or
-    "oracle"; the tuple is empty in a world without pictures. How long something took is no part of what happened: ``timing_ms``
-    reads like a dict and compares equal to any other timing, so that the infos of equal episodes are equal.
+    The keys are the same in every step and every value is JSON-serialisable. The running values are those of
+    ``metrics.driving.running``; ``final`` is ``{name: {"value", "valid"}}`` over the whole episode (``metrics.driving.suite``), its
+    progress, also within ``pdms_v1``, relative to what the logged ego made in the time that the episode was meant to last: the same
+    numbers as in reports and the planning benchmark. It is computed when it is first looked into. A source is "log", "dist_t",
+    "dist_s", "splat", "replay" or "oracle"; the list is empty in a world without pictures.
 
     ## Arguments
 
@@ -174,13 +146,13 @@ class DiST4DDrivingEnv(gym.Env):
     | ``version`` | None | its version folder; found by itself when there is one |
     | ``scenes`` | "val" | a split, a scene name, or a list of these |
     | ``scenario`` | None | a ``Scenario`` or the path of a scenario YAML: fixes scene, start and what differs from the log |
-    | ``world`` | "dist4d" | "dist4d", "replay", "oracle" (town only) or "none" (no pictures) |
+    | ``world`` | "dist4d" | "dist4d", "splat" (no model), "replay", "oracle" (town only), "none" (no pictures), ``"module:Class"``, an object |
     | ``weights`` | "tiny" | of "dist4d": a shipped preset, a folder written by ``save_pretrained``, or "splat" (no model) |
     | ``size`` | None | camera height and width; None: what the weights were made for, else (64, 112) |
-    | ``observation`` | ("cameras", "depth", "ego", "route") | any of "cameras", "depth", "ego", "route", "agents", "bev" |
+    | ``observation`` | None | any of "cameras", "depth", "ego", "route", "agents", "bev", "lidar", ``"module:Class"``, objects; None: ("cameras", "depth", "ego", "route"), without pictures ("ego", "route", "agents") |
     | ``action`` | "controls" | "controls", "trajectory" or "discrete" |
     | ``memory`` | "log" | what a world may remember: "log" all of the scene, "history" what was seen before the start |
-    | ``traffic`` | "replay" | "replay" of the log or "idm" (reacts along the logged paths) |
+    | ``traffic`` | "replay" | "replay" of the log, "idm" (reacts along the logged paths), ``"module:Class"``, an object |
     | ``decision_dt`` | 0.5 | seconds per step, a multiple of 0.1 |
     | ``horizon`` | 10.0 | seconds until truncation |
     | ``reward`` | None | "shaped" (None), "sparse", "pdms", or weights by term |
@@ -199,28 +171,13 @@ class DiST4DDrivingEnv(gym.Env):
 
     def __init__(self, **keywords: Any) -> None:
         """Keywords as in ``EnvConfig``, documented above. Raises ConfigError, DataError or WeightsError."""
-        self.config = config = read_keywords(keywords)
+        config = read_keywords(keywords)
         if config.render_mode == "human":
             require_display()
-        modes = ["rgb_array", "human"] if has_display() else ["rgb_array"]  # what can be had here
-        self.metadata = {"render_modes": modes, "render_fps": max(1, round(1 / config.decision_dt))}
-        self.render_mode = config.render_mode
-        scenes = config.scenes if config.scenario is None else config.scenario.scene
-        self.dataset = open_dataset(config.dataroot, config.version, scenes)
-        self.scene_names = self.dataset.scene_names(scenes)
-        models = {"weights": config.weights, "memory": config.memory, "device": config.device, "service": config.service}
-        world = make_world(config.world, **models)  # type: ignore[arg-type]
-        self._world: World | None = world
-        self._size = config.image_size(getattr(world, "image_size", None))
-        self.observation_space = observation_space(config.observation, self._size)
-        self.action_space = action_space(config.action)
-        # Where the ego is heading is for worlds that draw ahead and for pictures of the plan.
-        drawn = config.world != "none" or config.render_mode is not None
-        self._foresight = max(1, min(round(FORESIGHT / config.decision_dt), MOST_FORESEEN)) if drawn else 0
-        self._weights = reward_weights(config.reward)
-        self._simulator_config = SimulatorConfig(config.decision_dt, config.action, config.traffic)
-        self._rooms: dict[RoomKey, Room] = {}
-        self._episode: Episode | None = None
+        EpisodeRow.__init__(self, Episodes(config, 1), 0)
+        self.metadata = rendering_metadata(config.decision_dt)
+        self.observation_space = self._episodes.observation_space
+        self.action_space = self._episodes.action_space
         self._window: Window | None = None
 
     def reset(
@@ -228,178 +185,55 @@ class DiST4DDrivingEnv(gym.Env):
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Begin an episode. options: "scene", a name, and "start", seconds since its first keyframe, drawn where not given; or
         "scenario", a ``Scenario`` or the path of its YAML."""
-        return play(self.open_world(), [self.beginning(seed, options)])[0]
+        super().reset(seed=seed)
+        watch = Stopwatch()
+        self._episodes.random[0] = self.np_random
+        terms = self._episodes.reset(_ONE, [options or {}], watch)
+        return self._observed(terms, watch)
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """One decision of ``decision_dt`` seconds. Raises ActionError for an action outside the action space."""
-        return play(self.open_world(), [self.decision(action)])[0]
-
-    def beginning(self, seed: int | None, options: dict[str, Any] | None) -> Turn:
-        """``reset``, paused where it needs the world's first frame."""
-        super().reset(seed=seed)
-        watch, seeds = Stopwatch(), Seeds.draw(self.np_random)
-        with watch("scene"):
-            scenario = self._choose(options or {}, seeds.scenario)
-            scene, simulator, metrics = self._room(scenario)
-        with watch("simulation"):
-            state = simulator.reset(scenario, seeds.traffic)
-            truth = simulator.scene_at(state, decisions=self._foresight)
-        start = WorldStart(scene, scene.rig.at_size(*self._size), state.time, seeds.noise)
-        world, frame, world_info = yield Request(start, truth, watch)
-        with watch("metrics"):
-            running = metrics.start(state)
-        end_time = min(state.time + (scenario.horizon or self.config.horizon), scene.duration)
-        self._episode = Episode(scenario, end_time, seeds.policy, state, world, frame, world_info, running, plan_ahead(truth))
-        terms = reward_terms(running.values, self.config.decision_dt)
-        return self._tell(watch, terms | judged_terms(self._weights, metrics, None, running, end_time))
-
-    def decision(self, action: Any) -> Turn:
-        """``step``, paused where it needs the world's next frame."""
-        before, watch, config = self._running_episode(), Stopwatch(), self.config
-        _, simulator, metrics = self._room(before.scenario)
-        with watch("simulation"):
-            state, ticks = simulator.step(before.state, action)
-            truth = simulator.scene_at(state, decisions=self._foresight)
-        world, frame, world_info = yield Request(before.world, truth, watch)
-        with watch("metrics"):
-            running = metrics.update(before.running, ticks)
-            terms = reward_terms(running.values, config.decision_dt)
-            terms |= judged_terms(self._weights, metrics, before.running, running, before.end_time)
-            terminated_by = termination_cause(running.values, config.termination)
-            truncated_by = truncation_cause(state.time, before.end_time, world_info.trust, config.trust_floor)
-        self._episode = replace(
-            before,
-            state=state,
-            world=world,
-            frame=frame,
-            world_info=world_info,
-            running=running,
-            plan=plan_ahead(truth),
-            ended_by=terminated_by or truncated_by,
-        )
-        observation, info = self._tell(watch, terms)
-        reward = weighted_sum(terms, self._weights)
-        return observation, reward, terminated_by is not None, terminated_by is None and truncated_by is not None, info
-
-    def sibling(self) -> DiST4DDrivingEnv:
-        """Another environment with the same keywords, not yet reset, that shares this one's data, maps and models."""
-        other = copy(self)
-        other._np_random = other._np_random_seed = other._episode = other._window = None
-        return other
+        self._require_running()
+        watch = Stopwatch()
+        actions = np.array([checked_action(self.config.action, action)])
+        terms, rewards, terminated, truncated = self._episodes.step(actions, _GOES_ON, [], watch)
+        observation, info = self._observed(terms, watch)
+        return observation, float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The dashboard of the current instant (H, W, 3) uint8; None in "human" mode, which shows it in a window."""
-        if self.render_mode is None:
-            gym.logger.warn("render() without a render_mode: choose one when making the environment, render_mode='rgb_array'")
-            return None
-        episode = self._current_episode("render")
-        terms = reward_terms(episode.running.values, self.config.decision_dt)
-        info = episode_info(episode, Stopwatch().timing({}), terms)
-        picture = render_dashboard(episode.frame, info, episode.state, self.scene, episode.plan)
-        if self.render_mode == "rgb_array":
+        picture = self.dashboard()
+        if picture is None or self.render_mode == "rgb_array":
             return picture
         self._window = self._window or Window("DiST-4D")
         self._window.show(picture)
         return None
-
-    def snapshot(self) -> Snapshot:
-        """The environment's state as an immutable value, its random generator included; see ``restore``."""
-        return Snapshot(self.dataset.dataroot, self._episode, self.np_random.bit_generator.state)
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Go back to a snapshot of this environment or of one made with the same keywords; it continues bit-identically."""
-        if not isinstance(snapshot, Snapshot):
-            raise ConfigError(f"restore takes what snapshot() returned, not a {type(snapshot).__name__}")
-        if snapshot.dataroot != self.dataset.dataroot:
-            raise ConfigError(f"the snapshot belongs to {snapshot.dataroot}, this environment to {self.dataset.dataroot}")
-        self._episode = snapshot.episode
-        self.np_random.bit_generator.state = snapshot.random_state
 
     def close(self) -> None:
         """Close the window and let go of scenes and models; a closed environment can be closed again, not used."""
         if self._window is not None:
             self._window.close()
             self._window = None
-        self._episode = self._world = None
-        self._rooms.clear()
+        self._episodes.close()
 
-    @property
-    def episode(self) -> Episode:
-        """The current episode as values. Raises ResetNeeded before the first reset."""
-        return self._current_episode("look at the episode")
+    def _require_running(self) -> None:
+        self.open_world()
+        self._require_episode("step")
+        ended_by = self._episodes.episodes[0].ended_by
+        if ended_by is not None:
+            raise ResetNeeded(f"the episode is over ({ended_by}): call reset() before the next step()")
 
-    @property
-    def scene(self) -> Scene:
-        """The current episode's scene, with the scenario's edits; ``scene.recorded`` is without."""
-        return self._room(self.episode.scenario)[0]
-
-    def _choose(self, options: dict[str, Any], random: np.random.Generator) -> Scenario:
-        """What to play: the scenario if there is one, else what the options say and chance for the rest."""
-        config = self.config
-        unknown = set(options) - {"scene", "start", "scenario"}
-        if unknown:
-            raise ConfigError(f"reset options {sorted(map(str, unknown))} are unknown: 'scene', 'start' and 'scenario' are known")
-        given = read_scenario_option(options["scenario"]) if "scenario" in options else config.scenario
-        if given is not None:
-            if {"scene", "start"} & set(options):
-                raise ConfigError("reset options 'scene' and 'start' are fixed by the scenario: leave the one or the other out")
-            scene = self._room(Scenario(given.scene, 0.0))[0]
-            return replace(given, start=check_start(scene, config.world, given.start, config.decision_dt))
-        name, start = options.get("scene"), options.get("start")
-        if name is None:
-            name = self.scene_names[int(random.integers(len(self.scene_names)))]
-        scene = self._room(Scenario(name, 0.0))[0]  # not loaded anew where there are more scenes than the data set keeps
-        if start is None:
-            start = draw_start(scene, config.world, config.horizon, random)
-        return Scenario(name, check_start(scene, config.world, start, config.decision_dt))
-
-    def _room(self, scenario: Scenario) -> Room:
-        """A scenario's scene, edits included, with its simulator and metrics, kept for the next episode in it."""
-        traffic = scenario.traffic or self.config.traffic
-        key = scenario.scene, traffic, scenario.edits, scenario.start if scenario.edits else 0.0
-        room = self._rooms.get(key)
-        if room is None:
-            scene = apply_all(scenario.edits, self.dataset.load(scenario.scene), scenario.start)
-            edited = [key for key in self._rooms if key[2]]
-            if scenario.edits and len(edited) >= EDITED_ROOMS:
-                del self._rooms[edited[0]]
-            simulator = Simulator(scene, replace(self._simulator_config, traffic=traffic))
-            room = self._rooms[key] = scene, simulator, RunningMetrics(scene)
-        return room
-
-    def open_world(self) -> World:
-        """The world, unless the environment has been closed."""
-        if self._world is None:
-            raise ClosedEnvironmentError("the environment is closed: make a new one")
-        return self._world
-
-    def _current_episode(self, purpose: str) -> Episode:
-        if self._episode is None:
-            raise ResetNeeded(f"call reset() first: there is no episode to {purpose}")
-        return self._episode
-
-    def _running_episode(self) -> Episode:
-        episode = self._current_episode("step")
-        if episode.ended_by is not None:
-            raise ResetNeeded(f"the episode is over ({episode.ended_by}): call reset() before the next step()")
-        return episode
-
-    def _tell(self, watch: Stopwatch, terms: dict[str, float]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def _observed(self, terms: dict[str, np.ndarray], watch: Stopwatch) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Observation and info of the current instant; in "human" mode the window follows."""
-        episode = self.episode
-        scene, _, metrics = self._room(episode.scenario)
         with watch("observation"):
-            observer = Observer(self.config.observation, episode.end_time)
-            observation = observer(scene, episode.state, episode.running, episode.frame)
+            observation = {key: value[0].copy() for key, value in self._episodes.observe([0]).items()}
         if self.render_mode == "human":
             with watch("rendering"):
                 self.render()
-        ended = episode.ended_by is not None
-        final = LazyDict(lambda: final_info(evaluate(metrics.trace(episode.running)))) if ended else None
-        return observation, episode_info(episode, watch.timing(episode.world_info.timing_ms), terms, final)
+        return observation, episode_info(self._episodes, 0, terms, watch.milliseconds)
 
 
-def plan_ahead(truth: SceneAt) -> np.ndarray:
-    """(K, 3) x, y, heading of the anticipated ego in the present ego frame."""
-    ahead = invert(truth.global_from_ego) @ truth.anticipated_pose
-    return np.concatenate([ahead[:, :2, 3], yaw_of(ahead)[:, None]], 1)
+def rendering_metadata(decision_dt: float) -> dict[str, Any]:
+    """The metadata of environments here: a window needs a display, frames come once a decision."""
+    modes = ["rgb_array", "human"] if has_display() else ["rgb_array"]
+    return {"render_modes": modes, "render_fps": max(1, round(1 / decision_dt))}

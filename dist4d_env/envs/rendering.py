@@ -13,7 +13,7 @@ from dist4d_env.geometry.cameras import RING
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.simulation.state import SimState
+from dist4d_env.simulation.state import EpisodeState
 
 GAP = 6
 MARGIN = 12
@@ -49,7 +49,7 @@ GRID = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_
 def render_dashboard(
     frame: RGBDFrame | None,
     info: Mapping[str, Any],
-    state: SimState,
+    state: EpisodeState,
     scene: Scene,
     plan: np.ndarray | None = None,
     vehicle: VehicleParameters | None = None,
@@ -102,7 +102,7 @@ def _cameras(frame: RGBDFrame, info: Mapping[str, Any]) -> np.ndarray:
     return body
 
 
-def _speedometer(image: np.ndarray, state: SimState) -> None:
+def _speedometer(image: np.ndarray, state: EpisodeState) -> None:
     height = image.shape[0]
     fill(image, 12, height - 84, 148, 72, (8, 9, 12), 0.72, 10)
     width = draw_text(image, 24, height - 82, f"{3.6 * state.ego.speed:.0f}", 40, INK)

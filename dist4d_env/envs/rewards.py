@@ -6,7 +6,13 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import numpy as np
+
 from dist4d_env.errors import ConfigError
+from dist4d_env.metrics.driving.composite import PARTS
+from dist4d_env.metrics.driving.composite import PDMS_WEIGHTS as PDMS_PARTS
+from dist4d_env.metrics.driving.progress import SHORT, ego_progress
+from dist4d_env.metrics.driving.trace import EpisodeTrace
 
 DEFAULT_WEIGHTS = {
     "progress": 0.2,
@@ -32,9 +38,11 @@ PRESETS: Mapping[str, Mapping[str, float]] = MappingProxyType(
 )
 """What ``reward="shaped"`` and so on stand for."""
 
-JUDGED = ("arrival", "pdms")
-"""Terms that look at the episode so far (``envs.rewards_judged``): there only where they are weighed."""
-TERMS = (*DEFAULT_WEIGHTS, *JUDGED)
+EPISODE_TERMS = ("arrival", "pdms")
+"""Terms that look at the whole episode so far: computed only where they are weighed."""
+TERMS = (*DEFAULT_WEIGHTS, *EPISODE_TERMS)
+ARRIVED = 0.9
+"""Share of the logged ego's progress that counts as having arrived."""
 
 SHORT_TTC = 1.0  # s; metrics.time_to_collision looks 0.9 s ahead
 
@@ -58,8 +66,8 @@ def reward_weights(weights: str | Mapping[str, float] | None) -> dict[str, float
     return {name: float(weight) for name, weight in weights.items()}
 
 
-def reward_terms(values: Mapping[str, float], decision_dt: float) -> dict[str, float]:
-    """The terms of one decision that its running values tell, unweighted.
+def reward_terms(values: Mapping[str, np.ndarray], decision_dt: float) -> dict[str, np.ndarray]:
+    """The terms of one decision that its running values say, unweighted, (N,) each.
 
     values: ``metrics.driving.running`` after the decision; a term whose value is not known there (no map, no speed limit) is 0.
     progress: m along the route; collision, off_road, wrong_way: 1 where it happened, else 0 (collision: at the ego's fault);
@@ -67,18 +75,52 @@ def reward_terms(values: Mapping[str, float], decision_dt: float) -> dict[str, f
     m/s above the limit times s; route_offset: m beside the route times s.
     """
     terms = {
-        "progress": values["progress_delta"],
+        "progress": values["route_progress_delta"],
         "collision": values["at_fault_collision"],
         "off_road": values["off_road"],
         "wrong_way": values["wrong_way"],
-        "time_to_collision": max(SHORT_TTC - values["time_to_collision"], 0.0) * decision_dt,
+        "time_to_collision": np.maximum(SHORT_TTC - values["time_to_contact"], 0.0) * decision_dt,
         "comfort": values["discomfort"],
         "speed_limit": values["speeding"] * decision_dt,
-        "route_offset": abs(values["route_offset"]) * decision_dt,
+        "route_offset": np.abs(values["route_offset"]) * decision_dt,
     }
-    return {name: 0.0 if math.isnan(value) else float(value) for name, value in terms.items()}
+    return {name: np.where(np.isnan(value), 0.0, value) for name, value in terms.items()}
 
 
-def weighted_sum(terms: Mapping[str, float], weights: Mapping[str, float]) -> float:
-    """The reward of one decision."""
-    return float(sum(weight * terms[name] for name, weight in weights.items()))
+def arrival(time: float, end_time: float, values: Mapping[str, float], reference: float) -> float:
+    """1 at the decision that reaches ``end_time`` without a failure, the ego having come at least 90 % as far along the route as the
+    logged one, which makes ``reference`` metres (where that is 5 m or less: always); else 0."""
+    failed = any(values[name] == 1.0 for name in ("at_fault_collision", "off_road", "wrong_way"))
+    came_along = reference <= SHORT or values["route_progress"] >= ARRIVED * reference
+    return float(time > end_time - 1e-6 and not failed and came_along)
+
+
+def pdms_so_far(trace: EpisodeTrace, end_time: float, reference: float) -> float:
+    """What an episode meant to last until ``end_time`` has collected of its ``pdms_v1``; nan where that is not valid.
+
+    NC x DAC x (5 EP + s (5 TTC + 2 C)) / 12 over the trace so far: s is the share of the time that has passed, EP the progress
+    over ``reference``, the metres the logged ego makes in all of the time (where neither makes 5 m: s). It is 0 at the start
+    and ``pdms_v1`` at the end; a fault takes back what was collected. What needs a longer trace to be judged counts as kept.
+    """
+    begin, now = float(trace.time[0]), float(trace.time[-1])
+    if now <= begin:
+        return 0.0
+    parts = {name: metric(trace) for name, metric in PARTS["corrected"].items()}
+    if not parts["drivable_area_compliance"].valid:
+        return math.nan
+    multiplier = parts["no_at_fault_collision"].value * parts["drivable_area_compliance"].value
+    share = (now - begin) / (end_time - begin)
+    value = {name: parts[name].value if parts[name].valid else 1.0 for name in ("time_to_collision", "comfort")}
+    value = {name: share * kept for name, kept in value.items()}
+    progress = ego_progress(trace, multiplier, reference)
+    standing = max(progress.details["progress"] * multiplier, reference) <= SHORT
+    value["ego_progress"] = progress.value * (share if standing else 1.0)
+    return multiplier * sum(weight * value[name] for name, weight in PDMS_PARTS.items()) / sum(PDMS_PARTS.values())
+
+
+def weighted_sum(terms: Mapping[str, np.ndarray], weights: Mapping[str, float], count: int) -> np.ndarray:
+    """(N,) the rewards of one decision."""
+    total = np.zeros(count)
+    for name, weight in weights.items():
+        total = total + weight * terms[name]
+    return total

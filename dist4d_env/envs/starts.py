@@ -7,28 +7,25 @@ import numpy as np
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.scenes.scene import TICK, Scene
 
-PICTURE_WORLDS = ("dist4d", "replay")
-"""Worlds whose memory is made of the scene's own images."""
 
-
-def draw_start(scene: Scene, world: str, horizon: float, random: np.random.Generator) -> float:
+def draw_start(scene: Scene, needs_images: bool, horizon: float, random: np.random.Generator) -> float:
     """A keyframe, as seconds on the 10 Hz grid, from which the horizon fits into the log.
 
-    For worlds that remember images only keyframes with images and depth count; a scene that has them at its first keyframe alone
+    needs_images: for worlds that remember images only keyframes with images and depth count; a scene that has them at its first keyframe alone
     starts there. Raises DataError where there is none.
     """
-    keyframes = remembered_keyframes(scene) if world in PICTURE_WORLDS else np.arange(len(scene.sensors.keyframe_time))
+    keyframes = remembered_keyframes(scene) if needs_images else np.arange(len(scene.sensors.keyframe_time))
     times = np.round(scene.sensors.keyframe_time[keyframes] / TICK) * TICK
     fitting = times[times <= scene.duration - horizon + 1e-6]
     return float(random.choice(fitting)) if len(fitting) else float(times[0])
 
 
-def check_start(scene: Scene, world: str, start: float, decision_dt: float) -> float:
+def check_start(scene: Scene, needs_images: bool, start: float, decision_dt: float) -> float:
     """A start asked for, on the 10 Hz grid. Raises ConfigError if it lies outside the scene, DataError without any image."""
     latest = scene.duration - 2 * decision_dt
     if isinstance(start, bool) or not isinstance(start, int | float | np.number) or not 0 <= start <= latest + 1e-6:
         raise ConfigError(f"options['start']={start!r} must lie between 0 and {latest:.1f} s in {scene.name}")
-    if world in PICTURE_WORLDS:
+    if needs_images:
         remembered_keyframes(scene)
     return round(float(start) / TICK) * TICK
 

@@ -1,78 +1,61 @@
-"""Imagination: a planner tries plans in copies of the running environment, seen through the same world, before it decides."""
+"""Imagination: a planner tries plans in copies of the running episode, seen through the same world, before it decides."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import replace
 
 import numpy as np
 
-from dist4d_env.envs.batched_step import Turn, play
-from dist4d_env.envs.driving import DiST4DDrivingEnv, Room
-from dist4d_env.envs.episode import Episode, Snapshot
+from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.planners.contract import ImaginedInstant, Plan, in_ego_frame
-from dist4d_env.scenes.scenario import Scenario
-from dist4d_env.scenes.scene import TICK
-from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES
-from dist4d_env.simulation.simulator import Simulator
-from dist4d_env.simulation.state import EgoState, SimState
-from dist4d_env.simulation.traffic import row_of
+from dist4d_env.scenes.scene import TICK, Scene
+from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES, follow
+from dist4d_env.simulation.agents import AgentArrays
+from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
+from dist4d_env.simulation.state import EpisodeState
+from dist4d_env.simulation.traffic import TrafficState
 
 
-class ForeseenTraffic:
-    """Everybody who is there now keeps velocity and heading: what can be foreseen without the recording."""
+class ConstantVelocityTraffic:
+    """Everybody who is there at one instant keeps velocity and heading: what can be foreseen without the recording.
 
-    def __init__(self, state: SimState) -> None:
-        self._row, self._boxes = row_of(state.time), state.boxes
+    agents: (1, M) at ``row`` of the log.
+    """
 
-    def start(self, row: int) -> tuple[Boxes, np.ndarray, np.ndarray]:
-        """Nobody follows a path: positions and speeds along it are left empty."""
-        return self._at(row), np.zeros(0), np.zeros(0)
+    def __init__(self, agents: AgentArrays, row: int) -> None:
+        self._agents, self._row = agents, row
+
+    def add(self, scene: Scene) -> int:
+        """There is one scene."""
+        return 0
+
+    def start(self, scene: np.ndarray, row: np.ndarray, tracks: int) -> tuple[AgentArrays, TrafficState]:
+        """The agents at rows (B,)."""
+        return self._at(row[:, None])[:, 0].fitted(tracks), {}
 
     def step(
-        self, row: int, ego: EgoState, boxes: Boxes, position: np.ndarray, speed: np.ndarray
-    ) -> tuple[Boxes, np.ndarray, np.ndarray]:
-        """The boxes one tick after ``row``."""
-        return self._at(row + 1), position, speed
+        self, scene: np.ndarray, row: np.ndarray, ego: np.ndarray, agents: AgentArrays, state: TrafficState
+    ) -> tuple[AgentArrays, TrafficState]:
+        """The agents one tick later."""
+        return self._at(row[:, None] + 1)[:, 0].fitted(agents.valid.shape[1]), {}
 
-    def anticipate(self, row: int, position: np.ndarray, speed: np.ndarray, rows: Sequence[int]) -> tuple[Boxes, ...]:
-        """The boxes at later rows."""
-        return tuple(self._at(later) for later in rows)
+    def advance(self, scene: np.ndarray, row: np.ndarray, ticks: int, tracks: int) -> AgentArrays:
+        """The agents (B, ticks, tracks) of the rows after ``row``."""
+        return self._at(row[:, None] + np.arange(1, ticks + 1)).fitted(tracks)
 
-    def _at(self, row: int) -> Boxes:
-        position = self._boxes.position.copy()
-        position[:, :2] += (row - self._row) * TICK * self._boxes.velocity
-        return replace(self._boxes, position=position)
+    def anticipate(
+        self, scene: np.ndarray, row: np.ndarray, agents: AgentArrays, state: TrafficState, rows: np.ndarray
+    ) -> AgentArrays:
+        """The agents at later rows (B, K)."""
+        return self._at(rows).fitted(agents.valid.shape[1])
 
-
-class _Branch(DiST4DDrivingEnv):
-    """A copy of a running environment: it shares data, maps and models, follows plans, foresees traffic and never ends."""
-
-    def __init__(self, running: DiST4DDrivingEnv) -> None:
-        self.__dict__.update(running.sibling().__dict__)
-        self.config = replace(running.config, action="trajectory", termination=(), trust_floor=0.0, reward=None, render_mode=None)
-        self.render_mode = None
-        self._simulator: Simulator | None = None
-
-    def begin(self, snapshot: Snapshot, episode: Episode) -> None:
-        """Continue from a snapshot with an episode that does not end."""
-        self._simulator = copy(super()._room(episode.scenario)[1])
-        self._simulator.traffic = ForeseenTraffic(episode.state)
-        self.restore(replace(snapshot, episode=replace(episode, end_time=np.inf, ended_by=None)))
-
-    def follow(self, plan: Plan, issued: SimState, seconds: float) -> Turn:
-        """One long decision: ``decision`` of so many seconds, along what is left of a plan."""
-        assert self._simulator is not None
-        self._simulator.config = replace(self._simulator.config, action="trajectory", decision_dt=seconds)
-        return self.decision(_rest(plan, issued, self.episode.state))
-
-    def _room(self, scenario: Scenario) -> Room:
-        scene, simulator, metrics = super()._room(scenario)
-        return scene, self._simulator or simulator, metrics
+    def _at(self, rows: np.ndarray) -> AgentArrays:
+        values = np.repeat(self._agents.values[:, 0, None, None], rows.shape[1], 2).repeat(rows.shape[0], 1)
+        values[:2] += ((rows - self._row) * TICK)[..., None] * values[4:]
+        return AgentArrays(values, np.broadcast_to(self._agents.valid[0], values.shape[1:]).copy())
 
 
 class BranchingImagination:
@@ -82,10 +65,9 @@ class BranchingImagination:
     """
 
     def __init__(self, running: DiST4DDrivingEnv) -> None:
-        if running.config.world == "none":
+        if not running.shows_pictures:
             raise ConfigError("imagination needs pictures: choose world='dist4d', 'replay' or 'oracle', not 'none'")
         self._running = running
-        self._branches: list[_Branch] = []
 
     def try_plans(self, plans: Sequence[Plan], times: Sequence[float]) -> list[tuple[ImaginedInstant, ...]]:
         """For each plan, followed from now on, the present instant and those after ``times`` seconds.
@@ -95,28 +77,29 @@ class BranchingImagination:
         waits = np.diff([0.0, *times])
         if not len(times) or (waits < TICK - 1e-6).any() or (np.abs(waits / TICK - np.round(waits / TICK)) > 1e-6).any():
             raise ConfigError(f"imagined times {tuple(times)} must be increasing multiples of {TICK} s")
-        snapshot, episode = self._running.snapshot(), self._running.episode
-        while len(self._branches) < len(plans):
-            self._branches.append(_Branch(self._running))
-        branches = self._branches[: len(plans)]
-        for branch in branches:
-            branch.begin(snapshot, episode)
-        seen = [[_instant(branch.episode)] for branch in branches]
+        running, snapshot, episode = self._running, self._running.snapshot().episode, self._running.episode
+        assert snapshot is not None and episode.frame is not None
+        state, issued, info = snapshot.state, episode.state, episode.world_info
+        simulator = Simulator(SimulatorConfig(action="trajectory"))
+        simulator.add(running.scene, ConstantVelocityTraffic(state.agents, int(state.row[0])))
+        state = replace(state, scene=np.zeros(1, int), traffic={}).take(np.zeros(len(plans), int))
+        now = ImaginedInstant(issued.time, issued.ego, episode.frame, info.trust, tuple(info.source))
+        instants, worlds = [[now] for _ in plans], [episode.world] * len(plans)
         for wait in waits.tolist():
-            turns = [branch.follow(plan, episode.state, wait) for plan, branch in zip(plans, branches, strict=True)]
-            play(self._running.open_world(), turns)
-            for instants, branch in zip(seen, branches, strict=True):
-                instants.append(_instant(branch.episode))
-        return [tuple(instants) for instants in seen]
+            simulator.config = replace(simulator.config, decision_dt=wait)
+            singles = [simulator.single(state, row) for row in range(len(plans))]
+            rest = np.stack([_rest(plan, issued, single) for plan, single in zip(plans, singles, strict=True)])
+            state, _ = simulator.execute(state, follow(rest, PLAN_DT, state.ego, state.tick))
+            answers = running.open_world().step(worlds, simulator.scenes_at(state, running.foresight))
+            worlds = [world for world, _, _ in answers]
+            for row, (_, frame, info) in enumerate(answers):
+                assert frame is not None
+                single = simulator.single(state, row)
+                instants[row].append(ImaginedInstant(single.time, single.ego, frame, info.trust, tuple(info.source)))
+        return [tuple(each) for each in instants]
 
 
-def _instant(episode: Episode) -> ImaginedInstant:
-    assert episode.frame is not None
-    info = episode.world_info
-    return ImaginedInstant(episode.state.time, episode.state.ego, episode.frame, info.trust, info.source)
-
-
-def _rest(plan: Plan, issued: SimState, now: SimState) -> np.ndarray:
+def _rest(plan: Plan, issued: EpisodeState, now: EpisodeState) -> np.ndarray:
     """(8, 3) what is left of a plan for the next 4 s, in the present ego frame; past its end its last velocity is kept."""
     poses = np.vstack([np.zeros(3), np.asarray(plan.trajectory, float)])
     poses[:, 2] = np.unwrap(poses[:, 2])

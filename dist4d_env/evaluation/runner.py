@@ -13,7 +13,6 @@ from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ActionError, ConfigError
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, Step, scenario_record
 from dist4d_env.evaluation.imagination import BranchingImagination
-from dist4d_env.metrics.driving.running import RunningMetrics
 from dist4d_env.metrics.driving.trace import Plans
 from dist4d_env.planners.contract import Plan, Planner, PlannerContext, PlannerInput, PlannerNeeds
 from dist4d_env.scenes.scenario import Scenario
@@ -103,7 +102,7 @@ def run_episode(
             watch(driving, info)
         if terminated or truncated:
             outcome = info["ended_by"]
-    trace = RunningMetrics(driving.scene).trace(driving.episode.running)
+    trace = driving.trace()
     return EpisodeLog(
         scene=driving.scene.name,
         dataroot=driving.scene.dataroot,

@@ -11,7 +11,7 @@ import numpy as np
 
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.simulation.state import EgoState, SimState
+from dist4d_env.simulation.state import EgoState, EpisodeState
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class PlannerInput:
     time: float
     ego: EgoState
     observation: dict[str, Any]
-    state: SimState | None = None
+    state: EpisodeState | None = None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dist4d_env.planners.contract import (
 )  # fmt: skip
 from dist4d_env.planners.imagine_space import free_distance, obstacle_points
 from dist4d_env.planners.route_profile import Place, Way, posted_limit
-from dist4d_env.simulation.batch import simulate_plans
+from dist4d_env.simulation.drive import simulate_plans
 from dist4d_env.simulation.state import EgoState
 
 TICK = 0.1

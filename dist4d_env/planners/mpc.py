@@ -13,7 +13,7 @@ from dist4d_env.planners.mpc_costs import CostWeights, plan_costs
 from dist4d_env.planners.mpc_street import Street
 from dist4d_env.planners.observed_agents import Agents
 from dist4d_env.planners.route_profile import Place, Way, posted_limit
-from dist4d_env.simulation.batch import simulate_plans
+from dist4d_env.simulation.drive import simulate_plans
 from dist4d_env.simulation.state import EgoState
 from dist4d_env.simulation.vehicle import VehicleDynamics
 

@@ -13,8 +13,7 @@ from dist4d_env.planners.observed_agents import Agents
 from dist4d_env.scenes.scene import TICK, EgoLog, Scene, Tracks
 from dist4d_env.simulation.commands import Commands
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-from dist4d_env.simulation.state import EgoState
-from dist4d_env.simulation.vector import VectorSimulator
+from dist4d_env.simulation.ego import EgoState, ego_rows
 
 
 class Street:
@@ -27,18 +26,16 @@ class Street:
         pose = pose_from_xy_yaw(ego.x, ego.y, ego.yaw)[None]
         log = EgoLog(np.zeros(1), pose, *np.array([[ego.speed], [ego.acceleration], [ego.yaw_rate]]))
         foreseen = replace(scene, ego=log, tracks=foreseen_tracks(agents))
-        simulator = Simulator(foreseen, SimulatorConfig(step, "controls", vehicle=vehicle))
-        self._now = replace(simulator.reset(0.0), ego=ego)
-        self._simulator = VectorSimulator([simulator])
-        self.expected = replace(PlanScene.forecast(self._now, foreseen, vehicle), near=near)
+        self._simulator = Simulator(SimulatorConfig(step, "controls", vehicle=vehicle), [foreseen])
+        self._now = replace(self._simulator.reset([0], [0.0]), ego=ego_rows([ego]))
+        self.expected = replace(PlanScene.forecast(self._simulator.single(self._now, 0), foreseen, vehicle), near=near)
 
     def roll(self, acceleration: np.ndarray, steering: np.ndarray) -> np.ndarray:
         """Ego rows (B, T + 1, 7) at 10 Hz, now included, under controls (B, K) in m/s^2 and rad that stand for a step each."""
-        state = self._simulator.branch(self._now, len(acceleration))
+        state = self._now.take(np.zeros(len(acceleration), int))
         rows = [state.ego[:, None]]
-        nothing, none = np.zeros(len(acceleration)), np.full(len(acceleration), -1)
         for pull, wheel in zip(acceleration.T, steering.T, strict=True):
-            state, ticks = self._simulator.execute(state, Commands(pull, nothing, wheel, none))
+            state, ticks = self._simulator.execute(state, Commands.controls(pull, steering=wheel))
             rows.append(ticks.ego)
         return np.concatenate(rows, 1)
 

@@ -18,7 +18,7 @@ from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES, Plan, PlannerConte
 from dist4d_env.planners.following import TICK, Corridor, DriverModel, path_ahead, roll_out
 from dist4d_env.planners.observed_agents import Agents
 from dist4d_env.planners.route_profile import Place, Way, posted_limit
-from dist4d_env.simulation.batch import simulate_plans
+from dist4d_env.simulation.drive import simulate_plans
 from dist4d_env.simulation.ego import ego_rows
 from dist4d_env.simulation.state import EgoState
 from dist4d_env.simulation.tracker import LONGITUDINAL_Q, LONGITUDINAL_R

@@ -189,7 +189,9 @@ class IdmTraffic:
         for place, later in enumerate(rows.T):
             ahead = position.copy()
             onward = np.minimum(s + v * (later - row)[episode] * TICK, self._end[mover])
-            ahead[episode, movers.track] = np.where(logged, self._schedule[scheduled + self._column(scene, later)[episode]], onward)
+            ahead[episode, movers.track] = np.where(
+                logged, self._schedule[scheduled + self._column(scene, later)[episode]], onward
+            )
             then = self._agents(movers, scene, later, ahead, speed)
             expected.values[:, :, place], expected.valid[:, place] = then.values, then.valid
         return expected

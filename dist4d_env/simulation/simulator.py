@@ -20,9 +20,8 @@ from dist4d_env.simulation.actions import ACTIONS, parse_actions
 from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.commands import Commands
 from dist4d_env.simulation.drive import drive
-from dist4d_env.simulation.ego import ego_state
 from dist4d_env.simulation.scene_at import SceneAt
-from dist4d_env.simulation.state import EpisodeState, SimState, Ticks
+from dist4d_env.simulation.state import EpisodeState, SimState, Ticks, single
 from dist4d_env.simulation.traffic import OpenLoopTraffic, TrafficModel, TrafficState, row_of
 from dist4d_env.simulation.vehicle import VehicleDynamics
 
@@ -159,18 +158,19 @@ class Simulator:
         after = SimState(state.scene, state.tick + ticks, rows[:, -1], egos[:, -1], agents[:, -1], traffic, commands)
         return after, Ticks(rows, egos, agents)
 
-    def history(self, state: SimState, ticks: int) -> AgentArrays | None:
-        """The agents (B, ticks, M) after a state where the traffic never looks at the ego, else None."""
-        groups = self._groups(state.scene)
-        if len(groups) != 1 or not isinstance(groups[0][1], OpenLoopTraffic):
-            return None
-        return groups[0][1].advance(self._local[state.scene], state.row, ticks, state.tracks)
+    def is_open_loop(self, scene: int) -> bool:
+        """Whether a scene's traffic never looks at the ego, so that what happened can be had again from the start."""
+        return isinstance(self._models[self._model_of[scene]][1], OpenLoopTraffic)
+
+    def foreknown(self, state: SimState, ticks: int) -> AgentArrays:
+        """The agents (1, ticks, M) after the state of one episode with such traffic."""
+        model = self._models[self._model_of[int(state.scene[0])]][1]
+        assert isinstance(model, OpenLoopTraffic)
+        return model.advance(self._local[state.scene], state.row, ticks, state.tracks)
 
     def single(self, state: SimState, index: int) -> EpisodeState:
         """One episode's state for readers."""
-        tracks = self.scenes[int(state.scene[index])].tracks
-        boxes = state.agents[index, : len(tracks)].boxes(tracks.category, tracks.size)
-        return EpisodeState(int(state.tick[index]), int(state.row[index]) * TICK, ego_state(state.ego[index]), boxes)
+        return single(state, index, self.scenes[int(state.scene[index])])
 
     def scenes_at(self, state: SimState, decisions: int = 4) -> list[SceneAt]:
         """What is true now in each episode, and what is anticipated at the next ``decisions`` decisions.

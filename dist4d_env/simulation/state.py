@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dist4d_env.geometry.boxes import Boxes
-from dist4d_env.scenes.scene import TICK
+from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.commands import Commands
-from dist4d_env.simulation.ego import EgoState
+from dist4d_env.simulation.ego import EgoState, ego_state
 from dist4d_env.simulation.tracker import with_rows
 
 
@@ -109,3 +109,10 @@ class Ticks:
     row: np.ndarray
     ego: np.ndarray
     agents: AgentArrays
+
+
+def single(state: SimState, index: int, scene: Scene) -> EpisodeState:
+    """One episode's state for readers. scene: the one that it plays in."""
+    tracks = scene.tracks
+    boxes = state.agents[index, : len(tracks)].boxes(tracks.category, tracks.size)
+    return EpisodeState(int(state.tick[index]), int(state.row[index]) * TICK, ego_state(state.ego[index]), boxes)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dist4d_env.metrics.plans.scoring import score_plans
-from dist4d_env.simulation.batch import References, drive_along, simulate_plans
+from dist4d_env.simulation.drive import drive_along
+from dist4d_env.simulation.tracker import References, simulate_plans
 from dist4d_env.simulation.state import EgoState
 
 from . import golden

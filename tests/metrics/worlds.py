@@ -16,7 +16,7 @@ from dist4d_env.metrics.plans.lanes import lanes_on_route
 from dist4d_env.metrics.plans.scene import PlanScene
 from dist4d_env.scenes.maps import Lane, SceneMap, make_map
 from dist4d_env.scenes.route import Route
-from dist4d_env.simulation.batch import simulate_plans
+from dist4d_env.simulation.drive import simulate_plans
 from dist4d_env.simulation.state import EgoState
 
 CAR = VehicleParameters()

@@ -20,7 +20,7 @@ from dist4d_env.planners.imagine_space import free_distance, obstacle_points
 from dist4d_env.planners.lane_follower import LaneFollower
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
-from dist4d_env.simulation.batch import simulate_plans
+from dist4d_env.simulation.drive import simulate_plans
 from tests.simulation.road import Agent, make_scene
 
 PLACE = {"scene": "town-val-0000", "start": 0.0}

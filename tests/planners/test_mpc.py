@@ -15,7 +15,7 @@ from dist4d_env.planners.mpc import MpcConfig, SamplingMPC
 from dist4d_env.planners.mpc_costs import CostWeights, plan_costs
 from dist4d_env.planners.mpc_street import Street
 from dist4d_env.planners.observed_agents import Agents
-from dist4d_env.simulation.batch import simulate_plans
+from dist4d_env.simulation.drive import simulate_plans
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.state import Command, EgoState
 from tests.simulation.road import Agent, make_scene, road_map

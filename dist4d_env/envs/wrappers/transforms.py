@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from dist4d_env.envs.observations import BEV_CELLS
+from dist4d_env.envs.sensors.bev import BEV_CELLS
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.cameras import RING
 from dist4d_env.geometry.rgbd import FAR

@@ -8,14 +8,13 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.rectangles import ego_centers
 from dist4d_env.metrics.driving.trace import EpisodeTrace
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.agents import AgentArrays
 
 
-def trace_of(
-    scene: Scene, vehicle: VehicleParameters, row: np.ndarray, ego: np.ndarray, agents: AgentArrays
-) -> EpisodeTrace:
+def trace_of(scene: Scene, vehicle: VehicleParameters, row: np.ndarray, ego: np.ndarray, agents: AgentArrays) -> EpisodeTrace:
     """A trace of one episode from its log rows (T,), egos (T, 7) and agents (T, M), M at least the scene's tracks."""
     time, here = row * TICK, agents[:, : len(scene.tracks)]
     return EpisodeTrace(
@@ -78,3 +77,10 @@ def log_trace(
         route=scene.route,
         vehicle=vehicle,
     )
+
+
+def logged_progress(scene: Scene, vehicle: VehicleParameters, begin: float, end: float) -> float:
+    """Metres of the route that the logged ego covers from ``begin`` to ``end`` seconds (its log's end is where it stays)."""
+    times = begin + TICK * np.arange(round((end - begin) / TICK) + 1)
+    position = scene.route.follow(ego_centers(expert_poses(scene, times), vehicle))
+    return float(position[-1] - position[0])

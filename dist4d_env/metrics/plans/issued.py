@@ -8,7 +8,8 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
 from dist4d_env.scenes.scene import TICK
 from dist4d_env.simulation.actions import global_plans
-from dist4d_env.simulation.batch import References, drive_along
+from dist4d_env.simulation.drive import drive_along
+from dist4d_env.simulation.tracker import References
 from dist4d_env.simulation.vehicle import VehicleDynamics
 
 TICKS = 40

@@ -13,7 +13,7 @@ from dist4d_env.metrics.plans.lanes import RouteArea, lanes_on_route, route_area
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.route import Route
 from dist4d_env.scenes.scene import TICK, Scene
-from dist4d_env.simulation.state import SimState
+from dist4d_env.simulation.state import EpisodeState
 
 FUTURE = 50
 """Ticks ahead that plans of 4 s are scored against: NAVSIM v1's time to collision looks 0.9 s past their end."""
@@ -48,7 +48,7 @@ class PlanScene:
     @classmethod
     def forecast(
         cls,
-        state: SimState,
+        state: EpisodeState,
         scene: Scene,
         vehicle: VehicleParameters | None = None,
         ticks: int = FUTURE,

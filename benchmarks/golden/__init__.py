@@ -1,0 +1,1 @@
+"""Golden episodes: what is driven, how it is recorded, and how two recordings are compared bit for bit."""

@@ -1,0 +1,99 @@
+"""How fast two trees drive, measured in turn in one run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tqdm import tqdm
+
+from benchmarks.golden.speed_driver import MANY, ROWS
+from benchmarks.golden.trees import environment
+
+SPEED_DRIVER = Path(__file__).with_name("speed_driver.py")
+SIDES = ("before", "now")
+
+
+class Measured:
+    """A process that measures rows with a tree's package."""
+
+    def __init__(self, tree: Path, dataroot: Path, log: Path) -> None:
+        self._log = log.open("w+")
+        command = (sys.executable, str(SPEED_DRIVER), str(dataroot), "--tree", str(tree))
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log, "text": True}
+        self._process = subprocess.Popen(command, cwd=log.parent, env=environment(tree), **pipes)  # type: ignore[call-overload]
+
+    def __call__(self, row: str) -> dict[str, float]:
+        """Raises SystemExit with the end of its log if the process stops."""
+        self._process.stdin.write(row + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith('{"count"'):
+                return json.loads(line)
+        self._log.seek(0)
+        raise SystemExit("the speed driver stopped:\n" + self._log.read()[-2000:])
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+        self._log.close()
+
+
+def measure(before: Path, now: Path, dataroot: Path, folder: Path, repeats: int, rows: Sequence[str] = ()) -> dict[str, Any]:
+    """Rates of both trees by row: medians over ``repeats`` turns, in which each tree goes first every other time."""
+    chosen = [row for row in ROWS if not rows or row in rows]
+    processes = {
+        side: Measured(tree, dataroot, folder / f"speed-{side}.txt") for side, tree in zip(SIDES, (before, now), strict=True)
+    }
+    passes: dict[str, dict[str, list[dict[str, float]]]] = {row: {side: [] for side in SIDES} for row in chosen}
+    try:
+        for turn in tqdm(range(repeats * len(chosen)), "measuring", unit="row", disable=None):
+            row = chosen[turn // repeats]
+            for side in SIDES if turn % 2 else SIDES[::-1]:
+                passes[row][side].append(processes[side](row))
+    finally:
+        for process in processes.values():
+            process.close()
+    return {row: summary(each) for row, each in passes.items()} | idm_shares(passes)
+
+
+def rates(passes: Sequence[dict[str, float]], of: str = "process") -> list[float]:
+    return [each["count"] / each[of] for each in passes]
+
+
+def summary(passes: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Per second of the process, and the ratio now / before with its range over the turns; that on the clock besides."""
+    told: dict[str, Any] = {f"{side}_per_second": median(rates(passes[side])) for side in SIDES}
+    for of in ("process", "clock"):
+        pairs = [new / old for old, new in zip(*(rates(passes[side], of) for side in SIDES), strict=True)]
+        suffix = "" if of == "process" else "_on_the_clock"
+        told[f"ratio{suffix}"] = median(pairs)
+        told[f"ratio_range{suffix}"] = [min(pairs), max(pairs)]
+    return told
+
+
+def idm_shares(passes: dict[str, dict[str, list[dict[str, float]]]]) -> dict[str, Any]:
+    """What share of its speed with replayed traffic a tree keeps with reacting traffic."""
+    names = f"none x {MANY}", f"none x {MANY} idm"
+    if not all(name in passes for name in names):
+        return {}
+    replay, idm = ({side: median(rates(passes[name][side])) for side in SIDES} for name in names)
+    return {"idm share": {side: idm[side] / replay[side] for side in SIDES}}
+
+
+def table(rows: dict[str, Any]) -> str:
+    """A line per row."""
+    lines = [f"{'':<24}{'before, 1/s':>14}{'now, 1/s':>14}{'now / before':>14}  range"]
+    for name, row in rows.items():
+        if "ratio" in row:
+            low, high = row["ratio_range"]
+            numbers = f"{row['before_per_second']:14.1f}{row['now_per_second']:14.1f}{row['ratio']:14.3f}"
+            lines.append(f"{name:<24}{numbers}  {low:.3f} - {high:.3f}")
+        else:
+            lines.append(f"{'x 64, idm / replay':<24}{row['before']:14.3f}{row['now']:14.3f}")
+    return "\n".join(lines)

@@ -1,0 +1,26 @@
+"""When an episode ends, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+CAUSES = {"collision": "at_fault_collision", "off_road": "off_road", "wrong_way": "wrong_way"}
+"""What may terminate an episode, and the running value that says so."""
+
+
+def termination_causes(values: Mapping[str, np.ndarray], chosen: tuple[str, ...]) -> list[str | None]:
+    """(N,) the first of the chosen causes that holds, None where the episode goes on. What is not known (nan) ends nothing."""
+    causes: list[str | None] = [None] * len(values["off_road"])
+    for cause in reversed(chosen):
+        for row in np.flatnonzero(values[CAUSES[cause]] == 1.0).tolist():
+            causes[row] = cause
+    return causes
+
+
+def truncation_cause(time: float, end_time: float, trust: float, trust_floor: float) -> str | None:
+    """ "horizon" once the time is up, "trust" when the world's frame is believed less than the floor, None otherwise."""
+    if time > end_time - 1e-6:
+        return "horizon"
+    return "trust" if trust < trust_floor else None

@@ -1,0 +1,490 @@
+"""N running episodes: scenes, simulator, world, metrics and rewards wired together. An environment is a row of it or all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.error import ClosedEnvironmentError
+from gymnasium.vector.utils import create_empty_array
+
+from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.envs.config import EnvConfig, read_scenario_option
+from dist4d_env.envs.ending import termination_causes, truncation_cause
+from dist4d_env.envs.rewards import EPISODE_TERMS, arrival, pdms_so_far, reward_terms, weighted_sum
+from dist4d_env.envs.sensors.contract import Instant, Sensor
+from dist4d_env.envs.starts import check_start, draw_start
+from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.cameras import CameraRig
+from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.geometry.transforms import invert, yaw_of
+from dist4d_env.metrics.driving.recording import logged_progress, trace_of
+from dist4d_env.metrics.driving.running import Running, RunningMetrics
+from dist4d_env.metrics.driving.suite import evaluate
+from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
+from dist4d_env.registry import SENSORS
+from dist4d_env.scenes.edits import Edit
+from dist4d_env.scenes.edits_apply import apply_all
+from dist4d_env.scenes.scenario import Scenario
+from dist4d_env.scenes.scene import Scene
+from dist4d_env.simulation.actions import action_space, parse_actions
+from dist4d_env.simulation.agents import AgentArrays
+from dist4d_env.simulation.scene_at import SceneAt
+from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
+from dist4d_env.simulation.state import EpisodeState, SimState, Ticks, single
+from dist4d_env.worlds.contract import World, WorldInfo, WorldStart, WorldState, world_traits
+from dist4d_env.worlds.factory import make_world
+from dist4d_env.worlds.stopwatch import Stopwatch
+
+EDITED_SCENES = 64
+"""Edited scenes that are kept; the oldest makes room for the next."""
+SPARE_SCENES = 256
+"""Scenes that the simulator keeps though nobody plays in them; beyond that those not in use are let go."""
+FORESIGHT, MOST_FORESEEN = 2.0, 16
+"""Seconds that are anticipated, and decisions at most."""
+
+SceneKey = tuple[str, Any, tuple[Edit, ...], float]
+_NO_PLAN = np.zeros((0, 3))
+Shown = tuple[int, WorldState, RGBDFrame | None, WorldInfo, np.ndarray]
+"""Row, state of the world, frame, info and plan."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The streams of one episode. scenario, traffic: generators; noise, policy: whole numbers for the world and the planner."""
+
+    scenario: np.random.Generator
+    traffic: np.random.Generator
+    noise: int
+    policy: int
+
+    @classmethod
+    def draw(cls, random: np.random.Generator) -> Seeds:
+        """Spawn the four streams from one number of the environment's generator."""
+        scenario, traffic, noise, policy = np.random.SeedSequence(int(random.integers(2**63))).spawn(4)
+        number = [int(stream.generate_state(1, np.uint64)[0] >> np.uint64(1)) for stream in (noise, policy)]
+        return cls(np.random.default_rng(scenario), np.random.default_rng(traffic), *number)
+
+
+@dataclass
+class Episode:
+    """What belongs to one running episode apart from the arrays of all.
+
+    scenario: scene, start and what differs from the log; scene: with its edits; number: the simulator's of it; end_time: seconds
+    since the scene's first keyframe; start: the first state (1); egos, agents: since then, decision by decision, (n, 7) and (n, M),
+    the latter only where the traffic looks at the ego; world, frame, world_info: what the world showed last; plan: (K, 3) x, y,
+    heading where the ego means to go, in the ego frame; ended_by: what ended the episode, None while it runs; collected: of its
+    score, where the reward weighs that.
+    """
+
+    scenario: Scenario
+    scene: Scene
+    end_time: float
+    policy_seed: int
+    noise_seed: int
+    start: SimState
+    egos: list[np.ndarray] = field(default_factory=list)
+    agents: list[AgentArrays] = field(default_factory=list)
+    world: WorldState = None
+    frame: RGBDFrame | None = None
+    world_info: WorldInfo = field(default_factory=lambda: WorldInfo((), 0.0, 1.0))
+    plan: np.ndarray = field(default_factory=lambda: _NO_PLAN)
+    ended_by: str | None = None
+    collected: float = 0.0
+
+    def kept(self) -> Episode:
+        """A copy that goes on by itself."""
+        return replace(self, egos=list(self.egos), agents=list(self.agents))
+
+
+@dataclass(frozen=True)
+class EpisodeSnapshot:
+    """One episode as a value: what only it has, and its rows (1) of the arrays of all."""
+
+    episode: Episode
+    state: SimState
+    running: Running
+
+
+class Episodes:
+    """N episodes over the scenes of one data set, in one world. ``reset`` and ``step`` take rows; all arrays are of the N."""
+
+    def __init__(self, config: EnvConfig, count: int) -> None:
+        """Raises ConfigError, DataError or WeightsError."""
+        self.config, self.count = config, count
+        scenes = config.scenes if config.scenario is None else config.scenario.scene
+        self.dataset = open_dataset(config.dataroot, config.version, scenes)
+        self.scene_names = self.dataset.scene_names(scenes)
+        world = make_world(
+            config.world, weights=config.weights, memory=config.memory, device=config.device, service=config.service
+        )
+        self._world: World | None = world
+        self.traits = world_traits(world)
+        self.size = config.image_size(self.traits.image_size)
+        self._sensors: list[Sensor] = [SENSORS.make(name, ("space", "observe")) for name in config.observation or ()]
+        self.rig: CameraRig = self.dataset.load(self.scene_names[0]).rig
+        keys: dict[str, spaces.Space] = {}
+        for sensor in self._sensors:
+            keys.update(sensor.space(self.rig, self.size))
+        self.observation_space = spaces.Dict(keys)
+        self.action_space = action_space(config.action)
+        # Where the ego is heading is for worlds that draw ahead and for pictures of the plan.
+        drawn = self.traits.shows_pictures or config.render_mode is not None
+        self.foresight = max(1, min(round(FORESIGHT / config.decision_dt), MOST_FORESEEN)) if drawn else 0
+        self.weights: Mapping[str, float] = config.reward  # type: ignore[assignment]
+        self.random: list[np.random.Generator] = [np.random.default_rng() for _ in range(count)]
+        self.episodes: list[Episode] = []
+        self.observations: dict[str, np.ndarray] = create_empty_array(self.observation_space, count)  # type: ignore[assignment]
+        self._forget_scenes()
+        self.state: SimState | None = None
+        self.running: Running | None = None
+
+    # What happens
+
+    def reset(self, rows: np.ndarray, options: Sequence[dict[str, Any]], watch: Stopwatch) -> dict[str, np.ndarray]:
+        """Begin an episode at some rows (at all the first time), each with its options; the reward terms (N,), zero there. Nothing
+        but the random generators has changed where it raises."""
+        anew, begun = self._begun(rows, options, watch)
+        state = anew if self.state is None else self.state.put(rows, anew)
+        shown = self._ask(state, rows, begun, watch)
+        with watch("metrics"):
+            running = self.metrics.update(None, np.ones(len(rows), bool), anew.scene, first_instant(anew, 1))
+            self.running = running if self.running is None else self.running.put(rows, running)
+            self._go_on(state, begun, shown)
+            return self._terms(np.isin(np.arange(self.count), rows))
+
+    def step(
+        self, actions: np.ndarray, begins: np.ndarray, options: Sequence[dict[str, Any]], watch: Stopwatch
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+        """One decision each; where ``begins`` (N,) an episode begins instead, with its options, and the action is ignored.
+
+        Returns terms by name, rewards, terminated and truncated (N,). ActionError, before anything has moved, for a bad action.
+        """
+        before = self.now
+        with watch("simulation"):
+            commands = parse_actions(self.config.action, actions, before.ego, before.tick)
+        rows, begun, anew = np.flatnonzero(begins), {}, None
+        if len(rows):
+            anew, begun = self._begun(rows, [options[row] for row in rows.tolist()], watch)
+        with watch("simulation"):
+            state, ticks = self.simulator.execute(self.now, commands)
+            if anew is not None:
+                state, ticks = state.put(rows, anew), with_first_instants(ticks, rows, anew)
+        shown = self._ask(state, np.arange(self.count), begun, watch)
+        with watch("metrics"):
+            self.running = self.metrics.update(self.running, begins, state.scene, ticks)
+            self._go_on(state, begun, shown, ticks)
+            terms = self._terms(begins)
+            rewards = np.where(begins, 0.0, weighted_sum(terms, self.weights, self.count))
+            terminated, truncated = self._end(begins)
+        return terms, rewards, terminated, truncated
+
+    def observe(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
+        """The observations (N, ...) with those of some rows made anew; the arrays are kept and written to again."""
+        size, category = self.simulator.bodies(self.now.scene)
+        now = Instant(
+            rows=rows,
+            state=self.now,
+            running=self.bookkeeping,
+            scenes=[episode.scene for episode in self.episodes],
+            size=size,
+            category=category,
+            frames=[episode.frame for episode in self.episodes],
+            world=self.open_world(),
+            world_states=[episode.world for episode in self.episodes],
+            end_time=np.array([episode.end_time for episode in self.episodes]),
+            routes=self.metrics.routes,
+        )
+        for sensor in self._sensors:
+            sensor.observe(now, self.observations)
+        return self.observations
+
+    def snapshot(self, row: int) -> EpisodeSnapshot:
+        """One episode as a value."""
+        episode, rows = self.episodes[row], np.array([row])
+        tracks = len(episode.scene.tracks)
+        return EpisodeSnapshot(episode.kept(), self.now.take(rows).fitted(tracks), self.bookkeeping.take(rows).fitted(tracks))
+
+    def restore(self, row: int, snapshot: EpisodeSnapshot) -> None:
+        """Put an episode in the place of one of the N, or of the first where none has begun."""
+        number = self._number(snapshot.episode.scenario)
+        rows, tracks = np.array([row]), self.simulator.tracks
+        state = replace(snapshot.state.fitted(tracks), scene=np.array([number]))
+        running = snapshot.running.fitted(tracks)
+        self.state = state if self.state is None else self.state.put(rows, state)
+        self.running = running if self.running is None else self.running.put(rows, running)
+        self._place(row, snapshot.episode.kept())
+
+    def forget(self, row: int) -> None:
+        """Go back to before the first reset, where there is one episode only."""
+        if self.count > 1:
+            raise ConfigError("this snapshot was taken before the first reset(): take one of an episode")
+        self.episodes, self.state, self.running = [], None, None
+
+    @property
+    def now(self) -> SimState:
+        """The state of the N. Only after the first ``reset``."""
+        assert self.state is not None
+        return self.state
+
+    @property
+    def bookkeeping(self) -> Running:
+        """The running metrics of the N. Only after the first ``reset``."""
+        assert self.running is not None
+        return self.running
+
+    def single(self, row: int) -> EpisodeState:
+        """One episode's state for readers."""
+        return single(self.now, row, self.episodes[row].scene)
+
+    def trace(self, row: int) -> EpisodeTrace:
+        """One episode so far as arrays, for the metrics of whole episodes."""
+        return self._trace(self.episodes[row])
+
+    def final_metrics(self, row: int) -> Callable[[], dict[str, MetricResult]]:
+        """What computes the metrics of an episode as it is now, whatever is played afterwards; progress is relative to the time that
+        it was meant to last."""
+        return partial(self._final, self.episodes[row].kept())
+
+    def open_world(self) -> World:
+        """The world, unless the environment has been closed."""
+        if self._world is None:
+            raise ClosedEnvironmentError("the environment is closed: make a new one")
+        return self._world
+
+    def close(self) -> None:
+        """Let go of episodes, scenes and models."""
+        self._world, self.episodes, self.state, self.running = None, [], None, None
+        self._forget_scenes()
+
+    # Scenes
+
+    def _choose(self, row: int, options: dict[str, Any]) -> tuple[Scenario, Seeds]:
+        """What a new episode plays: the scenario if there is one, else what the options say and chance for the rest."""
+        config, seeds = self.config, Seeds.draw(self.random[row])
+        unknown = set(options) - {"scene", "start", "scenario"}
+        if unknown:
+            raise ConfigError(f"reset options {sorted(map(str, unknown))} are unknown: 'scene', 'start' and 'scenario' are known")
+        given = read_scenario_option(options["scenario"]) if "scenario" in options else config.scenario
+        needs_images = self.traits.needs_images
+        if given is not None:
+            if {"scene", "start"} & set(options):
+                raise ConfigError("reset options 'scene' and 'start' are fixed by the scenario: leave the one or the other out")
+            scene = self.scene(Scenario(given.scene, 0.0))
+            return replace(given, start=check_start(scene, needs_images, given.start, config.decision_dt)), seeds
+        name, start = options.get("scene"), options.get("start")
+        if name is None:
+            name = self.scene_names[int(seeds.scenario.integers(len(self.scene_names)))]
+        scene = self.scene(Scenario(name, 0.0))
+        if start is None:
+            start = draw_start(scene, needs_images, config.horizon, seeds.scenario)
+        return Scenario(name, check_start(scene, needs_images, start, config.decision_dt)), seeds
+
+    def scene(self, scenario: Scenario) -> Scene:
+        """A scenario's scene, its edits included, kept for the next episode in it."""
+        key = self._key(scenario)
+        scene = self._scenes.get(key)
+        if scene is None:
+            scene = apply_all(scenario.edits, self.dataset.load(scenario.scene), scenario.start)
+            if scene.rig.names != self.rig.names:
+                raise ConfigError(
+                    f"{scene.name} has the cameras {', '.join(scene.rig.names)}, but this environment those of {self.scene_names[0]}, "
+                    f"{', '.join(self.rig.names)}: one environment has one rig, so name scenes with the same cameras"
+                )
+            edited = [kept for kept in self._scenes if kept[2]]
+            if scenario.edits and len(edited) >= EDITED_SCENES:
+                del self._scenes[edited[0]]
+            self._scenes[key] = scene
+        return scene
+
+    def _key(self, scenario: Scenario) -> SceneKey:
+        traffic = scenario.traffic or self.config.traffic
+        return scenario.scene, traffic, scenario.edits, scenario.start if scenario.edits else 0.0
+
+    def _number(self, scenario: Scenario) -> int:
+        """Which scene of simulator and metrics a scenario plays in; a new one is added."""
+        scene, traffic = self.scene(scenario), scenario.traffic or self.config.traffic
+        key = id(scene), traffic if isinstance(traffic, str) else id(traffic)
+        if key not in self._numbers:
+            if len(self._numbers) >= SPARE_SCENES + self.count:
+                self._drop_scenes()
+            self._numbers[key] = self.simulator.add(scene, traffic)
+            self.metrics.add(scene)
+        return self._numbers[key]
+
+    def _forget_scenes(self) -> None:
+        config = self.config
+        self._scenes: dict[SceneKey, Scene] = {}
+        self.simulator = Simulator(SimulatorConfig(config.decision_dt, config.action, config.traffic))
+        self.metrics = RunningMetrics()
+        self._numbers: dict[tuple[int, Any], int] = {}
+
+    def _drop_scenes(self) -> None:
+        """Forget the scenes that nobody plays in."""
+        kept = self._scenes
+        self._forget_scenes()
+        self._scenes = kept
+        if self.state is not None and self.running is not None:
+            scene = np.array([self._number(episode.scenario) for episode in self.episodes], int)
+            tracks = self.simulator.tracks
+            self.state, self.running = replace(self.state.fitted(tracks), scene=scene), self.running.fitted(tracks)
+
+    # Parts of a step
+
+    def _begun(
+        self, rows: np.ndarray, options: Sequence[dict[str, Any]], watch: Stopwatch
+    ) -> tuple[SimState, dict[int, Episode]]:
+        """The first states of episodes about to begin at some rows, and what only each of them has."""
+        with watch("scene"):
+            chosen = [self._choose(row, own) for row, own in zip(rows.tolist(), options, strict=True)]
+            scenarios = [scenario for scenario, _ in chosen]
+            for scenario in scenarios:  # all are added before one's number is used: adding may number anew
+                self._number(scenario)
+            numbers = [self._number(scenario) for scenario in scenarios]
+        with watch("simulation"):
+            state, begun = self.simulator.reset(numbers, scenarios), {}
+            for place, (row, (scenario, seeds)) in enumerate(zip(rows.tolist(), chosen, strict=True)):
+                scene, time = self.scene(scenario), float(state.time[place])
+                end_time = min(time + (scenario.horizon or self.config.horizon), scene.duration)
+                start = state.take(np.array([place])).fitted(len(scene.tracks))
+                begun[row] = Episode(scenario, scene, end_time, seeds.policy, seeds.noise, start)
+        return state, begun
+
+    def _ask(self, state: SimState, rows: np.ndarray, begun: Mapping[int, Episode], watch: Stopwatch) -> list[Shown]:
+        """One call of the world for some rows: state, frame and info of each, and where each ego means to go (P, 3)."""
+        world, some = self.open_world(), state if len(rows) == len(state) else state.take(rows)
+        truths: Sequence[SceneAt] = LazyTruths(self.simulator, some)
+        plans = [_NO_PLAN] * len(rows)
+        if self.foresight:
+            with watch("simulation"):
+                truths = self.simulator.scenes_at(some, self.foresight)
+                plans = [plan_ahead(truth) for truth in truths]
+        with watch("world"):
+            states: list[WorldState] = [None if row in begun else self.episodes[row].world for row in rows.tolist()]
+            places = [place for place, row in enumerate(rows.tolist()) if row in begun]
+            starts = [self._world_start(begun[int(rows[place])], float(some.time[place])) for place in places]
+            for place, first in zip(places, world.reset(starts) if starts else (), strict=True):
+                states[place] = first
+            answers = world.step(states, truths)
+        return [(int(row), *answer, plan) for row, answer, plan in zip(rows, answers, plans, strict=True)]
+
+    def _world_start(self, episode: Episode, time: float) -> WorldStart:
+        scene = episode.scene
+        return WorldStart(scene, scene.rig.at_size(*self.size), time, episode.noise_seed)
+
+    def _go_on(self, state: SimState, begun: Mapping[int, Episode], shown: Sequence[Shown], ticks: Ticks | None = None) -> None:
+        """The episodes after a decision, or at their first instant where they have begun."""
+        self.state = state
+        for row in sorted(begun):
+            self._place(row, begun[row])
+        for row, world, frame, info, plan in shown:
+            episode = self.episodes[row]
+            episode.world, episode.frame, episode.world_info, episode.plan = world, frame, info, plan
+            if ticks is not None and row not in begun:
+                episode.egos.append(ticks.ego[row])
+                if not self.simulator.is_open_loop(int(state.scene[row])):
+                    episode.agents.append(ticks.agents[row].fitted(len(episode.scene.tracks)))
+
+    def _place(self, row: int, episode: Episode) -> None:
+        self.episodes[row : row + 1] = [episode]
+
+    def _terms(self, begins: np.ndarray) -> dict[str, np.ndarray]:
+        """(N,) the reward terms after a decision; those of whole episodes are 0 where one begins."""
+        values, time = self.bookkeeping.values, self.now.time
+        terms = reward_terms(values, self.config.decision_dt)
+        for name in EPISODE_TERMS:
+            if not self.weights.get(name):
+                continue
+            term = terms[name] = np.zeros(self.count)
+            for row in np.flatnonzero(~begins).tolist():
+                episode = self.episodes[row]
+                if name == "arrival":
+                    own = {value: float(array[row]) for value, array in values.items()}
+                    term[row] = arrival(float(time[row]), episode.end_time, own, self._reference(episode))
+                else:
+                    so_far = pdms_so_far(self._trace(episode), episode.end_time, self._reference(episode))
+                    term[row] = 0.0 if np.isnan(so_far - episode.collected) else so_far - episode.collected
+                    episode.collected = so_far
+        return terms
+
+    def _end(self, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Ends what has to end; (N,) which episodes have been terminated and which truncated. Those that begin are neither."""
+        config, values, time = self.config, self.bookkeeping.values, self.now.time
+        causes, terminated, truncated = termination_causes(values, config.termination), *np.zeros((2, self.count), bool)
+        for row in np.flatnonzero(~begins).tolist():
+            episode = self.episodes[row]
+            episode.ended_by = causes[row]
+            if episode.ended_by is not None:
+                terminated[row] = True
+                continue
+            trust = episode.world_info.trust
+            episode.ended_by = truncation_cause(float(time[row]), episode.end_time, trust, config.trust_floor)
+            truncated[row] = episode.ended_by is not None
+        return terminated, truncated
+
+    def _trace(self, episode: Episode) -> EpisodeTrace:
+        start, scene = episode.start, episode.scene
+        count, tracks = sum(map(len, episode.egos)), len(scene.tracks)
+        egos = np.concatenate([start.ego, *episode.egos])
+        number = self._number(episode.scenario)
+        if self.simulator.is_open_loop(number):
+            here = replace(start, scene=np.array([number])).fitted(self.simulator.tracks)
+            agents = [start.agents, *([self.simulator.foreknown(here, count)[0].fitted(tracks)] if count else [])]
+        else:
+            agents = [start.agents, *episode.agents]
+        joined = AgentArrays(np.concatenate([a.values for a in agents], 1), np.concatenate([a.valid for a in agents]))
+        return trace_of(scene, self.metrics.vehicle, int(start.row[0]) + np.arange(count + 1), egos, joined)
+
+    def _reference(self, episode: Episode) -> float:
+        """Metres that the logged ego makes in the time that an episode is meant to last."""
+        return logged_progress(episode.scene, self.metrics.vehicle, float(episode.start.time[0]), episode.end_time)
+
+    def _final(self, episode: Episode) -> dict[str, MetricResult]:
+        return evaluate(self._trace(episode), self._reference(episode))
+
+
+class LazyTruths(Sequence[SceneAt]):
+    """What is true in some episodes, put together where a world looks at it; to another process it goes as a list."""
+
+    def __init__(self, simulator: Simulator, state: SimState) -> None:
+        self._simulator, self._state = simulator, state
+
+    @cached_property
+    def _truths(self) -> list[SceneAt]:
+        return self._simulator.scenes_at(self._state, 0)
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._truths[index]
+
+    def __reduce__(self) -> Any:
+        return list, (self._truths,)
+
+
+def plan_ahead(truth: SceneAt) -> np.ndarray:
+    """(K, 3) x, y, heading of the anticipated ego in the present ego frame."""
+    ahead = invert(truth.global_from_ego) @ truth.anticipated_pose
+    return np.concatenate([ahead[:, :2, 3], yaw_of(ahead)[:, None]], 1)
+
+
+def first_instant(state: SimState, count: int) -> Ticks:
+    """A state (B,) as ``count`` ticks that are all the same: how an episode begins for its running metrics."""
+    still = np.zeros(count, int)
+    agents = state.agents[:, None][:, still]
+    return Ticks(np.repeat(state.row[:, None], count, 1), np.repeat(state.ego[:, None], count, 1), agents)
+
+
+def with_first_instants(ticks: Ticks, rows: np.ndarray, state: SimState) -> Ticks:
+    """The ticks (N, n) with those of some rows replaced by the first instants of episodes that begin there."""
+    began = first_instant(state, ticks.row.shape[1])
+    tracks = max(ticks.agents.valid.shape[-1], began.agents.valid.shape[-1])
+    agents, new = ticks.agents.fitted(tracks), began.agents.fitted(tracks)
+    row, ego, values, valid = ticks.row.copy(), ticks.ego.copy(), agents.values.copy(), agents.valid.copy()
+    row[rows], ego[rows], values[:, rows], valid[rows] = began.row, began.ego, new.values, new.valid
+    return Ticks(row, ego, AgentArrays(values, valid))

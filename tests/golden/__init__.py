@@ -1,0 +1,1 @@
+"""Golden episodes on the small test town, held to stored values."""
