@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -67,6 +67,7 @@ class Simulator:
         self._models: dict[Any, tuple[str, TrafficModel]] = {}  # by what asked for it: prefix of its state, model
         self._model_of: list[Any] = []  # by scene
         self._local = np.zeros(0, int)  # the scene's number in its model
+        self._open_loop: list[bool] = []  # by scene: finding out takes long
         self._logs: list[tuple[np.ndarray, np.ndarray]] = []  # x, y (T, 2) and yaw (T,) of the logged ego
         self._bodies: tuple[np.ndarray, np.ndarray] | None = None
         for scene in scenes:
@@ -83,6 +84,7 @@ class Simulator:
         self.scenes.append(scene)
         self._model_of.append(key)
         self._local = np.append(self._local, self._models[key][1].add(scene))
+        self._open_loop.append(isinstance(self._models[key][1], OpenLoopTraffic))
         self._logs.append((np.ascontiguousarray(scene.ego.global_from_ego[:, :2, 3]), yaw_of(scene.ego.global_from_ego)))
         self._bodies = None
         return len(self.scenes) - 1
@@ -160,13 +162,12 @@ class Simulator:
 
     def is_open_loop(self, scene: int) -> bool:
         """Whether a scene's traffic never looks at the ego, so that what happened can be had again from the start."""
-        return isinstance(self._models[self._model_of[scene]][1], OpenLoopTraffic)
+        return self._open_loop[scene]
 
     def foreknown(self, state: SimState, ticks: int) -> AgentArrays:
         """The agents (1, ticks, M) after the state of one episode with such traffic."""
         model = self._models[self._model_of[int(state.scene[0])]][1]
-        assert isinstance(model, OpenLoopTraffic)
-        return model.advance(self._local[state.scene], state.row, ticks, state.tracks)
+        return cast(OpenLoopTraffic, model).advance(self._local[state.scene], state.row, ticks, state.tracks)
 
     def single(self, state: SimState, index: int) -> EpisodeState:
         """One episode's state for readers."""
@@ -244,9 +245,9 @@ class Simulator:
     ) -> tuple[np.ndarray, AgentArrays, TrafficState]:
         """Egos (B, n, 7), agents (B, n, M) and the traffic's state of episodes with one traffic model."""
         config, scene = self.config, self._local[state.scene]
-        if isinstance(model, OpenLoopTraffic):
+        if len(state) and self.is_open_loop(int(state.scene[0])):
             egos = drive(state.ego, commands, state.tick, ticks, config.vehicle, config.dynamics)
-            return egos, model.advance(scene, state.row, ticks, state.tracks), own
+            return egos, cast(OpenLoopTraffic, model).advance(scene, state.row, ticks, state.tracks), own
         now, agents = state.ego, state.agents
         egos, happened = np.empty((len(state), ticks, 7)), AgentArrays.empty(len(state), ticks, state.tracks)
         for tick in range(ticks):
