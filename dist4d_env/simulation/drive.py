@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scene import TICK
+from dist4d_env.simulation import kernels
 from dist4d_env.simulation.actions import global_plans
 from dist4d_env.simulation.commands import Commands
-from dist4d_env.simulation.ego import STEERING, EgoState, ego_rows
-from dist4d_env.simulation.tracker import References, track
-from dist4d_env.simulation.vehicle import VehicleDynamics, advance
+from dist4d_env.simulation.ego import EgoState, ego_rows
+from dist4d_env.simulation.tracker import GAINS, References
+from dist4d_env.simulation.vehicle import VehicleDynamics, constants
 
 
 def drive(
@@ -20,36 +23,41 @@ def drive(
     ticks: int,
     vehicle: VehicleParameters | None = None,
     dynamics: VehicleDynamics | None = None,
+    fades: float = math.nan,
 ) -> np.ndarray:
-    """Ego rows (B, ticks, 7), the start excluded, of egos (B, 7) that carry out their commands from the ticks (B,) on."""
+    """Ego rows (B, ticks, 7), the start excluded, of egos (B, 7) that carry out their commands from the ticks (B,) on.
+
+    fades: a factor by which, in place of commanded controls, the present acceleration fades each tick while the wheels are held;
+    references are followed all the same.
+    """
     vehicle, dynamics = vehicle or VehicleParameters(), dynamics or VehicleDynamics()
-    following = np.flatnonzero(commands.follows)
-    references = None
-    if commands.references is not None and len(following):
-        references = commands.references.take(following)
-    rows = np.empty((len(ego), ticks, 7))
-    for index in range(ticks):
-        turned = ego[:, STEERING] + commands.steering_rate * TICK
-        acceleration, steering = commands.acceleration, np.where(np.isnan(commands.steering), turned, commands.steering)
-        if references is not None:
-            pull, rate = track(ego[following], references, tick[following] + index, vehicle.wheelbase)
-            acceleration = acceleration.copy()
-            acceleration[following], steering[following] = pull, ego[following, STEERING] + rate * TICK
-        ego = rows[:, index] = advance(ego, acceleration, steering, vehicle, dynamics, TICK)
-    return rows
+    followed = commands.references or NOTHING
+    controls = commands.acceleration, commands.steering_rate, commands.steering, commands.follows
+    reference = followed.start_tick, followed.poses, followed.speed, followed.curvature
+    return kernels.drive(
+        kernels.contiguous(ego),
+        kernels.contiguous(tick),
+        ticks,
+        *map(kernels.contiguous, controls),
+        tuple(map(kernels.contiguous, reference)),
+        (fades, TICK + dynamics.acceleration_lag),
+        constants(vehicle, dynamics, TICK),
+        TICK,
+        GAINS,
+    )
+
+
+NOTHING = References(np.zeros(0, int), np.zeros((0, 1, 3)), np.zeros((0, 0)), np.zeros((0, 0)))
+"""What is followed where nobody follows a reference."""
 
 
 def drive_along(
     start: np.ndarray, references: References, ticks: int, vehicle: VehicleParameters, dynamics: VehicleDynamics
 ) -> np.ndarray:
     """Ego rows (B, ticks + 1, 7), the start included, from rows (B, 7) or (1, 7) at tick 0, each following its reference."""
-    rows = np.empty((len(references), ticks + 1, 7))
-    rows[:, 0] = start
-    for tick in range(ticks):
-        now = np.ascontiguousarray(rows[:, tick])
-        acceleration, rate = track(now, references, np.full(len(now), tick), vehicle.wheelbase)
-        rows[:, tick + 1] = advance(now, acceleration, now[:, STEERING] + rate * TICK, vehicle, dynamics, TICK)
-    return rows
+    start = np.broadcast_to(start, (len(references), 7))
+    rows = drive(start, Commands.following(references), np.zeros(len(references), int), ticks, vehicle, dynamics)
+    return np.concatenate([start[:, None], rows], 1)
 
 
 def simulate_plans(

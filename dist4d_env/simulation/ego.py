@@ -27,7 +27,7 @@ class EgoState:
 
 def ego_rows(egos: Sequence[EgoState]) -> np.ndarray:
     """(B, 7) the rows of some ego states."""
-    return np.array([(e.x, e.y, e.yaw, e.speed, e.acceleration, e.steering, e.yaw_rate) for e in egos]).reshape(-1, 7)
+    return np.array([(e.x, e.y, e.yaw, e.speed, e.acceleration, e.steering, e.yaw_rate) for e in egos], float).reshape(-1, 7)
 
 
 def ego_state(row: np.ndarray) -> EgoState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,12 +20,10 @@ from dist4d_env.simulation.actions import ACTIONS, parse_actions
 from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.commands import Commands
 from dist4d_env.simulation.drive import drive
-from dist4d_env.simulation.ego import ACCELERATION, STEERING
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.simulation.state import EpisodeState, SimState, Ticks, single
-from dist4d_env.simulation.tracker import track
 from dist4d_env.simulation.traffic import OpenLoopTraffic, TrafficModel, TrafficState, row_of
-from dist4d_env.simulation.vehicle import VehicleDynamics, advance
+from dist4d_env.simulation.vehicle import VehicleDynamics
 
 _PEDAL_DECAY = 1.0  # s, how fast an anticipated acceleration fades
 
@@ -69,6 +67,7 @@ class Simulator:
         self._models: dict[Any, tuple[str, TrafficModel]] = {}  # by what asked for it: prefix of its state, model
         self._model_of: list[Any] = []  # by scene
         self._local = np.zeros(0, int)  # the scene's number in its model
+        self._open_loop: list[bool] = []  # by scene: finding out takes long
         self._logs: list[tuple[np.ndarray, np.ndarray]] = []  # x, y (T, 2) and yaw (T,) of the logged ego
         self._bodies: tuple[np.ndarray, np.ndarray] | None = None
         for scene in scenes:
@@ -85,6 +84,7 @@ class Simulator:
         self.scenes.append(scene)
         self._model_of.append(key)
         self._local = np.append(self._local, self._models[key][1].add(scene))
+        self._open_loop.append(isinstance(self._models[key][1], OpenLoopTraffic))
         self._logs.append((np.ascontiguousarray(scene.ego.global_from_ego[:, :2, 3]), yaw_of(scene.ego.global_from_ego)))
         self._bodies = None
         return len(self.scenes) - 1
@@ -162,13 +162,12 @@ class Simulator:
 
     def is_open_loop(self, scene: int) -> bool:
         """Whether a scene's traffic never looks at the ego, so that what happened can be had again from the start."""
-        return isinstance(self._models[self._model_of[scene]][1], OpenLoopTraffic)
+        return self._open_loop[scene]
 
     def foreknown(self, state: SimState, ticks: int) -> AgentArrays:
         """The agents (1, ticks, M) after the state of one episode with such traffic."""
         model = self._models[self._model_of[int(state.scene[0])]][1]
-        assert isinstance(model, OpenLoopTraffic)
-        return model.advance(self._local[state.scene], state.row, ticks, state.tracks)
+        return cast(OpenLoopTraffic, model).advance(self._local[state.scene], state.row, ticks, state.tracks)
 
     def single(self, state: SimState, index: int) -> EpisodeState:
         """One episode's state for readers."""
@@ -182,7 +181,9 @@ class Simulator:
         model expects.
         """
         ticks, truths = self.config.ticks_per_decision, []
-        egos = np.concatenate([state.ego[:, None], self._anticipated(state, decisions * ticks)[:, ticks - 1 :: ticks]], 1)
+        fades, config = 1 - TICK / _PEDAL_DECAY, self.config
+        ahead = drive(state.ego, state.commands, state.tick, decisions * ticks, config.vehicle, config.dynamics, fades)
+        egos = np.concatenate([state.ego[:, None], ahead[:, ticks - 1 :: ticks]], 1)
         later = state.row[:, None] + ticks * np.arange(1, decisions + 1)
         expected = AgentArrays.empty(len(state), decisions, state.tracks)
         for prefix, model, part in self._groups(state.scene):
@@ -244,9 +245,9 @@ class Simulator:
     ) -> tuple[np.ndarray, AgentArrays, TrafficState]:
         """Egos (B, n, 7), agents (B, n, M) and the traffic's state of episodes with one traffic model."""
         config, scene = self.config, self._local[state.scene]
-        if isinstance(model, OpenLoopTraffic):
+        if len(state) and self.is_open_loop(int(state.scene[0])):
             egos = drive(state.ego, commands, state.tick, ticks, config.vehicle, config.dynamics)
-            return egos, model.advance(scene, state.row, ticks, state.tracks), own
+            return egos, cast(OpenLoopTraffic, model).advance(scene, state.row, ticks, state.tracks), own
         now, agents = state.ego, state.agents
         egos, happened = np.empty((len(state), ticks, 7)), AgentArrays.empty(len(state), ticks, state.tracks)
         for tick in range(ticks):
@@ -254,25 +255,6 @@ class Simulator:
             happened.values[:, :, tick], happened.valid[:, tick] = agents.values, agents.valid
             now = egos[:, tick] = drive(now, commands, state.tick + tick, 1, config.vehicle, config.dynamics)[:, 0]
         return egos, happened, own
-
-    def _anticipated(self, state: SimState, ticks: int) -> np.ndarray:
-        """Egos (B, ticks, 7) as ``scenes_at`` expects them."""
-        vehicle, dynamics, commands = self.config.vehicle, self.config.dynamics, state.commands
-        following = np.flatnonzero(commands.follows)
-        references = None if commands.references is None or not len(following) else commands.references.take(following)
-        ego, egos = state.ego, np.empty((len(state), ticks, 7))
-        for index in range(ticks):
-            # The pedal value whose lagged answer is the present acceleration, faded with the time constant _PEDAL_DECAY.
-            now = ego[:, ACCELERATION]
-            faded = now * (1 - TICK / _PEDAL_DECAY)
-            pedal = now + (faded - now) * (TICK + dynamics.acceleration_lag) / TICK
-            steering = ego[:, STEERING]
-            if references is not None:
-                pull, rate = track(ego[following], references, state.tick[following] + index, vehicle.wheelbase)
-                steering = steering.copy()
-                pedal[following], steering[following] = pull, ego[following, STEERING] + rate * TICK
-            ego = egos[:, index] = advance(ego, pedal, steering, vehicle, dynamics, TICK)
-        return egos
 
 
 def _moved(ego: np.ndarray, scenario: Scenario) -> list[float]:

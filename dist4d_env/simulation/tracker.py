@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.geometry import deterministic
-from dist4d_env.simulation.ego import SPEED, STEERING, YAW, X, Y, cosines, sines
+from dist4d_env.simulation import kernels
 
 DT = 0.1
 HORIZON = 10  # ticks that the controllers look ahead
@@ -153,45 +153,18 @@ def track(ego: np.ndarray, references: References, tick: np.ndarray, wheelbase: 
     ahead, the lateral one brings the errors after one second of the linearised bicycle to zero, the steering rate held. Past a
     trajectory's end its last pose and profile values stand.
     """
-    rows = np.arange(len(ego))
-    index, last = np.maximum(tick - references.start_tick, 0), references.speed.shape[1] - 1
-    speed, steering = ego[:, SPEED], ego[:, STEERING]
-    wanted = references.speed[rows, np.minimum(index + HORIZON, last)]
-    span = HORIZON * DT
-    acceleration = -span * LONGITUDINAL_Q / (span * span * LONGITUDINAL_Q + LONGITUDINAL_R) * (speed - wanted)
-
-    x, y, heading = references.poses[rows, np.minimum(index, last + 1)].T
-    cos, sin = cosines(heading), sines(heading)
-    side = -sin * (ego[:, X] - x) + cos * (ego[:, Y] - y)
-    turned = wrap(ego[:, YAW] - heading)
-    step = np.arange(HORIZON)[:, None]
-    curvature = references.curvature[rows, np.minimum(index + step, last)]  # (HORIZON, B)
-    distance = (speed + acceleration * step * DT) * DT
-    # What happens if the steering rate is zero, and what each unit of the rate adds, one step after the other.
-    turned = _running_sum(turned, distance * (steering / wheelbase - curvature))
-    side = _running_sum(side, distance * turned[:-1])[-1]
-    nothing = np.zeros(len(ego))
-    turned_gain = _running_sum(nothing, distance * _STEERING_GAIN[:-1] / wheelbase)
-    side_gain = _running_sum(nothing, distance * turned_gain[:-1])[-1]
-    turned, turned_gain, steering_gain = turned[-1], turned_gain[-1], float(_STEERING_GAIN[-1, 0])
-    q_side, q_turned, q_steering = LATERAL_Q
-    pull = q_side * side_gain * side + q_turned * turned_gain * wrap(turned) + q_steering * steering_gain * steering
-    stiffness = q_side * (side_gain * side_gain) + q_turned * (turned_gain * turned_gain)
-    stiffness += q_steering * (steering_gain * steering_gain) + LATERAL_R
-
-    standing = (speed <= STOPPING_SPEED) & (wanted <= STOPPING_SPEED)
-    return np.where(standing, -STOPPING_GAIN * (speed - wanted), acceleration), np.where(standing, 0.0, -pull / stiffness)
+    followed = references.start_tick, references.poses, references.speed, references.curvature
+    return kernels.track_all(*map(kernels.contiguous, (ego, tick, *followed)), wheelbase, GAINS)
 
 
-_STEERING_GAIN = np.cumsum([0.0] + [DT] * HORIZON)[:, None]
-"""(HORIZON + 1, 1) s, how far a steering rate of one has turned the wheels after each step."""
-
-
-def _running_sum(start: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """(n + 1, B) a start (B,) and what it becomes by adding n steps (n, B) one after the other."""
-    return np.add.accumulate(np.concatenate([start[None], steps]), axis=0)
-
-
-def wrap(angle: Any) -> Any:
-    """An angle, or an array of them, to [-pi, pi)."""
-    return (angle + math.pi) % (2 * math.pi) - math.pi
+_SPAN = HORIZON * DT
+GAINS = (
+    HORIZON,
+    DT,
+    -_SPAN * LONGITUDINAL_Q / (_SPAN * _SPAN * LONGITUDINAL_Q + LONGITUDINAL_R),
+    STOPPING_GAIN,
+    STOPPING_SPEED,
+    *LATERAL_Q,
+    LATERAL_R,
+)
+"""The constants above as ``kernels.track`` takes them."""

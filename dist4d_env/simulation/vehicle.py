@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.vehicle import VehicleParameters
-from dist4d_env.simulation.ego import ACCELERATION, SPEED, STEERING, YAW, YAW_RATE, X, Y, cosines, sines, tangents
-from dist4d_env.simulation.tracker import wrap
+from dist4d_env.simulation import kernels
 
 
 @dataclass(frozen=True)
@@ -54,22 +54,21 @@ def advance(
     speed integrates the new acceleration: the integration order of nuPlan's kinematic bicycle model, so that its traces are
     reproduced. The acceleration kept is the one that really happened, so a car at rest under brakes reports zero.
     """
-    x, y, yaw, speed, accel, angle, _ = ego.T
-    wanted = np.minimum(np.maximum(acceleration, dynamics.min_acceleration), dynamics.max_acceleration)
-    new_accel = accel + dt / (dt + dynamics.acceleration_lag) * (wanted - accel)
-    wanted = np.minimum(np.maximum(steering, -dynamics.max_steering), dynamics.max_steering)
-    turn = dt / (dt + dynamics.steering_lag) * (wanted - angle)
-    reach = dynamics.max_steering_rate * dt
-    new_angle = angle + np.minimum(np.maximum(turn, -reach), reach)
+    given = map(kernels.contiguous, (ego, acceleration, steering))
+    return kernels.advance_all(*given, constants(vehicle, dynamics, dt), dt)
 
-    new_speed = speed + new_accel * dt
-    if not dynamics.reverse:
-        stops = new_speed < 0
-        new_speed, new_accel = np.where(stops, 0.0, new_speed), np.where(stops, -speed / dt, new_accel)
-    after = np.empty_like(ego)
-    after[:, X] = x + speed * cosines(yaw) * dt
-    after[:, Y] = y + speed * sines(yaw) * dt
-    after[:, YAW] = wrap(yaw + speed * tangents(angle) / vehicle.wheelbase * dt)
-    after[:, SPEED], after[:, ACCELERATION], after[:, STEERING] = new_speed, new_accel, new_angle
-    after[:, YAW_RATE] = new_speed * tangents(new_angle) / vehicle.wheelbase
-    return after
+
+@lru_cache(maxsize=64)
+def constants(vehicle: VehicleParameters, dynamics: VehicleDynamics, dt: float) -> tuple[float, ...]:
+    """What ``kernels`` want to know of a car: wheelbase, by which shares acceleration and wheels near what is commanded within
+    ``dt``, the limits of acceleration, of the front wheel angle and of its change, and whether it may reverse."""
+    return (
+        vehicle.wheelbase,
+        dt / (dt + dynamics.acceleration_lag),
+        dt / (dt + dynamics.steering_lag),
+        dynamics.min_acceleration,
+        dynamics.max_acceleration,
+        dynamics.max_steering,
+        dynamics.max_steering_rate * dt,
+        float(dynamics.reverse),
+    )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.vehicle import VehicleParameters
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState, ego_rows, ego_state
 from dist4d_env.simulation.vehicle import VehicleDynamics, advance
 
 CAR = VehicleParameters()
@@ -20,10 +21,15 @@ START = EgoState(0.0, 0.0, 0.0, 8.0, 0.0, 0.0, 0.0)
 finite = st.floats(-50, 50)
 
 
+def step(ego: EgoState, acceleration: float, steering: float, dynamics: VehicleDynamics = PROMPT, dt: float = 0.1) -> EgoState:
+    """One ego ``dt`` later."""
+    return ego_state(advance(ego_rows([ego]), np.array([acceleration]), np.array([steering]), CAR, dynamics, dt)[0])
+
+
 def drive(ego: EgoState, acceleration: float, steering: float, steps: int, dynamics=PROMPT, dt: float = 0.1) -> list[EgoState]:
     states = [ego]
     for _ in range(steps):
-        states.append(advance(states[-1], acceleration, steering, CAR, dynamics, dt))
+        states.append(step(states[-1], acceleration, steering, dynamics, dt))
     return states
 
 
@@ -64,7 +70,7 @@ def test_actuators_answer_as_low_passes():
 
 def test_old_speed_heading_and_steering_move_the_car():
     """nuPlan's order: the first step after a command moves nothing yet but the speed."""
-    after = advance(START, 3.0, 0.3, CAR, PROMPT, 0.1)
+    after = step(START, 3.0, 0.3)
     assert (after.x, after.y, after.yaw) == (pytest.approx(0.8), 0.0, 0.0)
     assert after.speed == pytest.approx(8.3) and after.steering == pytest.approx(0.3)
 
@@ -75,7 +81,7 @@ def test_limits_hold_for_any_command(acceleration, steering, speed, wheel):
     before = replace(START, speed=speed, steering=wheel)
     state = before
     for _ in range(20):
-        after = advance(state, acceleration, steering, CAR, dynamics, 0.1)
+        after = step(state, acceleration, steering, dynamics)
         assert dynamics.min_acceleration <= after.acceleration <= dynamics.max_acceleration
         assert abs(after.steering) <= dynamics.max_steering
         assert abs(after.steering - state.steering) <= dynamics.max_steering_rate * 0.1 + 1e-12

@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving import running_kernels as kernels
 from dist4d_env.metrics.driving.areas import Areas, ego_corners
 from dist4d_env.metrics.driving.collision import BEHIND, KINDS, at_fault, classify
 from dist4d_env.metrics.driving.comfort import LIMITS
 from dist4d_env.metrics.driving.contacts import first_of_each
-from dist4d_env.metrics.driving.rectangles import contact_interval, ego_centers, overlap
+from dist4d_env.metrics.driving.rectangles import ego_centers, overlap
 from dist4d_env.metrics.driving.time_to_collision import HORIZON
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.agents import AgentArrays
-from dist4d_env.simulation.ego import ACCELERATION, SPEED, YAW, YAW_RATE, X, Y, cosines, hypotenuses, sines
+from dist4d_env.simulation.ego import SPEED, YAW, X, Y, cosines, hypotenuses, sines
+from dist4d_env.simulation.kernels import contiguous
 from dist4d_env.simulation.routes import Routes
 from dist4d_env.simulation.state import Ticks, with_tracks
 from dist4d_env.simulation.tracker import with_rows
@@ -87,6 +90,7 @@ class RunningMetrics:
         self._scenes: list[Scene] = []
         self._areas, self._routes = Areas(), Routes(())
         self._footprints, self._categories = np.zeros((0, 2, 0)), np.zeros((0, 0), np.int8)  # of each scene's tracks
+        self._logs, self._log_ends = np.zeros((0, 0, 2)), np.zeros(0, int)  # of each scene's recorded ego
 
     def add(self, scene: Scene) -> int:
         """One more scene; its number."""
@@ -96,7 +100,11 @@ class RunningMetrics:
         tracks = max(len(each.tracks) for each in self._scenes)
         self._footprints = np.zeros((len(self._scenes), 2, tracks))
         self._categories = np.zeros((len(self._scenes), tracks), np.int8)
-        for row, each in enumerate(self._scenes):
+        logs = [each.ego.global_from_ego[:, :2, 3] for each in self._scenes]
+        self._log_ends = np.array([len(log) - 1 for log in logs])
+        self._logs = np.zeros((len(logs), self._log_ends.max() + 1, 2))
+        for row, (log, each) in enumerate(zip(logs, self._scenes, strict=True)):
+            self._logs[row, : len(log)] = log
             self._categories[row, : len(each.tracks)] = each.tracks.category
             self._footprints[row, :, : len(each.tracks)] = each.tracks.size[:, :2].T
         return len(self._scenes) - 1
@@ -139,12 +147,11 @@ class RunningMetrics:
         self, touched: np.ndarray, begins: np.ndarray, scene: np.ndarray, ticks: Ticks, centers: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """(B,) 1.0 where a collision began and where it did at the ego's fault; ``touched`` (B, M) is brought up to date."""
-        length, width = self._footprints[scene].swapaxes(0, 1)[..., : touched.shape[1]]  # (B, M)
-        place = ticks.agents.values[:2]
-        dx, dy = place[0] - centers[..., 0, None], place[1] - centers[..., 1, None]  # (B, n, M)
-        reach = math.hypot(self.vehicle.length, self.vehicle.width) / 2 + (length + width) / 2
-        near = (dx**2 + dy**2 < (reach**2)[:, None]) & ticks.agents.valid
-        episode, tick, track = np.nonzero(near)
+        radius = math.hypot(self.vehicle.length, self.vehicle.width) / 2
+        values, valid = contiguous(ticks.agents.values), contiguous(ticks.agents.valid)
+        episode, tick, track = kernels.near_agents(centers, values, valid, contiguous(scene), self._footprints, radius)
+        if not len(episode):
+            return np.zeros(len(scene)), np.zeros(len(scene))
         own, size = np.array([self.vehicle.length, self.vehicle.width]), self._footprints[scene[episode], :, track]
         there, heading = ticks.agents.position[episode, tick, track, :2], ticks.agents.yaw[episode, tick, track]
         hit = overlap(centers[episode, tick], ticks.ego[episode, tick, YAW], own, there, heading, size)
@@ -185,52 +192,43 @@ class RunningMetrics:
         }
 
     def _deviation(self, scene: np.ndarray, row: np.ndarray, ego: np.ndarray) -> np.ndarray:
-        logs = [self._scenes[number].ego.global_from_ego for number in scene.tolist()]
-        logged = np.array([log[min(at, len(log) - 1), :2, 3] for log, at in zip(logs, row.tolist(), strict=True)])
+        logged = self._logs[scene, np.minimum(row, self._log_ends[scene])]
         return hypotenuses(ego[:, X] - logged[:, 0], ego[:, Y] - logged[:, 1])
 
     def _time_to_collision(self, scene: np.ndarray, ego: np.ndarray, agents: AgentArrays) -> np.ndarray:
         """``projected_time_to_collision`` of egos (B, 7) among agents (B, M)."""
-        if not agents.valid.any():
-            return np.full(len(ego), HORIZON)
-        forward = np.stack([cosines(ego[:, YAW]), sines(ego[:, YAW])], -1)
-        center = ego[:, :2] + self.vehicle.rear_axle_to_center * forward
-        own, size = np.array([self.vehicle.length, self.vehicle.width]), self._footprints[scene].swapaxes(1, 2)
-        first, last = contact_interval(
-            center[:, None],
-            ego[:, YAW, None],
-            own,
-            (ego[:, SPEED, None] * forward)[:, None],
-            agents.position[..., :2],
-            agents.yaw,
-            size[:, : agents.valid.shape[1]],
-            agents.velocity,
+        yaw = contiguous(ego[:, YAW])
+        return kernels.time_to_contact(
+            contiguous(ego),
+            np.stack([cosines(yaw), sines(yaw)], -1),
+            deterministic.cos(yaw),
+            deterministic.sin(yaw),
+            np.array([self.vehicle.length, self.vehicle.width]),
+            self.vehicle.rear_axle_to_center,
+            contiguous(agents.values),
+            contiguous(agents.valid),
+            deterministic.cos(agents.yaw),
+            deterministic.sin(agents.yaw),
+            contiguous(scene),
+            self._footprints,
+            math.cos(BEHIND),
+            HORIZON,
         )
-        dx, dy = agents.values[0] - ego[:, X, None], agents.values[1] - ego[:, Y, None]
-        behind = dx * forward[:, :1] + dy * forward[:, 1:] < math.cos(BEHIND) * np.hypot(dx, dy)
-        meets = (first <= last) & (last >= 0) & ~behind & agents.valid
-        return np.where(meets, np.maximum(first, 0.0), HORIZON).min(1, initial=HORIZON)
 
 
 def _motion(ego: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
     """The largest accelerations, jerk and yaw motion over egos (B, n, 7), and how often they leave the bounds of comfort."""
-    acceleration, yaw_rate = ego[..., ACCELERATION], ego[..., YAW_RATE]
-    signals = {
-        "acceleration": acceleration,
-        "lateral_acceleration": ego[..., SPEED] * yaw_rate,
-        "jerk": np.diff(acceleration, axis=1, prepend=before[:, ACCELERATION, None]) / TICK,
-        "yaw_rate": yaw_rate,
-        "yaw_acceleration": np.diff(yaw_rate, axis=1, prepend=before[:, YAW_RATE, None]) / TICK,
-    }
-    size = {name: np.abs(signal) for name, signal in signals.items()}
-    rough = (
-        (acceleration <= LIMITS.min_acceleration)
-        | (acceleration >= LIMITS.max_acceleration)
-        | (size["lateral_acceleration"] >= LIMITS.lateral_acceleration)
-        | (size["jerk"] >= LIMITS.jerk)
-        | (size["yaw_rate"] >= LIMITS.yaw_rate)
-        | (size["yaw_acceleration"] >= LIMITS.yaw_acceleration)
-    )
-    rows = np.arange(len(ego))
-    largest = {name: signal[rows, size[name].argmax(1)] for name, signal in signals.items()}
-    return {"speed": ego[:, -1, SPEED], **largest, "discomfort": rough.mean(1)}
+    largest = kernels.motion(contiguous(ego), contiguous(before), TICK, _ROUGH)
+    return {"speed": ego[:, -1, SPEED], **dict(zip(_SIGNALS, largest, strict=True))}
+
+
+_SIGNALS = ("acceleration", "lateral_acceleration", "jerk", "yaw_rate", "yaw_acceleration", "discomfort")
+_ROUGH = (
+    LIMITS.min_acceleration,
+    LIMITS.max_acceleration,
+    LIMITS.lateral_acceleration,
+    LIMITS.jerk,
+    LIMITS.yaw_rate,
+    LIMITS.yaw_acceleration,
+)
+"""The bounds as ``running_kernels.motion`` takes them."""
