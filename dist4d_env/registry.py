@@ -34,6 +34,10 @@ class Registry:
         """``value`` if it can stand for one of this kind; a string is checked without importing anything. Raises ConfigError."""
         if isinstance(value, str) and value not in self.built_in and not _is_path(value) and value not in self._entry_points():
             raise ConfigError(self._unknown(value))
+        if value is None or isinstance(value, bytes | int | float):
+            raise ConfigError(
+                f"{self.kind} {value!r} is neither a name nor an object: there are {', '.join(map(repr, self.names()))}"
+            )
         return value
 
     def find(self, value: Any) -> Any:
