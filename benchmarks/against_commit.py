@@ -100,9 +100,8 @@ def compare_speeds(options: Options, commit: str, tree: Path, dataroot: Path, sc
     rows = measure(tree, options.head.resolve(), dataroot, scratch, options.starts, options.repeats)
     kind = machine()
     print(table(rows))
-    print(
-        f"medians of {options.starts} x {options.repeats} turns, per second that the process ran; {kind['cpu']}, {kind['cores']} cores"
-    )
+    print(f"medians of {options.starts} x {options.repeats} turns, per second that the process ran")
+    print(f"{kind['cpu']}, {kind['cores']} cores")
     if options.out:
         write_result(options, commit, {"starts": options.starts, "repeats": options.repeats, "speeds": rows})
     return 0
