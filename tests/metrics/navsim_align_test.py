@@ -23,8 +23,8 @@ from .traces import make_trace
 
 
 @pytest.fixture(scope="module", params=["v1", "v2"])
-def golden_data(request, shared_data):
-    return request.param, golden.read(shared_data, request.param)
+def golden_data(request, stored_data):
+    return request.param, golden.read(stored_data, request.param)
 
 
 def trace_of(data: dict, world: str, plan: str):

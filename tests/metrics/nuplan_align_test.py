@@ -104,8 +104,8 @@ class Case:
 
 
 @pytest.fixture
-def case(shared_data):
-    return lambda name, **kwargs: Case(shared_data / "nuplan_metric_cases" / f"{name}.json", **kwargs)
+def case(stored_data):
+    return lambda name, **kwargs: Case(stored_data / "nuplan_metric_cases" / f"{name}.json", **kwargs)
 
 
 def straight_lane(scene):
@@ -267,13 +267,13 @@ def test_open_loop_misses(case):
 
 
 @pytest.mark.parametrize("name", SKIPPED)
-def test_not_reproducible(shared_data, name):
-    assert (shared_data / "nuplan_metric_cases" / f"{name}.json").exists()
+def test_not_reproducible(stored_data, name):
+    assert (stored_data / "nuplan_metric_cases" / f"{name}.json").exists()
     pytest.skip(SKIPPED[name])
 
 
-def test_every_case_is_held_or_skipped(shared_data):
-    root = shared_data / "nuplan_metric_cases"
+def test_every_case_is_held_or_skipped(stored_data):
+    root = stored_data / "nuplan_metric_cases"
     held = {f"{family}/{family}" for family in MOTION} | set(OPEN_LOOP) | set(SKIPPED)
     held |= {f"no_ego_at_fault_collision/{name}" for name in COLLISIONS}
     held |= {"ego_mean_speed/ego_mean_speed", "planner_miss_rate_within_bound/high_miss_rate"}

@@ -34,9 +34,9 @@ def swerve(metres: float) -> np.ndarray:
     return np.column_stack([8 * AHEAD, y, np.arctan2(np.gradient(y), np.gradient(8 * AHEAD))])
 
 
-def test_extended_comfort_of_the_original(shared_data):
+def test_extended_comfort_of_the_original(stored_data):
     """Its own trace: from straight on to a drift of 1 m half a second later, yaw accelerations differ by 0.1027 rad/s^2."""
-    data = golden.read(shared_data, "v2")
+    data = golden.read(stored_data, "v2")
     ego, names = golden.simulated(data), list(data["plans"])
     apart = change_of_mind(ego[[names.index("cruise8")], 5:], ego[[names.index("drift +1.0 in 1s")], :36], faithful=True)[0]
     assert apart[3] == pytest.approx(0.1027, abs=5e-5) and (apart[:3] < (0.7, 0.5, 0.1)).all()
