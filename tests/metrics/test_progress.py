@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from dist4d_env.metrics.driving.composite import pdms_v1
-from dist4d_env.metrics.driving.deviation import expert_deviation
 from dist4d_env.metrics.driving.epdms import epdms_v2
-from dist4d_env.metrics.driving.progress import ego_progress, expert_progress, progress, route_completion
+from dist4d_env.metrics.driving.progress import ego_progress, expert_deviation, expert_progress, progress, route_completion
 from dist4d_env.metrics.driving.suite import METRICS, evaluate
 from dist4d_env.metrics.foreign.nuplan import nuplan_cls
 from dist4d_env.scenes.route import Route

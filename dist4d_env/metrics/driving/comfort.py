@@ -41,13 +41,18 @@ def smoothed_signals(ego: np.ndarray, arm: float, windows: tuple[int, int], fait
     acceleration out as NAVSIM does, whose bicycle model reports none; otherwise it is speed times yaw rate. "jerk" is the rate
     of the magnitude of the acceleration.
     """
-    smooth, derive = windows
     speed, acceleration, yaw_rate = ego[..., 3], ego[..., 4], ego[..., 6]
     lateral = np.zeros_like(speed) if faithful else speed * yaw_rate
     if arm:
         yaw_acceleration = np.zeros_like(speed) if faithful else np.gradient(yaw_rate, TICK, axis=-1)
         acceleration, lateral = acceleration - yaw_rate**2 * arm, lateral + yaw_acceleration * arm
-    yaw = np.unwrap(ego[..., 2], axis=-1)
+    return smoothed(acceleration, lateral, ego[..., 2], windows)
+
+
+def smoothed(acceleration: np.ndarray, lateral: np.ndarray, heading: np.ndarray, windows: tuple[int, int]) -> np.ndarray:
+    """(..., 6, T) the same from longitudinal and lateral accelerations and headings (..., T), a tick apart."""
+    smooth, derive = windows
+    yaw = np.unwrap(heading, axis=-1)
     along = filtered(acceleration, smooth, 2)
     signals = [
         along,

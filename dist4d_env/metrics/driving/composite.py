@@ -7,9 +7,9 @@ from functools import partial
 
 from dist4d_env.metrics.driving.collision import no_at_fault_collision
 from dist4d_env.metrics.driving.comfort import comfort
-from dist4d_env.metrics.driving.drivable_area import drivable_area_compliance
 from dist4d_env.metrics.driving.forms import is_faithful
 from dist4d_env.metrics.driving.progress import ego_progress
+from dist4d_env.metrics.driving.road import drivable_area_compliance
 from dist4d_env.metrics.driving.time_to_collision import time_to_collision
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 

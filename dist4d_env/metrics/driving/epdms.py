@@ -7,12 +7,10 @@ from collections.abc import Collection, Mapping
 
 from dist4d_env.metrics.driving.collision import no_at_fault_collision
 from dist4d_env.metrics.driving.comfort import comfort
-from dist4d_env.metrics.driving.drivable_area import drivable_area_compliance
-from dist4d_env.metrics.driving.driving_direction import driving_direction_compliance
 from dist4d_env.metrics.driving.extended_comfort import extended_comfort
 from dist4d_env.metrics.driving.forms import is_faithful
-from dist4d_env.metrics.driving.lane_keeping import lane_keeping
 from dist4d_env.metrics.driving.progress import ego_progress, progress
+from dist4d_env.metrics.driving.road import drivable_area_compliance, driving_direction_compliance, lane_keeping
 from dist4d_env.metrics.driving.time_to_collision import time_to_collision
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
 

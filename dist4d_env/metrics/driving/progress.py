@@ -1,4 +1,4 @@
-"""Getting on along the route."""
+"""Progress along the route, and deviation from the recorded ego."""
 
 from __future__ import annotations
 
@@ -43,3 +43,19 @@ def route_completion(trace: EpisodeTrace) -> MetricResult:
     if remaining <= SHORT:
         return MetricResult(1.0, False, {"reason": f"the logged path ends within {SHORT} m of the start"})
     return MetricResult(float(np.clip((s.max() - s[0]) / remaining, 0.0, 1.0)), True, {"remaining": remaining})
+
+
+def expert_deviation(trace: EpisodeTrace) -> MetricResult:
+    """Mean distance in metres between the rear axles of ego and logged ego at the same times.
+
+    details: the largest distance and its step, the last, the mean heading error in radians.
+    """
+    distance = np.linalg.norm(trace.ego[:, :2] - trace.expert[:, :2], axis=1)
+    turn = np.abs((trace.ego[:, 2] - trace.expert[:, 2] + np.pi) % (2 * np.pi) - np.pi)
+    details = {
+        "largest": float(distance.max()),
+        "step": int(np.argmax(distance)),
+        "last": float(distance[-1]),
+        "heading": float(turn.mean()),
+    }
+    return MetricResult(float(distance.mean()), True, details)

@@ -13,9 +13,8 @@ from dist4d_env.metrics.driving.areas import ego_corners
 from dist4d_env.metrics.driving.areas_batch import Areas
 from dist4d_env.metrics.driving.collision import BEHIND, KINDS, at_fault, classify
 from dist4d_env.metrics.driving.comfort import LIMITS
-from dist4d_env.metrics.driving.contacts import first_of_each
 from dist4d_env.metrics.driving.recording import expert_poses
-from dist4d_env.metrics.driving.rectangles import contact_interval, ego_centers, overlap
+from dist4d_env.metrics.driving.rectangles import contact_interval, ego_centers, first_of_each, overlap
 from dist4d_env.metrics.driving.running import UNKNOWN, RunningMetrics
 from dist4d_env.metrics.driving.time_to_collision import HORIZON
 from dist4d_env.metrics.driving.trace import EpisodeTrace

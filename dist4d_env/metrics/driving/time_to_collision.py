@@ -11,9 +11,8 @@ from dist4d_env.geometry.boxes import CATEGORIES, Boxes
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.areas import out_of_lane
 from dist4d_env.metrics.driving.collision import BEHIND, bearing
-from dist4d_env.metrics.driving.contacts import contacts, first_of_each
 from dist4d_env.metrics.driving.forms import is_faithful
-from dist4d_env.metrics.driving.rectangles import contact_interval, ego_centers
+from dist4d_env.metrics.driving.rectangles import contact_interval, contacts, ego_centers, first_of_each
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.scene import TICK

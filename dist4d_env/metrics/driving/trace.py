@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.geometry.vehicle import VehicleParameters
-from dist4d_env.metrics.driving.contacts import contacts
-from dist4d_env.metrics.driving.rectangles import ego_centers
+from dist4d_env.metrics.driving.rectangles import contacts, ego_centers
 from dist4d_env.scenes.maps import Lane, SceneMap
 from dist4d_env.scenes.route import Route
 

@@ -14,10 +14,10 @@ from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.areas import ego_corners
 from dist4d_env.metrics.driving.comfort import LIMITS
-from dist4d_env.metrics.driving.drivable_area import NO_MAP
 from dist4d_env.metrics.driving.forms import Form, is_faithful
 from dist4d_env.metrics.driving.progress import SHORT, route_completion
 from dist4d_env.metrics.driving.rectangles import ego_centers, overlap
+from dist4d_env.metrics.driving.road import NO_MAP
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
 from dist4d_env.scenes.scene import TICK
 

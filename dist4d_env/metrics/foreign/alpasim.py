@@ -10,8 +10,8 @@ import shapely
 
 from dist4d_env.geometry import deterministic
 from dist4d_env.metrics.driving.areas import AGAINST, ego_corners
-from dist4d_env.metrics.driving.drivable_area import NO_MAP
 from dist4d_env.metrics.driving.rectangles import ego_centers
+from dist4d_env.metrics.driving.road import NO_MAP
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
 from dist4d_env.metrics.foreign.ads import polyline
 

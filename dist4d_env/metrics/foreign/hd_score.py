@@ -11,8 +11,8 @@ import shapely
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.areas import ego_corners
-from dist4d_env.metrics.driving.drivable_area import NO_MAP
 from dist4d_env.metrics.driving.forms import Form, is_faithful
+from dist4d_env.metrics.driving.road import NO_MAP
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
 from dist4d_env.metrics.foreign.ads import (
     LEADS,

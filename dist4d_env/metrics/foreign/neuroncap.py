@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -74,11 +73,6 @@ def untouched_impact_speed(trace: EpisodeTrace, form: Form = "faithful") -> floa
         return None
     when = np.where(meets, np.maximum(first, elapsed[:, 0]), np.inf)
     return float(np.linalg.norm(velocity - other[when.argmin()]))
-
-
-def neuroncap_mean(scores: Mapping[str, Sequence[float]]) -> float:
-    """The mean over families (stationary, frontal, side) of the mean over each one's runs."""
-    return float(np.mean([np.mean(runs) for runs in scores.values()]))
 
 
 def _vehicle(trace: EpisodeTrace, form: Form) -> VehicleParameters:

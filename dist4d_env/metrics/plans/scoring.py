@@ -13,12 +13,20 @@ from dist4d_env.metrics.driving.comfort import WINDOWS, smoothed_signals
 from dist4d_env.metrics.driving.forms import is_faithful
 from dist4d_env.metrics.driving.rectangles import ego_centers
 from dist4d_env.metrics.driving.time_to_collision import LEADS
-from dist4d_env.metrics.plans.comfort import plan_comfort, plan_history_comfort
-from dist4d_env.metrics.plans.evidence import Evidence, told
-from dist4d_env.metrics.plans.progress import plan_progress, relative_progress
-from dist4d_env.metrics.plans.road import plan_drivable_area, plan_driving_direction, plan_lane_keeping
 from dist4d_env.metrics.plans.scene import PlanScene
-from dist4d_env.metrics.plans.traffic import plan_no_at_fault_collision, plan_time_to_collision
+from dist4d_env.metrics.plans.subscores import (
+    Evidence,
+    infractions,
+    plan_comfort,
+    plan_drivable_area,
+    plan_driving_direction,
+    plan_history_comfort,
+    plan_lane_keeping,
+    plan_no_at_fault_collision,
+    plan_progress,
+    plan_time_to_collision,
+    relative_progress,
+)
 
 MULTIPLIERS: Mapping[str, tuple[str, ...]] = {
     "v1": ("no_at_fault_collision", "drivable_area_compliance"),
@@ -48,7 +56,7 @@ class PlanScores:
         """Every sub-score of one plan and, for each that was broken, the step and the object that broke it (None otherwise)."""
         found: dict[str, Any] = {"version": self.version, "form": self.form, "score": float(self.score[plan])}
         found |= {name: float(values[plan]) for name, values in self.parts.items()}
-        return found | told({name: values[plan] for name, values in self.evidence.items()})
+        return found | infractions({name: values[plan] for name, values in self.evidence.items()})
 
 
 def score_plans(
