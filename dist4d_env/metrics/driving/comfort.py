@@ -50,7 +50,7 @@ def smoothed_signals(ego: np.ndarray, arm: float, windows: tuple[int, int], fait
 
 
 def smoothed(acceleration: np.ndarray, lateral: np.ndarray, heading: np.ndarray, windows: tuple[int, int]) -> np.ndarray:
-    """(..., 6, T) the same from longitudinal and lateral accelerations and headings (..., T), a tick apart."""
+    """(..., 6, T) ``smoothed_signals`` from longitudinal and lateral accelerations and headings (..., T), a tick apart."""
     smooth, derive = windows
     yaw = np.unwrap(heading, axis=-1)
     along = filtered(acceleration, smooth, 2)
@@ -72,7 +72,7 @@ def comfort_signals(trace: EpisodeTrace, version: str = "v2", faithful: bool = F
 
 
 def filtered(signal: np.ndarray, window: int, order: int, derivative: int = 0) -> np.ndarray:
-    """The Savitzky-Golay filter of scipy over the last axis of (..., T), which is linear: its weights are worked out once."""
+    """The Savitzky-Golay filter of scipy over the last axis of (..., T), with cached weights."""
     steps = signal.shape[-1]
     window = min(window, steps)
     weights, head, tail = _weights(window, order, derivative)

@@ -6,7 +6,7 @@ import numpy as np
 
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 
-SHORT = 5.0  # m; where nobody gets farther, progress says nothing
+SHORT = 5.0  # m; where nobody gets farther, progress is not compared
 
 
 def progress(trace: EpisodeTrace) -> MetricResult:
@@ -16,7 +16,7 @@ def progress(trace: EpisodeTrace) -> MetricResult:
 
 
 def expert_progress(trace: EpisodeTrace) -> float:
-    """Metres of the route that the logged ego covered in the same time (its log's end is where it stays)."""
+    """Metres of the route that the logged ego covered in the same time (past the log's end it stands)."""
     s = trace.expert_position
     return float(s[-1] - s[0])
 
@@ -36,7 +36,7 @@ def ego_progress(trace: EpisodeTrace, multiplier: float = 1.0, reference: float 
 
 
 def route_completion(trace: EpisodeTrace) -> MetricResult:
-    """Farthest progress over what remained of the logged path at the first step, in [0, 1]. Not valid where nothing remained."""
+    """Farthest progress over the remaining logged path at the first step, in [0, 1]. Not valid where nothing remained."""
     s = trace.route_position
     end = trace.route.log_length if trace.route.log_length is not None else float(trace.route.arc_length[-1])
     remaining = end - float(s[0])

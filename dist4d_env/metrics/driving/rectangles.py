@@ -99,7 +99,7 @@ def contacts(
     valid: np.ndarray,
 ) -> Hits:
     """Contacts of rectangles ``own`` (length, width) at centres (B, S, 2) with headings (B, S) and tracks at the same steps:
-    position (T, N, 2), yaw (T, N), size (N, 2), valid (T, N). Touching counts. Steps past the tracks' T rows meet nobody.
+    position (T, N, 2), yaw (T, N), size (N, 2), valid (T, N). Touching counts. There are no contacts past the tracks' T rows.
     """
     steps = min(center.shape[1], len(position))
     center = center[:, :steps]

@@ -37,14 +37,19 @@ METRICS: Mapping[str, Callable[[EpisodeTrace], MetricResult]] = MappingProxyType
 )
 
 
-def evaluate(trace: EpisodeTrace) -> dict[str, MetricResult]:
-    """All metrics of an episode, from its trace alone.
+def evaluate(trace: EpisodeTrace, reference: float | None = None) -> dict[str, MetricResult]:
+    """All metrics of an episode.
 
-    ``ego_progress`` and with it ``pdms_v1`` compare with what the logged ego made in the time of the trace, so that an episode
-    that ended early is not judged by what it left undone: one that soon took a wrong turn can have a full score. Benchmarks
-    compare with the end that was meant (``evaluation.scores.results_of``).
+    reference: metres that the logged ego makes in the whole time that the episode was meant to last
+    (``recording.logged_progress``), which ``ego_progress`` and with it ``pdms_v1`` are relative to, so that an episode that ended
+    early is judged by what it left undone. Without it they compare with what the logged ego made in the time of the trace.
     """
     results: dict[str, MetricResult] = {}
     for name, metric in METRICS.items():
-        results[name] = pdms_v1(trace, known=results) if metric is pdms_v1 else metric(trace)
+        if metric is ego_progress:
+            results[name] = ego_progress(trace, reference=reference)
+        elif metric is pdms_v1:
+            results[name] = pdms_v1(trace, reference, results)
+        else:
+            results[name] = metric(trace)
     return results

@@ -23,15 +23,15 @@ MAKING_PROGRESS = 0.2
 def nuplan_parts(trace: EpisodeTrace, human: EpisodeTrace | None = None, form: Form = "faithful") -> dict[str, MetricResult]:
     """The eight metrics of the closed-loop score by name."""
     is_faithful(form)
-    judged = at_fault_collisions(trace)
+    contacts = at_fault_collisions(trace)
     progress = nuplan_progress(trace, human)
     return {
-        "no_at_fault_collision": nuplan_no_at_fault_collision(trace, judged),
+        "no_at_fault_collision": nuplan_no_at_fault_collision(trace, contacts),
         "drivable_area_compliance": nuplan_drivable_area(trace),
         "making_progress": nuplan_making_progress(progress),
         "driving_direction_compliance": nuplan_driving_direction(trace),
         "progress": progress,
-        "time_to_collision": nuplan_time_to_collision(trace, judged),
+        "time_to_collision": nuplan_time_to_collision(trace, contacts),
         "speed_limit_compliance": speed_limit_compliance(trace),
         "comfort": comfort(trace, "v2", faithful=form == "faithful"),
     }

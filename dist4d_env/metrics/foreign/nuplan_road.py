@@ -61,7 +61,7 @@ def nuplan_driving_direction(trace: EpisodeTrace) -> MetricResult:
         if lane is None:
             continue
         if step and lane.token != before:
-            before, before_s = lane.token, None  # the step into a lane says nothing
+            before, before_s = lane.token, None  # no progress is known at the step into a lane
             continue
         before = lane.token
         line = lines.setdefault(before, shapely.LineString(lane.centerline[:, :2]))

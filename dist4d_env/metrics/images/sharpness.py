@@ -1,4 +1,4 @@
-"""Whether pictures are as sharp as the truth: how strong their edges are."""
+"""Image sharpness by gradient energy."""
 
 from __future__ import annotations
 
