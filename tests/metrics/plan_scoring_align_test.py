@@ -32,8 +32,8 @@ def version(request):
 
 
 @pytest.fixture(scope="module")
-def data(shared_data, version):
-    return golden.read(shared_data, version)
+def data(stored_data, version):
+    return golden.read(stored_data, version)
 
 
 @pytest.fixture(scope="module")
