@@ -19,7 +19,7 @@ SHIPPED = Path(__file__).parent / "policies" / "ppo_vector"
 """PPO on vector observations, trained in the town (docs/reinforcement-learning.md)."""
 
 
-class SB3Planner:
+class PolicyPlanner:
     """Drives with the policy of a folder that ``agents/train_sb3.py`` wrote.
 
     A policy of ``action="route"`` returns a ``Plan``; one of "controls" or "discrete" returns the action itself, for an
@@ -45,14 +45,14 @@ class SB3Planner:
         return Plan(action.astype(float), PLAN_DT) if view.action == "route" else action
 
 
-class Shipped(SB3Planner):
+class ShippedPolicy(PolicyPlanner):
     """The policy in this repository."""
 
     def __init__(self) -> None:
         super().__init__(SHIPPED)
 
 
-class FromEnvironment(SB3Planner):
+class FromEnvironment(PolicyPlanner):
     """The policy in the folder that the variable DIST4D_POLICY names."""
 
     def __init__(self) -> None:

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.geometry.cameras import RING, CameraRig
-from dist4d_env.planners.adaptors.command import driving_command
-from dist4d_env.planners.adaptors.errors import AdaptorError
-from dist4d_env.planners.adaptors.history import History, Moment
+from dist4d_env.geometry.cameras import CameraRig
+from dist4d_env.planners.adaptors.common import AdaptorError, History, Moment, driving_command
 from dist4d_env.planners.contract import Plan, PlannerContext, PlannerInput, PlannerNeeds, in_ego_frame
 
 FRAMES, SPACING = 4, 0.5
@@ -24,7 +22,7 @@ CAMERAS = {
     "CAM_FRONT": "cam_f0", "CAM_FRONT_LEFT": "cam_l0", "CAM_FRONT_RIGHT": "cam_r0",
     "CAM_BACK_LEFT": "cam_l2", "CAM_BACK_RIGHT": "cam_r2", "CAM_BACK": "cam_b0",
 }  # fmt: skip
-"""NAVSIM's names of the six nuScenes cameras; its two that look straight to the sides, cam_l1 and cam_r1, stay empty."""
+"""NAVSIM's names of nuScenes' cameras; its two that look straight to the sides, cam_l1 and cam_r1, stay empty."""
 
 
 @dataclass
@@ -156,13 +154,14 @@ def _sensors(config: Any, frame: int) -> tuple[str, ...]:
 
 def _cameras(moment: Moment, names: tuple[str, ...], rig: CameraRig) -> Cameras:
     cameras = {name: Camera() for name in Cameras.__dataclass_fields__}
-    for view, ring_name in enumerate(RING):
-        name = CAMERAS[ring_name]
-        if name not in names:
-            continue
-        if ring_name not in moment.observation:
-            raise AdaptorError(f"the agent wants {name}, but nothing shows {ring_name}: choose a world with pictures")
-        image = np.asarray(moment.observation[ring_name])
+    shown = {CAMERAS[own]: (view, own) for view, own in enumerate(rig.names) if own in CAMERAS}
+    for name in names:
+        if name not in shown:
+            raise AdaptorError(f"the agent wants {name}, but the rig's cameras are {', '.join(rig.names)}")
+        view, own = shown[name]
+        if own not in moment.observation:
+            raise AdaptorError(f"the agent wants {name}, but nothing shows {own}: choose a world with pictures")
+        image = np.asarray(moment.observation[own])
         pose = rig.ego_from_camera[view]
         intrinsics = rig.at_size(*image.shape[:2]).intrinsics[view]
         cameras[name] = Camera(image, pose[:3, :3].copy(), pose[:3, 3].copy(), intrinsics, np.zeros(5))

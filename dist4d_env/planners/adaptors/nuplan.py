@@ -11,8 +11,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes
 from dist4d_env.geometry.vehicle import VehicleParameters
-from dist4d_env.planners.adaptors.errors import AdaptorError
-from dist4d_env.planners.adaptors.history import History, Moment
+from dist4d_env.planners.adaptors.common import AdaptorError, History, Moment
 from dist4d_env.planners.adaptors.nuplan_map import NuplanMap
 from dist4d_env.planners.adaptors.nuplan_types import (
     CarFootprint,

@@ -68,8 +68,8 @@ class RemotePlanner:
         self._scene, self._step = context.scene, 0
         self._position: float | None = None
         self._episode = uuid.uuid4().hex
-        told = {"scene": context.scene.name, "seed": seed, "decision_dt": context.decision_dt, "horizon": context.horizon}
-        self._post("/reset", told, self.config.reset_limit)
+        episode = {"scene": context.scene.name, "seed": seed, "decision_dt": context.decision_dt, "horizon": context.horizon}
+        self._post("/reset", episode, self.config.reset_limit)
 
     def plan(self, observation: PlannerInput) -> Plan:
         ego = observation.ego
