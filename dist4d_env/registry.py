@@ -169,7 +169,7 @@ PLANNERS = Registry(
         "imagine": "dist4d_env.planners.imagine:ImaginingPlanner",
         "ppo": "dist4d_env.learning.policy_planner:ShippedPolicy",
         **{
-            f"expert_{kind}_{strength:g}": f"dist4d_env.planners.experts:{kind}_{strength:g}"
+            f"expert_{kind}_{strength:g}": "dist4d_env.planners.experts:" + f"{kind}_{strength:g}".replace(".", "_")
             for kind, strengths in EXPERT_ERRORS.items()
             for strength in strengths
         },

@@ -1,8 +1,7 @@
-"""The policy as RLlib trains it: a ``TorchRLModule`` for Dict observations, around the networks that drive without RLlib."""
+"""RLlib's module: a ``TorchRLModule`` for Dict observations around the networks that drive without RLlib."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,39 +12,37 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import nn
 
-from dist4d_env.learning.networks import PolicyNetwork
-from dist4d_env.learning.policy_files import Policy, PolicyConfig, outputs_of
+from dist4d_env.learning.networks import PolicyNetwork, linear_layers
+from dist4d_env.learning.policy_files import Policy, PolicyConfig
 from dist4d_env.learning.views import View
 
 VALUE_SCALE = 10.0
-"""About what an episode's discounted rewards come to: the value is learned in this unit, so that its gradients, which go through
-the same encoder, do not drown those of the policy."""
+"""About an episode's discounted rewards: the value is learned in this unit, so that its gradients, which go through the same
+encoder, do not drown those of the policy."""
 
 
 class DrivingModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
-    """Actor and critic on one encoder: six cameras through the same convolutions, or vectors with a set of agents.
+    """Actor and critic on one encoder: all cameras through the same convolutions, or vectors with a set of agents.
 
     model_config: ``view`` (a ``View``'s fields), ``hidden`` (widths of the layers after the encoder) and ``spread`` (logarithm of
     the actions' standard deviation at the start).
     """
 
     def setup(self) -> None:
-        view, hidden = View(**self.model_config["view"]), tuple(self.model_config["hidden"])
+        model: Any = self.model_config
+        view, hidden = View(**model["view"]), tuple(model["hidden"])
         self.discrete = isinstance(view.action_space, spaces.Discrete)
         self.action_dist_cls = TorchCategorical if self.discrete else TorchDiagGaussian
-        self.policy = PolicyNetwork(view.sees, outputs_of(view), hidden, "tanh")
+        self.policy = PolicyNetwork(view, hidden)
         # Begin with what 0 means (follow the route at constant speed), not with a random choice of each seed.
         nn.init.orthogonal_(self.policy.head.weight, 0.01)
         nn.init.zeros_(self.policy.head.bias)
         if not self.discrete:
-            self.spread = nn.Parameter(torch.full((outputs_of(view),), float(self.model_config["spread"])))
-        layers: list[nn.Module] = []
-        for before, after in pairwise([self.policy.encoder.features, *hidden]):
-            layers += [nn.Linear(before, after), nn.Tanh()]
-        self.value = nn.Sequential(*layers, nn.Linear(hidden[-1], 1))
+            self.spread = nn.Parameter(torch.full((view.outputs,), float(model["spread"])))
+        self.value = nn.Sequential(*linear_layers([self.policy.encoder.features, *hidden]), nn.Linear(hidden[-1], 1))
 
     def get_non_inference_attributes(self) -> list[str]:
-        """What env runners do without."""
+        """The parts that env runners do not need."""
         return ["value"]
 
     def _forward(self, batch: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -60,10 +57,10 @@ class DrivingModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return VALUE_SCALE * self.value(features).squeeze(-1)
 
     def _features(self, batch: dict[str, Any]) -> torch.Tensor:
-        seen = dict(batch[Columns.OBS])
-        if "cameras" in seen:
-            seen["cameras"] = seen["cameras"].float() / 255.0
-        return self.policy.encoder(seen)
+        inputs = dict(batch[Columns.OBS])
+        if "cameras" in inputs:
+            inputs["cameras"] = inputs["cameras"].float() / 255.0
+        return self.policy.encoder(inputs)
 
     def _distribution(self, features: torch.Tensor) -> torch.Tensor:
         mean = self.policy.head(self.policy.layers(features))
@@ -71,21 +68,21 @@ class DrivingModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
 
 class MeanAction(nn.Module):
-    """What a ``Policy`` asks, answered by any RLModule that sees flattened observations (the vector recipe)."""
+    """The network of a ``Policy`` around any RLModule of flattened observations (the vector recipe)."""
 
     def __init__(self, module: Any, outputs: int) -> None:
         super().__init__()
         self.module, self.outputs = module, outputs
 
-    def forward(self, seen: dict[str, torch.Tensor]) -> torch.Tensor:
-        flat = torch.cat([seen[key].flatten(1) for key in sorted(seen)], -1)  # as FlattenObservations does
+    def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        flat = torch.cat([inputs[key].flatten(1) for key in sorted(inputs)], -1)  # as FlattenObservations does
         return self.module.forward_inference({Columns.OBS: flat})[Columns.ACTION_DIST_INPUTS][:, : self.outputs]
 
 
 def policy_of(module: Any, config: PolicyConfig) -> Policy:
     """The module's most likely action as a policy of its own; that of ``DrivingModule`` can be saved and drives without RLlib."""
     if not isinstance(module, DrivingModule):
-        return Policy(config, MeanAction(module, outputs_of(config.view)))  # type: ignore[arg-type]
-    network = PolicyNetwork(config.view.sees, outputs_of(config.view), config.hidden, config.activation)
+        return Policy(config, MeanAction(module, config.view.outputs))
+    network = PolicyNetwork(config.view, config.hidden, config.activation)
     network.load_state_dict({name: value.detach().cpu() for name, value in module.policy.state_dict().items()})
     return Policy(config, network)

@@ -17,8 +17,7 @@ from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.geometry.cameras import RING, CameraRig
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.planners.adaptors import AdaptorError, NavsimAgent, NuplanPlanner
-from dist4d_env.planners.adaptors.command import driving_command
-from dist4d_env.planners.adaptors.history import History, driven_back
+from dist4d_env.planners.adaptors.common import History, driven_back, driving_command
 from dist4d_env.planners.adaptors.navsim import AgentInput
 from dist4d_env.planners.adaptors.nuplan_map import NuplanMap
 from dist4d_env.planners.adaptors.nuplan_types import StateSE2, TrackedObjectType

@@ -22,7 +22,8 @@ CAMERAS = {
     "CAM_FRONT": "cam_f0", "CAM_FRONT_LEFT": "cam_l0", "CAM_FRONT_RIGHT": "cam_r0",
     "CAM_BACK_LEFT": "cam_l2", "CAM_BACK_RIGHT": "cam_r2", "CAM_BACK": "cam_b0",
 }  # fmt: skip
-"""NAVSIM's names of nuScenes' cameras; its two that look straight to the sides, cam_l1 and cam_r1, stay empty."""
+"""NAVSIM's names of nuScenes' cameras; its two that look straight to the sides, cam_l1 and cam_r1, stay empty, like those that a
+rig lacks."""
 
 
 @dataclass
@@ -154,11 +155,10 @@ def _sensors(config: Any, frame: int) -> tuple[str, ...]:
 
 def _cameras(moment: Moment, names: tuple[str, ...], rig: CameraRig) -> Cameras:
     cameras = {name: Camera() for name in Cameras.__dataclass_fields__}
-    shown = {CAMERAS[own]: (view, own) for view, own in enumerate(rig.names) if own in CAMERAS}
-    for name in names:
-        if name not in shown:
-            raise AdaptorError(f"the agent wants {name}, but the rig's cameras are {', '.join(rig.names)}")
-        view, own = shown[name]
+    for view, own in enumerate(rig.names):
+        name = CAMERAS.get(own)
+        if name not in names:
+            continue
         if own not in moment.observation:
             raise AdaptorError(f"the agent wants {name}, but nothing shows {own}: choose a world with pictures")
         image = np.asarray(moment.observation[own])
