@@ -116,9 +116,12 @@ def env_keywords(options: CommonOptions, view: View, validation: bool = False) -
     }  # fmt: skip
 
 
-def make_environments(count: int, **keywords: Any) -> gym.vector.VectorEnv:
+def make_environments(
+    count: int, options: CommonOptions, view: View, validation: bool = False, device: str = "auto"
+) -> gym.vector.VectorEnv:
     """``count`` environments in one batch."""
-    return gym.make_vec("DiST4D-nuScenes-v0", count, vectorization_mode="vector_entry_point", **keywords)
+    keywords = env_keywords(options, view, validation)
+    return gym.make_vec("DiST4D-nuScenes-v0", count, vectorization_mode="vector_entry_point", device=device, **keywords)
 
 
 def run_seed(options: CommonOptions, *parts: int) -> int:

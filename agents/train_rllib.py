@@ -14,10 +14,10 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -26,30 +26,15 @@ import ray
 import torch
 import tyro
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
-from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner import Learner
-from ray.rllib.core.rl_module import RLModuleSpec
 from tqdm import tqdm
 
-from agents.common import (
-    CommonOptions,
-    Stop,
-    append_usage,
-    camera_names,
-    env_keywords,
-    make_environments,
-    process_usage,
-    remember_options,
-    run_seed,
-    spread_after,
-    write,
-)
+from agents import common
 from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.learning.disturbed_starts import Disturbance, DisturbedStarts
-from dist4d_env.learning.policy_files import Policy, PolicyConfig
-from dist4d_env.learning.rllib_connectors import ViewActions, ViewObservations
-from dist4d_env.learning.rllib_module import VALUE_SCALE, DrivingModule, policy_of
+from dist4d_env.learning.policy_files import Policy
+from dist4d_env.learning.rllib_policy import VALUE_SCALE, policy_of, through_view
 from dist4d_env.learning.validation import validate
 from dist4d_env.learning.views import View
 
@@ -60,13 +45,11 @@ would be a batch of nothing. A runner that dies is noticed at once in any case."
 
 
 @dataclass(frozen=True)
-class Options(CommonOptions):
+class Options(common.CommonOptions):
     """Train a driving policy with RLlib; the same command goes on where a stopped one was."""
 
     out: Path = Path("runs/rllib")
     """Folder of the run."""
-    network: Literal["own", "flat"] = "own"
-    """own: learning.rllib_module; flat: RLlib's default layers on flattened vectors, which cannot be saved as a policy."""
     service: str | None = None
     """Name of a world service on the cluster that holds the models."""
     runners: int = 0
@@ -82,8 +65,6 @@ class Options(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.cameras and self.network == "flat":
-            raise ConfigError("--network flat is for vectors: leave --cameras out")
         if self.batch < 1 or self.runners < 0:
             raise ConfigError("batch must be at least 1, runners at least 0")
         if self.batch % (self.envs * max(self.runners, 1)):
@@ -96,20 +77,20 @@ def main(options: Options) -> Path:
     """Trains until ``options.steps``, or until stopped; returns the folder."""
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    remember_options(options, free=("steps", "out", "threads", "address"))
+    common.remember_options(options, free=("steps", "out", "threads", "address"))
     start_ray(options)
 
     # The algorithm, from its last checkpoint where there is one.
     checkpoint = options.out.resolve() / "checkpoint"
     curve: list[dict[str, float]] = json.loads((options.out / "curve.json").read_text()) if checkpoint.exists() else []
     done = int(curve[-1]["steps"]) if curve else 0
-    algorithm: PPO = make_config(options, done).build_algo()
+    algorithm: Any = make_config(options, done).build_algo()
     if checkpoint.exists():
         algorithm.restore_from_path(str(checkpoint))
 
     # Collect a batch, learn from it, and now and then look at how the policy drives where it was not trained.
-    validation = make_environments(options.eval_episodes, **env_keywords(options, view_of(options), validation=True))
-    with Stop() as stop, tqdm(total=options.steps, initial=done, unit="decision", disable=None) as bar:
+    validation = common.make_environments(options.eval_episodes, options, view_of(options), validation=True)
+    with common.Stop() as stop, tqdm(total=options.steps, initial=done, unit="decision", disable=None) as bar:
         if not curve:
             evaluate(algorithm, validation, options, 0, curve)
         while done < options.steps and not stop.asked:
@@ -123,8 +104,7 @@ def main(options: Options) -> Path:
                 evaluate(algorithm, validation, options, done, curve, None if trained is None else float(trained))
         if done > curve[-1]["steps"]:
             evaluate(algorithm, validation, options, done, curve)
-    if options.network == "own":
-        learned(algorithm, options, done).save(options.out / "last")
+    learned(algorithm, options, done).save(options.out / "last")
     validation.close()
     algorithm.stop()
     if done < options.steps:
@@ -135,55 +115,43 @@ def main(options: Options) -> Path:
 def make_config(options: Options, done: int = 0) -> PPOConfig:
     """The algorithm's configuration, which is all that Tune needs, too (``agents.rllib_tune``)."""
     view = view_of(options)
-    observe, act = ViewObservations(view=view), ViewActions(view=view)
-    flat = options.network == "flat"
     last = max(options.steps, done + 1)
     config = (
         PPOConfig()
-        .environment(ENVIRONMENT, env_config=env_keywords(options, view) | {"service": options.service})
+        .environment(ENVIRONMENT, env_config=common.env_keywords(options, view) | {"service": options.service})
         .env_runners(
             num_env_runners=options.runners,
             num_envs_per_env_runner=options.envs,
             gym_env_vectorize_mode="vector_entry_point",  # one batched step of simulator and world
-            env_to_module_connector=lambda env=None, spaces=None, device=None: (
-                [observe, FlattenObservations()] if flat else observe
-            ),
-            module_to_env_connector=lambda env=None, spaces=None, device=None: act,
             rollout_fragment_length=options.batch // (options.envs * max(options.runners, 1)),
             sample_timeout_s=PATIENCE,
         )
         .training(
             lr=[[0, options.learning_rate], [last, 0.1 * options.learning_rate]],
             gamma=options.gamma, lambda_=0.95, clip_param=0.2, vf_clip_param=float("inf"),
-            vf_loss_coeff=0.5 / (1.0 if flat else VALUE_SCALE) ** 2,
+            vf_loss_coeff=0.5 / VALUE_SCALE**2,
             use_kl_loss=options.divergence > 0, kl_target=options.divergence,
             entropy_coeff=options.entropy, grad_clip=0.5, train_batch_size_per_learner=options.batch,
             minibatch_size=options.minibatch, num_epochs=options.epochs,
         )
         .callbacks(on_environment_created=partial(disturb_starts, options=options, done=done))
-        .debugging(seed=run_seed(options, done) >> 2)
+        .debugging(seed=common.run_seed(options, done) >> 2)
     )  # fmt: skip
-    config.normalize_actions = config.clip_actions = False  # the connector does what there is to do
-    model = {"view": asdict(view), "hidden": options.hidden, "spread": options.spread}
-    spaces = {"action_space": view.action_space}
-    if flat:
-        layers: dict[str, Any] = {"fcnet_hiddens": list(options.hidden), "fcnet_activation": "tanh"}
-        return config.rl_module(rl_module_spec=RLModuleSpec(model_config=layers, **spaces))
-    spec = RLModuleSpec(DrivingModule, observation_space=view.observation_space, model_config=model, **spaces)
-    return config.rl_module(rl_module_spec=spec)
+    through_view(config, view, options.hidden, options.spread)
+    return config
 
 
 def set_spreads(algorithm: PPO, options: Options, done: int) -> None:
     """Sets the spread of continuous actions of this point of the run, in the learner and in all runners."""
-    spread, groups = spread_after(options, done), (algorithm.learner_group, algorithm.env_runner_group)
-    if options.network == "own" and spread is not None and groups[0] is not None and groups[1] is not None:
+    spread, groups = common.spread_after(options, done), (algorithm.learner_group, algorithm.env_runner_group)
+    if spread is not None and groups[0] is not None and groups[1] is not None:
         groups[0].foreach_learner(partial(set_spread, spread=spread))
         groups[1].foreach_env_runner(partial(set_spread, spread=spread))
 
 
 def set_spread(holder: Any, spread: float) -> None:
     """On a learner or a runner."""
-    module = holder.module[DEFAULT_MODULE_ID].unwrapped() if isinstance(holder, Learner) else holder.module
+    module: Any = holder.module[DEFAULT_MODULE_ID].unwrapped() if isinstance(holder, Learner) else holder.module
     with torch.no_grad():
         module.spread.fill_(spread)
 
@@ -191,7 +159,7 @@ def set_spread(holder: Any, spread: float) -> None:
 def disturb_starts(*, env_runner: Any, env: Any, options: Options, done: int, **more: Any) -> None:
     """On every runner: its training episodes begin off the recorded drive (``learning.disturbed_starts``)."""
     if options.disturb:
-        seed = run_seed(options, done, env_runner.worker_index)
+        seed = common.run_seed(options, done, env_runner.worker_index)
         dataset, scenes = env.envs[0].dataset, tuple(env.envs[0].scene_names)
         starts = DisturbedStarts(dataset, scenes, seed, Disturbance(share=options.disturb))
         for member in env.envs:
@@ -200,21 +168,20 @@ def disturb_starts(*, env_runner: Any, env: Any, options: Options, done: int, **
 
 def view_of(options: Options) -> View:
     """The policy's view."""
-    return View(camera_names(options), options.action)
+    return View(common.camera_names(options), options.action)
 
 
 def start_ray(options: Options) -> None:
     """Ray, unless this process is on a cluster already. Runners beyond the cores share them."""
     if not ray.is_initialized():
-        own = {"num_cpus": options.runners + 1, "include_dashboard": False} if options.address == "local" else {}
+        own: dict[str, Any] = {"num_cpus": options.runners + 1, "include_dashboard": False} if options.address == "local" else {}
         ray.init(address=options.address, log_to_driver=False, **own)
 
 
 def learned(algorithm: PPO, options: Options, steps: int) -> Policy:
     """The most likely action learned so far, as a policy."""
     about = {"algorithm": "ppo", "library": "rllib", "seed": options.seed, "steps": steps, "reward": options.reward}
-    config = PolicyConfig(view_of(options), options.decision_dt, options.hidden, "tanh", False, about)
-    return policy_of(algorithm.get_module(), config)
+    return policy_of(algorithm.get_module(), options.decision_dt, about)
 
 
 def evaluate(
@@ -230,14 +197,14 @@ def evaluate(
     point = {"steps": float(done), **validate(policy, validation)} | ({} if trained is None else {"training_reward": trained})
     best = max((old["pdms"] for old in curve), default=-1.0)
     curve.append(point)
-    if point["pdms"] > best and options.network == "own":
+    if point["pdms"] > best:
         policy.save(options.out / "best")
     save_checkpoint(algorithm, options.out)
-    write(options.out / "curve.json", json.dumps(curve, indent=1) + "\n")
+    common.write(options.out / "curve.json", json.dumps(curve, indent=1) + "\n")
     group = algorithm.env_runner_group
     assert group is not None
-    runners = group.foreach_env_runner(lambda runner: process_usage(), local_env_runner=False)
-    append_usage(options.out, done, [process_usage(), *runners])
+    runners = group.foreach_env_runner(lambda runner: common.process_usage(), local_env_runner=False)
+    common.append_usage(options.out, done, [common.process_usage(), *runners])
 
 
 def save_checkpoint(algorithm: PPO, folder: Path) -> None:

@@ -29,19 +29,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor
 from tqdm import tqdm
 
-from agents.common import (
-    CommonOptions,
-    Stop,
-    append_usage,
-    camera_names,
-    env_keywords,
-    make_environments,
-    process_usage,
-    remember_options,
-    run_seed,
-    spread_after,
-    write,
-)
+from agents import common
 from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.evaluation.runner import RunOptions, run_episode
@@ -57,7 +45,7 @@ from dist4d_env.learning.views import View
 
 
 @dataclass(frozen=True)
-class Options(CommonOptions):
+class Options(common.CommonOptions):
     """Train a driving policy with Stable-Baselines3; the same command goes on where a stopped one was."""
 
     algorithm: Literal["ppo", "sac"] = "ppo"
@@ -92,15 +80,15 @@ def main(options: Options) -> Path:
     """Trains until ``options.steps``, or until stopped; returns the folder."""
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    remember_options(options, free=("steps", "video", "out", "threads", "device"))
+    common.remember_options(options, free=("steps", "video", "out", "threads", "device"))
     checkpoint = load_checkpoint(options.out)
     done = checkpoint["steps"] if checkpoint else 0
 
     # The environments: one batch to train in, one to validate in.
     view = view_of(options)
-    training = make_environments(options.envs, **env_keywords(options, view), device=options.device)
-    validation = make_environments(options.eval_episodes, **env_keywords(options, view, validation=True), device=options.device)
-    seed = run_seed(options, done) >> 1
+    training = common.make_environments(options.envs, options, view, device=options.device)
+    validation = common.make_environments(options.eval_episodes, options, view, True, options.device)
+    seed = common.run_seed(options, done) >> 1
     driving = SB3VecEnv(training, infos="ended", starts=disturbed_starts(options, seed))
     envs = ViewVecEnv(VecMonitor(driving), view, options.reward_scale)
 
@@ -109,7 +97,7 @@ def main(options: Options) -> Path:
         restore(model, checkpoint)
 
     # The loop is Stable-Baselines3's own; what happens in between is in the callback.
-    with Stop() as stop:
+    with common.Stop() as stop:
         keeper = Keeper(options, view, validation, checkpoint, stop)
         model.learn(max(options.steps - done, 0), callback=keeper, reset_num_timesteps=not checkpoint, tb_log_name="run")
     keeper.finish()
@@ -124,7 +112,7 @@ def main(options: Options) -> Path:
 
 def view_of(options: Options) -> View:
     """The policy's view. Raises ConfigError for a scan with cameras that differ by scene."""
-    view = View(camera_names(options), options.action)
+    view = View(common.camera_names(options), options.action)
     if not options.scan:
         return view
     dataset = open_dataset(options.dataroot, None, options.scenes)
@@ -148,18 +136,18 @@ def disturbed_starts(options: Options, seed: int) -> DisturbedStarts | None:
 
 def make_model(options: Options, envs: ViewVecEnv, seed: int) -> BaseAlgorithm:
     """PPO or SAC, untrained."""
-    common: dict[str, Any] = {
+    shared: dict[str, Any] = {
         "policy": "MultiInputPolicy", "env": envs, "gamma": options.gamma, "seed": seed, "device": options.device,
         "batch_size": options.minibatch, "tensorboard_log": str(options.out / "tensorboard"),
     }  # fmt: skip
     kwargs = policy_kwargs(envs.view, options.hidden)
     if options.algorithm == "sac":
         return SAC(
-            **common, buffer_size=options.buffer, learning_starts=options.warmup, learning_rate=options.learning_rate,
+            **shared, buffer_size=options.buffer, learning_starts=options.warmup, learning_rate=options.learning_rate,
             train_freq=1, gradient_steps=max(1, options.envs // 8), policy_kwargs=kwargs,
         )  # fmt: skip
     model = PPO(
-        **common, n_steps=options.rollout, n_epochs=options.epochs, ent_coef=options.entropy, target_kl=0.05,
+        **shared, n_steps=options.rollout, n_epochs=options.epochs, ent_coef=options.entropy, target_kl=0.05,
         learning_rate=lambda left: options.learning_rate * (0.1 + 0.9 * left),
         policy_kwargs={**kwargs, "log_std_init": options.spread},
     )  # fmt: skip
@@ -182,7 +170,7 @@ class Keeper(BaseCallback):
     """Between decisions: evaluates, keeps checkpoints and the best policy, shows progress, and stops when asked to."""
 
     def __init__(
-        self, options: Options, view: View, validation: gym.vector.VectorEnv, checkpoint: dict[str, Any] | None, stop: Stop
+        self, options: Options, view: View, validation: gym.vector.VectorEnv, checkpoint: dict[str, Any] | None, stop: common.Stop
     ) -> None:
         super().__init__()
         self.options, self.view, self.validation, self.stop = options, view, validation, stop
@@ -194,7 +182,7 @@ class Keeper(BaseCallback):
             self.evaluate()
 
     def _on_rollout_start(self) -> None:
-        spread = spread_after(self.options, self.num_timesteps)
+        spread = common.spread_after(self.options, self.num_timesteps)
         if isinstance(self.model, PPO) and spread is not None:
             self.model.policy.log_std.requires_grad_(False)
             self.model.policy.log_std.fill_(spread)
@@ -221,8 +209,8 @@ class Keeper(BaseCallback):
 
     def save(self) -> None:
         """The curve and a checkpoint to go on from."""
-        write(self.options.out / "curve.json", json.dumps(self.curve, indent=1) + "\n")
-        append_usage(self.options.out, self.num_timesteps, [process_usage()])
+        common.write(self.options.out / "curve.json", json.dumps(self.curve, indent=1) + "\n")
+        common.append_usage(self.options.out, self.num_timesteps, [common.process_usage()])
         save_checkpoint(self.model, self.curve, self.options.out)
 
     def finish(self) -> None:
@@ -261,7 +249,7 @@ def restore(model: BaseAlgorithm, checkpoint: dict[str, Any]) -> None:
 
 def film(options: Options, view: View) -> None:
     """best.mp4: the dashboard of one validation episode of the best policy, as the benchmark drives it."""
-    keywords = env_keywords(options, view, validation=True)
+    keywords = common.env_keywords(options, view, validation=True)
     env = gym.make("DiST4D-nuScenes-v0", render_mode="rgb_array", device=options.device, **keywords)
     with VideoWriter(options.out / "best.mp4", 1 / options.decision_dt) as video:
         show: Callable[..., None] = lambda driving, info: video.add(driving.render())  # noqa: E731

@@ -39,8 +39,8 @@ class PolicyConfig:
     view: View
     decision_dt: float
     hidden: tuple[int, ...]
-    activation: str
-    squash: bool
+    activation: str = "tanh"
+    squash: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
 
 

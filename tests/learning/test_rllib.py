@@ -18,14 +18,13 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from agents import rllib_tune, train_rllib
-from agents.common import env_keywords, make_environments
+from agents.common import make_environments
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.geometry.cameras import RING
 from dist4d_env.learning.policy_files import Policy
 from dist4d_env.learning.policy_planner import PolicyPlanner
-from dist4d_env.learning.rllib_connectors import ViewActions, ViewObservations
-from dist4d_env.learning.rllib_module import DrivingModule
+from dist4d_env.learning.rllib_policy import DrivingModule, ViewActions, ViewObservations
 from dist4d_env.learning.views import View
 from dist4d_env.worlds.service.actors import serve_world
 from tests.raying import small_ray
@@ -115,13 +114,11 @@ def test_the_spread_of_actions_falls_for_the_learner_and_every_runner(small, clu
     algorithm.stop()
 
 
-def test_two_runners_drive_and_flat_vectors_learn_too(small, cluster, tmp_path):
+def test_two_runners_drive(small, cluster, tmp_path):
     pair = [train_rllib.main(replace(small, out=tmp_path / name, runners=2, steps=128)) for name in ("two", "again")]
     assert curve(pair[0])[-1]["steps"] >= 128 and curve(pair[0]) == curve(pair[1])
     for a, b in zip(weights(pair[0] / "last").values(), weights(pair[1] / "last").values(), strict=True):
         assert torch.equal(a, b)
-    folder = train_rllib.main(replace(small, out=tmp_path / "flat", network="flat", steps=64))
-    assert len(curve(folder)) == 2 and not (folder / "best").exists()
 
 
 def test_cameras_by_a_world_service(small, cluster, tmp_path):
@@ -141,7 +138,7 @@ def test_cameras_by_a_world_service(small, cluster, tmp_path):
 
 def test_connectors_observe_and_act_as_the_view_does(small):
     view = View()
-    env = make_environments(3, **env_keywords(small, view))
+    env = make_environments(3, small, view)
     given, _ = env.reset(seed=0)
     episodes = [SingleAgentEpisode() for _ in range(3)]
     for row, episode in enumerate(episodes):
@@ -168,7 +165,7 @@ def test_a_batch_may_take_longer_than_rllibs_minute(small):
 def test_runners_begin_beside_the_log_and_each_elsewhere(small):
     begun = []
     for worker, share in ((1, 1.0), (1, 1.0), (2, 1.0), (1, 0.0)):
-        env = make_environments(3, **env_keywords(small, View()))
+        env = make_environments(3, small, View())
         runner = SimpleNamespace(worker_index=worker)
         train_rllib.disturb_starts(env_runner=runner, env=env.unwrapped, options=replace(small, disturb=share), done=0)
         env.reset(seed=0)
@@ -201,7 +198,6 @@ def test_a_sweep_tries_and_ranks(small, cluster, tmp_path):
     [
         ({"cameras": True}, "--cameras needs a world"),
         ({"batch": 100, "envs": 32}, "multiple of the environments"),
-        ({"cameras": True, "world": "oracle", "network": "flat"}, "for vectors"),
         ({"runners": -1}, "runners at least 0"),
         ({"world": "moon"}, "world 'moon' is unknown"),
         ({"disturb": 2.0}, "share from 0 to 1"),
