@@ -88,7 +88,7 @@ def main(options: Options) -> Path:
     if checkpoint.exists():
         algorithm.restore_from_path(str(checkpoint))
 
-    # Collect a batch, learn from it, and now and then look at how the policy drives where it was not trained.
+    # Collect a batch, learn from it, and now and then evaluate on the validation scenes.
     validation = common.make_environments(options.eval_episodes, options, view_of(options), validation=True)
     with common.Stop() as stop, tqdm(total=options.steps, initial=done, unit="decision", disable=None) as bar:
         if not curve:
@@ -162,8 +162,8 @@ def disturb_starts(*, env_runner: Any, env: Any, options: Options, done: int, **
         seed = common.run_seed(options, done, env_runner.worker_index)
         dataset, scenes = env.envs[0].dataset, tuple(env.envs[0].scene_names)
         starts = DisturbedStarts(dataset, scenes, seed, Disturbance(share=options.disturb))
-        for member in env.envs:
-            member.starts = starts
+        for single in env.envs:
+            single.starts = starts
 
 
 def view_of(options: Options) -> View:

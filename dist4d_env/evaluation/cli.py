@@ -30,8 +30,8 @@ class Options:
     folder: Positional[Path | None] = None
     """Drive nothing: score the episodes stored in this folder again, with this version's metrics."""
     planner: tuple[str, ...] = ("lane",)
-    """A built-in name such as lane (follows the route) or idm, the folder of a learned policy, or your own as module:Class, made
-    without arguments; several with --suite."""
+    """Names such as lane (follows the route) or idm, folders of learned policies, or your own as module:Class, made without
+    arguments; several with --suite."""
     suite: str | None = None
     """Scenarios to drive: town_val, safety_critical, nuscenes, or a YAML file. Without a suite, episodes start in --scenes."""
     seeds: int = 1
@@ -53,8 +53,8 @@ class Options:
     episodes: int = 1
     """Episodes per scene; the first begins at the scene's start, the others where the seed says."""
     world: str = "none"
-    """The world that makes the pictures: dist4d, replay, oracle, ..., or your own as module:Class. none draws nothing and is the
-    fastest, for planners that need no camera."""
+    """What makes the pictures: dist4d, splat, replay, oracle, or your own as module:Class. none draws nothing and is fastest, for
+    planners that need no camera."""
     weights: str = "tiny"
     """Of the world dist4d: a shipped preset, a folder, or splat for no model at all."""
     memory: Literal["log", "history"] = "log"
@@ -81,14 +81,14 @@ class Options:
     """Folder for the results. Scoring again writes to the folder itself unless this is given."""
 
     def __post_init__(self) -> None:
-        WORLDS.check(self.world)
-        TRAFFIC.check(self.traffic)
         if self.episodes < 1:
             raise ConfigError(f"episodes={self.episodes} must be at least 1")
         if self.suite is None and len(self.planner) != 1:
             raise ConfigError(f"{len(self.planner)} planners are named: give the --suite that is to compare them, or one planner")
         if self.workers < 0:
             raise ConfigError(f"workers={self.workers} must be at least 0")
+        WORLDS.check(self.world)
+        TRAFFIC.check(self.traffic)
 
 
 def run(options: Options) -> int:

@@ -1,4 +1,4 @@
-"""Learned policies as files: weights in safetensors, everything else in a readable config.json. No pickle on either way.
+"""Learned policies as files: weights in safetensors, everything else in a readable config.json. No pickles.
 
 Stable-Baselines3's own zip files hold pickles, which run code when they are loaded; so a policy is exported after training and
 loaded here, without Stable-Baselines3.

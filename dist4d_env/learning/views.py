@@ -143,10 +143,10 @@ class View:
 
 
 def state_features(ego: np.ndarray, route: RouteFrame) -> np.ndarray:
-    """(B, 71) float32: the ego, its place beside the route, the route's points and its turns."""
+    """(B, 71) float32: the ego, its place beside the route, the route's points and changes of heading."""
     points = route.points[:, 1:] / 25.0
-    turns = np.diff(route.heading, axis=1, prepend=0.0) * 5.0
-    parts = [ego / EGO_SCALE, route.beside[:, None] / 3.0, points.reshape(len(ego), -1), turns]
+    bends = np.diff(route.heading, axis=1, prepend=0.0) * 5.0
+    parts = [ego / EGO_SCALE, route.beside[:, None] / 3.0, points.reshape(len(ego), -1), bends]
     return _clipped(np.concatenate(parts, 1))
 
 

@@ -94,7 +94,7 @@ PLAN_TICKS, POSE_TICKS = round(PLAN_POSES * PLAN_DT / TICK), round(PLAN_DT / TIC
 
 
 def in_ego_frame(poses: np.ndarray, ego: EgoState) -> np.ndarray:
-    """Global x, y, heading (N, 3) as seen by the ego, headings in [-pi, pi)."""
+    """Global x, y, heading (N, 3) in the ego frame, headings in [-pi, pi)."""
     cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
     dx, dy = poses[:, 0] - ego.x, poses[:, 1] - ego.y
     turn = (poses[:, 2] - ego.yaw + np.pi) % (2 * np.pi) - np.pi

@@ -146,7 +146,7 @@ class ImaginingPlanner:
         )
 
     def _free(self, start: RoutePosition, index: int, driven: np.ndarray, instant: ImaginedInstant, begun: float) -> float:
-        """Metres from the rear axle to the first thing on the rest of a candidate's way that an imagined frame shows."""
+        """Metres from the rear axle to the first obstacle on the rest of a candidate's path in an imagined frame."""
         tick = min(round((instant.time - begun) / TICK), PLAN_TICKS)
         metres = np.arange(0.0, _LOOK + _SPACING, _SPACING)
         path = in_ego_frame(self._poses(start, index, driven[tick] + metres), instant.ego)

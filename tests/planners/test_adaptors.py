@@ -128,6 +128,19 @@ def test_navsim_history_before_the_start_is_the_motion_driven_back():
     assert agent.inputs[-1].cameras[3].cam_r0.image is None and agent.inputs[-1].lidars[3].lidar_pc is None
 
 
+def test_navsim_lidar_is_given_where_it_is_asked_for():
+    """Valid points alone, in NAVSIM's six rows."""
+    agent = ConstantVelocityAgent()
+    agent.get_sensor_config = lambda: SimpleNamespace(get_sensors_at_iteration=lambda i: ["lidar_pc"] * (i == 3))
+    planner = NavsimAgent(agent)
+    planner.reset(PlannerContext(scene_with_cameras(), 0.5, 4.0), 0)
+    points = np.array([[1, 2, 3, 0.5, 1], [4, 5, 6, 0.25, 1], [0, 0, 0, 0, 0]], np.float32)
+    planner.plan(given(0.0, EGO, lidar=points))
+    lidars = agent.inputs[-1].lidars
+    assert [lidar.lidar_pc is None for lidar in lidars] == [True, True, True, False]
+    assert lidars[3].lidar_pc.tolist() == [[1, 4], [2, 5], [3, 6], [0.5, 0.25], [0, 0], [0, 0]]
+
+
 def test_navsim_calibration_fits_the_picture():
     """A point ahead of the ego lands where the camera that is given says, at the size that is given."""
     agent = ConstantVelocityAgent()

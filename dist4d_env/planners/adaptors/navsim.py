@@ -55,9 +55,10 @@ class Cameras:
 
 @dataclass
 class Lidar:
-    """No world makes LiDAR points: always None."""
+    """lidar_pc: (6, N) float32 x, y, z in the ego frame of that instant, intensity, ring and sensor (0: unknown); None where the
+    observation has no "lidar" or the agent does not ask for it."""
 
-    lidar_pc: None = None
+    lidar_pc: np.ndarray | None = None
     lidar_path: None = None
 
 
@@ -101,14 +102,15 @@ class NavsimAgent:
         self.agent = agent
         self._initialized = False
         config = agent.get_sensor_config() if hasattr(agent, "get_sensor_config") else None
-        self._sensors = [_sensors(config, frame) for frame in range(FRAMES)]
+        self._sensors = [_sensors(config, frame, tuple(CAMERAS.values())) for frame in range(FRAMES)]
+        self._lidar = [bool(_sensors(config, frame, ("lidar_pc",))) for frame in range(FRAMES)]
         self.requires = PlannerNeeds(cameras=any(self._sensors), history=FRAMES, rate_hz=1 / SPACING)
 
     def reset(self, context: PlannerContext, seed: int) -> None:
         steps = SPACING / context.decision_dt
         if abs(steps - round(steps)) > 1e-6 or round(steps) < 1:
             given = context.decision_dt
-            raise ConfigError(f"a NAVSIM agent sees a frame every {SPACING} s: decision_dt={given} does not divide that")
+            raise ConfigError(f"a NAVSIM agent takes a frame every {SPACING} s: decision_dt={given} does not divide that")
         if not self._initialized and hasattr(self.agent, "initialize"):
             self.agent.initialize()
         self._initialized = True
@@ -129,7 +131,7 @@ class NavsimAgent:
         return AgentInput(
             [self._status(moment, pose) for moment, pose in zip(moments, poses, strict=True)],
             [_cameras(moment, names, self._scene.rig) for moment, names in zip(moments, self._sensors, strict=True)],
-            [Lidar() for _ in moments],
+            [_lidar(moment) if wanted else Lidar() for moment, wanted in zip(moments, self._lidar, strict=True)],
         )
 
     def _status(self, moment: Moment, pose: np.ndarray) -> EgoStatus:
@@ -141,16 +143,24 @@ class NavsimAgent:
         return EgoStatus(pose.astype(np.float32), np.array(velocity, np.float32), np.array(acceleration, np.float32), command)
 
 
-def _sensors(config: Any, frame: int) -> tuple[str, ...]:
-    """The cameras that a sensor configuration wants at a frame: all without one."""
+def _sensors(config: Any, frame: int, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of ``names`` that a sensor configuration wants at a frame: all without one."""
     if config is None:
-        return tuple(CAMERAS.values())
+        return names
     if hasattr(config, "get_sensors_at_iteration"):
         wanted = config.get_sensors_at_iteration(frame)
     else:
-        marks = {name: getattr(config, name, False) for name in CAMERAS.values()}
+        marks = {name: getattr(config, name, False) for name in names}
         wanted = [name for name, mark in marks.items() if mark is True or (isinstance(mark, list) and frame in mark)]
-    return tuple(name for name in CAMERAS.values() if name in wanted)
+    return tuple(name for name in names if name in wanted)
+
+
+def _lidar(moment: Moment) -> Lidar:
+    if "lidar" not in moment.observation:
+        return Lidar()
+    rows = np.asarray(moment.observation["lidar"])
+    rows = rows[rows[:, 4] > 0.5]
+    return Lidar(np.concatenate([rows[:, :4].T, np.zeros((2, len(rows)))]).astype(np.float32))
 
 
 def _cameras(moment: Moment, names: tuple[str, ...], rig: CameraRig) -> Cameras:
