@@ -28,7 +28,7 @@ from dist4d_env.metrics.plans.scoring import score_plans
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.drive import simulate_plans
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState
 
 ORIGINAL: Mapping[str, Any] = {"simulate_ms": 98.0, "score_ms": 345.0, "plans": 65, "world": "made by hand"}
 """What the original takes on a machine of this kind: measured once, kept for comparison."""

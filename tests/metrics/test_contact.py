@@ -9,7 +9,7 @@ from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.collision import find_collisions, no_at_fault_collision, no_collision
 from dist4d_env.metrics.driving.time_to_collision import HORIZON, projected_time_to_collision, time_to_collision
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState
 from tests.simulation.road import Agent
 
 from .traces import make_trace, straight

@@ -16,7 +16,7 @@ from dist4d_env.metrics.driving.rectangles import contact_interval, contacts, eg
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.scene import TICK
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState
 
 LEADS = (0, 3, 6, 9)
 """Ticks that the ego is projected ahead."""

@@ -1,4 +1,4 @@
-"""Depth images seen as a scan along the route: what stands there is found where it stands, in drawn pictures and in the town."""
+"""Depth scans: obstacles are found where they stand, in drawn pictures and in the town."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.cameras import RING, CameraRig
 from dist4d_env.learning.depth_scan import FRONT, LANES, REACH, SCAN_FEATURES, SCAN_SIZE, calibration_of, scan, scan_features
-from dist4d_env.learning.views import View, Way, route_plans
+from dist4d_env.learning.route_frame import RouteFrame
+from dist4d_env.learning.views import View, route_plans
 
 SIZE = (64, 112)
 MIDDLE = SCAN_SIZE // 2
@@ -30,7 +31,7 @@ def ring() -> CameraRig:
     return CameraRig(RING, intrinsics, mounting, *SIZE)
 
 
-VIEW = View(True, "route", SIZE, True, calibration_of(ring()))
+VIEW = View(RING, "route", SIZE, True, calibration_of(ring()))
 
 
 def picture(*walls: tuple[float, float, float, float]) -> dict[str, np.ndarray]:
@@ -56,7 +57,12 @@ def route(radius: float = np.inf) -> dict[str, np.ndarray]:
 
 
 def free(pictures: dict[str, np.ndarray], radius: float = np.inf) -> np.ndarray:
-    return scan(pictures, VIEW.rays, Way.of(route(radius)))[0]
+    return scan(stacked(pictures), VIEW.rays, RouteFrame.of(route(radius)))[0]
+
+
+def stacked(pictures: dict[str, np.ndarray]) -> np.ndarray:
+    """(B, V, H, W, 1)."""
+    return np.stack([pictures[f"{name}/depth"] for name in RING], 1)
 
 
 def test_an_empty_road_is_free():
@@ -92,11 +98,11 @@ def test_stray_pixels_are_no_obstacle():
     assert free(pictures)[MIDDLE] == pytest.approx(12.0 + 1.0 - FRONT, abs=0.01)
 
 
-def test_a_batch_is_its_members():
+def test_a_batch_is_its_rows():
     one, two = picture((12.0, -1, 1, 1.6)), picture((25.0, -1, 1, 1.6))
     both = {key: np.concatenate([one[key], two[key]]) for key in one}
-    ways = {"route": np.concatenate([route()["route"], route(30.0)["route"]])}
-    together = scan(both, VIEW.rays, Way.of(ways))
+    routes = {"route": np.concatenate([route()["route"], route(30.0)["route"]])}
+    together = scan(stacked(both), VIEW.rays, RouteFrame.of(routes))
     assert np.array_equal(together, [free(one), free(two, 30.0)])
 
 
@@ -112,18 +118,18 @@ def test_features_say_when_to_brake():
 
 
 def test_views_that_cannot_be():
-    with pytest.raises(ConfigError, match="cameras=True"):
+    with pytest.raises(ConfigError, match="name cameras="):
         View(scan=True)
     with pytest.raises(ConfigError, match="calibration"):
-        View(True, scan=True).observe({**picture(), **route(), "ego": np.zeros((1, 10))})
-    assert VIEW == View(**{**vars(View(True, scan=True)), "calibration": [list(row) for row in VIEW.calibration]})
+        View(RING, scan=True).observe({**picture(), **route(), "ego": np.zeros((1, 10))})
+    assert VIEW == View(**{**vars(View(RING, scan=True)), "calibration": [list(row) for row in VIEW.calibration]})
 
 
 def test_the_town_is_scanned_as_it_is(town_dataroot):
     """Where a vehicle stands squarely in the strip, the oracle's depth shows nothing free beyond its rear; and what is shown as
     an obstacle in the strip is at most a little nearer than the nearest box that reaches into it."""
     rig = open_dataset(town_dataroot, None, "val").load("town-val-0000").rig.at_size(*SIZE)
-    view = View(True, "route", SIZE, True, calibration_of(rig))
+    view = View(RING, "route", SIZE, True, calibration_of(rig))
     venv = gym.make_vec(
         "DiST4D-nuScenes-v0", 2, vectorization_mode="vector_entry_point", dataroot=str(town_dataroot), scenes="val",
         world="oracle", size=SIZE, observation=("depth", "ego", "route", "agents"), action="trajectory", horizon=4.0,
@@ -132,10 +138,10 @@ def test_the_town_is_scanned_as_it_is(town_dataroot):
     given, _ = venv.reset(seed=3)
     square = 0
     for _ in range(7):
-        way = Way.of(given)
+        frame = RouteFrame.of(given)
         seen = view.observe(given)["scan"][:, MIDDLE] * 30.0
         rows = given["agents"].astype(float)
-        along, left, heading = way.project(rows[..., :2])
+        along, left, heading = frame.project(rows[..., :2])
         turn = rows[..., 2] - heading
         length = np.abs(np.cos(turn)) * rows[..., 3] + np.abs(np.sin(turn)) * rows[..., 4]
         width = np.abs(np.sin(turn)) * rows[..., 3] + np.abs(np.cos(turn)) * rows[..., 4]
@@ -149,6 +155,6 @@ def test_the_town_is_scanned_as_it_is(town_dataroot):
             reaching &= begins[member] + length[member] > 0
             if seen[member] < 25.0:
                 assert reaching.any() and seen[member] > begins[member, reaching].min() - 1.5
-        given, *_ = venv.step(route_plans(np.full((2, 2), [0.4, 0.0]), given["ego"][:, 0].astype(float), way))
+        given, *_ = venv.step(route_plans(np.full((2, 2), [0.4, 0.0]), given["ego"][:, 0].astype(float), frame))
     venv.close()
     assert square > 0

@@ -1,4 +1,4 @@
-"""The recent past as a planner saw it, at evenly spaced instants, also right after an episode's start."""
+"""Shared by the adaptors: the driving command, the recent past at evenly spaced instants, and their exception."""
 
 from __future__ import annotations
 
@@ -6,18 +6,43 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from dist4d_env.errors import DiST4DError
 from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.planners.contract import PlannerInput
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.scenes.route import Route
+from dist4d_env.simulation.ego import EgoState
+
+Command = Literal["left", "forward", "right"]
+
+LOOK_AHEAD, TURN_OFFSET = 20.0, 2.0
+"""Metres along the route, and metres to the side there, from which the command is a turn (NAVSIM's distances)."""
+
+
+class AdaptorError(DiST4DError):
+    """A wrapped planner returned something that is no trajectory, or asks for what this simulator cannot give."""
+
+
+def driving_command(route: Route, position: float) -> Command:
+    """Where the route goes from the arc length ``position`` (m): "left" or "right" if 20 m on it lies 2 m or more to that side.
+
+    Seen from the route itself, so that an ego that drives beside it gets no other command. The recorded speed and the recorded
+    future of the ego, which data sets make their commands from, are not looked at.
+    """
+    pose = pose_from_xy_yaw(*route.at(position))
+    side = float(route.ahead(pose, 1, LOOK_AHEAD, near=position)[0, 1])
+    if abs(side) < TURN_OFFSET:
+        return "forward"
+    return "left" if side > 0 else "right"
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One instant. time: s; ego: global rear axle; observation: the environment's; boxes: agents, None where not told."""
+    """One instant. time: s; ego: global rear axle; observation: the environment's; boxes: agents, None where not given."""
 
     time: float
     ego: EgoState
@@ -26,7 +51,7 @@ class Moment:
 
 
 class History:
-    """Keeps what was given over the last ``span`` seconds."""
+    """The planner inputs of the last ``span`` seconds."""
 
     def __init__(self, span: float) -> None:
         self._span = span
@@ -42,8 +67,8 @@ class History:
     def last(self, count: int, spacing: float) -> list[Moment]:
         """``count`` moments ``spacing`` seconds apart, oldest first, the newest last.
 
-        What lies before the episode's start is what its first instant says about it: ego and agents driven backwards at their
-        speed and turn rate, the observation of the start.
+        Before the episode's start the first instant is extrapolated: ego and agents driven backwards at their speed and turn
+        rate, with the observation of the start.
         """
         now = self._moments[-1].time
         return [self._at(now - index * spacing) for index in range(count - 1, -1, -1)]

@@ -9,13 +9,13 @@ import numpy as np
 
 import dist4d_env  # noqa: F401 (registers the environment)
 from dist4d_env.evaluation.runner import RunOptions, run_episode
-from dist4d_env.learning.policy_planner import SHIPPED, Shipped
+from dist4d_env.learning.policy_planner import SHIPPED, ShippedPolicy
 from dist4d_env.learning.views import View
 from dist4d_env.metrics.driving.suite import evaluate
 
 
 def test_the_shipped_policy_is_small_and_says_how_it_was_trained():
-    about = Shipped().policy.config.about
+    about = ShippedPolicy().policy.config.about
     assert about["algorithm"] == "ppo" and about["steps"] > 0
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 500_000
     curve = json.loads((SHIPPED / "curve.json").read_text())
@@ -34,11 +34,11 @@ def test_it_drives_scenes_it_never_saw(town_dataroot):
         horizon=5.0,
         observation=View().groups,
     )
-    logs = [run_episode(env, Shipped(), seed, RunOptions(scene)) for scene in env.unwrapped.scene_names for seed in (0, 1)]
+    logs = [run_episode(env, ShippedPolicy(), seed, RunOptions(scene)) for scene in env.unwrapped.scene_names for seed in (0, 1)]
     results = [evaluate(log.trace) for log in logs]
     assert [log.outcome for log in logs] == ["horizon"] * 4
     assert all(result["no_at_fault_collision"].value == 1 for result in results)
     assert np.mean([result["ego_progress"].value for result in results]) > 0.7
-    again = run_episode(env, Shipped(), 0, RunOptions(logs[0].scene))
+    again = run_episode(env, ShippedPolicy(), 0, RunOptions(logs[0].scene))
     assert np.array_equal(again.trace.ego, logs[0].trace.ego)
     env.close()

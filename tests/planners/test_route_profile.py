@@ -1,4 +1,4 @@
-"""Ways and followers' arithmetic: speeds of curves, paths that fade into the lane, corridors and the driver model."""
+"""Route profiles and following: speeds of curves, paths that fade into the lane, corridors and the driver model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from dist4d_env.envs.observations import agent_features
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.planners.contract import PlannerInput
-from dist4d_env.planners.following import Corridor, DriverModel, path_ahead, roll_out
+from dist4d_env.planners.following import Corridor, DriverModel, rollout
 from dist4d_env.planners.observed_agents import Agents
-from dist4d_env.planners.route_profile import BRAKING, LATERAL_ACCELERATION, Place, Way, drivable_speed, posted_limit
+from dist4d_env.planners.route_profile import (
+    BRAKING,
+    LATERAL_ACCELERATION,
+    RoutePosition,
+    RouteProfile,
+    drivable_speed,
+    posted_limit,
+)
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.simulator import Simulator
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState
 from tests.simulation.road import Agent, make_scene, road_map
 
 STRAIGHT = Route.through(np.column_stack([np.arange(0.0, 300.0), np.zeros(300)]))
@@ -49,7 +56,7 @@ def test_speed_of_a_curve_and_of_the_road_before_it():
     np.testing.assert_allclose(speed[within], math.sqrt(LATERAL_ACCELERATION * 20), rtol=0.03)
     assert speed[0] == 15.0
     slower = np.diff(speed**2) / np.diff(route.arc_length)
-    assert slower[:99].min() > -2 * BRAKING - 1e-9, "no braking is harder than said"
+    assert slower[:99].min() > -2 * BRAKING - 1e-9, "no braking is harder than BRAKING"
 
 
 def test_limits_of_a_map_and_the_fallback():
@@ -59,27 +66,28 @@ def test_limits_of_a_map_and_the_fallback():
 
 
 def test_a_path_begins_with_the_ego_and_ends_beside_the_route():
-    way, ego = Way(STRAIGHT, EVER), EgoState(20.0, 1.5, 0.1, 8.0, 0, 0, 0)
-    place = way.place(ego)
-    poses = way.poses(place, np.array([0.0, 1e-3, 60.0]), -1.0)
+    profile, ego = RouteProfile(STRAIGHT, EVER), EgoState(20.0, 1.5, 0.1, 8.0, 0, 0, 0)
+    start = profile.locate(ego)
+    poses = profile.poses(start, np.array([0.0, 1e-3, 60.0]), -1.0)
     np.testing.assert_allclose(poses[0], [20.0, 1.5, 0.1], atol=1e-9)
     np.testing.assert_allclose(poses[-1], [80.0, -1.0, 0.0], atol=0.02)
     assert poses[1, 1] - poses[0, 1] == pytest.approx(1e-3 * math.tan(0.1), rel=1e-2)
 
 
 def test_a_path_planned_anew_on_the_way_is_the_same_path():
-    way = Way(STRAIGHT, EVER)
-    before = way.poses(Place(20.0, 1.5, 0.1, 6.4), np.linspace(0, 40, 81))
+    profile = RouteProfile(STRAIGHT, EVER)
+    before = profile.poses(RoutePosition(20.0, 1.5, 0.1, 6.4), np.linspace(0, 40, 81))
     x, y, yaw = before[16]
-    after = way.poses(way.place(EgoState(x, y, yaw, 8.0, 0, 0, 0)), np.linspace(0, 32, 65))
+    after = profile.poses(profile.locate(EgoState(x, y, yaw, 8.0, 0, 0, 0)), np.linspace(0, 32, 65))
     np.testing.assert_allclose(after, before[16:], atol=1e-6)
 
 
 def test_corridor_finds_who_is_in_the_way_and_when():
     made = agents(Agent(40, 0, vx=3.0), Agent(60, 2.4), Agent(30, -6.0, vy=2.5), Agent(-10, 0, vx=9.0))
-    way = Way(STRAIGHT, EVER)
-    path = path_ahead(lambda ahead: way.poses(Place(0.0, 0.0, 0.0, 6.4), ahead))
-    corridor = Corridor.of(path, made, np.array([0.0, 2.0]), width=1.8)
+    profile = RouteProfile(STRAIGHT, EVER)
+    corridor = Corridor.of(
+        lambda ahead: profile.poses(RoutePosition(0.0, 0.0, 0.0, 6.4), ahead), made, np.array([0.0, 2.0]), width=1.8
+    )
     ahead, beside, crossing, behind = (int(np.argmin(np.abs(made.position[:, 0] - x))) for x in (40, 60, 30, -10))
     np.testing.assert_allclose(corridor.at[:, ahead], [40 - 2.25, 46 - 2.25], atol=1.0)
     assert np.isinf(corridor.at[:, beside]).all() and np.isinf(corridor.at[0, crossing])
@@ -93,8 +101,8 @@ def test_corridor_finds_who_is_in_the_way_and_when():
 
 
 def test_corridor_of_an_empty_street():
-    way = Way(STRAIGHT, EVER)
-    path = path_ahead(lambda ahead: way.poses(Place(0.0, 0.0, 0.0, 6.4), ahead))
+    profile = RouteProfile(STRAIGHT, EVER)
+    path = lambda ahead: profile.poses(RoutePosition(0.0, 0.0, 0.0, 6.4), ahead)  # noqa: E731
     gap, _ = Corridor.of(path, agents(), np.zeros(1), 1.8).leader(0, np.zeros(3), 3.4)
     assert np.isinf(gap).all() and gap.shape == (3,)
 
@@ -112,10 +120,10 @@ def test_driver_model_keeps_its_equilibrium():
         DriverModel(headway=0.0)
 
 
-def test_roll_out_reaches_the_wished_speed_gently():
+def test_rollout_reaches_the_wished_speed_gently():
     ego = EgoState(0, 0, 0, 5.0, -1.0, 0, 0)
     model = DriverModel(acceleration=1.5)
-    driven = roll_out(ego, lambda s: np.full(s.shape, 8.0), lambda t, s: (np.full(2, np.inf), np.zeros(2)), model, 2, 80)
+    driven = rollout(ego, lambda s: np.full(s.shape, 8.0), lambda t, s: (np.full(2, np.inf), np.zeros(2)), model, 2, 80)
     speed = np.diff(driven, axis=1) / 0.1
     assert driven.shape == (2, 81) and (driven[0] == driven[1]).all()
     assert speed[0, -1] == pytest.approx(8.0, abs=0.3)
