@@ -18,7 +18,7 @@ from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
-from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, Generated, noise_levels
+from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, Generated
 
 from .made import HEIGHT, VIEWS, WIDTH, made_sample, small_preset
 from .published import small_svd, small_video_codec
@@ -216,14 +216,6 @@ def test_broken_weights_say_what_is_wrong(tmp_path: Path) -> None:
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(WeightsError, match="holds a Composer"):
         DiSTSPipeline.from_pretrained(tmp_path)
-
-
-def test_noise_levels_end_at_zero_in_equal_steps() -> None:
-    assert noise_levels(1) == [1.0, 0.0]
-    assert noise_levels(4) == [1.0, 0.75, 0.5, 0.25, 0.0]
-    assert noise_levels(4, shift=3.0) == [1.0, 0.9, 0.75, 0.5, 0.0]
-    with pytest.raises(ConfigError):
-        noise_levels(0)
 
 
 def test_weights_without_a_composer_show_the_decoded_frames(tmp_path: Path) -> None:

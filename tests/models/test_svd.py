@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.pretrained import load_model, save_model
-from dist4d_env.models.svd import SVDConditions, draw_sigma, edm_weight, karras_levels
+from dist4d_env.models.svd import SVDConditions, draw_sigma, edm_weight
 
 from .published import SMALL_FRAME_VAE, SMALL_UNET, small_svd
 
@@ -62,15 +61,6 @@ def test_training_weighs_the_networks_own_target_alike() -> None:
     assert abs(sigma.log().mean() - 0.7) < 0.05 and abs(sigma.log().std() - 1.6) < 0.05
     out = -sigma / (sigma**2 + 1).sqrt()
     torch.testing.assert_close(edm_weight(sigma) * out**2, torch.ones_like(sigma))
-
-
-def test_noise_levels_fall_to_zero() -> None:
-    assert karras_levels(1) == [pytest.approx(700.0), 0.0]
-    levels = karras_levels(25)
-    assert len(levels) == 26 and levels[0] == pytest.approx(700.0) and levels[-2] == pytest.approx(0.002)
-    assert all(a > b for a, b in pairwise(levels))
-    with pytest.raises(ConfigError, match="steps must be at least 1"):
-        karras_levels(0)
 
 
 @torch.no_grad()
