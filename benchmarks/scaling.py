@@ -32,11 +32,10 @@ from dist4d_env.models.presets import preset
 from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.models.segmenter import load_segmenter
 from dist4d_env.models.video_codec import load_codec
-from dist4d_env.training.checkpoint import CHECKPOINT, load_checkpoint
+from dist4d_env.training.checkpoint import CHECKPOINT, initialise, load_checkpoint
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.dist_t import DiSTTOptions, DiSTTRecipe
 from dist4d_env.training.loop import LoopOptions, train
-from dist4d_env.training.recipes import initialise
 from dist4d_env.training.samples import SampleStore
 from dist4d_env.worlds.dist4d import GenerativeWorld
 
@@ -126,7 +125,7 @@ def gain(steps: int, options: Options) -> dict[str, Any]:
     (None where the run was finished before)."""
     recipe = make_recipe(options)
     if options.init != "none":
-        initialise(recipe, resolve_weights(options.init))
+        initialise(recipe.models, resolve_weights(options.init))
     out = options.runs / f"{steps}"
     loop = LoopOptions(
         out,
@@ -141,7 +140,7 @@ def gain(steps: int, options: Options) -> dict[str, Any]:
     before, first = time.process_time(), load_checkpoint(out)["step"] if loop.resume else 0
     train(recipe, loop)
     seconds = (time.process_time() - before) / (steps - first) if first < steps else None
-    initialise(recipe, out / "weights")  # the averaged weights, also of a run that was finished before
+    initialise(recipe.models, out / "weights")  # the averaged weights, also of a run that was finished before
     found = recipe.validate()
     ahead = "" if options.model == "dist-s" else "@1"
     return {

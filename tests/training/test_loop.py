@@ -19,8 +19,7 @@ from dist4d_env.training.dist_t import DiSTTRecipe
 from dist4d_env.training.export import Options as ExportOptions
 from dist4d_env.training.export import blend
 from dist4d_env.training.export import run as run_export
-from dist4d_env.training.learning_rate import rate_at
-from dist4d_env.training.loop import LoopOptions, Recipe, train
+from dist4d_env.training.loop import LoopOptions, Recipe, rate_at, train
 from dist4d_env.training.samples import SampleStore
 
 from .conftest import HEIGHT, WIDTH, small_preset
