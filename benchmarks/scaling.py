@@ -132,7 +132,6 @@ def gain(steps: int, options: Options) -> dict[str, Any]:
         steps,
         learning_rate=options.learning_rate,
         decay=0.6,
-        seed=options.seed,
         validate_every=steps,
         resume=(out / CHECKPOINT).is_file(),
         precision="float32",

@@ -119,7 +119,6 @@ def train_variant(name: str, variant: Variant, budget: Budget) -> None:
         steps=budget.steps,
         learning_rate=budget.learning_rate,
         warmup=min(30, budget.steps // 4),
-        seed=budget.seed,
         log_every=10,
         validate_every=budget.steps,
         resume=begun,

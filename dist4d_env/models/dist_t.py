@@ -70,8 +70,8 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
         of caption features, 0 for none; attributes: weather and time of day; cross_view, splat, layout: whether views attend to
         each other, and whether the splat and the projected layout are conditions; shift: noise levels shifted by resolution.
 
-        image_size, chunk, steps and compose shape nothing: they record the height and width, frames at once and evaluations per
-        frame that the weights are trained for and whether a composer follows, so that a folder of weights says how to use it.
+        image_size, chunk, steps and compose do not shape the network: they record the height and width, frames at once and
+        evaluations per frame that the weights are trained for, and whether a composer follows.
         """
         super().__init__()
         if camera not in ("rays", "fourier"):

@@ -59,7 +59,7 @@ class DiSTTInputs(NamedTuple):
 
     def to(self, device: torch.device | str) -> DiSTTInputs:
         """The same on another device."""
-        return DiSTTInputs(*(None if part is None else part.to(device) for part in self))
+        return DiSTTInputs._make(None if part is None else part.to(device) for part in self)
 
 
 def without_controls(inputs: DiSTTInputs, withheld: torch.Tensor) -> DiSTTInputs:

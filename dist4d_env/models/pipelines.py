@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -149,20 +150,12 @@ class DiSTTPipeline:
         """Where the weights are."""
         return next(self.transformer.parameters()).device
 
-    @torch.no_grad()
-    def __call__(
-        self,
-        references: Sequence[RGBDFrame],
-        targets: Sequence[Sequence[TargetConditions]],
-        *,
-        generator: torch.Generator,
-        steps: int = 1,
-        guidance: float = 1.0,
-        captions: torch.Tensor | None = None,
-    ) -> Generated:
-        """Generate T frames for each of B samples: ``predict``, ``decode``, ``compose``. Returns arrays over (B, T, V)."""
-        latents = self.predict(references, targets, generator=generator, steps=steps, guidance=guidance, captions=captions)
-        return self.compose(self.decode(latents), targets)
+    def __call__(self, references: Sequence[RGBDFrame], targets: Sequence[Sequence[TargetConditions]], **how: Any) -> Generated:
+        """Generate T frames for each of B samples: ``predict`` (whose arguments these are), ``decode``, ``compose``.
+
+        Returns arrays over (B, T, V).
+        """
+        return self.compose(self.decode(self.predict(references, targets, **how)), targets)
 
     @torch.no_grad()
     def predict(

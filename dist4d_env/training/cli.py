@@ -69,8 +69,14 @@ class _DiSTT(RunOptions):
         prepare_rollouts(dataset, names, self.samples / "rollouts", settings, self.rollouts, workers)
         return SampleStore(self.samples / "rollouts")
 
-    def make(self, strides: tuple[int, ...] = (1,), teacher: tuple[str, int, float] | None = None, **critics: float) -> Recipe:
-        """The recipe; teacher: arguments of ``Teacher`` beside the codec; critics: weights as ``DiSTTOptions`` names them."""
+    def make(
+        self,
+        strides: tuple[int, ...] = (1,),
+        adversarial: float = 0.0,
+        layout_consistency: float = 0.0,
+        teacher: tuple[str, int, float] | None = None,
+    ) -> Recipe:
+        """The recipe; teacher: arguments of ``Teacher`` beside the codec."""
         if self.codec is None:
             raise ConfigError("DiST-T needs a codec: train one and pass --codec RUN/weights, or --codec tiny for the shipped one")
         if self.emphasis < 0:
@@ -82,9 +88,10 @@ class _DiSTT(RunOptions):
         chosen = DiSTTOptions(
             rollouts=rollouts,
             rollout_share=self.rollout_share,
+            adversarial=adversarial,
+            layout_consistency=layout_consistency,
             emphasis=self.emphasis,
             teacher=Teacher(teacher[0], codec, *teacher[1:]) if teacher else None,
-            **critics,
         )
         return DiSTTRecipe(self.sized, codec, stores, val, self.optimiser.batch, self.optimiser.seed, chosen)
 
@@ -108,7 +115,7 @@ class TrainDiSTT(_DiSTT):
                 raise ConfigError(
                     f"--{name.replace('_', '-')} is the weight of a critic of rollouts: pass --rollouts WEIGHTS too"
                 )
-        return self.make(self.strides, **critics)
+        return self.make(self.strides, self.adversarial, self.layout_consistency)
 
 
 @dataclass(frozen=True)

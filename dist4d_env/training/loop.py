@@ -46,7 +46,6 @@ class LoopOptions:
     ema: float = 0.998
     clip: float = 1.0
     weight_decay: float = 0.01
-    seed: int = 0
     log_every: int = 50
     validate_every: int = 1000
     checkpoint_every: float = 180.0
@@ -103,60 +102,70 @@ def train(recipe: Recipe, options: LoopOptions) -> dict[str, float]:
     Under ``accelerate launch`` every process takes batches of its own and gradients are averaged.
     """
     accelerator = make_accelerator()
+    device, main = accelerator.device, accelerator.is_main_process
     options.out.mkdir(parents=True, exist_ok=True)
     state = load_checkpoint(options.out) if options.resume else None
     first = state["step"] if state else 0
-    loaders, on_gpu = options.loaders, accelerator.device.type != "cpu"
+    loaders = options.loaders
     if loaders is None:
-        loaders = min(GPU_LOADERS, os.cpu_count() or 1) if on_gpu else 0
-    pin = accelerator.device.type == "cuda"
-    batches = load(recipe.batch, first, options.steps, accelerator.process_index, loaders, pin)
+        loaders = 0 if device.type == "cpu" else min(GPU_LOADERS, os.cpu_count() or 1)
+    batches = load(recipe.batch, first, options.steps, accelerator.process_index, loaders, pin=device.type == "cuda")
     trainer = Trainer(recipe, options, accelerator, state)
     del state
-    reporter = Reporter(trainer, first) if accelerator.is_main_process else None
+    report = Report(options, first) if main else None
+    validation: dict[str, float] = {}
     for step in range(first, options.steps):
         asked = time.monotonic()
-        batch = to_device(next(batches), accelerator.device)
+        batch = to_device(next(batches), device)
         waited = time.monotonic() - asked
         loss, numbers = trainer.step(batch, step)
-        if reporter is not None:
-            reporter.after(step + 1, loss, numbers, waited)
-    if reporter is not None:
-        reporter.close()
+        done, last = step + 1, step + 1 == options.steps
+        if report is None:
+            continue
+        report.step(done, loss, numbers, waited)
+        if done % options.validate_every == 0 or last:
+            with trainer.averaged():
+                validation = recipe.validate()
+                report.validation(done, validation, recipe.pictures())
+        if report.checkpoint_due() or last:
+            finite(loss, done)
+            trainer.save(done)
+            report.saved = time.monotonic()
+    if report is not None:
+        report.close()
     accelerator.wait_for_everyone()
-    return reporter.validation if reporter is not None else {}
+    return validation
 
 
 class Trainer:
-    """Models, optimiser and averaged weights of a run."""
+    """Models, optimiser and averaged weights of a run, as a checkpoint's ``state`` left them."""
 
     def __init__(self, recipe: Recipe, options: LoopOptions, accelerator: Accelerator, state: dict[str, Any] | None) -> None:
         self.recipe, self.options, self.accelerator = recipe, options, accelerator
-        self.device = accelerator.device
+        device = accelerator.device
         for module in (*recipe.models.values(), *getattr(recipe, "frozen", {}).values()):
-            module.to(self.device)
+            module.to(device)
         if options.gradient_checkpointing:
             checkpoint_gradients(recipe.models)
         self.parameters = [p for model in recipe.models.values() for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=options.learning_rate, betas=(0.9, 0.99), eps=1e-8, weight_decay=options.weight_decay
         )
+        self.average = EMAModel(self.parameters, decay=options.ema)
         if state:
             for name, model in recipe.models.items():
                 model.load_state_dict(state["models"][name])
             self.optimizer.load_state_dict(state["optimizer"])
-        self.average = EMAModel(self.parameters, decay=options.ema)
-        if state:
             self.average.load_state_dict(state["average"])
-            self.average.to(self.device)
-        self.bfloat16 = uses_bfloat16(options.precision, self.device)
+            self.average.to(device)
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(options.precision, device))
 
     def step(self, batch: Any, step: int) -> tuple[torch.Tensor, dict[str, Any]]:
         """One optimiser step; the loss and the numbers to log."""
         options = self.options
         for group in self.optimizer.param_groups:
             group["lr"] = options.learning_rate * rate_at(step, options.steps, options.warmup, options.decay)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with self.autocast:
             loss, numbers = self.recipe.loss(batch, step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -188,35 +197,22 @@ class Trainer:
         save_checkpoint(self.options.out, state)
 
 
-class Reporter:
-    """The main process's log, validation, checkpoints and progress bar."""
+class Report:
+    """The main process's log and progress bar."""
 
-    def __init__(self, trainer: Trainer, first: int) -> None:
-        options = trainer.options
-        self.trainer, self.options = trainer, options
-        self.log = RunLog(options.out, first)
+    def __init__(self, options: LoopOptions, first: int) -> None:
+        self.options, self.log = options, RunLog(options.out, first)
         remove_torn(options.out)
         self.saved = self.logged = time.monotonic()
         self.waited, self.logged_at = 0.0, first
-        self.validation: dict[str, float] = {}
         self.bar = tqdm(total=options.steps, initial=first, desc="training", unit="step", dynamic_ncols=True)
 
-    def after(self, done: int, loss: torch.Tensor, numbers: Mapping[str, Any], waited: float) -> None:
-        """Whatever is due after ``done`` steps; waited: seconds for the batch."""
-        options, last = self.options, done == self.options.steps
+    def step(self, done: int, loss: torch.Tensor, numbers: Mapping[str, Any], waited: float) -> None:
+        """Count a step that waited so many seconds for its batch; log where it is due."""
         self.bar.update()
         self.waited += waited
-        if done % options.log_every == 0 or last:
-            self.write_numbers(done, loss, numbers)
-        if done % options.validate_every == 0 or last:
-            self.validate(done)
-        if time.monotonic() - self.saved > options.checkpoint_every or last:
-            finite(loss, done)
-            self.trainer.save(done)
-            self.saved = time.monotonic()
-
-    def write_numbers(self, done: int, loss: torch.Tensor, numbers: Mapping[str, Any]) -> None:
-        """Loss, gradient norm, the recipe's numbers, speed, and the share of time spent waiting for batches."""
+        if done % self.options.log_every and done != self.options.steps:
+            return
         value, elapsed = finite(loss, done), max(time.monotonic() - self.logged, 1e-9)
         entry = {"loss": value, **{name: float(number) for name, number in numbers.items()}}
         entry |= {"steps_per_second": round((done - self.logged_at) / elapsed, 3), "waiting": round(self.waited / elapsed, 4)}
@@ -224,13 +220,15 @@ class Reporter:
         self.bar.set_postfix(loss=f"{value:.4f}")
         self.logged, self.logged_at, self.waited = time.monotonic(), done, 0.0
 
-    def validate(self, done: int) -> None:
-        """Numbers and pictures of the averaged weights."""
-        with self.trainer.averaged():
-            self.validation = self.trainer.recipe.validate()
-            self.log.write_pictures(done, self.trainer.recipe.pictures())
-        self.log.write(done, self.validation, "validation")
-        self.bar.write(f"step {done}: " + ", ".join(f"{name} {value:.4g}" for name, value in self.validation.items()))
+    def validation(self, done: int, numbers: Mapping[str, float], pictures: Mapping[str, np.ndarray]) -> None:
+        """Log a validation."""
+        self.log.write_pictures(done, pictures)
+        self.log.write(done, numbers, "validation")
+        self.bar.write(f"step {done}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
+
+    def checkpoint_due(self) -> bool:
+        """Whether the last checkpoint is old."""
+        return time.monotonic() - self.saved > self.options.checkpoint_every
 
     def close(self) -> None:
         """Finish log and progress bar."""

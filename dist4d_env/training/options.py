@@ -129,7 +129,6 @@ class RunOptions:
             steps=chosen.steps,
             learning_rate=chosen.learning_rate,
             decay=chosen.decay,
-            seed=chosen.seed,
             resume=self.resume,
             precision=chosen.precision,
             gradient_checkpointing=getattr(self, "gradient_checkpointing", False),
