@@ -3,7 +3,7 @@
 Every run starts from random weights of one seed and takes the same number of steps of one batch size from the same samples; only
 one thing differs from the reference run of its model. Runs and judgements that are finished are kept below ``--runs``. Memory
 policies need no training of their own: they are compared with one set of weights in closed loop. The number of evaluations is
-ablated by ``sampling.py``, cycle consistency by ``cycle.py``.
+ablated by ``sampling.py``, cycle consistency in version 0.1.0 (``results/cycle.json``).
 
     python -m benchmarks.ablation --samples RUN/samples --out benchmarks/results/ablation.json
 """

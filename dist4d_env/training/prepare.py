@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -46,21 +46,11 @@ def prepare(
     missing = [name for name in names if not (folder / name).is_dir()]
     if not missing:
         return
-    with tqdm(total=len(names), initial=len(names) - len(missing), desc=f"{folder.name} samples", unit="scene") as bar:
-        if workers <= 1:
-            for name in missing:
-                work(name)
-                bar.update()
-            return
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            jobs = [pool.submit(work, name) for name in missing]
-            try:
-                for job in as_completed(jobs):
-                    job.result()
-                    bar.update()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    done = len(names) - len(missing)
+    bar = tqdm(total=len(names), initial=done, desc=f"{folder.name} samples", unit="scene")
+    with bar, ProcessPoolExecutor(max(workers, 1), mp_context=get_context("spawn")) as pool:  # starts processes when first used
+        for _ in map(work, missing) if workers <= 1 else pool.map(work, missing):
+            bar.update()
 
 
 def prepare_scene(dataroot: str, version: str, folder: Path, settings: SampleSettings, make: Maker, name: str) -> None:

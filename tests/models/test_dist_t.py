@@ -1,4 +1,4 @@
-"""DiST-T: every control is heard, withheld ones are not, and each switch of the configuration does what it says."""
+"""DiST-T: controls change the output, withheld ones do not, and each switch of the configuration takes effect."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def variations(batch: DiSTTInputs) -> dict[str, DiSTTInputs]:
 
 @pytest.mark.parametrize("camera", ["rays", "fourier"])
 @pytest.mark.parametrize("split_blocks", [False, True])
-def test_every_control_is_heard(camera: str, split_blocks: bool) -> None:
+def test_every_control_changes_the_output(camera: str, split_blocks: bool) -> None:
     network, batch = model(camera=camera, split_blocks=split_blocks), inputs()
     before = answer(network, batch)
     for name, changed in variations(batch).items():
@@ -75,7 +75,7 @@ def test_every_control_is_heard(camera: str, split_blocks: bool) -> None:
     torch.testing.assert_close(before, answer(network, hidden)), "empty box rows must not matter"
 
 
-def test_withheld_controls_are_not_heard() -> None:
+def test_withheld_controls_change_nothing() -> None:
     network, batch = model(), inputs()
     withheld = without_controls(batch, torch.ones(1, dtype=torch.bool))
     silent = answer(network, withheld)
@@ -87,7 +87,7 @@ def test_withheld_controls_are_not_heard() -> None:
     torch.testing.assert_close(answer(network, kept), answer(network, batch))
 
 
-def test_captions_are_heard_by_a_model_that_takes_them() -> None:
+def test_captions_condition_a_model_that_takes_them() -> None:
     network, batch = model(caption_dim=12), inputs()
     first, second = (batch._replace(captions=torch.full((1, 5, 12), value)) for value in (0.5, -0.5))
     assert not torch.allclose(answer(network, first), answer(network, second), atol=1e-5)

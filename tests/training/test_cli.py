@@ -49,7 +49,7 @@ def test_a_run_and_a_run_from_its_weights(town_dataroot: Path, tmp_path: Path, c
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["dist-t"], "DiST-T needs a codec"),
         (["cycle"], "pass --init RUN/weights"),
@@ -63,10 +63,10 @@ def test_a_run_and_a_run_from_its_weights(town_dataroot: Path, tmp_path: Path, c
     ],
 )
 def test_options_that_do_not_go_together(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", *arguments, "--out", str(tmp_path / "run"), "--dataroot", str(tmp_path / "nowhere")]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

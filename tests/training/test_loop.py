@@ -86,7 +86,7 @@ def test_exported_weights_load_into_pipelines(store: SampleStore, tmp_path: Path
     assert DiSTSPipeline.from_pretrained(tmp_path / "weights").unet.config.blocks == 1
 
 
-def test_resume_without_a_checkpoint_says_so(store: SampleStore, tmp_path: Path) -> None:
+def test_resume_without_a_checkpoint_is_refused(store: SampleStore, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"checkpoint\.pt does not exist"):
         train(make("codec", store), options(tmp_path, 2, resume=True))
 

@@ -136,38 +136,40 @@ def test_markings_and_agents_weigh_more_even_in_judged_frames(store: SampleStore
 
 def test_the_adversarial_gradient_is_as_strong_as_asked() -> None:
     torch.manual_seed(0)
-    judge = Discriminator((8, 8, 8))
+    critic = Discriminator((8, 8, 8))
     made = torch.randn(2, 4, 32, 48, requires_grad=True)
     layout, pixel = torch.rand(2, 8, 32, 48), torch.randn(2, 4, 32, 48)
-    gradient_loss(made, judge.gradient(made, layout), pixel, torch.full((2, 1, 32, 48), 0.5)).backward()
+    gradient_loss(made, critic.gradient(made, layout), pixel, torch.full((2, 1, 32, 48), 0.5)).backward()
     assert made.grad is not None and made.grad.norm().item() == pytest.approx(0.5 * pixel.norm().item(), rel=1e-4)
-    assert all(p.grad is None for p in judge.parameters()), "the discriminator learns from its own loss only"
-    before = judge(made.detach(), layout).mean().item()
-    pull = judge.gradient(made, layout)
+    assert all(p.grad is None for p in critic.parameters()), "the discriminator learns from its own loss only"
+    before = critic(made.detach(), layout).mean().item()
+    gradient = critic.gradient(made, layout)
     with torch.no_grad():
-        assert judge(made - 0.1 * pull / pull.abs().max(), layout).mean().item() > before, "against the gradient is more real"
+        assert critic(made - 0.1 * gradient / gradient.abs().max(), layout).mean().item() > before, (
+            "against the gradient is more real"
+        )
 
 
 def test_gradients_of_single_pixels_are_bounded() -> None:
     made, pixel, everywhere = torch.zeros(1, 4, 16, 16, requires_grad=True), torch.ones(1, 4, 16, 16), torch.ones(1, 1, 16, 16)
-    pull = 0.1 * torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    pull[0, 0, 8, 8] = 50.0
-    gradient_loss(made, pull, pixel, everywhere).backward()
+    gradient = 0.1 * torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    gradient[0, 0, 8, 8] = 50.0
+    gradient_loss(made, gradient, pixel, everywhere).backward()
     assert made.grad is not None and made.grad.norm().item() == pytest.approx(pixel.norm().item(), rel=1e-4)
     assert made.grad[0, 0, 8, 8] > 0.9 * made.grad.abs().max() and made.grad.abs().max() < 0.2 * made.grad.norm()
 
 
 def test_a_discriminator_that_cannot_tell_has_no_confidence() -> None:
     torch.manual_seed(0)
-    judge, layout = Discriminator((8, 8, 8)), torch.rand(4, 8, 32, 48)
-    optimizer = torch.optim.Adam(judge.parameters(), 3e-3)
+    critic, layout = Discriminator((8, 8, 8)), torch.rand(4, 8, 32, 48)
+    optimizer = torch.optim.Adam(critic.parameters(), 3e-3)
     real, made = torch.rand(4, 4, 32, 48), torch.rand(4, 4, 32, 48) - 1
-    assert judge.loss(real, real, layout)[1] < 0.3
+    assert critic.loss(real, real, layout)[1] < 0.3
     for _ in range(150):
         optimizer.zero_grad()
-        judge.loss(real, made, layout)[0].backward()
+        critic.loss(real, made, layout)[0].backward()
         optimizer.step()
-    assert judge.loss(real, made, layout)[1] > 0.9 and judge.loss(made, real, layout)[1] == 0
+    assert critic.loss(real, made, layout)[1] > 0.9 and critic.loss(made, real, layout)[1] == 0
 
 
 def test_the_layout_reader_learns_where_things_are_and_its_gradient_puts_them_there() -> None:
@@ -196,9 +198,11 @@ def test_the_layout_reader_learns_where_things_are_and_its_gradient_puts_them_th
     assert (found & there).sum() / (found | there).sum() > 0.8
 
     blank = torch.zeros_like(pictures) - 0.5
-    pull, missed = reader.gradient(blank, pictures, silent)
+    gradient, missed = reader.gradient(blank, pictures, silent)
     with torch.no_grad():
         meant = torch.sigmoid(reader(pictures, silent))
-        before, after = (layout_loss(reader(made, silent), meant) for made in (blank, blank - 0.2 * pull / pull.abs().max()))
+        before, after = (
+            layout_loss(reader(made, silent), meant) for made in (blank, blank - 0.2 * gradient / gradient.abs().max())
+        )
     assert after < before and missed > 0 and reader.gradient(pictures, pictures, silent)[1] == 0
-    assert pull[:, 3].abs().max() == 0, "depth is not read"
+    assert gradient[:, 3].abs().max() == 0, "depth is not read"

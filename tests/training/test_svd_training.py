@@ -85,7 +85,7 @@ def test_side_views_of_one_moment_are_no_clip(cycle: SampleStore, tmp_path: Path
     assert not runs(still, CYCLE, 2) and len(runs(still, CYCLE, 1)) == 8
 
 
-def test_short_scenes_give_single_frames_and_say_so(store: SampleStore, capsys: pytest.CaptureFixture[str]) -> None:
+def test_short_scenes_give_single_frames_with_a_message(store: SampleStore, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = DiSTSVideoRecipe(svd_preset(), store, None, 2, 0, frames=4)
     assert recipe.batch(0).truth.shape == (2 * VIEWS, 1, 4, HEIGHT, WIDTH)
     assert "no clips of 4 successive keyframes" in capsys.readouterr().out
