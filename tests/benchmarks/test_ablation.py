@@ -80,7 +80,7 @@ def shown(recipe, batch) -> torch.Tensor:
 def test_without_layout_nothing_projected_reaches_the_picture(options: Options):
     def change(recipe) -> float:
         batch = recipe.batch(0)
-        other = replace(batch, inputs=replace(batch.inputs, layout=1 - batch.inputs.layout))
+        other = batch._replace(inputs=batch.inputs._replace(layout=1 - batch.inputs.layout))
         return float((shown(recipe, batch) - shown(recipe, other)).abs().max())
 
     assert change(shaken(VARIANTS["dist_t without layout"], options)) == 0
@@ -105,7 +105,7 @@ def test_without_splat_the_prediction_does_not_depend_on_it(options: Options):
 def test_without_mask_the_network_does_not_see_it_but_holes_stay_holes(options: Options):
     def made(recipe, change) -> torch.Tensor:
         batch = recipe.batch(0)
-        views = replace(batch.views, masks=change(batch.views.masks.clone()))
+        views = batch.views._replace(masks=change(batch.views.masks.clone()))
         with torch.no_grad():
             return recipe.unet.predict_clean(batch.noise, batch.level, views)[0]
 
