@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
@@ -24,7 +23,7 @@ from dist4d_env.training.dist_t import DiSTTRecipe
 from dist4d_env.training.dist_t_batches import DiSTTOptions
 from dist4d_env.training.distillation import Teacher
 from dist4d_env.training.loop import Recipe, make_accelerator, train
-from dist4d_env.training.options import RunOptions
+from dist4d_env.training.options import Folder, RunOptions, Weights
 from dist4d_env.training.prepare import prepare
 from dist4d_env.training.rollouts import prepare_rollouts
 from dist4d_env.training.samples import SampleStore
@@ -49,11 +48,11 @@ class TrainCodec(RunOptions):
 
 @dataclass(frozen=True)
 class _DiSTT(RunOptions):
-    codec: str | None = None
+    codec: Weights = None
     """Weights with the codec (OUT/weights of a codec run), or a shipped preset; required."""
     emphasis: float = 2.0
     """How much more pixels of markings and agents weigh in the loss; 0: as much as others."""
-    rollouts: str | None = None
+    rollouts: Weights = None
     """Train also on rollouts of these weights, a folder or a shipped preset."""
     rollout_share: float = 0.4
     """Share of the steps that train on rollouts."""
@@ -105,7 +104,7 @@ class TrainDiSTT(_DiSTT):
     adversarial: float = 0.0
     """With --rollouts: weight of a discriminator's gradient where pixels cannot be known; 0 trains none."""
     layout_consistency: float = 0.0
-    """With --rollouts: weight of the gradient of a layout reader, which asks for road and traffic where they are."""
+    """With --rollouts: weight of a layout reader's gradient, for road and traffic where they should be."""
 
     def recipe(self) -> Recipe:
         """The recipe, with its samples made where missing."""
@@ -122,7 +121,7 @@ class TrainDiSTT(_DiSTT):
 class TrainDistilled(_DiSTT):
     """Distil DiST-T: learn a teacher's answers to noise, in place of the truth."""
 
-    teacher: str | None = None
+    teacher: Weights = None
     """Weights of the teacher, a folder or a shipped preset; required."""
     teacher_steps: int = 30
     """Network evaluations of the teacher."""
@@ -142,7 +141,7 @@ class TrainDiSTS(RunOptions):
 
     strides: tuple[int, ...] = (1,)
     """Keyframes from one frame of a sample to the next, one drawn for each: several where keyframes are dense."""
-    also: Path | None = None
+    also: Folder = None
     """Another data set whose training samples, of successive keyframes, are mixed in, half and half."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass (Stable Video Diffusion)."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from tyro.conf import arg
 
 from dist4d_env.data.nuscenes import Dataset, open_dataset
 from dist4d_env.errors import ConfigError
@@ -15,28 +16,33 @@ from dist4d_env.training.loop import LoopOptions
 from dist4d_env.training.prepare import prepare
 from dist4d_env.training.samples import SampleSettings, SampleStore
 
+Folder = Annotated[Path | None, arg(metavar="DIR")]
+Weights = Annotated[str | None, arg(metavar="DIR")]
+Count = Annotated[int | None, arg(metavar="N")]
+"""Optional values with short names in the help."""
+
 
 @dataclass(frozen=True)
 class DataOptions:
     """Data sets and samples."""
 
-    dataroot: Path | None = None
+    dataroot: Folder = None
     """Data set (default: $NUSCENES, else the built-in town)."""
-    version: str | None = None
+    version: Annotated[str | None, arg(metavar="NAME")] = None
     """Version folder of the data set; found by itself where there is one."""
     split: str = "train"
     """Split or scene to train on."""
-    scenes: int | None = None
+    scenes: Count = None
     """Use only so many scenes."""
     sizes: tuple[str, ...] = ()
     """Image sizes to mix, such as 64x112 128x224; each step draws one (default: the preset's)."""
-    val_dataroot: Path | None = None
+    val_dataroot: Folder = None
     """Data set to validate on (default: the same)."""
     val_split: str = "val"
     """Split or scene to validate on; "none" validates on training samples."""
-    samples: Path | None = None
+    samples: Folder = None
     """Folder of prepared samples, shared between runs (default: OUT/samples)."""
-    workers: int | None = None
+    workers: Count = None
     """Processes that make samples (default: 2) and, for a GPU, batches ahead of the step (default: 4)."""
 
     @property
@@ -52,7 +58,7 @@ class OptimiserOptions:
     steps: int = 6000
     """Optimiser steps; a run resumed with more goes on; 0 makes the samples only."""
     batch: int = 4
-    """Frames of all cameras per step and process at the preset's size; other sizes take as many as make the same pixels."""
+    """Frames of all cameras per step and process; sizes other than the preset's take as many as make the same pixels."""
     learning_rate: float = 1e-3
     """Plateau of the learning rate."""
     decay: float = 0.3
@@ -68,10 +74,10 @@ class RunOptions:
     """Options of every recipe."""
 
     out: Path
-    """The run's folder: checkpoint, log.jsonl, tensorboard/, options.json and weights/, which --weights of other verbs takes."""
+    """The run's folder: checkpoint, log, options and weights/, which --weights of other verbs takes."""
     preset: str = "tiny"
     """Sizes of images and models."""
-    init: str | None = None
+    init: Weights = None
     """Start from weights: a folder or a shipped preset; a model that it lacks starts fresh."""
     resume: bool = False
     """Go on from the checkpoint in OUT."""
