@@ -56,7 +56,7 @@ def run(options: Options) -> int:
     from dist4d_env.envs.rendering import render_dashboard
     from dist4d_env.envs.starts import PICTURE_WORLDS
     from dist4d_env.evaluation.episode_log import save_episode
-    from dist4d_env.evaluation.report.episode.episode import write_report
+    from dist4d_env.evaluation.report.episode import write_report
     from dist4d_env.evaluation.runner import RunOptions, run_episode
     from dist4d_env.evaluation.video import VideoWriter
     from dist4d_env.planners.lane_follower import LaneFollower, LaneFollowerConfig

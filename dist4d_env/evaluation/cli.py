@@ -222,7 +222,7 @@ class _Film:
             self._frames.append(render_dashboard(episode.frame, info, episode.state, driving.scene, episode.plan))
 
     def finish(self, log: Any, results: Any) -> None:
-        from dist4d_env.evaluation.report.episode.episode import write_report
+        from dist4d_env.evaluation.report.episode import write_report
         from dist4d_env.evaluation.video import write_video
 
         folder, video = self._options.out / "reports", None

@@ -13,7 +13,7 @@ from dist4d_env.evaluation.campaign import read_settings, stored
 from dist4d_env.evaluation.episode_log import load_episode, replacing
 from dist4d_env.evaluation.executors import Executor, check_stop, serial
 from dist4d_env.evaluation.leaderboard import Leaderboard
-from dist4d_env.evaluation.report.episode.replays import origin_of, pack, replay
+from dist4d_env.evaluation.report.replays import origin_of, pack, replay
 from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.evaluation.summary import EpisodeScore, score
 from dist4d_env.metrics.driving.forms import Form
@@ -78,7 +78,7 @@ def write_results(
 
     form: of scores that have two; each of the three files says which.
     """
-    from dist4d_env.evaluation.report.episode.campaign import render_campaign
+    from dist4d_env.evaluation.report.campaign import render_campaign
 
     settings = read_settings(folder)
     settings = {**settings, "common": {**settings["common"], "form": form}}

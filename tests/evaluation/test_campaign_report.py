@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dist4d_env.evaluation.report.episode.replays import STRIDE, origin_of, pack, replay, scene_drawing, unpack
 from PIL import Image
 
 from dist4d_env.evaluation.campaign import Campaign, run
 from dist4d_env.evaluation.executors import serial
 from dist4d_env.evaluation.failures import find_failures
+from dist4d_env.evaluation.report.replays import STRIDE, origin_of, pack, replay, scene_drawing, unpack
 from dist4d_env.evaluation.results import judge_all, write_results
 from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.scenes.edits import Insert

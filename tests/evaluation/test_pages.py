@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 import av
 import numpy as np
 import pytest
-from dist4d_env.evaluation.report.episode.charts import Band, Series, line_chart, path_map
-from dist4d_env.evaluation.report.episode.episode import render_report, source_runs, stage_times, write_report
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.evaluation.report.charts import Band, Series, line_chart, path_map
+from dist4d_env.evaluation.report.episode import render_report, source_runs, stage_times, write_report
 from dist4d_env.evaluation.scores import results_of
 from dist4d_env.evaluation.video import VideoWriter, write_video
 

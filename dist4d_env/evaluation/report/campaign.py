@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.failures import KINDS
 from dist4d_env.evaluation.leaderboard import SCORES, Leaderboard, Standing
-from dist4d_env.evaluation.report.episode.page_drawing import DRAWING
-from dist4d_env.evaluation.report.episode.page_lists import LISTS
-from dist4d_env.evaluation.report.episode.page_style import STYLE
-from dist4d_env.evaluation.report.episode.replays import pack, scene_drawing
+from dist4d_env.evaluation.report.page_drawing import DRAWING
+from dist4d_env.evaluation.report.page_lists import LISTS
+from dist4d_env.evaluation.report.page_style import STYLE
+from dist4d_env.evaluation.report.replays import pack, scene_drawing
 from dist4d_env.evaluation.statistics import Comparison, Estimate
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dist4d_env.evaluation.episode_log import EpisodeLog, replacing
-from dist4d_env.evaluation.report.episode.charts import Band, Series, bar_rows, line_chart, path_map
+from dist4d_env.evaluation.report.charts import Band, Series, bar_rows, line_chart, path_map
 from dist4d_env.evaluation.scores import results_of
 from dist4d_env.metrics.driving.trace import MetricResult
 
