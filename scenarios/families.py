@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.scenes.edit_tracks import EditFrame, find_target
 from dist4d_env.scenes.edits import Cross, CutIn, Door, Edit, Insert, Jaywalk, Oncoming, Remove, Slow, Stop
-from dist4d_env.scenes.edits_frame import EditFrame
-from dist4d_env.scenes.edits_targets import find_target
 from dist4d_env.scenes.scene import Scene
 
 

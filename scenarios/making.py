@@ -18,7 +18,7 @@ from dist4d_env.planners.contract import Planner
 from dist4d_env.planners.lane_follower import LaneFollower
 from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.edits_apply import apply_all
-from dist4d_env.scenes.located_yaml import write_text
+from dist4d_env.scenes.files import write_text
 from dist4d_env.scenes.scenario import DIFFICULTIES, Scenario
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.scenes.suites import Suite, write_suite

@@ -25,7 +25,7 @@ from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.metrics.driving.collision import find_collisions
-from dist4d_env.scenes.located_yaml import write_text
+from dist4d_env.scenes.files import write_text
 from dist4d_env.scenes.scenario import write_scenario
 from scenarios.adversary import FAILED, Budget, Trial, difficulty_of, search
 from scenarios.playing import make_env

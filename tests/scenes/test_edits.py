@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.scenes.edit_tracks import MOST_ACCELERATION, EditFrame
 from dist4d_env.scenes.edits import Cross, CutIn, Door, Edit, Insert, Jaywalk, Oncoming, Remove, Slow, Stop
 from dist4d_env.scenes.edits_apply import apply, apply_all
-from dist4d_env.scenes.edits_frame import EditFrame
-from dist4d_env.scenes.edits_tracks import MOST_ACCELERATION
 from dist4d_env.scenes.scene import Scene
 from tests.simulation.road import Agent, make_scene
 

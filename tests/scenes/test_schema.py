@@ -20,7 +20,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "dist4d_env" / "suites"
 
 
 def test_the_file_beside_the_suites_is_up_to_date() -> None:
-    remedy = "python -m dist4d_env.scenes.schema suite > scenarios/suite.schema.json"
+    remedy = "python -m dist4d_env.scenes.schema suite > dist4d_env/suites/suite.schema.json"
     assert json.loads((FOLDER / "suite.schema.json").read_text()) == suite_schema(), remedy
 
 
@@ -42,6 +42,7 @@ def test_every_scenario_that_can_be_written_keeps_to_it(scenario: Scenario) -> N
         "scene: a\nspeeed: 3\n",
         "scene: a\nego_yaw: left\n",
         "scene: a\ntraffic: wild\n",
+        "scene: a\ntraffic: 3\n",
         "scene: a\ndifficulty: brutal\n",
         "scene: a\nedits: [remove]\n",
         "scene: a\nedits:\n  - fly: {}\n",

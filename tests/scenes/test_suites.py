@@ -56,7 +56,7 @@ HEAD = "name: s\nscenarios:\n  - name: one\n    scene: a\n    edits:\n"
     ("text", "said"),
     [
         (HEAD + "      - stop: {target: lead}\n      - fly: {}\n", r"line 7: unknown edit 'fly'; there are insert, remove"),
-        (HEAD + "      - stop:\n          target: lead\n          when: 3\n", r"line 8: unknown field 'when' of stop; there are"),
+        (HEAD + "      - stop:\n          target: lead\n          when: 3\n", r"line 8: unknown field 'when' of Stop; there are"),
         (HEAD + "      - stop:\n          target: lead\n          at: soon\n", r"line 8: stop: at must be a finite number"),
         (HEAD + "      - stop: {at: 1}\n", r"line 6: stop: target must be an instance token"),
         (HEAD + "      - stop\n", r"line 6: edits must each be one `KIND:"),
@@ -69,7 +69,7 @@ HEAD = "name: s\nscenarios:\n  - name: one\n    scene: a\n    edits:\n"
         ("name: s\nscenarios:\n  - {scene: a}\n", r"line 2: scenarios must each have a name"),
         ("name: s\nscenarios:\n  - just text\n", r"line 3: a scenario is a list of"),
         ("name: s\nscenarios: []\n", r"line 2: scenarios must hold at least one"),
-        ("name: s\nscenes: []\nscenarios: []\n", r"line 2: unknown field 'scenes'"),
+        ("name: s\nscenes: []\nscenarios: []\n", r"line 2: unknown field 'scenes' of Suite"),
         ("name: 3\nscenarios:\n  - {scene: a, name: x}\n", r"line 1: name must be text, not 3"),
         ("name: s\n", r"line 1: a suite is"),
         ("name: s\nscenarios:\n  - &one {scene: a, name: x}\n  - *one\n", r"line 4: a suite has no aliases"),
