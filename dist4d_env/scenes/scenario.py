@@ -24,7 +24,8 @@ class Scenario:
     scene: a scene's name; start: seconds since its first keyframe; horizon: seconds, None for the environment's; traffic: a name
     of ``registry.TRAFFIC`` or "module:Class", None for the environment's; ego_offset: metres the ego starts to the left of the
     log; ego_yaw: radians it is turned to the left; ego_speed: m/s it starts at, None for the log's; edits: other changes to the
-    log, in order (``scenes.edits``). name, family, difficulty ("easy", "medium", "hard", "extreme"): for suites and tables, may be empty.
+    log, in order (``scenes.edits``). name, family, difficulty ("easy", "medium", "hard", "extreme"): for suites and tables, may
+    be empty.
     """
 
     scene: str
