@@ -15,6 +15,7 @@ test: lint
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	@! command -v node >/dev/null || node --check dist4d_env/evaluation/report/page.js
 	$(BIN)/mypy
 
 install: $(STAMP)

@@ -20,9 +20,10 @@ from dist4d_env import __version__
 from dist4d_env.envs.config import WORLDS
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, drive, file_name
-from dist4d_env.evaluation.episode_log import replacing, scenario_record
+from dist4d_env.evaluation.episode_log import scenario_record
 from dist4d_env.evaluation.executors import Executor
 from dist4d_env.evaluation.planners import make_planner
+from dist4d_env.scenes.files import write_text
 from dist4d_env.scenes.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -201,8 +202,7 @@ def _agree(campaign: Campaign, settings: EnvSettings, folder: Path) -> None:
                 raise ConfigError(f"{folder} holds episodes of another scenario by the name of {name}: choose another --out")
         records = {**before["scenarios"], **records}
     text = json.dumps({"format": FORMAT, "common": common, "scenarios": records}, indent=1)
-    with replacing(folder / SETTINGS) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(folder / SETTINGS, text)
 
 
 @contextmanager

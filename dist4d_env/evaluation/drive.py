@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dist4d_env.errors import DiST4DError
-from dist4d_env.evaluation.episode_log import replacing, save_episode
+from dist4d_env.evaluation.episode_log import save_episode
 from dist4d_env.evaluation.executors import check_stop
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.scenes.files import replacing
 from dist4d_env.scenes.scenario import Scenario
 
 if TYPE_CHECKING:

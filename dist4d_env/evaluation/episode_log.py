@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
+from dist4d_env.scenes.files import replacing, write_text
 from dist4d_env.scenes.scenario import Scenario, scenario_dict
 from dist4d_env.scenes.scene import Scene
 
@@ -24,7 +24,7 @@ PLANNER_ERROR = "planner_error"
 
 @dataclass(frozen=True)
 class Step:
-    """What the environment said after one decision. source: what made each camera's frame; timing_ms: per stage and planner."""
+    """An instant of decision. source: what made each camera's frame; timing_ms: per stage and planner."""
 
     time: float
     reward: float
@@ -40,9 +40,9 @@ class Step:
 class EpisodeLog:
     """A driven episode.
 
-    outcome: what ended it ("horizon", a termination, or "planner_error", then ``error`` says what the planner did); steps: one
-    per decision and one for the start; plans: as they were handed to the simulator, with the tick of each (none where the planner
-    returns controls); settings: the environment's keywords; scenario: what was played, as its YAML file would say it.
+    outcome: what ended it ("horizon", a termination, or "planner_error", with the reason in ``error``); steps: one per
+    decision and one for the start; plans: as they were handed to the simulator, with the tick of each (none where the planner
+    returns controls); settings: the environment's keywords; scenario: the values of its YAML file.
     """
 
     scene: str
@@ -90,8 +90,7 @@ def save_episode(log: EpisodeLog, folder: Path, name: str | None = None) -> Path
     with replacing(folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
     path = folder / f"{name}.json"
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(text, indent=1, default=_plain), encoding="utf-8")
+    write_text(path, json.dumps(text, indent=1, default=_plain))
     return path
 
 
@@ -144,24 +143,6 @@ def scenario_record(scenario: Scenario) -> dict[str, Any]:
     """A scenario as JSON keeps it: the values of its YAML file, what is as in the log left out."""
     record: dict[str, Any] = json.loads(json.dumps(scenario_dict(scenario)))
     return record
-
-
-class replacing:
-    """``with replacing(path) as temporary``: the file written there takes ``path``'s place if nothing went wrong."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self.temporary
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        if kind is None:
-            os.replace(self.temporary, self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

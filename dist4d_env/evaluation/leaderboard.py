@@ -12,7 +12,7 @@ from typing import Any
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.failures import KINDS
 from dist4d_env.evaluation.statistics import Comparison, Estimate, Resampler, compare
-from dist4d_env.evaluation.summary import EpisodeScore
+from dist4d_env.evaluation.summary import EpisodeScore, plain
 from dist4d_env.scenes.scenario import DIFFICULTIES
 
 SCORES: Mapping[str, str] = {
@@ -27,6 +27,11 @@ SCORES: Mapping[str, str] = {
     "neuroncap_score": "NeuroNCAP",
 }
 """Composite scores in the order in which tables show those that there are; the first one ranks."""
+
+
+def label_of(metric: str) -> str:
+    """A metric's name in tables."""
+    return SCORES.get(metric, metric.replace("_", " "))
 
 
 @dataclass(frozen=True)
@@ -77,14 +82,14 @@ class Leaderboard:
         return cls(tuple(standings), scores[0], scores, comparisons)
 
     def as_json(self) -> Any:
-        """Plain values; what is not known is null."""
+        """Plain values; nan is null."""
         comparisons = {name: [asdict(c) | {"clear": c.clear} for c in found] for name, found in self.comparisons.items()}
         standings = [asdict(row) for row in self.standings]
-        return _plain({"ranked_by": self.ranked_by, "standings": standings, "comparisons": comparisons})
+        return plain({"ranked_by": self.ranked_by, "standings": standings, "comparisons": comparisons})
 
     def markdown(self) -> str:
         """The leaderboard as a Markdown table: means with 95 % intervals."""
-        head = ["planner", *(SCORES.get(name, name) for name in self.scores), "collisions", "off road", "planner failed", "n"]
+        head = ["planner", *map(label_of, self.scores), "collisions", "off road", "planner failed", "n"]
         lines = [head, ["---", *["---:"] * (len(head) - 1)]]
         for row in self.standings:
             counts = [row.failures.get(kind, 0) for kind in ("collision", "off_road")] + [row.errors, row.episodes]
@@ -145,12 +150,3 @@ def _compare_all(groups: Mapping[str, Sequence[EpisodeScore]], metric: str, seed
 
 def _or_least(value: float) -> float:
     return -math.inf if math.isnan(value) else value
-
-
-def _plain(value: Any) -> Any:
-    """JSON knows no nan."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from dist4d_env.errors import DataError
-from dist4d_env.evaluation.episode_log import TRACE_ARRAYS, load_episode, replacing, save_episode
+from dist4d_env.evaluation.episode_log import TRACE_ARRAYS, load_episode, save_episode
 from dist4d_env.evaluation.summary import score
 from dist4d_env.metrics.driving.suite import evaluate
+from dist4d_env.scenes.files import replacing
 
 
 def test_comes_back_whole(log, tmp_path):

@@ -57,7 +57,7 @@ HEAD = "name: s\nscenarios:\n  - name: one\n    scene: a\n    edits:\n"
     [
         (HEAD + "      - stop: {target: lead}\n      - fly: {}\n", r"line 7: unknown edit 'fly'; there are insert, remove"),
         (HEAD + "      - stop:\n          target: lead\n          when: 3\n", r"line 8: unknown field 'when' of Stop; there are"),
-        (HEAD + "      - stop:\n          target: lead\n          at: soon\n", r"line 8: stop: at must be a number in \[0, inf\)"),
+        (HEAD + "      - stop:\n          target: lead\n          at: soon\n", r"line 8: stop: at must be a number in \[0"),
         (HEAD + "      - stop: {at: 1}\n", r"line 6: stop: target must be an instance token"),
         (HEAD + "      - stop\n", r"line 6: edits must each be one `KIND:"),
         (HEAD + "      - stop: 3\n", r"line 6: stop takes \{field: value, ...\}, not 3"),
