@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from scenarios.measures import (
     strongest_demand,
     time_to_road_edge,
 )
-from scenarios.playing import drive
+from scenarios.playing import Braking, drive
 
 COMMENT = """Made by `python -m {module}`: change that instead, and run it again.
 What was measured of every scenario is in {measured}."""
@@ -140,10 +140,10 @@ def check_plays(env: DiST4DDrivingEnv, scenario: Scenario) -> dict[str, str] | N
     None if the ego touches something or is off the road already at the start, if none of the three gets through (then nobody is
     asked to), or if edits do not make the log follower fail (then they ask nothing).
     """
-    drivers: dict[str, Callable[[], Planner] | None] = {"log": LogFollower, "lane": LaneFollower, "brakes": None}
+    planners: dict[str, Planner] = {"log": LogFollower(), "lane": LaneFollower(), "brakes": Braking()}
     outcomes = {}
-    for name, make in drivers.items():
-        outcome = drive(env, scenario, make() if make else None)
+    for name, planner in planners.items():
+        outcome = drive(env, scenario, planner)
         if outcome.bad_start:
             return None
         outcomes[name] = outcome.ended_by

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import DataError
+from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
 from dist4d_env.scenes.files import replacing, write_text
@@ -137,6 +138,12 @@ def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene)
         settings=text["settings"],
         scenario=text["scenario"],
     )
+
+
+def forward_cameras(rig: CameraRig) -> list[int]:
+    """Indices of the cameras that look ahead, in the rig's order; the first one where none does."""
+    ahead = np.flatnonzero(rig.ego_from_camera[:, 0, 2] > 0.3)  # the optical axis is within 70 degrees of straight ahead
+    return [int(index) for index in ahead] or [0]
 
 
 def scenario_record(scenario: Scenario) -> dict[str, Any]:

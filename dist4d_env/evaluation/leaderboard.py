@@ -53,7 +53,7 @@ class Standing:
         return self.outcomes.get(PLANNER_ERROR, 0)
 
     def invalid(self, metric: str) -> int:
-        """Episodes without a valid value though the planner did its part."""
+        """Episodes without a valid value though the planner did not fail."""
         return self.metrics[metric].left_out - self.errors
 
 
@@ -132,7 +132,7 @@ def _by(
 
 
 def _estimates(episodes: Sequence[EpisodeScore], metrics: Sequence[str], seed: int) -> dict[str, Estimate]:
-    """Each metric over the episodes that it is a metric of (CLS-R has nothing to say of replayed traffic)."""
+    """Each metric over the episodes that have it (CLS-R exists with reacting traffic only)."""
     resamplers: dict[tuple[int, ...], Resampler] = {}
     found = {}
     for name in metrics:

@@ -12,7 +12,7 @@ from dist4d_env.evaluation.episode_log import load_episode
 from dist4d_env.evaluation.executors import Executor, check_stop, serial
 from dist4d_env.evaluation.leaderboard import Leaderboard
 from dist4d_env.evaluation.report.campaign import render_campaign
-from dist4d_env.evaluation.report.replays import origin_of, pack, replay
+from dist4d_env.evaluation.report.replays import pack, replay
 from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.evaluation.summary import ScoredEpisode, score
 from dist4d_env.metrics.driving.forms import Form
@@ -37,7 +37,7 @@ def score_stored(task: ScoringTask) -> ScoredEpisode:
     """Scores a stored episode with this version's metrics; no model is run."""
     check_stop()
     log = load_episode(task.path, task.dataroot)
-    drawing = pack(replay(log, origin_of(recorded_scene(log))))
+    drawing = pack(replay(log, recorded_scene(log)))
     return ScoredEpisode(task.path.stem, score(log, results_of(log, task.form)), log.dataroot, log.version, drawing)
 
 
@@ -65,7 +65,7 @@ def write_results(
 ) -> Leaderboard:
     """Scores a campaign's folder; writes results.json, leaderboard.md and report.html to ``out`` (the folder itself if None).
 
-    form: of scores that have two; each of the three files says which.
+    form: of scores that have two; it is named in each file.
     """
     settings = read_settings(folder)
     settings = {**settings, "common": {**settings["common"], "form": form}}

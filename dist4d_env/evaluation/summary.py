@@ -22,7 +22,7 @@ from dist4d_env.scenes.files import write_text
 class EpisodeScore:
     """One episode's outcome and its metrics; None where a metric is not valid, all None where the planner failed.
 
-    scenario, family, difficulty: empty where the episode was not part of a suite; failures: what went wrong, when and with whom.
+    scenario, family, difficulty: empty where the episode was not part of a suite.
     """
 
     scene: str

@@ -127,7 +127,7 @@ def test_pictures_are_drawn_and_nothing_sticks_out(folder, width, tmp_path):
 def test_replays_come_back_to_the_centimetre(folder):
     log = next(one for one in _logs(folder) if one.planner == "log" and one.scenario["name"] == "car-in-the-way")
     scene = recorded_scene(log)
-    packed = unpack(pack(replay(log, origin_of(scene))))
+    packed = unpack(pack(replay(log, scene)))
     rows = np.arange(0, len(log.trace.time), STRIDE)
     x, y = (np.cumsum(column) / 100 for column in packed["ego"][:2])
     driven = log.trace.ego[rows, :2] - origin_of(scene)

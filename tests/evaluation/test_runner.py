@@ -48,7 +48,7 @@ def test_lane_follower_drives_to_the_horizon(log):
     assert log.plans.step.tolist() == [0, 5, 10, 15, 20, 25] and log.plans.poses.shape == (6, 8, 3) and log.plans.dt == 0.5
     assert log.scenario == {"scene": "town-val-0000"}, "what is as in the log is left out"
     assert log.total_reward == pytest.approx(sum(step.reward for step in log.steps)) and log.total_reward > 0
-    assert log.planner == "dist4d_env.planners.contract:LaneFollower" and log.settings["world"] == "none"
+    assert log.planner == "dist4d_env.planners.lane_follower:LaneFollower" and log.settings["world"] == "none"
 
 
 def test_same_seed_same_episode(env, log):

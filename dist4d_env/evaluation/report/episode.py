@@ -13,7 +13,8 @@ import numpy as np
 from dist4d_env.evaluation.episode_log import EpisodeLog
 from dist4d_env.evaluation.report.charts import Band, Series, bar_rows, line_chart, path_map
 from dist4d_env.evaluation.report.page import render_page, short_name, tiles
-from dist4d_env.evaluation.scores import results_of
+from dist4d_env.evaluation.report.replays import front_sources
+from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.metrics.driving.trace import MetricResult
 from dist4d_env.scenes.files import write_text
 
@@ -75,10 +76,9 @@ def stage_times(log: EpisodeLog) -> dict[str, tuple[float, float]]:
 
 def source_runs(log: EpisodeLog) -> list[Band]:
     """Stretches of time by what made the front camera's frame, from each decision to the next."""
-    front = [step.source[min(1, len(step.source) - 1)] for step in log.steps if step.source]
     bands: list[Band] = []
     position = 0
-    for source, run in groupby(front):
+    for source, run in groupby(front_sources(log, recorded_scene(log))):
         length = len(list(run))
         name, colour = SOURCES.get(source, (source, "#888888"))
         start, end = log.steps[position].time, log.steps[min(position + length, len(log.steps) - 1)].time

@@ -200,6 +200,7 @@ function drawStrip(canvas, image, episode, time) {
   const width = image.naturalWidth, height = image.naturalHeight / episode.replay.steps.time.length;
   canvas.width = width;
   canvas.height = height;
+  canvas.style.aspectRatio = `${width} / ${height}`;
   canvas.getContext("2d").drawImage(image, 0, decisionAt(episode, time) * height, width, height, 0, 0, width, height);
 }
 
