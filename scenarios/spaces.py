@@ -1,4 +1,4 @@
-"""What the search may vary: the continuous parameters of each family, and the candidate that a point means."""
+"""Search spaces: the continuous parameters of each family, and the candidate at a point."""
 
 from __future__ import annotations
 
