@@ -27,7 +27,6 @@ from dist4d_env.envs.window import Window, has_display, require_display
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.transforms import invert, yaw_of
 from dist4d_env.metrics.driving.running import RunningMetrics
-from dist4d_env.metrics.driving.suite import evaluate
 from dist4d_env.scenes.edits import Edit
 from dist4d_env.scenes.edits_apply import apply_all
 from dist4d_env.scenes.scenario import Scenario
@@ -161,10 +160,10 @@ class DiST4DDrivingEnv(gym.Env):
 
     The running values are those of ``metrics.driving.running``; ``final`` is ``{name: {"value", "valid"}}`` over the whole
     episode (``metrics.driving.suite``), without a value where not valid. Its progress, also within ``pdms_v1``, is relative to
-    the logged ego's in the time that was driven: an episode that ended early is not judged by what it left undone, as reports
-    and the planning benchmark do (``evaluation.scores.results_of``). A source is "log", "dist_t", "dist_s", "splat", "replay" or
-    "oracle"; the tuple is empty in a world without pictures. How long something took is no part of what happened: ``timing_ms``
-    reads like a dict and compares equal to any other timing, so that the infos of equal episodes are equal.
+    what the logged ego makes up to the horizon, as in reports and the planning benchmark. A source is "log", "dist_t", "dist_s",
+    "splat", "replay" or "oracle"; the tuple is empty in a world without pictures. How long something took is no part of what
+    happened: ``timing_ms`` reads like a dict and compares equal to any other timing, so that the infos of equal episodes are
+    equal.
 
     ## Arguments
 
@@ -395,7 +394,7 @@ class DiST4DDrivingEnv(gym.Env):
             with watch("rendering"):
                 self.render()
         ended = episode.ended_by is not None
-        final = LazyDict(lambda: final_info(evaluate(metrics.trace(episode.running)))) if ended else None
+        final = LazyDict(lambda: final_info(metrics.trace(episode.running), scene, episode.end_time)) if ended else None
         return observation, episode_info(episode, watch.timing(episode.world_info.timing_ms), terms, final)
 
 

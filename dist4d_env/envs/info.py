@@ -8,7 +8,10 @@ from typing import Any
 
 from dist4d_env.envs.episode import Episode
 from dist4d_env.envs.timing import Timing
-from dist4d_env.metrics.driving.trace import MetricResult
+from dist4d_env.metrics.driving.recording import logged_progress
+from dist4d_env.metrics.driving.suite import evaluate
+from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
+from dist4d_env.scenes.scene import Scene
 
 
 def episode_info(
@@ -34,8 +37,9 @@ def episode_info(
     return info
 
 
-def final_info(results: Mapping[str, MetricResult]) -> dict[str, Any]:
-    """Metrics of a whole episode as ``info["metrics"]["final"]`` tells them."""
+def final_info(trace: EpisodeTrace, scene: Scene, end_time: float) -> dict[str, Any]:
+    """``info["metrics"]["final"]``: the metrics of a whole episode that was meant to last until ``end_time``."""
+    results = evaluate(trace, logged_progress(scene, trace.vehicle, float(trace.time[0]), end_time))
     return {name: _plain(result) for name, result in results.items()}
 
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
-
 from dist4d_env.envs.rewards import JUDGED
 from dist4d_env.metrics.driving.composite import PARTS, PDMS_WEIGHTS
 from dist4d_env.metrics.driving.progress import SHORT, ego_progress
-from dist4d_env.metrics.driving.recording import expert_poses
-from dist4d_env.metrics.driving.rectangles import ego_centers
+from dist4d_env.metrics.driving.recording import logged_progress
 from dist4d_env.metrics.driving.running import Running, RunningMetrics
 from dist4d_env.metrics.driving.trace import EpisodeTrace
-from dist4d_env.scenes.scene import TICK
 
 ARRIVED = 0.9
 """Share of the logged ego's progress that counts as having arrived."""
@@ -34,7 +30,7 @@ def judged_terms(
     terms = {name: 0.0 for name in JUDGED if weights.get(name)}
     if before is None or not terms:
         return terms
-    reference = logged_progress(metrics, after.recording.start.time, end_time)
+    reference = logged_progress(metrics.scene, metrics.vehicle, after.recording.start.time, end_time)
     if "arrival" in terms:
         in_time = float(after.recording.decisions[-1].time[-1]) > end_time - 1e-6
         failed = any(after.values[name] == 1.0 for name in _FAILURES)
@@ -67,13 +63,6 @@ def pdms_so_far(trace: EpisodeTrace, end_time: float, reference: float) -> float
     standing = max(progress.details["progress"] * multiplier, reference) <= SHORT
     value["ego_progress"] = progress.value * (share if standing else 1.0)
     return multiplier * sum(weight * value[name] for name, weight in PDMS_WEIGHTS.items()) / sum(PDMS_WEIGHTS.values())
-
-
-def logged_progress(metrics: RunningMetrics, begin: float, end: float) -> float:
-    """Metres of the route that the logged ego covers from ``begin`` to ``end`` seconds (its log's end is where it stays)."""
-    times = begin + TICK * np.arange(round((end - begin) / TICK) + 1)
-    position = metrics.scene.route.follow(ego_centers(expert_poses(metrics.scene, times), metrics.vehicle))
-    return float(position[-1] - position[0])
 
 
 def _came_along(progress: float, reference: float) -> bool:

@@ -16,8 +16,8 @@ from dist4d_env.envs.rewards_judged import judged_terms
 from dist4d_env.envs.termination import CAUSES, termination_cause, truncation_cause
 from dist4d_env.envs.vector_episodes import Episodes
 from dist4d_env.metrics.driving.running import Running
-from dist4d_env.metrics.driving.suite import evaluate
 from dist4d_env.metrics.driving.trace import EpisodeTrace
+from dist4d_env.scenes.scene import Scene
 
 AddInfo = Callable[[dict[str, Any], dict[str, Any], int], dict[str, Any]]
 """How Gymnasium's vector environment adds one environment's info to that of all."""
@@ -86,12 +86,15 @@ def end_episodes(episodes: Episodes, begins: np.ndarray, config: EnvConfig) -> t
 
 def final_metrics(episodes: Episodes, ended: np.ndarray, add: AddInfo) -> LazyDict:
     """The metrics of whole episodes by name, for those of N that have ended, worked out by whoever looks first."""
-    traces = {row: episodes.later_trace(row) for row in np.flatnonzero(ended).tolist()}
-    return LazyDict(partial(_judged, traces, add))
+    rows = np.flatnonzero(ended).tolist()
+    places = {row: (episodes.played[row].room[0], episodes.played[row].end_time) for row in rows}
+    return LazyDict(partial(_judged, {row: episodes.later_trace(row) for row in rows}, places, add))
 
 
-def _judged(traces: Mapping[int, Callable[[], EpisodeTrace]], add: AddInfo) -> dict[str, Any]:
+def _judged(
+    traces: Mapping[int, Callable[[], EpisodeTrace]], places: Mapping[int, tuple[Scene, float]], add: AddInfo
+) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for row, trace in traces.items():
-        merged = add(merged, final_info(evaluate(trace())), row)
+        merged = add(merged, final_info(trace(), *places[row]), row)
     return merged

@@ -6,7 +6,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dist4d_env.envs.rewards_judged import logged_progress, pdms_so_far
+from dist4d_env.envs.rewards_judged import pdms_so_far
+from dist4d_env.metrics.driving.recording import logged_progress
 from dist4d_env.metrics.driving.running import RunningMetrics
 from dist4d_env.planners.contract import PlannerContext, PlannerInput
 from dist4d_env.planners.lane_follower import LaneFollower
@@ -60,7 +61,7 @@ def test_who_stands_still_does_not_arrive(make_env):
         _, terms, info = drive(env, seed, [-1.0, 0.0])
         metrics = RunningMetrics(env.unwrapped.scene)
         episode = env.unwrapped.episode
-        logged = logged_progress(metrics, episode.running.recording.start.time, episode.end_time)
+        logged = logged_progress(metrics.scene, metrics.vehicle, episode.running.recording.start.time, episode.end_time)
         came = info["metrics"]["progress"]
         assert terms[-1]["arrival"] == float(info["ended_by"] == "horizon" and (logged <= 5.0 or came >= 0.9 * logged))
         arrivals.append(terms[-1]["arrival"])

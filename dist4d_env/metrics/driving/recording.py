@@ -12,6 +12,7 @@ from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.rectangles import ego_centers
 from dist4d_env.metrics.driving.trace import EpisodeTrace
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.state import EgoState, SimState, Ticks
@@ -48,6 +49,14 @@ def expert_poses(scene: Scene, time: np.ndarray) -> np.ndarray:
     row = np.clip(np.round(time / TICK).astype(int), 0, len(scene.ego.time) - 1)
     pose = scene.ego.global_from_ego[row]
     return np.column_stack([pose[:, :2, 3], yaw_of(pose)])
+
+
+def logged_progress(scene: Scene, vehicle: VehicleParameters, begin: float, end: float) -> float:
+    """Metres of the route that the logged ego covers from ``begin`` to ``end`` seconds (its log's end is where it stays): the
+    reference of an episode that is meant to last from the one to the other."""
+    times = begin + TICK * np.arange(round((end - begin) / TICK) + 1)
+    position = scene.route.follow(ego_centers(expert_poses(scene, times), vehicle))
+    return float(position[-1] - position[0])
 
 
 def log_rows(scene: Scene, vehicle: VehicleParameters) -> np.ndarray:

@@ -36,14 +36,17 @@ METRICS: Mapping[str, Callable[[EpisodeTrace], MetricResult]] = MappingProxyType
 )
 
 
-def evaluate(trace: EpisodeTrace) -> dict[str, MetricResult]:
-    """All metrics of an episode, from its trace alone.
+def evaluate(trace: EpisodeTrace, reference: float | None = None) -> dict[str, MetricResult]:
+    """All metrics of an episode.
 
-    ``ego_progress`` and with it ``pdms_v1`` compare with what the logged ego made in the time of the trace, so that an episode
-    that ended early is not judged by what it left undone: one that soon took a wrong turn can have a full score. Benchmarks
-    compare with the end that was meant (``evaluation.scores.results_of``).
+    reference: metres of progress that ``ego_progress``, and with it ``pdms_v1``, are relative to: those that the logged ego makes
+    in the whole time that the episode is meant to last (``recording.logged_progress``), so that who ends early has made little
+    progress. By default, those that it makes in the time of the trace.
     """
     results: dict[str, MetricResult] = {}
     for name, metric in METRICS.items():
-        results[name] = pdms_v1(trace, known=results) if metric is pdms_v1 else metric(trace)
+        if metric is pdms_v1:
+            results[name] = pdms_v1(trace, reference, results)
+        else:
+            results[name] = ego_progress(trace, reference=reference) if metric is ego_progress else metric(trace)
     return results
