@@ -20,6 +20,7 @@ from dist4d_env.scenes.scene import Scene
 
 FORMAT = 2
 TRACE_ARRAYS = ("time", "ego", "position", "yaw", "velocity", "valid", "size", "category", "expert")
+PLAIN_FIELDS = ("scene", "version", "planner", "seed", "decision_dt", "outcome", "error", "settings", "scenario")
 PLANNER_ERROR = "planner_error"
 
 
@@ -74,16 +75,8 @@ def save_episode(log: EpisodeLog, folder: Path, name: str | None = None) -> Path
     arrays |= {"plans/step": log.plans.step, "plans/poses": log.plans.poses}
     text = {
         "format": FORMAT,
-        "scene": log.scene,
+        **{key: getattr(log, key) for key in PLAIN_FIELDS},
         "dataroot": str(Path(log.dataroot).resolve()),
-        "version": log.version,
-        "planner": log.planner,
-        "seed": log.seed,
-        "decision_dt": log.decision_dt,
-        "outcome": log.outcome,
-        "error": log.error,
-        "settings": dict(log.settings),
-        "scenario": dict(log.scenario),
         "plans_dt": log.plans.dt,
         "vehicle": asdict(log.trace.vehicle),
         "steps": [{**asdict(step), "timing_ms": dict(step.timing_ms)} for step in log.steps],
@@ -124,19 +117,11 @@ def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene)
         vehicle=VehicleParameters(**text["vehicle"]),
     )
     return EpisodeLog(
-        scene=text["scene"],
+        **{key: text[key] for key in PLAIN_FIELDS},
         dataroot=scene.dataroot,
-        version=text["version"],
-        planner=text["planner"],
-        seed=text["seed"],
-        decision_dt=text["decision_dt"],
-        outcome=text["outcome"],
-        error=text["error"],
         steps=tuple(Step(**{**step, "source": tuple(step["source"])}) for step in text["steps"]),
         plans=Plans(arrays["plans/step"], arrays["plans/poses"], text["plans_dt"]),
         trace=trace,
-        settings=text["settings"],
-        scenario=text["scenario"],
     )
 
 

@@ -21,6 +21,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 ATTEMPTS = 3
 """How often a task is tried when its Ray workers die."""
+_AGAIN = "run the same command again, it goes on where it was (with fewer workers if it happens again)"
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -63,10 +64,7 @@ class Processes:
                 for future in as_completed([pool.submit(work, task) for task in tasks]):
                     yield future.result()
             except BrokenProcessPool as error:
-                raise WorkerDied(
-                    "a worker process was killed, perhaps for want of memory: run the same command again, it goes on where it "
-                    "was (with fewer workers if it happens again)"
-                ) from error
+                raise WorkerDied(f"a worker process was killed, perhaps for want of memory: {_AGAIN}") from error
             finally:
                 stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -112,10 +110,8 @@ class RayTasks:
                     result = ray.get(done[0])
                 except _losses(ray) as error:
                     if attempt == ATTEMPTS:
-                        raise WorkerDied(
-                            f"a Ray worker died at the same task {ATTEMPTS} times ({type(error).__name__}), perhaps for want of "
-                            "memory: run the same command again, it goes on where it was (with fewer workers if it happens again)"
-                        ) from error
+                        died = f"a Ray worker died at the same task {ATTEMPTS} times ({type(error).__name__})"
+                        raise WorkerDied(f"{died}, perhaps for want of memory: {_AGAIN}") from error
                     _warn(f"a Ray worker died ({type(error).__name__}): its task is begun again")
                     waiting[remote.remote(work, task)] = task, attempt + 1
                     continue

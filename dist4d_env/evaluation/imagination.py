@@ -1,4 +1,4 @@
-"""Imagination: a planner tries plans in copies of the running environment, seen through the same world, before it decides."""
+"""Imagination: rollouts of candidate plans in copies of the running environment and its world, for planners that ask for it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from dist4d_env.simulation.traffic import row_of
 
 
 class ForeseenTraffic:
-    """Everybody who is there now keeps velocity and heading: what can be foreseen without the recording."""
+    """Constant-velocity prediction of the present agents, which needs no recording."""
 
     def __init__(self, state: SimState) -> None:
         self._row, self._boxes = row_of(state.time), state.boxes
 
     def start(self, row: int) -> tuple[Boxes, np.ndarray, np.ndarray]:
-        """Nobody follows a path: positions and speeds along it are left empty."""
+        """Agents follow no path: positions and speeds along it are empty."""
         return self._at(row), np.zeros(0), np.zeros(0)
 
     def step(
@@ -101,13 +101,13 @@ class BranchingImagination:
         branches = self._branches[: len(plans)]
         for branch in branches:
             branch.begin(snapshot, episode)
-        seen = [[_instant(branch.episode)] for branch in branches]
+        imagined = [[_instant(branch.episode)] for branch in branches]
         for wait in waits.tolist():
             turns = [branch.follow(plan, episode.state, wait) for plan, branch in zip(plans, branches, strict=True)]
             play(self._running.open_world(), turns)
-            for instants, branch in zip(seen, branches, strict=True):
+            for instants, branch in zip(imagined, branches, strict=True):
                 instants.append(_instant(branch.episode))
-        return [tuple(instants) for instants in seen]
+        return [tuple(instants) for instants in imagined]
 
 
 def _instant(episode: Episode) -> ImaginedInstant:
@@ -116,15 +116,21 @@ def _instant(episode: Episode) -> ImaginedInstant:
     return ImaginedInstant(episode.state.time, episode.state.ego, episode.frame, info.trust, info.source)
 
 
+def resampled(trajectory: np.ndarray, dt: float, times: np.ndarray) -> np.ndarray:
+    """Poses (M, 3) of a plan (N, 3) at times (M,) after it was issued: linear between its poses, beyond its end at its last
+    velocity; headings are unwrapped."""
+    poses = np.vstack([np.zeros(3), trajectory])
+    poses[:, 2] = np.unwrap(poses[:, 2])
+    given = np.arange(len(poses)) * dt
+    found = np.stack([np.interp(times, given, column) for column in poses.T], -1)
+    beyond = np.maximum(times - given[-1], 0.0)[:, None]
+    found[:, :2] += beyond * (poses[-1, :2] - poses[-2, :2]) / dt
+    return found
+
+
 def _rest(plan: Plan, issued: SimState, now: SimState) -> np.ndarray:
     """(8, 3) what is left of a plan for the next 4 s, in the present ego frame; past its end its last velocity is kept."""
-    poses = np.vstack([np.zeros(3), np.asarray(plan.trajectory, float)])
-    poses[:, 2] = np.unwrap(poses[:, 2])
-    given = np.arange(len(poses)) * plan.dt
-    wanted = now.time - issued.time + PLAN_DT * np.arange(1, PLAN_POSES + 1)
-    rest = np.stack([np.interp(wanted, given, column) for column in poses.T], -1)
-    beyond = np.maximum(wanted - given[-1], 0.0)[:, None]
-    rest[:, :2] += beyond * (poses[-1, :2] - poses[-2, :2]) / plan.dt
+    rest = resampled(np.asarray(plan.trajectory, float), plan.dt, now.time - issued.time + PLAN_DT * np.arange(1, PLAN_POSES + 1))
     ego, cos, sin = issued.ego, deterministic.cos(issued.ego.yaw), deterministic.sin(issued.ego.yaw)
     x, y = ego.x + cos * rest[:, 0] - sin * rest[:, 1], ego.y + sin * rest[:, 0] + cos * rest[:, 1]
     return in_ego_frame(np.column_stack([x, y, ego.yaw + rest[:, 2]]), now.ego)

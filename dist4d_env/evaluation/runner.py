@@ -12,7 +12,7 @@ import numpy as np
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ActionError, ConfigError
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, Step, scenario_record
-from dist4d_env.evaluation.imagination import BranchingImagination
+from dist4d_env.evaluation.imagination import BranchingImagination, resampled
 from dist4d_env.metrics.driving.running import RunningMetrics
 from dist4d_env.metrics.driving.trace import Plans
 from dist4d_env.planners.contract import Plan, Planner, PlannerContext, PlannerInput, PlannerNeeds
@@ -155,13 +155,7 @@ def to_action(plan: Any, kind: str) -> Any:
         raise PlannerFailure(f"a plan is (N, 3) numbers x, y, heading, not {poses.dtype} {poses.shape}")
     if not np.isfinite(poses).all() or not plan.dt > 0:
         raise PlannerFailure(f"a plan that is not finite (dt {plan.dt!r}): {poses.tolist()}")
-    poses = np.vstack([np.zeros(3), poses])
-    poses[:, 2] = np.unwrap(poses[:, 2])
-    given = np.arange(len(poses)) * plan.dt
-    wanted = PLAN_DT * np.arange(1, PLAN_POSES + 1)
-    action = np.stack([np.interp(wanted, given, column) for column in poses.T], -1)
-    beyond = np.maximum(wanted - given[-1], 0.0)
-    action[:, :2] += beyond[:, None] * (poses[-1, :2] - poses[-2, :2]) / plan.dt
+    action = resampled(poses, plan.dt, PLAN_DT * np.arange(1, PLAN_POSES + 1))
     action[:, 2] = (action[:, 2] + np.pi) % (2 * np.pi) - np.pi
     if (action < TRAJECTORY_LOW - 1e-6).any() or (action > TRAJECTORY_HIGH + 1e-6).any():
         raise PlannerFailure(f"a plan beyond the action's bounds: {np.round(action, 1).tolist()}")

@@ -18,49 +18,35 @@ from dist4d_env.scenes.scene import TICK, Scene, Tracks
 
 MOST_ACCELERATION = 10.0
 """m/s^2 beyond which a motion is no driving or walking; about what tyres hold."""
-_SLOWEST = 0.1  # m/s below which a heading says nothing
+_SLOWEST = 0.1  # m/s below which the direction of motion is noise
 
-NAMES = {
-    "car": "vehicle.car",
-    "truck": "vehicle.truck",
-    "bus": "vehicle.bus.rigid",
-    "trailer": "vehicle.trailer",
-    "construction_vehicle": "vehicle.construction",
-    "motorcycle": "vehicle.motorcycle",
-    "bicycle": "vehicle.bicycle",
-    "pedestrian": "human.pedestrian.adult",
-    "traffic_cone": "movable_object.trafficcone",
-    "barrier": "movable_object.barrier",
-    "other": "movable_object.debris",
+INSERTED = {
+    "car": ("vehicle.car", (4.62, 1.93, 1.68)),
+    "truck": ("vehicle.truck", (7.0, 2.45, 2.9)),
+    "bus": ("vehicle.bus.rigid", (10.8, 2.85, 3.4)),
+    "trailer": ("vehicle.trailer", (11.0, 2.7, 3.6)),
+    "construction_vehicle": ("vehicle.construction", (6.4, 2.8, 3.2)),
+    "motorcycle": ("vehicle.motorcycle", (2.1, 0.78, 1.5)),
+    "bicycle": ("vehicle.bicycle", (1.75, 0.62, 1.4)),
+    "pedestrian": ("human.pedestrian.adult", (0.7, 0.68, 1.75)),
+    "traffic_cone": ("movable_object.trafficcone", (0.4, 0.4, 0.9)),
+    "barrier": ("movable_object.barrier", (2.0, 0.5, 1.0)),
+    "other": ("movable_object.debris", (1.0, 0.6, 0.6)),
 }
-"""The nuScenes category that an inserted object of each detection class gets."""
-
-SIZES = {
-    "car": (4.62, 1.93, 1.68),
-    "truck": (7.0, 2.45, 2.9),
-    "bus": (10.8, 2.85, 3.4),
-    "trailer": (11.0, 2.7, 3.6),
-    "construction_vehicle": (6.4, 2.8, 3.2),
-    "motorcycle": (2.1, 0.78, 1.5),
-    "bicycle": (1.75, 0.62, 1.4),
-    "pedestrian": (0.7, 0.68, 1.75),
-    "traffic_cone": (0.4, 0.4, 0.9),
-    "barrier": (2.0, 0.5, 1.0),
-    "other": (1.0, 0.6, 0.6),
-}
-"""Length, width and height in metres of what is inserted without a size: about nuScenes' means."""
+"""Per category of an inserted object its full name, and its length, width and height in metres (about nuScenes' means) where an
+edit gives none."""
 
 _GROUND_NEIGHBOURS = 6
 _ON_WHEELS = tuple(CATEGORIES.index(name) for name in (
     "car", "truck", "bus", "trailer", "construction_vehicle", "motorcycle", "bicycle"
 ))  # fmt: skip
 _MOVABLE = (*_ON_WHEELS, CATEGORIES.index("pedestrian"))
-_SIGHT = 80.0  # m along the route within which somebody can be a lead
-_SAME_WAY = math.radians(60)
+_LEAD = 80.0  # m along the route within which a vehicle can be the lead
+_ALIGNED = math.radians(60)
 
 
 class EditFrame:
-    """A scene seen from a scenario's start. ``start``: seconds since the scene's first keyframe, on its 10 Hz grid.
+    """A scene relative to a scenario's start. ``start``: seconds since the scene's first keyframe, on its 10 Hz grid.
 
     row: the row of the start; time: (T,) seconds after the start of every row of the log.
     """
@@ -196,11 +182,11 @@ def _lead(frame: EditFrame, tracks: Tracks, edit: str) -> int:
         turn = (float(tracks.yaw[index, row]) - heading + math.pi) % (2 * math.pi) - math.pi
         corridor = (frame.vehicle.width + float(tracks.size[index, 1])) / 2
         ahead = arc - float(tracks.size[index, 0]) / 2 - front
-        if -1.0 < ahead < _SIGHT and abs(lateral) < corridor and abs(turn) < _SAME_WAY and (best is None or ahead < best[0]):
+        if -1.0 < ahead < _LEAD and abs(lateral) < corridor and abs(turn) < _ALIGNED and (best is None or ahead < best[0]):
             best = (ahead, index)
     if best is None:
         raise ConfigError(
-            f"{edit}: target 'lead': nobody drives within {_SIGHT:g} m ahead on the route of {frame.scene.name} at the start: "
+            f"{edit}: target 'lead': no vehicle drives within {_LEAD:g} m ahead on the route of {frame.scene.name} at the start: "
             "choose another start or target"
         )
     return best[1]
@@ -263,7 +249,7 @@ def with_motion(frame: EditFrame, tracks: Tracks, index: int, motion: Motion, si
 
 
 def without(tracks: Tracks, indices: np.ndarray) -> Tracks:
-    """Tracks whose objects at ``indices`` are never there; their rows stay, so that everybody else's number does, too."""
+    """Tracks whose objects at ``indices`` are never there; their rows stay, so that the others keep theirs."""
     valid = tracks.valid.copy()
     valid[indices] = False
     gone = ~valid
@@ -278,14 +264,14 @@ def without(tracks: Tracks, indices: np.ndarray) -> Tracks:
 
 def with_object(frame: EditFrame, tracks: Tracks, category: str, size: tuple[float, ...] | None, motion: Motion) -> Tracks:
     """Tracks with one more object, in the last row."""
-    number = len(tracks) - len(frame.scene.recorded.tracks)
-    rows = len(tracks.time)
+    number, rows = len(tracks) - len(frame.scene.recorded.tracks), len(tracks.time)
+    name, mean_size = INSERTED[category]
     grown = replace(
         tracks,
         instance=(*tracks.instance, f"edit-{number}"),
-        name=(*tracks.name, NAMES[category]),
+        name=(*tracks.name, name),
         category=np.append(tracks.category, np.int8(CATEGORIES.index(category))),
-        size=np.concatenate([tracks.size, np.array([size or SIZES[category]], float)]),
+        size=np.concatenate([tracks.size, np.array([size or mean_size], float)]),
         position=np.concatenate([tracks.position, np.zeros((1, rows, 3))]),
         yaw=np.concatenate([tracks.yaw, np.zeros((1, rows))]),
         velocity=np.concatenate([tracks.velocity, np.zeros((1, rows, 2))]),

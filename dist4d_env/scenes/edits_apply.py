@@ -13,7 +13,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.scenes.edit_tracks import (
-    SIZES,
+    INSERTED,
     EditFrame,
     Motion,
     check_free,
@@ -101,8 +101,8 @@ def _insert(edit: Insert, frame: EditFrame, tracks: Tracks) -> Tracks:
         xy = np.column_stack([x + driven * math.cos(course), y + driven * math.sin(course)])
         motion = moving(xy, np.full(len(time), course), valid, what)
     else:
-        way = 1.0 if math.cos(edit.heading) >= 0 else -1.0
-        poses = frame.place(frame.origin + edit.ahead + way * driven, np.full(len(time), edit.lateral))
+        direction = 1.0 if math.cos(edit.heading) >= 0 else -1.0
+        poses = frame.place(frame.origin + edit.ahead + direction * driven, np.full(len(time), edit.lateral))
         motion = moving(poses[:, :2], poses[:, 2] + edit.heading, valid, what)
     return _added(frame, tracks, edit.category, edit.size, motion, what)
 
@@ -114,7 +114,7 @@ def _cut_in(edit: CutIn, frame: EditFrame, tracks: Tracks) -> Tracks:
     if edit.target:
         return _moved_over(frame, tracks, edit, blend)
     what = f"cut_in: the {edit.category}"
-    length = (edit.size or SIZES[edit.category])[0]
+    length = (edit.size or INSERTED[edit.category][1])[0]
     finish = frame.ego_arc_after(end) + frame.vehicle.length / 2 + edit.gap + length / 2
     slowing = min(max(edit.speed - edit.final_speed, 0.0) / edit.deceleration, 1e6) if edit.deceleration else 0.0
     after = np.clip(time - end, 0.0, None)
@@ -131,7 +131,7 @@ def _jaywalk(edit: Jaywalk, frame: EditFrame, tracks: Tracks) -> Tracks:
     time, what = frame.time, "jaywalk: the pedestrian"
     goal = -edit.lateral if edit.to is None else edit.to
     middle = frame.arrival(edit.ahead, edit.kind) - edit.early
-    way = math.copysign(1.0, -edit.lateral)
+    side = math.copysign(1.0, -edit.lateral)
     start = middle - _time_for(abs(edit.lateral), edit.speed)
     if start < 0:
         raise ConfigError(
@@ -139,8 +139,8 @@ def _jaywalk(edit: Jaywalk, frame: EditFrame, tracks: Tracks) -> Tracks:
             f"out {-start:.1f} s before the scenario starts: choose more ahead, more speed or less lateral"
         )
     walked = _walk(time - start, edit.speed, abs(goal - edit.lateral))
-    poses = frame.place(np.full(len(time), frame.origin + edit.ahead), edit.lateral + way * walked)
-    facing = poses[:, 2] + way * math.pi / 2
+    poses = frame.place(np.full(len(time), frame.origin + edit.ahead), edit.lateral + side * walked)
+    facing = poses[:, 2] + side * math.pi / 2
     motion = moving(poses[:, :2], facing, time >= -1e-6, what)
     return _added(frame, tracks, "pedestrian", edit.size, motion, what)
 
@@ -261,8 +261,8 @@ def _walk(time: np.ndarray, speed: float, distance: float) -> np.ndarray:
     ramp = speed / WALK_UP
     cruise = distance / speed - ramp
     t = np.clip(time, 0.0, 2 * ramp + cruise)
-    up, steady, down = np.minimum(t, ramp), np.clip(t - ramp, 0.0, cruise), np.clip(t - ramp - cruise, 0.0, ramp)
-    return WALK_UP * up**2 / 2 + speed * steady + speed * down - WALK_UP * down**2 / 2
+    up, level, down = np.minimum(t, ramp), np.clip(t - ramp, 0.0, cruise), np.clip(t - ramp - cruise, 0.0, ramp)
+    return WALK_UP * up**2 / 2 + speed * level + speed * down - WALK_UP * down**2 / 2
 
 
 def _unit(yaw: float) -> np.ndarray:
