@@ -125,7 +125,7 @@ def dump(value: Any) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Flow style for what holds plain values only, indented lists."""
+    """Indents lists and writes no aliases."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
@@ -134,26 +134,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _plain(value: Any) -> bool:
-    return isinstance(value, str | int | float | bool | None)
-
-
-def _mapping(dumper: yaml.SafeDumper, value: dict[Any, Any]) -> yaml.Node:
-    inner = dumper.represent_mapping("tag:yaml.org,2002:map", value.items())
-    inner.flow_style = bool(getattr(value, "flow", False))
-    return inner
-
-
 class Flow(dict[str, Any]):
     """A dict that is written on one line."""
 
-    flow = True
 
-
-def _sequence(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=all(not isinstance(v, dict) for v in value))
-
-
-_Dumper.add_representer(dict, _mapping)
-_Dumper.add_representer(Flow, _mapping)
-_Dumper.add_representer(list, _sequence)
+_MAP, _SEQ = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
+_Dumper.add_representer(dict, lambda dumper, value: dumper.represent_mapping(_MAP, value.items(), flow_style=False))
+_Dumper.add_representer(Flow, lambda dumper, value: dumper.represent_mapping(_MAP, value.items(), flow_style=True))
+_Dumper.add_representer(
+    list, lambda dumper, value: dumper.represent_sequence(_SEQ, value, flow_style=not any(isinstance(v, dict) for v in value))
+)
