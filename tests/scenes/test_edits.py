@@ -214,7 +214,7 @@ def test_what_does_not_fit_is_refused_with_a_reason(edit: Edit, said: str) -> No
 
 def test_no_lead_and_a_start_outside_are_refused() -> None:
     scene = make_scene(Agent(20.0, 3.5, vx=8.0), Agent(20.0, 0.0, vx=-8.0, yaw=math.pi), Agent(-20.0, 0.0, vx=8.0))
-    with pytest.raises(ConfigError, match=r"nobody drives within 80 m ahead on the route of road"):
+    with pytest.raises(ConfigError, match=r"no vehicle drives within 80 m ahead on the route of road"):
         apply(Stop("lead"), scene)
     with pytest.raises(ConfigError, match=r"lies outside road"):
         apply(Remove("all"), scene, 99.0)
