@@ -21,6 +21,7 @@ SCORES: Mapping[str, str] = {
     "nuplan_cls_nr": "CLS-NR",
     "nuplan_cls_r": "CLS-R",
     "pdms_of_plans": "PDMS of plans",
+    "epdms_of_plans": "EPDMS of plans",
     "ads": "ADS",
     "hd_score": "HD-score",
     "alpasim_scene_score": "AlpaSim",

@@ -16,7 +16,7 @@ from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
 
-COMPOSITES = {"epdms_v2", "nuplan_cls_nr", "pdms_of_plans", "ads", "hd_score", "alpasim_scene_score"}
+COMPOSITES = {"epdms_v2", "nuplan_cls_nr", "pdms_of_plans", "epdms_of_plans", "ads", "hd_score", "alpasim_scene_score"}
 
 
 @pytest.fixture(scope="module")
