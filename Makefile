@@ -26,6 +26,7 @@ test-slow: $(DEVELOP) docs
 lint: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@! command -v node >/dev/null || node --check dist4d_env/evaluation/report/page.js
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

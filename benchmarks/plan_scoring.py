@@ -27,8 +27,8 @@ from dist4d_env.metrics.plans.scene import PlanScene
 from dist4d_env.metrics.plans.scoring import score_plans
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.drive import simulate_plans
-from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.ego import EgoState
+from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 
 ORIGINAL: Mapping[str, Any] = {"simulate_ms": 98.0, "score_ms": 345.0, "plans": 65, "world": "made by hand"}
 """What the original takes on a machine of this kind: measured once, kept for comparison."""
@@ -76,8 +76,8 @@ def main(options: Options) -> dict[str, Any]:
 
 def measure(scene: Scene, options: Options) -> dict[str, float]:
     """Median milliseconds of every stage and of the whole, in the middle of one scene."""
-    simulator = Simulator(scene, SimulatorConfig())
-    state = simulator.reset(scene.duration / 2)
+    simulator = Simulator(SimulatorConfig(), [scene])
+    state = simulator.single(simulator.reset([0], [scene.duration / 2]), 0)
     plan_scene = crowded(PlanScene.forecast(state, scene), state.ego, options.agents)
     plans = proposals(scene, state.ego, options.plans)
     ego = simulate_plans(state.ego, plans)

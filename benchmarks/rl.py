@@ -25,9 +25,9 @@ from dist4d_env.envs.rewards import PRESETS, TERMS
 from dist4d_env.evaluation.episode_log import EpisodeLog
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.evaluation.scores import results_of
 from dist4d_env.evaluation.statistics import bootstrap_mean
 from dist4d_env.learning.policy_planner import SHIPPED
-from dist4d_env.metrics.driving.suite import evaluate
 from dist4d_env.planners.contract import Planner
 from dist4d_env.registry import PLANNERS
 
@@ -130,7 +130,7 @@ def drive(planner: Planner, traffic: str, episodes: int, options: Options) -> di
 
 def episode_row(log: EpisodeLog) -> dict[str, Any]:
     """What is kept of an episode."""
-    results = evaluate(log.trace)
+    results = results_of(log)
     values = {name: results[name].value if name in results and results[name].valid else None for name in SHOWN}
     return {"scene": log.scene, "seed": log.seed, "outcome": log.outcome, **values}
 

@@ -121,16 +121,16 @@ def simulating(traffic: str, options: Options) -> Callable[[], dict[str, float]]
     from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 
     dataset = open_dataset(options.dataroot)
-    simulator = Simulator(dataset.load(dataset.scene_names("val")[0]), SimulatorConfig(traffic=traffic))
+    simulator = Simulator(SimulatorConfig(traffic=traffic), [dataset.load(dataset.scene_names("val")[0])])
     rng = np.random.default_rng(0)
-    state = simulator.reset(0.0, rng)
+    state = simulator.reset([0], [0.0])
 
     def step() -> dict[str, float]:
         nonlocal state
         action = np.clip(np.array([0.1, 0.0]) + rng.normal(0, 0.15, 2), -1, 1)
-        state, _ = simulator.step(state, action.astype(np.float32))
-        if state.time >= 10.0:
-            state = simulator.reset(0.0, rng)
+        state, _ = simulator.step(state, action.astype(np.float32)[None])
+        if state.time[0] >= 10.0:
+            state = simulator.reset([0], [0.0])
         return {}
 
     return step

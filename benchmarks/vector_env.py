@@ -185,10 +185,10 @@ def simulators(traffic: str, action: str, options: Options, batched: bool) -> Ca
     
     count, dataset = max(options.counts), open_dataset(options.dataroot, None, options.scenes)
     config = SimulatorConfig(action=action, traffic=traffic)
-    each = [Simulator(dataset.load(name), config) for name in dataset.scene_names(options.scenes)[:8]]
-    scene = [index % len(each) for index in range(count)]
-    many, random = VectorSimulator(each), np.random.default_rng(0)
-    state, states = many.reset(scene, [0.0] * count), [each[i].reset(0.0) for i in scene]
+    many = Simulator(config, [dataset.load(name) for name in dataset.scene_names(options.scenes)[:8]])
+    scene, random = [index % len(many.scenes) for index in range(count)], np.random.default_rng(0)
+    state = many.reset(scene, [0.0] * count)
+    states = [state.take(np.array([row])) for row in range(count)]
 
     def actions() -> np.ndarray:
         if action == "controls":
@@ -205,9 +205,9 @@ def simulators(traffic: str, action: str, options: Options, batched: bool) -> Ca
 
     def step_each() -> int:
         nonlocal states
-        states = [each[i].step(now, act)[0] for i, now, act in zip(scene, states, actions(), strict=True)]
-        if states[0].time >= 10.0:
-            states = [each[i].reset(0.0) for i in scene]
+        states = [many.step(now, act[None])[0] for now, act in zip(states, actions(), strict=True)]
+        if states[0].time[0] >= 10.0:
+            states = [many.reset([number], [0.0]) for number in scene]
         return count
 
     return step_all if batched else step_each

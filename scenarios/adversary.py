@@ -21,9 +21,9 @@ from scenarios.playing import Outcome, drive
 from scenarios.spaces import SPACES
 
 FAILED = ("collision", "off_road")
-"""How an episode ends when the planner has failed: at its own fault, both."""
+"""Endings of an episode that are the planner's own fault."""
 MOST = 6.0
-"""m/s^2 of required braking beyond which an edit proves nothing."""
+"""m/s^2 of required braking beyond which a failure is no fault of the planner."""
 _SURVIVED, _UNPLAYABLE = 100.0, 1000.0
 
 
@@ -43,9 +43,20 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """What is searched: edits of a family in a scene, for episodes of ``horizon`` seconds from ``start`` on."""
+
+    family: str
+    scene: Scene
+    start: float
+    horizon: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class Trial:
     """One edit that was tried. cost: severity where the ego failed, else far more; outcome: None where it could not be played;
-    error: what the planner itself did wrong."""
+    error: the planner's own failure."""
 
     cost: float
     severity: float
@@ -59,7 +70,7 @@ class Trial:
 
 
 def severity(family: str, scene: Scene, scenario: Scenario, onset: float) -> float:
-    """How harsh a scenario is: m/s^2 that would have to be braked on the recorded path (``measures.required_deceleration``).
+    """How harsh a scenario is: m/s^2 of braking required on the recorded path (``measures.required_deceleration``).
 
     For starts beside the path: the root of the mean square of offset, angle and speed error, in units of 1 m, 10 degrees and
     half of the recorded speed.
@@ -73,23 +84,27 @@ def severity(family: str, scene: Scene, scenario: Scenario, onset: float) -> flo
 
 
 def search(
-    env: DiST4DDrivingEnv, planner: Planner, family: str, scene: Scene, start: float, horizon: float, seed: int,
-    budget: Budget, watch: Callable[[Trial], None] | None = None,
-) -> Trial | None:  # fmt: skip
-    """The mildest failure found in a scene from a start on, None if the planner got through all that was fair to ask.
+    env: DiST4DDrivingEnv,
+    planner: Planner,
+    problem: Problem,
+    budget: Budget,
+    watch: Callable[[Trial], None] = lambda trial: None,
+) -> Trial | None:
+    """The mildest failure found, None if the planner gets through everything up to MOST.
 
-    Where it fails without any edit, that is the answer. Same arguments, same answer. ``watch`` sees every trial; in those with an
-    ``error`` the planner raised or returned no plan, which is no failure to drive and shapes nothing. Raises ConfigError for a
-    planner that does so without any edit.
+    Where it fails without any edit, that is the answer. Same arguments, same answer. ``watch`` is given every trial; those with
+    an ``error`` are no failures to drive and do not guide the search. Raises ConfigError for a planner that raises, or returns no
+    plan, without any edit.
     """
-    plain = Scenario(scene.name, start, horizon, name=f"as-recorded-{scene.name}", family=family)
+    family, scene, start = problem.family, problem.scene, problem.start
+    plain = Scenario(scene.name, start, problem.horizon, name=f"as-recorded-{scene.name}", family=family)
     try:
-        outcome = drive(env, plain, planner, seed)
+        outcome = drive(env, plain, planner, problem.seed)
     except PlannerFailure as failure:
         raise ConfigError(f"the planner itself fails in {scene.name} as recorded, from {start:g} s on: {failure}") from failure
     if outcome.ended_by in FAILED:
         return Trial(0.0, 0.0, plain, outcome)
-    space, random = SPACES[family], np.random.default_rng([seed, tuple(SPACES).index(family), *scene.name.encode()])
+    space, random = SPACES[family], np.random.default_rng([problem.seed, tuple(SPACES).index(family), *scene.name.encode()])
     count, kept = len(space.names), max(2, round(budget.elite * budget.population))
     mean, spread = np.full(count, 0.5), np.full(count, np.inf)
     best: Trial | None = None
@@ -98,15 +113,14 @@ def search(
             points = random.random((budget.population, count))
         else:
             points = np.clip(mean + spread * random.standard_normal((budget.population, count)), 0.0, 1.0)
-        trials = [_try(env, planner, family, scene, start, horizon, seed, point) for point in points]
+        trials = [_try(env, planner, problem, point) for point in points]
         for trial in trials:
-            if watch:
-                watch(trial)
+            watch(trial)
             if trial.failed and (best is None or trial.cost < best.cost):
                 best = trial
         order = np.argsort([trial.cost for trial in trials], kind="stable")[:kept]
         if trials[order[0]].cost >= _UNPLAYABLE:
-            continue  # nothing to learn from: draw evenly again
+            continue  # no trial could be played: draw evenly again
         elite = points[order]
         fresh = np.maximum(elite.std(0), budget.floor)
         mean = elite.mean(0) if np.isinf(spread).any() else 0.3 * mean + 0.7 * elite.mean(0)
@@ -114,26 +128,21 @@ def search(
     return best
 
 
-def _try(
-    env: DiST4DDrivingEnv, planner: Planner, family: str, scene: Scene, start: float, horizon: float, seed: int, point: np.ndarray
-) -> Trial:
-    values = SPACES[family].values(point)
+def _try(env: DiST4DDrivingEnv, planner: Planner, problem: Problem, point: np.ndarray) -> Trial:
+    space, scene, start = SPACES[problem.family], problem.scene, problem.start
     try:
-        candidate = fitted(scene, start, horizon, SPACES[family].build(scene, start, values))
+        candidate = fitted(scene, start, problem.horizon, space.build(scene, start, space.values(point)))
     except ConfigError:
         candidate = None
     if candidate is None:
         return Trial(2 * _UNPLAYABLE, math.inf, None, None)
-    scenario = Scenario(
-        scene.name, start, horizon, None, candidate.ego_offset, candidate.ego_yaw, candidate.ego_speed, candidate.edits,
-        f"{candidate.label}-{scene.name}", family,
-    )  # fmt: skip
+    scenario = candidate.scenario(problem.family, scene, start, problem.horizon)
     edited = apply_all(candidate.edits, scene, start)
-    harsh = severity(family, edited, scenario, candidate.onset)
+    harsh = severity(problem.family, edited, scenario, candidate.onset)
     if harsh > MOST:
         return Trial(_UNPLAYABLE + min(harsh, 100.0), harsh, scenario, None)
     try:
-        outcome = drive(env, scenario, planner, seed)
+        outcome = drive(env, scenario, planner, problem.seed)
     except PlannerFailure as failure:
         return Trial(2 * _UNPLAYABLE, harsh, scenario, None, str(failure))
     if outcome.bad_start:
@@ -144,8 +153,7 @@ def _try(
 
 
 def _margin(scene: Scene, outcome: Outcome) -> float:
-    """How far from failing a drive was: metres to what the edits made, at the nearest; without edits, what is left of 5 m beside
-    the route."""
+    """Distance from failing: metres to the nearest edited agent; without edits, what is left of 5 m beside the route."""
     edited = edited_tracks(scene)
     if len(edited):
         trace = outcome.trace

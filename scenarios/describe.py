@@ -14,18 +14,18 @@ HEAD = """| family | scenarios | easy to extreme | measured | log follower | lan
 
 
 def table(path: Path) -> str:
-    """Family, count, counts by difficulty, range of what was measured with its unit, and how many each driver came through."""
+    """Family, count, counts by difficulty, range of the measure with its unit, and how many each planner came through."""
     measured = json.loads(path.with_name(f"{path.stem}_measured.json").read_text(encoding="utf-8"))
     scenarios = read_suite(path).scenarios
     rows = [HEAD]
     for family in dict.fromkeys(scenario.family for scenario in scenarios):
-        members = [scenario for scenario in scenarios if scenario.family == family]
-        about = [measured[scenario.name] for scenario in members]
-        counts = " / ".join(str(sum(s.difficulty == difficulty for s in members)) for difficulty in DIFFICULTIES)
+        chosen = [scenario for scenario in scenarios if scenario.family == family]
+        about = [measured[scenario.name] for scenario in chosen]
+        counts = " / ".join(str(sum(s.difficulty == difficulty for s in chosen)) for difficulty in DIFFICULTIES)
         values = [entry["measured"] for entry in about]
         through = [sum(entry["outcomes"][driver] == "horizon" for entry in about) for driver in ("log", "lane", "brakes")]
         span = f"{min(values):.1f} - {max(values):.1f} {about[0]['unit']}"
-        rows.append(f"| {family} | {len(members)} | {counts} | {span} | {through[0]} | {through[1]} | {through[2]} |")
+        rows.append(f"| {family} | {len(chosen)} | {counts} | {span} | {through[0]} | {through[1]} | {through[2]} |")
     return "\n".join(rows)
 
 

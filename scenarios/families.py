@@ -1,17 +1,18 @@
-"""Families of scenarios: random candidates of each, as edits with a name and the moment when they become a danger."""
+"""Families of scenarios: random candidates, as edits with a name and the time at which they become a danger."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.scenes.edit_tracks import EditFrame, find_target
 from dist4d_env.scenes.edits import Cross, CutIn, Door, Edit, Insert, Jaywalk, Oncoming, Remove, Slow, Stop
-from dist4d_env.scenes.edits_frame import EditFrame
-from dist4d_env.scenes.edits_targets import find_target
+from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import Scene
 
 
@@ -28,6 +29,13 @@ class Candidate:
     ego_speed: float | None = None
     traffic: str | None = None
 
+    def scenario(self, family: str, scene: Scene, start: float, horizon: float) -> Scenario:
+        """The candidate in a scene from a start on, without a difficulty."""
+        return Scenario(
+            scene.name, start, horizon, self.traffic, self.ego_offset, self.ego_yaw, self.ego_speed, self.edits,
+            name=f"{self.label}-{scene.name}", family=family,
+        )  # fmt: skip
+
 
 Draw = Callable[[Scene, float, np.random.Generator], Candidate]
 
@@ -40,7 +48,7 @@ def _speed(scene: Scene, start: float) -> float:
     return float(np.interp(start, scene.ego.time, scene.ego.speed))
 
 
-def _somebody_ahead(scene: Scene, start: float, random: np.random.Generator) -> tuple[tuple[Edit, ...], str]:
+def _lead_ahead(scene: Scene, start: float, random: np.random.Generator) -> tuple[tuple[Edit, ...], str]:
     """A lead: the recorded one where there is one, else a car put ahead of the ego at its speed; and the target's name."""
     frame = EditFrame(scene, start)
     try:
@@ -57,14 +65,14 @@ def _somebody_ahead(scene: Scene, start: float, random: np.random.Generator) -> 
 
 def lead_stops(scene: Scene, start: float, random: np.random.Generator) -> Candidate:
     """The vehicle ahead brakes to a stand."""
-    before, target = _somebody_ahead(scene, start, random)
+    before, target = _lead_ahead(scene, start, random)
     rate, at = _uniform(random, 1.5, 8.0), _uniform(random, 0.5, 3.0)
     return Candidate((*before, Stop(target, at=at, deceleration=rate)), f"lead-stops-{_text(rate)}mps2", at)
 
 
 def lead_slows(scene: Scene, start: float, random: np.random.Generator) -> Candidate:
     """The vehicle ahead brakes to a crawl, for a while or for good."""
-    before, target = _somebody_ahead(scene, start, random)
+    before, target = _lead_ahead(scene, start, random)
     rate, at, speed = _uniform(random, 1.5, 8.0), _uniform(random, 0.5, 3.0), _uniform(random, 0.5, 3.0)
     hold = _uniform(random, 2.0, 4.0) if random.random() < 0.5 else None
     edit = Slow(target, at=at, speed=speed, deceleration=rate, hold=hold)
@@ -98,7 +106,7 @@ def jaywalk(scene: Scene, start: float, random: np.random.Generator) -> Candidat
 
 
 def crossing(scene: Scene, start: float, random: np.random.Generator) -> Candidate:
-    """A vehicle drives across the ego's way, along a lane that crosses it, without yielding."""
+    """A vehicle drives across the ego's path, along a lane that crosses it, without yielding."""
     places = [place for place in lane_crossings(scene, start) if 8.0 < place[0] < 60.0]
     if not places:
         raise ConfigError(f"no lane crosses the route of {scene.name} ahead of {start:g} s")
@@ -114,7 +122,7 @@ def crossing(scene: Scene, start: float, random: np.random.Generator) -> Candida
 
 
 def lane_crossings(scene: Scene, start: float) -> list[tuple[float, float]]:
-    """Metres ahead on the route and angle (radians to the left of the route) of every lane that crosses it rather squarely."""
+    """Metres ahead on the route, and angle to the left of it (rad), of every lane that crosses it at more than 1 rad."""
     assert scene.map is not None
     frame, found = EditFrame(scene, start), []
     arc = np.arange(frame.origin, min(frame.origin + 80.0, scene.route.length), 1.0)
@@ -141,7 +149,7 @@ def oncoming(scene: Scene, start: float, random: np.random.Generator) -> Candida
 
 
 def stalled(scene: Scene, start: float, random: np.random.Generator) -> Candidate:
-    """Somebody stands in the ego's lane, a little to one side or square in it."""
+    """An obstacle stands in the ego's lane, a little to one side or square in it."""
     category = str(random.choice(["car", "car", "truck", "motorcycle", "traffic_cone", "barrier"]))
     ahead, lateral = _uniform(random, 12.0, 50.0), _uniform(random, -1.2, 0.8)
     edit = Insert(category=category, ahead=ahead, lateral=lateral, heading=_uniform(random, -0.25, 0.25, 2))
@@ -149,7 +157,7 @@ def stalled(scene: Scene, start: float, random: np.random.Generator) -> Candidat
 
 
 def door_zone(scene: Scene, start: float, random: np.random.Generator) -> Candidate:
-    """A parked car opens its door into the ego's way."""
+    """A parked car opens its door into the ego's lane."""
     ahead, before = _uniform(random, 12.0, 45.0), _uniform(random, 0.3, 3.5)
     lateral = _uniform(random, -2.9, -2.0)
     edit = Door(ahead=ahead, lateral=lateral, before=before, angle=_uniform(random, 0.7, 1.3), duration=0.8)
@@ -183,6 +191,52 @@ FAMILIES: Mapping[str, Draw] = {
     "perturbed_start": perturbed_start,
     "recorded": recorded,
 }
+
+
+def stationary(scene: Scene, start: float, random: np.random.Generator) -> Edit:
+    """Something stands in the middle of the lane, two to five seconds ahead."""
+    category = str(random.choice(["car", "car", "truck", "motorcycle", "pedestrian"]))
+    return Insert(category=category, ahead=_speed(scene, start) * random.uniform(2.0, 5.0) + 4.0)
+
+
+def frontal(scene: Scene, start: float, random: np.random.Generator) -> Edit:
+    """An oncoming vehicle has come over into the ego's lane."""
+    category = str(random.choice(["car", "car", "truck"]))
+    speed, into = random.uniform(3.0, 8.0), random.uniform(0.0, 1.2)
+    return Oncoming(category=category, meet=random.uniform(4.0, 6.5), speed=speed, into=into, early=2.0, duration=1.5)
+
+
+def side(scene: Scene, start: float, random: np.random.Generator) -> Edit:
+    """A vehicle drives across along a lane that crosses the route."""
+    places = [place for place in lane_crossings(scene, start) if 15.0 < place[0] < 60.0]
+    if not places:
+        raise ConfigError(f"no lane crosses the route of {scene.name} ahead of {start:g} s")
+    ahead, angle = places[int(random.integers(len(places)))]
+    return Cross(
+        category=str(random.choice(["car", "car", "truck"])), ahead=ahead, side="right" if angle > 0 else "left",
+        angle=abs(angle), speed=random.uniform(5.0, 10.0), early=random.uniform(0.0, 0.4),
+    )  # fmt: skip
+
+
+SAFETY_CRITICAL: Mapping[str, Callable[[Scene, float, np.random.Generator], Edit]] = {
+    "stationary": stationary,
+    "frontal": frontal,
+    "side": side,
+}
+SPREAD: Mapping[str, Mapping[str, float]] = {
+    "stationary": {"ahead": 2.0, "lateral": 0.4, "heading": 0.2},
+    "frontal": {"meet": 0.3, "speed": 1.0, "into": 0.4},
+    "side": {"ahead": 0.8, "speed": 1.0, "early": 0.3, "angle": 0.08},
+}
+"""Half widths of the uniform jitter of each field."""
+
+
+def jittered(family: str, edit: Edit, random: np.random.Generator) -> Edit:
+    """The edit with every field of SPREAD moved a little, rounded to what a file shows."""
+    moved: dict[str, Any] = {
+        name: round(getattr(edit, name) + float(random.uniform(-width, width)), 2) for name, width in SPREAD[family].items()
+    }
+    return replace(edit, **moved)
 
 
 def cleared(candidate: Candidate, tokens: tuple[str, ...]) -> Candidate:

@@ -1,10 +1,10 @@
-"""From random candidates to a suite: draw, measure, check that it plays, keep what fits the difficulty that is wanted."""
+"""From random candidates to suites: draw, measure, play, keep those of the wanted difficulty."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from dist4d_env.planners.contract import Planner
 from dist4d_env.planners.lane_follower import LaneFollower
 from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.edits_apply import apply_all
-from dist4d_env.scenes.located_yaml import write_text
+from dist4d_env.scenes.files import write_text
 from dist4d_env.scenes.scenario import DIFFICULTIES, Scenario
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.scenes.suites import Suite, write_suite
-from scenarios.families import FAMILIES, Candidate, cleared
+from scenarios.families import FAMILIES, SAFETY_CRITICAL, Candidate, cleared
 from scenarios.measures import (
     Window,
     off_the_road,
@@ -31,12 +31,12 @@ from scenarios.measures import (
     strongest_demand,
     time_to_road_edge,
 )
-from scenarios.playing import drive
+from scenarios.playing import Braking, drive
 
-COMMENT = """Made by `python -m {module}`: change that instead, and run it again.
-What was measured of every scenario is in {measured}."""
+COMMENT = """Made by `python -m scenarios.make {suite}`: change that instead, and run it again.
+The measure of every scenario is in {suite}_measured.json."""
 MOST_CLEARED = 3
-"""Recorded objects that may be taken out of an inserted one's way."""
+"""Recorded objects that may be removed where an inserted one needs their place."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ SCALES: Mapping[str, Scale] = {
     **dict.fromkeys(FAMILIES, BRAKING),
     "perturbed_start": EDGE,
     "recorded": DEMAND,
-    **dict.fromkeys(("stationary", "frontal", "side"), BRAKING),
+    **dict.fromkeys(SAFETY_CRITICAL, BRAKING),
 }
 
 
 @dataclass(frozen=True)
 class Made:
-    """A scenario, what was measured of it, and how the two planners of the package fared ("horizon": came through)."""
+    """A scenario, its measure, and how the log follower, the lane follower and braking ended ("horizon": came through)."""
 
     scenario: Scenario
     measured: float
@@ -88,7 +88,7 @@ def measure(family: str, scene: Scene, scenario: Scenario, onset: float) -> floa
 
 
 def fitted(scene: Scene, start: float, horizon: float, candidate: Candidate) -> Candidate | None:
-    """The candidate, recorded objects in its way taken away; None where it cannot be had without breaking the traffic."""
+    """The candidate with recorded objects removed that it would meet; None where that does not make the traffic consistent."""
     for _ in range(MOST_CLEARED + 1):
         try:
             edited = apply_all(candidate.edits, scene, start)
@@ -108,48 +108,50 @@ def candidates(
     family: str, scene: Scene, horizon: float, starts: Sequence[float], random: np.random.Generator, count: int,
     wanted: str | None = None,
 ) -> Iterator[tuple[Scenario, float]]:  # fmt: skip
-    """Random scenarios of a family in a scene that fit its traffic, each with what was measured; of one difficulty only."""
+    """Random scenarios of a family in a scene that fit its traffic, each with its measure; of one difficulty if one is wanted."""
     for _ in range(count):
         start = float(random.choice(starts))
         try:
-            candidate: Candidate | None = FAMILIES[family](scene, start, random)
-            assert candidate is not None
-            # What was measured hardly ever changes when others are taken out of the way, which costs far more to find out.
-            if wanted is None or _graded(family, scene, start, horizon, candidate)[0].difficulty == wanted:
-                candidate = fitted(scene, start, horizon, candidate)
-                scenario, measured = _graded(family, scene, start, horizon, candidate) if candidate else (None, 0.0)
+            candidate = FAMILIES[family](scene, start, random)
+            # Clearing the way hardly ever changes the measure, and costs far more to find out.
+            if wanted is None or graded(candidate, family, scene, start, horizon)[0].difficulty == wanted:
+                free = fitted(scene, start, horizon, candidate)
+                scenario, measured = graded(free, family, scene, start, horizon) if free else (None, 0.0)
                 if scenario is not None and scenario.difficulty in ((wanted,) if wanted else DIFFICULTIES):
                     yield scenario, measured
         except ConfigError:
             continue
 
 
-def _graded(family: str, scene: Scene, start: float, horizon: float, candidate: Candidate) -> tuple[Scenario, float]:
-    """A candidate as a scenario with the difficulty that was measured ("" beyond all bounds). Raises ConfigError."""
-    scenario = Scenario(
-        scene.name, start, horizon, candidate.traffic, candidate.ego_offset, candidate.ego_yaw, candidate.ego_speed,
-        candidate.edits, name=f"{candidate.label}-{scene.name}", family=family,
-    )  # fmt: skip
-    measured = measure(family, apply_all(candidate.edits, scene, start), scenario, candidate.onset)
+def graded(candidate: Candidate, family: str, scene: Scene, start: float, horizon: float) -> tuple[Scenario, float]:
+    """A candidate as a scenario of the measured difficulty ("" beyond all bounds), and its measure. Raises ConfigError."""
+    scenario = candidate.scenario(family, scene, start, horizon)
+    measured = measure(family, apply_all(scenario.edits, scene, start), scenario, candidate.onset)
     return replace(scenario, difficulty=SCALES[family].difficulty(measured) or ""), measured
 
 
 def check_plays(env: DiST4DDrivingEnv, scenario: Scenario) -> dict[str, str] | None:
-    """How the log follower, the lane follower and an ego that brakes from the start on come out of a scenario.
+    """How the log follower, the lane follower and an ego that brakes from the start on end a scenario.
 
-    None if the ego touches something or is off the road already at the start, if none of the three gets through (then nobody is
-    asked to), or if edits do not make the log follower fail (then they ask nothing).
+    None if the ego touches something or is off the road already at the start, if none of the three gets through (it may be
+    impossible), or if edits do not make the log follower fail (they are no challenge).
     """
-    drivers: dict[str, Callable[[], Planner] | None] = {"log": LogFollower, "lane": LaneFollower, "brakes": None}
+    planners: dict[str, Planner] = {"log": LogFollower(), "lane": LaneFollower(), "brakes": Braking()}
     outcomes = {}
-    for name, make in drivers.items():
-        outcome = drive(env, scenario, make() if make else None)
+    for name, planner in planners.items():
+        outcome = drive(env, scenario, planner)
         if outcome.bad_start:
             return None
         outcomes[name] = outcome.ended_by
     if "horizon" not in outcomes.values() or (scenario.edits and outcomes["log"] == "horizon"):
         return None
     return outcomes
+
+
+def moving_starts(scene: Scene, horizon: float, speed: float) -> list[float]:
+    """Every half second from which the log lasts ``horizon`` seconds and at which it is faster than ``speed`` m/s."""
+    starts = np.arange(0.0, scene.duration - horizon + 0.01, 0.5).tolist()
+    return [start for start in starts if scene.ego.speed[round(start / TICK)] > speed]
 
 
 def find(
@@ -159,8 +161,7 @@ def find(
     """A scenario of a family and difficulty in the first of some scenes where one is found. Raises ConfigError for none."""
     for number, name in enumerate(scenes):
         scene = dataset.load(name)
-        last = scene.duration - horizon
-        starts = [start for start in np.arange(0.0, last + 0.01, 0.5) if scene.ego.speed[round(start / TICK)] > 3.0]
+        starts = moving_starts(scene, horizon, 3.0)
         random = np.random.default_rng([*seed, number])
         if not starts:
             continue
@@ -173,15 +174,12 @@ def find(
     raise ConfigError(f"no {wanted} scenario of {family} was found in {', '.join(scenes)}")
 
 
-def write(path: Path, made: Sequence[Made], module: str) -> None:
-    """The suite that ``module`` has made, and beside it what was measured."""
-    measured = path.with_name(f"{path.stem}_measured.json")
+def write(path: Path, made: Sequence[Made]) -> None:
+    """Writes a suite, and beside it the measures of its scenarios."""
     suite = Suite(path.stem.replace("_", "-"), None, None, tuple(m.scenario for m in made))
-    write_suite(path, suite, COMMENT.format(module=module, measured=measured.name))
-    table = {
-        m.scenario.name: {
-            "measured": round(m.measured, 2), "unit": SCALES[m.scenario.family].unit, "outcomes": dict(m.outcomes)
-        }
+    write_suite(path, suite, COMMENT.format(suite=path.stem))
+    measures = {
+        m.scenario.name: {"measured": round(m.measured, 2), "unit": SCALES[m.scenario.family].unit, "outcomes": dict(m.outcomes)}
         for m in made
-    }  # fmt: skip
-    write_text(measured, json.dumps(table, indent=1) + "\n")
+    }
+    write_text(path.with_name(f"{path.stem}_measured.json"), json.dumps(measures, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""How hard a scenario is, measured: what it would take to come through on the recorded path."""
+"""Measures of difficulty: what it takes to come through a scenario on the recorded path."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import shapely
 
-from dist4d_env.geometry.boxes import rectangle_corners
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.areas import ego_corners, off_drivable
@@ -18,7 +16,7 @@ from dist4d_env.scenes.scene import TICK, Scene
 REACTION = 1.0
 """Seconds between the moment when something goes wrong and the ego's braking."""
 HARDEST = 8.0
-"""m/s^2 beyond which no braking is asked of anybody."""
+"""m/s^2 beyond which no braking is expected."""
 _STEP = 0.1  # m/s^2, resolution of the required deceleration
 _BEHIND = math.radians(150)
 
@@ -46,11 +44,11 @@ def edited_tracks(scene: Scene) -> np.ndarray:
 
 
 def required_deceleration(scene: Scene, window: Window, onset: float, reaction: float = REACTION) -> float:
-    """The smallest constant deceleration (m/s^2) on the recorded path that avoids what the edits put into its way.
+    """The smallest constant deceleration (m/s^2) on the recorded path that avoids the edited agents.
 
     The ego drives as recorded until ``reaction`` seconds after ``onset`` (seconds since the window's start), then brakes. 0 where
-    the recorded drive itself touches nothing of it, inf where HARDEST does not suffice. What runs into a standing ego, or into
-    its back, does not count.
+    the recorded drive itself touches none of them, inf where HARDEST does not suffice. Agents that run into a standing ego, or
+    into its back, do not count.
     """
     decelerations = np.arange(0.0, HARDEST + _STEP / 2, _STEP)
     safe = ~contacts(scene, window, braked(scene, window, onset + reaction, decelerations), edited_tracks(scene)).any(1)
@@ -70,10 +68,10 @@ def braked(scene: Scene, window: Window, begin: float, decelerations: np.ndarray
     time = np.arange(len(arc)) * TICK
     at = float(np.interp(begin, time, arc))
     speed = max(float(np.interp(begin, time, log.speed[window.rows])), 0.0)
-    late = np.maximum(time - begin, 0.0)
+    since = np.maximum(time - begin, 0.0)
     with np.errstate(divide="ignore"):
         stop = np.where(decelerations > 0, speed / decelerations, np.inf)[:, None]
-    driving = np.minimum(late, stop)
+    driving = np.minimum(since, stop)
     d = decelerations[:, None]
     driven = np.minimum(np.where(time < begin, arc, at + speed * driving - d * driving**2 / 2), arc)
     driven[decelerations == 0] = arc  # no braking at all is the log itself
@@ -97,22 +95,6 @@ def contacts(scene: Scene, window: Window, ego: np.ndarray, indices: np.ndarray)
         behind = np.abs((toward - ego[..., 2] + np.pi) % (2 * np.pi) - np.pi) > _BEHIND
         hit |= touch & (ego[..., 3] > 0.05) & ~behind
     return hit
-
-
-def closest_approach(scene: Scene, window: Window) -> float:
-    """Metres between the recorded ego's outline and those of what the edits made, at the nearest; 0 where they touch."""
-    nearest, vehicle, tracks = math.inf, VehicleParameters(), scene.tracks
-    pose = scene.ego.global_from_ego
-    for index in edited_tracks(scene).tolist():
-        for row in range(window.first, window.last + 1):
-            if tracks.valid[index, row]:
-                yaw = float(yaw_of(pose[row]))
-                x, y = pose[row, :2, 3] + vehicle.rear_axle_to_center * np.array([math.cos(yaw), math.sin(yaw)])
-                ego = shapely.polygons(rectangle_corners(x, y, yaw, vehicle.length, vehicle.width))
-                (px, py, _), (length, width, _) = tracks.position[index, row], tracks.size[index]
-                other = shapely.polygons(rectangle_corners(px, py, tracks.yaw[index, row], length, width))
-                nearest = min(nearest, float(shapely.distance(ego, other)))
-    return nearest
 
 
 def time_to_road_edge(scene: Scene, x: float, y: float, yaw: float, speed: float, longest: float = 8.0) -> float:

@@ -6,7 +6,7 @@
 In every scene and from every start the cross-entropy method looks for the edit of least severity (the braking, in m/s^2, that
 would have avoided it on the recorded path) after which the planner collides at its own fault or leaves the road, without
 pictures. DIR gets one scenario YAML per failure, which replays it, and ``search.json``. A run that was stopped goes on. Edits on
-which the planner itself breaks (it raises, or returns no plan) are counted apart, the mildest as a YAML of its own.
+which the planner itself fails (it raises, or returns no plan) are counted apart, the mildest as a YAML of its own.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.metrics.driving.collision import find_collisions
-from dist4d_env.scenes.located_yaml import write_text
+from dist4d_env.scenes.files import write_text
 from dist4d_env.scenes.scenario import write_scenario
-from scenarios.adversary import FAILED, Budget, Trial, difficulty_of, search
+from scenarios.adversary import FAILED, Budget, Problem, Trial, difficulty_of, search
 from scenarios.playing import make_env
 from scenarios.spaces import SPACES
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scenes", nargs="+", default=["val"], help="a split, or names")
     parser.add_argument("--starts", type=float, nargs="+", default=[2.0], help="seconds since the scene's first keyframe")
     parser.add_argument("--horizon", type=float, default=8.0)
-    parser.add_argument("--traffic", choices=("replay", "idm"), default="replay")
+    parser.add_argument("--traffic", default="replay", help="a name of dist4d_env.registry.TRAFFIC, or module:Class")
     parser.add_argument("--population", type=int, default=Budget.population)
     parser.add_argument("--generations", type=int, default=Budget.generations)
     parser.add_argument("--seed", type=int, default=0)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
-    """All searches of a command line, those already done left out; what ``search.json`` says. Raises DiST4DError."""
+    """All searches of a command line but those done before; the content of ``search.json``. Raises DiST4DError."""
     budget = Budget(given.population, given.generations)
     dataset = open_dataset(given.dataroot, given.version, given.scenes)
     names = dataset.scene_names(given.scenes)
@@ -69,8 +69,8 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         "planner": given.planner, "dataroot": dataset.dataroot, "version": dataset.version, "seed": given.seed,
         "horizon": given.horizon, "traffic": given.traffic, "budget": asdict(budget),
     }  # fmt: skip
-    journal = given.out / "search.json"
-    report = _resumed(journal, settings)
+    path = given.out / "search.json"
+    report = _resumed(path, settings)
     env = make_env(dataset.dataroot, dataset.version, names, traffic=given.traffic, termination=FAILED)
     tasks = [(family, name, start) for family in given.family for name in names for start in given.starts]
     with tqdm(total=len(tasks) * budget.population * budget.generations, desc="episodes", unit="episode") as bar:
@@ -79,26 +79,27 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
             if key not in report["searches"]:
                 bar.set_postfix_str(key)
                 scene = dataset.load(name)
-                broke: list[Trial] = []
+                problem = Problem(family, scene, start, given.horizon, given.seed)
+                errors: list[Trial] = []
 
-                def seen(trial: Trial, broke: list[Trial] = broke) -> None:
+                def watch(trial: Trial, errors: list[Trial] = errors) -> None:
                     bar.update()
                     if trial.error is not None:
-                        broke.append(trial)
+                        errors.append(trial)
 
-                found = search(env, planner, family, scene, start, given.horizon, given.seed, budget, seen)
-                report["searches"][key] = _record(found, given, family, name, start) | _broken(broke, given, family, name, start)
-                write_text(journal, json.dumps(report, indent=1) + "\n")
+                found = search(env, planner, problem, budget, watch)
+                report["searches"][key] = _failure(found, given, problem) | _planner_errors(errors, given, problem)
+                write_text(path, json.dumps(report, indent=1) + "\n")
             bar.update((number + 1) * budget.population * budget.generations - bar.n)
     env.close()
     return report
 
 
-def _record(found: Trial | None, given: argparse.Namespace, family: str, name: str, start: float) -> dict[str, Any]:
-    """What is kept of a search; the failure's scenario is written."""
+def _failure(found: Trial | None, given: argparse.Namespace, problem: Problem) -> dict[str, Any]:
+    """The record of a search's failure, whose scenario is written."""
     if found is None or found.scenario is None or found.outcome is None:
         return {"failed": False}
-    file = _written(found, "fails", given, family, f"{name}-{start:g}s")
+    file = _write(found, "fails", "", given, problem)
     faults = [c for c in find_collisions(found.outcome.trace) if c.at_fault]
     return {
         "failed": True, "scenario": file, "severity": round(found.severity, 3), "ended_by": found.outcome.ended_by,
@@ -106,40 +107,37 @@ def _record(found: Trial | None, given: argparse.Namespace, family: str, name: s
     }  # fmt: skip
 
 
-def _broken(broke: Sequence[Trial], given: argparse.Namespace, family: str, name: str, start: float) -> dict[str, Any]:
-    """What is kept of edits on which the planner itself broke: how many, and the mildest with its scenario."""
-    if not broke:
+def _planner_errors(errors: Sequence[Trial], given: argparse.Namespace, problem: Problem) -> dict[str, Any]:
+    """The record of edits on which the planner itself fails: their number, and the mildest, whose scenario is written."""
+    if not errors:
         return {}
-    mildest = min(broke, key=lambda trial: trial.severity)
-    file = _written(mildest, "breaks", given, family, f"{name}-{start:g}s-planner-error")
-    return {"planner_errors": len(broke), "planner_error": {"scenario": file, "error": mildest.error}}
+    mildest = min(errors, key=lambda trial: trial.severity)
+    file = _write(mildest, "breaks", "-planner-error", given, problem)
+    return {"planner_errors": len(errors), "planner_error": {"scenario": file, "error": mildest.error}}
 
 
-def _written(trial: Trial, what: str, given: argparse.Namespace, family: str, place: str) -> str:
+def _write(trial: Trial, verb: str, ending: str, given: argparse.Namespace, problem: Problem) -> str:
     """Writes a trial's scenario; returns the file's name."""
     assert trial.scenario is not None
     label = given.planner.replace(":", ".").replace("/", ".")
-    file = f"{label}-{family}-{place}.yaml"
-    scenario = replace(
-        trial.scenario, traffic=given.traffic, difficulty=difficulty_of(trial, family),
-        name=f"{trial.scenario.name}-{what}-{label}",
-    )  # fmt: skip
-    write_scenario(given.out / file, scenario)
+    file = f"{label}-{problem.family}-{problem.scene.name}-{problem.start:g}s{ending}.yaml"
+    name, difficulty = f"{trial.scenario.name}-{verb}-{label}", difficulty_of(trial, problem.family)
+    write_scenario(given.out / file, replace(trial.scenario, traffic=given.traffic, difficulty=difficulty, name=name))
     return file
 
 
-def _resumed(journal: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The journal of an earlier run with the same settings, or a new one. Raises ConfigError for one with other settings."""
-    if not journal.is_file():
+def _resumed(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The searches of an earlier run with the same settings, or a new one. Raises ConfigError for one with other settings."""
+    if not path.is_file():
         return {"settings": settings, "searches": {}}
     try:
-        report: dict[str, Any] = json.loads(journal.read_text(encoding="utf-8"))
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         before = report["settings"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{journal} cannot be read ({error}): remove it, or choose another --out") from error
+        raise ConfigError(f"{path} cannot be read ({error}): remove it, or choose another --out") from error
     other = [key for key in settings if before.get(key) != settings[key]]
     if other:
-        raise ConfigError(f"{journal} holds a search with another {', '.join(other)}: choose another --out")
+        raise ConfigError(f"{path} holds a search with another {', '.join(other)}: choose another --out")
     return report
 
 

@@ -1,4 +1,4 @@
-"""What the search may vary: the continuous parameters of each family, and the candidate that a point means."""
+"""Search spaces: the continuous parameters of each family, and the candidate at a point."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.scenes.edit_tracks import EditFrame, find_target
 from dist4d_env.scenes.edits import Cross, CutIn, Door, Edit, Insert, Jaywalk, Oncoming, Slow, Stop
-from dist4d_env.scenes.edits_frame import EditFrame
-from dist4d_env.scenes.edits_targets import find_target
 from dist4d_env.scenes.scene import TICK, Scene
 from scenarios.families import Candidate, lane_crossings
 

@@ -1,8 +1,8 @@
-"""Many planners through a suite of scenarios: every (planner, scenario, seed) one episode, over processes, resumable.
+"""Campaigns: planners driven through a suite of scenarios, one episode per planner, scenario and seed, in parallel, resumable.
 
-A campaign's folder holds ``settings.json`` (what its episodes have in common), ``episodes/`` (a .json and a .npz each: these are
-the journal, what is there is not driven again), ``pictures/`` where the world makes any, and what is made of them all:
-``results.json``, ``leaderboard.md`` and ``report.html``.
+A campaign's folder holds ``settings.json`` (the settings that its episodes share), ``episodes/`` (a .json and a .npz each; those
+that are there are not driven again), ``pictures/`` where the world makes any, and the results: ``results.json``,
+``leaderboard.md`` and ``report.html``.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dist4d_env import __version__
-from dist4d_env.envs.config import WORLDS
+from dist4d_env.data.nuscenes import Dataset, open_dataset
+from dist4d_env.envs.starts import check_start
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, drive, file_name
-from dist4d_env.evaluation.episode_log import replacing, scenario_record
+from dist4d_env.evaluation.episode_log import scenario_record
 from dist4d_env.evaluation.executors import Executor
 from dist4d_env.evaluation.planners import make_planner
+from dist4d_env.registry import TRAFFIC, WORLDS
+from dist4d_env.scenes.edits_apply import apply_all
+from dist4d_env.scenes.files import write_text
 from dist4d_env.scenes.scenario import Scenario
-
-if TYPE_CHECKING:
-    from dist4d_env.data.nuscenes import Dataset
-    from dist4d_env.scenes.suites import Suite
+from dist4d_env.scenes.suites import Suite
 
 SETTINGS = "settings.json"
 FORMAT = 1
@@ -35,9 +36,9 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Campaign:
-    """What is driven. planners: short names or module:Class; seeds: 0 to seeds - 1 of every scenario; only: patterns of scenario
-    names, families or difficulties, empty for all; jitter: whether seeds beyond 0 move the ego's start a little; dataroot,
-    version: in place of the suite's; horizon: seconds of an episode where the scenario names none."""
+    """planners: names or module:Class; seeds: 0 to seeds - 1 of every scenario; only: patterns of scenario names, families or
+    difficulties, empty for all; jitter: whether seeds beyond 0 move the ego's start a little; dataroot, version: in place of the
+    suite's; horizon: seconds of an episode where the scenario names none."""
 
     planners: tuple[str, ...]
     suite: Suite
@@ -60,11 +61,11 @@ class Campaign:
             raise ConfigError(f"seeds={self.seeds} must be at least 1")
         if not self.planners:
             raise ConfigError("no planner is named: give at least one")
-        if self.world not in WORLDS:
-            raise ConfigError(f"world={self.world!r} is unknown: choose one of {', '.join(WORLDS)}")
+        WORLDS.check(self.world)
+        TRAFFIC.check(self.traffic)
         _distinct("planners", self.planners)
         _distinct(f"suite {self.suite.name}", [scenario.name for scenario in self.suite.scenarios])
-        chosen = tuple(scenario for scenario in self.suite.scenarios if self._wanted(scenario))
+        chosen = tuple(scenario for scenario in self.suite.scenarios if self._chosen(scenario))
         if not chosen:
             families = sorted({scenario.family for scenario in self.suite.scenarios})
             raise ConfigError(
@@ -73,14 +74,12 @@ class Campaign:
             )
         object.__setattr__(self, "scenarios", chosen)
 
-    def _wanted(self, scenario: Scenario) -> bool:
+    def _chosen(self, scenario: Scenario) -> bool:
         words = (scenario.name, scenario.family, scenario.difficulty)
         return not self.only or any(fnmatch.fnmatchcase(word, pattern) for word in words for pattern in self.only)
 
     def open_data(self) -> Dataset:
         """The data set that the campaign is driven on."""
-        from dist4d_env.data.nuscenes import open_dataset
-
         scenes = tuple(dict.fromkeys(scenario.scene for scenario in self.scenarios))
         return open_dataset(self.dataroot or self.suite.dataroot, self.version or self.suite.version, scenes)
 
@@ -88,10 +87,12 @@ class Campaign:
         """The environment of every episode."""
         scenes = tuple(dict.fromkeys(scenario.scene for scenario in self.suite.scenarios))
         names = ("world", "weights", "memory", "traffic", "decision_dt", "horizon")
-        return EnvSettings(dataset.dataroot, dataset.version, scenes, **{name: getattr(self, name) for name in names})
+        return EnvSettings(
+            str(Path(dataset.dataroot).resolve()), dataset.version, scenes, **{name: getattr(self, name) for name in names}
+        )
 
     def tasks(self, settings: EnvSettings, folder: Path) -> list[EpisodeTask]:
-        """Every episode, those of a scene together, so that a process loads few scenes."""
+        """Every episode, grouped by scene, so that a process loads few scenes."""
         scenarios = sorted(self.scenarios, key=lambda scenario: (scenario.scene, scenario.name))
         return [
             EpisodeTask(planner, scenario, seed, settings, folder, self.jitter, self.plan_limit)
@@ -102,17 +103,17 @@ class Campaign:
 
 
 def run(campaign: Campaign, folder: Path, execute: Executor) -> int:
-    """Drives what is not there yet; returns how many episodes that was. Raises before anything runs where input is bad."""
+    """Drives the episodes that are missing; returns their number. Raises before anything runs where input is bad."""
     from tqdm import tqdm
 
     dataset = campaign.open_data()
     settings = campaign.env_settings(dataset)
     check(campaign, dataset, settings)
-    with _alone(folder):
+    with _locked(folder):
         _agree(campaign, settings, folder)
         for leftover in [*folder.glob("*/.*.npz"), *folder.glob("*/.*.json"), *folder.glob("*/.*.jpg")]:
-            leftover.unlink()  # of a run that was killed; nobody else is at work here
-        tasks = campaign.tasks(settings, folder.resolve())  # workers may stand elsewhere
+            leftover.unlink()  # of a run that was killed
+        tasks = campaign.tasks(settings, folder.resolve())  # workers may have another working directory
         due = [task for task in tasks if not (folder / "episodes" / f"{task.name}.json").is_file()]
         with tqdm(total=len(tasks), initial=len(tasks) - len(due), unit="episode", disable=None, smoothing=0.05) as progress:
             for name in execute(drive, due):
@@ -122,10 +123,7 @@ def run(campaign: Campaign, folder: Path, execute: Executor) -> int:
 
 
 def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> None:
-    """Raises one clear error for what would fail later: planners, scenes, edits, or a world that cannot draw this data set."""
-    from dist4d_env.envs.starts import check_start
-    from dist4d_env.scenes.edits_apply import apply_all
-
+    """Raises one clear error for what would fail later: a planner, scene, edit, or a world that cannot draw this data set."""
     for name in campaign.planners:
         needs = make_planner(name).requires
         if campaign.world == "none" and (needs.cameras or needs.imagination):
@@ -166,7 +164,7 @@ def is_campaign(folder: Path) -> bool:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """What a campaign's episodes have in common. Raises DataError for a folder that is none or is broken."""
+    """The settings of a campaign. Raises DataError for a folder that is none or is broken."""
     path = folder / SETTINGS
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
@@ -178,8 +176,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def _agree(campaign: Campaign, settings: EnvSettings, folder: Path) -> None:
-    """Writes the settings, or holds them against those that are there: more planners, scenarios and seeds may join, nothing
-    may differ. Raises ConfigError naming what does."""
+    """Writes the settings, or compares them with those of an earlier run: planners, scenarios and seeds may be added, nothing may
+    differ. Raises ConfigError naming what does."""
     records = {scenario.name: scenario_record(scenario) for scenario in campaign.scenarios}
     common = {
         **{name: value for name, value in asdict(settings).items() if name != "scenes"},
@@ -201,13 +199,12 @@ def _agree(campaign: Campaign, settings: EnvSettings, folder: Path) -> None:
                 raise ConfigError(f"{folder} holds episodes of another scenario by the name of {name}: choose another --out")
         records = {**before["scenarios"], **records}
     text = json.dumps({"format": FORMAT, "common": common, "scenarios": records}, indent=1)
-    with replacing(folder / SETTINGS) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(folder / SETTINGS, text)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds the folder against a second run. Raises ConfigError if there is one."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Locks the folder against a second run. Raises ConfigError if there is one."""
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -223,7 +220,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _distinct(what: str, names: Sequence[str]) -> None:
-    """Raises ConfigError for names that are the same as files."""
+    """Raises ConfigError for names that give the same file name."""
     twice = [name for name, count in Counter(map(file_name, names)).items() if count > 1]
     if twice:
         raise ConfigError(f"{what}: {twice[0]} is named twice")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,7 @@ from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.registry import TRAFFIC, WORLDS
 
 if TYPE_CHECKING:
+    from dist4d_env.envs.driving import DiST4DDrivingEnv
     from dist4d_env.evaluation.executors import Executor
     from dist4d_env.evaluation.summary import Summary
     from dist4d_env.metrics.driving.forms import Form
@@ -68,13 +70,13 @@ class Options:
     horizon: float = 10.0
     """Seconds of an episode."""
     plan_limit: float = 5.0
-    """Seconds after which a plan is late, which counts as a failure of the planner."""
+    """Seconds that a plan may take; a slower one counts as a failure of the planner."""
     seed: int = 0
     """Episode k of a scene has seed + k. The same seed makes the same episode."""
     report: bool = False
     """Write an HTML report per episode, too, with a video where the world makes pictures."""
     form: Literal["corrected", "faithful"] = "corrected"
-    """Of scores that others defined: as meant, or as their original code has them, known defects included."""
+    """Of other benchmarks' scores: corrected, or as their original code computes them, known defects included."""
     rescore: Path | None = None
     """The same as naming the folder alone."""
     out: Path = Path("evaluation")
@@ -92,27 +94,27 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Evaluates as the options say, prints the table and where the results are."""
+    """Evaluates, prints the table and the paths of the results."""
     from dist4d_env.evaluation.campaign import is_campaign
     from dist4d_env.evaluation.summary import write_summary
 
     again = options.folder or options.rescore
     if again is not None and is_campaign(again):
-        return _tell(again, _place(options, again), options)
+        return _score_suite(again, _results_folder(options, again), options)
     if again is None and options.suite is not None:
         _drive_suite(options)
-        return _tell(options.out, options.out, options)
+        return _score_suite(options.out, options.out, options)
     summary = drive(options) if again is None else rescore(again, options.dataroot, options.form)
-    path = _place(options, again) / "results.json"
+    path = _results_folder(options, again) / "results.json"
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
     write_summary(path, summary, settings)
     print(summary.table())
-    print(f"scores that others defined: {options.form} form\nresults: {path}")
+    print(f"other benchmarks' scores: {options.form} form\nresults: {path}")
     return 0
 
 
-def _place(options: Options, again: Path | None) -> Path:
-    """Where results go: what was asked for, else beside the episodes."""
+def _results_folder(options: Options, again: Path | None) -> Path:
+    """--out if it is given, else the folder of the episodes."""
     return options.out if again is None or options.out != Options.out else again
 
 
@@ -130,8 +132,8 @@ def _drive_suite(options: Options) -> None:
     run(campaign, options.out, _executor(options))
 
 
-def _tell(folder: Path, out: Path, options: Options) -> int:
-    """Scores a campaign's folder, prints its leaderboard and where the rest is."""
+def _score_suite(folder: Path, out: Path, options: Options) -> int:
+    """Scores a campaign's folder, prints its leaderboard and the paths of the results."""
     from dist4d_env.evaluation.results import write_results
 
     dataroot = None if options.dataroot is None else str(options.dataroot)
@@ -149,11 +151,10 @@ def _executor(options: Options) -> Executor:
 
 def drive(options: Options) -> Summary:
     """Drives every episode, storing each as it ends."""
-    import gymnasium as gym
     from tqdm import tqdm
 
-    import dist4d_env  # noqa: F401 (registers the environment)
     from dist4d_env.data.nuscenes import open_dataset
+    from dist4d_env.evaluation.drive import EnvSettings
     from dist4d_env.evaluation.episode_log import save_episode
     from dist4d_env.evaluation.runner import RunOptions, run_episode
     from dist4d_env.evaluation.scores import results_of
@@ -165,21 +166,8 @@ def drive(options: Options) -> Summary:
         raise ConfigError(f"planner {name!r} needs cameras: choose a world that makes pictures, such as world=dist4d")
     dataset = open_dataset(options.dataroot, options.version, options.scenes)
     names = dataset.scene_names(options.scenes)
-    pictures = ("cameras", "depth") if options.world != "none" else ()
-    env = gym.make(
-        "DiST4D-nuScenes-v0",
-        dataroot=dataset.dataroot,
-        version=dataset.version,
-        scenes=tuple(names),
-        world=options.world,
-        weights=options.weights,
-        memory=options.memory,
-        traffic=options.traffic,
-        action=options.action,
-        observation=(*pictures, "ego", "route", "agents"),
-        decision_dt=options.decision_dt,
-        horizon=options.horizon,
-    )
+    same = {name: getattr(options, name) for name in ("world", "weights", "memory", "traffic", "decision_dt", "horizon")}
+    env = EnvSettings(dataset.dataroot, dataset.version, tuple(names), **same).make(options.action)
     scores = []
     with tqdm(total=len(names) * options.episodes, unit="episode", disable=None) as progress:
         for name in names:
@@ -212,13 +200,13 @@ def rescore(folder: Path, dataroot: Path | None, form: Form = "corrected") -> Su
 
 
 class _Film:
-    """Collects an episode's dashboard as video, where there are pictures, and writes its report at the end."""
+    """The dashboard of an episode as video, where there are pictures, and its report."""
 
     def __init__(self, options: Options, name: str) -> None:
         self._options, self._name = options, name
         self._frames: list[Any] = []
 
-    def __call__(self, driving: Any, info: Any) -> None:
+    def __call__(self, driving: DiST4DDrivingEnv, info: Mapping[str, Any]) -> None:
         from dist4d_env.envs.rendering import render_dashboard
 
         episode = driving.episode

@@ -1,4 +1,4 @@
-"""One episode of a campaign as a task that any process can do: drive, and store the log whole or not at all."""
+"""A task of a campaign: one episode, driven and stored by whichever process takes it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
+from PIL import Image
 
+import dist4d_env  # noqa: F401 (registers the environment)
+from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import DiST4DError
-from dist4d_env.evaluation.episode_log import replacing, save_episode
+from dist4d_env.evaluation.episode_log import forward_cameras, save_episode
 from dist4d_env.evaluation.executors import check_stop
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.planners.contract import Planner
+from dist4d_env.scenes.files import replacing
 from dist4d_env.scenes.scenario import Scenario
-
-if TYPE_CHECKING:
-    from dist4d_env.envs.driving import DiST4DDrivingEnv
-    from dist4d_env.planners.contract import Planner
 
 OFFSET, YAW, SPEED = 0.15, np.radians(1.0), 0.1
 """How far seeds beyond the first move the ego's start, evenly either way: metres, radians, share of the speed."""
-_FRONT = 3  # the ring order begins with front left, front, front right
 
 
 @dataclass(frozen=True)
@@ -43,20 +44,16 @@ class EnvSettings:
     decision_dt: float = 0.5
     horizon: float = 10.0
 
-    def make(self) -> Any:
+    def make(self, action: str = "trajectory") -> gym.Env:
         """The environment; planners get every observation that the world can make."""
-        import gymnasium as gym
-
-        import dist4d_env  # noqa: F401 (registers the environment)
-
         pictures = () if self.world == "none" else ("cameras", "depth")
         groups = (*pictures, "ego", "route", "agents")
-        return gym.make("DiST4D-nuScenes-v0", action="trajectory", observation=groups, **asdict(self))
+        return gym.make("DiST4D-nuScenes-v0", action=action, observation=groups, **asdict(self))
 
 
 @dataclass(frozen=True)
 class EpisodeTask:
-    """A planner, a scenario, a seed: one episode. folder: of the campaign; plan_limit: seconds after which a plan is late."""
+    """A planner, a scenario, a seed: one episode. folder: of the campaign; plan_limit: seconds that a plan may take."""
 
     planner: str
     scenario: Scenario
@@ -73,7 +70,7 @@ class EpisodeTask:
 
 
 def file_name(text: str) -> str:
-    """A name as files can bear it."""
+    """A name with characters that file names can have."""
     return re.sub(r"[^\w.+-]+", "-", text)
 
 
@@ -83,15 +80,16 @@ def drive(task: EpisodeTask) -> str:
     Bad input names the scenario. Raises Stopped when the run is being stopped.
     """
     env, planner = _environment(task.settings), _planner(task.planner)
-    scenario = jittered(task.scenario, env.unwrapped, task.seed) if task.jitter else task.scenario
-    film = Film()
+    driving: Any = env.unwrapped
+    scenario = jittered(task.scenario, driving, task.seed) if task.jitter else task.scenario
+    strip = CameraStrip()
     try:
-        log = run_episode(env, planner, task.seed, RunOptions(None, None, task.plan_limit, scenario), film, task.planner)
+        log = run_episode(env, planner, task.seed, RunOptions(None, None, task.plan_limit, scenario), strip, task.planner)
     except DiST4DError as error:
         raise type(error)(f"scenario {task.scenario.name}: {error}") from error
     if log.error is not None:
-        _planner.cache_clear()  # whatever it broke in itself stays with this episode
-    film.save(task.folder / "pictures" / f"{task.name}.jpg")
+        _planner.cache_clear()  # a fresh planner for the next episode
+    strip.save(task.folder / "pictures" / f"{task.name}.jpg")
     save_episode(log, task.folder / "episodes", task.name)
     return task.name
 
@@ -117,8 +115,8 @@ def jittered(scenario: Scenario, driving: DiST4DDrivingEnv, seed: int) -> Scenar
     )
 
 
-class Film:
-    """What the front cameras showed, one row per instant; looked at by nobody but people who read the report."""
+class CameraStrip:
+    """The pictures of the front cameras, one row per instant, for the report."""
 
     def __init__(self) -> None:
         self._rows: list[np.ndarray] = []
@@ -127,14 +125,12 @@ class Film:
         check_stop()
         frame = driving.episode.frame
         if frame is not None:
-            self._rows.append(np.concatenate(frame.rgb[:_FRONT], axis=1))
+            self._rows.append(np.concatenate([frame.rgb[index] for index in forward_cameras(driving.scene.rig)], axis=1))
 
     def save(self, path: Path) -> None:
         """Writes the rows below each other as one JPEG; nothing where there were no pictures."""
         if not self._rows:
             return
-        from PIL import Image
-
         content = io.BytesIO()
         Image.fromarray(np.concatenate(self._rows)).save(content, "JPEG", quality=72)
         with replacing(path) as temporary:
@@ -142,8 +138,8 @@ class Film:
 
 
 @lru_cache(maxsize=1)
-def _environment(settings: EnvSettings) -> Any:
-    """One environment per process serves all its episodes; what it has loaded stays loaded."""
+def _environment(settings: EnvSettings) -> gym.Env:
+    """One environment per process serves all its episodes and keeps what it has loaded."""
     return settings.make()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,19 +11,22 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import DataError
+from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
+from dist4d_env.scenes.files import replacing, write_text
 from dist4d_env.scenes.scenario import Scenario, scenario_dict
 from dist4d_env.scenes.scene import Scene
 
 FORMAT = 2
 TRACE_ARRAYS = ("time", "ego", "position", "yaw", "velocity", "valid", "size", "category", "expert")
+PLAIN_FIELDS = ("scene", "version", "planner", "seed", "decision_dt", "outcome", "error", "settings", "scenario")
 PLANNER_ERROR = "planner_error"
 
 
 @dataclass(frozen=True)
 class Step:
-    """What the environment said after one decision. source: what made each camera's frame; timing_ms: per stage and planner."""
+    """An instant of decision. source: what made each camera's frame; timing_ms: per stage and planner."""
 
     time: float
     reward: float
@@ -40,9 +42,9 @@ class Step:
 class EpisodeLog:
     """A driven episode.
 
-    outcome: what ended it ("horizon", a termination, or "planner_error", then ``error`` says what the planner did); steps: one
-    per decision and one for the start; plans: as they were handed to the simulator, with the tick of each (none where the planner
-    returns controls); settings: the environment's keywords; scenario: what was played, as its YAML file would say it.
+    outcome: what ended it ("horizon", a termination, or "planner_error", with the reason in ``error``); steps: one per
+    decision and one for the start; plans: as they were handed to the simulator, with the tick of each (none where the planner
+    returns controls); settings: the environment's keywords; scenario: the values of its YAML file.
     """
 
     scene: str
@@ -73,16 +75,8 @@ def save_episode(log: EpisodeLog, folder: Path, name: str | None = None) -> Path
     arrays |= {"plans/step": log.plans.step, "plans/poses": log.plans.poses}
     text = {
         "format": FORMAT,
-        "scene": log.scene,
+        **{key: getattr(log, key) for key in PLAIN_FIELDS},
         "dataroot": str(Path(log.dataroot).resolve()),
-        "version": log.version,
-        "planner": log.planner,
-        "seed": log.seed,
-        "decision_dt": log.decision_dt,
-        "outcome": log.outcome,
-        "error": log.error,
-        "settings": dict(log.settings),
-        "scenario": dict(log.scenario),
         "plans_dt": log.plans.dt,
         "vehicle": asdict(log.trace.vehicle),
         "steps": [{**asdict(step), "timing_ms": dict(step.timing_ms)} for step in log.steps],
@@ -90,8 +84,7 @@ def save_episode(log: EpisodeLog, folder: Path, name: str | None = None) -> Path
     with replacing(folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
     path = folder / f"{name}.json"
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(text, indent=1, default=_plain), encoding="utf-8")
+    write_text(path, json.dumps(text, indent=1, default=_plain))
     return path
 
 
@@ -124,44 +117,24 @@ def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene)
         vehicle=VehicleParameters(**text["vehicle"]),
     )
     return EpisodeLog(
-        scene=text["scene"],
+        **{key: text[key] for key in PLAIN_FIELDS},
         dataroot=scene.dataroot,
-        version=text["version"],
-        planner=text["planner"],
-        seed=text["seed"],
-        decision_dt=text["decision_dt"],
-        outcome=text["outcome"],
-        error=text["error"],
         steps=tuple(Step(**{**step, "source": tuple(step["source"])}) for step in text["steps"]),
         plans=Plans(arrays["plans/step"], arrays["plans/poses"], text["plans_dt"]),
         trace=trace,
-        settings=text["settings"],
-        scenario=text["scenario"],
     )
+
+
+def forward_cameras(rig: CameraRig) -> list[int]:
+    """Indices of the cameras that look ahead, in the rig's order; the first one where none does."""
+    ahead = np.flatnonzero(rig.ego_from_camera[:, 0, 2] > 0.3)  # the optical axis is within 70 degrees of straight ahead
+    return [int(index) for index in ahead] or [0]
 
 
 def scenario_record(scenario: Scenario) -> dict[str, Any]:
     """A scenario as JSON keeps it: the values of its YAML file, what is as in the log left out."""
     record: dict[str, Any] = json.loads(json.dumps(scenario_dict(scenario)))
     return record
-
-
-class replacing:
-    """``with replacing(path) as temporary``: the file written there takes ``path``'s place if nothing went wrong."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self.temporary
-
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        if kind is None:
-            os.replace(self.temporary, self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

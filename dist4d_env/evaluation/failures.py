@@ -1,4 +1,4 @@
-"""What went wrong in an episode: the frame and the object that caused it."""
+"""Failures of an episode, each with its kind, tick and the agent that was hit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HITS = {
 @dataclass(frozen=True)
 class Failure:
     """kind: as in KINDS; step: tick of the trace; time: seconds since the scene's first keyframe; track: row of the trace's
-    agents that was hit, None for other kinds; text: what happened, in words."""
+    agents that was hit, None for other kinds; text: a description."""
 
     kind: str
     step: int

@@ -99,15 +99,21 @@ class BranchingImagination:
         return [tuple(each) for each in instants]
 
 
+def resampled(trajectory: np.ndarray, dt: float, times: np.ndarray) -> np.ndarray:
+    """Poses (M, 3) of a plan (N, 3) at times (M,) after it was issued: linear between its poses, beyond its end at its last
+    velocity; headings are unwrapped."""
+    poses = np.vstack([np.zeros(3), trajectory])
+    poses[:, 2] = np.unwrap(poses[:, 2])
+    given = np.arange(len(poses)) * dt
+    found = np.stack([np.interp(times, given, column) for column in poses.T], -1)
+    beyond = np.maximum(times - given[-1], 0.0)[:, None]
+    found[:, :2] += beyond * (poses[-1, :2] - poses[-2, :2]) / dt
+    return found
+
+
 def _rest(plan: Plan, issued: EpisodeState, now: EpisodeState) -> np.ndarray:
     """(8, 3) what is left of a plan for the next 4 s, in the present ego frame; past its end its last velocity is kept."""
-    poses = np.vstack([np.zeros(3), np.asarray(plan.trajectory, float)])
-    poses[:, 2] = np.unwrap(poses[:, 2])
-    given = np.arange(len(poses)) * plan.dt
-    wanted = now.time - issued.time + PLAN_DT * np.arange(1, PLAN_POSES + 1)
-    rest = np.stack([np.interp(wanted, given, column) for column in poses.T], -1)
-    beyond = np.maximum(wanted - given[-1], 0.0)[:, None]
-    rest[:, :2] += beyond * (poses[-1, :2] - poses[-2, :2]) / plan.dt
+    rest = resampled(np.asarray(plan.trajectory, float), plan.dt, now.time - issued.time + PLAN_DT * np.arange(1, PLAN_POSES + 1))
     ego, cos, sin = issued.ego, deterministic.cos(issued.ego.yaw), deterministic.sin(issued.ego.yaw)
     x, y = ego.x + cos * rest[:, 0] - sin * rest[:, 1], ego.y + sin * rest[:, 0] + cos * rest[:, 1]
     return in_ego_frame(np.column_stack([x, y, ego.yaw + rest[:, 2]]), now.ego)

@@ -12,7 +12,7 @@ from typing import Any
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.failures import KINDS
 from dist4d_env.evaluation.statistics import Comparison, Estimate, Resampler, compare
-from dist4d_env.evaluation.summary import EpisodeScore
+from dist4d_env.evaluation.summary import EpisodeScore, plain
 from dist4d_env.scenes.scenario import DIFFICULTIES
 
 SCORES: Mapping[str, str] = {
@@ -21,12 +21,18 @@ SCORES: Mapping[str, str] = {
     "nuplan_cls_nr": "CLS-NR",
     "nuplan_cls_r": "CLS-R",
     "pdms_of_plans": "PDMS of plans",
+    "epdms_of_plans": "EPDMS of plans",
     "ads": "ADS",
     "hd_score": "HD-score",
     "alpasim_scene_score": "AlpaSim",
     "neuroncap_score": "NeuroNCAP",
 }
 """Composite scores in the order in which tables show those that there are; the first one ranks."""
+
+
+def label_of(metric: str) -> str:
+    """A metric's name in tables."""
+    return SCORES.get(metric, metric.replace("_", " "))
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Standing:
         return self.outcomes.get(PLANNER_ERROR, 0)
 
     def invalid(self, metric: str) -> int:
-        """Episodes without a valid value though the planner did its part."""
+        """Episodes without a valid value though the planner did not fail."""
         return self.metrics[metric].left_out - self.errors
 
 
@@ -77,14 +83,14 @@ class Leaderboard:
         return cls(tuple(standings), scores[0], scores, comparisons)
 
     def as_json(self) -> Any:
-        """Plain values; what is not known is null."""
+        """Plain values; nan is null."""
         comparisons = {name: [asdict(c) | {"clear": c.clear} for c in found] for name, found in self.comparisons.items()}
         standings = [asdict(row) for row in self.standings]
-        return _plain({"ranked_by": self.ranked_by, "standings": standings, "comparisons": comparisons})
+        return plain({"ranked_by": self.ranked_by, "standings": standings, "comparisons": comparisons})
 
     def markdown(self) -> str:
         """The leaderboard as a Markdown table: means with 95 % intervals."""
-        head = ["planner", *(SCORES.get(name, name) for name in self.scores), "collisions", "off road", "planner failed", "n"]
+        head = ["planner", *map(label_of, self.scores), "collisions", "off road", "planner failed", "n"]
         lines = [head, ["---", *["---:"] * (len(head) - 1)]]
         for row in self.standings:
             counts = [row.failures.get(kind, 0) for kind in ("collision", "off_road")] + [row.errors, row.episodes]
@@ -127,7 +133,7 @@ def _by(
 
 
 def _estimates(episodes: Sequence[EpisodeScore], metrics: Sequence[str], seed: int) -> dict[str, Estimate]:
-    """Each metric over the episodes that it is a metric of (CLS-R has nothing to say of replayed traffic)."""
+    """Each metric over the episodes that have it (CLS-R exists with reacting traffic only)."""
     resamplers: dict[tuple[int, ...], Resampler] = {}
     found = {}
     for name in metrics:
@@ -145,12 +151,3 @@ def _compare_all(groups: Mapping[str, Sequence[EpisodeScore]], metric: str, seed
 
 def _or_least(value: float) -> float:
     return -math.inf if math.isnan(value) else value
-
-
-def _plain(value: Any) -> Any:
-    """JSON knows no nan."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""Closed loop: a planner drives one episode of an environment."""
+"""Closed-loop rollout of a planner: one episode of an environment, recorded as an ``EpisodeLog``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ActionError, ConfigError
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, Step, scenario_record
-from dist4d_env.evaluation.imagination import BranchingImagination
+from dist4d_env.evaluation.imagination import BranchingImagination, resampled
 from dist4d_env.metrics.driving.trace import Plans
 from dist4d_env.planners.contract import Plan, Planner, PlannerContext, PlannerInput, PlannerNeeds
 from dist4d_env.scenes.scenario import Scenario
@@ -22,10 +22,8 @@ from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES, TRAJECTORY_HIGH, 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """scene, start: where the episode begins, drawn from the seed if None; plan_limit: seconds after which a plan is late.
-
-    scenario: plays this one; scene and start are then its own.
-    """
+    """scene, start: where the episode begins, drawn from the seed if None; plan_limit: seconds that a plan may take; scenario:
+    the one to play, which has its own scene and start."""
 
     scene: str | None = None
     start: float | None = None
@@ -34,18 +32,18 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.scenario is not None and (self.scene is not None or self.start is not None):
-            raise ConfigError("a scenario says its own scene and start: leave scene= and start= out")
+            raise ConfigError("a scenario has its own scene and start: leave scene= and start= out")
         if not self.plan_limit > 0:
             raise ConfigError(f"plan_limit={self.plan_limit!r} must be a positive number of seconds")
 
-    def place(self) -> dict[str, Any]:
+    def reset_options(self) -> dict[str, Any]:
         """The environment's reset options."""
-        wishes = {"scene": self.scene, "start": self.start, "scenario": self.scenario}
-        return {key: value for key, value in wishes.items() if value is not None}
+        options = {"scene": self.scene, "start": self.start, "scenario": self.scenario}
+        return {key: value for key, value in options.items() if value is not None}
 
 
 class PlannerFailure(Exception):
-    """A planner raised, was late or returned something that is no plan."""
+    """A planner raised, took too long or returned something that is no plan."""
 
 
 def run_episode(
@@ -58,51 +56,39 @@ def run_episode(
 ) -> EpisodeLog:
     """Drives until the episode ends. A planner that fails ends it with the outcome "planner_error".
 
-    env: made by ``gym.make``; ``watch(env, info)`` is called at the start and after every decision, to look at frames or render.
-    Raises what the environment raises: its failures are not the planner's.
+    env: made by ``gym.make``; ``watch(env, info)`` is called at the start and after every decision, for frames and rendering.
+    Exceptions of the environment are raised: its failures are not the planner's.
     """
     driving: DiST4DDrivingEnv = env.unwrapped
-    observation, info = env.reset(seed=seed, options=options.place())
-    steps: list[Step] = [_step(info, 0.0, 0.0)]
+    observation, info = env.reset(seed=seed, options=options.reset_options())
+    start, steps = driving.episode.state.time, [_step(info, 0.0, 0.0)]
     issued: list[tuple[int, np.ndarray]] = []
     outcome = error = None
     if watch:
         watch(driving, info)
-    begun = driving.episode.state.time
-    horizon = driving.episode.end_time - begun
-    needs = planner.requires
-    imagination = BranchingImagination(driving) if needs.imagination else None
-    context = PlannerContext(visible_scene(driving.scene, needs), driving.config.decision_dt, horizon, imagination)
     try:
-        guarded(planner.reset, context, driving.episode.policy_seed)
+        reset_planner(driving, planner)
     except PlannerFailure as failure:
         outcome, error = PLANNER_ERROR, f"reset: {failure}"
     while outcome is None:
-        state = driving.episode.state
-        given = PlannerInput(state.time, state.ego, observation, state if planner.requires.privileged else None)
-        started = perf_counter()
+        time, started = driving.episode.state.time, perf_counter()
         try:
-            plan = guarded(planner.plan, given)
+            plan = guarded(planner.plan, planner_input(driving, planner, observation))
             took = perf_counter() - started
             if took > options.plan_limit:
                 raise PlannerFailure(f"late: {took:.2f} s for a plan, the limit is {options.plan_limit:g} s")
             action = to_action(plan, driving.config.action)
-        except PlannerFailure as failure:
-            outcome, error = PLANNER_ERROR, f"at {state.time:.1f} s: {failure}"
-            break
-        try:
             observation, reward, terminated, truncated, info = env.step(action)
-        except ActionError as refused:
-            outcome, error = PLANNER_ERROR, f"at {state.time:.1f} s: {refused}"
+        except (PlannerFailure, ActionError) as failure:
+            outcome, error = PLANNER_ERROR, f"at {time:.1f} s: {failure}"
             break
         if isinstance(plan, Plan):
-            issued.append((round((state.time - begun) / TICK), np.asarray(action, float)))
+            issued.append((round((time - start) / TICK), np.asarray(action, float)))
         steps.append(_step(info, float(reward), 1e3 * took))
         if watch:
             watch(driving, info)
         if terminated or truncated:
             outcome = info["ended_by"]
-    trace = driving.trace()
     return EpisodeLog(
         scene=driving.scene.name,
         dataroot=driving.scene.dataroot,
@@ -114,14 +100,29 @@ def run_episode(
         error=error,
         steps=tuple(steps),
         plans=_plans(issued),
-        trace=trace,
+        trace=driving.trace(),
         scenario=scenario_record(driving.episode.scenario),
         settings={key: getattr(driving.config, key) for key in ("world", "weights", "memory", "traffic", "action", "horizon")},
     )
 
 
+def reset_planner(driving: DiST4DDrivingEnv, planner: Planner) -> None:
+    """Resets a planner for the episode that an environment has begun. Raises PlannerFailure."""
+    needs, episode = planner.requires, driving.episode
+    imagination = BranchingImagination(driving) if needs.imagination else None
+    horizon = episode.end_time - episode.state.time
+    context = PlannerContext(visible_scene(driving.scene, needs), driving.config.decision_dt, horizon, imagination)
+    guarded(planner.reset, context, episode.policy_seed)
+
+
+def planner_input(driving: DiST4DDrivingEnv, planner: Planner, observation: Any) -> PlannerInput:
+    """A planner's input at the current instant; the true state only for privileged ones."""
+    state = driving.episode.state
+    return PlannerInput(state.time, state.ego, observation, state if planner.requires.privileged else None)
+
+
 def visible_scene(scene: Scene, needs: PlannerNeeds) -> Scene:
-    """The scene as a planner may see it: tracks and recorded path only if it is privileged, a map only if it asks for one."""
+    """What a planner is given of a scene: tracks and recorded path only if it is privileged, a map if it asks for one."""
     if needs.privileged:
         return scene
     none = np.zeros(0, int)
@@ -153,13 +154,7 @@ def to_action(plan: Any, kind: str) -> Any:
         raise PlannerFailure(f"a plan is (N, 3) numbers x, y, heading, not {poses.dtype} {poses.shape}")
     if not np.isfinite(poses).all() or not plan.dt > 0:
         raise PlannerFailure(f"a plan that is not finite (dt {plan.dt!r}): {poses.tolist()}")
-    poses = np.vstack([np.zeros(3), poses])
-    poses[:, 2] = np.unwrap(poses[:, 2])
-    given = np.arange(len(poses)) * plan.dt
-    wanted = PLAN_DT * np.arange(1, PLAN_POSES + 1)
-    action = np.stack([np.interp(wanted, given, column) for column in poses.T], -1)
-    beyond = np.maximum(wanted - given[-1], 0.0)
-    action[:, :2] += beyond[:, None] * (poses[-1, :2] - poses[-2, :2]) / plan.dt
+    action = resampled(poses, plan.dt, PLAN_DT * np.arange(1, PLAN_POSES + 1))
     action[:, 2] = (action[:, 2] + np.pi) % (2 * np.pi) - np.pi
     if (action < TRAJECTORY_LOW - 1e-6).any() or (action > TRAJECTORY_HIGH + 1e-6).any():
         raise PlannerFailure(f"a plan beyond the action's bounds: {np.round(action, 1).tolist()}")
@@ -167,13 +162,13 @@ def to_action(plan: Any, kind: str) -> Any:
 
 
 def _plans(issued: Sequence[tuple[int, np.ndarray]]) -> Plans:
-    """What was handed to the simulator, stacked."""
+    """The actions handed to the simulator, stacked."""
     step = np.array([step for step, _ in issued], int)
     return Plans(step, np.array([poses for _, poses in issued], float).reshape(len(issued), PLAN_POSES, 3), PLAN_DT)
 
 
 def guarded(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a planner; whatever it raises becomes a PlannerFailure that says so."""
+    """Calls a planner; any exception becomes a PlannerFailure with its text."""
     try:
         return call(*arguments)
     except Exception as error:

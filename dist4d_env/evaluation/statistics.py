@@ -1,4 +1,4 @@
-"""Means over episodes with the uncertainty that a handful of episodes leaves, and planners compared episode by episode."""
+"""Bootstrap estimates of means over episodes, and paired comparisons of planners."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Estimate:
 def bootstrap_mean(values: Sequence[float | None], seed: int = 0, resamples: int = 10_000, level: float = LEVEL) -> Estimate:
     """Mean and percentile bootstrap interval of the finite values; None and nan are left out and counted, never read as zero.
 
-    Episodes count as independent; ``Resampler`` knows of scenes and seeds. A single value has the interval [itself, itself]: one
-    episode says nothing about spread.
+    Episodes count as independent; ``Resampler`` takes scenes and seeds into account. A single value has the interval
+    [itself, itself]: one episode has no spread.
     """
     known = np.array([value for value in values if value is not None and np.isfinite(value)], float)
     left_out = len(values) - len(known)
@@ -60,18 +60,18 @@ class Resampler:
             self._draw(np.random.default_rng(seed), np.arange(len(keys)), np.ones(resamples, np.int64), list(keys))
 
     def _draw(
-        self, random: np.random.Generator, members: np.ndarray, times: np.ndarray, keys: list[tuple[Hashable, ...]]
+        self, random: np.random.Generator, episodes: np.ndarray, times: np.ndarray, keys: list[tuple[Hashable, ...]]
     ) -> None:
-        """Gives ``members`` the weights of a group that was drawn ``times`` (R,): independent draws add up to one multinomial."""
+        """Weights the ``episodes`` of a group drawn ``times`` (R,) times: independent draws add up to one multinomial."""
         groups: dict[Hashable, list[int]] = {}
         for place, key in enumerate(keys):
             groups.setdefault(key[0] if key else place, []).append(place)
         drawn = random.multinomial(times * len(groups), np.full(len(groups), 1 / len(groups)))
         for column, places in zip(drawn.T, groups.values(), strict=True):
             if len(places) == 1:
-                self._weight[:, members[places[0]]] = column
+                self._weight[:, episodes[places[0]]] = column
             else:
-                self._draw(random, members[places], column, [keys[place][1:] for place in places])
+                self._draw(random, episodes[places], column, [keys[place][1:] for place in places])
 
     def mean(self, values: Sequence[float | None], level: float = LEVEL) -> Estimate:
         """The mean over the episodes with a value (None and nan have none) and its percentile interval."""

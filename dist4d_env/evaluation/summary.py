@@ -1,28 +1,28 @@
-"""Many episodes as one table: outcomes counted, metrics averaged over the episodes in which they mean something."""
+"""Scores of episodes and their summary: outcomes counted, metrics averaged over the episodes in which they are valid."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, replacing
+from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog
 from dist4d_env.evaluation.failures import Failure, find_failures
 from dist4d_env.evaluation.scores import results_of
 from dist4d_env.evaluation.statistics import Estimate, bootstrap_mean
 from dist4d_env.metrics.driving.trace import MetricResult
+from dist4d_env.scenes.files import write_text
 
 
 @dataclass(frozen=True)
 class EpisodeScore:
     """One episode's outcome and its metrics; None where a metric is not valid, all None where the planner failed.
 
-    scenario, family, difficulty: empty where the episode was not part of a suite; failures: what went wrong, when and with whom.
+    scenario, family, difficulty: empty where the episode was not part of a suite.
     """
 
     scene: str
@@ -41,7 +41,7 @@ class EpisodeScore:
 
 
 def score(log: EpisodeLog, results: Mapping[str, MetricResult] | None = None) -> EpisodeScore:
-    """Scores an episode from its trace. What a planner did before it failed is no result and is not averaged.
+    """Scores an episode. The metrics of one in which the planner failed are None: they enter no mean.
 
     results: those of ``results_of``, where they are known already.
     """
@@ -64,6 +64,18 @@ def score(log: EpisodeLog, results: Mapping[str, MetricResult] | None = None) ->
         difficulty=str(log.scenario.get("difficulty", "")),
         failures=find_failures(log, results),
     )
+
+
+@dataclass(frozen=True)
+class ScoredEpisode:
+    """A stored episode as results and reports have it. name: of its files; dataroot, version: of its data set; replay: its
+    drawing, packed (``report.replays``)."""
+
+    name: str
+    score: EpisodeScore
+    dataroot: str
+    version: str
+    replay: str
 
 
 @dataclass(frozen=True)
@@ -101,15 +113,20 @@ class Summary:
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; what is not known is null."""
-        metrics = {
-            name: {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in asdict(e).items()}
-            for name, e in self.metrics.items()
-        }
-        return {"outcomes": dict(self.outcomes), "metrics": metrics, "episodes": [asdict(e) for e in self.episodes]}
+        """Plain values; nan is null."""
+        metrics = {name: asdict(estimate) for name, estimate in self.metrics.items()}
+        return plain({"outcomes": self.outcomes, "metrics": metrics, "episodes": [asdict(e) for e in self.episodes]})
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: mappings as dicts, sequences as lists, numbers that are not finite as None."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_summary(path: Path, summary: Summary, settings: Mapping[str, Any]) -> None:
     """Writes a summary and the settings it was made with as JSON, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps({"settings": dict(settings), **summary.as_json()}, indent=1), encoding="utf-8")
+    write_text(path, json.dumps({"settings": dict(settings), **summary.as_json()}, indent=1))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.evaluation.episode_log import replacing
+from dist4d_env.scenes.files import replacing
 
 
 class VideoWriter:

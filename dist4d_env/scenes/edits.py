@@ -1,4 +1,4 @@
-"""What a scenario changes in its scene, as values: each edit is a frozen dataclass that ``edits_apply.apply`` turns into tracks.
+"""Edits of a scene's tracks as values: frozen dataclasses that ``edits_apply.apply`` turns into tracks.
 
 Times are seconds after the scenario's start, distances metres along the route from the centre of the logged ego's box at the
 start, lateral offsets metres to the left of the route. A target is an instance token, "lead" (nearest ahead on the route at the
@@ -11,56 +11,57 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import CATEGORIES
 
-SIDES = ("left", "right")
+VEHICLES = ("car", "truck", "bus", "motorcycle", "bicycle")
+"""Categories of what can drive in traffic."""
 Size = tuple[float, float, float]
+Limits = Mapping[str, tuple[float, float]]
+Choices = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A change to a scene's tracks. ``kind`` is its name in YAML."""
+    """A change to a scene's tracks, checked when it is made.
+
+    kind: its name in YAML; limits: closed intervals of its numbers, any finite number for fields without one; choices: allowed
+    values of its text fields; needs_target: whether it only makes sense for an object that is there.
+    """
 
     kind: ClassVar[str] = ""
+    limits: ClassVar[Limits] = {}
+    choices: ClassVar[Choices] = {}
+    needs_target: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if field.type in ("float", "float | None") and not (field.type != "float" and getattr(self, field.name) is None):
-                self._number(field.name)
-        if any(field.name == "target" for field in fields(self)):
-            target = getattr(self, "target")  # noqa: B009 (not every edit has one)
-            if not isinstance(target, str) or (not target and self._needs_target()):
-                self._wrong("target", "an instance token, lead, nearest or nearest CATEGORY")
+            value = getattr(self, field.name)
+            if field.name in self.choices and value not in self.choices[field.name]:
+                self._refuse(field.name, f"one of {', '.join(self.choices[field.name])}")
+            elif field.name == "target" and (not isinstance(value, str) or (self.needs_target and not value)):
+                self._refuse(field.name, "an instance token, lead, nearest or nearest CATEGORY")
+            elif field.name == "size" and value is not None:
+                self._check_size(value)
+            elif field.type == "float" or (field.type == "float | None" and value is not None):
+                self._check_number(field.name, value)
 
-    def _needs_target(self) -> bool:
-        return True
+    def _check_number(self, name: str, value: Any) -> None:
+        low, high = self.limits.get(name, (-math.inf, math.inf))
+        if not _is_number(value) or not low <= value <= high:
+            wanted = "a finite number" if name not in self.limits else f"a number in [{low:g}, {high:g}]"
+            self._refuse(name, wanted.replace(", inf]", ", inf)"))
 
-    def _number(self, name: str, low: float = -math.inf, high: float = math.inf) -> None:
-        value = getattr(self, name)
-        fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not fine or not low <= value <= high:
-            wanted = "a finite number" if math.isinf(low) and math.isinf(high) else f"a number in [{low:g}, {high:g}]"
-            self._wrong(name, wanted.replace(", inf]", ", inf)"))
-
-    def _choice(self, name: str, allowed: tuple[str, ...]) -> None:
-        if getattr(self, name) not in allowed:
-            self._wrong(name, f"one of {', '.join(allowed)}")
-
-    def _size(self) -> None:
-        size = getattr(self, "size")  # noqa: B009
-        if size is None:
-            return
+    def _check_size(self, size: Any) -> None:
         if isinstance(size, list):
             size = tuple(size)
             object.__setattr__(self, "size", size)
-        numbers = isinstance(size, tuple) and len(size) == 3 and all(_is_number(side) and 0.05 <= side <= 30 for side in size)
-        if not numbers:
-            self._wrong("size", "three numbers length, width, height in [0.05, 30]")
+        if not isinstance(size, tuple) or len(size) != 3 or not all(_is_number(side) and 0.05 <= side <= 30 for side in size):
+            self._refuse("size", "three numbers length, width, height in [0.05, 30]")
 
-    def _wrong(self, name: str, wanted: str) -> None:
+    def _refuse(self, name: str, wanted: str) -> NoReturn:
         raise ConfigError(f"{self.kind}: {name} must be {wanted}, not {getattr(self, name)!r}")
 
 
@@ -78,6 +79,8 @@ class Insert(Edit):
     """
 
     kind: ClassVar[str] = "insert"
+    limits: ClassVar[Limits] = {"speed": (0.0, 60.0), "at": (0.0, math.inf)}
+    choices: ClassVar[Choices] = {"category": CATEGORIES}
     category: str = "car"
     ahead: float = 30.0
     lateral: float = 0.0
@@ -90,12 +93,8 @@ class Insert(Edit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._choice("category", CATEGORIES)
-        self._number("speed", 0.0, 60.0)
-        self._number("at", 0.0)
-        self._size()
         if not isinstance(self.straight, bool):
-            self._wrong("straight", "true or false")
+            self._refuse("straight", "true or false")
         given: Any = self.profile
         if isinstance(given, list | tuple):
             given = tuple(tuple(point) if isinstance(point, list | tuple) else point for point in given)
@@ -104,7 +103,7 @@ class Insert(Edit):
             isinstance(p, tuple) and len(p) == 2 and all(map(_is_number, p)) and p[0] >= 0 and 0 <= p[1] <= 60 for p in given
         )
         if not points or any(a[0] >= b[0] for a, b in pairwise(given)):
-            self._wrong("profile", "pairs [seconds, m/s in 0 to 60] of rising seconds")
+            self._refuse("profile", "pairs [seconds, m/s in 0 to 60] of rising seconds")
         if given and self.speed:
             raise ConfigError("insert: speed and profile exclude each other: leave the one or the other out")
 
@@ -125,19 +124,12 @@ class Slow(Edit):
     """
 
     kind: ClassVar[str] = "slow"
+    limits: ClassVar[Limits] = {"at": (0.0, math.inf), "speed": (0.0, 60.0), "deceleration": (0.1, 10.0), "hold": (0.0, math.inf)}
     target: str = ""
     at: float = 0.0
     speed: float = 3.0
     deceleration: float = 2.0
     hold: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._number("at", 0.0)
-        self._number("speed", 0.0, 60.0)
-        self._number("deceleration", 0.1, 10.0)
-        if self.hold is not None:
-            self._number("hold", 0.0)
 
 
 @dataclass(frozen=True)
@@ -148,29 +140,33 @@ class Stop(Edit):
     """
 
     kind: ClassVar[str] = "stop"
+    limits: ClassVar[Limits] = {"at": (0.0, math.inf), "deceleration": (0.1, 10.0), "hold": (0.0, math.inf)}
     target: str = ""
     at: float = 0.0
     deceleration: float = 4.0
     hold: float | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._number("at", 0.0)
-        self._number("deceleration", 0.1, 10.0)
-        if self.hold is not None:
-            self._number("hold", 0.0)
-
 
 @dataclass(frozen=True)
 class CutIn(Edit):
-    """A vehicle moves into the ego's way: from ``lateral`` to the middle of the route, from ``at`` on, within ``duration``.
+    """A vehicle cuts in: it moves from ``lateral`` to the middle of the route, from ``at`` on, within ``duration``.
 
     Without a target a new vehicle drives at ``speed`` (m/s) and ends the manoeuvre ``gap`` metres, bumper to bumper, ahead of
     where the logged ego is then; from there on it brakes with ``deceleration`` (m/s^2) to ``final_speed``. A target keeps its
-    recorded pace along the route, and speed, gap, lateral, deceleration and final_speed say nothing.
+    recorded pace along the route; speed, gap, lateral, deceleration and final_speed have no effect then.
     """
 
     kind: ClassVar[str] = "cut_in"
+    limits: ClassVar[Limits] = {
+        "at": (0.0, math.inf),
+        "duration": (0.5, 20.0),
+        "lateral": (-12.0, 12.0),
+        "speed": (0.5, 60.0),
+        "deceleration": (0.0, 10.0),
+        "final_speed": (0.0, 60.0),
+    }
+    choices: ClassVar[Choices] = {"category": VEHICLES}
+    needs_target: ClassVar[bool] = False
     target: str = ""
     category: str = "car"
     at: float = 1.0
@@ -182,20 +178,6 @@ class CutIn(Edit):
     final_speed: float = 0.0
     size: Size | None = None
 
-    def _needs_target(self) -> bool:
-        return False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._choice("category", ("car", "truck", "bus", "motorcycle", "bicycle"))
-        self._number("at", 0.0)
-        self._number("duration", 0.5, 20.0)
-        self._number("lateral", -12.0, 12.0)
-        self._number("speed", 0.5, 60.0)
-        self._number("deceleration", 0.0, 10.0)
-        self._number("final_speed", 0.0, 60.0)
-        self._size()
-
 
 @dataclass(frozen=True)
 class Jaywalk(Edit):
@@ -206,6 +188,7 @@ class Jaywalk(Edit):
     """
 
     kind: ClassVar[str] = "jaywalk"
+    limits: ClassVar[Limits] = {"ahead": (3.0, math.inf), "speed": (0.3, 5.0)}
     ahead: float = 40.0
     lateral: float = -4.5
     to: float | None = None
@@ -215,24 +198,23 @@ class Jaywalk(Edit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._number("ahead", 3.0)
-        self._number("speed", 0.3, 5.0)
         if abs(self.lateral) < 1.5:
-            self._wrong("lateral", "at least 1.5 m beside the route")
+            self._refuse("lateral", "at least 1.5 m beside the route")
         if self.to is not None and self.to * self.lateral > 0:
-            self._wrong("to", "on the other side of the route than lateral")
-        self._size()
+            self._refuse("to", "on the other side of the route than lateral")
 
 
 @dataclass(frozen=True)
 class Cross(Edit):
-    """A vehicle (or anybody) drives straight across the route ``ahead`` metres on, timed against the logged ego.
+    """An agent drives straight across the route ``ahead`` metres on, timed against the logged ego.
 
     side: where it comes from; angle: radians between its heading and the route (pi / 2: square); speed: m/s. early: seconds by
     which its centre is on the route before the front of the logged ego arrives.
     """
 
     kind: ClassVar[str] = "cross"
+    limits: ClassVar[Limits] = {"ahead": (3.0, math.inf), "angle": (0.2, math.pi - 0.2), "speed": (0.3, 40.0)}
+    choices: ClassVar[Choices] = {"category": CATEGORIES, "side": ("left", "right")}
     category: str = "car"
     ahead: float = 30.0
     side: str = "right"
@@ -240,15 +222,6 @@ class Cross(Edit):
     speed: float = 8.0
     early: float = 0.5
     size: Size | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._choice("category", CATEGORIES)
-        self._choice("side", SIDES)
-        self._number("ahead", 3.0)
-        self._number("angle", 0.2, math.pi - 0.2)
-        self._number("speed", 0.3, 40.0)
-        self._size()
 
 
 @dataclass(frozen=True)
@@ -260,6 +233,8 @@ class Oncoming(Edit):
     """
 
     kind: ClassVar[str] = "oncoming"
+    limits: ClassVar[Limits] = {"meet": (0.5, math.inf), "speed": (0.5, 40.0), "duration": (0.5, 20.0)}
+    choices: ClassVar[Choices] = {"category": VEHICLES}
     category: str = "car"
     meet: float = 4.0
     speed: float = 8.0
@@ -268,14 +243,6 @@ class Oncoming(Edit):
     duration: float = 1.5
     early: float = 0.5
     size: Size | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._choice("category", ("car", "truck", "bus", "motorcycle", "bicycle"))
-        self._number("meet", 0.5)
-        self._number("speed", 0.5, 40.0)
-        self._number("duration", 0.5, 20.0)
-        self._size()
 
 
 @dataclass(frozen=True)
@@ -288,6 +255,8 @@ class Door(Edit):
     """
 
     kind: ClassVar[str] = "door"
+    limits: ClassVar[Limits] = {"angle": (0.2, 1.3), "duration": (0.2, 5.0)}
+    needs_target: ClassVar[bool] = False
     target: str = ""
     ahead: float = 25.0
     lateral: float = -2.6
@@ -295,15 +264,6 @@ class Door(Edit):
     angle: float = 1.1
     duration: float = 0.8
     size: Size | None = None
-
-    def _needs_target(self) -> bool:
-        return False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._number("angle", 0.2, 1.3)
-        self._number("duration", 0.2, 5.0)
-        self._size()
 
 
 EDITS: Mapping[str, type[Edit]] = {

@@ -1,15 +1,11 @@
-"""Poses and boxes between log rows: positions linearly, rotations spherically (Shoemake 1985)."""
+"""Poses between log rows: positions linearly, rotations spherically (Shoemake 1985)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.transforms import pose_from_quaternion
-from dist4d_env.scenes.scene import TICK, Tracks
-
-_ON_TICK = 1e-4  # share of a tick within which a time counts as the tick itself
 
 
 def quaternions_of(poses: np.ndarray) -> np.ndarray:
@@ -47,25 +43,3 @@ def interpolate_poses(time: np.ndarray, poses: np.ndarray, at: np.ndarray) -> np
     weight1 = np.where(near, share, deterministic.sin(share * angle) / safe)
     q = weight0 * q0 + weight1 * q1
     return pose_from_quaternion((1 - share) * poses[before, :3, 3] + share * poses[after, :3, 3], q)
-
-
-def boxes_at(tracks: Tracks, time: float) -> Boxes:
-    """The objects valid at a time in [0, duration]; between two ticks an object must be valid at both."""
-    position = min(max(time / TICK, 0.0), len(tracks.time) - 1.0)
-    before = int(position + _ON_TICK)
-    share = position - before
-    if share < _ON_TICK or before + 1 >= len(tracks.time):
-        token = np.flatnonzero(tracks.valid[:, before])
-        centre, yaw, velocity = tracks.position[token, before], tracks.yaw[token, before], tracks.velocity[token, before]
-    else:
-        token = np.flatnonzero(tracks.valid[:, before] & tracks.valid[:, before + 1])
-        rows = (token, slice(before, before + 2))
-        centre = _blend(tracks.position[rows], share)
-        velocity = _blend(tracks.velocity[rows], share)
-        first, second = tracks.yaw[rows].T
-        yaw = first + share * ((second - first + np.pi) % (2 * np.pi) - np.pi)
-    return Boxes(token, tracks.category[token], centre, tracks.size[token], yaw, velocity)
-
-
-def _blend(pair: np.ndarray, share: float) -> np.ndarray:
-    return (1 - share) * pair[:, 0] + share * pair[:, 1]

@@ -1,4 +1,4 @@
-"""Vector maps of a scene: shapely geometry, lane graph and the questions asked of them."""
+"""Vector maps of a scene: shapely geometry, lane graph, and queries of both."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CANDIDATES = 48  # centreline points looked at before all are
 class Lane:
     """A lane or lane connector. centerline: (P, 3) x, y, heading about every metre, along the driving direction.
 
-    speed_limit: m/s, None where the data set does not say (nuScenes never does).
+    speed_limit: m/s, None where the data set has none (as nuScenes).
     """
 
     token: str

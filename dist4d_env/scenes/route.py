@@ -15,7 +15,7 @@ AHEAD_SPACING = 2.5
 """Default number and spacing (metres) of the route points a planner is shown: 2.5 m to 50 m ahead."""
 
 NEAR = 30.0
-"""Metres either way that ``project`` searches around a place."""
+"""Metres that ``project`` searches before and after a place."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Route:
     def project(self, x: float, y: float, near: float | None = None) -> tuple[float, float, float]:
         """The nearest point of the route: arc length, lateral offset (positive to the left of it) and heading there.
 
-        near: an arc length to search around (30 m either way), for routes that cross themselves.
+        near: an arc length to search around (30 m before and after), for routes that cross themselves.
         Before the first and past the last point the arc length is clipped and the offset taken from the first or last line.
         """
         first, last = 0, len(self.points)

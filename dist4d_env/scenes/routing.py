@@ -1,4 +1,4 @@
-"""From a logged path to a route: which lanes it ran over, and where the lane graph carries it on."""
+"""Routes from logged paths: matching lanes, and extending the path along the lane graph."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _JOIN = 20.0  # metres over which the lateral offset between log and centreline 
 def route_from_log(path: np.ndarray, yaw: np.ndarray, lane_map: SceneMap | None, extension: float = EXTENSION) -> Route:
     """The logged path (T, 2) with headings (T,), resampled to 1 m and extended by ``extension`` metres.
 
-    The extension follows the lane graph from the last matched lane, straightest way first among those that lead far enough;
-    where the graph ends (or there is no lane), the route goes straight on: ``Route.graph_length`` says from where.
+    The extension follows the lane graph from the last matched lane, straightest first among the paths that lead far enough;
+    where the graph ends (or there is no lane), the route goes straight on: ``Route.graph_length`` is where that begins.
     """
     driven = _resampled(path, yaw)
     log_length = Route.through(driven).length if len(driven) > 1 else 0.0
@@ -77,32 +77,32 @@ def match_lanes(points: np.ndarray, headings: np.ndarray, lane_map: SceneMap) ->
 def follow_graph(lane_map: SceneMap, lane: Lane, row: int, length: float) -> tuple[np.ndarray, list[str]]:
     """Centreline points (P, 3) from ``row`` of a lane on, ``length`` metres or more where the graph allows, and lanes entered.
 
-    Among all ways that are long enough, the one that turns least in total; if none is, the longest.
+    Among all paths that are long enough, the one that turns least in total; if none is, the longest.
     """
     start = lane.centerline[row:]
     # Turned, a tie-breaker, travelled, lanes.
     queue: list[tuple[float, int, float, tuple[str, ...]]] = [(0.0, 0, _length(start), (lane.token,))]
     best, count = queue[0], 0
-    seen: set[str] = set()
+    queued: set[str] = set()
     while queue:
         here = heapq.heappop(queue)
-        turned, _, travelled, way = here
+        turned, _, travelled, path = here
         if travelled > best[2]:
             best = here
         if travelled >= length:
             break
-        for token in lane_map.lanes[way[-1]].successors:
-            if token in lane_map.lanes and token not in seen:
-                seen.add(token)
+        for token in lane_map.lanes[path[-1]].successors:
+            if token in lane_map.lanes and token not in queued:
+                queued.add(token)
                 count += 1
                 next_line = lane_map.lanes[token].centerline
-                heapq.heappush(queue, (turned + _turning(next_line), count, travelled + _length(next_line), (*way, token)))
+                heapq.heappush(queue, (turned + _turning(next_line), count, travelled + _length(next_line), (*path, token)))
     entered = list(best[3][1:])
     return np.concatenate([start, *(lane_map.lanes[token].centerline[1:] for token in entered)]), entered
 
 
 def _before_fork(matched: tuple[str, ...], end: np.ndarray, lane_map: SceneMap) -> tuple[str, ...]:
-    """The matched lanes without a last one that was only just entered at a fork: the log does not tell yet which way it took."""
+    """The matched lanes without a last one that was only just entered at a fork: the log does not show the branch yet."""
     if len(matched) < 2:
         return matched
     before, last = (lane_map.lanes[token] for token in matched[-2:])
@@ -129,7 +129,7 @@ def _along_graph(end: np.ndarray, lane_map: SceneMap, last: str, extension: floa
 
 
 def _resampled(path: np.ndarray, yaw: np.ndarray) -> np.ndarray:
-    """Points about every metre of the way driven forward, ends included; standing still, its jitter and reversing leave none."""
+    """Points about every metre of the path driven forward, ends included; standing still, its jitter and reversing leave none."""
     forward = np.stack([deterministic.cos(yaw), deterministic.sin(yaw)], -1)
     kept = [0]
     for i in range(1, len(path)):

@@ -1,20 +1,19 @@
-"""A scenario: which scene an episode plays in, from when, for how long, and what is different from the log."""
+"""Scenarios: the scene, start, horizon, traffic and edits of an episode, and their YAML files."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.registry import TRAFFIC
 from dist4d_env.scenes.edits import EDITS, Edit
-from dist4d_env.scenes.located_yaml import Document, Flow, Place, dump, read_document, write_text
+from dist4d_env.scenes.files import Document, Flow, Place, dump, read_document, write_text
 
-TRAFFIC = ("replay", "idm")
 DIFFICULTIES = ("easy", "medium", "hard", "extreme")
 
 
@@ -22,10 +21,11 @@ DIFFICULTIES = ("easy", "medium", "hard", "extreme")
 class Scenario:
     """One episode's setting, checked when it is made.
 
-    scene: a scene's name; start: seconds since its first keyframe; horizon: seconds, None for the environment's; traffic:
-    "replay", "idm", None for the environment's; ego_offset: metres the ego starts to the left of the log; ego_yaw: radians it is
-    turned to the left; ego_speed: m/s it starts at, None for the log's. edits: what else is different from the log, in order
-    (``scenes.edits``). name, family, difficulty ("easy", "medium", "hard", "extreme"): for suites and tables, may be empty.
+    scene: a scene's name; start: seconds since its first keyframe; horizon: seconds, None for the environment's; traffic: a name
+    of ``registry.TRAFFIC`` or "module:Class", None for the environment's; ego_offset: metres the ego starts to the left of the
+    log; ego_yaw: radians it is turned to the left; ego_speed: m/s it starts at, None for the log's; edits: other changes to the
+    log, in order (``scenes.edits``). name, family, difficulty ("easy", "medium", "hard", "extreme"): for suites and tables, may
+    be empty.
     """
 
     scene: str
@@ -50,8 +50,8 @@ class Scenario:
             self._number("horizon", at_least=0.1)
         if self.ego_speed is not None:
             self._number("ego_speed", at_least=0.0)
-        if self.traffic is not None and self.traffic not in TRAFFIC:
-            raise ConfigError(f"scenario: traffic must be one of {', '.join(TRAFFIC)}, not {self.traffic!r}")
+        if self.traffic is not None:
+            self._check_traffic(self.traffic)
         if not isinstance(self.edits, tuple) or not all(isinstance(edit, Edit) for edit in self.edits):
             raise ConfigError(f"scenario: edits must be a tuple of edits ({', '.join(EDITS)}), not {self.edits!r}")
         for field in ("name", "family"):
@@ -59,6 +59,14 @@ class Scenario:
                 raise ConfigError(f"scenario: {field} must be text, not {getattr(self, field)!r}")
         if self.difficulty not in ("", *DIFFICULTIES):
             raise ConfigError(f"scenario: difficulty must be one of {', '.join(DIFFICULTIES)}, not {self.difficulty!r}")
+
+    def _check_traffic(self, traffic: Any) -> None:
+        if not isinstance(traffic, str):
+            raise ConfigError(f"scenario: traffic must be a traffic model's name or 'module:Class', not {traffic!r}")
+        try:
+            TRAFFIC.check(traffic)
+        except ConfigError as error:
+            raise ConfigError(f"scenario: {error}") from error
 
     def _number(self, field: str, at_least: float = -math.inf) -> None:
         value = getattr(self, field)
@@ -88,27 +96,20 @@ def scenario_dict(scenario: Scenario) -> dict[str, Any]:
 
 def scenario_from(document: Document, place: Place = ()) -> Scenario:
     """The scenario at a place of a document. Raises ConfigError naming the file and the line."""
-    values = _at(document, place)
+    values = document.at(place)
     if not isinstance(values, Mapping):
         raise document.error(place, "a scenario is a list of `field: value` lines, at least `scene: NAME`")
-    fields = [field.name for field in dataclasses.fields(Scenario)]
-    for key in values:
-        if key not in fields:
-            raise document.error((*place, str(key)), f"unknown field {key!r}; there are {', '.join(fields)}")
     if "scene" not in values:
         raise document.error(place, "the scenario names no scene; add `scene: NAME`")
     edits = values.get("edits")
     if edits is not None and not isinstance(edits, list):
         raise document.error((*place, "edits"), "edits must be a list of `- KIND: {field: value, ...}`")
     made = tuple(_edit_from(document, (*place, "edits", index)) for index in range(len(edits or ())))
-    try:
-        return Scenario(**{str(key): value for key, value in {**values, "edits": made}.items()})
-    except ConfigError as error:
-        raise _located(document, place, error) from error
+    return document.build(Scenario, place, {"edits": made})
 
 
 def _edit_from(document: Document, place: Place) -> Edit:
-    entry = _at(document, place)
+    entry = document.at(place)
     if not isinstance(entry, Mapping) or len(entry) != 1:
         raise document.error(place, f"edits must each be one `KIND: {{field: value, ...}}` with a kind of {', '.join(EDITS)}")
     ((kind, values),) = entry.items()
@@ -117,28 +118,7 @@ def _edit_from(document: Document, place: Place) -> Edit:
     place = (*place, kind)
     if not isinstance(values, Mapping):
         raise document.error(place, f"{kind} takes {{field: value, ...}}, not {values!r}")
-    fields = {field.name: field for field in dataclasses.fields(EDITS[kind])}
-    for key in values:
-        if key not in fields:
-            raise document.error((*place, str(key)), f"unknown field {key!r} of {kind}; there are {', '.join(fields)}")
-    try:
-        return EDITS[kind](**{str(key): value for key, value in values.items()})
-    except ConfigError as error:
-        raise _located(document, place, error) from error
-
-
-def _at(document: Document, place: Place) -> Any:
-    value = document.value
-    for key in place:
-        value = value[key]
-    return value
-
-
-def _located(document: Document, place: Place, error: ConfigError) -> ConfigError:
-    """The error of a value's class with the line of the field that it names."""
-    message = str(error)
-    named = re.match(r"\w+: (\w+) ", message)
-    return document.error((*place, named.group(1)) if named else place, message.removeprefix("scenario: "))
+    return document.build(EDITS[kind], place)
 
 
 def _changed(value: Scenario | Edit) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A logged scene as plain values: ego log, tracks, cameras, map, and a lazy door to the sensor files."""
+"""A logged scene as plain values: ego log, tracks, cameras, map, and lazy access to the sensor files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import numpy as np
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.scenes.interpolation import interpolate_poses
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.route import Route
 
 TICK = 0.1
 """Seconds between rows of the ego log and of the tracks."""
+_ON_TICK = 1e-4  # share of a tick within which a time counts as the tick itself
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,26 @@ class Tracks:
 
     def __len__(self) -> int:
         return len(self.instance)
+
+    def boxes(self, time: float) -> Boxes:
+        """The objects valid at a time in [0, duration]; between two ticks an object must be valid at both."""
+        row = min(max(time / TICK, 0.0), len(self.time) - 1.0)
+        before = int(row + _ON_TICK)
+        share = row - before
+        if share < _ON_TICK or before + 1 >= len(self.time):
+            token = np.flatnonzero(self.valid[:, before])
+            position, yaw, velocity = self.position[token, before], self.yaw[token, before], self.velocity[token, before]
+        else:
+            token = np.flatnonzero(self.valid[:, before] & self.valid[:, before + 1])
+            pair = (token, slice(before, before + 2))
+            position, velocity = _blend(self.position[pair], share), _blend(self.velocity[pair], share)
+            first, second = self.yaw[pair].T
+            yaw = first + share * ((second - first + np.pi) % (2 * np.pi) - np.pi)
+        return Boxes(token, self.category[token], position, self.size[token], yaw, velocity)
+
+
+def _blend(pair: np.ndarray, share: float) -> np.ndarray:
+    return (1 - share) * pair[:, 0] + share * pair[:, 1]
 
 
 @dataclass(frozen=True)
@@ -98,7 +120,7 @@ class SensorLog(Protocol):
 class Scene:
     """One nuScenes-format scene. ``rig`` is at the stored image size; ``map`` is None where the data set has no map.
 
-    recorded_tracks: what the log says where a scenario's edits have changed ``tracks``, None where they have not. Rows of
+    recorded_tracks: the tracks of the log where a scenario's edits have changed ``tracks``, None where they have not. Rows of
     recorded objects stay what they are; what was inserted has rows beyond them.
     """
 
@@ -118,7 +140,7 @@ class Scene:
 
     @property
     def recorded(self) -> Scene:
-        """The scene as it was recorded, with all that its images show."""
+        """The scene without edits: what its images show."""
         return self if self.recorded_tracks is None else replace(self, tracks=self.recorded_tracks, recorded_tracks=None)
 
     @property
@@ -140,12 +162,8 @@ class Scene:
 
     def ego_pose(self, time: float) -> np.ndarray:
         """global_from_ego (4, 4) of the log at any time in [0, duration], rotations spherically interpolated."""
-        from dist4d_env.scenes.interpolation import interpolate_poses
-
         return interpolate_poses(self.ego.time, self.ego.global_from_ego, np.array([time]))[0]
 
     def boxes(self, time: float) -> Boxes:
         """The annotated objects valid at any time in [0, duration], interpolated between ticks."""
-        from dist4d_env.scenes.interpolation import boxes_at
-
-        return boxes_at(self.tracks, time)
+        return self.tracks.boxes(time)

@@ -1,7 +1,7 @@
-"""JSON Schemas of scenarios and suites, for editors and programs that write them; the readers judge by the classes themselves.
+"""JSON Schemas of scenarios and suites, for editors and for programs that write such files.
 
 ``python -m dist4d_env.scenes.schema suite > suite.schema.json`` (or ``scenario``). A schema knows fields, types, defaults and
-choices; what depends on several fields, or on the scene, only the readers know.
+choices; constraints over several fields, and those that depend on the scene, are checked on reading.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
-from dist4d_env.geometry.boxes import CATEGORIES
-from dist4d_env.scenes.edits import EDITS, SIDES
-from dist4d_env.scenes.scenario import DIFFICULTIES, TRAFFIC, Scenario
+from dist4d_env.registry import TRAFFIC
+from dist4d_env.scenes.edits import EDITS
+from dist4d_env.scenes.scenario import DIFFICULTIES, Scenario
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
-_CHOICES = {"category": list(CATEGORIES), "side": list(SIDES), "traffic": [*TRAFFIC, None], "difficulty": ["", *DIFFICULTIES]}
 _PAIR = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 _TYPES: dict[str, dict[str, Any]] = {
     "str": {"type": "string"},
@@ -26,6 +26,11 @@ _TYPES: dict[str, dict[str, Any]] = {
     "float | None": {"type": ["number", "null"]},
     "Size | None": {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 3, "maxItems": 3},
     "tuple[tuple[float, float], ...]": {"type": "array", "items": _PAIR},
+}
+_PATH = {"type": "string", "pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"}  # module:Class
+_SPECIAL: dict[str, dict[str, Any]] = {
+    "traffic": {"anyOf": [{"enum": [*TRAFFIC.names(), None]}, _PATH]},
+    "difficulty": {"enum": ["", *DIFFICULTIES]},
 }
 
 
@@ -64,13 +69,15 @@ def _edits() -> dict[str, Any]:
 
 def _object(kind: Any, skipped: str = "") -> dict[str, Any]:
     """The fields of a dataclass; its docstring's first line describes it."""
-    fields = {field.name: _field(field) for field in dataclasses.fields(kind) if field.name != skipped}
+    choices = {name: {"enum": list(allowed)} for name, allowed in getattr(kind, "choices", {}).items()}
+    shapes = {**_SPECIAL, **choices}
+    fields = {field.name: _field(field, shapes) for field in dataclasses.fields(kind) if field.name != skipped}
     about = (kind.__doc__ or "").splitlines()[0]
     return {"type": "object", "description": about, "additionalProperties": False, "properties": fields}
 
 
-def _field(field: dataclasses.Field[Any]) -> dict[str, Any]:
-    shape = {"enum": _CHOICES[field.name]} if field.name in _CHOICES else _TYPES[str(field.type)]
+def _field(field: dataclasses.Field[Any], shapes: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    shape = shapes.get(field.name) or _TYPES[str(field.type)]
     if field.default in (dataclasses.MISSING, None, "", ()):
         return dict(shape)
     return {**shape, "default": field.default}

@@ -9,10 +9,8 @@ from importlib import resources
 from pathlib import Path
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.scenes.located_yaml import dump, read_document, write_text
+from dist4d_env.scenes.files import dump, read_document, write_text
 from dist4d_env.scenes.scenario import Scenario, scenario_dict, scenario_from
-
-_FIELDS = ("name", "dataroot", "version", "scenarios")
 
 
 @dataclass(frozen=True)
@@ -69,15 +67,10 @@ def read_suite(suite: str | Path) -> Suite:
     values = document.value
     if not isinstance(values, Mapping) or not isinstance(values.get("scenarios"), list):
         raise document.error((), "a suite is `name: NAME` and `scenarios:`, a list of scenarios")
-    for key in values:
-        if key not in _FIELDS:
-            raise document.error((str(key),), f"unknown field {key!r}; there are {', '.join(_FIELDS)}")
     scenarios = tuple(scenario_from(document, ("scenarios", index)) for index in range(len(values["scenarios"])))
-    try:
-        return Suite(values.get("name", Path(path).stem), values.get("dataroot"), values.get("version"), scenarios)
-    except ConfigError as error:
-        field = str(error).removeprefix("suite: ").split()[0]
-        raise document.error((field,), str(error).removeprefix("suite: ")) from error
+    return document.build(
+        Suite, (), {"name": Path(path).stem, "dataroot": None, "version": None, **values, "scenarios": scenarios}
+    )
 
 
 def write_suite(path: str | Path, suite: Suite, comment: str = "") -> None:

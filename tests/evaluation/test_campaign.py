@@ -21,7 +21,7 @@ from dist4d_env.evaluation.campaign import Campaign, run
 from dist4d_env.evaluation.drive import EpisodeTask
 from dist4d_env.evaluation.episode_log import load_episode
 from dist4d_env.evaluation.executors import Processes, serial
-from dist4d_env.evaluation.results import judge_all, write_results
+from dist4d_env.evaluation.results import score_folder, write_results
 from dist4d_env.planners.contract import Plan, PlannerNeeds
 from dist4d_env.planners.lane_follower import LaneFollower
 from dist4d_env.scenes.edits import Insert, Remove
@@ -216,7 +216,7 @@ def test_results_of_failing_planners_are_counted_not_averaged(driven):
     assert fragile.errors == 4 and fragile.metrics["pdms_v1"].count == 0 and fragile.invalid("pdms_v1") == 0
     assert blind.failures["collision"] == 2 and blind.families["blocked"]["pdms_v1"].mean == 0.0
     assert list(blind.difficulties) == ["easy", "extreme"]
-    hit = next(one.score for one in judge_all(driven) if one.score.planner == BLIND and one.score.failures)
+    hit = next(one.score for one in score_folder(driven) if one.score.planner == BLIND and one.score.failures)
     assert hit.failures[0].text == "drove into a standing truck" and hit.failures[0].time == pytest.approx(hit.seconds, abs=0.5)
     found = {(c.first, c.second): c for c in board.comparisons["pdms_v1"]}
     assert found["lane", BLIND].won >= 0.5 and found["lane", FRAGILE].difference.count == 0
@@ -243,7 +243,7 @@ def test_a_folder_is_scored_again_without_driving(driven, tmp_path, monkeypatch,
         ({"planners": (f"{__name__}:Seeing",)}, ConfigError, "needs pictures"),
         ({"planners": (f"{__name__}:Dreaming",)}, ConfigError, "needs pictures"),
         ({"seeds": 0}, ConfigError, "seeds=0"),
-        ({"world": "dream"}, ConfigError, "world='dream'"),
+        ({"world": "dream"}, ConfigError, "world 'dream' is unknown"),
         ({"only": ("moon*",)}, ConfigError, "its families are blocked, nominal"),
         ({"weights": "nowhere", "world": "dist4d"}, WeightsError, "nowhere"),
     ],
@@ -278,7 +278,7 @@ def test_broken_folders_are_named(tmp_path):
 
 
 def write_results_of_nothing(folder: Path) -> None:
-    judge_all(folder)
+    score_folder(folder)
 
 
 def test_tasks_are_values_that_travel(suite, tmp_path):

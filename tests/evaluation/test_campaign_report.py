@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from dist4d_env.evaluation.campaign import Campaign, run
 from dist4d_env.evaluation.executors import serial
 from dist4d_env.evaluation.failures import find_failures
 from dist4d_env.evaluation.report.replays import STRIDE, origin_of, pack, replay, scene_drawing, unpack
-from dist4d_env.evaluation.results import judge_all, write_results
+from dist4d_env.evaluation.results import score_folder, write_results
 from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
@@ -25,6 +26,8 @@ from dist4d_env.scenes.suites import Suite
 from tests.evaluation.test_pages import Page
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+NODE = shutil.which("node")
+ASSETS = files("dist4d_env.evaluation.report")
 SCENARIOS = (
     Scenario("town-val-0000", name="<b>as</b>-logged", family="nominal", difficulty="easy", horizon=2.0),
     Scenario("town-val-0001", name="car-in-the-way", family="blocked", difficulty="hard", horizon=4.0,
@@ -63,6 +66,23 @@ def test_every_file_says_which_form_it_shows(folder, tmp_path):
     assert "scores in their corrected form" in (folder / "report.html").read_text()
 
 
+@pytest.mark.skipif(NODE is None, reason="no node here (Debian: apt-get install nodejs)")
+def test_the_script_parses():
+    checked = subprocess.run([str(NODE), "--check", str(ASSETS / "page.js")], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_style_and_script_use_defined_colours_only():
+    style, script = ASSETS.joinpath("page.css").read_text(), ASSETS.joinpath("page.js").read_text()
+    defined = set(re.findall(r"(--[\w-]+):", style))
+    used = set(re.findall(r"var\((--[\w-]+)\)", style)) | set(re.findall(r'colour\("(--[\w-]+)"\)', script))
+    assert used <= defined and {"--accent", "--bad"} <= used
+    classes = set(re.findall(r"\.([a-z][\w-]*)", re.sub(r"\{[^}]*\}", "", style)))
+    assert {"player", "shot", "tile", "charts"} <= classes
+    for braces in "{}", "()":
+        assert style.count(braces[0]) == style.count(braces[1])
+
+
 def browse(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--hide-scrollbars",
                "--enable-logging=stderr", f"--user-data-dir={page.parent / 'browser'}", *options]  # fmt: skip
@@ -71,7 +91,7 @@ def browse(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here (Debian: apt-get install chromium)")
 def test_a_browser_shows_everything_without_errors(folder):
-    index = [one.name for one in judge_all(folder)].index("log__car-in-the-way__seed0")
+    index = [one.name for one in score_folder(folder)].index("log__car-in-the-way__seed0")
     shown = browse(folder / "report.html", "--dump-dom", f"{(folder / 'report.html').as_uri()}#episode-{index}@1.5")
     assert shown.returncode == 0 and "CONSOLE" not in shown.stderr, shown.stderr[-2000:]
     page = shown.stdout.split("<main>")[1].split("</main>")[0]
@@ -87,7 +107,7 @@ def test_a_browser_shows_everything_without_errors(folder):
 def test_pictures_are_drawn_and_nothing_sticks_out(folder, width, tmp_path):
     """The screenshot shows the ego's blue and the red of the car it hit; the page is no wider than the window, and on a desktop
     no table has to be moved sideways."""
-    index = [one.name for one in judge_all(folder)].index("log__car-in-the-way__seed0")
+    index = [one.name for one in score_folder(folder)].index("log__car-in-the-way__seed0")
     probe = tmp_path / "report.html"
     measure = (
         "<script>const hidden = [...document.querySelectorAll('.scroll')].map(box => box.scrollWidth - box.clientWidth);"
@@ -107,7 +127,7 @@ def test_pictures_are_drawn_and_nothing_sticks_out(folder, width, tmp_path):
 def test_replays_come_back_to_the_centimetre(folder):
     log = next(one for one in _logs(folder) if one.planner == "log" and one.scenario["name"] == "car-in-the-way")
     scene = recorded_scene(log)
-    packed = unpack(pack(replay(log, origin_of(scene))))
+    packed = unpack(pack(replay(log, scene)))
     rows = np.arange(0, len(log.trace.time), STRIDE)
     x, y = (np.cumsum(column) / 100 for column in packed["ego"][:2])
     driven = log.trace.ego[rows, :2] - origin_of(scene)
@@ -145,7 +165,7 @@ def test_only_so_many_episodes_are_kept(folder, tmp_path):
     text = (tmp_path / "report.html").read_text()
     assert text.count('type="text/plain" id="e') == 1 and "1 of 4 can be opened" in text
     kept = int(re.search(r'id="e(\d+)"', text)[1])
-    assert judge_all(folder)[kept].score.failures, "failures come first"
+    assert score_folder(folder)[kept].score.failures, "failures come first"
 
 
 def _logs(folder: Path):

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from dist4d_env.errors import DataError
-from dist4d_env.evaluation.episode_log import TRACE_ARRAYS, load_episode, replacing, save_episode
+from dist4d_env.evaluation.episode_log import TRACE_ARRAYS, forward_cameras, load_episode, save_episode
+from dist4d_env.evaluation.scores import recorded_scene
 from dist4d_env.evaluation.summary import score
 from dist4d_env.metrics.driving.suite import evaluate
+from dist4d_env.scenes.files import replacing
 
 
 def test_comes_back_whole(log, tmp_path):
@@ -66,3 +68,11 @@ def test_files_appear_whole_or_not_at_all(tmp_path):
     with replacing(place) as temporary:
         temporary.write_text("new")
     assert place.read_text() == "new" and list(tmp_path.iterdir()) == [place]
+
+
+def test_forward_cameras_follow_from_the_rig(log):
+    """The three that look ahead of a nuScenes rig, in its order; of a rig that only looks back its first camera."""
+    rig = recorded_scene(log).rig
+    assert [rig.names[index] for index in forward_cameras(rig)] == ["CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT"]
+    back = replace(rig, names=rig.names[3:], intrinsics=rig.intrinsics[3:], ego_from_camera=rig.ego_from_camera[3:])
+    assert forward_cameras(back) == [0]

@@ -92,7 +92,7 @@ def square_or_refuse(number: int) -> tuple[int, int]:
 def test_ray_does_the_same():
     """Results as they come, and then an error that arrives as what it was; Ray is started once, which takes long enough."""
     pytest.importorskip("ray")
-    from dist4d_env.evaluation.executors_ray import RayTasks
+    from dist4d_env.evaluation.executors import RayTasks
 
     assert executor(2, "ray") == RayTasks(2)
     with pytest.raises(ConfigError, match="workers=0"):

@@ -16,7 +16,7 @@ from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
 
-COMPOSITES = {"epdms_v2", "nuplan_cls_nr", "pdms_of_plans", "ads", "hd_score", "alpasim_scene_score"}
+COMPOSITES = {"epdms_v2", "nuplan_cls_nr", "pdms_of_plans", "epdms_of_plans", "ads", "hd_score", "alpasim_scene_score"}
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +68,19 @@ def test_an_episode_that_ends_early_has_made_little_progress(log, early):
         assert results["ego_progress"].value == results["pdms_v1"].details["ego_progress"], "one progress on one page"
 
 
-def test_an_environments_final_metrics_know_only_what_was_driven(log, early):
-    """As their documentation says; where the episode lasts as long as it was meant to, they are the benchmark's."""
-    whole, part = evaluate(log.trace), evaluate(early.trace)
-    assert whole["pdms_v1"].value == pytest.approx(results_of(log)["pdms_v1"].value)
-    assert part["ego_progress"].value > 0.9 > results_of(early)["ego_progress"].value
+@pytest.mark.parametrize("edits", [(), (Insert(category="car", ahead=18.0),)], ids=["horizon", "collision"])
+def test_an_environments_final_metrics_are_those_of_the_stored_episode(env, edits):
+    """Also where the episode ends before its horizon: one name, one number."""
+    finals = []
+    options = RunOptions(scenario=Scenario("town-val-0001", edits=edits))
+    log = run_episode(env, LogFollower(), 3, options, lambda driving, info: finals.append(info["metrics"].get("final")))
+    assert log.outcome == ("collision" if edits else "horizon") and finals[:-1] == [None] * (len(finals) - 1)
+    results = results_of(log)
+    assert finals[-1].keys() == METRICS.keys()
+    for name, final in finals[-1].items():
+        assert (final["valid"], final.get("value")) == (results[name].valid, results[name].value if results[name].valid else None)
+    driven_only = evaluate(log.trace)["ego_progress"].value
+    assert (results["ego_progress"].value < 0.9 * driven_only) == bool(edits)
 
 
 def test_stored_episodes_of_edited_scenes_score_the_same(edited, tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dist4d_env.metrics.driving.running_batch import RunningMetricsBatch
+from dist4d_env.simulation.vector_state import VectorState, VectorTicks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import box
@@ -11,11 +13,9 @@ from shapely.geometry import box
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.running import RunningMetrics
-from dist4d_env.metrics.driving.running_batch import RunningMetricsBatch
 from dist4d_env.scenes.maps import make_map
 from dist4d_env.simulation.ego import ego_rows
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-from dist4d_env.simulation.vector_state import VectorState, VectorTicks
 from tests.simulation.road import Agent, lane, make_scene, road_map
 
 PARK = make_map(

@@ -8,8 +8,8 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-
 from dist4d_env.envs.episode import Snapshot
+
 from dist4d_env.evaluation.imagination import BranchingImagination
 from dist4d_env.evaluation.runner import to_action, visible_scene
 from dist4d_env.geometry.boxes import Boxes

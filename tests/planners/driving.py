@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
 from dist4d_env.envs.observations import Observer
+
 from dist4d_env.evaluation.runner import to_action, visible_scene
 from dist4d_env.metrics.driving.running import RunningMetrics
 from dist4d_env.metrics.driving.trace import EpisodeTrace

@@ -23,8 +23,8 @@ from dist4d_env.planners.adaptors.nuplan_map import NuplanMap
 from dist4d_env.planners.adaptors.nuplan_types import StateSE2, TrackedObjectType
 from dist4d_env.planners.contract import PlannerContext, PlannerInput
 from dist4d_env.scenes.route import Route
-from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.ego import EgoState
+from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from tests.simulation.road import Agent, make_scene, road_map
 
 

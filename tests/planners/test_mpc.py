@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from dist4d_env.envs.observations import agent_features
+
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.planners.contract import PlannerContext, PlannerInput
@@ -15,8 +15,8 @@ from dist4d_env.planners.mpc import Forecast, MpcConfig, SamplingMPC
 from dist4d_env.planners.mpc_costs import CostWeights, plan_costs
 from dist4d_env.planners.observed_agents import Agents
 from dist4d_env.simulation.drive import simulate_plans
-from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.ego import EgoState
+from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.state import Command
 from tests.simulation.road import Agent, make_scene, road_map
 from tests.test_planner import assert_no_contact

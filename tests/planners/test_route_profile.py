@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-
 from dist4d_env.envs.observations import agent_features
+
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.planners.contract import PlannerInput
@@ -22,8 +22,8 @@ from dist4d_env.planners.route_profile import (
     posted_limit,
 )
 from dist4d_env.scenes.route import Route
-from dist4d_env.simulation.simulator import Simulator
 from dist4d_env.simulation.ego import EgoState
+from dist4d_env.simulation.simulator import Simulator
 from tests.simulation.road import Agent, make_scene, road_map
 
 STRAIGHT = Route.through(np.column_stack([np.arange(0.0, 300.0), np.zeros(300)]))

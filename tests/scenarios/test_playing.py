@@ -16,7 +16,7 @@ from dist4d_env.planners.contract import PlannerNeeds
 from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.edits import Insert, Remove, Slow, Stop
 from dist4d_env.scenes.scenario import Scenario, write_scenario
-from scenarios.playing import drive, make_env
+from scenarios.playing import Braking, drive, make_env
 from tests.envs.worlds import assert_same, play
 
 SCENE = "town-val-0000"
@@ -54,9 +54,9 @@ def test_an_inserted_agent_is_hit_and_a_removed_one_is_not(env) -> None:
 
 def test_one_environment_serves_many_scenarios_and_comes_back_to_each(env) -> None:
     plain = Scenario(SCENE, 0.5, 2.0)
-    first = drive(env, plain, None)
-    drive(env, WALL, None)
-    again = drive(env, plain, None)
+    first = drive(env, plain, Braking())
+    drive(env, WALL, Braking())
+    again = drive(env, plain, Braking())
     assert first.trace.ego.tobytes() == again.trace.ego.tobytes() and first.trace.valid.shape == again.trace.valid.shape
     crowd = [replace(WALL, edits=(Remove("all"), Insert(ahead=20.0 + 0.1 * k))) for k in range(EDITED_ROOMS + 3)]
     for scenario in crowd:

@@ -12,7 +12,7 @@ from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.scenario import read_scenario
-from scenarios.adversary import FAILED, Budget, search
+from scenarios.adversary import FAILED, Budget, Problem, search
 from scenarios.playing import drive, make_env
 from scenarios.search import main
 from scenarios.spaces import SPACES
@@ -60,9 +60,9 @@ def test_a_search_goes_on_where_it_stopped(town_dataroot: Path, tmp_path: Path, 
 
 
 def test_equal_searches_find_the_same_and_more_finds_nothing_harsher(env, scene) -> None:
-    first, second = (search(env, LogFollower(), "stalled", scene, 0.5, 5.0, 1, QUICK) for _ in range(2))
+    first, second = (search(env, LogFollower(), Problem("stalled", scene, 0.5, 5.0, 1), QUICK) for _ in range(2))
     assert first is not None and second is not None and first.scenario == second.scenario
-    longer = search(env, LogFollower(), "stalled", scene, 0.5, 5.0, 1, Budget(population=8, generations=4))
+    longer = search(env, LogFollower(), Problem("stalled", scene, 0.5, 5.0, 1), Budget(population=8, generations=4))
     assert longer is not None and longer.severity <= first.severity
 
 
@@ -81,7 +81,7 @@ def test_a_planner_that_comes_through_everything_has_no_failure(env, scene) -> N
             return Plan(np.zeros((8, 3)))
 
     trials = []
-    assert search(env, Parked(), "jaywalk", scene, 0.5, 5.0, 0, QUICK, trials.append) is None
+    assert search(env, Parked(), Problem("jaywalk", scene, 0.5, 5.0, 0), QUICK, trials.append) is None
     assert len(trials) == QUICK.population * QUICK.generations
 
 
@@ -125,7 +125,7 @@ def test_a_planner_that_breaks_from_the_start_is_one_sentence(town_dataroot: Pat
 def test_every_family_has_edits_that_can_be_played(env, scene, family: str) -> None:
     trials = []
     try:
-        search(env, LogFollower(), family, scene, 0.5, 5.0, 0, Budget(population=12, generations=1), trials.append)
+        search(env, LogFollower(), Problem(family, scene, 0.5, 5.0, 0), Budget(population=12, generations=1), trials.append)
     finally:
         played = [trial for trial in trials if trial.outcome is not None]
     if family == "crossing" and not played:

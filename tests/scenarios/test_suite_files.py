@@ -53,7 +53,7 @@ def test_difficulties_follow_from_what_was_measured(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_files_begin_as_their_generator_writes_them(name: str) -> None:
-    lines = COMMENT.format(module=f"scenarios.make_{name}", measured=f"{name}_measured.json").splitlines()
+    lines = COMMENT.format(suite=name).splitlines()
     assert (FOLDER / f"{name}.yaml").read_text().splitlines()[: len(lines)] == [f"# {line}" for line in lines]
 
 

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.scenes.edit_tracks import MOST_ACCELERATION, EditFrame
 from dist4d_env.scenes.edits import Cross, CutIn, Door, Edit, Insert, Jaywalk, Oncoming, Remove, Slow, Stop
 from dist4d_env.scenes.edits_apply import apply, apply_all
-from dist4d_env.scenes.edits_frame import EditFrame
-from dist4d_env.scenes.edits_tracks import MOST_ACCELERATION
 from dist4d_env.scenes.scene import Scene
 from tests.simulation.road import Agent, make_scene
 
@@ -215,7 +214,7 @@ def test_what_does_not_fit_is_refused_with_a_reason(edit: Edit, said: str) -> No
 
 def test_no_lead_and_a_start_outside_are_refused() -> None:
     scene = make_scene(Agent(20.0, 3.5, vx=8.0), Agent(20.0, 0.0, vx=-8.0, yaw=math.pi), Agent(-20.0, 0.0, vx=8.0))
-    with pytest.raises(ConfigError, match=r"nobody drives within 80 m ahead on the route of road"):
+    with pytest.raises(ConfigError, match=r"no vehicle drives within 80 m ahead on the route of road"):
         apply(Stop("lead"), scene)
     with pytest.raises(ConfigError, match=r"lies outside road"):
         apply(Remove("all"), scene, 99.0)
@@ -262,8 +261,8 @@ def test_height_follows_the_ground() -> None:
 def test_reacting_traffic_minds_what_was_edited() -> None:
     """The log drives on behind a lead that now stops; a recorded follower that reacts does not drive into it."""
     from dist4d_env.geometry.vehicle import VehicleParameters
-    from dist4d_env.simulation.idm import IdmTraffic
     from dist4d_env.simulation.ego import EgoState
+    from dist4d_env.simulation.idm import IdmTraffic
 
     scene = make_scene(Agent(40.0, 3.5, vx=8.0), Agent(22.0, 3.5, vx=8.0), Agent(10.0, 7.0, vx=3.0), speed=0.0)
     after = apply_all((Stop("agent-0", at=1.0, deceleration=3.0), Insert(ahead=60.0, lateral=7.0)), scene)

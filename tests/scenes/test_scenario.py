@@ -21,12 +21,12 @@ def test_fields(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("scene: a\nspeeed: 3\n", r"line 2: unknown field 'speeed'; there are scene, start"),
+        ("scene: a\nspeeed: 3\n", r"line 2: unknown field 'speeed' of Scenario; there are scene, start"),
         ("scene: a\n\nstart: -1\n", r"line 3: start must be a number of at least 0, not -1"),
         ("scene: a\nhorizon: .nan\n", r"line 2: horizon"),
         ("scene: a\nego_yaw: left\n", r"line 2: ego_yaw must be a finite number, not 'left'"),
         ("scene: a\nstart: true\n", r"line 2: start"),
-        ("start: 1\ntraffic: wild\nscene: a\n", r"line 2: traffic must be one of replay, idm"),
+        ("start: 1\ntraffic: wild\nscene: a\n", r"line 2: traffic 'wild' is unknown: .*'replay', 'idm'"),
         ("scene: 61\n", r"line 1: scene must be a scene's name"),
         ("scene: a\nstart: 1\nstart: 2\n", r"line 3: start is set again \(first on line 2\)"),
         ("scene: a\nedits: [remove]\n", r"line 2: edits must each be one"),
@@ -47,3 +47,11 @@ def test_errors_name_the_line(tmp_path: Path, text: str, said: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml: the scenario cannot be read"):
         read_scenario(tmp_path / "none.yaml")
+
+
+def test_traffic_is_any_registered_model_or_a_path_of_ones_own() -> None:
+    assert Scenario("a", traffic="my_package.traffic:Swarm").traffic == "my_package.traffic:Swarm"
+    with pytest.raises(ConfigError, match="traffic 'idn' is unknown: did you mean 'idm'"):
+        Scenario("a", traffic="idn")
+    with pytest.raises(ConfigError, match="traffic must be a traffic model's name"):
+        Scenario("a", traffic=3)  # type: ignore[arg-type]

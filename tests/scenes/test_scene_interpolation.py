@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from dist4d_env.data.logs import category_index, ego_log, interpolate_tracks, ticks
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.transforms import pose_from_quaternion, poses_from_position_yaw
-from dist4d_env.scenes.interpolation import boxes_at, interpolate_poses, quaternions_of
+from dist4d_env.scenes.interpolation import interpolate_poses, quaternions_of
 from dist4d_env.scenes.scene import Scene
 
 
@@ -97,7 +97,7 @@ def test_boxes_at_ticks_and_between(tiny_scene: Scene) -> None:
     np.testing.assert_allclose(between.position[0], [132.2, 100.0, 0.8], atol=1e-9)
     last = tiny_scene.boxes(tiny_scene.duration)
     assert last.token.tolist() == [0, 1]
-    assert boxes_at(tiny_scene.tracks, 0.3 + 1e-12).token.tolist() == [0, 1]  # rounding of 3 * 0.1
+    assert tiny_scene.tracks.boxes(0.3 + 1e-12).token.tolist() == [0, 1]  # rounding of 3 * 0.1
 
 
 def test_lone_keyframe_gives_one_tick() -> None:

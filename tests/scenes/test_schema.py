@@ -42,6 +42,7 @@ def test_every_scenario_that_can_be_written_keeps_to_it(scenario: Scenario) -> N
         "scene: a\nspeeed: 3\n",
         "scene: a\nego_yaw: left\n",
         "scene: a\ntraffic: wild\n",
+        "scene: a\ntraffic: 3\n",
         "scene: a\ndifficulty: brutal\n",
         "scene: a\nedits: [remove]\n",
         "scene: a\nedits:\n  - fly: {}\n",

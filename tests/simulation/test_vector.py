@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from dist4d_env.simulation.vector_state import VectorState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,6 @@ from dist4d_env.simulation.commands import Commands, parse_actions
 from dist4d_env.simulation.ego import ego_rows, ego_state
 from dist4d_env.simulation.simulator import TRAFFIC, Simulator, SimulatorConfig
 from dist4d_env.simulation.state import Command, SimState
-from dist4d_env.simulation.vector_state import VectorState
 
 from .road import Agent, make_scene
 

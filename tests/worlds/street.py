@@ -47,12 +47,11 @@ class StreetSensors:
         return ego_pose(time) @ self.rig.ego_from_camera, np.full(6, time)
 
     def rgbd(self, keyframe: int, height: int, width: int) -> RGBDFrame:
-        from dist4d_env.scenes.interpolation import boxes_at
 
         time = float(self.keyframe_time[keyframe])
         pose = ego_pose(time)
         pose[:3, 3] -= BASE
-        return render(self.rig.at_size(height, width), pose, boxes_at(self.tracks, time), time)
+        return render(self.rig.at_size(height, width), pose, self.tracks.boxes(time), time)
 
 
 def make_tracks() -> Tracks:

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.failures import KINDS
-from dist4d_env.evaluation.leaderboard import SCORES, Leaderboard, Standing
-from dist4d_env.evaluation.report.page_drawing import DRAWING
-from dist4d_env.evaluation.report.page_lists import LISTS
-from dist4d_env.evaluation.report.page_style import STYLE
+from dist4d_env.evaluation.leaderboard import Leaderboard, Standing, label_of
+from dist4d_env.evaluation.report.page import render_page, short_name, tiles
 from dist4d_env.evaluation.report.replays import pack, scene_drawing
 from dist4d_env.evaluation.statistics import Comparison, Estimate
-
-if TYPE_CHECKING:
-    from dist4d_env.evaluation.results import Judged
+from dist4d_env.evaluation.summary import ScoredEpisode
 
 OUTCOMES = {
     "horizon": ("reached the horizon", "#2f9e77"),
@@ -43,59 +40,52 @@ PARTS = "Means of the metrics that run from 0 to 1."
 
 def render_campaign(
     board: Leaderboard,
-    judged: Sequence[Judged],
+    episodes: Sequence[ScoredEpisode],
     settings: Mapping[str, Any],
     replays: int,
     picture: Callable[[str], str | None],
 ) -> str:
-    """The page. replays: how many episodes it holds as they were driven, failures first; picture: an episode's camera strip as
+    """The page as text. replays: how many episodes can be played in it, failures first; picture: an episode's camera strip as
     base64 by name."""
     common = settings["common"]
-    shown = _chosen(judged, board, replays)
-    blobs = [_blob(f"e{index}", judged[index].replay) for index in shown]
-    strips = {index: strip for index in shown if (strip := picture(judged[index].name)) is not None}
+    kept = _chosen(episodes, board, replays)
+    blobs = [_blob(f"e{index}", episodes[index].replay) for index in kept]
+    strips = {index: strip for index in kept if (strip := picture(episodes[index].name)) is not None}
     blobs += [_blob(f"p{index}", strip) for index, strip in strips.items()]
-    blobs += [_blob(f"m-{name}", drawing) for name, drawing in _maps(judged, shown).items()]
-    data = json.dumps(_data(board, judged, shown, strips), separators=(",", ":")).replace("<", "\\u003c")
+    blobs += [_blob(f"m-{name}", drawing) for name, drawing in _maps(episodes, kept).items()]
+    data = json.dumps(_data(board, episodes, kept, strips), separators=(",", ":")).replace("<", "\\u003c")
     title = f"{common['suite']}: closed loop, world {common['world']}"
     sections = (
-        _head(title, board, judged, common),
+        _head(title, board, episodes, common),
         _leaderboard(board),
         _columns(board, "Scores of other benchmarks", OTHERS.format(form=common["form"]), board.scores[LEADING:]),
         _columns(board, "Parts", PARTS, SHARES),
         _breakdown(board, "By family", "families"),
         _breakdown(board, "By difficulty", "difficulties"),
         _pairs(board),
-        _failures(judged),
-        _episodes(judged, shown),
+        _failures(episodes),
+        _episodes(episodes, kept),
+        f"<footer>Made by dist4d_env {escape(str(common['dist4d_env']))}. n/a: could not be computed, never read as zero. "
+        "Intervals: hierarchical bootstrap over scenes, their scenarios and seeds. Episodes in which the planner itself failed "
+        "are in no mean; they are counted.</footer>",
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,'
-        f'initial-scale=1"><link rel="icon" href="data:,"><title>{escape(title)}</title><style>{STYLE}</style></head><body><main>'
-        f"{''.join(sections)}<footer>Made by dist4d_env {escape(str(common['dist4d_env']))}. n/a: could not be computed, never "
-        "read as zero. Intervals: hierarchical bootstrap over scenes, their scenarios and seeds. Episodes in which the planner "
-        "itself failed are in no mean; they are counted.</footer></main>"
-        f'{"".join(blobs)}<script type="application/json" id="data">{data}</script>'
-        f"<script>{DRAWING}{LISTS}</script></body></html>"
-    )
+    return render_page(title, "".join(sections), f'{"".join(blobs)}<script type="application/json" id="data">{data}</script>')
 
 
-def _chosen(judged: Sequence[Judged], board: Leaderboard, most: int) -> list[int]:
+def _chosen(episodes: Sequence[ScoredEpisode], board: Leaderboard, most: int) -> list[int]:
     """Which episodes are kept as drawings: failures first, then the lowest scores."""
     name = board.ranked_by
 
     def rank(index: int) -> tuple[bool, float, int]:
-        score = judged[index].score
+        score = episodes[index].score
         value = score.metrics.get(name)
         return not score.failures, 2.0 if value is None else value, index
 
-    return sorted(sorted(range(len(judged)), key=rank)[:most])
+    return sorted(sorted(range(len(episodes)), key=rank)[:most])
 
 
-def _maps(judged: Sequence[Judged], shown: Sequence[int]) -> dict[str, str]:
-    from dist4d_env.data.nuscenes import open_dataset
-
-    places = {judged[i].score.scene: (judged[i].dataroot, judged[i].version) for i in shown}
+def _maps(episodes: Sequence[ScoredEpisode], shown: Sequence[int]) -> dict[str, str]:
+    places = {episodes[i].score.scene: (episodes[i].dataroot, episodes[i].version) for i in shown}
     return {scene: pack(scene_drawing(open_dataset(*place).load(scene, False))) for scene, place in places.items()}
 
 
@@ -104,68 +94,59 @@ def _blob(name: str, text: str) -> str:
 
 
 def _data(
-    board: Leaderboard, judged: Sequence[Judged], shown: Sequence[int], strips: Mapping[int, str]
-) -> dict[str, Any]:  # fmt: skip
-    """What the page's script lists and filters."""
-    metrics = list(dict.fromkeys(name for one in judged for name in one.score.metrics))
-    kept = set(shown)
-    episodes = [
-        {
-            "planner": one.score.planner,
-            "scenario": one.score.scenario,
-            "scene": one.score.scene,
-            "family": one.score.family,
-            "difficulty": one.score.difficulty,
-            "seed": one.score.seed,
-            "outcome": one.score.outcome,
-            "seconds": round(one.score.seconds, 2),
-            "values": [None if (v := one.score.metrics.get(name)) is None else round(v, 4) for name in metrics],
-            "failures": [
-                {"kind": f.kind, "at": round(f.time - one.score.start, 2), "track": f.track, "text": f.text}
-                for f in one.score.failures
-            ],
-            "drawn": index in kept,
-            "views": index in strips,
-        }
-        for index, one in enumerate(judged)
-    ]
+    board: Leaderboard, episodes: Sequence[ScoredEpisode], kept: Sequence[int], strips: Mapping[int, str]
+) -> dict[str, Any]:
+    """The values that page.js lists and filters."""
+    metrics = list(dict.fromkeys(name for one in episodes for name in one.score.metrics))
+    drawn = set(kept)
+    names = ("planner", "scenario", "scene", "family", "difficulty", "seed", "outcome")
     return {
         "planners": [row.planner for row in board.standings],
         "metrics": metrics,
         "ranked": board.ranked_by,
-        "labels": {name: SCORES.get(name, name.replace("_", " ")) for name in metrics},
+        "labels": {name: label_of(name) for name in metrics},
         "kinds": KINDS,
         "outcomes": OUTCOMES,
-        "episodes": episodes,
+        "episodes": [
+            {
+                **{name: getattr(one.score, name) for name in names},
+                "seconds": round(one.score.seconds, 2),
+                "values": [None if (value := one.score.metrics.get(name)) is None else round(value, 4) for name in metrics],
+                "failures": [
+                    {"kind": f.kind, "at": round(f.time - one.score.start, 2), "track": f.track, "text": f.text}
+                    for f in one.score.failures
+                ],
+                "drawn": index in drawn,
+                "views": index in strips,
+            }
+            for index, one in enumerate(episodes)
+        ],
     }
 
 
-def _head(title: str, board: Leaderboard, judged: Sequence[Judged], common: Mapping[str, Any]) -> str:
-    scenarios = {one.score.scenario for one in judged}
-    failed = sum(row.errors for row in board.standings)
-    tiles = {
+def _head(title: str, board: Leaderboard, episodes: Sequence[ScoredEpisode], common: Mapping[str, Any]) -> str:
+    shown = {
         "planners": len(board.standings),
-        "scenarios": len(scenarios),
-        "scenes": len({one.score.scene for one in judged}),
-        "seeds": len({one.score.seed for one in judged}),
-        "episodes": len(judged),
-        "hours driven": f"{sum(one.score.seconds for one in judged) / 3600:.2f}",
-        "with a failure": sum(bool(one.score.failures) for one in judged),
-        "planner failed": failed,
+        "scenarios": len({one.score.scenario for one in episodes}),
+        "scenes": len({one.score.scene for one in episodes}),
+        "seeds": len({one.score.seed for one in episodes}),
+        "episodes": len(episodes),
+        "hours driven": f"{sum(one.score.seconds for one in episodes) / 3600:.2f}",
+        "with a failure": sum(bool(one.score.failures) for one in episodes),
+        "planner failed": sum(row.errors for row in board.standings),
     }
-    shown = "".join(f'<div class="tile"><b>{value}</b><span>{escape(name)}</span></div>' for name, value in tiles.items())
     words = {"weights": common["weights"], "memory": common["memory"]} if common["world"] != "none" else {}
     words |= {"traffic": common["traffic"], "a decision every": f"{common['decision_dt']:g} s"}
     words["scores in their"] = f"{common['form']} form"
     lead = ", ".join(f"{name} {value}" for name, value in words.items())
-    return f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p><div class="tiles">{shown}</div>'
+    return f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>{tiles(shown)}'
 
 
 def _leaderboard(board: Leaderboard) -> str:
-    heads = "".join(f"<th>{escape(SCORES.get(name, name))}</th>" for name in board.scores[:LEADING])
+    heads = "".join(f"<th>{escape(label_of(name))}</th>" for name in board.scores[:LEADING])
     kinds = "".join(f'<th class="number">{escape(KINDS[kind])}</th>' for kind in KINDS)
     rows = "".join(
-        f'<tr><td class="number none">{place}</td><td class="name">{escape(_short(row.planner))}'
+        f'<tr><td class="number none">{place}</td><td class="name">{escape(short_name(row.planner))}'
         f"<small>{row.episodes} episodes</small></td>"
         + "".join(f'<td class="score">{_score(row, name)}</td>' for name in board.scores[:LEADING])
         + f"<td>{_ended(row)}</td>"
@@ -220,15 +201,9 @@ def _columns(board: Leaderboard, title: str, lead: str, wanted: Sequence[str]) -
     names = [name for name in wanted if any(name in row.metrics for row in board.standings)]
     if not names:
         return ""
-    heads = "".join(f"<th>{escape(SCORES.get(name, name.replace('_', ' ')))}</th>" for name in names)
-    rows = ""
-    for row in board.standings:
-        cells = "".join(_cell(row.metrics.get(name), LARGEST.get(name, 1.0)) for name in names)
-        rows += f'<tr><td class="name">{escape(_short(row.planner))}</td>{cells}</tr>'
-    return (
-        f"<h2>{title}</h2><p>{lead} Point at a cell for its interval.</p>"
-        f'<div class="card scroll"><table class="heat"><tr><th class="name">planner</th>{heads}</tr>{rows}</table></div>'
-    )
+    heads = "".join(f"<th>{escape(label_of(name))}</th>" for name in names)
+    rows = {row.planner: [_cell(row.metrics.get(name), LARGEST.get(name, 1.0)) for name in names] for row in board.standings}
+    return _heat_table(title, f"{lead} Point at a cell for its interval.", heads, rows)
 
 
 def _breakdown(board: Leaderboard, title: str, groups: str) -> str:
@@ -237,15 +212,21 @@ def _breakdown(board: Leaderboard, title: str, groups: str) -> str:
     if len(names) < 2:
         return ""
     heads = "".join(f'<th class="group">{escape(name.replace("_", " "))}</th>' for name in names)
-    largest, score = LARGEST.get(board.ranked_by, 1.0), escape(SCORES.get(board.ranked_by, board.ranked_by))
-    rows = ""
-    for row in board.standings:
-        found = getattr(row, groups)
-        cells = "".join(_cell(found[name][board.ranked_by] if name in found else None, largest) for name in names)
-        rows += f'<tr><td class="name">{escape(_short(row.planner))}</td>{cells}</tr>'
+    score, largest = board.ranked_by, LARGEST.get(board.ranked_by, 1.0)
+    rows = {
+        row.planner: [_cell(getattr(row, groups).get(name, {}).get(score), largest) for name in names] for row in board.standings
+    }
+    return _heat_table(title, f"{escape(label_of(score))} in each; point at a cell for its interval.", heads, rows)
+
+
+def _heat_table(title: str, lead: str, heads: str, rows: Mapping[str, Sequence[str]], corner: str = "planner") -> str:
+    """A table of coloured cells; heads: HTML of its columns; rows: cells by planner."""
+    body = "".join(
+        f'<tr><td class="name">{escape(short_name(planner))}</td>{"".join(cells)}</tr>' for planner, cells in rows.items()
+    )
     return (
-        f"<h2>{title}</h2><p>{score} in each; point at a cell for its interval.</p>"
-        f'<div class="card scroll"><table class="heat"><tr><th class="name">planner</th>{heads}</tr>{rows}</table></div>'
+        f'<h2>{title}</h2><p>{lead}</p><div class="card scroll"><table class="heat">'
+        f'<tr><th class="name">{corner}</th>{heads}</tr>{body}</table></div>'
     )
 
 
@@ -269,19 +250,13 @@ def _pairs(board: Leaderboard) -> str:
         return ""
     planners = [row.planner for row in board.standings]
     found = {(c.first, c.second): c for c in board.comparisons[board.ranked_by]}
-    heads = "".join(f"<th>{escape(_short(planner))}</th>" for planner in planners)
-    rows = "".join(
-        f'<tr><td class="name">{escape(_short(mine))}</td>'
-        + "".join(_pair(found.get((mine, other)), found.get((other, mine))) for other in planners)
-        + "</tr>"
-        for mine in planners
+    heads = "".join(f"<th>{escape(short_name(planner))}</th>" for planner in planners)
+    rows = {mine: [_pair(found.get((mine, other)), found.get((other, mine))) for other in planners] for mine in planners}
+    lead = (
+        f"{escape(label_of(board.ranked_by))} of the row minus the column, on the same episodes. Bold: the 95 % interval of the "
+        "difference leaves zero out. Point at a cell for it, and for the shares won, tied and lost."
     )
-    name = SCORES.get(board.ranked_by, board.ranked_by)
-    return (
-        f"<h2>Pairs</h2><p>{escape(name)} of the row minus the column, on the same episodes. Bold: the 95 % interval of the "
-        "difference leaves zero out. Point at a cell for it, and for the shares won, tied and lost.</p>"
-        f'<div class="card scroll"><table class="heat"><tr><th class="name"></th>{heads}</tr>{rows}</table></div>'
-    )
+    return _heat_table("Pairs", lead, heads, rows, corner="")
 
 
 def _pair(forth: Comparison | None, back: Comparison | None) -> str:
@@ -300,8 +275,8 @@ def _pair(forth: Comparison | None, back: Comparison | None) -> str:
     return f'<td class="cell" style="{_heat(sign * one.difference.mean, 0.5)}" title="{about}">{text}</td>'
 
 
-def _failures(judged: Sequence[Judged]) -> str:
-    if not any(one.score.failures for one in judged):
+def _failures(episodes: Sequence[ScoredEpisode]) -> str:
+    if not any(one.score.failures for one in episodes):
         return "<h2>Failures</h2><p>There are none.</p>"
     return (
         "<h2>Failures</h2><p>The instant at which each went wrong, what was hit in red. A click shows how it came about.</p>"
@@ -310,15 +285,12 @@ def _failures(judged: Sequence[Judged]) -> str:
     )
 
 
-def _episodes(judged: Sequence[Judged], shown: Sequence[int]) -> str:
-    note = f" {len(shown)} of {len(judged)} can be opened: failures, then the lowest scores." if len(shown) < len(judged) else ""
+def _episodes(episodes: Sequence[ScoredEpisode], shown: Sequence[int]) -> str:
+    note = (
+        f" {len(shown)} of {len(episodes)} can be opened: failures, then the lowest scores." if len(shown) < len(episodes) else ""
+    )
     return (
         f"<h2>Episodes</h2><p>Every episode as it was driven, seen from above, with its time lines.{note}</p>"
         '<div class="tools" id="list-tools"></div><div id="list"></div><p><button id="list-more" hidden>show more</button></p>'
         "<noscript><p>This list needs JavaScript; results.json holds the same.</p></noscript>"
     )
-
-
-def _short(planner: str) -> str:
-    """A planner's name without its module."""
-    return planner.rpartition(":")[2]

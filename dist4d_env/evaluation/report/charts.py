@@ -1,4 +1,4 @@
-"""Line charts, bars and a map as inline SVG: no script, no font, no file beside the report."""
+"""Line charts, bars and a map as inline SVG."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def bar_rows(values: Mapping[str, tuple[float, float]], colour: str) -> str:
     """Rows of a table with name, mean, 95th percentile (milliseconds) and a bar of the mean."""
     longest = max((mean for mean, _ in values.values()), default=0.0) or 1.0
     return "".join(
-        f'<tr><td>{escape(name)}</td><td class="number">{mean:.1f}</td><td class="number">{late:.1f}</td>'
-        f'<td class="bar"><i style="width:{100 * mean / longest:.1f}%;background:{colour}"></i></td></tr>'
-        for name, (mean, late) in values.items()
+        f'<tr><td>{escape(name)}</td><td class="number">{mean:.1f}</td><td class="number">{high:.1f}</td>'
+        f'<td class="share"><i style="width:{100 * mean / longest:.1f}%;background:{colour}"></i></td></tr>'
+        for name, (mean, high) in values.items()
     )
 
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about one episode: video, plots, metrics, timing. Opens offline, anywhere."""
+"""Report of a single episode: video, charts, metrics and timing as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dist4d_env.evaluation.episode_log import EpisodeLog, replacing
+from dist4d_env.evaluation.episode_log import EpisodeLog
 from dist4d_env.evaluation.report.charts import Band, Series, bar_rows, line_chart, path_map
-from dist4d_env.evaluation.scores import results_of
+from dist4d_env.evaluation.report.page import render_page, short_name, tiles
+from dist4d_env.evaluation.report.replays import front_sources
+from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.metrics.driving.trace import MetricResult
+from dist4d_env.scenes.files import write_text
 
 SOURCES = {
     "log": ("recorded frame", "#6b7688"),
@@ -25,35 +28,6 @@ SOURCES = {
 }
 OUTCOMES = {"planner_error": "the planner failed"}
 
-STYLE = """
-:root{color-scheme:light dark;--paper:#fbfbfd;--card:#fff;--ink:#181c25;--faint:#667085;--line:#e4e7ec;--accent:#2166d6}
-@media(prefers-color-scheme:dark){:root{--paper:#0d0f14;--card:#161920;--ink:#e8ecf3;--faint:#8b93a3;--line:#272c36;--accent:#6ea2ff}}
-*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.55 system-ui,sans-serif}
-main{max-width:1320px;margin:0 auto;padding:36px 24px 64px}h1{font-size:30px;margin:0 0 4px;letter-spacing:-.02em}
-h2{font-size:18px;margin:40px 0 12px}p.lead{color:var(--faint);margin:0 0 22px}
-video{width:100%;border-radius:12px;background:#000;display:block}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:18px 0}
-.tile,figure,.card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 16px}
-.tile b{display:block;font-size:24px;letter-spacing:-.02em}.tile span{color:var(--faint);font-size:13px}
-.grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(460px,1fr));gap:16px}figure{margin:0}
-figcaption{display:flex;flex-wrap:wrap;gap:4px 14px;align-items:baseline;font-size:14px;margin-bottom:6px}
-figcaption em,figcaption span{color:var(--faint);font-style:normal;font-size:13px}
-figcaption i{display:inline-block;width:14px;height:3px;border-radius:2px;margin-right:6px;vertical-align:middle}
-svg{width:100%;height:auto;display:block}svg .grid{stroke:var(--line)}svg .tick{fill:var(--faint);font-size:11px}
-svg.map{max-height:480px}.map .road{fill:var(--line)}.map .crossing{fill:var(--faint);opacity:.35}
-.map .divider{fill:none;stroke:var(--faint);stroke-width:.25;opacity:.7}
-.map .driven{fill:none;stroke:var(--accent);stroke-width:1}
-.map .logged{fill:none;stroke:var(--ink);stroke-width:.5;stroke-dasharray:1.6 1.2;opacity:.7}.map .end{fill:var(--accent)}
-table{border-collapse:collapse;width:100%;font-size:14px}
-td,th{padding:6px 10px;border-bottom:1px solid var(--line);text-align:left}
-th{color:var(--faint);font-weight:500}.number{text-align:right;font-variant-numeric:tabular-nums}.bar{width:40%}
-.bar i{display:block;height:9px;border-radius:5px}.none{color:var(--faint)}.why{color:var(--faint);font-size:13px}
-.sources{display:flex;height:26px;border-radius:8px;overflow:hidden}.sources i{display:block}
-.key{display:flex;flex-wrap:wrap;gap:4px 18px;color:var(--faint);font-size:13px;margin-top:8px}
-.key i{display:inline-block;width:10px;height:10px;border-radius:3px;margin-right:6px}
-footer{color:var(--faint);font-size:13px;margin-top:44px}
-"""
-
 
 def write_report(
     path: Path,
@@ -62,16 +36,15 @@ def write_report(
     notes: str = "",
     results: Mapping[str, MetricResult] | None = None,
 ) -> None:
-    """Writes the page, whole or not at all. video: an .mp4 to embed; notes: a sentence under the title; results: what
-    ``results_of`` says of the episode, where it is known already."""
-    with replacing(path) as temporary:
-        temporary.write_text(render_report(log, video, notes, results), encoding="utf-8")
+    """Writes the page, whole or not at all. video: an .mp4 to embed; notes: a sentence under the title; results: the episode's
+    ``results_of``, where they are known already."""
+    write_text(path, render_report(log, video, notes, results))
 
 
 def render_report(
     log: EpisodeLog, video: Path | None = None, notes: str = "", results: Mapping[str, MetricResult] | None = None
 ) -> str:
-    """The page as text. Scores are those of tables and campaigns: progress counts up to the end that was meant."""
+    """The page as text, with the scores of tables and campaigns (``scores.results_of``)."""
     results = results_of(log) if results is None else results
     film = ""
     if video is not None:
@@ -81,21 +54,16 @@ def render_report(
         film,
         _tiles(log, results),
         "<h2>What made the frames</h2>" + _sources(log) if any(step.source for step in log.steps) else "",
-        f'<h2>Driving</h2><div class="grid2">{"".join(_charts(log))}</div>',
+        f'<h2>Driving</h2><div class="charts">{"".join(_charts(log))}</div>',
         f'<h2>Path</h2><div class="card">{path_map(log.trace)}</div>',
         f"<h2>Metrics</h2>{_metrics(results)}",
         f"<h2>Time per stage</h2>{_timing(log)}",
     )
-    title = f"{log.scene}, driven by {log.planner.rpartition(':')[2]}"
+    title = f"{log.scene}, driven by {short_name(log.planner)}"
     settings = ", ".join(f"{name} {value}" for name, value in log.settings.items())
     lead = f"{escape(notes)} Seed {log.seed}, a decision every {log.decision_dt:g} s; {escape(settings)}."
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main><h1>{escape(title)}</h1>"
-        f'<p class="lead">{lead}</p>{"".join(sections)}'
-        f"<footer>Made by dist4d_env. Metrics marked n/a could not be computed in this scene; they are not zeros.</footer>"
-        f"</main></body></html>"
-    )
+    footer = "Made by dist4d_env. Metrics marked n/a could not be computed in this scene; they are not zeros."
+    return render_page(title, f'<h1>{escape(title)}</h1><p class="lead">{lead}</p>{"".join(sections)}<footer>{footer}</footer>')
 
 
 def stage_times(log: EpisodeLog) -> dict[str, tuple[float, float]]:
@@ -108,10 +76,9 @@ def stage_times(log: EpisodeLog) -> dict[str, tuple[float, float]]:
 
 def source_runs(log: EpisodeLog) -> list[Band]:
     """Stretches of time by what made the front camera's frame, from each decision to the next."""
-    front = [step.source[min(1, len(step.source) - 1)] for step in log.steps if step.source]
     bands: list[Band] = []
     position = 0
-    for source, run in groupby(front):
+    for source, run in groupby(front_sources(log, recorded_scene(log))):
         length = len(list(run))
         name, colour = SOURCES.get(source, (source, "#888888"))
         start, end = log.steps[position].time, log.steps[min(position + length, len(log.steps) - 1)].time
@@ -126,19 +93,16 @@ def _tiles(log: EpisodeLog, results: Mapping[str, MetricResult]) -> str:
     trust = [step.trust for step in log.steps]
     per_step = sum(mean for name, (mean, _) in stage_times(log).items() if "/" not in name)
     score = results["pdms_v1"]
-    tiles = {
-        "outcome": OUTCOMES.get(log.outcome, log.outcome) + (f": {log.error}" if log.error else ""),
-        "PDMS v1, closed loop": f"{score.value:.2f}" if score.valid else "n/a",
-        "driven": f"{driven:.0f} m",
-        "in": f"{trace.time[-1] - trace.time[0]:.1f} s",
-        "total reward": f"{log.total_reward:.2f}",
-        "lowest trust": f"{min(trust):.2f}",
-        "per decision": f"{per_step:.0f} ms",
-    }
-    return (
-        '<div class="tiles">'
-        + "".join(f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for name, value in tiles.items())
-        + "</div>"
+    return tiles(
+        {
+            "outcome": OUTCOMES.get(log.outcome, log.outcome) + (f": {log.error}" if log.error else ""),
+            "PDMS v1, closed loop": f"{score.value:.2f}" if score.valid else "n/a",
+            "driven": f"{driven:.0f} m",
+            "in": f"{trace.time[-1] - trace.time[0]:.1f} s",
+            "total reward": f"{log.total_reward:.2f}",
+            "lowest trust": f"{min(trust):.2f}",
+            "per decision": f"{per_step:.0f} ms",
+        }
     )
 
 
@@ -204,7 +168,7 @@ def _metrics(results: Mapping[str, MetricResult]) -> str:
     rows = "".join(
         f'<tr><td>{escape(name.replace("_", " "))}</td><td class="number">'
         + (f"{result.value:.3f}" if result.valid else '<span class="none">n/a</span>')
-        + f'</td><td class="why">{escape(_details(result))}</td></tr>'
+        + f'</td><td class="details">{escape(_details(result))}</td></tr>'
         for name, result in results.items()
     )
     return f'<div class="card"><table><tr><th>metric</th><th class="number">value</th><th>details</th></tr>{rows}</table></div>'

@@ -1,4 +1,4 @@
-"""Episodes and maps as small texts that a page can draw: whole numbers, differences from tick to tick, gzip, base64."""
+"""Episodes and maps packed for drawing in a page: integers, differences from tick to tick, gzip, base64."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 from shapely.geometry import LineString, box
 from shapely.geometry.base import BaseGeometry
 
-from dist4d_env.evaluation.episode_log import EpisodeLog
+from dist4d_env.evaluation.episode_log import EpisodeLog, forward_cameras
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.scenes.scene import Scene
 
 STRIDE = 2
 """Ticks from one drawn instant to the next; pages draw what lies between by interpolation."""
-SIGHT = 60.0  # m, agents that never come so near are not drawn
+RADIUS = 60.0  # m, agents that never come so near are not drawn
 AROUND = 70.0  # m of map on either side of the logged path
 _MILLI, _CENTI, _DECI = 1000, 100, 10
 _LAYERS = {"drivable_area": "road", "carpark_area": "road", "ped_crossing": "crossing", "lane_divider": "divider"}
@@ -40,14 +40,15 @@ def unpack(text: str) -> Any:
     return json.loads(gzip.decompress(base64.b64decode(text)))
 
 
-def replay(log: EpisodeLog, origin: np.ndarray) -> dict[str, Any]:
-    """An episode for drawing. Lengths in centimetres, angles in milliradians, rows every STRIDE ticks, each relative to the last.
+def replay(log: EpisodeLog, scene: Scene) -> dict[str, Any]:
+    """An episode for drawing, relative to ``origin_of`` its scene. Lengths in centimetres, angles in milliradians, rows every
+    STRIDE ticks, each relative to the last.
 
     ego: x, y, heading, speed (cm/s), acceleration (cm/s^2), lateral acceleration; agents: category, size, track, first row, then
     x, y, heading, one row for those that stand; plans: per decision its tick and x, y in decimetres in the ego frame; expert: the
     logged path in decimetres; steps: series per decision; front: what made the front camera's frame.
     """
-    trace = log.trace
+    trace, origin, front = log.trace, origin_of(scene), front_sources(log, scene)
     rows = np.arange(0, len(trace.time), STRIDE)
     ego = trace.ego[rows]
     columns = (*(ego[:, :2] - origin).T * _CENTI, np.unwrap(ego[:, 2]) * _MILLI, *(ego[:, 3:5].T * _CENTI),
@@ -72,8 +73,15 @@ def replay(log: EpisodeLog, origin: np.ndarray) -> dict[str, Any]:
             "trust": [round(step.trust, 3) for step in log.steps],
             **{name: [_rounded(step.metrics.get(name)) for step in log.steps] for name in series},
         },
-        "front": [step.source[min(1, len(step.source) - 1)] if step.source else "" for step in log.steps],
+        "front": front or [""] * len(log.steps),
     }
+
+
+def front_sources(log: EpisodeLog, scene: Scene) -> list[str]:
+    """What made the front camera's frame at every step; empty in a world without pictures."""
+    ahead = forward_cameras(scene.rig)
+    front = ahead[len(ahead) // 2]
+    return [step.source[min(front, len(step.source) - 1)] for step in log.steps if step.source]
 
 
 def scene_drawing(scene: Scene) -> dict[str, list[list[int]]]:
@@ -93,10 +101,10 @@ def scene_drawing(scene: Scene) -> dict[str, list[list[int]]]:
 
 
 def _agents(log: EpisodeLog, rows: np.ndarray, origin: np.ndarray) -> Iterator[list[Any]]:
-    """Every stretch of time in which an agent is there and, at some instant of the episode, within sight."""
+    """Every stretch of time in which an agent is there, for those that come within RADIUS."""
     trace = log.trace
     away = np.hypot(*np.moveaxis(trace.position[rows, :, :2] - trace.ego[rows, None, :2], -1, 0))
-    near = (trace.valid[rows] & (away < SIGHT)).any(0)
+    near = (trace.valid[rows] & (away < RADIUS)).any(0)
     for track in np.flatnonzero(near).tolist():
         there = np.flatnonzero(trace.valid[rows, track])
         for stretch in np.split(there, np.flatnonzero(np.diff(there) > 1) + 1):

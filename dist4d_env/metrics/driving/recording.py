@@ -40,6 +40,14 @@ def expert_poses(scene: Scene, time: np.ndarray) -> np.ndarray:
     return np.column_stack([pose[:, :2, 3], yaw_of(pose)])
 
 
+def logged_progress(scene: Scene, vehicle: VehicleParameters, begin: float, end: float) -> float:
+    """Metres of the route that the logged ego covers from ``begin`` to ``end`` seconds (its log's end is where it stays): the
+    reference of an episode that is meant to last from the one to the other."""
+    times = begin + TICK * np.arange(round((end - begin) / TICK) + 1)
+    position = scene.route.follow(ego_centers(expert_poses(scene, times), vehicle))
+    return float(position[-1] - position[0])
+
+
 def log_rows(scene: Scene, vehicle: VehicleParameters) -> np.ndarray:
     """(T, 7) the recorded ego at 10 Hz as ``EpisodeTrace.ego`` has it: speed, acceleration and yaw rate of the log, the front
     wheel angle that goes with them (zero below 0.5 m/s, where the yaw rate is noise)."""
@@ -77,10 +85,3 @@ def log_trace(
         route=scene.route,
         vehicle=vehicle,
     )
-
-
-def logged_progress(scene: Scene, vehicle: VehicleParameters, begin: float, end: float) -> float:
-    """Metres of the route that the logged ego covers from ``begin`` to ``end`` seconds (its log's end is where it stays)."""
-    times = begin + TICK * np.arange(round((end - begin) / TICK) + 1)
-    position = scene.route.follow(ego_centers(expert_poses(scene, times), vehicle))
-    return float(position[-1] - position[0])

@@ -1,29 +1,53 @@
-"""YAML read with the line of every value, so that an error can say where."""
+"""YAML read with the line of every value, for errors that name it; files written whole or not at all."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import yaml
 
 from dist4d_env.errors import ConfigError
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same language, ten times faster
+Built = TypeVar("Built")
 Place = tuple[str | int, ...]
 """The keys and indices that lead to a value."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """path: the file; value: what it says, of dicts, lists and plain values; lines: the line of every value by its place."""
+    """path: the file; value: its content as dicts, lists and plain values; lines: the line of every value by its place."""
 
     path: str
     value: Any
     lines: dict[Place, int]
+
+    def at(self, place: Place) -> Any:
+        """The value at a place."""
+        value = self.value
+        for key in place:
+            value = value[key]
+        return value
+
+    def build(self, kind: type[Built], place: Place, given: Mapping[Any, Any] | None = None) -> Built:
+        """A dataclass from the mapping at a place, ``given`` added to its values. What is wrong in it is an error that
+        names the line: an unknown field, or the field that the class's own ConfigError names as "something: FIELD ..."."""
+        values, names = self.at(place), [field.name for field in fields(cast(Any, kind))]
+        for key in values:
+            if key not in names:
+                raise self.error((*place, str(key)), f"unknown field {key!r} of {kind.__name__}; there are {', '.join(names)}")
+        try:
+            return kind(**{str(key): value for key, value in {**values, **(given or {})}.items()})
+        except ConfigError as error:
+            message = str(error)
+            named = re.match(r"\w+: (\w+) ", message)
+            text = message.removeprefix("scenario: ").removeprefix("suite: ")
+            raise self.error((*place, named[1]) if named else place, text) from error
 
     def error(self, place: Place, message: str) -> ConfigError:
         """An error that names the file and the line of the value, or of the nearest one around it."""
@@ -71,19 +95,28 @@ def _locate(path: str, node: yaml.Node, place: Place, lines: dict[Place, int]) -
             _locate(path, value, (*place, index), lines)
 
 
+class replacing:
+    """``with replacing(path) as temporary``: the file written there takes ``path``'s place if nothing went wrong."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}{self.path.suffix}")
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.temporary
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is None:
+            os.replace(self.temporary, self.path)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a file as a whole: into a temporary one beside it, which then takes its name."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Writes a text file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def dump(value: Any) -> str:
@@ -92,7 +125,7 @@ def dump(value: Any) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Flow style for what holds plain values only, indented lists."""
+    """Indents lists and writes no aliases."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
@@ -101,26 +134,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _plain(value: Any) -> bool:
-    return isinstance(value, str | int | float | bool | None)
-
-
-def _mapping(dumper: yaml.SafeDumper, value: dict[Any, Any]) -> yaml.Node:
-    inner = dumper.represent_mapping("tag:yaml.org,2002:map", value.items())
-    inner.flow_style = bool(getattr(value, "flow", False))
-    return inner
-
-
 class Flow(dict[str, Any]):
     """A dict that is written on one line."""
 
-    flow = True
 
-
-def _sequence(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=all(not isinstance(v, dict) for v in value))
-
-
-_Dumper.add_representer(dict, _mapping)
-_Dumper.add_representer(Flow, _mapping)
-_Dumper.add_representer(list, _sequence)
+_MAP, _SEQ = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
+_Dumper.add_representer(dict, lambda dumper, value: dumper.represent_mapping(_MAP, value.items(), flow_style=False))
+_Dumper.add_representer(Flow, lambda dumper, value: dumper.represent_mapping(_MAP, value.items(), flow_style=True))
+_Dumper.add_representer(
+    list, lambda dumper, value: dumper.represent_sequence(_SEQ, value, flow_style=not any(isinstance(v, dict) for v in value))
+)

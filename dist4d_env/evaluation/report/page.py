@@ -1,0 +1,34 @@
+"""The frame of every report: one self-contained HTML page with the style, and where asked for the script, inlined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+
+
+def render_page(title: str, main: str, data: str | None = None) -> str:
+    """A page as text. main: HTML of its body; data: HTML of the ``<script>`` elements that page.js reads, None for no script."""
+    script = "" if data is None else f"{data}<script>{_asset('page.js')}</script>"
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,'
+        f'initial-scale=1"><link rel="icon" href="data:,"><title>{escape(title)}</title><style>{_asset("page.css")}</style>'
+        f"</head><body><main>{main}</main>{script}</body></html>"
+    )
+
+
+def tiles(values: Mapping[str, object]) -> str:
+    """A row of tiles: values by their captions."""
+    shown = "".join(
+        f'<div class="tile"><b>{escape(str(value))}</b><span>{escape(name)}</span></div>' for name, value in values.items()
+    )
+    return f'<div class="tiles">{shown}</div>'
+
+
+def short_name(planner: str) -> str:
+    """A planner's name without its module."""
+    return planner.rpartition(":")[2]
+
+
+def _asset(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
