@@ -30,9 +30,16 @@ SCORES: Mapping[str, str] = {
 """Composite scores in the order in which tables show those that there are; the first one ranks."""
 
 
+LABELS: Mapping[str, str] = {
+    **SCORES,
+    "nuscenes_open_loop_uniad": "nuScenes L2 (UniAD), m",
+    "nuscenes_open_loop_stp3": "nuScenes L2 (ST-P3), m",
+}
+
+
 def label_of(metric: str) -> str:
     """A metric's name in tables."""
-    return SCORES.get(metric, metric.replace("_", " "))
+    return LABELS.get(metric, metric.replace("_", " "))
 
 
 @dataclass(frozen=True)
