@@ -25,7 +25,7 @@ from benchmarks.rollouts import real_frames, through_codec
 from benchmarks.side_by_side import Completion, aside, closed_loop, completion, one_steps, tables
 from benchmarks.tables import print_table
 from benchmarks.variants import VARIANTS, Budget, UnmaskedDiSTS, Variant, blind, train_variant
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.dist_s import DiSTSUNet

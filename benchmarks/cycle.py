@@ -25,7 +25,8 @@ from benchmarks.novel_view import SHIFTS, SIZE, judge_scene, places, summarise
 from benchmarks.tables import print_table
 from dist4d_env.curation.camera import CurationConfig
 from dist4d_env.curation.prepare import prepare_keyframe, prepare_scenes
-from dist4d_env.data.nuscenes import Dataset, open_dataset
+from dist4d_env.data.contract import Dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.pipelines import DiSTSPipeline
 from dist4d_env.models.presets import preset as preset_named

@@ -24,7 +24,7 @@ from benchmarks.protocols import SIZE, STEP, Scores, average, one_step_starts
 from benchmarks.rollouts import logged, real_frames, roll_out
 from benchmarks.side_by_side import tables
 from benchmarks.tables import print_table
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.factory import make_world
 from dist4d_env.worlds.oracle import OracleWorld

@@ -27,7 +27,7 @@ from benchmarks.common import Journal, header, mean_and_spread, run, write_json
 from benchmarks.protocols import Scores, average
 from benchmarks.side_by_side import SHIFT, Frames, aside, closed_loop, completion, one_steps, tables
 from benchmarks.tables import print_table
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.metrics.images.frechet import frechet_distance
 from dist4d_env.models.pipelines import DiSTTPipeline

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from benchmarks.common import Journal, header, run, write_json
 from benchmarks.layout_agreement import TRUTH, appearance
 from benchmarks.protocols import STEP, Judge, average
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.composition import parameters_in_millions
 from dist4d_env.models.pipelines import DiSTTPipeline

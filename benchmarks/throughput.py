@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.common import header, run, write_json
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.models.pretrained import resolve_weights
 
 WORLDS = ("none", "oracle", "replay", "dist4d", "splat")

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from benchmarks.common import write_json
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer

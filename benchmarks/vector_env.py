@@ -180,7 +180,7 @@ def together(count: int, traffic: str, options: Options, read_final: bool) -> Ca
 
 def simulators(traffic: str, action: str, options: Options, batched: bool) -> Callable[[], int]:
     """Ego and traffic without anything around them, all scenes in turn; ten seconds, then from the start."""
-    from dist4d_env.data.nuscenes import open_dataset
+    from dist4d_env.data.open import open_dataset
     from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
     from dist4d_env.simulation.vector import VectorSimulator
 

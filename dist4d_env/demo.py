@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dist4d_env.data.nuscenes import Dataset
+    from dist4d_env.data.contract import Dataset
     from dist4d_env.envs.driving import DiST4DDrivingEnv
     from dist4d_env.evaluation.runner import RunOptions
 
@@ -106,7 +106,7 @@ def check_weights(options: Options) -> None:
 
 def open_data(options: Options) -> Dataset:
     """The data set asked for; of the built-in town, where it is not made yet, only the one scene that is shown."""
-    from dist4d_env.data.nuscenes import open_dataset
+    from dist4d_env.data.open import open_dataset
 
     if options.scene is None:
         return open_dataset(options.dataroot, options.version, count=1)

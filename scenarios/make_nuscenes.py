@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dist4d_env.data.nuscenes import Dataset, open_dataset
+from dist4d_env.data.contract import Dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.scenes.edits_apply import apply_all
 from dist4d_env.scenes.scenario import DIFFICULTIES, Scenario

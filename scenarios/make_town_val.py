@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.scenes.scenario import DIFFICULTIES
 from scenarios.families import FAMILIES

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from dist4d_env.data.contract import Dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
-
-if TYPE_CHECKING:
-    from dist4d_env.data.nuscenes import Dataset
 
 
 @dataclass(frozen=True)
 class Options:
-    """Check a nuScenes-format data set and say what in it can be used.
+    """Check a data set and say what in it can be used.
 
     Reads the tables and every scene's log, tracks, map and files; prints a line per scene. Exit status 1 if a scene is broken.
     """
@@ -24,6 +22,8 @@ class Options:
     """Folder of the data set; else $NUSCENES, else the built-in town."""
     version: str | None = None
     """Folder of tables below it, such as v1.0-trainval; found by itself when there is one."""
+    dataset: str | None = None
+    """Reader: a registered name or module:Class; found by itself where the folder is recognised."""
     scenes: tuple[str, ...] = ("all",)
     """Splits or scene names."""
     images: bool = False
@@ -103,9 +103,7 @@ def run(options: Options) -> int:
     """Checks the scenes and prints the table. Returns 1 if one is broken."""
     from tqdm import tqdm
 
-    from dist4d_env.data.nuscenes import open_dataset
-
-    dataset = open_dataset(options.dataroot, options.version, options.scenes)
+    dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
     names = dataset.scene_names(options.scenes)
     checks = [check_scene(dataset, name, options.images) for name in tqdm(names, unit="scene", disable=None)]
     print(f"{dataset.dataroot}, {dataset.version}: {len(checks)} scenes")

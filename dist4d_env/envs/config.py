@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 from dist4d_env.envs.rewards import reward_weights
 from dist4d_env.errors import ConfigError
+from dist4d_env.registry import DATASETS, WORLDS
 from dist4d_env.scenes.scenario import Scenario, read_scenario
 from dist4d_env.scenes.scene import TICK
 
 OBSERVATIONS = ("cameras", "depth", "ego", "route", "agents", "bev")
 ACTIONS = ("controls", "trajectory", "discrete")
-WORLDS = ("dist4d", "replay", "oracle", "none")
 MEMORIES = ("log", "history")
 TRAFFIC = ("replay", "idm")
 TERMINATIONS = ("collision", "off_road", "wrong_way")
@@ -35,9 +35,10 @@ class EnvConfig:
 
     dataroot: str | None = None
     version: str | None = None
+    dataset: Any = None
     scenes: str | tuple[str, ...] = "val"
     scenario: Scenario | None = None
-    world: str = "dist4d"
+    world: Any = "dist4d"
     weights: str = "tiny"
     size: tuple[int, int] | None = None
     observation: tuple[str, ...] = ("cameras", "depth", "ego", "route")
@@ -63,7 +64,8 @@ class EnvConfig:
         set_field("termination", _subset("termination", self.termination, TERMINATIONS))
         set_field("size", None if self.size is None else _size(self.size))
         set_field("reward", MappingProxyType(reward_weights(self.reward)))
-        _choice("world", self.world, WORLDS)
+        WORLDS.check(self.world)
+        DATASETS.check(self.dataset)
         _choice("action", self.action, ACTIONS)
         _choice("memory", self.memory, MEMORIES)
         _choice("traffic", self.traffic, TRAFFIC)

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.batched_step import Request, Turn, play
 from dist4d_env.envs.config import read_keywords, read_scenario_option
 from dist4d_env.envs.episode import Episode, Seeds, Snapshot
@@ -172,6 +172,7 @@ class DiST4DDrivingEnv(gym.Env):
     |---|---|---|
     | ``dataroot`` | None | folder of a nuScenes-format data set; None: ``$NUSCENES``, else the built-in town |
     | ``version`` | None | its version folder; found by itself when there is one |
+    | ``dataset`` | None | reader: a registered name, "module:Class" or an open data set; None: by the folder |
     | ``scenes`` | "val" | a split, a scene name, or a list of these |
     | ``scenario`` | None | a ``Scenario`` or the path of a scenario YAML: fixes scene, start and what differs from the log |
     | ``world`` | "dist4d" | "dist4d", "replay", "oracle" (town only) or "none" (no pictures) |
@@ -206,7 +207,7 @@ class DiST4DDrivingEnv(gym.Env):
         self.metadata = {"render_modes": modes, "render_fps": max(1, round(1 / config.decision_dt))}
         self.render_mode = config.render_mode
         scenes = config.scenes if config.scenario is None else config.scenario.scene
-        self.dataset = open_dataset(config.dataroot, config.version, scenes)
+        self.dataset = open_dataset(config.dataroot, config.version, scenes, dataset=config.dataset)
         self.scene_names = self.dataset.scene_names(scenes)
         models = {"weights": config.weights, "memory": config.memory, "device": config.device, "service": config.service}
         world = make_world(config.world, **models)  # type: ignore[arg-type]

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dist4d_env import __version__
-from dist4d_env.envs.config import WORLDS
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, drive, file_name
 from dist4d_env.evaluation.episode_log import replacing, scenario_record
 from dist4d_env.evaluation.executors import Executor
 from dist4d_env.evaluation.planners import make_planner
+from dist4d_env.registry import WORLDS
 from dist4d_env.scenes.scenario import Scenario
 
 if TYPE_CHECKING:
-    from dist4d_env.data.nuscenes import Dataset
+    from dist4d_env.data.contract import Dataset
     from dist4d_env.scenes.suites import Suite
 
 SETTINGS = "settings.json"
@@ -60,8 +60,7 @@ class Campaign:
             raise ConfigError(f"seeds={self.seeds} must be at least 1")
         if not self.planners:
             raise ConfigError("no planner is named: give at least one")
-        if self.world not in WORLDS:
-            raise ConfigError(f"world={self.world!r} is unknown: choose one of {', '.join(WORLDS)}")
+        WORLDS.check(self.world)
         _distinct("planners", self.planners)
         _distinct(f"suite {self.suite.name}", [scenario.name for scenario in self.suite.scenarios])
         chosen = tuple(scenario for scenario in self.suite.scenarios if self._wanted(scenario))
@@ -79,7 +78,7 @@ class Campaign:
 
     def open_data(self) -> Dataset:
         """The data set that the campaign is driven on."""
-        from dist4d_env.data.nuscenes import open_dataset
+        from dist4d_env.data.open import open_dataset
 
         scenes = tuple(dict.fromkeys(scenario.scene for scenario in self.scenarios))
         return open_dataset(self.dataroot or self.suite.dataroot, self.version or self.suite.version, scenes)

@@ -149,7 +149,7 @@ def drive(options: Options) -> Summary:
     from tqdm import tqdm
 
     import dist4d_env  # noqa: F401 (registers the environment)
-    from dist4d_env.data.nuscenes import open_dataset
+    from dist4d_env.data.open import open_dataset
     from dist4d_env.evaluation.episode_log import save_episode
     from dist4d_env.evaluation.runner import RunOptions, run_episode
     from dist4d_env.evaluation.scores import results_of

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dist4d_env.data.nuscenes import Dataset, open_dataset
+from dist4d_env.data.contract import Dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.presets import Preset
 from dist4d_env.training.cycle import prepare_cycle

@@ -12,7 +12,7 @@ import torch
 import benchmarks.variants as variants
 from benchmarks.ablation import EFFECTS, MEMORIES, Judge, Options, effects
 from benchmarks.variants import VARIANTS, Variant, make_recipe, train_variant
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.pretrained import save_model

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.noisy_labels import with_noisy_boxes, with_noisy_sensors
 from benchmarks.robustness import CONDITIONS, judge, losses
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.transforms import invert
 from dist4d_env.worlds.factory import make_world
 from dist4d_env.worlds.memory import Memory

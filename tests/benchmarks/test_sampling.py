@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.sampling import Options, frechet, losses
 from benchmarks.side_by_side import aside, closed_loop, completion, one_steps, tables
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.pipelines import DiSTSPipeline

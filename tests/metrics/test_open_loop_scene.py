@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.metrics.foreign.open_loop import CLASSES, open_loop
 from dist4d_env.metrics.foreign.open_loop_hits import exact_hits

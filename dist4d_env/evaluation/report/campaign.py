@@ -93,7 +93,7 @@ def _chosen(judged: Sequence[Judged], board: Leaderboard, most: int) -> list[int
 
 
 def _maps(judged: Sequence[Judged], shown: Sequence[int]) -> dict[str, str]:
-    from dist4d_env.data.nuscenes import open_dataset
+    from dist4d_env.data.open import open_dataset
 
     places = {judged[i].score.scene: (judged[i].dataroot, judged[i].version) for i in shown}
     return {scene: pack(scene_drawing(open_dataset(*place).load(scene, False))) for scene, place in places.items()}
