@@ -32,8 +32,8 @@ class Options:
     """Suite of scenarios (YAML), such as dist4d_env/suites/town_val.yaml."""
     out: Path
     """Folder of the run: episodes, results.json, leaderboard.md, report.html."""
-    world: Literal["dist4d", "oracle", "replay", "none"] = "none"
-    """What makes the pictures; none for planners that look at none."""
+    world: str = "none"
+    """What makes the pictures, a world's name or module:Class; none for planners that look at none."""
     workers: int = 1
     """Processes, one thread each; 0 drives in this one."""
     executor: Literal["processes", "ray"] = "processes"

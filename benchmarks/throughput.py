@@ -146,8 +146,8 @@ def driving(world: str, options: Options) -> Callable[[], dict[str, float]]:
     env = gym.make(
         "DiST4D-nuScenes-v0",
         dataroot=options.dataroot,
-        world="dist4d" if world == "splat" else world,
-        weights="splat" if world == "splat" else options.weights,
+        world=world,
+        weights=options.weights,
         observation=("cameras", "depth", "ego", "route") if pictures else ("ego", "route", "agents"),
     )
     rng = np.random.default_rng(0)

@@ -30,7 +30,7 @@ class Options:
     start: float = 0.0
     """Seconds since the scene's first keyframe."""
     world: str = "dist4d"
-    """dist4d | replay | oracle (town only)."""
+    """A world's name, such as dist4d, replay or oracle (town only), or module:Class."""
     weights: str = "tiny"
     """A shipped preset, a folder, or "splat" for no model at all."""
     memory: str = "log"
@@ -54,17 +54,17 @@ def run(options: Options) -> int:
 
     import dist4d_env  # noqa: F401 (registers the environment)
     from dist4d_env.envs.rendering import render_dashboard
-    from dist4d_env.envs.starts import PICTURE_WORLDS
     from dist4d_env.evaluation.episode_log import save_episode
     from dist4d_env.evaluation.report.episode.episode import write_report
     from dist4d_env.evaluation.runner import RunOptions, run_episode
     from dist4d_env.evaluation.video import VideoWriter
     from dist4d_env.planners.lane_follower import LaneFollower, LaneFollowerConfig
+    from dist4d_env.worlds.contract import world_traits
 
     check_weights(options)
     dataset = open_data(options)
     scene = options.scene or first_scene(dataset)
-    if options.world in PICTURE_WORLDS:
+    if world_traits(options.world).needs_images:
         ensure_depth(dataset, scene)
     settings: dict[str, Any] = {
         "dataroot": dataset.dataroot,
@@ -97,7 +97,10 @@ def run(options: Options) -> int:
 
 
 def check_weights(options: Options) -> None:
-    """Raises WeightsError for weights that are not there, before anything that takes time."""
+    """Raises ConfigError or WeightsError for a world or weights that are not there, before anything that takes time."""
+    from dist4d_env.registry import WORLDS
+
+    WORLDS.check(options.world)
     if options.world == "dist4d" and options.weights != "splat":
         from dist4d_env.models.pretrained import resolve_weights
 

@@ -45,11 +45,9 @@ class SceneCheck:
     broken: str | None = None
 
     @property
-    def worlds(self) -> tuple[str, ...]:
-        """The worlds that can play the scene as it is; "oracle" depends on the town's generator and is left out."""
-        if self.broken:
-            return ()
-        return ("none", "replay", "dist4d") if self.depth else ("none",)
+    def use(self) -> str:
+        """What the scene can be played with: worlds that need its images, or only those that do not."""
+        return "BROKEN" if self.broken else "all worlds" if self.depth else "worlds without images"
 
     @property
     def remedy(self) -> str:
@@ -85,10 +83,10 @@ def check_scene(dataset: Dataset, name: str, images: bool = False) -> SceneCheck
 
 def table(checks: Sequence[SceneCheck]) -> str:
     """A line per scene, and what would make more of it usable."""
-    rows = [["scene", "seconds", "tracks", "keyframes", "images", "depth", "LiDAR", "worlds"]]
+    rows = [["scene", "seconds", "tracks", "keyframes", "images", "depth", "LiDAR", "playable in"]]
     for c in checks:
         counts = [f"{c.seconds:.1f}", *(str(n) for n in (c.tracks, c.keyframes, c.images, c.depth, c.lidar))]
-        rows.append([c.name, *(["-"] * len(counts) if c.broken else counts), ", ".join(c.worlds) or "BROKEN"])
+        rows.append([c.name, *(["-"] * len(counts) if c.broken else counts), c.use])
     width = max(len(row[0]) for row in rows)
     lines = [f"{row[0]:<{width}}" + "".join(f"{cell:>11}" for cell in row[1:-1]) + f"  {row[-1]}" for row in rows]
     for words in dict.fromkeys(check.remedy for check in checks if check.remedy):

@@ -124,10 +124,12 @@ def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> None:
     """Raises one clear error for what would fail later: planners, scenes, edits, or a world that cannot draw this data set."""
     from dist4d_env.envs.starts import check_start
     from dist4d_env.scenes.edits_apply import apply_all
+    from dist4d_env.worlds.contract import world_traits
 
+    shows_pictures = world_traits(campaign.world).shows_pictures
     for name in campaign.planners:
         needs = make_planner(name).requires
-        if campaign.world == "none" and (needs.cameras or needs.imagination):
+        if not shows_pictures and (needs.cameras or needs.imagination):
             raise ConfigError(f"planner {name!r} needs pictures: choose a world that makes them, such as --world dist4d")
     for scenario in campaign.scenarios:
         if scenario.scene not in dataset.names():
@@ -141,7 +143,7 @@ def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> None:
             apply_all(scenario.edits, scene, scenario.start)
         except (ConfigError, DataError) as error:
             raise type(error)(f"scenario {scenario.name}: {error}") from error
-    if campaign.world == "none":
+    if not shows_pictures:
         return
     env = settings.make()  # loads weights, and finds out whether the world can draw this data set
     try:

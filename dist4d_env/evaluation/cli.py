@@ -51,7 +51,7 @@ class Options:
     """Splits or scene names."""
     episodes: int = 1
     """Episodes per scene; the first begins at the scene's start, the others where the seed says."""
-    world: Literal["dist4d", "replay", "oracle", "none"] = "none"
+    world: str = "none"
     """What makes the pictures. none draws nothing and is fastest, for planners that need no camera."""
     weights: str = "tiny"
     """Of the world dist4d: a shipped preset, a folder, or splat for no model at all."""
@@ -154,14 +154,15 @@ def drive(options: Options) -> Summary:
     from dist4d_env.evaluation.runner import RunOptions, run_episode
     from dist4d_env.evaluation.scores import results_of
     from dist4d_env.evaluation.summary import Summary, score
+    from dist4d_env.worlds.contract import world_traits
 
     name = options.planner[0]
     planner = make_planner(name)
-    if planner.requires.cameras and options.world == "none":
+    if planner.requires.cameras and not world_traits(options.world).shows_pictures:
         raise ConfigError(f"planner {name!r} needs cameras: choose a world that makes pictures, such as world=dist4d")
     dataset = open_dataset(options.dataroot, options.version, options.scenes)
     names = dataset.scene_names(options.scenes)
-    pictures = ("cameras", "depth") if options.world != "none" else ()
+    pictures = ("cameras", "depth") if world_traits(options.world).shows_pictures else ()
     env = gym.make(
         "DiST4D-nuScenes-v0",
         dataroot=dataset.dataroot,

@@ -48,8 +48,9 @@ class EnvSettings:
         import gymnasium as gym
 
         import dist4d_env  # noqa: F401 (registers the environment)
+        from dist4d_env.worlds.contract import world_traits
 
-        pictures = () if self.world == "none" else ("cameras", "depth")
+        pictures = ("cameras", "depth") if world_traits(self.world).shows_pictures else ()
         groups = (*pictures, "ego", "route", "agents")
         return gym.make("DiST4D-nuScenes-v0", action="trajectory", observation=groups, **asdict(self))
 

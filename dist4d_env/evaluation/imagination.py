@@ -21,6 +21,7 @@ from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES
 from dist4d_env.simulation.simulator import Simulator
 from dist4d_env.simulation.state import EgoState, SimState
 from dist4d_env.simulation.traffic import row_of
+from dist4d_env.worlds.contract import world_traits
 
 
 class ForeseenTraffic:
@@ -82,8 +83,10 @@ class BranchingImagination:
     """
 
     def __init__(self, running: DiST4DDrivingEnv) -> None:
-        if running.config.world == "none":
-            raise ConfigError("imagination needs pictures: choose world='dist4d', 'replay' or 'oracle', not 'none'")
+        if not world_traits(running.config.world).shows_pictures:
+            raise ConfigError(
+                f"imagination needs pictures: world={running.config.world!r} shows none; choose another"
+            )
         self._running = running
         self._branches: list[_Branch] = []
 

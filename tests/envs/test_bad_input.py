@@ -13,7 +13,7 @@ from dist4d_env.errors import ActionError, ConfigError, DataError
 @pytest.mark.parametrize(
     ("keywords", "said"),
     [
-        ({"world": "dreams"}, "world='dreams'.*'oracle'"),
+        ({"world": "dreams"}, "world 'dreams'.*'oracle'"),
         ({"observation": ("ego", "radar")}, "observation=.*'agents'"),
         ({"observation": ()}, "observation is empty"),
         ({"observation": 3}, "observation=3"),
