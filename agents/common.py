@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 
 import dist4d_env  # noqa: F401 (registers the environment)
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.learning.views import View
 from dist4d_env.registry import TRAFFIC, WORLDS

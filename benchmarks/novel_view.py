@@ -22,7 +22,7 @@ from benchmarks.common import Journal, header, mean_and_spread, run, write_json
 from benchmarks.pixels import REGIONS, regions, score
 from benchmarks.rollouts import scene_at, through_codec
 from benchmarks.tables import print_table
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.models.conditions import splat_images

@@ -17,7 +17,7 @@ from benchmarks.common import run
 from benchmarks.layout_agreement import TrueStreet
 from benchmarks.protocols import HISTORY_START, SIZE, STEP, SWERVE, SWERVE_PERIOD
 from benchmarks.rollouts import logged, roll_out, scene_at, swerving
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.drawing import colour_depth, draw_text
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.rgbd import RGBDFrame

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.common import header, run, write_json
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.metrics.driving.comfort import WINDOWS, smoothed_signals
 from dist4d_env.metrics.driving.rectangles import ego_centers

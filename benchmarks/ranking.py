@@ -20,7 +20,8 @@ from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from benchmarks.common import Journal, header, run, write_json
-from dist4d_env.data.nuscenes import Dataset, open_dataset
+from dist4d_env.data.contract import Dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.planners import make_planner

@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.common import header, run, write_json
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.backend import has_numba
 from dist4d_env.geometry.fragments import BEST, PLAIN
 from dist4d_env.geometry.splat import splat

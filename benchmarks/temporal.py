@@ -39,7 +39,7 @@ from benchmarks.pixels import REGIONS
 from benchmarks.protocols import HISTORY_START, SIZE, STEP, Judge, Scores, average, one_step_starts
 from benchmarks.rollouts import codec_of
 from benchmarks.tables import print_table
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.segmenter import load_segmenter
 from dist4d_env.worlds.contract import World

@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.common import header, run, write_json
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.models.pretrained import resolve_weights
 
 WORLDS = ("none", "oracle", "replay", "dist4d", "splat")
@@ -146,8 +146,8 @@ def driving(world: str, options: Options) -> Callable[[], dict[str, float]]:
     env = gym.make(
         "DiST4D-nuScenes-v0",
         dataroot=options.dataroot,
-        world="dist4d" if world == "splat" else world,
-        weights="splat" if world == "splat" else options.weights,
+        world=world,
+        weights=options.weights,
         observation=("cameras", "depth", "ego", "route") if pictures else ("ego", "route", "agents"),
     )
     rng = np.random.default_rng(0)

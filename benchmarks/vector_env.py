@@ -180,9 +180,9 @@ def together(count: int, traffic: str, options: Options, read_final: bool) -> Ca
 
 def simulators(traffic: str, action: str, options: Options, batched: bool) -> Callable[[], int]:
     """Ego and traffic without anything around them, all scenes in turn; ten seconds, then from the start."""
-    from dist4d_env.data.nuscenes import open_dataset
+    from dist4d_env.data.open import open_dataset
     from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-    
+
     count, dataset = max(options.counts), open_dataset(options.dataroot, None, options.scenes)
     config = SimulatorConfig(action=action, traffic=traffic)
     many = Simulator(config, [dataset.load(name) for name in dataset.scene_names(options.scenes)[:8]])

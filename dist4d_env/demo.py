@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dist4d_env.data.nuscenes import Dataset
+    from dist4d_env.data.contract import Dataset
     from dist4d_env.envs.driving import DiST4DDrivingEnv
     from dist4d_env.evaluation.runner import RunOptions
 
@@ -30,7 +30,7 @@ class Options:
     start: float = 0.0
     """Seconds since the scene's first keyframe."""
     world: str = "dist4d"
-    """dist4d | replay | oracle (town only)."""
+    """A world's name, such as dist4d, replay or oracle (town only), or module:Class."""
     weights: str = "tiny"
     """A shipped preset, a folder, or "splat" for no model at all."""
     memory: str = "log"
@@ -97,7 +97,10 @@ def run(options: Options) -> int:
 
 
 def check_weights(options: Options) -> None:
-    """Raises WeightsError for weights that are not there, before anything that takes time."""
+    """Raises ConfigError or WeightsError for a world or weights that are not there, before anything that takes time."""
+    from dist4d_env.registry import WORLDS
+
+    WORLDS.check(options.world)
     if options.world == "dist4d" and options.weights != "splat":
         from dist4d_env.models.pretrained import resolve_weights
 
@@ -106,7 +109,7 @@ def check_weights(options: Options) -> None:
 
 def open_data(options: Options) -> Dataset:
     """The data set asked for; of the built-in town, where it is not made yet, only the one scene that is shown."""
-    from dist4d_env.data.nuscenes import open_dataset
+    from dist4d_env.data.open import open_dataset
 
     if options.scene is None:
         return open_dataset(options.dataroot, options.version, count=1)

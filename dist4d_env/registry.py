@@ -51,16 +51,12 @@ class Registry:
             path = declared.value if declared is not None else value
         if not _is_path(path):
             raise ConfigError(self._unknown(value))
-        module, _, attribute = path.partition(":")
         try:
-            found: Any = importlib.import_module(module)
-            for part in attribute.split("."):
-                found = getattr(found, part)
+            return import_path(path)
         except (ImportError, AttributeError) as error:
             raise ConfigError(
                 f"{self.kind} {value!r} cannot be imported ({error}); is its package installed, or its folder on PYTHONPATH?"
             ) from error
-        return found
 
     def make(self, value: Any, contract: tuple[str, ...] = (), **available: Any) -> Any:
         """One of this kind: classes and functions are called with those of the ``available`` keywords that they name, objects
@@ -102,6 +98,15 @@ class Registry:
         )
 
 
+def import_path(path: str) -> Any:
+    """The attribute that ``"module:attribute"`` names; its module is imported. Raises ImportError or AttributeError."""
+    module, _, attribute = path.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
 def _is_path(value: str) -> bool:
     module, colon, attribute = value.partition(":")
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *attribute.split(".")))
@@ -128,7 +133,10 @@ TRAFFIC = Registry(
 """Called with ``vehicle`` where they name it."""
 
 DATASETS = Registry("dataset", "dist4d_env.datasets", {"nuscenes": "dist4d_env.data.nuscenes:NuScenesDataset"})
-"""Called with ``dataroot`` and ``version``."""
+"""Called with ``dataroot`` and ``version`` where they are given. A class with ``recognises`` is found by its folder."""
+
+DEFAULT_DATAROOT = "dist4d_env.town.cache:default_dataroot"
+"""Makes the folder of the data set where none is named; called with the scenes that are wanted and how many suffice."""
 
 SENSORS = Registry(
     "sensor",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dist4d_env.data.nuscenes import Dataset
+from dist4d_env.data.contract import Dataset
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.transforms import yaw_of

@@ -21,7 +21,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.metrics.driving.collision import find_collisions

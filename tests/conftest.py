@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
@@ -13,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 import pytest  # noqa: E402  (the thread count must be set before numpy or torch load)
 from filelock import FileLock  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+if TYPE_CHECKING:
+    from dist4d_env.scenes.scene import Scene
 
 # The gate draws the same examples every time and times nothing; HYPOTHESIS_PROFILE=search looks for new ones.
 settings.register_profile("gate", derandomize=True, deadline=None)
@@ -42,6 +46,27 @@ def nuscenes_real(shared_data: Path) -> Path:
     if not place.is_dir():
         pytest.skip(f"no real nuScenes scenes at {place}")
     return place
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The handmade data set of ``tests.data.tiny_nuscenes``."""
+    from tests.data import tiny_nuscenes
+
+    return tiny_nuscenes.write(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_scene(tiny_root: Path) -> Scene:
+    from dist4d_env.data.open import open_dataset
+
+    return open_dataset(tiny_root).load("scene-0103")
+
+
+@pytest.fixture
+def broken_root(tiny_root: Path, tmp_path: Path) -> Path:
+    """A copy of the handmade data set that a test may damage."""
+    return Path(shutil.copytree(tiny_root, tmp_path / "broken"))
 
 
 def town_sources() -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from dist4d_env import demo
 from dist4d_env.__main__ import main
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.evaluation.runner import RunOptions
 
 

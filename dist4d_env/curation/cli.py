@@ -11,7 +11,7 @@ from dist4d_env.curation.camera import CurationConfig
 
 @dataclass(frozen=True)
 class Options:
-    """Make metric depth for the images of a nuScenes-format data set, from its LiDAR, boxes and images.
+    """Make metric depth for the images of a data set, from its LiDAR, boxes and images.
 
     Can be stopped at any time and run again: files that exist are kept.
     """
@@ -20,6 +20,8 @@ class Options:
     """Folder of the data set; else $NUSCENES, else the built-in town."""
     version: str | None = None
     """Folder of tables below it, such as v1.0-trainval; found by itself when there is one."""
+    dataset: str | None = None
+    """Reader: a registered name or module:Class; found by itself where the folder is recognised."""
     scenes: tuple[str, ...] = ("all",)
     """Splits or scene names."""
     out: Path | None = None
@@ -38,10 +40,10 @@ class Options:
 def run(options: Options) -> int:
     """Prepares depth as the options say and prints where it is."""
     from dist4d_env.curation.prepare import depth_root, prepare_scenes
-    from dist4d_env.data.nuscenes import open_dataset
+    from dist4d_env.data.open import open_dataset
 
     config = CurationConfig(height=options.height, before=options.sweeps, after=options.sweeps)
-    dataset = open_dataset(options.dataroot, options.version, options.scenes)
+    dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
     root = depth_root(dataset.dataroot, options.out)
     done = prepare_scenes(dataset, dataset.scene_names(options.scenes), root, config, options.overwrite, options.workers)
     print(f"{done.written} depth images written, {done.kept} kept, in {root}")

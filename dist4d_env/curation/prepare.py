@@ -6,16 +6,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from dist4d_env.curation.camera import CurationConfig, View, dense_depth
 from dist4d_env.curation.points import CarriedSweep, carry
 from dist4d_env.curation.visibility import ground_plane
+from dist4d_env.data.contract import Dataset
 from dist4d_env.data.depth_files import default_depth_root, depth_key, write_depth
 from dist4d_env.data.images import read_image
-from dist4d_env.data.nuscenes import Dataset, open_dataset
 from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import Boxes
@@ -79,7 +78,7 @@ def _run(
             yield prepare_keyframe(dataset.load(name, False), keyframe, root, config, overwrite)
         return
     with ProcessPoolExecutor(workers) as pool:
-        waiting = [pool.submit(_job, dataset.dataroot, dataset.version, *job, root, config, overwrite) for job in jobs]
+        waiting = [pool.submit(_job, dataset, *job, root, config, overwrite) for job in jobs]
         try:
             for done in as_completed(waiting):
                 yield done.result()
@@ -87,13 +86,23 @@ def _run(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _job(dataroot: str, version: str, name: str, keyframe: int, root: Path, config: CurationConfig, overwrite: bool) -> Prepared:
-    return prepare_keyframe(open_dataset(dataroot, version).load(name, False), keyframe, root, config, overwrite)
+def _job(dataset: Dataset, name: str, keyframe: int, root: Path, config: CurationConfig, overwrite: bool) -> Prepared:
+    return prepare_keyframe(dataset.load(name, False), keyframe, root, config, overwrite)
+
+
+def sensor_files(scene: Scene) -> FileSensorLog:
+    """The scene's sensor log. Raises DataError where its reader has another than ``FileSensorLog``."""
+    if not isinstance(scene.sensors, FileSensorLog):
+        raise DataError(
+            f"{scene.name}: depth is made of files, which its {type(scene.sensors).__name__} does not name; its reader can use "
+            "data.sensors.FileSensorLog, or give depth itself"
+        )
+    return scene.sensors
 
 
 def prepare_keyframe(scene: Scene, keyframe: int, root: Path, config: CurationConfig, overwrite: bool = False) -> Prepared:
     """Makes and writes the depth of one keyframe's cameras."""
-    sensors = cast(FileSensorLog, scene.sensors)
+    sensors = sensor_files(scene)
     views = range(len(scene.rig.names))
     there = [view for view in views if sensors.image_path(keyframe, view).is_file()]
     missing = [view for view in there if overwrite or not (root / sensors.depth_name(keyframe, view)).is_file()]
@@ -111,18 +120,19 @@ def prepare_keyframe(scene: Scene, keyframe: int, root: Path, config: CurationCo
 
 def camera_depth(scene: Scene, keyframe: int, view: int, carried: Sequence[CarriedSweep], config: CurationConfig) -> np.ndarray:
     """Depth (H, W) float32 of one camera of a keyframe, from sweeps taken apart."""
-    sensors = cast(FileSensorLog, scene.sensors)
-    image = read_image(sensors.image_path(keyframe, view), sensors.image_size, *config.size(sensors.image_size))
+    sensors = sensor_files(scene)
+    stored = sensors.image_size[view]
+    image = read_image(sensors.image_path(keyframe, view), stored, *config.size(stored))
     points, boxed = points_at(scene, float(sensors.camera_time[keyframe, view]), carried)
     return dense_depth(image, points, boxed, camera_view(scene, keyframe, view, points, config), config)[0]
 
 
 def camera_view(scene: Scene, keyframe: int, view: int, points: np.ndarray, config: CurationConfig) -> View:
     """A camera of a keyframe at its own exposure, with the ground plane of global points (N, 3) around it."""
-    sensors = cast(FileSensorLog, scene.sensors)
+    sensors = sensor_files(scene)
     pose = sensors.global_from_camera[keyframe, view]
     ego = pose @ invert(scene.rig.ego_from_camera[view])  # the ego at this camera's stamp, not at the LiDAR's
-    transform = ImageTransform.cover(sensors.image_size, config.size(sensors.image_size))
+    transform = ImageTransform.cover(sensors.image_size[view], config.size(sensors.image_size[view]))
     return View(transform.intrinsics(sensors.intrinsics[keyframe, view]), pose, ego, ground_plane(points, ego))
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.scenes.interpolation import interpolate_poses
 from dist4d_env.scenes.scene import TICK, EgoLog, Tracks
 
-_NOT_WALKING = ("wheelchair", "stroller", "personal_mobility")  # pedestrians that the detection benchmark leaves out
 _HALF_WINDOW = 0.25  # s: keyframe poses are 0.5 s apart, so a centred difference over 0.5 s has no jumps
 
 
@@ -36,6 +34,7 @@ def ego_log(time: np.ndarray, poses: np.ndarray, duration: float) -> EgoLog:
 def interpolate_tracks(
     instance: tuple[str, ...],
     name: tuple[str, ...],
+    category: np.ndarray,
     size: np.ndarray,
     keyframe_time: np.ndarray,
     position: np.ndarray,
@@ -64,7 +63,7 @@ def interpolate_tracks(
     return Tracks(
         instance=instance,
         name=name,
-        category=np.array([category_index(full) for full in name], np.int8),
+        category=category,
         size=size,
         time=grid,
         position=np.where(valid[..., None], _between(position, before, after, share), 0.0),
@@ -72,19 +71,6 @@ def interpolate_tracks(
         velocity=np.where(valid[..., None], _between(velocity, before, after, share), 0.0),
         valid=valid,
     )
-
-
-def category_index(name: str) -> int:
-    """Index into CATEGORIES of a full nuScenes category name: its ten detection classes, all else "other"."""
-    head, _, rest = name.partition(".")
-    kind, _, detail = rest.partition(".")
-    if head == "human" and kind == "pedestrian":
-        kind = "other" if detail in _NOT_WALKING else kind
-    elif head in ("vehicle", "movable_object"):
-        kind = {"construction": "construction_vehicle", "trafficcone": "traffic_cone"}.get(kind, kind)
-    else:
-        kind = "other"
-    return CATEGORIES.index(kind if kind in CATEGORIES else "other")
 
 
 def _between(values: np.ndarray, before: np.ndarray, after: np.ndarray, share: np.ndarray) -> np.ndarray:

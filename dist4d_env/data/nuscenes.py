@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Sequence
@@ -13,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from dist4d_env.data.contract import resolve_scenes
 from dist4d_env.data.location import LocationMap
 from dist4d_env.data.logs import ego_log, interpolate_tracks
 from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.errors import DataError
-from dist4d_env.geometry.cameras import RING, CameraRig
+from dist4d_env.geometry.boxes import CATEGORIES
+from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.transforms import pose_from_quaternion, yaw_of
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.routing import route_from_log
@@ -28,51 +29,30 @@ TABLES = (
     "sample_data", "sample_annotation", "map",
 )  # fmt: skip
 LIDAR = "LIDAR_TOP"
+RING = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT")
+"""nuScenes' cameras, clockwise; a rig has those of them that a data set has in this order, and then its others."""
+_NOT_WALKING = ("wheelchair", "stroller", "personal_mobility")  # pedestrians that the detection benchmark leaves out
 Record = dict[str, Any]
 
 
-def open_dataset(
-    dataroot: str | os.PathLike[str] | None = None,
-    version: str | None = None,
-    scenes: str | Sequence[str] = "val",
-    count: int | None = None,
-) -> Dataset:
-    """Opens a data set: the argument, else $NUSCENES, else the built-in town (made once, in the user's cache directory).
-
-    version: the folder of tables; found by itself when there is just one ``v*`` folder; scenes: what will be asked of it, for
-    the built-in town makes only the split that is needed; count: how many of its scenes suffice, None for all.
-    Raises DataError naming the folder, table or file that is missing or broken.
-    """
-    origin = "the dataroot argument"
-    if dataroot is None and os.environ.get("NUSCENES"):
-        dataroot, origin = os.environ["NUSCENES"], "$NUSCENES"
-    if dataroot is None:
-        from dist4d_env.town.cache import ensure_default, split_of
-
-        origin = "the built-in town"
-        try:
-            dataroot = ensure_default(split_of(scenes), count)
-        except OSError as error:
-            raise DataError(
-                f"no data set: dataroot= was not given, $NUSCENES is not set, and the built-in town could not be made ({error})"
-            ) from error
-    root = Path(dataroot)
-    if not root.is_dir():
-        raise DataError(
-            f"{root} (from {origin}) is no folder; pass dataroot=, or set $NUSCENES, to a folder that holds nuScenes-format "
-            "tables, or leave both unset for the built-in town"
-        )
-    dataset = Dataset(str(root), version or _only_version(root, origin))
-    dataset.names()  # opens the tables, so that what is wrong with them shows here
-    return dataset
-
-
 @dataclass(frozen=True)
-class Dataset:
-    """A nuScenes-format data set. Pickles as its two names; the tables are kept once per process."""
+class NuScenesDataset:
+    """A nuScenes-format data set. Pickles as its two names; the tables are kept once per process.
+
+    version: the folder of tables below dataroot, found by itself where there is one ``v*`` folder. Raises DataError.
+    """
 
     dataroot: str
-    version: str
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.version:
+            object.__setattr__(self, "version", _only_version(Path(self.dataroot)))
+
+    @classmethod
+    def recognises(cls, dataroot: str | os.PathLike[str]) -> bool:
+        """Whether some folder below holds tables of samples."""
+        return any(Path(dataroot).glob("*/sample*.json"))
 
     def names(self) -> tuple[str, ...]:
         """Every scene's name, in the order of the table."""
@@ -83,28 +63,8 @@ class Dataset:
         return {name: tuple(s for s in scenes if s in self._tables.scenes) for name, scenes in self._tables.splits.items()}
 
     def scene_names(self, scenes: str | Sequence[str]) -> list[str]:
-        """Names for a split ("train", "val", "mini_val", ...), "all", a scene's name, or a list of these.
-
-        Raises DataError for what is unknown or empty here, listing what there is.
-        """
-        if not isinstance(scenes, str):
-            if not len(scenes):
-                raise DataError("an empty list of scenes; name a split or scenes")
-            return list(dict.fromkeys(name for entry in scenes for name in self.scene_names(entry)))
-        if scenes in self._tables.scenes:
-            return [scenes]
-        if scenes == "all":
-            return list(self._tables.scenes)
-        splits = self.splits()
-        if splits.get(scenes):
-            return list(splits[scenes])
-        there = ", ".join(f"{name} ({len(members)})" for name, members in splits.items() if members) or "none"
-        names = list(self._tables.scenes)
-        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        what = f"split {scenes!r} holds no scene of" if scenes in splits else f"{scenes!r} is neither a split nor a scene of"
-        similar = difflib.get_close_matches(scenes, [*names, *splits], n=1)
-        hint = f" Did you mean {similar[0]!r}?" if similar and scenes not in splits else ""
-        raise DataError(f"{what} {self.dataroot}/{self.version}. Splits: {there}. Scenes: {shown}.{hint}")
+        """Names for a split ("train", "val", "mini_val", ...), "all", a scene's name, or a list of these. Raises DataError."""
+        return resolve_scenes(self, scenes)
 
     def load(self, name: str, require_map: bool = True) -> Scene:
         """Reads a scene: log, tracks, map and route; sensor files stay closed. Scenes are kept, a second call is free.
@@ -149,13 +109,13 @@ class _Tables:
         return {record["token"]: names[record["category_token"]] for record in self.devkit.instance}
 
 
-def _only_version(root: Path, origin: str) -> str:
+def _only_version(root: Path) -> str:
     versions = sorted(path.name for path in root.glob("v*") if path.is_dir())
     if len(versions) == 1:
         return versions[0]
     if versions:
         raise DataError(f"{root} holds several versions ({', '.join(versions)}); choose one with version=")
-    raise DataError(f"{root} (from {origin}) holds no folder of tables such as v1.0-trainval; is it the right folder?")
+    raise DataError(f"{root} holds no folder of tables such as v1.0-trainval; is it the right folder?")
 
 
 def _stamp(folder: Path) -> int:
@@ -224,8 +184,9 @@ class _SceneReader:
         self.samples = self._chain("sample", self.record["first_sample_token"])
         self.start: int = self.samples[0]["timestamp"]
         self.keyframe_time = self._seconds(self.samples)
+        self.cameras = self._cameras()
         for sample in self.samples:
-            absent = [channel for channel in (*RING, LIDAR) if channel not in sample["data"]]
+            absent = [channel for channel in (*self.cameras, LIDAR) if channel not in sample["data"]]
             if absent:
                 missing = ", ".join(absent)
                 raise DataError(f"{name}: sample_data.json has no row of {missing} for the keyframe at {sample['timestamp']}")
@@ -249,7 +210,17 @@ class _SceneReader:
             map=scene_map,
             route=route_from_log(path, yaw, scene_map),
             sensors=sensors,
+            dataset="nuscenes",
         )
+
+    def _cameras(self) -> tuple[str, ...]:
+        """The cameras of the scene's keyframes. Raises DataError where there is none."""
+        records = [self.get("sample_data", token) for sample in self.samples for token in sample["data"].values()]
+        found = {record["channel"] for record in records if record["sensor_modality"] == "camera"}
+        if not found:
+            raise DataError(f"{self.name}: sample_data.json has no row of any camera; fetch the metadata again")
+        table = [record["channel"] for record in self.tables.devkit.sensor]
+        return tuple(channel for channel in dict.fromkeys((*RING, *table)) if channel in found)
 
     def _map(self, location: str, path: np.ndarray, required: bool) -> SceneMap | None:
         file = Path(self.tables.dataroot, "maps", "expansion", f"{location}.json")
@@ -281,9 +252,11 @@ class _SceneReader:
             yaw[rows, columns] = yaw_of(pose_from_quaternion(translation, np.array([r["rotation"] for _, r in annotations])))
             annotated[rows, columns] = True
             size[rows] = np.array([record["size"] for _, record in annotations])[:, [1, 0, 2]]  # nuScenes: width, length, height
+        names = tuple(self.tables.category_of_instance[token] for token in instances)
         return interpolate_tracks(
             instance=tuple(instances),
-            name=tuple(self.tables.category_of_instance[token] for token in instances),
+            name=names,
+            category=np.array([category_index(name) for name in names], np.int8),
             size=size,
             keyframe_time=self.keyframe_time,
             position=position,
@@ -293,13 +266,13 @@ class _SceneReader:
         )
 
     def _sensors(self) -> tuple[FileSensorLog, CameraRig]:
-        images = [[self.get("sample_data", sample["data"][channel]) for channel in RING] for sample in self.samples]
+        images = [[self.get("sample_data", sample["data"][channel]) for channel in self.cameras] for sample in self.samples]
         flat = [record for row in images for record in row]
-        sizes = {(record["height"], record["width"]) for record in flat}
-        if len(sizes) != 1:
-            raise DataError(f"{self.name}: images of several sizes {sorted(sizes)}; a rig has one")
-        size = sizes.pop()
-        shape = (len(images), len(RING))
+        sizes = [(record["height"], record["width"]) for record in images[0]]
+        shape = (len(images), len(self.cameras))
+        for record, size in zip(flat, sizes * len(images), strict=True):
+            if (record["height"], record["width"]) != size:
+                raise DataError(f"{self.name}: images of {record['channel']} have several sizes; each camera has one in a scene")
         ego_from_camera = self._mountings(flat)
         calibrations = [self.get("calibrated_sensor", record["calibrated_sensor_token"]) for record in flat]
         intrinsics = np.array([record["camera_intrinsic"] for record in calibrations], float).reshape(*shape, 3, 3)
@@ -309,8 +282,9 @@ class _SceneReader:
             scene=self.name,
             dataroot=self.tables.dataroot,
             keyframe_time=self.keyframe_time,
+            camera_names=self.cameras,
             image_files=tuple(tuple(record["filename"] for record in row) for row in images),
-            image_size=size,
+            image_size=tuple(sizes),
             intrinsics=intrinsics,
             global_from_camera=(self._ego_poses(flat) @ ego_from_camera).reshape(*shape, 4, 4),
             camera_time=self._seconds(flat).reshape(shape),
@@ -319,7 +293,7 @@ class _SceneReader:
             lidar_time=self._seconds(lidar),
             lidar_keyframe=np.array([row_of[sample["data"][LIDAR]] for sample in self.samples]),
         )
-        return sensors, CameraRig(RING, intrinsics[0], ego_from_camera[: len(RING)], *size)
+        return sensors, CameraRig.stored(self.cameras, intrinsics[0], ego_from_camera[: shape[1]], sizes)
 
     @cached_property
     def _lidar_rows(self) -> list[Record]:
@@ -352,6 +326,19 @@ class _SceneReader:
 
     def _mountings(self, records: Sequence[Record]) -> np.ndarray:
         return _poses([self.get("calibrated_sensor", record["calibrated_sensor_token"]) for record in records])
+
+
+def category_index(name: str) -> int:
+    """Index into CATEGORIES of a full nuScenes category name: its ten detection classes, all else "other"."""
+    head, _, rest = name.partition(".")
+    kind, _, detail = rest.partition(".")
+    if head == "human" and kind == "pedestrian":
+        kind = "other" if detail in _NOT_WALKING else kind
+    elif head in ("vehicle", "movable_object"):
+        kind = {"construction": "construction_vehicle", "trafficcone": "traffic_cone"}.get(kind, kind)
+    else:
+        kind = "other"
+    return CATEGORIES.index(kind if kind in CATEGORIES else "other")
 
 
 def _poses(records: Sequence[Record]) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from dist4d_env.data.depth_files import depth_roots, read_depth
 from dist4d_env.data.images import read_image, resample_nearest
 from dist4d_env.errors import DataError
-from dist4d_env.geometry.cameras import RING, ImageTransform
+from dist4d_env.geometry.cameras import covering_intrinsics
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.scenes.scene import LidarSweep
 
@@ -19,16 +19,18 @@ from dist4d_env.scenes.scene import LidarSweep
 class FileSensorLog:
     """Implements ``SensorLog`` on files. Values only, so it pickles.
 
-    keyframe_time: (K,); image_files: K rows of V paths below dataroot; image_size: stored rows, columns; intrinsics: (K, V, 3, 3)
-    for the stored size; global_from_camera: (K, V, 4, 4) and camera_time: (K, V), each camera at its own stamp; lidar_files,
-    global_from_lidar (L, 4, 4), lidar_time (L,): key frames and sweeps in order of time; lidar_keyframe: (K,) key frames' rows.
+    keyframe_time: (K,); camera_names: V; image_files: K rows of V paths below dataroot; image_size: (V, 2) stored rows, columns;
+    intrinsics: (K, V, 3, 3) for the stored sizes; global_from_camera: (K, V, 4, 4) and camera_time: (K, V), each camera at its
+    own stamp; lidar_files, global_from_lidar (L, 4, 4), lidar_time (L,): key frames and sweeps in order of time; lidar_keyframe:
+    (K,) key frames' rows.
     """
 
     scene: str
     dataroot: str
     keyframe_time: np.ndarray
+    camera_names: tuple[str, ...]
     image_files: tuple[tuple[str, ...], ...]
-    image_size: tuple[int, int]
+    image_size: tuple[tuple[int, int], ...]
     intrinsics: np.ndarray
     global_from_camera: np.ndarray
     camera_time: np.ndarray
@@ -44,7 +46,7 @@ class FileSensorLog:
     def has_depth(self, keyframe: int) -> bool:
         """Whether curated depth exists for every camera of a keyframe."""
         roots = depth_roots(self.dataroot)
-        names = [self.depth_name(keyframe, view) for view in range(len(RING))]
+        names = [self.depth_name(keyframe, view) for view in range(len(self.camera_names))]
         return all(any((root / name).is_file() for root in roots) for name in names)
 
     def has_lidar(self, keyframe: int) -> bool:
@@ -52,12 +54,12 @@ class FileSensorLog:
         return Path(self.dataroot, self.lidar_files[int(self.lidar_keyframe[self._checked(keyframe)])]).is_file()
 
     def image_path(self, keyframe: int, view: int) -> Path:
-        """Where the image of a camera (index into RING) belongs, whether or not it exists."""
+        """Where the image of a camera (index into ``camera_names``) belongs, whether or not it exists."""
         return Path(self.dataroot, self.image_files[self._checked(keyframe)][view])
 
     def depth_name(self, keyframe: int, view: int) -> Path:
         """The place of a camera's curated depth below any depth root."""
-        return Path(RING[view], f"{self.image_path(keyframe, view).stem}.png")
+        return Path(self.camera_names[view], f"{self.image_path(keyframe, view).stem}.png")
 
     def find_depth(self, keyframe: int, view: int) -> Path | None:
         """The curated depth file of a camera, from the first depth root that has it."""
@@ -65,10 +67,10 @@ class FileSensorLog:
         return next((root / name for root in depth_roots(self.dataroot) if (root / name).is_file()), None)
 
     def rgb(self, keyframe: int, height: int, width: int) -> np.ndarray:
-        """(V, height, width, 3) uint8 in ring order, area-resampled through ``ImageTransform.cover``."""
+        """(V, height, width, 3) uint8 in the rig's order, area-resampled through ``ImageTransform.cover``."""
         self._require_images(keyframe)
-        paths = [self.image_path(keyframe, view) for view in range(len(RING))]
-        return np.stack([read_image(path, self.image_size, height, width) for path in paths])
+        sizes = enumerate(self.image_size)
+        return np.stack([read_image(self.image_path(keyframe, view), size, height, width) for view, size in sizes])
 
     def cameras(self, keyframe: int) -> tuple[np.ndarray, np.ndarray]:
         """global_from_camera (V, 4, 4) and time (V,), each camera with its own stamp and ego pose."""
@@ -77,16 +79,15 @@ class FileSensorLog:
 
     def depth(self, keyframe: int, height: int, width: int) -> np.ndarray:
         """(V, height, width) float32 curated depth in metres, nearest-sampled."""
-        return np.stack([self._depth_of(keyframe, view, height, width) for view in range(len(RING))])
+        return np.stack([self._depth_of(keyframe, view, height, width) for view in range(len(self.camera_names))])
 
     def rgbd(self, keyframe: int, height: int, width: int) -> RGBDFrame:
         """Images with curated depth (nearest-sampled, never interpolated)."""
         poses, time = self.cameras(keyframe)
-        transform = ImageTransform.cover(self.image_size, (height, width))
         return RGBDFrame(
             rgb=self.rgb(keyframe, height, width),
             depth=self.depth(keyframe, height, width),
-            intrinsics=transform.intrinsics(self.intrinsics[keyframe]),
+            intrinsics=covering_intrinsics(self.intrinsics[keyframe], self.image_size, (height, width)),
             global_from_camera=poses,
             time=time,
         )
@@ -124,7 +125,7 @@ class FileSensorLog:
                 f"{self.scene}: no curated depth {name} of keyframe {keyframe} in {places}; make it with "
                 f"`python -m dist4d_env prepare --dataroot {self.dataroot} --scenes {self.scene}`"
             )
-        return resample_nearest(read_depth(path), self.image_size, height, width)
+        return resample_nearest(read_depth(path), self.image_size[view], height, width)
 
     def _read_lidar(self, row: int) -> LidarSweep:
         path = Path(self.dataroot, self.lidar_files[row])

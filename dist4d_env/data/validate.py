@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from dist4d_env.data.contract import Dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
-
-if TYPE_CHECKING:
-    from dist4d_env.data.nuscenes import Dataset
 
 
 @dataclass(frozen=True)
 class Options:
-    """Check a nuScenes-format data set and say what in it can be used.
+    """Check a data set and say what in it can be used.
 
     Reads the tables and every scene's log, tracks, map and files; prints a line per scene. Exit status 1 if a scene is broken.
     """
@@ -24,6 +22,8 @@ class Options:
     """Folder of the data set; else $NUSCENES, else the built-in town."""
     version: str | None = None
     """Folder of tables below it, such as v1.0-trainval; found by itself when there is one."""
+    dataset: str | None = None
+    """Reader: a registered name or module:Class; found by itself where the folder is recognised."""
     scenes: tuple[str, ...] = ("all",)
     """Splits or scene names."""
     images: bool = False
@@ -45,11 +45,9 @@ class SceneCheck:
     broken: str | None = None
 
     @property
-    def worlds(self) -> tuple[str, ...]:
-        """The worlds that can play the scene as it is; "oracle" depends on the town's generator and is left out."""
-        if self.broken:
-            return ()
-        return ("none", "replay", "dist4d") if self.depth else ("none",)
+    def use(self) -> str:
+        """What the scene can be played with: worlds that need its images, or only those that do not."""
+        return "BROKEN" if self.broken else "all worlds" if self.depth else "worlds without images"
 
     @property
     def remedy(self) -> str:
@@ -85,10 +83,10 @@ def check_scene(dataset: Dataset, name: str, images: bool = False) -> SceneCheck
 
 def table(checks: Sequence[SceneCheck]) -> str:
     """A line per scene, and what would make more of it usable."""
-    rows = [["scene", "seconds", "tracks", "keyframes", "images", "depth", "LiDAR", "worlds"]]
+    rows = [["scene", "seconds", "tracks", "keyframes", "images", "depth", "LiDAR", "playable in"]]
     for c in checks:
         counts = [f"{c.seconds:.1f}", *(str(n) for n in (c.tracks, c.keyframes, c.images, c.depth, c.lidar))]
-        rows.append([c.name, *(["-"] * len(counts) if c.broken else counts), ", ".join(c.worlds) or "BROKEN"])
+        rows.append([c.name, *(["-"] * len(counts) if c.broken else counts), c.use])
     width = max(len(row[0]) for row in rows)
     lines = [f"{row[0]:<{width}}" + "".join(f"{cell:>11}" for cell in row[1:-1]) + f"  {row[-1]}" for row in rows]
     for words in dict.fromkeys(check.remedy for check in checks if check.remedy):
@@ -103,9 +101,7 @@ def run(options: Options) -> int:
     """Checks the scenes and prints the table. Returns 1 if one is broken."""
     from tqdm import tqdm
 
-    from dist4d_env.data.nuscenes import open_dataset
-
-    dataset = open_dataset(options.dataroot, options.version, options.scenes)
+    dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
     names = dataset.scene_names(options.scenes)
     checks = [check_scene(dataset, name, options.images) for name in tqdm(names, unit="scene", disable=None)]
     print(f"{dataset.dataroot}, {dataset.version}: {len(checks)} scenes")

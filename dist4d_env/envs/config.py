@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from dist4d_env.envs.rewards import reward_weights
 from dist4d_env.errors import ConfigError
-from dist4d_env.registry import SENSORS, TRAFFIC, WORLDS
+from dist4d_env.registry import DATASETS, SENSORS, TRAFFIC, WORLDS
 from dist4d_env.scenes.scenario import Scenario, read_scenario
 from dist4d_env.scenes.scene import TICK
 from dist4d_env.simulation.actions import ACTIONS
@@ -35,6 +35,7 @@ class EnvConfig:
 
     dataroot: str | None = None
     version: str | None = None
+    dataset: Any = None
     scenes: str | tuple[str, ...] = "val"
     scenario: Scenario | None = None
     world: Any = "dist4d"
@@ -67,6 +68,8 @@ class EnvConfig:
         _choice("action", self.action, ACTIONS)
         _choice("memory", self.memory, MEMORY_POLICIES)
         TRAFFIC.check(self.traffic)
+        if self.dataset is not None:
+            DATASETS.check(self.dataset)
         if self.render_mode is not None:
             _choice("render_mode", self.render_mode, RENDER_MODES)
         _durations(self.decision_dt, self.horizon)

@@ -144,6 +144,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     |---|---|---|
     | ``dataroot`` | None | folder of a nuScenes-format data set; None: ``$NUSCENES``, else the built-in town |
     | ``version`` | None | its version folder; found by itself when there is one |
+    | ``dataset`` | None | reader: a registered name, "module:Class" or an open data set; None: by the folder |
     | ``scenes`` | "val" | a split, a scene name, or a list of these |
     | ``scenario`` | None | a ``Scenario`` or the path of a scenario YAML: fixes scene, start and what differs from the log |
     | ``world`` | "dist4d" | "dist4d", "splat", "replay", "oracle" (town only), "none" (no pictures), ``"module:Class"``, an object |

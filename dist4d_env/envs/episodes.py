@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymnasium.error import ClosedEnvironmentError
 from gymnasium.vector.utils import create_empty_array
 
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.config import EnvConfig, read_scenario_option
 from dist4d_env.envs.ending import termination_causes, truncation_cause
 from dist4d_env.envs.rewards import EPISODE_TERMS, arrival, pdms_so_far, reward_terms, weighted_sum
@@ -117,7 +117,7 @@ class Episodes:
         """Raises ConfigError, DataError or WeightsError."""
         self.config, self.count = config, count
         scenes = config.scenes if config.scenario is None else config.scenario.scene
-        self.dataset = open_dataset(config.dataroot, config.version, scenes)
+        self.dataset = open_dataset(config.dataroot, config.version, scenes, dataset=config.dataset)
         self.scene_names = self.dataset.scene_names(scenes)
         world = make_world(
             config.world, weights=config.weights, memory=config.memory, device=config.device, service=config.service

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from dist4d_env import __version__
-from dist4d_env.data.nuscenes import Dataset, open_dataset
+from dist4d_env.data.contract import Dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.starts import check_start
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, drive, file_name
@@ -126,7 +127,7 @@ def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> None:
     """Raises one clear error for what would fail later: a planner, scene, edit, or a world that cannot draw this data set."""
     for name in campaign.planners:
         needs = make_planner(name).requires
-        if campaign.world == "none" and (needs.cameras or needs.imagination):
+        if not shows_pictures and (needs.cameras or needs.imagination):
             raise ConfigError(f"planner {name!r} needs pictures: choose a world that makes them, such as --world dist4d")
     for scenario in campaign.scenarios:
         if scenario.scene not in dataset.names():
@@ -140,7 +141,7 @@ def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> None:
             apply_all(scenario.edits, scene, scenario.start)
         except (ConfigError, DataError) as error:
             raise type(error)(f"scenario {scenario.name}: {error}") from error
-    if campaign.world == "none":
+    if not shows_pictures:
         return
     env = settings.make()  # loads weights, and finds out whether the world can draw this data set
     try:

@@ -153,16 +153,17 @@ def drive(options: Options) -> Summary:
     """Drives every episode, storing each as it ends."""
     from tqdm import tqdm
 
-    from dist4d_env.data.nuscenes import open_dataset
+    from dist4d_env.data.open import open_dataset
     from dist4d_env.evaluation.drive import EnvSettings
     from dist4d_env.evaluation.episode_log import save_episode
     from dist4d_env.evaluation.runner import RunOptions, run_episode
     from dist4d_env.evaluation.scores import results_of
     from dist4d_env.evaluation.summary import Summary, score
+    from dist4d_env.worlds.contract import world_traits
 
     name = options.planner[0]
     planner = make_planner(name)
-    if planner.requires.cameras and options.world == "none":
+    if planner.requires.cameras and not world_traits(options.world).shows_pictures:
         raise ConfigError(f"planner {name!r} needs cameras: choose a world that makes pictures, such as world=dist4d")
     dataset = open_dataset(options.dataroot, options.version, options.scenes)
     names = dataset.scene_names(options.scenes)

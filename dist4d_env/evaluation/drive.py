@@ -25,6 +25,7 @@ from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.planners.contract import Planner
 from dist4d_env.scenes.files import replacing
 from dist4d_env.scenes.scenario import Scenario
+from dist4d_env.worlds.contract import world_traits
 
 OFFSET, YAW, SPEED = 0.15, np.radians(1.0), 0.1
 """How far seeds beyond the first move the ego's start, evenly either way: metres, radians, share of the speed."""
@@ -46,7 +47,7 @@ class EnvSettings:
 
     def make(self, action: str = "trajectory") -> gym.Env:
         """The environment; planners get every observation that the world can make."""
-        pictures = () if self.world == "none" else ("cameras", "depth")
+        pictures = ("cameras", "depth") if world_traits(self.world).shows_pictures else ()
         groups = (*pictures, "ego", "route", "agents")
         return gym.make("DiST4D-nuScenes-v0", action=action, observation=groups, **asdict(self))
 

@@ -93,7 +93,7 @@ def load_episode(path: Path, dataroot: str | None = None) -> EpisodeLog:
 
     Raises DataError naming the file if it is missing, broken or of another format.
     """
-    from dist4d_env.data.nuscenes import open_dataset
+    from dist4d_env.data.open import open_dataset
 
     try:
         text = json.loads(path.read_text(encoding="utf-8"))

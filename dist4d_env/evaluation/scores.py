@@ -24,7 +24,7 @@ NEURONCAP = ("stationary", "frontal", "side")
 
 def recorded_scene(log: EpisodeLog) -> Scene:
     """The scene of an episode without its scenario's edits."""
-    from dist4d_env.data.nuscenes import open_dataset
+    from dist4d_env.data.open import open_dataset
 
     return open_dataset(log.dataroot, log.version).load(log.scene, require_map=False)
 

@@ -22,7 +22,7 @@ CATEGORIES = (
     "barrier",
     "other",
 )
-"""The ten nuScenes detection classes and a rest class; category arrays hold indices into this tuple."""
+"""The simulator's classes of objects, to which readers of data sets map theirs; category arrays hold indices into this tuple."""
 
 
 @dataclass(frozen=True)

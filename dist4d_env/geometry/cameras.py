@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,9 +37,10 @@ class ImageTransform:
 
 @dataclass(frozen=True)
 class CameraRig:
-    """Cameras of one vehicle, all with one image size.
+    """Cameras of one vehicle, in the order of its data set.
 
-    intrinsics: (V, 3, 3) float64 for images of (height, width); ego_from_camera: (V, 4, 4) float64.
+    intrinsics: (V, 3, 3) float64 for images of (height, width); ego_from_camera: (V, 4, 4) float64; sizes: (height, width) of
+    each camera's images where these differ, as they may on disk; ``height`` and ``width`` are then those of the largest.
     """
 
     names: tuple[str, ...]
@@ -46,11 +48,30 @@ class CameraRig:
     ego_from_camera: np.ndarray
     height: int
     width: int
+    sizes: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def stored(
+        cls, names: tuple[str, ...], intrinsics: np.ndarray, ego_from_camera: np.ndarray, sizes: Sequence[tuple[int, int]]
+    ) -> CameraRig:
+        """A rig with one (height, width) per camera."""
+        largest = max(sizes, key=lambda size: size[0] * size[1])
+        return cls(names, intrinsics, ego_from_camera, *largest, tuple(sizes) if len(set(sizes)) > 1 else ())
 
     def at_size(self, height: int, width: int) -> CameraRig:
-        """The same cameras seen through ``ImageTransform.cover``."""
-        transform = ImageTransform.cover((self.height, self.width), (height, width))
-        return replace(self, intrinsics=transform.intrinsics(self.intrinsics), height=height, width=width)
+        """The same cameras, each seen through ``ImageTransform.cover``."""
+        sizes = self.sizes or ((self.height, self.width),) * len(self.names)
+        intrinsics = covering_intrinsics(self.intrinsics, sizes, (height, width))
+        return replace(self, intrinsics=intrinsics, height=height, width=width, sizes=())
+
+
+def covering_intrinsics(intrinsics: np.ndarray, sizes: Sequence[tuple[int, int]], target: tuple[int, int]) -> np.ndarray:
+    """Intrinsics (V, 3, 3) of images of V sizes (height, width), for images of the target size by ``ImageTransform.cover``."""
+    found = np.empty(intrinsics.shape)
+    for size in dict.fromkeys(sizes):
+        views = [view for view, other in enumerate(sizes) if other == size]
+        found[views] = ImageTransform.cover(size, target).intrinsics(intrinsics[views])
+    return found
 
 
 def invert_intrinsics(intrinsics: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dist4d_env.data.nuscenes import Dataset
+from dist4d_env.data.contract import Dataset
 from dist4d_env.scenes.scenario import Scenario
 
 SHORTEST = 3.0

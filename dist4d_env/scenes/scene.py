@@ -39,7 +39,7 @@ class EgoLog:
 class Tracks:
     """Every annotated object at 10 Hz; row index is the object's identity (``Boxes.token``).
 
-    instance: nuScenes instance tokens; name: full nuScenes category names; category: (N,) int8 into CATEGORIES; size: (N, 3)
+    instance: the data set's name of each object; name: its category there; category: (N,) int8 into CATEGORIES; size: (N, 3)
     length, width, height; time: (T,); position: (N, T, 3) centres, global; yaw: (N, T); velocity: (N, T, 2);
     valid: (N, T) bool, true between two keyframes that both annotate the object (and at those keyframes).
     """
@@ -99,7 +99,7 @@ class SensorLog(Protocol):
     def has_depth(self, keyframe: int) -> bool: ...
     def has_lidar(self, keyframe: int) -> bool: ...
     def rgb(self, keyframe: int, height: int, width: int) -> np.ndarray:
-        """(V, height, width, 3) uint8 in ring order, area-resampled through ``ImageTransform.cover``."""
+        """(V, height, width, 3) uint8 in the rig's order, area-resampled through ``ImageTransform.cover``."""
         ...
 
     def cameras(self, keyframe: int) -> tuple[np.ndarray, np.ndarray]:
@@ -118,10 +118,11 @@ class SensorLog(Protocol):
 
 @dataclass(frozen=True)
 class Scene:
-    """One nuScenes-format scene. ``rig`` is at the stored image size; ``map`` is None where the data set has no map.
+    """One logged scene. ``rig`` is at the stored image size; ``map`` is None where the data set has no map.
 
     recorded_tracks: the tracks of the log where a scenario's edits have changed ``tracks``, None where they have not. Rows of
-    recorded objects stay what they are; what was inserted has rows beyond them.
+    recorded objects stay what they are; what was inserted has rows beyond them. dataset: a name or ``"module:Class"`` by which
+    ``open_dataset`` opens the scene's data set again, None where it cannot.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Scene:
     route: Route
     sensors: SensorLog
     recorded_tracks: Tracks | None = None
+    dataset: str | None = None
 
     @property
     def recorded(self) -> Scene:

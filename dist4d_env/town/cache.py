@@ -46,6 +46,11 @@ def split_of(scenes: str | Sequence[str]) -> str:
     return found.pop() if found else "val"
 
 
+def default_dataroot(scenes: str | Sequence[str] = "val", count: int | None = None) -> Path:
+    """The built-in town's folder of the split that scenes belong to; see ``registry.DEFAULT_DATAROOT``."""
+    return ensure_default(split_of(scenes), count)
+
+
 def ensure_default(split: str = "val", count: int | None = None) -> Path:
     """The folder of the built-in town's split; makes it first (about a minute on two cores, with a progress bar) if it is new.
 

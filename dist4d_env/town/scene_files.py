@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from dist4d_env.data.depth_files import write_depth
-from dist4d_env.geometry.cameras import RING, CameraRig
+from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import apply
 from dist4d_env.town.lidar import scan
@@ -48,15 +48,14 @@ def write_scene(root: Path, scene: TownScene, options: FileOptions, progress: Ca
     keyframes = options.keyframes
     rows = SceneRows(scene, keyframes, rig)
     for k, time in enumerate(keyframes):
-        depth, poses = np.zeros((len(RING), *options.size), np.float32), np.zeros((len(RING), 4, 4))
-        for view in range(len(RING)):
-            depth[view], poses[view] = _camera(root, renderer, rows, rig, view, float(time), True, options)
+        shots = [_camera(root, renderer, rows, rig, view, float(time), True, options) for view in range(len(rig.names))]
+        depth, poses = (np.stack(part) for part in zip(*shots, strict=True))
         boxes = boxes_at(scene, float(time))
         points = _lidar(root, renderer, rows, float(time), True)
         rows.annotate(k, boxes, points_in_boxes(points, boxes), visible_share(boxes, depth, rig, poses))
         if options.sweeps and k + 1 < len(keyframes):
             for between in np.round(np.arange(1, round(1 / (options.rate * SWEEP_PERIOD))) * SWEEP_PERIOD + time, 6):
-                for view in range(len(RING)):
+                for view in range(len(rig.names)):
                     _camera(root, renderer, rows, rig, view, float(between), False, options)
                 _lidar(root, renderer, rows, float(between), False)
         progress()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from dist4d_env.geometry.cameras import RING, CameraRig
+from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 
 SOURCE_SIZE = (900, 1600)
 """Height and width of the images that the intrinsics below are written for."""
 
-_MOUNTS = {  # x, y, z in the ego frame, yaw of the optical axis in degrees, focal length in pixels of the source image
+MOUNTS = {  # x, y, z in the ego frame, yaw of the optical axis in degrees, focal length in pixels of the source image
     "CAM_FRONT_LEFT": (1.52, 0.49, 1.51, 55.0, 1266.0),
     "CAM_FRONT": (1.70, 0.00, 1.51, 0.0, 1266.0),
     "CAM_FRONT_RIGHT": (1.52, -0.49, 1.51, -55.0, 1266.0),
@@ -42,6 +42,6 @@ def camera_pose(x: float, y: float, z: float, yaw: float) -> np.ndarray:
 
 def town_rig(height: int, width: int) -> CameraRig:
     """The six cameras at an image size, through the one crop and resize (``CameraRig.at_size``)."""
-    intrinsics = np.array([[[f, 0, 816.0], [0, f, 491.0], [0, 0, 1.0]] for *_, f in (_MOUNTS[name] for name in RING)])
-    poses = np.stack([camera_pose(x, y, z, np.radians(yaw)) for x, y, z, yaw, _ in (_MOUNTS[name] for name in RING)])
-    return CameraRig(RING, intrinsics, poses, *SOURCE_SIZE).at_size(height, width)
+    intrinsics = np.array([[[f, 0, 816.0], [0, f, 491.0], [0, 0, 1.0]] for *_, f in MOUNTS.values()])
+    poses = np.stack([camera_pose(x, y, z, np.radians(yaw)) for x, y, z, yaw, _ in MOUNTS.values()])
+    return CameraRig(tuple(MOUNTS), intrinsics, poses, *SOURCE_SIZE).at_size(height, width)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.geometry.boxes import Boxes
-from dist4d_env.geometry.cameras import RING, CameraRig
+from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.transforms import invert
 from dist4d_env.town.model import SceneOutline, TownScene
 
@@ -215,7 +215,6 @@ def visible_share(boxes: Boxes, depth: np.ndarray, rig: CameraRig, global_from_c
 
     A point counts as seen where the image is not nearer than the box's own front, half a diagonal before the point.
     """
-    assert rig.names == RING
     if not len(boxes):
         return np.zeros(0)
     grid = np.stack(np.meshgrid(*[[-0.4, 0.0, 0.4]] * 3, indexing="ij"), -1).reshape(-1, 3)

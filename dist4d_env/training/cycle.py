@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dist4d_env.data.nuscenes import Dataset
+from dist4d_env.data.contract import Dataset
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 import torch
 from tyro.conf import arg
 
-from dist4d_env.data.nuscenes import Dataset, open_dataset
+from dist4d_env.data.contract import Dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.presets import Preset, preset
 from dist4d_env.training.loop import LoopOptions

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dist4d_env.data.nuscenes import Dataset, open_dataset
+from dist4d_env.data.contract import Dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.rgbd import RGBDFrame

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dist4d_env.data.nuscenes import Dataset
+from dist4d_env.data.contract import Dataset
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.conditions import TargetConditions, target_conditions
 from dist4d_env.models.pipelines import DiSTTPipeline

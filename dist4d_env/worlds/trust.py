@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist4d_env.geometry.cameras import invert_intrinsics
+from dist4d_env.geometry.neighbours import neighbours
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.splat import Splat
 from dist4d_env.geometry.transforms import invert
@@ -66,12 +67,13 @@ def camera_disagreement(frame: RGBDFrame, stride: int = 4) -> float:
     views, height, width = frame.depth.shape
     columns, rows = (a.ravel() for a in np.meshgrid(np.arange(0, width, stride), np.arange(0, height, stride)))
     pixels = np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))])
+    beside = neighbours(frame.global_from_camera).tolist()
     total, count = 0.0, 0
     for view in range(views):
         depth = frame.depth[view, rows, columns]
         near = depth < FAR
         points = (invert_intrinsics(frame.intrinsics[view]) @ pixels * depth)[:, near]
-        for other in {(view - 1) % views, (view + 1) % views} - {view}:
+        for other in {*beside[view]} - {view}:
             pose = invert(frame.global_from_camera[other]) @ frame.global_from_camera[view]
             x, y, z = frame.intrinsics[other] @ (pose[:3, :3] @ points + pose[:3, 3:])
             z = np.maximum(z, 1e-6)

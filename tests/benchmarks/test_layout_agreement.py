@@ -11,7 +11,7 @@ import pytest
 from benchmarks.layout_agreement import TRUTH, TrueStreet, appearance, look
 from benchmarks.pictures import sheet
 from benchmarks.rollouts import scene_at
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.models.segmenter import CLASSES, TownSegmenter, load_segmenter
 from dist4d_env.worlds.contract import WorldStart
 from dist4d_env.worlds.oracle import OracleWorld

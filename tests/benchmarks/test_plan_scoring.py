@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.plan_scoring import Options, crowded, main, proposals, table
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.metrics.plans.scene import PlanScene
 from dist4d_env.simulation.simulator import Simulator
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from dist4d_env.curation.points import MARGIN, carry
 from dist4d_env.curation.prepare import carried_sweeps, points_at
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.transforms import apply, invert, pose_from_xy_yaw
 from dist4d_env.scenes.scene import LidarSweep

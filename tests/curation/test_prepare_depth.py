@@ -8,16 +8,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tiny_nuscenes
 
 from dist4d_env.__main__ import main
 from dist4d_env.curation.camera import CurationConfig
 from dist4d_env.curation.prepare import camera_view, depth_root, prepare_keyframe, prepare_scenes
 from dist4d_env.data.depth_files import read_depth
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.nuscenes import RING
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError
-from dist4d_env.geometry.cameras import RING, project
+from dist4d_env.geometry.cameras import project
 from dist4d_env.geometry.transforms import apply, invert
+from tests.data import tiny_nuscenes
 
 SMALL = CurationConfig(height=24, before=1, after=1)
 

@@ -9,9 +9,9 @@ import pytest
 from gymnasium.error import ClosedEnvironmentError
 
 from dist4d_env.data.depth_files import depth_roots, write_depth
+from dist4d_env.data.nuscenes import RING
 from dist4d_env.envs.rewards import DEFAULT_WEIGHTS
 from dist4d_env.errors import ConfigError
-from dist4d_env.geometry.cameras import RING
 from dist4d_env.scenes.scenario import Scenario
 
 from .worlds import WORLDS, actions_of, name_of, play

@@ -11,6 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dist4d_env.data.nuscenes import RING
 from dist4d_env.envs.wrappers import (
     ActionRepeat,
     BirdsEyeView,
@@ -22,7 +23,6 @@ from dist4d_env.envs.wrappers import (
 )
 from dist4d_env.envs.wrappers.transforms import log8, metres
 from dist4d_env.errors import ActionError, ConfigError
-from dist4d_env.geometry.cameras import RING
 
 PICTURES = {"world": "replay", "observation": ("cameras", "depth", "ego")}
 VECTORS = {"observation": ("ego", "route", "agents")}

@@ -56,7 +56,7 @@ def test_validate_says_what_can_be_used(town_dataroot, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("2 scenes")
     assert lines[2].split()[:7] == ["town-val-0000", "6.0", lines[2].split()[2], "13", "13", "13", "13"]
-    assert lines[2].endswith("none, replay, dist4d")
+    assert lines[2].endswith("all worlds")
 
 
 def test_validate_of_a_real_data_set_tells_what_is_missing(nuscenes_real, capsys, monkeypatch, tmp_path):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dist4d_env.data.nuscenes import RING
 from dist4d_env.geometry.boxes import Boxes
-from dist4d_env.geometry.cameras import RING, CameraRig
+from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.transforms import invert, pose_from_xy_yaw
 

@@ -9,9 +9,10 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 import dist4d_env  # noqa: F401 (registers the environment)
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.nuscenes import RING
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
-from dist4d_env.geometry.cameras import RING, CameraRig
+from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.learning.depth_scan import FRONT, LANES, REACH, SCAN_FEATURES, SCAN_SIZE, calibration_of, scan, scan_features
 from dist4d_env.learning.route_frame import RouteFrame
 from dist4d_env.learning.views import View, route_plans

@@ -19,9 +19,9 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from agents import rllib_tune, train_rllib
 from agents.common import make_environments
+from dist4d_env.data.nuscenes import RING
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.runner import RunOptions, run_episode
-from dist4d_env.geometry.cameras import RING
 from dist4d_env.learning.policy_files import Policy
 from dist4d_env.learning.policy_planner import PolicyPlanner
 from dist4d_env.learning.rllib_policy import DrivingModule, ViewActions, ViewObservations

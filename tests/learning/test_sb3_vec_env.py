@@ -133,7 +133,7 @@ def test_through_a_view_last_observations_are_features_too(make):
 
 def test_members_begin_where_they_are_told(make, settings):
     """Each at its own start, again after its end; the same from the same seed."""
-    from dist4d_env.data.nuscenes import open_dataset
+    from dist4d_env.data.open import open_dataset
     from dist4d_env.learning.disturbed_starts import Disturbance, DisturbedStarts
 
     dataset = open_dataset(settings["dataroot"], None, "val")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.metrics.driving.recording import log_trace
 from dist4d_env.metrics.driving.trace import Plans
 from dist4d_env.metrics.foreign.ads import ads

@@ -96,7 +96,7 @@ def test_lane_points_along_agree_with_one_by_one():
 
 
 def test_real_lanes_along_agree_with_one_by_one(nuscenes_real):
-    from dist4d_env.data.nuscenes import open_dataset
+    from dist4d_env.data.open import open_dataset
     from dist4d_env.geometry.transforms import yaw_of
 
     scene = open_dataset(nuscenes_real).load("scene-0061")

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.metrics.images.accuracy import psnr
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.models.presets import PRESETS, preset

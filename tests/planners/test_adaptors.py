@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import dist4d_env  # noqa: F401 (registers the environment)
+from dist4d_env.data.nuscenes import RING
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.runner import RunOptions, run_episode
-from dist4d_env.geometry.cameras import RING, CameraRig
+from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.planners.adaptors import AdaptorError, NavsimAgent, NuplanPlanner
 from dist4d_env.planners.adaptors.common import History, driven_back, driving_command

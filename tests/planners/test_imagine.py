@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import dist4d_env  # noqa: F401 (registers the environment)
+from dist4d_env.data.nuscenes import RING
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.imagination import BranchingImagination, ForeseenTraffic
 from dist4d_env.evaluation.runner import RunOptions, run_episode
-from dist4d_env.geometry.cameras import RING, CameraRig
+from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.planners.contract import Plan, PlannerContext
 from dist4d_env.planners.imagine import Candidate, ImagineConfig, ImaginingPlanner, free_distance, obstacle_points

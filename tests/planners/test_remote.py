@@ -22,10 +22,11 @@ import numpy as np
 import pytest
 
 import dist4d_env  # noqa: F401 (registers the environment)
+from dist4d_env.data.nuscenes import RING
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.runner import RunOptions, run_episode
-from dist4d_env.geometry.cameras import RING, CameraRig
+from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.planners.contract import PlannerContext, PlannerInput
 from dist4d_env.planners.remote import RemoteConfig, RemoteError, RemotePlanner, remote_inputs
 from dist4d_env.planners.remote.inputs import CAMERAS, can_bus

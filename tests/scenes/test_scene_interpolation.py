@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
 
-from dist4d_env.data.logs import category_index, ego_log, interpolate_tracks, ticks
+from dist4d_env.data.logs import ego_log, interpolate_tracks, ticks
+from dist4d_env.data.nuscenes import category_index
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.transforms import pose_from_quaternion, poses_from_position_yaw
 from dist4d_env.scenes.interpolation import interpolate_poses, quaternions_of
@@ -102,7 +103,15 @@ def test_boxes_at_ticks_and_between(tiny_scene: Scene) -> None:
 
 def test_lone_keyframe_gives_one_tick() -> None:
     tracks = interpolate_tracks(
-        ("a",), ("vehicle.car",), np.ones((1, 3)), np.zeros(1), np.ones((1, 1, 3)), np.ones((1, 1)), np.ones((1, 1), bool), 0.0
+        ("a",),
+        ("vehicle.car",),
+        np.zeros(1, np.int8),
+        np.ones((1, 3)),
+        np.zeros(1),
+        np.ones((1, 1, 3)),
+        np.ones((1, 1)),
+        np.ones((1, 1), bool),
+        0.0,
     )
     assert tracks.valid.tolist() == [[True]] and tracks.velocity.tolist() == [[[0.0, 0.0]]]
     np.testing.assert_allclose(tracks.yaw, 1.0)

@@ -177,7 +177,7 @@ def test_poses_are_the_logged_ones_on_the_log():
 
 def test_real_log_is_rebuilt_by_its_own_trajectory(nuscenes_real):
     """Following the recorded ego of a real scene with fresh plans stays within 0.6 m of it for ten seconds."""
-    from dist4d_env.data.nuscenes import open_dataset
+    from dist4d_env.data.open import open_dataset
     from dist4d_env.planners.contract import PlannerContext, PlannerInput
     from dist4d_env.planners.log_follower import LogFollower
 

@@ -14,7 +14,7 @@ from nuscenes.utils.geometry_utils import transform_matrix
 from pyquaternion import Quaternion
 
 from dist4d_env.data.depth_files import read_depth
-from dist4d_env.geometry.cameras import RING
+from dist4d_env.data.nuscenes import RING
 from dist4d_env.town.textures_ground import SEMANTICS
 from town.conftest import DURATION, SIZE
 

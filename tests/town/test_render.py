@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dist4d_env.data.depth_files import read_depth
-from dist4d_env.geometry.cameras import RING
+from dist4d_env.data.nuscenes import RING
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.town.lidar import MAX_RANGE, scan
 from dist4d_env.town.model import TownScene

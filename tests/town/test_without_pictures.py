@@ -11,7 +11,7 @@ import pytest
 
 import dist4d_env  # noqa: F401 (registers the environment)
 from dist4d_env.__main__ import main
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
 from town.conftest import DURATION, SIZE
 

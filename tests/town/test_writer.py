@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dist4d_env.__main__ import main
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.town.cache import ensure_default, split_of, town_folder
 from dist4d_env.town.generate import VERSION

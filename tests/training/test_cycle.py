@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.models.conditions import SplatImages
 from dist4d_env.models.dist_s import DiSTSUNet

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.models.presets import PRESETS
 from dist4d_env.training.cli import TrainDiSTS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.scenes.edits import Door, Edit, Insert, Remove, Stop
 from dist4d_env.scenes.edits_apply import apply, apply_all
 from dist4d_env.simulation.scene_at import SceneAt

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import pose_from_xy_yaw

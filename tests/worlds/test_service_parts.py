@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.edits_apply import apply_all
 from dist4d_env.worlds.contract import WorldStart

@@ -16,7 +16,7 @@ import ray
 
 import dist4d_env  # noqa: F401
 from benchmarks import world_service
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError, WeightsError
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dist4d_env.data.nuscenes import Dataset
-from dist4d_env.data.sensors import FileSensorLog
+from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat_source import SplatSource
@@ -137,12 +136,12 @@ class _Pickler(pickle.Pickler):
         self.leads_to: dict[str, None] = {}
 
     def persistent_id(self, value: Any) -> Any:
-        if isinstance(value, Scene) and isinstance(value.sensors, FileSensorLog):
+        if isinstance(value, Scene) and value.dataset is not None:
             edited = None
             if value.recorded_tracks is not None:
                 edited = self._key(value.tracks)
                 self.leads_to[edited] = None
-            return "scene", value.dataroot, value.version, value.name, value.map is not None, edited
+            return "scene", (value.dataroot, value.version, value.dataset), value.name, value.map is not None, edited
         if isinstance(value, SHARED) and value is not self._content:
             key = self._key(value)
             self.leads_to[key] = None
@@ -164,8 +163,8 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, reference: Any) -> Any:
         if reference[0] == "part":
             return self._get(reference[1])
-        _, dataroot, version, name, require_map, edited = reference
-        scene = Dataset(dataroot, version).load(name, require_map=require_map)
+        _, (dataroot, version, dataset), name, require_map, edited = reference
+        scene = open_dataset(dataroot, version or None, dataset=dataset).load(name, require_map=require_map)
         return scene if edited is None else replace(scene, tracks=self._get(edited), recorded_tracks=scene.tracks)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from dist4d_env.geometry.cameras import RING
+from dist4d_env.data.nuscenes import RING
 
 SPEED = 8.0
 START = 1_500_000_000_000_000

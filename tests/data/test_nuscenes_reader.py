@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.scenes.scene import Scene
 
@@ -88,7 +88,7 @@ def test_versions(broken_root: Path, tmp_path: Path) -> None:
     assert open_dataset(broken_root, "v1.0-tiny").version == "v1.0-tiny"
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(DataError, match="no folder of tables"):
+    with pytest.raises(DataError, match=r"holds no data set.*folder of tables"):
         open_dataset(empty)
 
 
@@ -153,6 +153,6 @@ def test_map_mask_missing(broken_root: Path) -> None:
 
 
 def test_reading_is_silent(tiny_root: Path) -> None:
-    code = f"from dist4d_env.data.nuscenes import open_dataset; open_dataset({str(tiny_root)!r}).load('scene-0103')"
+    code = f"from dist4d_env.data.open import open_dataset; open_dataset({str(tiny_root)!r}).load('scene-0103')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

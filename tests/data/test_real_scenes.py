@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from shapely.geometry import Polygon
 
-from dist4d_env.data.nuscenes import Dataset, open_dataset
+from dist4d_env.data.contract import Dataset
+from dist4d_env.data.nuscenes import RING
+from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.boxes import CATEGORIES, rectangle_corners
-from dist4d_env.geometry.cameras import RING, project
+from dist4d_env.geometry.cameras import project
 from dist4d_env.geometry.transforms import apply, invert, yaw_of
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scene import Scene

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_nuscenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dist4d_env.data.depth_files import write_depth
 from dist4d_env.data.images import resample_area, resample_nearest
-from dist4d_env.data.nuscenes import open_dataset
+from dist4d_env.data.nuscenes import RING
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
-from dist4d_env.geometry.cameras import RING, ImageTransform
+from dist4d_env.geometry.cameras import ImageTransform
 from dist4d_env.scenes.scene import Scene
+from tests.data import tiny_nuscenes
 
 STORED = (90, 160)
 

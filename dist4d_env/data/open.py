@@ -1,0 +1,76 @@
+"""Opening data sets: which folder, and which reader."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dist4d_env.data.contract import Dataset
+from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.registry import DATASETS, DEFAULT_DATAROOT, import_path
+
+CONTRACT = ("dataroot", "version", "names", "splits", "scene_names", "load")
+
+
+def open_dataset(
+    dataroot: str | os.PathLike[str] | None = None,
+    version: str | None = None,
+    scenes: str | Sequence[str] = "val",
+    count: int | None = None,
+    dataset: Any = None,
+) -> Dataset:
+    """Opens a data set.
+
+    dataroot: its folder, else $NUSCENES, else the built-in town (made once, in the user's cache folder); version: the folder of
+    tables below it, found by itself where there is one; scenes: names or splits that will be loaded, for the built-in town makes
+    only the split that is needed; count: how many of its scenes suffice, None for all; dataset: a name in ``registry.DATASETS``,
+    ``"module:Class"``, or an open data set, which is returned as it is. None takes the first reader that recognises the folder.
+    A reader given here finds its folder by itself where ``dataroot`` is None.
+    Raises DataError naming the folder, table or file that is missing or broken, ConfigError for an unknown reader.
+    """
+    if dataset is None:
+        root, origin = _folder(dataroot, scenes, count)
+        dataset, dataroot = _recognised(root, origin), root
+    elif not (isinstance(dataset, str) or callable(dataset)) and (dataroot is not None or version is not None):
+        raise ConfigError(f"dataset={dataset!r} is open already: leave out dataroot and version")
+    given = {"dataroot": None if dataroot is None else str(dataroot), "version": version}
+    opened: Dataset = DATASETS.make(dataset, CONTRACT, **{name: value for name, value in given.items() if value is not None})
+    opened.names()  # opens the tables, so that what is wrong with them shows here
+    return opened
+
+
+def _folder(dataroot: str | os.PathLike[str] | None, scenes: str | Sequence[str], count: int | None) -> tuple[Path, str]:
+    """The folder and where its name comes from."""
+    origin = "the dataroot argument"
+    if dataroot is None and os.environ.get("NUSCENES"):
+        dataroot, origin = os.environ["NUSCENES"], "$NUSCENES"
+    if dataroot is None:
+        origin = "the built-in town"
+        try:
+            dataroot = import_path(DEFAULT_DATAROOT)(scenes, count)
+        except OSError as error:
+            raise DataError(
+                f"no data set: dataroot= was not given, $NUSCENES is not set, and the built-in town could not be made ({error})"
+            ) from error
+    root = Path(dataroot)
+    if not root.is_dir():
+        raise DataError(
+            f"{root} (from {origin}) is no folder; pass dataroot=, or set $NUSCENES, to a folder that holds a data set, or leave "
+            "both unset for the built-in town"
+        )
+    return root, origin
+
+
+def _recognised(root: Path, origin: str) -> str:
+    """The name of the first reader that knows what is in a folder."""
+    for name in DATASETS.names():
+        recognises = getattr(DATASETS.find(name), "recognises", None)
+        if recognises is not None and recognises(root):
+            return name
+    raise DataError(
+        f"{root} (from {origin}) holds no data set that one of the readers {', '.join(DATASETS.names())} recognises; data in "
+        "nuScenes format has a folder of tables such as v1.0-trainval: is it the right folder? A reader of your own is named by "
+        "dataset='module:Class' (docs/extending.md)"
+    )
