@@ -167,7 +167,8 @@ class Episodes:
         before = self.now
         with watch("simulation"):
             commands = parse_actions(self.config.action, actions, before.ego, before.tick)
-        rows, begun, anew = np.flatnonzero(begins), {}, None
+        rows, anew = np.flatnonzero(begins), None
+        begun: dict[int, Episode] = {}
         if len(rows):
             anew, begun = self._begun(rows, [options[row] for row in rows.tolist()], watch)
         with watch("simulation"):

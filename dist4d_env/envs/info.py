@@ -103,7 +103,7 @@ class Duration(float):
     of equal episodes do."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Duration) or float.__eq__(self, other)  # type: ignore[arg-type]
+        return isinstance(other, Duration) or float.__eq__(self, other)
 
     def __hash__(self) -> int:
         return hash(Duration)

@@ -30,6 +30,7 @@ from dist4d_env.scenes.edits_apply import apply_all
 from dist4d_env.scenes.files import write_text
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import Suite
+from dist4d_env.worlds.contract import world_traits
 
 SETTINGS = "settings.json"
 FORMAT = 1
@@ -125,9 +126,10 @@ def run(campaign: Campaign, folder: Path, execute: Executor) -> int:
 
 def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> None:
     """Raises one clear error for what would fail later: a planner, scene, edit, or a world that cannot draw this data set."""
+    traits = world_traits(campaign.world)
     for name in campaign.planners:
         needs = make_planner(name).requires
-        if not shows_pictures and (needs.cameras or needs.imagination):
+        if not traits.shows_pictures and (needs.cameras or needs.imagination):
             raise ConfigError(f"planner {name!r} needs pictures: choose a world that makes them, such as --world dist4d")
     for scenario in campaign.scenarios:
         if scenario.scene not in dataset.names():
@@ -137,11 +139,11 @@ def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> None:
             )
         scene = dataset.load(scenario.scene, require_map=False)
         try:
-            check_start(scene, campaign.world, scenario.start, campaign.decision_dt)
+            check_start(scene, traits.needs_images, scenario.start, campaign.decision_dt)
             apply_all(scenario.edits, scene, scenario.start)
         except (ConfigError, DataError) as error:
             raise type(error)(f"scenario {scenario.name}: {error}") from error
-    if not shows_pictures:
+    if not traits.shows_pictures:
         return
     env = settings.make()  # loads weights, and finds out whether the world can draw this data set
     try:

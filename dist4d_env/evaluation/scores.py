@@ -14,7 +14,7 @@ from dist4d_env.metrics.foreign.alpasim import alpasim_scene_score
 from dist4d_env.metrics.foreign.hd_score import hd_score
 from dist4d_env.metrics.foreign.neuroncap import neuroncap_score
 from dist4d_env.metrics.foreign.nuplan import nuplan_cls
-from dist4d_env.metrics.foreign.open_loop import CLASSES, nuscenes_open_loop
+from dist4d_env.metrics.foreign.open_loop import nuscenes_open_loop
 from dist4d_env.metrics.plans.episode import epdms_of_plans, pdms_of_plans
 from dist4d_env.scenes.scene import TICK, Scene
 
@@ -61,8 +61,8 @@ def results_of(log: EpisodeLog, form: Form = "corrected") -> dict[str, MetricRes
     results["nuplan_cls_r" if reactive else "nuplan_cls_nr"] = nuplan_cls(trace, human, reactive, form)
     results["pdms_of_plans"] = pdms_of_plans(trace, plans, human, form)
     results["epdms_of_plans"] = epdms_of_plans(trace, plans, human, form)
-    for protocol in CLASSES:
-        results[f"nuscenes_open_loop_{protocol}"] = nuscenes_open_loop(trace, plans, protocol, form)
+    results["nuscenes_open_loop_uniad"] = nuscenes_open_loop(trace, plans, "uniad", form)
+    results["nuscenes_open_loop_stp3"] = nuscenes_open_loop(trace, plans, "stp3", form)
     results["ads"] = ads(trace, plans, form)
     results["hd_score"] = hd_score(trace, plans, human, form)
     results["alpasim_scene_score"] = alpasim_scene_score(trace, human, plans)

@@ -52,5 +52,10 @@ class Commands:
         if theirs is not None:
             base = theirs.take(np.zeros(len(self), int)) if references is None else references
             references = base.put(rows, theirs)
-        names = ("acceleration", "steering_rate", "steering", "follows")
-        return Commands(*(with_rows(getattr(self, name), rows, getattr(others, name)) for name in names), references)
+        return Commands(
+            with_rows(self.acceleration, rows, others.acceleration),
+            with_rows(self.steering_rate, rows, others.steering_rate),
+            with_rows(self.steering, rows, others.steering),
+            with_rows(self.follows, rows, others.follows),
+            references,
+        )

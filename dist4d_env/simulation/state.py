@@ -83,7 +83,10 @@ class SimState:
             array[rows] = 0 if new is None else new
             traffic[name] = array
         return SimState(
-            *(with_rows(getattr(ours, name), rows, getattr(theirs, name)) for name in ("scene", "tick", "row", "ego")),
+            with_rows(ours.scene, rows, theirs.scene),
+            with_rows(ours.tick, rows, theirs.tick),
+            with_rows(ours.row, rows, theirs.row),
+            with_rows(ours.ego, rows, theirs.ego),
             AgentArrays(values, valid),
             traffic,
             ours.commands.put(rows, theirs.commands),
