@@ -7,11 +7,12 @@ others. sin, cos and tan are those of the ``math`` module; no sum is reordered o
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 TAU = 2 * math.pi
 

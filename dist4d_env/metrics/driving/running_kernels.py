@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @compiled
