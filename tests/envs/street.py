@@ -10,7 +10,7 @@ from shapely.geometry import LineString, box
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes
 from dist4d_env.scenes.maps import make_map
 from dist4d_env.scenes.route import Route
-from dist4d_env.simulation.state import EgoState, SimState
+from dist4d_env.simulation.state import EgoState, EpisodeState
 
 
 def street(route: np.ndarray | None = None) -> SimpleNamespace:
@@ -39,7 +39,7 @@ def boxes_at(*rows: tuple[str, float, float, float]) -> Boxes:
     )
 
 
-def state_at(x: float, y: float, yaw: float, boxes: Boxes | None = None, speed: float = 8.0) -> SimState:
+def state_at(x: float, y: float, yaw: float, boxes: Boxes | None = None, speed: float = 8.0) -> EpisodeState:
     """The ego there, with these boxes around it."""
     ego = EgoState(x, y, yaw, speed, 0.5, 0.1, 0.05)
-    return SimState(0, 2.0, ego, boxes if boxes is not None else boxes_at(), np.zeros(0), np.zeros(0))
+    return EpisodeState(0, 2.0, ego, boxes if boxes is not None else boxes_at())

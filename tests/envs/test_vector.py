@@ -10,7 +10,7 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from dist4d_env.envs import vector_episodes
+from dist4d_env.envs import episodes as episodes_module
 from dist4d_env.errors import ActionError, ConfigError
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
@@ -35,14 +35,18 @@ def make_together(town_dataroot):
         envs.close()
 
 
-def member(batch, index):
+def row_of(batch, index):
     return {key: value[index] for key, value in batch.items()}
 
 
 def info_of(infos, index):
-    """One member's info out of the batched one."""
-    told = {key: value for key, value in infos.items() if not key.startswith("_") and infos[f"_{key}"][index]}
-    return {key: info_of(value, index) if isinstance(value, dict) else value[index] for key, value in told.items()}
+    """One row's info out of the batched one, as it is alone: None where a mask says that there is nothing."""
+    own = {key: value for key, value in infos.items() if not key.startswith("_")}
+    known = {key: infos.get(f"_{key}", np.ones(99, bool))[index] for key in own}
+    return {
+        key: None if not known[key] else info_of(value, index) if isinstance(value, dict) else value[index]
+        for key, value in own.items()
+    }
 
 
 def assert_plays_as_alone(together, singles, random, decisions, actions=None):
@@ -59,7 +63,7 @@ def assert_plays_as_alone(together, singles, random, decisions, actions=None):
                 (observation, info), reward, ends = alone.reset(), 0.0, [False, False]
             else:
                 observation, reward, *ends, info = alone.step(batch[index])
-            assert_same(member(seen, index), observation)
+            assert_same(row_of(seen, index), observation)
             assert_same(info_of(infos, index), info)
             assert rewards[index] == reward and [terminated[index], truncated[index]] == ends
             over[index] = any(ends)
@@ -85,7 +89,7 @@ def test_infos_rewards_and_ends_are_those_of_each_alone(make_together, make_env,
     observations, infos = together.reset(seed=3)
     for index, alone in enumerate(singles):
         observation, info = alone.reset(seed=3 + index)
-        assert_same(member(observations, index), observation)
+        assert_same(row_of(observations, index), observation)
         assert_same(info_of(infos, index), info)
     causes = assert_plays_as_alone(together, singles, np.random.default_rng(1), 14)
     assert len(causes) >= 4, "episodes end and begin anew"
@@ -119,12 +123,12 @@ def test_scenarios_with_traffic_of_their_own_beside_others(make_together, make_e
     scenario = Scenario(singles[0].unwrapped.scene_names[0], 0.5, horizon=2.5, traffic="idm", ego_speed=2.0)
     observations, infos = together.reset(options={"scenario": scenario, "reset_mask": np.array([False, True, False])})
     observation, info = singles[1].reset(options={"scenario": scenario})
-    assert_same(member(observations, 1), observation)
+    assert_same(row_of(observations, 1), observation)
     assert_same(info_of(infos, 1), info)
     assert assert_plays_as_alone(together, singles, np.random.default_rng(4), 12).count("horizon") >= 3
 
 
-def test_members_can_be_restored_and_go_on(make_together, make_env):
+def test_rows_can_be_restored_and_go_on(make_together, make_env):
     """A snapshot of one member is put into another and into an environment alone: all three go on alike."""
     settings = {"observation": ("ego", "agents"), "horizon": 4.0, "traffic": "idm"}
     together, alone = make_together(3, **settings), make_env(**settings)
@@ -138,7 +142,7 @@ def test_members_can_be_restored_and_go_on(make_together, make_env):
     together.envs[2].restore(kept)
     seen, rewards, *_, infos = together.step(np.stack([action] * 3))
     observation, reward, *_, info = alone.step(action)
-    assert_same(member(seen, 2), observation)
+    assert_same(row_of(seen, 2), observation)
     assert_same(info_of(infos, 2), info)
     assert rewards[2] == reward and infos["time"][0] == pytest.approx(info["time"] + 0.5)
     assert_same(together.envs[2].episode.state.ego, alone.unwrapped.episode.state.ego)
@@ -146,7 +150,7 @@ def test_members_can_be_restored_and_go_on(make_together, make_env):
 
 def test_scenes_out_of_use_are_let_go(make_together, make_env, monkeypatch):
     """Two environments, through scenes with more and fewer agents, keep those they are in and enter."""
-    monkeypatch.setattr(vector_episodes, "SPARE_SCENES", 0)
+    monkeypatch.setattr(episodes_module, "SPARE_SCENES", 0)
     settings = {"observation": ("ego", "agents"), "horizon": 30.0, "termination": ()}
     together, singles = make_together(2, **settings), [make_env(**settings), make_env(**settings)]
     together.reset(seed=0)
@@ -163,7 +167,7 @@ def test_scenes_out_of_use_are_let_go(make_together, make_env, monkeypatch):
         together.reset(seed=turn, options={"reset_mask": np.array([True, False])})
         singles[0].reset(seed=turn)
         assert_plays_as_alone(together, singles, np.random.default_rng(5), 1)
-        assert len(together.unwrapped._episodes.simulator.simulators) <= 4
+        assert len(together.unwrapped._episodes.simulator.scenes) <= 4
 
 
 def test_real_scenes(nuscenes_real):
@@ -188,7 +192,7 @@ def test_observations_are_copies_unless_asked_otherwise(make_together):
 
 
 @pytest.mark.parametrize("settings", WORLDS, ids=name_of)
-def test_each_member_plays_as_it_does_alone(make_together, make_env, settings):
+def test_each_row_plays_as_it_does_alone(make_together, make_env, settings):
     """Through the end of the episodes and into the next ones."""
     together = make_together(2, **settings)
     observations, infos = together.reset(seed=5)
@@ -199,7 +203,7 @@ def test_each_member_plays_as_it_does_alone(make_together, make_env, settings):
         groups = ("ego", "agents") if settings["world"] == "none" else ("cameras", "depth", "ego")
         alone = make_env(**settings, observation=groups, horizon=1.0)
         observation, info = alone.reset(seed=5 + index)
-        assert_same(member(observations, index), observation)
+        assert_same(row_of(observations, index), observation)
         assert infos["scene"][index] == info["scene"]
         over = False
         for step, (seen, rewards, terminated, truncated, infos_now) in enumerate(outcomes):
@@ -207,10 +211,10 @@ def test_each_member_plays_as_it_does_alone(make_together, make_env, settings):
                 (observation, info), reward, ends = alone.reset(), 0.0, (False, False)
             else:
                 observation, reward, *ends, info = alone.step(actions[step, index])
-            assert_same(member(seen, index), observation)
+            assert_same(row_of(seen, index), observation)
             assert rewards[index] == reward and (terminated[index], truncated[index]) == tuple(ends)
             assert infos_now["time"][index] == info["time"]
-            assert tuple(infos_now["world"]["source"][index]) == info["world"]["source"]
+            assert infos_now["world"]["source"][index] == info["world"]["source"]
             over = any(ends)
         assert any(outcome[3][index] or outcome[2][index] for outcome in outcomes)
 
@@ -281,12 +285,12 @@ def test_gymnasiums_own_vectorisation_plays_the_same(make_together, town_dataroo
             (seen, *outcome, infos), (others, *theirs, told) = together.step(action), apart.step(action)
             assert_same(seen, others)
             assert_same(outcome, theirs)
-            assert_same(infos["metrics"]["progress"], told["metrics"]["progress"])
+            assert_same(infos["metrics"]["route_progress"], told["metrics"]["route_progress"])
     finally:
         apart.close()
 
 
-def test_render_shows_every_member(make_together):
+def test_render_shows_every_row_of(make_together):
     together = make_together(2, render_mode="rgb_array")
     together.reset(seed=0)
     first, second = together.render()
@@ -308,7 +312,7 @@ def test_bad_input(make_together, town_dataroot):
         together.step(np.zeros((2, 2), np.float32))
     with pytest.raises(ActionError, match="make no array"):
         together.step([[0.0, 0.0], [0.0], [0.0, 0.0]])
-    before = [env.snapshot().episode for env in together.envs]
+    before = [env.episode.state for env in together.envs]
     with pytest.raises(ActionError):
         together.step(np.array([[0, 0], [0, 0], [np.nan, 0]], np.float32))
-    assert all(env.snapshot().episode is kept for env, kept in zip(together.envs, before, strict=True))
+    assert_same([env.episode.state for env in together.envs], before)

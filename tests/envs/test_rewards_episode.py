@@ -1,4 +1,4 @@
-"""Rewards that judge the whole episode: they add up to the score that the episode gets."""
+"""Rewards of whole episodes: they add up to the score that the episode gets."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dist4d_env.envs.rewards_judged import logged_progress, pdms_so_far
-from dist4d_env.metrics.driving.running import RunningMetrics
+from dist4d_env.envs.rewards import pdms_so_far
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.recording import logged_progress
 from dist4d_env.planners.contract import PlannerContext, PlannerInput
 from dist4d_env.planners.lane_follower import LaneFollower
 
@@ -58,16 +59,16 @@ def test_who_stands_still_does_not_arrive(make_env):
     arrivals = []
     for seed in range(6):
         _, terms, info = drive(env, seed, [-1.0, 0.0])
-        metrics = RunningMetrics(env.unwrapped.scene)
         episode = env.unwrapped.episode
-        logged = logged_progress(metrics, episode.running.recording.start.time, episode.end_time)
-        came = info["metrics"]["progress"]
+        begun = float(env.unwrapped.trace().time[0])
+        logged = logged_progress(env.unwrapped.scene, VehicleParameters(), begun, episode.end_time)
+        came = info["metrics"]["route_progress"]
         assert terms[-1]["arrival"] == float(info["ended_by"] == "horizon" and (logged <= 5.0 or came >= 0.9 * logged))
         arrivals.append(terms[-1]["arrival"])
     assert 0.0 in arrivals
 
 
-def test_terms_are_told_only_where_they_are_weighed(make_env):
+def test_terms_are_there_only_where_they_are_weighed(make_env):
     env = make_env(reward={"progress": 1.0, "pdms": 2.0})
     _, info = env.reset(seed=0)
     assert info["reward_terms"]["pdms"] == 0.0 and "arrival" not in info["reward_terms"]
@@ -79,5 +80,4 @@ def test_nothing_is_collected_at_the_start(make_env):
     env = make_env()
     env.reset(seed=0)
     driving = env.unwrapped
-    trace = RunningMetrics(driving.scene).trace(driving.episode.running)
-    assert pdms_so_far(trace, driving.episode.end_time, 30.0) == 0.0
+    assert pdms_so_far(driving.trace(), driving.episode.end_time, 30.0) == 0.0
