@@ -71,10 +71,10 @@ def main(sweep: Sweep) -> list[dict[str, Any]]:
             tune_config=tune.TuneConfig(metric="reward", mode="max", num_samples=sweep.samples, search_alg=search),
             run_config=tune.RunConfig(name="ppo", storage_path=str(folder), verbose=1),
         )
-    trials = [
-        {name: float(result.config[name]) for name in space} | {"reward": float(result.metrics["reward"])}
-        for result in tuner.fit() if result.error is None and result.metrics
-    ]  # fmt: skip
+    results = tuner.fit()
+    ended = [result for result in map(results.__getitem__, range(len(results))) if result.error is None and result.metrics]
+    rows: list[dict[str, Any]] = [{**(result.config or {}), **(result.metrics or {})} for result in ended]
+    trials = [{name: float(row[name]) for name in (*space, "reward")} for row in rows]
     trials.sort(key=lambda tried: -tried["reward"])
     for tried in trials:
         print("  ".join(f"{name} {value:.4g}" for name, value in tried.items()))

@@ -187,10 +187,11 @@ def dist_t_inputs(one: Preset, views: int) -> DiSTTInputs:
         box_instance=torch.arange(MAX_BOXES).expand(1, frames, -1),
         intrinsics=focal.expand(*lead, 3, 3),
         ego_from_camera=torch.eye(4).expand(*lead, 4, 4),
+        neighbours=torch.stack([torch.arange(views).roll(1), torch.arange(views).roll(-1)], -1)[None],
         trajectory=torch.eye(4).expand(1, frames, 4, 4),
         interval=torch.linspace(0.1, 1.5, frames)[None],
         attributes=torch.zeros(1, len(ATTRIBUTES)),
-        told=torch.ones(1, dtype=torch.bool),
+        controlled=torch.ones(1, dtype=torch.bool),
         captions=torch.randn(1, CAPTION_TOKENS, captions) if captions else None,
     )
 

@@ -22,16 +22,13 @@ from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.metrics.driving.comfort import WINDOWS, smoothed_signals
 from dist4d_env.metrics.driving.rectangles import ego_centers
-from dist4d_env.metrics.plans import comfort as plan_comfort
-from dist4d_env.metrics.plans import progress as plan_progress
-from dist4d_env.metrics.plans import road as plan_road
-from dist4d_env.metrics.plans import traffic as plan_traffic
+from dist4d_env.metrics.plans import subscores
 from dist4d_env.metrics.plans.scene import PlanScene
 from dist4d_env.metrics.plans.scoring import score_plans
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.drive import simulate_plans
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState
 
 ORIGINAL: Mapping[str, Any] = {"simulate_ms": 98.0, "score_ms": 345.0, "plans": 65, "world": "made by hand"}
 """What the original takes on a machine of this kind: measured once, kept for comparison."""
@@ -90,15 +87,15 @@ def measure(scene: Scene, options: Options) -> dict[str, float]:
     with_past = replace(plan_scene, history=history)
     stages: dict[str, Callable[[], Any]] = {
         "simulate": lambda: simulate_plans(state.ego, plans),
-        "at-fault collisions": lambda: plan_traffic.plan_no_at_fault_collision(ego, center, plan_scene, there),
-        "drivable area": lambda: plan_road.plan_drivable_area(ego, plan_scene, there),
-        "driving direction, faithful": lambda: plan_road.plan_driving_direction(ego, center, plan_scene, True, there),
-        "driving direction, corrected": lambda: plan_road.plan_driving_direction(ego, center, plan_scene, False, there),
-        "time to collision": lambda: plan_traffic.plan_time_to_collision(ego, plan_scene, 40, True, there),
-        "progress": lambda: plan_progress.plan_progress(center, plan_scene.route),
-        "comfort, v1": lambda: plan_comfort.plan_comfort(ego, smoothed_signals(ego, 0.0, WINDOWS["v1"], True), there),
-        "comfort with history, v2": lambda: plan_comfort.plan_history_comfort(ego, with_past, True, there),
-        "lane keeping": lambda: plan_road.plan_lane_keeping(center, plan_scene, there),
+        "at-fault collisions": lambda: subscores.plan_no_at_fault_collision(ego, center, plan_scene, there),
+        "drivable area": lambda: subscores.plan_drivable_area(ego, plan_scene, there),
+        "driving direction, faithful": lambda: subscores.plan_driving_direction(ego, center, plan_scene, True, there),
+        "driving direction, corrected": lambda: subscores.plan_driving_direction(ego, center, plan_scene, False, there),
+        "time to collision": lambda: subscores.plan_time_to_collision(ego, plan_scene, 40, True, there),
+        "progress": lambda: subscores.plan_progress(center, plan_scene.route),
+        "comfort, v1": lambda: subscores.plan_comfort(ego, smoothed_signals(ego, 0.0, WINDOWS["v1"], True), there),
+        "comfort with history, v2": lambda: subscores.plan_history_comfort(ego, with_past, True, there),
+        "lane keeping": lambda: subscores.plan_lane_keeping(center, plan_scene, there),
     }
     timed = {name: milliseconds(stage, options.repeats) for name, stage in stages.items()}
     for version, form in FORMS:

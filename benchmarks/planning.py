@@ -3,7 +3,7 @@
 A run that was stopped or killed goes on where it was when it is started again with the same --out. Reads as
 docs/planning-benchmark.md says.
 
-    python -m benchmarks.planning --planner idm pdm_closed --suite dist4d_env/suites/town_val.yaml --seeds 3 --out runs/town
+    python -m benchmarks.planning --planner idm pdm_closed --suite town_val --seeds 3 --out runs/town
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Options:
     """Planners in closed loop through a suite of scenarios."""
 
     planner: tuple[str, ...]
-    """Short names of agents.PLANNERS, or your own as module:Class."""
-    suite: Path
-    """Suite of scenarios (YAML), such as dist4d_env/suites/town_val.yaml."""
+    """Built-in names, folders of learned policies, or your own as module:Class."""
+    suite: str
+    """Suite of scenarios: town_val, safety_critical, nuscenes, or a YAML file."""
     out: Path
     """Folder of the run: episodes, results.json, leaderboard.md, report.html."""
-    world: Literal["dist4d", "oracle", "replay", "none"] = "none"
+    world: str = "none"
     """What makes the pictures; none for planners that look at none."""
     workers: int = 1
     """Processes, one thread each; 0 drives in this one."""
@@ -52,7 +52,7 @@ class Options:
     """Of the world dist4d: a shipped preset, a folder, or splat."""
     memory: Literal["log", "history"] = "log"
     """What dist4d and replay may remember."""
-    traffic: Literal["replay", "idm"] = "replay"
+    traffic: str = "replay"
     """Of scenarios that do not say it: traffic as logged (and edited), or reacting."""
     jitter: bool = True
     """Whether seeds beyond the first move the ego's start."""

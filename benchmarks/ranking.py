@@ -31,9 +31,9 @@ from dist4d_env.metrics.driving.epdms import epdms_v2
 from dist4d_env.metrics.driving.recording import log_trace
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
 from dist4d_env.metrics.foreign.nuplan import nuplan_cls
-from dist4d_env.planners.builtin import ERRORS
 from dist4d_env.planners.contract import Planner
 from dist4d_env.planners.experts import ErringExpert
+from dist4d_env.registry import EXPERT_ERRORS
 
 SCORES: Mapping[str, Callable[[EpisodeTrace, Plans, EpisodeTrace], MetricResult]] = {
     "PDMS": lambda trace, plans, human: pdms_v1(trace),
@@ -75,7 +75,7 @@ def main(options: Options) -> dict[str, Any]:
     dataset = open_dataset(None if options.dataroot is None else str(options.dataroot))
     names = dataset.scene_names("val")[: 2 if options.quick else options.scenes]
     starts = options.starts[:1] if options.quick else options.starts
-    strengths = {kind: (0.0, *(values[-2:] if options.quick else values)) for kind, values in ERRORS.items()}
+    strengths = {kind: (0.0, *(values[-2:] if options.quick else values)) for kind, values in EXPERT_ERRORS.items()}
     graded = [(kind, value) for kind in strengths for value in strengths[kind]]
     planners: dict[str, Planner] = {f"{kind}_{value:g}": ErringExpert(kind, value) for kind, value in graded}
     planners |= {name: make_planner(name) for name in (options.planners[:1] if options.quick else options.planners)}

@@ -22,15 +22,14 @@ from tqdm import tqdm
 import dist4d_env  # noqa: F401 (registers the environment)
 from benchmarks.common import Journal, header, run, write_json
 from dist4d_env.envs.rewards import PRESETS, TERMS
-from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.episode_log import EpisodeLog
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.statistics import bootstrap_mean
-from dist4d_env.learning.policy_planner import SHIPPED, SB3Planner
+from dist4d_env.learning.policy_planner import SHIPPED
 from dist4d_env.metrics.driving.suite import evaluate
-from dist4d_env.planners.builtin import PLANNERS
 from dist4d_env.planners.contract import Planner
+from dist4d_env.registry import PLANNERS
 
 BASELINES = ("constant_velocity", "lane_keeping", "idm", "lane", "log")
 SHOWN = ("pdms_v1", "ego_progress", "time_to_collision", "comfort", "no_at_fault_collision", "drivable_area_compliance")
@@ -70,9 +69,8 @@ class Options:
     """Draw the runs' curves there (PNG)."""
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.planners if name not in PLANNERS]
-        if unknown:
-            raise ConfigError(f"planners {', '.join(unknown)} are unknown: choose from {', '.join(PLANNERS)}")
+        for name in self.planners:
+            PLANNERS.check(name)
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -87,7 +85,7 @@ def main(options: Options) -> dict[str, Any]:
         bar.set_description(f"{name}, {traffic}")
         unit = f"{traffic}/{name}/{fingerprint(drivers[name])}"
         if unit not in journal.done:
-            journal.add(unit, drive(planner_of(drivers[name]), traffic, episodes, options))
+            journal.add(unit, drive(make_planner(drivers[name]), traffic, episodes, options))
     rows = {t: {n: journal.done[f"{t}/{n}/{fingerprint(drivers[n])}"] for n in drivers} for t in traffics}
     result = header("rl", options) | {
         "planners": {t: {n: summarise(row["episodes"]) for n, row in named.items()} for t, named in rows.items()},
@@ -110,11 +108,6 @@ def fingerprint(driver: str) -> str:
     """Changes with a policy's weights, so that a stopped benchmark never goes on with another one's."""
     weights = Path(driver) / "policy.safetensors"
     return f"{weights.stat().st_mtime_ns:x}" if weights.exists() else "-"
-
-
-def planner_of(driver: str) -> Planner:
-    """A planner by name, or the policy of a folder."""
-    return make_planner(driver) if driver in PLANNERS else SB3Planner(driver)
 
 
 def drive(planner: Planner, traffic: str, episodes: int, options: Options) -> dict[str, Any]:

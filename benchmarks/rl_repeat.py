@@ -115,9 +115,7 @@ def _sb3(shared: dict[str, Any], options: Options) -> list[dict[str, Any]]:
             })  # fmt: skip
 
     train_sb3.Keeper = Digesting  # type: ignore[misc]
-    train_sb3.main(
-        train_sb3.Options(**shared | {"scenes": (options.scenes,)}, rollout=16, eval_every=10**9, device="cpu", video=False)
-    )
+    train_sb3.main(train_sb3.Options(**shared, scenes=(options.scenes,), rollout=16, eval_every=10**9, device="cpu", video=False))
     return points
 
 
@@ -126,7 +124,7 @@ def _rllib(shared: dict[str, Any], options: Options) -> list[dict[str, Any]]:
 
     from agents import train_rllib
 
-    folder = train_rllib.main(train_rllib.Options(**shared, scenes=options.scenes, runners=2, eval_every=1))
+    folder = train_rllib.main(train_rllib.Options(**shared, scenes=(options.scenes,), runners=2, eval_every=1))
     points = [
         {"decisions": int(point["steps"]), "scores": digest([np.array([point[name] for name in sorted(point)])])}
         for point in json.loads((folder / "curve.json").read_text())

@@ -182,8 +182,7 @@ def simulators(traffic: str, action: str, options: Options, batched: bool) -> Ca
     """Ego and traffic without anything around them, all scenes in turn; ten seconds, then from the start."""
     from dist4d_env.data.nuscenes import open_dataset
     from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-    from dist4d_env.simulation.vector import VectorSimulator
-
+    
     count, dataset = max(options.counts), open_dataset(options.dataroot, None, options.scenes)
     config = SimulatorConfig(action=action, traffic=traffic)
     each = [Simulator(dataset.load(name), config) for name in dataset.scene_names(options.scenes)[:8]]
@@ -239,7 +238,7 @@ def highway(name: str) -> Callable[[], int] | None:
 def plans(quick: bool) -> dict[str, Any]:
     """64 plans of 4 s, followed by tracker and bicycle at 10 Hz."""
     from dist4d_env.simulation.drive import simulate_plans
-    from dist4d_env.simulation.state import EgoState
+    from dist4d_env.simulation.ego import EgoState
 
     random = np.random.default_rng(0)
     many = np.cumsum(random.normal([4.0, 0.0, 0.0], [1.0, 0.2, 0.05], (64, 8, 3)), 1)

@@ -1,10 +1,11 @@
-"""``python -m dist4d_env VERB``: one typed options dataclass per verb, imported only when its verb is asked for."""
+"""Command line, ``dist4d VERB`` or ``python -m dist4d_env VERB``: a typed options dataclass per verb, imported with it."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from dist4d_env.errors import DiST4DError
 
@@ -13,17 +14,22 @@ VERBS = {
     "town": ("dist4d_env.town.cli", "make the built-in data set: streets, traffic, cameras, LiDAR, in nuScenes format"),
     "prepare": ("dist4d_env.curation.cli", "make metric depth for the images of a nuScenes-format data set"),
     "train": ("dist4d_env.training.cli", "train the RGB-D codec, DiST-T or DiST-S"),
-    "validate": ("dist4d_env.data.validate", "check a data set and say what in it can be used"),
+    "validate": ("dist4d_env.data.validate", "check a data set and list what in it can be used"),
     "evaluate": ("dist4d_env.evaluation.cli", "drive a planner through episodes, or score stored episodes again"),
 }
 """Verb to (module with ``Options`` and ``run(options) -> int``, one line of help)."""
 
 
 def usage() -> str:
-    """What ``--help`` without a verb prints."""
+    """The text of ``--help`` without a verb."""
     verbs = "\n".join(f"  {verb:<10}{line}" for verb, (_, line) in VERBS.items())
-    more = "python -m dist4d_env VERB --help lists a verb's options."
-    return f"usage: python -m dist4d_env VERB [options]\n\nverbs:\n{verbs}\n\n{more}"
+    more = f"{program()} VERB --help lists a verb's options."
+    return f"usage: {program()} VERB [options]\n\nverbs:\n{verbs}\n\n{more}"
+
+
+def program() -> str:
+    """How this was called: by the console script, or as a module."""
+    return "dist4d" if Path(sys.argv[0]).stem == "dist4d" else "python -m dist4d_env"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     module = importlib.import_module(VERBS[verb][0])
     try:
-        options = tyro.cli(module.Options, prog=f"python -m dist4d_env {verb}", args=arguments[1:])
+        options = tyro.cli(module.Options, prog=f"{program()} {verb}", args=arguments[1:])
         return int(module.run(options))
     except DiST4DError as error:
         print(f"dist4d_env {verb}: {error}", file=sys.stderr)

@@ -10,6 +10,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -34,6 +35,10 @@ class Registry:
         """``value`` if it can stand for one of this kind; a string is checked without importing anything. Raises ConfigError."""
         if isinstance(value, str) and value not in self.built_in and not _is_path(value) and value not in self._entry_points():
             raise ConfigError(self._unknown(value))
+        if value is None or isinstance(value, bytes | int | float):
+            raise ConfigError(
+                f"{self.kind} {value!r} is neither a name nor an object: there are {', '.join(map(repr, self.names()))}"
+            )
         return value
 
     def find(self, value: Any) -> Any:
@@ -62,7 +67,7 @@ class Registry:
         are taken as they are. contract: attributes that it must have. Raises ConfigError."""
         found = self.find(value)
         made = found
-        if inspect.isclass(found) or inspect.isroutine(found):
+        if inspect.isclass(found) or inspect.isroutine(found) or isinstance(found, partial):
             made = self._call(value, found, available)
         missing = [name for name in contract if not hasattr(made, name)]
         if missing:
@@ -140,12 +145,15 @@ SENSORS = Registry(
 )
 """Observation groups; called without arguments."""
 
-_EXPERT_ERRORS = {
+EXPERT_ERRORS: Mapping[str, tuple[float, ...]] = {
     "bias": (0.5, 0.75, 1.0, 1.5, 2.0),
     "delay": (0.5, 1.0, 2.0, 3.0, 4.0),
     "noise": (1.0, 2.0, 3.0, 4.0, 5.0),
     "late": (1.0, 2.0, 3.0, 4.0, 5.0),
 }
+"""The experts with errors that have names: kind of error and its strengths, mild to gross (m, s, m, s).
+
+Noise begins at a metre: the tracker smooths less of it away, and PDMS cannot tell the ride from the faultless one."""
 
 PLANNERS = Registry(
     "planner",
@@ -159,10 +167,10 @@ PLANNERS = Registry(
         "pdm_closed": "dist4d_env.planners.pdm_closed:PdmClosed",
         "mpc": "dist4d_env.planners.mpc:SamplingMPC",
         "imagine": "dist4d_env.planners.imagine:ImaginingPlanner",
-        "ppo": "dist4d_env.learning.policy_planner:Shipped",
+        "ppo": "dist4d_env.learning.policy_planner:ShippedPolicy",
         **{
-            f"expert_{kind}_{strength:g}": f"dist4d_env.planners.experts:{kind}_{strength:g}"
-            for kind, strengths in _EXPERT_ERRORS.items()
+            f"expert_{kind}_{strength:g}": "dist4d_env.planners.experts:" + f"{kind}_{strength:g}".replace(".", "_")
+            for kind, strengths in EXPERT_ERRORS.items()
             for strength in strengths
         },
     },

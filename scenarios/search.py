@@ -35,7 +35,7 @@ from scenarios.spaces import SPACES
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; the exit code is 1 for bad input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--planner", required=True, help="a short name of agents.PLANNERS, or module:Class")
+    parser.add_argument("--planner", required=True, help="a built-in name, the folder of a learned policy, or module:Class")
     parser.add_argument("--family", nargs="+", choices=tuple(SPACES), required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--dataroot", default=None, help="default: $NUSCENES or the built-in town")

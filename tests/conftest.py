@@ -21,8 +21,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 
 @pytest.fixture(scope="session")
+def stored_data() -> Path:
+    """Folder of the test data that the repository holds: golden values of other projects' scorers."""
+    return ROOT / "tests" / "data"
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of the read-only test data (real nuScenes scenes, golden values); skips where it is absent."""
+    """Folder of the read-only test data outside the repository (real nuScenes scenes); skips where it is absent."""
     place = Path(os.environ.get("DIST4D_SHARED", ROOT.parent / "shared")) / "data"
     if not place.is_dir():
         pytest.skip(f"no shared test data at {place} (set DIST4D_SHARED to the folder that holds data/)")

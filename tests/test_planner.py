@@ -16,7 +16,7 @@ from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.actions import TRAJECTORY_HIGH, TRAJECTORY_LOW
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState
 from tests.simulation.road import Agent, make_scene, road_map
 
 CAR = VehicleParameters()

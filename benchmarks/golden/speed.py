@@ -44,21 +44,29 @@ class Measured:
         self._log.close()
 
 
-def measure(before: Path, now: Path, dataroot: Path, folder: Path, repeats: int, rows: Sequence[str] = ()) -> dict[str, Any]:
-    """Rates of both trees by row: medians over ``repeats`` turns, in which each tree goes first every other time."""
+def measure(
+    before: Path, now: Path, dataroot: Path, folder: Path, starts: int, repeats: int, rows: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Rates of both trees by row: medians over all turns, in which each tree goes first every other time.
+
+    starts: how often both processes are started anew, for a process can be faster or slower than another of the same code by some
+    percent throughout; repeats: turns of each row per start.
+    """
     chosen = [row for row in ROWS if not rows or row in rows]
-    processes = {
-        side: Measured(tree, dataroot, folder / f"speed-{side}.txt") for side, tree in zip(SIDES, (before, now), strict=True)
-    }
     passes: dict[str, dict[str, list[dict[str, float]]]] = {row: {side: [] for side in SIDES} for row in chosen}
-    try:
-        for turn in tqdm(range(repeats * len(chosen)), "measuring", unit="row", disable=None):
-            row = chosen[turn // repeats]
-            for side in SIDES if turn % 2 else SIDES[::-1]:
-                passes[row][side].append(processes[side](row))
-    finally:
-        for process in processes.values():
-            process.close()
+    with tqdm(total=starts * repeats * len(chosen), desc="measuring", unit="row", disable=None) as bar:
+        for start in range(starts):
+            trees = zip(SIDES, (before, now), strict=True)
+            processes = {side: Measured(tree, dataroot, folder / f"speed-{side}.txt") for side, tree in trees}
+            try:
+                for turn in range(repeats * len(chosen)):
+                    row = chosen[turn // repeats]
+                    for side in SIDES if (start + turn) % 2 else SIDES[::-1]:
+                        passes[row][side].append(processes[side](row))
+                    bar.update()
+            finally:
+                for process in processes.values():
+                    process.close()
     return {row: summary(each) for row, each in passes.items()} | idm_shares(passes)
 
 

@@ -140,8 +140,8 @@ def _sensors(value: Any, shows_pictures: bool) -> tuple[Any, ...]:
         SENSORS.check(sensor)
         if not shows_pictures and getattr(SENSORS.find(sensor), "needs_pictures", False):
             raise ConfigError(
-                f"this world makes no pictures, but observation={chosen} asks for {sensor!r}: take it out of observation, or choose "
-                "another world, such as 'dist4d', 'replay' or 'oracle'"
+                f"this world makes no pictures, but observation={chosen} asks for {sensor!r}: take it out of observation, or "
+                "choose another world, such as 'dist4d', 'replay' or 'oracle'"
             )
     names = SENSORS.names()
     return tuple(sorted(chosen, key=lambda sensor: names.index(sensor) if sensor in names else len(names)))

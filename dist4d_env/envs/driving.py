@@ -133,10 +133,10 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``ended_by`` | None; at the end "collision", "off_road", "wrong_way", "horizon" or "trust" |
 
     The keys are the same in every step and every value is JSON-serialisable. The running values are those of
-    ``metrics.driving.running``; ``final`` is ``{name: {"value", "valid"}}`` over the whole episode (``metrics.driving.suite``), its
-    progress, also within ``pdms_v1``, relative to what the logged ego made in the time that the episode was meant to last: the same
-    numbers as in reports and the planning benchmark. It is computed when it is first looked into. A source is "log", "dist_t",
-    "dist_s", "splat", "replay" or "oracle"; the list is empty in a world without pictures.
+    ``metrics.driving.running``; ``final`` is ``{name: {"value", "valid"}}`` over the whole episode (``metrics.driving.suite``),
+    its progress, also within ``pdms_v1``, relative to what the logged ego made in the time that the episode was meant to last: the
+    same numbers as in reports and the planning benchmark. It is computed when it is first looked into. A source is "log",
+    "dist_t", "dist_s", "splat", "replay" or "oracle"; the list is empty in a world without pictures.
 
     ## Arguments
 
@@ -146,7 +146,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``version`` | None | its version folder; found by itself when there is one |
     | ``scenes`` | "val" | a split, a scene name, or a list of these |
     | ``scenario`` | None | a ``Scenario`` or the path of a scenario YAML: fixes scene, start and what differs from the log |
-    | ``world`` | "dist4d" | "dist4d", "splat" (no model), "replay", "oracle" (town only), "none" (no pictures), ``"module:Class"``, an object |
+    | ``world`` | "dist4d" | "dist4d", "splat", "replay", "oracle" (town only), "none" (no pictures), ``"module:Class"``, an object |
     | ``weights`` | "tiny" | of "dist4d": a shipped preset, a folder written by ``save_pretrained``, or "splat" (no model) |
     | ``size`` | None | camera height and width; None: what the weights were made for, else (64, 112) |
     | ``observation`` | None | any of "cameras", "depth", "ego", "route", "agents", "bev", "lidar", ``"module:Class"``, objects; None: ("cameras", "depth", "ego", "route"), without pictures ("ego", "route", "agents") |

@@ -35,10 +35,10 @@ SOURCES: dict[str, tuple[str, Colour]] = {
     "oracle": ("oracle", (36, 122, 62)),
 }
 FIGURES = {
-    "progress": ("progress", "m"),
+    "route_progress": ("progress", "m"),
     "route_offset": ("off the route", "m"),
-    "expert_deviation": ("off the log", "m"),
-    "time_to_collision": ("time to collision", "s"),
+    "log_deviation": ("off the log", "m"),
+    "time_to_contact": ("time to collision", "s"),
     "speed_limit": ("limit", "m/s"),
 }
 EVENTS = ("collision", "off_road", "wrong_way", "speed_limit", "comfort")
@@ -134,7 +134,7 @@ def _footer(picture: np.ndarray, info: Mapping[str, Any]) -> None:
     metrics, terms = info.get("metrics", {}), info.get("reward_terms", {})
     x = MARGIN
     for name, (label, unit) in FIGURES.items():
-        if name in metrics and x < picture.shape[1] - 330:
+        if metrics.get(name) is not None and x < picture.shape[1] - 330:
             x += draw_text(picture, x, y, label, 14, FAINT) + 6
             x += draw_text(picture, x, y, f"{round(metrics[name], 1) + 0.0:.1f} {unit}", 14, INK) + 22
     x = picture.shape[1] - MARGIN

@@ -115,10 +115,8 @@ class EpisodeRow:
             gym.logger.warn("render() without a render_mode: choose one when making the environment, render_mode='rgb_array'")
             return None
         episode = self.episode
-        values = {name: np.array([value]) for name, value in episode.values.items()}
-        terms = reward_terms(values, self.config.decision_dt)
+        terms = reward_terms(self._episodes.bookkeeping.values, self.config.decision_dt)
         info = episode_info(self._episodes, self._row, terms, {})
-        info["reward_terms"] = {name: float(term[0]) for name, term in terms.items()}
         return render_dashboard(episode.frame, info, episode.state, self.scene, episode.plan)
 
     def render(self) -> np.ndarray | None:

@@ -99,7 +99,8 @@ class DiST4DVectorEnv(VectorEnv):
 
     def close_extras(self, **keywords: Any) -> None:
         """Let go of scenes and models."""
-        self._episodes.close()
+        if hasattr(self, "_episodes"):  # Gymnasium closes also what could not be made
+            self._episodes.close()
         self._ended = None
 
     def restored(self, row: int) -> None:

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.planners import make_planner
+from dist4d_env.registry import TRAFFIC, WORLDS
 
 if TYPE_CHECKING:
     from dist4d_env.evaluation.executors import Executor
@@ -29,10 +30,10 @@ class Options:
     folder: Positional[Path | None] = None
     """Drive nothing: score the episodes stored in this folder again, with this version's metrics."""
     planner: tuple[str, ...] = ("lane",)
-    """lane (follows the route), log (drives as recorded), or your own as module:Class, made without arguments; several with
-    --suite."""
-    suite: Path | None = None
-    """Suite of scenarios to drive (YAML). Without one, episodes start in --scenes."""
+    """Names such as lane (follows the route) or idm, folders of learned policies, or your own as module:Class, made without
+    arguments; several with --suite."""
+    suite: str | None = None
+    """Scenarios to drive: town_val, safety_critical, nuscenes, or a YAML file. Without a suite, episodes start in --scenes."""
     seeds: int = 1
     """Of a suite: seeds of every scenario; those beyond the first move the ego's start a little."""
     only: tuple[str, ...] = ()
@@ -51,14 +52,15 @@ class Options:
     """Splits or scene names."""
     episodes: int = 1
     """Episodes per scene; the first begins at the scene's start, the others where the seed says."""
-    world: Literal["dist4d", "replay", "oracle", "none"] = "none"
-    """What makes the pictures. none draws nothing and is fastest, for planners that need no camera."""
+    world: str = "none"
+    """What makes the pictures: dist4d, splat, replay, oracle, or your own as module:Class. none draws nothing and is fastest, for
+    planners that need no camera."""
     weights: str = "tiny"
     """Of the world dist4d: a shipped preset, a folder, or splat for no model at all."""
     memory: Literal["log", "history"] = "log"
     """What the world may remember."""
-    traffic: Literal["replay", "idm"] = "replay"
-    """Traffic as logged, or reacting."""
+    traffic: str = "replay"
+    """Traffic as logged (replay), reacting (idm), or your own as module:Class."""
     action: Literal["trajectory", "controls", "discrete"] = "trajectory"
     """What the planner returns; plans are trajectories."""
     decision_dt: float = 0.5
@@ -85,6 +87,8 @@ class Options:
             raise ConfigError(f"{len(self.planner)} planners are named: give the --suite that is to compare them, or one planner")
         if self.workers < 0:
             raise ConfigError(f"workers={self.workers} must be at least 0")
+        WORLDS.check(self.world)
+        TRAFFIC.check(self.traffic)
 
 
 def run(options: Options) -> int:

@@ -1,30 +1,24 @@
-"""Planners by name."""
+"""Planners by name, by the folder of a learned policy, or as objects."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from dist4d_env.errors import ConfigError
-from dist4d_env.planners.builtin import PLANNERS
+from dist4d_env.planners.contract import Planner
+from dist4d_env.registry import PLANNERS
 
-if TYPE_CHECKING:
-    from dist4d_env.planners.contract import Planner
+CONTRACT = ("requires", "reset", "plan")
 
 
-def make_planner(name: str) -> Planner:
-    """A planner by short name or module:Class. Raises ConfigError."""
-    module, _, attribute = PLANNERS.get(name, name).partition(":")
-    if not attribute:
-        raise ConfigError(f"planner {name!r} is unknown: choose {', '.join(PLANNERS)} or give your own as module:Class")
-    try:
-        made: Any = getattr(importlib.import_module(module), attribute)()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"planner {name!r} cannot be found ({error}); is its folder on PYTHONPATH?") from error
-    except TypeError as error:
-        raise ConfigError(f"planner {name!r} cannot be made without arguments ({error})") from error
-    missing = [part for part in ("requires", "reset", "plan") if not hasattr(made, part)]
-    if missing:
-        raise ConfigError(f"planner {name!r} has no {', '.join(missing)}: see dist4d_env.planners.contract.Planner")
-    planner: Planner = made
+def make_planner(name: Any) -> Planner:
+    """A planner: a name of ``registry.PLANNERS``, ``"module:Class"``, the folder of a learned policy, or an object.
+
+    Raises ConfigError for what is no planner, WeightsError for a folder without a policy.
+    """
+    if isinstance(name, str) and name not in PLANNERS.names() and (Path(name).is_dir() or "/" in name):
+        from dist4d_env.learning.policy_planner import PolicyPlanner
+
+        return PolicyPlanner(name)
+    planner: Planner = PLANNERS.make(name, CONTRACT)
     return planner

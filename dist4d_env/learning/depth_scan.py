@@ -1,44 +1,40 @@
-"""Depth images as a scan along the route: how far the way is free, in front and beside, as the pictures of a world show it.
+"""Depth scans: free distance along the route, in front and beside, from the depth images of an RGB-D world.
 
-A policy that must learn to see and to drive from a few thousand decisions learns neither. Distance is what the depth images of
-an RGB-D world tell without learning: their pixels become points, and points above the road become obstacles in the coordinates of
-the route. Pure functions, and nothing but the pictures, the ego's own state and its route goes in.
+Depth gives distance without learning: pixels become points, and points above the road become obstacles in the frame of the route.
+Pure functions of the images, the ego's own state and its route.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
-from dist4d_env.geometry.cameras import RING, CameraRig, invert_intrinsics
-
-if TYPE_CHECKING:
-    from dist4d_env.learning.views import Way
+from dist4d_env.geometry.cameras import CameraRig, invert_intrinsics
+from dist4d_env.learning.route_frame import RouteFrame
 
 LANES = (-5.0, -3.0, -1.25, 1.25, 3.0, 5.0)
-"""Metres to the left of the route between which the way is scanned; the middle strip is what the ego needs."""
+"""Metres to the left of the route between which the strips of the scan lie; the ego needs the middle one."""
 FRONT, REACH, CELL, FEW = 3.9, 50.0, 1.0, 3
 """Metres ahead of the rear axle where the scan begins and how far from there it reaches; metres of road in which so many points
 are an obstacle (fewer are stray pixels at the edges of things)."""
 LOW, HIGH = 0.5, 2.2
-"""Metres above the ground between which something is in the way: not the road and its kerbs, not the crowns of trees."""
+"""Metres above the ground between which a point is an obstacle: not the road and its kerbs, not the crowns of trees."""
 SCAN_SIZE = len(LANES) - 1
 SCAN_FEATURES = SCAN_SIZE + 2
 Calibration = tuple[tuple[float, ...], ...]
 
 
 def calibration_of(rig: CameraRig) -> Calibration:
-    """A rig as plain numbers: per camera in ring order intrinsics (9), for images of the rig's size, and ego_from_camera (16)."""
-    rows = [rig.names.index(name) for name in RING]
-    return tuple((*rig.intrinsics[row].ravel().tolist(), *rig.ego_from_camera[row].ravel().tolist()) for row in rows)
+    """A rig as plain numbers: per camera intrinsics (9), for images of the rig's size, and ego_from_camera (16)."""
+    return tuple(
+        (*k.ravel().tolist(), *pose.ravel().tolist()) for k, pose in zip(rig.intrinsics, rig.ego_from_camera, strict=True)
+    )
 
 
 @dataclass(frozen=True)
 class Rays:
-    """Of all pixels P of the six cameras: direction (P, 3) per metre of z-depth and origin (P, 3), in the ego frame."""
+    """Of all pixels P of all cameras: direction (P, 3) per metre of z-depth and origin (P, 3), in the ego frame."""
 
     direction: np.ndarray
     origin: np.ndarray
@@ -59,20 +55,19 @@ class Rays:
         return self.direction * depth[:, None] + self.origin
 
 
-def scan(given: Mapping[str, np.ndarray], rays: Rays, way: Way) -> np.ndarray:
-    """(B, 5) metres that are free ahead of the ego's front in each strip of ``LANES``, at most ``REACH``.
+def scan(depth: np.ndarray, rays: Rays, route: RouteFrame) -> np.ndarray:
+    """(B, 5) free metres ahead of the ego's front in each strip of ``LANES``, at most ``REACH``.
 
-    given: ``"CAM_FRONT/depth"`` (B, H, W, 1) and so on for all six cameras; way: the B routes.
+    depth: (B, V, H, W, 1) metres of the cameras of ``rays``, in their order; route: the B routes.
     """
-    batch = len(way.points)
-    depth = np.stack([given[f"{name}/depth"] for name in RING], 1).reshape(batch, -1)
-    return np.stack([_scan_one(rays.points(depth[row]), _row(way, row)) for row in range(batch)])
+    depth = depth.reshape(len(depth), -1)
+    return np.stack([_scan_one(rays.points(row), route.row(index)) for index, row in enumerate(depth)])
 
 
-def _scan_one(points: np.ndarray, way: Way) -> np.ndarray:
+def _scan_one(points: np.ndarray, route: RouteFrame) -> np.ndarray:
     near = FRONT + REACH + max(LANES)
     chosen = (points[:, 2] > LOW) & (points[:, 2] < HIGH) & (np.abs(points[:, :2]) < near).all(1)
-    along, left, _ = (part[0] for part in way.project(points[None, chosen, :2]))
+    along, left, _ = (part[0] for part in route.project(points[None, chosen, :2]))
     ahead = along - FRONT
     strip, cell = np.digitize(left, LANES) - 1, np.floor(ahead / CELL).astype(int)
     cells = int(REACH / CELL)
@@ -84,11 +79,6 @@ def _scan_one(points: np.ndarray, way: Way) -> np.ndarray:
     rows = np.arange(SCAN_SIZE)
     hit = count[rows, first] >= FEW
     return np.where(hit, metres[rows, first] / np.maximum(count[rows, first], 1), REACH)
-
-
-def _row(way: Way, row: int) -> Way:
-    """One of the routes, still as a batch."""
-    return type(way)(*(getattr(way, field.name)[row : row + 1] for field in fields(way)))
 
 
 def scan_features(ego: np.ndarray, free: np.ndarray) -> np.ndarray:

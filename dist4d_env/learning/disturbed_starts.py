@@ -1,4 +1,4 @@
-"""Disturbed starts: training begins where the recorded driver never was, so that there is something to mend."""
+"""Disturbed starts: training episodes begin off the recorded drive, so that recovering is learned."""
 
 from __future__ import annotations
 

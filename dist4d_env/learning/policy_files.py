@@ -1,4 +1,4 @@
-"""Learned policies as files: weights in safetensors, everything else in a readable config.json. No pickle on either way.
+"""Learned policies as files: weights in safetensors, everything else in a readable config.json. No pickles.
 
 Stable-Baselines3's own zip files hold pickles, which run code when they are loaded; so a policy is exported after training and
 loaded here, without Stable-Baselines3.
@@ -20,43 +20,45 @@ from gymnasium import spaces
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
+from torch import nn
 
 from dist4d_env.errors import WeightsError
 from dist4d_env.learning.networks import PolicyNetwork
-from dist4d_env.learning.views import Batch, View
+from dist4d_env.learning.route_frame import Batch
+from dist4d_env.learning.views import View
 
-FORMAT = "dist4d-sb3-policy-1"
+FORMAT = "dist4d-policy-2"
 WEIGHTS, CONFIG = "policy.safetensors", "config.json"
 
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """view: what it sees and does; decision_dt: s; hidden: widths of its layers; activation: "tanh" or "relu"; squash: whether
+    """view: its inputs and actions; decision_dt: s; hidden: widths of its layers; activation: "tanh" or "relu"; squash: whether
     the head ends in a tanh; about: how it was trained, for people."""
 
     view: View
     decision_dt: float
     hidden: tuple[int, ...]
-    activation: str
-    squash: bool
+    activation: str = "tanh"
+    squash: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Policy:
     """A policy that acts deterministically: ``act`` maps the environment's observations to its actions."""
 
-    def __init__(self, config: PolicyConfig, network: PolicyNetwork) -> None:
+    def __init__(self, config: PolicyConfig, network: nn.Module) -> None:
         self.config, self.network = config, network.eval()
 
     @classmethod
     def load(cls, folder: str | Path) -> Policy:
-        """The policy that ``save`` wrote. Raises WeightsError for what is missing, broken or of another kind."""
+        """The policy that ``save`` wrote. Raises WeightsError for files that are missing, broken or of another format."""
         folder = Path(folder)
         try:
             stored = json.loads((folder / CONFIG).read_text())
             if stored.get("format") != FORMAT:
-                raise WeightsError(f"{folder / CONFIG} is not a policy of format {FORMAT!r}: export it again with this version")
-            view = View(**{**stored["view"], "size": tuple(stored["view"]["size"])})
+                raise WeightsError(f"{folder / CONFIG} is not a policy of format {FORMAT!r}: train it with this version")
+            view = View(**stored["view"])
             config = PolicyConfig(
                 view,
                 float(stored["decision_dt"]),
@@ -65,7 +67,7 @@ class Policy:
                 bool(stored["squash"]),
                 stored.get("about", {}),
             )
-            network = PolicyNetwork(view.sees, outputs_of(view), config.hidden, config.activation)
+            network = PolicyNetwork(view, config.hidden, config.activation)
             network.load_state_dict(load_file(folder / WEIGHTS))
         except WeightsError:
             raise
@@ -86,21 +88,15 @@ class Policy:
             os.replace(part, folder / CONFIG)
         return folder
 
-    def act(self, given: Batch) -> np.ndarray:
+    def act(self, observations: Batch) -> np.ndarray:
         """The environment's actions (B, ...) for its observations (B, ...)."""
         view = self.config.view
-        seen = {key: torch.from_numpy(np.asarray(value)) for key, value in view.observe(given).items()}
-        if "cameras" in seen:
-            seen["cameras"] = seen["cameras"].float() / 255.0
+        inputs = {key: torch.from_numpy(np.asarray(value)) for key, value in view.observe(observations).items()}
+        if "cameras" in inputs:
+            inputs["cameras"] = inputs["cameras"].float() / 255.0
         with torch.no_grad():
-            head = self.network(seen)
+            head = self.network(inputs)
         if isinstance(view.action_space, spaces.Discrete):
             return head.argmax(-1).numpy()
         action = torch.tanh(head) if self.config.squash else head.clamp(-1.0, 1.0)
-        return view.act(action.numpy(), given)
-
-
-def outputs_of(view: View) -> int:
-    """Numbers that the head gives."""
-    space = view.action_space
-    return int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape or (1,)))
+        return view.act(action.numpy(), observations)

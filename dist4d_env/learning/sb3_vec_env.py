@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -17,20 +17,20 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices,
 
 from dist4d_env.envs.lazy_dict import LazyDict
 from dist4d_env.errors import ConfigError
-from dist4d_env.learning.views import View, one
+from dist4d_env.learning.views import View, batch_of_one
 
 
 class SB3VecEnv(VecEnv):
     """The vector environment as Stable-Baselines3 wants it.
 
     Gymnasium's vector environments begin an ended episode at the *next* step; SB3 expects the first observation of the new
-    episode at once, the last one of the old in ``info["terminal_observation"]`` and ``info["TimeLimit.truncated"]``. So the ended
-    members are reset here, all in one call, through ``reset_mask``. Each member plays the episodes that it would play alone
-    with its seed.
+    episode at once, the last one of the old in ``info["terminal_observation"]`` and ``info["TimeLimit.truncated"]``. So ended
+    environments are reset here, all in one call, through ``reset_mask``. Each plays the episodes that it would play alone with
+    its seed.
 
-    starts: gives the reset options of a member that begins, such as ``{"scenario": ...}`` (``learning.disturbed_starts``),
-    instead of those set by ``set_options``; members then begin one by one.
-    infos: "all" hands every member's info on as a dict; "ended" only that of episodes which end, which is a good deal faster
+    starts: gives the reset options of an environment that begins, such as ``{"scenario": ...}`` (``learning.disturbed_starts``),
+    instead of those set by ``set_options``; environments then begin one by one.
+    infos: "all" hands every environment's info on as a dict; "ended" only that of episodes which end, which is a good deal faster
     (training needs no others; "TimeLimit.truncated" is there either way).
     """
 
@@ -42,14 +42,15 @@ class SB3VecEnv(VecEnv):
             raise ConfigError("SB3VecEnv takes a vector environment of AutoresetMode.NEXT_STEP, such as DiST4DVectorEnv")
         if infos not in ("all", "ended"):
             raise ConfigError(f"infos={infos!r} is unknown: choose 'all' or 'ended'")
-        self.venv, self._infos, self._starts = venv, infos, starts
+        self.venv: Any = venv
+        self._infos, self._starts = infos, starts
         self._actions: np.ndarray | None = None
         super().__init__(venv.num_envs, venv.single_observation_space, venv.single_action_space)
 
     def reset(self) -> dict[str, np.ndarray] | np.ndarray:
         """Begin N episodes with the seeds and options set by ``seed`` and ``set_options``."""
         if any(options != self._options[0] for options in self._options):
-            raise ConfigError("the members of a vector environment share their reset options: set the same for all")
+            raise ConfigError("the episodes of a vector environment share their reset options: set the same for all")
         seeds = None if all(seed is None for seed in self._seeds) else self._seeds
         observations, infos = self.venv.reset(seed=seeds, options=self._options[0] or None)
         self.reset_infos = [info_of(infos, index) for index in range(self.num_envs)]
@@ -57,7 +58,7 @@ class SB3VecEnv(VecEnv):
         self._reset_options()
         if self._starts is not None:
             observations = self._begin(np.ones(self.num_envs, bool))
-        return copied(observations)
+        return _copied(observations)
 
     def step_async(self, actions: np.ndarray) -> None:
         self._actions = np.asarray(actions)
@@ -65,22 +66,21 @@ class SB3VecEnv(VecEnv):
     def step_wait(self) -> tuple[Any, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Observations, rewards, dones and infos of the decision handed to ``step_async``."""
         assert self._actions is not None
-        observations, rewards, terminated, truncated, infos = self.venv.step(self._actions)
+        observations, rewards, terminated, truncated, batched = self.venv.step(self._actions)
         ended = terminated | truncated
-        told = range(self.num_envs) if self._infos == "all" else np.flatnonzero(ended)
-        told_infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for index in told:
-            told_infos[index] = info_of(infos, int(index))
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for index in range(self.num_envs) if self._infos == "all" else np.flatnonzero(ended).tolist():
+            infos[index] = info_of(batched, index)
         for index, cut in enumerate((truncated & ~terminated).tolist()):
-            told_infos[index]["TimeLimit.truncated"] = cut
+            infos[index]["TimeLimit.truncated"] = cut
         if ended.any():
             for index in np.flatnonzero(ended).tolist():
-                told_infos[index]["terminal_observation"] = member_of(observations, index)
+                infos[index]["terminal_observation"] = _row(observations, index)
             observations = self._begin(ended)
-        return copied(observations), rewards.astype(np.float32), ended, told_infos
+        return _copied(observations), rewards.astype(np.float32), ended, infos
 
     def _begin(self, chosen: np.ndarray) -> Any:
-        """New episodes for the members of a mask (N,); the observations of all."""
+        """New episodes for the environments of a mask (N,); the observations of all."""
         rows = np.flatnonzero(chosen).tolist()
         masks = [chosen] if self._starts is None else [np.arange(self.num_envs) == row for row in rows]
         for mask in masks:
@@ -94,49 +94,49 @@ class SB3VecEnv(VecEnv):
         self.venv.close()
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        return self.venv.render()  # type: ignore[return-value]
+        return cast(Sequence[np.ndarray | None], self.venv.render())
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of the members; AttributeError where they have none."""
-        return [getattr(self._member(index), attr_name) for index in self._get_indices(indices)]
+        """An attribute of the single environments; AttributeError where they have none."""
+        return [getattr(env, attr_name) for env in self._envs(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        for index in self._get_indices(indices):
-            setattr(self._member(index), attr_name, value)
+        for env in self._envs(indices):
+            setattr(env, attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any) -> list[Any]:
-        """Calls a method of the members."""
-        return [getattr(self._member(i), method_name)(*method_args, **method_kwargs) for i in self._get_indices(indices)]
+        """Calls a method of the single environments."""
+        return [getattr(env, method_name)(*method_args, **method_kwargs) for env in self._envs(indices)]
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
-        """The members of a vector environment are bare."""
+        """The environments of a vector environment are bare."""
         return [False for _ in self._get_indices(indices)]
 
-    def _member(self, index: int) -> Any:
-        return self.venv.unwrapped.envs[index]  # type: ignore[attr-defined]
+    def _envs(self, indices: VecEnvIndices) -> list[Any]:
+        return [self.venv.unwrapped.envs[index] for index in self._get_indices(indices)]
 
 
 def info_of(infos: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """One member's info out of Gymnasium's batched ones: what its ``_key`` mask says is there, nested dicts likewise."""
+    """One environment's info out of Gymnasium's batched ones: entries marked by their ``_key`` masks, nested dicts likewise."""
     own: dict[str, Any] = {}
     for key, value in infos.items():
         if key.startswith("_") or not infos.get(f"_{key}", _ALL)[index]:
             continue
-        if isinstance(value, LazyDict):  # metrics of the whole episode: worked out only if somebody looks
+        if isinstance(value, LazyDict):  # metrics of the whole episode: computed only if read
             own[key] = LazyDict(partial(info_of, value, index))
         else:
             own[key] = info_of(value, index) if isinstance(value, Mapping) else value[index]
     return own
 
 
-def member_of(observations: Any, index: int) -> Any:
-    """One member's observation, a copy."""
+def _row(observations: Any, index: int) -> Any:
+    """One environment's observation, a copy."""
     if isinstance(observations, Mapping):
         return {key: value[index].copy() for key, value in observations.items()}
     return observations[index].copy()
 
 
-def copied(observations: Any) -> Any:
+def _copied(observations: Any) -> Any:
     """A batch of observations that the vector environment will not write into."""
     if isinstance(observations, Mapping):
         return {key: value.copy() for key, value in observations.items()}
@@ -152,26 +152,27 @@ _ALL = _Always()
 
 
 class ViewVecEnv(VecEnvWrapper):
-    """The environments through a policy's ``View``: it sees features and acts in its own numbers.
+    """The environments through a policy's ``View``: observations become its features, its numbers become actions.
 
-    reward_scale: what rewards are multiplied with, so that values are about 1, which is what the value's layers learn fastest.
+    reward_scale: factor of the rewards, so that values are about 1, which is what the value's layers learn fastest.
     """
 
     def __init__(self, venv: VecEnv, view: View, reward_scale: float = 1.0) -> None:
         self.view, self.reward_scale = view, reward_scale
-        self._given: dict[str, np.ndarray] = {}
+        self._observations: dict[str, np.ndarray] = {}
         super().__init__(venv, view.observation_space, view.action_space)
 
     def reset(self) -> dict[str, np.ndarray]:
-        self._given = self.venv.reset()  # type: ignore[assignment]
-        return self.view.observe(self._given)
+        self._observations = cast(dict[str, np.ndarray], self.venv.reset())
+        return self.view.observe(self._observations)
 
     def step_async(self, actions: np.ndarray) -> None:
-        self.venv.step_async(self.view.act(actions, self._given))
+        self.venv.step_async(self.view.act(actions, self._observations))
 
     def step_wait(self) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        self._given, rewards, dones, infos = self.venv.step_wait()  # type: ignore[assignment]
+        observations, rewards, dones, infos = self.venv.step_wait()
+        self._observations = cast(dict[str, np.ndarray], observations)
         for index in np.flatnonzero(dones):
-            last = self.view.observe(one(infos[index]["terminal_observation"]))
+            last = self.view.observe(batch_of_one(infos[index]["terminal_observation"]))
             infos[index]["terminal_observation"] = {key: value[0] for key, value in last.items()}
-        return self.view.observe(self._given), rewards * np.float32(self.reward_scale), dones, infos
+        return self.view.observe(self._observations), rewards * np.float32(self.reward_scale), dones, infos

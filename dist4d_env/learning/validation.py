@@ -1,4 +1,4 @@
-"""How a policy drives, in the same episodes every time and with the metrics of the benchmark."""
+"""Validation of a policy while it is trained: the same episodes every time, with the metrics of the benchmark."""
 
 from __future__ import annotations
 

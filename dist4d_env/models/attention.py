@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 PARTS = ("spatial", "cross_view", "temporal", "control", "mlp")
-"""Rows of a block's modulation table. Every block has "control" and "mlp"; which others it has, its maker says."""
+"""Rows of a block's modulation table. Every block has "control" and "mlp"; the others are chosen per block."""
 
 
 class Attention(nn.Module):
@@ -38,8 +38,8 @@ class Block(nn.Module):
     """Some of spatial, cross-view and temporal self-attention, then cross-attention to the controls and an MLP.
 
     Tokens are (B, V, T, S, D). Scale, shift and gate of each part come from one vector per frame (adaLN-single: shared
-    projection, a table per block). Each view attends to its two ring neighbours at the same time; each token attends to its
-    place over time.
+    projection, a table per block). Each view attends to its left and right neighbour at the same time; each token attends to
+    its place over time.
     """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, parts: tuple[str, ...]) -> None:
@@ -54,9 +54,14 @@ class Block(nn.Module):
         self.table = nn.Parameter(torch.randn(len(PARTS), 3, width) * 0.02)
 
     def forward(
-        self, x: torch.Tensor, modulation: torch.Tensor, controls: torch.Tensor, control_mask: torch.Tensor
+        self,
+        x: torch.Tensor,
+        neighbours: torch.Tensor,
+        modulation: torch.Tensor,
+        controls: torch.Tensor,
+        control_mask: torch.Tensor,
     ) -> torch.Tensor:
-        """modulation: (B, T, 5, 3, D); controls: (B * T, N, D); control_mask: (B * T, N)."""
+        """neighbours: (B, V, 2); modulation: (B, T, 5, 3, D); controls: (B * T, N, D); control_mask: (B * T, N)."""
         batch, views, frames, tokens, width = x.shape
         shift, scale, gate = (modulation + self.table)[:, None, :, None].unbind(-2)  # each (B, 1, T, 1, 5, D)
 
@@ -68,14 +73,14 @@ class Block(nn.Module):
             x = x + gate[..., 0, :] * self.spatial(h, h).view_as(x)
         if "cross_view" in self.parts:
             h = entering(1)
-            left, right = h.roll(1, 1), h.roll(-1, 1)
-            around = torch.cat([left, right], 3).flatten(0, 2)
+            sample = torch.arange(batch, device=x.device)[:, None]
+            around = torch.cat([h[sample, neighbours[..., side]] for side in (0, 1)], 3).flatten(0, 2)
             x = x + gate[..., 1, :] * self.cross_view(h.flatten(0, 2), around).view_as(x)
         if "temporal" in self.parts:
             h = entering(2).transpose(2, 3).reshape(-1, frames, width)
             over_time = self.temporal(h, h).view(batch, views, tokens, frames, width).transpose(2, 3)
             x = x + gate[..., 2, :] * over_time
         h = entering(3).transpose(1, 2).reshape(batch * frames, views * tokens, width)
-        told = self.control(h, controls, control_mask).view(batch, frames, views, tokens, width).transpose(1, 2)
-        x = x + gate[..., 3, :] * told
+        attended = self.control(h, controls, control_mask).view(batch, frames, views, tokens, width).transpose(1, 2)
+        x = x + gate[..., 3, :] * attended
         return x + gate[..., 4, :] * self.mlp(entering(4))

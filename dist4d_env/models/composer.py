@@ -22,8 +22,8 @@ class Composer(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(self, widths: tuple[int, ...] = (40, 80, 128), blocks: int = 2, most_detail: float | None = None) -> None:
-        """most_detail: bound of the detail in RGB, whose range is 2; None bounds nothing. What is drawn enters the memory and is
-        drawn upon again: without a bound, detail grows into black and white specks.
+        """most_detail: bound of the detail in RGB, whose range is 2; None bounds nothing. Composed frames enter the memory:
+        without a bound, detail grows from frame to frame into black and white specks.
         """
         super().__init__()
         channels = 4 + 4 + 3 + len(MASK_CHANNELS) + len(LAYOUT_CHANNELS)
@@ -42,8 +42,7 @@ class Composer(ModelMixin, ConfigMixin):
 
         Returns the composed RGB-D image (N, 4, H, W), RGB and depth code, and the generated share (N, 1, H, W) in [0, 1].
         """
-        told = torch.cat([generated, base, other, masks, layout], 1)
-        prediction = self.net(told, interval[:, None])
+        prediction = self.net(torch.cat([generated, base, other, masks, layout], 1), interval[:, None])
         return compose(base, generated, other, prediction.to(base.dtype), self.config.most_detail)
 
     def frames(
@@ -51,6 +50,6 @@ class Composer(ModelMixin, ConfigMixin):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same for frames: generated, views and layout over (B, V, T), interval (B, T); returns images and shares over it."""
         shape = generated.shape[:3]
-        told = (generated, views.base, views.other, views.masks, layout, interval[:, None].expand(shape))
-        image, share = self(*(t.flatten(0, 2) for t in told))
+        inputs = (generated, *views, layout, interval[:, None].expand(shape))
+        image, share = self(*(t.flatten(0, 2) for t in inputs))
         return image.unflatten(0, shape), share.unflatten(0, shape)

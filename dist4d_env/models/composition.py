@@ -1,4 +1,4 @@
-"""The pixel network that starts at the splat and changes only what needs changing."""
+"""The composition network: a UNet that predicts gates and detail, and the blend that starts at the splat."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class CompositionUNet(nn.Module):
 
 
 COMPOSE_CHANNELS = 7
-"""What ``compose`` needs: gates of RGB and of depth towards the proposal, a gate towards the other fill, detail."""
+"""Channels of ``compose``'s prediction: gates of RGB and depth towards the proposal, a gate towards the other fill, detail."""
 
 
 def compose(

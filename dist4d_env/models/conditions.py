@@ -1,7 +1,7 @@
-"""What a frame's conditions are: training stores what is built here, the generative world builds it at every step.
+"""Conditions of a frame, in numpy: splat images, projected layout, BEV map, boxes, cameras.
 
-One builder for both, in numpy; ``models.inputs`` makes torch batches of it. Everything is kept in compact types (uint8 images,
-half-precision depth), because a training cache holds thousands of frames.
+The generative world builds them at every step and training stores them, hence the compact types (uint8 images, half-precision
+depth); ``models.inputs`` makes torch batches of them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ BEV_SHAPE = (8, 200, 200)
 INSTANCES = 64
 """Instance numbers of boxes repeat after so many: a hint of identity over time, as the nearest boxes change their rows."""
 ATTRIBUTES = {"night": ("night",), "dusk": ("dusk",), "rain": ("rain", "wet"), "overcast": ("overcast", "cloud")}
-"""Scene attributes and the words of a scene's description that tell of them."""
+"""Scene attributes and the words of a scene's description that stand for them."""
 MASK_CHANNELS = ("valid", "moving", "confidence", "age")
 """Is there a splatted point, is it an agent's, does a fine enough source confirm it, and 1 - exp(-seconds / 2) of its age."""
 
 
 @dataclass(frozen=True)
 class SplatImages:
-    """A splat as networks see it; V cameras of H x W.
+    """A splat as network input; V cameras of H x W.
 
     base_rgb: (V, H, W, 3) uint8 and base_depth: (V, H, W) float16 metres, holes filled the way that ``Splat.filled`` does:
     what compositions start from; other_rgb: holes continued from behind; masks: (V, H, W, 4) uint8 0 to 255, MASK_CHANNELS.
@@ -45,7 +45,7 @@ class SplatImages:
 
 @dataclass(frozen=True)
 class Controls:
-    """What the scene dictates about a frame, whatever is remembered.
+    """Conditions of a frame that follow from the scene and not from memory.
 
     layout: (V, H, W, 8) uint8, LAYOUT_CHANNELS; bev: (8, 200, 200) uint8 0 / 1 around the ego; box_corners: (24, 8, 3) float32
     in the ego frame; box_class: (24,) int64, -1 in empty rows; box_instance: (24,) int64 in [0, INSTANCES), the same for an
@@ -65,7 +65,7 @@ class Controls:
 
 @dataclass(frozen=True)
 class TargetConditions:
-    """Everything DiST-T is told about one frame to generate.
+    """All conditions of one frame that DiST-T generates.
 
     images: the bullet-time splat at the frame's cameras; controls: map, boxes and cameras; reference_from_target: (4, 4) pose of
     the frame's ego in the reference's ego frame; interval: seconds from the reference.
@@ -78,7 +78,7 @@ class TargetConditions:
 
 
 def splat_images(splat: Splat) -> SplatImages:
-    """The parts of a splat that the networks see."""
+    """The parts of a splat that are network inputs."""
     rgb, depth = splat.filled()
     other_rgb, _ = splat.background()
     age = np.where(splat.valid, 1 - np.exp(-splat.age / 2), 0)
@@ -135,7 +135,7 @@ def frame_controls(
 
 
 def scene_attributes(description: str) -> np.ndarray:
-    """(4,) float32 0 / 1: which of ATTRIBUTES a scene's description tells of."""
+    """(4,) float32 0 / 1: which of ATTRIBUTES a scene's description has words for."""
     text = description.lower()
     return np.array([any(word in text for word in words) for words in ATTRIBUTES.values()], np.float32)
 

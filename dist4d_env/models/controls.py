@@ -1,4 +1,4 @@
-"""What DiST-T is told beside images: BEV map, camera geometry, ego trajectory, boxes, attributes, captions."""
+"""Conditions of DiST-T beside images: BEV map, camera geometry, ego trajectory, boxes, attributes, captions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BEV_RANGE = 50.0
 METRES = 20.0
 """Unit of lengths inside the network."""
 OUTSIDE = 10 * BEV_RANGE
-"""Where rays that never meet the ground are said to meet it: outside the map."""
+"""Ground coordinate of rays that never meet the ground: outside the map."""
 
 
 def over_latent_time(values: torch.Tensor, dim: int, factor: int) -> torch.Tensor:
@@ -83,15 +83,15 @@ class ControlTokens(nn.Module):
         # A latent frame's box tokens are means over its frames, so a row counts where it held a box in all of them.
         exists = over_latent_time(exists.to(dtype), 1, time_factor) > 0.999
         batch, frames = ego.shape[:2]
-        told = inputs.told[:, None, None].expand(batch, frames, 1)
+        controlled = inputs.controlled[:, None, None].expand(batch, frames, 1)
         tokens = [self.nothing[:, None].expand(batch, frames, -1, -1), ego, boxes]
-        readable = [torch.ones_like(told), told, exists]
+        readable = [torch.ones_like(controlled), controlled, exists]
         if self.attributes is not None:
             tokens.append(self.attributes(inputs.attributes.to(dtype))[:, None, None].expand(-1, frames, -1, -1))
-            readable.append(told)
+            readable.append(controlled)
         if self.captions is not None and inputs.captions is not None:
             tokens.append(self.captions(inputs.captions.to(dtype))[:, None].expand(-1, frames, -1, -1))
-            readable.append(told.expand(-1, -1, inputs.captions.shape[1]))
+            readable.append(controlled.expand(-1, -1, inputs.captions.shape[1]))
         return torch.cat([t.to(dtype) for t in tokens], 2).flatten(0, 1), torch.cat(readable, 2).flatten(0, 1)
 
 

@@ -28,7 +28,7 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
       ``noisy = clean + sigma noise``, in tens of Euler steps; ``encode`` and ``decode`` go between images and latents.
 
     Both take single images (N, C, H, W) or clips (N, F, C, H, W); the composition completes a clip's frames one by one, SVD
-    lets them see each other. What both believe to be clean at a noise level l gives the slope (noisy - clean) / l.
+    lets them attend to each other. Both predict the clean sample at a noise level l; the velocity is (noisy - clean) / l.
     """
 
     config_name = "config.json"
@@ -45,8 +45,8 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
         vae: dict[str, Any] | None = None,
     ) -> None:
         """widths, blocks: of the composition; unet, vae: arguments of diffusers' UNetSpatioTemporalConditionModel and
-        AutoencoderKLTemporalDecoder for SVD; mask_channels: how many of MASK_CHANNELS SVD is shown (0 as published; the
-        composition sees all of them).
+        AutoencoderKLTemporalDecoder for SVD; mask_channels: how many of MASK_CHANNELS SVD takes (0 as published; the
+        composition takes all of them).
         """
         super().__init__()
         if backbone == "composition":
@@ -91,55 +91,55 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
         augmentation: torch.Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> ViewInputs | SVDConditions:
-        """What ``predict_clean`` is told, made once for all noise levels; arguments beside ``views`` as in
+        """The conditions of ``predict_clean``, made once for all noise levels; arguments beside ``views`` as in
         ``SVDBackbone.conditions``, of which the composition takes none.
         """
         if self.is_svd:
-            clips = views if views.base.ndim == 5 else ViewInputs(*(t[:, None] for t in (views.base, views.other, views.masks)))
+            clips = views if views.base.ndim == 5 else ViewInputs(*(tensor[:, None] for tensor in views))
             return self.svd.conditions(clips, context, augmentation, generator)
         if context is not None or augmentation is not None:
             raise ConfigError("image tokens and noise augmentation are for backbone='svd', and this is the composition")
         return views
 
-    def forward(self, noisy: torch.Tensor, noise_level: torch.Tensor, told: ViewInputs | SVDConditions) -> torch.Tensor:
-        """The slope d(noisy) / d(noise level); shapes as in ``predict_clean``."""
-        clean, _ = self.predict_clean(noisy, noise_level, told)
+    def forward(self, noisy: torch.Tensor, noise_level: torch.Tensor, conditions: ViewInputs | SVDConditions) -> torch.Tensor:
+        """The velocity d(noisy) / d(noise level); shapes as in ``predict_clean``."""
+        clean, _ = self.predict_clean(noisy, noise_level, conditions)
         return (noisy - clean) / noise_level.clamp(min=MIN_NOISE).view(-1, *[1] * (noisy.ndim - 1))
 
     def predict_clean(
-        self, noisy: torch.Tensor, noise_level: torch.Tensor, told: ViewInputs | SVDConditions
+        self, noisy: torch.Tensor, noise_level: torch.Tensor, conditions: ViewInputs | SVDConditions
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The clean images or latents, shaped as ``noisy`` (``noise_shape``), that the network believes in, and the generated
-        share (..., 1, H, W) in [0, 1]: the composition's own, or all that was not splatted.
+        """The predicted clean images or latents, shaped as ``noisy`` (``noise_shape``), and the generated share (..., 1, H, W) in
+        [0, 1]: the composition's own, or all that was not splatted.
 
-        noise_level: (N,), in (0, 1] for the composition, any positive sigma for SVD; told: views, or what ``prepare`` made.
+        noise_level: (N,), in (0, 1] for the composition, any positive sigma for SVD; conditions: views, or of ``prepare``.
         """
         if self.is_svd:
-            conditions = self.prepare(told) if isinstance(told, ViewInputs) else told
-            assert isinstance(conditions, SVDConditions)
+            prepared = self.prepare(conditions) if isinstance(conditions, ViewInputs) else conditions
+            assert isinstance(prepared, SVDConditions)
             if noisy.ndim == 5:
-                return self.svd(noisy, noise_level, conditions), conditions.missing
-            return self.svd(noisy[:, None], noise_level, conditions)[:, 0], conditions.missing[:, 0]
-        if not isinstance(told, ViewInputs):
-            raise ConfigError("the composition is told views, not conditions of SVD")
+                return self.svd(noisy, noise_level, prepared), prepared.missing
+            return self.svd(noisy[:, None], noise_level, prepared)[:, 0], prepared.missing[:, 0]
+        if not isinstance(conditions, ViewInputs):
+            raise ConfigError("the composition takes views, not conditions of SVD")
         if noisy.ndim == 5:
             frames = noisy.shape[1]
-            flat = ViewInputs(*(t.flatten(0, 1) for t in (told.base, told.other, told.masks)))
+            flat = ViewInputs(*(tensor.flatten(0, 1) for tensor in conditions))
             clean, share = self.predict_clean(noisy.flatten(0, 1), noise_level.repeat_interleave(frames), flat)
             return clean.unflatten(0, (-1, frames)), share.unflatten(0, (-1, frames))
-        sparse = told.base * told.masks[:, :1]
-        seen = torch.cat([noisy, sparse, told.masks, told.base, told.other], 1)
-        prediction = self.net(seen, noise_level[:, None]).to(told.base.dtype)
-        return compose(told.base, prediction[:, :4], told.other, prediction[:, 4:])
+        base, other, masks = conditions
+        images = torch.cat([noisy, base * masks[:, :1], masks, base, other], 1)
+        prediction = self.net(images, noise_level[:, None]).to(base.dtype)
+        return compose(base, prediction[:, :4], other, prediction[:, 4:])
 
     def encode(self, rgbd: torch.Tensor) -> torch.Tensor:
-        """True images (..., 4, H, W) as what ``predict_clean`` should answer."""
+        """True images (..., 4, H, W) as targets of ``predict_clean``."""
         if not self.is_svd:
             return rgbd
         return self.svd.encode(rgbd) if rgbd.ndim == 5 else self.svd.encode(rgbd[:, None])[:, 0]
 
     def decode(self, clean: torch.Tensor) -> torch.Tensor:
-        """The images (..., 4, H, W) of what ``predict_clean`` answered."""
+        """The images (..., 4, H, W) of predictions of ``predict_clean``."""
         if not self.is_svd:
             return clean
         return self.svd.decode(clean) if clean.ndim == 5 else self.svd.decode(clean[:, None])[:, 0]

@@ -67,11 +67,11 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
     ) -> None:
         """time_factor: frames per latent frame after the first; split_blocks: a spatial and a temporal block at each depth, each
         with controls and MLP of its own (as published), else one block for all; camera: "rays" or "fourier"; caption_dim: width
-        of caption features, 0 for none; attributes: weather and time of day; cross_view, splat, layout: whether views see each
-        other, and whether the splat and the projected layout are conditions; shift: noise levels shifted by resolution.
+        of caption features, 0 for none; attributes: weather and time of day; cross_view, splat, layout: whether views attend to
+        each other, and whether the splat and the projected layout are conditions; shift: noise levels shifted by resolution.
 
-        image_size, chunk, steps and compose shape nothing: they record the height and width, frames at once and evaluations per
-        frame that the weights are trained for and whether a composer follows, so that a folder of weights says how to use it.
+        image_size, chunk, steps and compose do not shape the network: they record the height and width, frames at once and
+        evaluations per frame that the weights are trained for, and whether a composer follows.
         """
         super().__init__()
         if camera not in ("rays", "fourier"):
@@ -132,19 +132,19 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
         reference: torch.Tensor,
         splat: torch.Tensor,
     ) -> torch.Tensor:
-        """The clean latent that the network believes in, shapes as in ``forward``."""
+        """The predicted clean latent, shapes as in ``forward``."""
         config = self.config
         height, width = noisy.shape[-2:]
         patch, dtype = config.patch, self.embed.weight.dtype
         known = splat if config.splat else torch.zeros_like(splat)
-        told = self._images_told(inputs, (height, width)).to(noisy.dtype)
-        seen, reference = _padded(torch.cat([noisy, known, told], 3), patch), _padded(reference[:, :, None], patch)
-        rows, columns = seen.shape[-2] // patch, seen.shape[-1] // patch
+        images = torch.cat([noisy, known, self._image_conditions(inputs, (height, width)).to(noisy.dtype)], 3)
+        images, reference = _padded(images, patch), _padded(reference[:, :, None], patch)
+        rows, columns = images.shape[-2] // patch, images.shape[-1] // patch
         pixels = inputs.layout.shape[-1] / width * patch
 
         place, ground = self.place(inputs, rows, columns, pixels)
         place = over_latent_time(place, 2, config.time_factor)
-        x = self.embed(_patches(seen, patch).to(dtype)) + place  # (B, V, T', S, D)
+        x = self.embed(_patches(images, patch).to(dtype)) + place  # (B, V, T', S, D)
 
         interval = over_latent_time(inputs.interval, 1, config.time_factor)
         modulation = self._modulation(noise_level, interval)
@@ -156,9 +156,9 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
             aside = self.control_blocks[depth] if depth < len(self.control_blocks) else [None] * len(blocks)
             for part, block in enumerate(blocks):
                 if part < len(aside) and aside[part] is not None:
-                    side = self._run(aside[part], side, modulation, controls, readable)
+                    side = self._run(aside[part], side, inputs.neighbours, modulation, controls, readable)
                     x = x + next(outlets)(side)
-                x = self._run(block, x, modulation, controls, readable)
+                x = self._run(block, x, inputs.neighbours, modulation, controls, readable)
 
         change = self.head(self.norm(x)).unflatten(3, (rows, columns)).unflatten(-1, (-1, patch, patch))
         change = change.permute(0, 1, 2, 5, 3, 6, 4, 7).flatten(-2).flatten(-3, -2)
@@ -169,12 +169,12 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
             return self._gradient_checkpointing_func(block, x, *conditions)
         return block(x, *conditions)
 
-    def _images_told(self, inputs: DiSTTInputs, size: tuple[int, int]) -> torch.Tensor:
+    def _image_conditions(self, inputs: DiSTTInputs, size: tuple[int, int]) -> torch.Tensor:
         """Masks of the splat and layout at latent size and latent frames, (B, V, T', 12, h, w)."""
         masks = inputs.views.masks if self.config.splat else torch.zeros_like(inputs.views.masks)
         layout = inputs.layout if self.config.layout else torch.zeros_like(inputs.layout)
-        told = torch.cat([masks, layout], 3)
-        pooled = F.adaptive_avg_pool2d(told.flatten(0, 2), size).unflatten(0, told.shape[:3])
+        images = torch.cat([masks, layout], 3)
+        pooled = F.adaptive_avg_pool2d(images.flatten(0, 2), size).unflatten(0, images.shape[:3])
         return over_latent_time(pooled, 2, self.config.time_factor)
 
     def _map(self, inputs: DiSTTInputs, ground: torch.Tensor) -> torch.Tensor:

@@ -1,20 +1,20 @@
-"""What the networks are given: conditions of frames (``models.conditions``) as batches of torch tensors."""
+"""Network inputs: conditions of frames (``models.conditions``) as batches of torch tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from dist4d_env.geometry.neighbours import neighbours
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.conditions import Controls, SplatImages, TargetConditions
 from dist4d_env.models.depth_code import encode_depth
 
 
-@dataclass(frozen=True)
-class ViewInputs:
+class ViewInputs(NamedTuple):
     """Torch tensors of splat images, any leading axes: RGB in [-1, 1], depth coded, masks in [0, 1].
 
     base: (..., 4, H, W) RGB and depth; other: (..., 3, H, W); masks: (..., 4, H, W).
@@ -26,19 +26,19 @@ class ViewInputs:
 
     def to(self, device: torch.device | str) -> ViewInputs:
         """The same on another device."""
-        return ViewInputs(*(getattr(self, f.name).to(device) for f in fields(self)))
+        return ViewInputs(*(tensor.to(device) for tensor in self))
 
 
-@dataclass(frozen=True)
-class DiSTTInputs:
+class DiSTTInputs(NamedTuple):
     """A batch for DiST-T: B samples, V cameras, T target frames of H x W.
 
     reference: (B, V, 4, H, W) RGB and depth code of the last known frame; views: ViewInputs over (B, V, T);
     layout: (B, V, T, 8, H, W) in [0, 1]; bev: (B, T, 8, 200, 200) in [0, 1]; box_corners: (B, T, N, 8, 3) metres in the target
     ego's frame; box_class: (B, T, N), -1 marks an empty row; box_instance: (B, T, N); intrinsics: (B, V, T, 3, 3);
-    ego_from_camera: (B, V, T, 4, 4); trajectory: (B, T, 4, 4) ego poses in the reference's ego frame; interval: (B, T) seconds
-    since the reference; attributes: (B, 4) 0 / 1; told: (B,) bool, false where the controls are withheld (``without_controls``);
-    captions: (B, L, D) features of a text encoder, or None.
+    ego_from_camera: (B, V, T, 4, 4); neighbours: (B, V, 2) int64, cameras to the left and right (``geometry.neighbours``);
+    trajectory: (B, T, 4, 4) ego poses in the reference's ego frame; interval: (B, T) seconds since the reference; attributes:
+    (B, 4) 0 / 1; controlled: (B,) bool, false where the controls are withheld (``without_controls``); captions: (B, L, D)
+    features of a text encoder, or None.
     """
 
     reference: torch.Tensor
@@ -50,37 +50,35 @@ class DiSTTInputs:
     box_instance: torch.Tensor
     intrinsics: torch.Tensor
     ego_from_camera: torch.Tensor
+    neighbours: torch.Tensor
     trajectory: torch.Tensor
     interval: torch.Tensor
     attributes: torch.Tensor
-    told: torch.Tensor
+    controlled: torch.Tensor
     captions: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> DiSTTInputs:
         """The same on another device."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "views"}
-        moved = {name: None if tensor is None else tensor.to(device) for name, tensor in tensors.items()}
-        return replace(self, views=self.views.to(device), **moved)
+        return DiSTTInputs._make(None if part is None else part.to(device) for part in self)
 
 
 def without_controls(inputs: DiSTTInputs, withheld: torch.Tensor) -> DiSTTInputs:
     """The inputs with map, boxes, trajectory, attributes and captions withheld from some samples, (B,) bool.
 
-    This is the unconditional side of classifier-free guidance, the same in training and in sampling; what is remembered (the
-    reference and the splat) and where the cameras are stays.
+    This is the unconditional side of classifier-free guidance, the same in training and in sampling; reference, splat and camera
+    poses stay.
     """
     kept = ~withheld
 
     def masked(tensor: torch.Tensor) -> torch.Tensor:
         return tensor * kept.view(-1, *[1] * (tensor.dim() - 1)).to(tensor.dtype)
 
-    return replace(
-        inputs,
+    return inputs._replace(
         layout=masked(inputs.layout),
         bev=masked(inputs.bev),
         box_class=torch.where(kept[:, None, None], inputs.box_class, -torch.ones_like(inputs.box_class)),
         attributes=masked(inputs.attributes),
-        told=inputs.told & kept,
+        controlled=inputs.controlled & kept,
         captions=None if inputs.captions is None else masked(inputs.captions),
     )
 
@@ -113,7 +111,7 @@ def collate_views(images: Sequence[SplatImages], depth_code: str = "log") -> Vie
 def stacked_views(targets: Sequence[Sequence[TargetConditions]], depth_code: str = "log") -> ViewInputs:
     """Splats of B lists of T frames, over (B, V, T)."""
     samples = [collate_views([one.images for one in sample], depth_code) for sample in targets]  # each over (T, V)
-    return ViewInputs(*(torch.stack([getattr(s, f.name) for s in samples]).transpose(1, 2) for f in fields(ViewInputs)))
+    return ViewInputs(*(torch.stack(parts).transpose(1, 2) for parts in zip(*samples, strict=True)))
 
 
 def stacked_layouts(controls: Sequence[Sequence[Controls]]) -> torch.Tensor:
@@ -148,9 +146,10 @@ def collate_targets(
         box_instance=torch.from_numpy(controls("box_instance")),
         intrinsics=as_float(over_views("intrinsics")),
         ego_from_camera=as_float(over_views("ego_from_camera")),
+        neighbours=torch.from_numpy(np.stack([neighbours(sample[0].controls.ego_from_camera) for sample in targets])),
         trajectory=as_float(np.stack([[one.reference_from_target for one in sample] for sample in targets])),
         interval=as_float(np.array([[one.interval for one in sample] for sample in targets])),
         attributes=as_float(controls("attributes")[:, 0]),
-        told=torch.ones(len(targets), dtype=torch.bool),
+        controlled=torch.ones(len(targets), dtype=torch.bool),
         captions=captions,
     )

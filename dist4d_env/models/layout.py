@@ -1,4 +1,4 @@
-"""Boxes and map drawn into each camera: where the controls say that things are."""
+"""Projected layout: boxes and map drawn into each camera."""
 
 from __future__ import annotations
 

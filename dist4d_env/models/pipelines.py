@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.conditions import SplatImages, TargetConditions
 from dist4d_env.models.depth_code import decode_depth
-from dist4d_env.models.dist_s import DiSTSUNet
+from dist4d_env.models.dist_s import MIN_NOISE, DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.inputs import (
     DiSTTInputs,
@@ -28,7 +28,8 @@ from dist4d_env.models.inputs import (
     without_controls,
 )
 from dist4d_env.models.pretrained import load_model, resolve_weights, save_model
-from dist4d_env.models.svd import SVDConditions, karras_levels
+from dist4d_env.models.samplers import FlowEuler, Sampler, make_sampler
+from dist4d_env.models.svd import SVDConditions
 from dist4d_env.models.video_codec import Codec, load_codec
 
 
@@ -45,13 +46,6 @@ class Generated:
     share: np.ndarray
 
 
-def noise_levels(steps: int, shift: float = 1.0) -> list[float]:
-    """Levels of an Euler integration, 1, ..., 0: equal steps t, shifted to r t / (1 + (r - 1) t)."""
-    if steps < 1:
-        raise ConfigError(f"steps must be at least 1, not {steps}")
-    return [shift * t / ((1 - t) + shift * t) for t in (1 - k / steps for k in range(steps))] + [0.0]
-
-
 @torch.no_grad()
 def denoise(
     transformer: DiSTTTransformer,
@@ -61,23 +55,36 @@ def denoise(
     splat: torch.Tensor,
     steps: int,
     guidance: float = 1.0,
+    sampler: Sampler | None = None,
 ) -> torch.Tensor:
-    """Follow the flow from noise to clean latents, (B, V, T', C, h, w) both, by Euler's method with ``steps`` evaluations.
+    """Follow the flow from noise to clean latents, (B, V, T', C, h, w) both; ``sampler`` None is Euler's method.
 
     reference, splat: latents as ``DiSTTTransformer.forward`` takes them; guidance: classifier-free, towards the controls.
     """
-    latents = noise
-    withheld = without_controls(inputs, torch.ones_like(inputs.told)) if guidance != 1 else None
+    sampler = sampler or FlowEuler()
+    network = transformer if sampler.predicts == "velocity" else transformer.predict_clean
+    withheld = without_controls(inputs, torch.ones_like(inputs.controlled)) if guidance != 1 else None
+
+    def model(noisy: torch.Tensor, level: float) -> torch.Tensor:
+        at = torch.full((len(noisy),), level, device=noisy.device)
+        prediction = network(noisy, at, inputs, reference, splat)
+        if withheld is None:
+            return prediction
+        free = network(noisy, at, withheld, reference, splat)
+        return free + guidance * (prediction - free)
+
     height, width = inputs.layout.shape[-2:]
-    shift = transformer.shift(height, width, noise.shape[2])
-    for level, following in pairwise(noise_levels(steps, shift)):
-        at = torch.full((len(latents),), level, device=latents.device)
-        velocity = transformer(latents, at, inputs, reference, splat)
-        if withheld is not None:
-            free = transformer(latents, at, withheld, reference, splat)
-            velocity = free + guidance * (velocity - free)
-        latents = latents + (following - level) * velocity
-    return latents
+    levels = _levels(sampler, steps, transformer.shift(height, width, noise.shape[2]), flow=True)
+    return sampler.sample(model, noise, levels)
+
+
+def _levels(sampler: Sampler, steps: int, shift: float, flow: bool) -> list[float]:
+    """A sampler's noise levels; ``ConfigError`` where they are not a rectified flow's, from 1, or not SVD's, from far above."""
+    levels = sampler.levels(steps, shift)
+    if flow != (levels[0] == 1):
+        kind = "a rectified flow starts at 1" if flow else "Stable Video Diffusion starts far above 1"
+        raise ConfigError(f"{type(sampler).__name__} starts at noise level {levels[0]:g}, {kind}: choose another sampler")
+    return levels
 
 
 def _to_images(rgbd: torch.Tensor, share: torch.Tensor, depth_code: str) -> Generated:
@@ -90,7 +97,8 @@ def _to_images(rgbd: torch.Tensor, share: torch.Tensor, depth_code: str) -> Gene
 class DiSTTPipeline:
     """Codec, transformer and composer: reference frames and target conditions in, the next RGB-D frames out.
 
-    Without a composer (weights whose configuration says ``compose: false``) the decoded frames are the result.
+    Any number V of cameras. Without a composer (weights whose configuration says ``compose: false``) the decoded frames are the
+    result. sampler: a name in ``samplers.SAMPLERS`` or an object.
 
     >>> pipeline = DiSTTPipeline.from_pretrained("tiny")
     >>> frames = pipeline([reference], [[next_half_second, next_second]], generator=torch.Generator().manual_seed(0))
@@ -98,8 +106,15 @@ class DiSTTPipeline:
     (1, 2, 6, 64, 112, 3)
     """
 
-    def __init__(self, codec: Codec, transformer: DiSTTTransformer, composer: Composer | None) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        transformer: DiSTTTransformer,
+        composer: Composer | None,
+        sampler: str | Sampler = "flow_euler",
+    ) -> None:
         self.codec, self.transformer, self.composer = codec.eval(), transformer.eval(), composer
+        self.sampler = make_sampler(sampler)
         if composer is not None:
             composer.eval().to(memory_format=torch.channels_last)
         if isinstance(codec, RGBDCodec):  # the video codec's weights have an axis more
@@ -115,12 +130,14 @@ class DiSTTPipeline:
             )
 
     @classmethod
-    def from_pretrained(cls, weights: str | Path, device: str | torch.device = "cpu") -> DiSTTPipeline:
+    def from_pretrained(
+        cls, weights: str | Path, device: str | torch.device = "cpu", sampler: str | Sampler = "flow_euler"
+    ) -> DiSTTPipeline:
         """A shipped preset's name or a folder written by ``save_pretrained``; raises ``WeightsError``."""
         folder = resolve_weights(weights)
         codec, transformer = load_codec(folder / "codec"), load_model(DiSTTTransformer, folder / "dist_t")
         composer = load_model(Composer, folder / "composer").to(device) if transformer.config.compose else None
-        return cls(codec.to(device), transformer.to(device), composer)
+        return cls(codec.to(device), transformer.to(device), composer, sampler)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write ``codec``, ``dist_t`` and, where there is one, ``composer`` below ``folder``."""
@@ -133,20 +150,12 @@ class DiSTTPipeline:
         """Where the weights are."""
         return next(self.transformer.parameters()).device
 
-    @torch.no_grad()
-    def __call__(
-        self,
-        references: Sequence[RGBDFrame],
-        targets: Sequence[Sequence[TargetConditions]],
-        *,
-        generator: torch.Generator,
-        steps: int = 1,
-        guidance: float = 1.0,
-        captions: torch.Tensor | None = None,
-    ) -> Generated:
-        """Generate T frames for each of B samples: ``predict``, ``decode``, ``compose``. Returns arrays over (B, T, V)."""
-        latents = self.predict(references, targets, generator=generator, steps=steps, guidance=guidance, captions=captions)
-        return self.compose(self.decode(latents), targets)
+    def __call__(self, references: Sequence[RGBDFrame], targets: Sequence[Sequence[TargetConditions]], **how: Any) -> Generated:
+        """Generate T frames for each of B samples: ``predict`` (whose arguments these are), ``decode``, ``compose``.
+
+        Returns arrays over (B, T, V).
+        """
+        return self.compose(self.decode(self.predict(references, targets, **how)), targets)
 
     @torch.no_grad()
     def predict(
@@ -170,7 +179,7 @@ class DiSTTPipeline:
         reference = self.codec.encode_rgbd(inputs.reference)
         splat = self.codec.encode_rgbd(inputs.views.base)
         noise = torch.randn(splat.shape, generator=generator).to(self.device)
-        return denoise(self.transformer, noise, inputs, reference, splat, steps, guidance)
+        return denoise(self.transformer, noise, inputs, reference, splat, steps, guidance, self.sampler)
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -179,7 +188,7 @@ class DiSTTPipeline:
 
     @torch.no_grad()
     def compose(self, decoded: torch.Tensor, targets: Sequence[Sequence[TargetConditions]]) -> Generated:
-        """Decoded frames (B, V, T, 4, H, W) and their conditions to what is shown, arrays over (B, T, V)."""
+        """Decoded frames (B, V, T, 4, H, W) and their conditions to the final frames, arrays over (B, T, V)."""
         code = self.codec.config.depth_code
         if self.composer is None:
             return self.uncomposed(decoded)
@@ -196,19 +205,25 @@ class DiSTTPipeline:
 
 
 class DiSTSPipeline:
-    """The view-synthesis network: splats at new poses in, dense RGB-D out."""
+    """The view-synthesis network: splats at new poses in, dense RGB-D out.
 
-    def __init__(self, unet: DiSTSUNet) -> None:
+    sampler: a name in ``samplers.SAMPLERS`` or an object; None is "karras" for Stable Video Diffusion, else "euler".
+    """
+
+    def __init__(self, unet: DiSTSUNet, sampler: str | Sampler | None = None) -> None:
         self.unet = unet.eval()
+        self.sampler = make_sampler(sampler or ("karras" if unet.is_svd else "euler"))
         if not unet.is_svd:  # SVD's weights over time have an axis more
             unet.to(memory_format=torch.channels_last)
         self.depth_code = str(unet.config.depth_code)
 
     @classmethod
-    def from_pretrained(cls, weights: str | Path, device: str | torch.device = "cpu") -> DiSTSPipeline:
+    def from_pretrained(
+        cls, weights: str | Path, device: str | torch.device = "cpu", sampler: str | Sampler | None = None
+    ) -> DiSTSPipeline:
         """A shipped preset's name or a folder written by ``save_pretrained``; raises ``WeightsError``."""
         unet = load_model(DiSTSUNet, resolve_weights(weights) / "dist_s")
-        return cls(unet.to(device))
+        return cls(unet.to(device), sampler)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write ``dist_s`` below ``folder``."""
@@ -233,8 +248,8 @@ class DiSTSPipeline:
         """Complete B splats (``conditions.splat_images``) of V cameras.
 
         generator: on the CPU; steps: network evaluations. For the SVD backbone alone: frames: so many successive splats are a
-        clip, whose frames see each other; guidance: classifier-free, away from no splat; context: (B / frames * V, L, D) image
-        tokens. Returns arrays over (B, V).
+        clip, whose frames attend to each other; guidance: classifier-free, away from no splat; context: (B / frames * V, L, D)
+        image tokens. Returns arrays over (B, V).
         """
         if not self.unet.is_svd and (frames, guidance) != (1, 1.0):
             raise ConfigError("frames and guidance are for DiST-S with backbone='svd': leave them at 1")
@@ -249,16 +264,19 @@ class DiSTSPipeline:
         def splat_order(tensor: torch.Tensor) -> torch.Tensor:
             return tensor.unflatten(0, (-1, cameras)).transpose(1, 2).flatten(0, 1)
 
-        views = ViewInputs(*(clips(t).to(self.device) for t in (together.base, together.other, together.masks)))
-        told = self.unet.prepare(views, None if context is None else context.to(self.device))
-        levels = karras_levels(steps) if self.unet.is_svd else noise_levels(steps)
-        noisy = levels[0] * torch.randn(self.unet.noise_shape(views), generator=generator).to(self.device)
+        views = ViewInputs(*(clips(tensor).to(self.device) for tensor in together))
+        conditions = self.unet.prepare(views, None if context is None else context.to(self.device))
         share = torch.zeros_like(views.masks[:, :, :1])
-        for level, following in pairwise(levels):
+
+        def model(noisy: torch.Tensor, level: float) -> torch.Tensor:
+            nonlocal share
             at = torch.full((len(noisy),), level, device=self.device)
-            clean, share = self.unet.predict_clean(noisy, at, told)
-            if guidance != 1 and isinstance(told, SVDConditions):
-                free, _ = self.unet.predict_clean(noisy, at, told.withheld())
+            clean, share = self.unet.predict_clean(noisy, at, conditions)
+            if guidance != 1 and isinstance(conditions, SVDConditions):
+                free, _ = self.unet.predict_clean(noisy, at, conditions.withheld())
                 clean = free + guidance * (clean - free)
-            noisy = clean if following == 0 else noisy + (following - level) * (noisy - clean) / level
-        return _to_images(splat_order(self.unet.decode(noisy)), splat_order(share), self.depth_code)
+            return clean if self.sampler.predicts == "clean" else (noisy - clean) / max(level, MIN_NOISE)
+
+        noise = torch.randn(self.unet.noise_shape(views), generator=generator).to(self.device)
+        clean = self.sampler.sample(model, noise, _levels(self.sampler, steps, 1.0, flow=not self.unet.is_svd))
+        return _to_images(splat_order(self.unet.decode(clean)), splat_order(share), self.depth_code)

@@ -1,4 +1,4 @@
-"""Models to and from folders of ``config.json`` and safetensors, with errors that say what is wrong."""
+"""Models to and from folders of ``config.json`` and safetensors, with errors that name what is wrong."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def save_model(model: ModelMixin, folder: Path, dtype: torch.dtype | None = None
 
 
 def load_model(cls: type[Model], folder: Path) -> Model:
-    """A model in float32 and evaluation mode from a folder of ``save_model``; ``WeightsError`` says what does not fit."""
+    """A model in float32 and evaluation mode from a folder of ``save_model``; ``WeightsError`` names what does not fit."""
     weights_file = folder / WEIGHTS_FILE
     config = read_config(folder)
     return _filled(cls, config, _read_tensors([weights_file]), folder, weights_file)

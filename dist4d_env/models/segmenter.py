@@ -1,4 +1,4 @@
-"""A small segmenter of town pictures: does a generated frame show road, paint and traffic where they are?"""
+"""A small semantic segmenter of town pictures, by which benchmarks measure whether generated frames follow their layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dist4d_env.models.pretrained import SHIPPED, load_model
 from dist4d_env.town.textures_ground import SEMANTICS
 
 CLASSES = ("background", "drivable", "markings", "vehicles", "people")
-"""What is told apart; "markings" are crossings and painted lines, "people" pedestrians and two-wheelers with their riders."""
+"""Classes: "markings" are crossings and painted lines, "people" pedestrians and two-wheelers with their riders."""
 
 _CLASS_OF = {"road": "drivable", "marking": "markings", "crossing": "markings", "vehicle": "vehicles"}
 _CLASS_OF |= {"pedestrian": "people", "two_wheeler": "people"}
@@ -32,8 +32,8 @@ def layout_classes(semantics: np.ndarray) -> np.ndarray:
 class TownSegmenter(ModelMixin, ConfigMixin):
     """A UNet on space-to-depth pixels, (N, 3, H, W) in [-1, 1] to class logits (N, 5, H, W).
 
-    H and W must be divisible by 2 ** len(widths). Pooled features of its first and last level are what the Frechet distance
-    between sets of town pictures compares (``look``).
+    H and W must be divisible by 2 ** len(widths). The Frechet distance between sets of town pictures compares pooled
+    features of its first and last level (``look``).
     """
 
     config_name = "config.json"
@@ -52,8 +52,8 @@ class TownSegmenter(ModelMixin, ConfigMixin):
         self.head = nn.Conv2d(widths[0], 4 * len(CLASSES), 3, padding=1)
 
     def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (N, 3, H, W) to features of the first level, which see edges and grain, and the last ones before the head, which
-        know what is where; both (N, widths[0], H / 2, W / 2)."""
+        """Images (N, 3, H, W) to features of the first level (edges and grain) and of the last before the head (semantic), both
+        (N, widths[0], H / 2, W / 2)."""
         x = self.stem(images.contiguous(memory_format=torch.channels_last))
         skips = []
         for level, blocks in enumerate(self.down):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,16 +15,14 @@ from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.pretrained import load_diffusers
 
-SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 700.0, 7.0
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = 0.7, 1.6
-"""Noise levels in sampling (Karras et al. 2022, equation 5, with SVD's range) and in training (log-normal)."""
+"""Log-normal noise levels of training (Karras et al. 2022)."""
 FPS_ID, MOTION_BUCKET = 6.0, 127.0
-"""What SVD is told of a clip beside its noise augmentation."""
+"""SVD's micro-conditioning beside noise augmentation."""
 
 
-@dataclass(frozen=True)
-class SVDConditions:
-    """What the network is told of N clips of F frames, made once for all noise levels.
+class SVDConditions(NamedTuple):
+    """Conditions of N clips of F frames, made once for all noise levels.
 
     latents: (N, F, 8, h, w) of sparse RGB and sparse depth; masks: (N, F, M, h, w) in [0, 1]; context: (N, L, D) image tokens;
     augmentation: (N,) noise added to the sparse images; missing: (N, F, 1, H, W), 1 where nothing was splatted.
@@ -40,7 +37,7 @@ class SVDConditions:
     def withheld(self) -> SVDConditions:
         """The unconditional side of classifier-free guidance: nothing splatted, no image tokens."""
         zero = torch.zeros_like
-        return replace(self, latents=zero(self.latents), masks=zero(self.masks), context=zero(self.context))
+        return self._replace(latents=zero(self.latents), masks=zero(self.masks), context=zero(self.context))
 
 
 class SVDBackbone(nn.Module):
@@ -98,14 +95,14 @@ class SVDBackbone(nn.Module):
         latents = self.encode(sparse) / self.vae.config.scaling_factor
         return SVDConditions(latents, masks, context, strength, (valid <= 0.5).to(sparse))
 
-    def forward(self, noisy: torch.Tensor, sigma: torch.Tensor, told: SVDConditions) -> torch.Tensor:
+    def forward(self, noisy: torch.Tensor, sigma: torch.Tensor, conditions: SVDConditions) -> torch.Tensor:
         """D(x; sigma): noisy (N, F, 8, h, w), sigma (N,) > 0. Shaped as ``noisy``."""
         dtype, scale = self.unet.dtype, sigma.view(-1, 1, 1, 1, 1)
         root = (scale.square() + 1).sqrt()
-        inputs = torch.cat([noisy / root, told.latents, told.masks], 2).to(dtype)
-        constant = torch.full_like(told.augmentation, 1.0)
-        ids = torch.stack([FPS_ID * constant, MOTION_BUCKET * constant, told.augmentation], 1)
-        made = self.unet(inputs, sigma.log() / 4, told.context.to(dtype), ids.to(dtype)).sample.to(noisy.dtype)
+        inputs = torch.cat([noisy / root, conditions.latents, conditions.masks], 2).to(dtype)
+        constant = torch.full_like(conditions.augmentation, 1.0)
+        ids = torch.stack([FPS_ID * constant, MOTION_BUCKET * constant, conditions.augmentation], 1)
+        made = self.unet(inputs, sigma.log() / 4, conditions.context.to(dtype), ids.to(dtype)).sample.to(noisy.dtype)
         return noisy / root.square() - made * scale / root
 
     def encode(self, rgbd: torch.Tensor) -> torch.Tensor:
@@ -126,21 +123,13 @@ class SVDBackbone(nn.Module):
         return torch.cat([rgb, depth.clamp(-1, 1).mean(2, keepdim=True)], 2).to(latents.dtype)
 
 
-def karras_levels(steps: int) -> list[float]:
-    """Standard deviations of the noise from 700 to 0.002, and 0; one step starts at 700."""
-    if steps < 1:
-        raise ConfigError(f"steps must be at least 1, not {steps}")
-    first, last = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
-    return [(first + k / max(steps - 1, 1) * (last - first)) ** RHO for k in range(steps)] + [0.0]
-
-
 def draw_sigma(count: int, generator: torch.Generator) -> torch.Tensor:
     """Noise levels of training, (count,): log sigma is normal."""
     return torch.exp(LOG_SIGMA_MEAN + LOG_SIGMA_STD * torch.randn(count, generator=generator))
 
 
 def edm_weight(sigma: torch.Tensor) -> torch.Tensor:
-    """Weight of the clean latent's squared error, (sigma^2 + 1) / sigma^2: its own target counts alike everywhere."""
+    """Weight of the clean latent's squared error, (sigma^2 + 1) / sigma^2, equal for all levels in the network's own target."""
     return (sigma.square() + 1) / sigma.square()
 
 
@@ -171,6 +160,3 @@ def load_svd(folder: str | Path, mask_channels: int) -> tuple[SVDBackbone, dict[
         weights[name] = torch.cat([weights[name], weights[name]])
     backbone.unet.load_state_dict(weights)
     return backbone, unet_config, vae_config
-
-
-__all__ = ["SVDBackbone", "SVDConditions", "draw_sigma", "edm_weight", "karras_levels", "load_svd"]

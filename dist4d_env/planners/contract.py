@@ -10,13 +10,18 @@ from typing import Any, Protocol
 import numpy as np
 
 from dist4d_env.geometry.rgbd import RGBDFrame
-from dist4d_env.scenes.scene import Scene
-from dist4d_env.simulation.state import EgoState, EpisodeState
+from dist4d_env.scenes.scene import TICK, Scene
+from dist4d_env.simulation.ego import EgoState
+from dist4d_env.simulation.state import EpisodeState
 
 
 @dataclass(frozen=True)
 class PlannerNeeds:
-    """What a planner wants to be given, declared as data. imagination: a door to copies of the running world."""
+    """Inputs that a planner asks for, declared as data.
+
+    cameras: pictures; history: frames of the past it keeps; rate_hz: how often it likes to plan (both informative); map:
+    ``context.scene.map``; privileged: the whole scene and the true state; imagination: ``context.imagination``.
+    """
 
     cameras: bool = False
     history: int = 0
@@ -28,7 +33,7 @@ class PlannerNeeds:
 
 @dataclass(frozen=True)
 class ImaginedInstant:
-    """What a copy of the running world showed. time: s; ego: global; frame: the six cameras' RGB-D; trust, source: as in info."""
+    """One frame of an imagined rollout. time: s; ego: global; frame: the cameras' RGB-D; trust, source: as in info."""
 
     time: float
     ego: EgoState
@@ -38,7 +43,7 @@ class ImaginedInstant:
 
 
 class Imagination(Protocol):
-    """Tries plans in copies of the running environment. Agents keep their velocity there: nothing recorded is foreseen."""
+    """Rolls plans out in copies of the running environment, in which agents keep their velocity (no recorded future)."""
 
     def try_plans(self, plans: Sequence[Plan], times: Sequence[float]) -> list[tuple[ImaginedInstant, ...]]:
         """For each plan the present instant, and those after it has been followed for ``times`` seconds, multiples of 0.1."""
@@ -75,6 +80,8 @@ class Plan:
 
 
 class Planner(Protocol):
+    """requires: its inputs; ``reset`` begins an episode, all randomness comes from its seed; ``plan`` answers one decision."""
+
     requires: PlannerNeeds
 
     def reset(self, context: PlannerContext, seed: int) -> None: ...
@@ -82,11 +89,13 @@ class Planner(Protocol):
 
 
 PLAN_POSES, PLAN_DT = 8, 0.5
-"""What planners that plan in steps return: the next 4 s, as the environment's ``trajectory`` action takes them."""
+"""Poses of a plan and seconds between them: the next 4 s, as the environment's ``trajectory`` action takes them."""
+PLAN_TICKS, POSE_TICKS = round(PLAN_POSES * PLAN_DT / TICK), round(PLAN_DT / TICK)
+"""Ticks of a plan, and of each of its poses."""
 
 
 def in_ego_frame(poses: np.ndarray, ego: EgoState) -> np.ndarray:
-    """Global x, y, heading (N, 3) as seen by the ego, headings in [-pi, pi)."""
+    """Global x, y, heading (N, 3) in the ego frame, headings in [-pi, pi)."""
     cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
     dx, dy = poses[:, 0] - ego.x, poses[:, 1] - ego.y
     turn = (poses[:, 2] - ego.yaw + np.pi) % (2 * np.pi) - np.pi

@@ -1,7 +1,7 @@
-"""The recorded drive with one kind of error at a chosen strength: a family that spans good to bad, to judge scores by.
+"""Experts with errors: the recorded drive with one kind of error at a chosen strength, from good to bad, to test scores with.
 
-``dist4d_env.planners.experts:bias_0.5`` names one of them, made without arguments; any kind of KINDS with any strength can be
-named so.
+``dist4d_env.planners.experts:bias_0_5`` names a bias of 0.5 m, made without arguments; any kind of KINDS with any strength can
+be named so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES, Plan, PlannerContext, PlannerInput, PlannerNeeds, in_ego_frame
 from dist4d_env.scenes.scene import TICK, Scene
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState
 
 _BEYOND = 30.0  # s that the recorded drive is carried on at its last speed
 _ONWARD = 150.0  # m of route beyond the recorded path
@@ -63,7 +63,7 @@ Erring = Callable[[RecordedDrive, float, float, np.ndarray, int], np.ndarray]
 
 
 def bias(drive: RecordedDrive, strength: float, start: float, times: np.ndarray, seed: int) -> np.ndarray:
-    """``strength`` metres to the right of the recorded path: in right-hand traffic, towards the kerb and who is parked there."""
+    """``strength`` metres to the right of the recorded path: in right-hand traffic, towards the kerb and parked cars."""
     poses = drive.at(times)
     right = strength * _smooth((times - start) / _RAMP)
     poses[:, 0] += right * deterministic.sin(poses[:, 2])
@@ -85,7 +85,7 @@ def noise(drive: RecordedDrive, strength: float, start: float, times: np.ndarray
     poses = drive.at(times)
     fade = 1 - deterministic.exp(-(times - times[0]) / _SETTLE)
     cos, sin = deterministic.cos(poses[:, 2]), deterministic.sin(poses[:, 2])
-    # Nobody backs up for a draw: what lies behind the standing ego is where it stands.
+    # No draw makes the ego back up: an aim behind a standing ego is where it stands.
     along = fade * max(along, -0.5 * float(np.interp(times[0], drive.time, drive.speed)))
     poses[:, 0] += along * cos - fade * side * sin
     poses[:, 1] += along * sin + fade * side * cos
@@ -99,8 +99,8 @@ def late(drive: RecordedDrive, strength: float, start: float, times: np.ndarray,
     """
     grid = np.arange(round(start / TICK), round(float(times[-1]) / TICK) + 1) * TICK
     lag = np.arange(round(strength / TICK) + 1) * TICK
-    seen = np.maximum(grid[:, None] - lag, start)  # braking before the start was on time
-    kept = np.interp(seen, drive.time, drive.metres) + (grid[:, None] - seen) * np.interp(seen, drive.time, drive.speed)
+    past = np.maximum(grid[:, None] - lag, start)  # braking before the start was on time
+    kept = np.interp(past, drive.time, drive.metres) + (grid[:, None] - past) * np.interp(past, drive.time, drive.speed)
     reached = np.maximum.accumulate(kept.max(1))
     return drive.after(np.interp(times, grid, reached))
 
@@ -152,11 +152,11 @@ def _smooth(part: np.ndarray) -> np.ndarray:
 
 
 def __getattr__(name: str) -> Any:
-    """``bias_0.5`` and the like: a class without arguments, as it were."""
+    """Factories without arguments such as ``bias_0_5``."""
     kind, _, strength = name.partition("_")
     if kind in KINDS and strength:
         try:
-            return partial(ErringExpert, kind, float(strength))
+            return partial(ErringExpert, kind, float(strength.replace("_", ".")))
         except ValueError:
             pass
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

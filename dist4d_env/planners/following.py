@@ -1,4 +1,4 @@
-"""Keeping one's distance: who is in a corridor, and the intelligent driver model (Treiber et al. 2000) behind them."""
+"""Keeping one's distance: agents in a corridor, and the intelligent driver model (Treiber et al. 2000) behind them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
 from dist4d_env.metrics.driving.rectangles import overlap
+from dist4d_env.planners.contract import PLAN_TICKS
 from dist4d_env.planners.observed_agents import Agents
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.scenes.scene import TICK
+from dist4d_env.simulation.ego import EgoState
 
-TICK = 0.1
 SIGHT = 80.0
 """Metres of its path that a planner looks along."""
 _SPACING = 1.0
@@ -41,7 +42,7 @@ class DriverModel:
             raise ConfigError(f"a driver model's parameters must be above zero: {self}")
 
     def accelerate(self, speed: np.ndarray, wished: np.ndarray, gap: np.ndarray, leader: np.ndarray) -> np.ndarray:
-        """m/s^2 (...) at a speed, with a wished one, metres to the leader (infinite: nobody) and the leader's speed along."""
+        """m/s^2 (...) at a speed, with a wished one, metres to the leader (infinite: none) and the leader's speed along."""
         free = 1 - (speed / np.maximum(wished, 0.1)) ** self.exponent
         # The model's own pull towards a falling limit is either too weak or far too strong.
         free = np.where(speed > wished, np.maximum((wished - speed) / _TOWARDS_LIMIT, -self.braking) / self.acceleration, free)
@@ -52,7 +53,7 @@ class DriverModel:
 
 @dataclass(frozen=True)
 class Corridor:
-    """Who stands where in the strip that the ego's width covers along a path.
+    """Agents in the strip that the ego's width covers along a path.
 
     at: (T, N) metres along the path where the strip first meets an agent at each of T times, infinite where it does not;
     center: (T, N) metres along the path beside the agent's centre; along: (T, N) m/s of the agent in the path's direction there.
@@ -63,8 +64,10 @@ class Corridor:
     along: np.ndarray
 
     @classmethod
-    def of(cls, path: np.ndarray, agents: Agents, times: np.ndarray, width: float) -> Corridor:
-        """path: (M, 3) global poses every metre from the ego on; agents move on at their velocities until ``times`` (T,) s."""
+    def of(cls, poses: Callable[[np.ndarray], np.ndarray], agents: Agents, times: np.ndarray, width: float) -> Corridor:
+        """poses: global x, y, heading (M, 3) of a path at metres (M,) from the ego; agents keep their velocities until ``times``
+        (T,) s; width: of the strip, m."""
+        path = poses(np.arange(0.0, SIGHT + _SPACING, _SPACING))
         position = agents.position + times[:, None, None] * agents.velocity  # (T, N, 2)
         dx, dy = position[..., 0, None] - path[:, 0], position[..., 1, None] - path[:, 1]  # (T, N, M)
         squared = dx * dx + dy * dy
@@ -90,18 +93,13 @@ class Corridor:
         return gap[np.arange(len(gap)), nearest], self.along[time, nearest]
 
 
-def path_ahead(poses: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(M, 3) what a corridor is made of: the poses at every metre of the next SIGHT."""
-    return poses(np.arange(0.0, SIGHT + _SPACING, _SPACING))
-
-
-def roll_out(
+def rollout(
     ego: EgoState,
     wished: Callable[[np.ndarray], np.ndarray],
     leader: Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]],
     model: DriverModel,
     count: int,
-    ticks: int,
+    ticks: int = PLAN_TICKS,
 ) -> np.ndarray:
     """Metres driven (count, ticks + 1) at 0, 0.1 s, ... by ``count`` drivers who all begin as the ego is.
 

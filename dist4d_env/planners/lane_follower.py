@@ -9,10 +9,22 @@ import numpy as np
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.vehicle import VehicleParameters
-from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES, Plan, PlannerContext, PlannerInput, PlannerNeeds, in_ego_frame
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.planners.contract import (
+    PLAN_DT,
+    PLAN_POSES,
+    PLAN_TICKS,
+    POSE_TICKS,
+    Plan,
+    PlannerContext,
+    PlannerInput,
+    PlannerNeeds,
+    in_ego_frame,
+)
+from dist4d_env.planners.observed_agents import Agents, half_extents
+from dist4d_env.planners.route_profile import PathSamples
+from dist4d_env.scenes.scene import TICK
+from dist4d_env.simulation.ego import EgoState
 
 _SIGHT = 60.0  # m, how far around itself the lane follower looks for agents
 _SLOWING = 0.3  # s, how swiftly it gets down to a speed limit
@@ -43,7 +55,7 @@ class LaneFollowerConfig:
 
 
 class LaneFollower:
-    """Follows the route at a target speed, slows for curves and keeps its distance from whoever is on its way (IDM).
+    """Follows the route at a target speed, slows for curves and keeps its distance from agents on its path (IDM).
 
     It can swerve about the route in a slow sine, to look at the world from beside the recorded path.
     """
@@ -81,7 +93,7 @@ class LaneFollower:
         self._start = time if self._start is None else self._start
         s, offset, _ = self._route.project(ego.x, ego.y, self._position)
         self._position = s
-        distances = self._roll_out(s, ego, self._leader(s, observation))
+        distances = self._rollout(s, ego, self._leader(s, observation))
         ahead = PLAN_DT * np.arange(1, PLAN_POSES + 1)
         # The ego's offset from the wished one fades, so that a plan never jumps sideways.
         beside = self._swerve(time + ahead) + (offset - float(self._swerve(time))) * deterministic.exp(-ahead / 1.5)
@@ -96,69 +108,42 @@ class LaneFollower:
         phase = 2 * np.pi * (np.asarray(time) - self._start) / self.config.swerve_period
         return self.config.swerve_amplitude * deterministic.sin(phase)
 
-    def _roll_out(self, s: float, ego: EgoState, leader: tuple[float, float] | None) -> np.ndarray:
+    def _rollout(self, s: float, ego: EgoState, leader: tuple[float, float] | None) -> np.ndarray:
         """(8,) metres driven along the route after 0.5 s, 1 s, ..., by the IDM behind a leader (gap in m, speed in m/s)."""
-        c, step = self.config, 0.1
-        speed, driven, distances = ego.speed, 0.0, []
-        for tick in range(round(PLAN_POSES * PLAN_DT / step)):
-            wished = max(float(np.interp(s + driven, self._route.arc_length, self._limit)), 0.1)
+        c = self.config
+        speed, driven = ego.speed, [0.0]
+        for tick in range(PLAN_TICKS):
+            wished = max(float(np.interp(s + driven[-1], self._route.arc_length, self._limit)), 0.1)
             # The IDM's own pull towards a falling limit is too weak to arrive in a curve at its speed.
             accel = c.acceleration * (1 - (speed / wished) ** 4)
             if speed > wished:
                 accel = min(accel, (wished - speed) / _SLOWING)
             if leader is not None:
-                gap = max(leader[0] + leader[1] * tick * step - driven, 0.1)
-                desired = c.gap + max(
-                    0.0, speed * c.headway + speed * (speed - leader[1]) / (2 * math.sqrt(c.acceleration * c.braking))
-                )
+                gap = max(leader[0] + leader[1] * tick * TICK - driven[-1], 0.1)
+                approach = speed * (speed - leader[1]) / (2 * math.sqrt(c.acceleration * c.braking))
+                desired = c.gap + max(0.0, speed * c.headway + approach)
                 accel = min(accel, c.acceleration * (1 - (speed / wished) ** 4 - (desired / gap) ** 2))
-            speed = max(speed + max(accel, -6.0) * step, 0.0)
-            driven += speed * step
-            if (tick + 1) % round(PLAN_DT / step) == 0:
-                distances.append(driven)
-        return np.array(distances)
+            speed = max(speed + max(accel, -6.0) * TICK, 0.0)
+            driven.append(driven[-1] + speed * TICK)
+        return np.array(driven[POSE_TICKS::POSE_TICKS])
 
     def _leader(self, s: float, observation: PlannerInput) -> tuple[float, float] | None:
         """Gap (m, bumper to bumper) and speed along the route (m/s) of the nearest agent that is, or soon will be, in the way."""
-        position, velocity, size, yaw = _agents(observation)
-        near = np.hypot(position[:, 0] - observation.ego.x, position[:, 1] - observation.ego.y) < _SIGHT
-        if not near.any():
+        agents = Agents.of(observation).within(observation.ego.x, observation.ego.y, _SIGHT)
+        if not len(agents):
             return None
-        position, velocity, size, yaw = position[near], velocity[near], size[near], yaw[near]
         later = np.array([0.0, 1.0, 2.0])[:, None]  # (3, 1): where an agent is now and where its velocity takes it
-        at, beside, heading = self._project(s, position + later[..., None] * velocity)  # (3, N) each
-        turn_cos, turn_sin = np.abs(deterministic.cos(yaw - heading)), np.abs(deterministic.sin(yaw - heading))
-        reach = (turn_sin * size[:, 0] + turn_cos * size[:, 1]) / 2 + self.vehicle.width / 2 + _CLEARANCE
+        around = np.arange(s - _SIGHT, s + _SIGHT, 1.0)
+        samples = PathSamples.of(self._route, around[(around >= 0) & (around <= self._route.length)])
+        at, beside, heading, _ = samples.project(agents.position + later[..., None] * agents.velocity)  # (3, N) each
+        long, wide = half_extents(agents.yaw - heading, agents.size)
+        velocity = agents.velocity
         along = velocity[:, 0] * deterministic.cos(heading) + velocity[:, 1] * deterministic.sin(heading)
         front = self.vehicle.rear_axle_to_center + self.vehicle.length / 2
-        gap = at - along * later - s - front - (turn_cos * size[:, 0] + turn_sin * size[:, 1]) / 2
+        gap = at - along * later - s - front - long
+        reach = wide + self.vehicle.width / 2 + _CLEARANCE
         in_way = (at > s + 0.5) & (np.abs(beside - self._swerve(observation.time + later)) < reach)
         if not in_way.any():
             return None
         time, agent = np.unravel_index(int(np.argmin(np.where(in_way, gap, np.inf))), gap.shape)
         return max(float(gap[time, agent]), 0.1), max(float(along[time, agent]), 0.0)
-
-    def _project(self, s: float, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Arc length, lateral offset and heading (...) of the route's samples nearest to points (..., 2), within sight of s."""
-        samples = np.arange(s - _SIGHT, s + _SIGHT, 1.0)
-        samples = samples[(samples >= 0) & (samples <= self._route.arc_length[-1])]
-        poses = self._route.sample(samples)
-        offset = points[..., None, :] - poses[:, :2]
-        nearest = np.argmin(np.square(offset[..., 0]) + np.square(offset[..., 1]), axis=-1)
-        heading = poses[nearest, 2]
-        dx, dy = np.moveaxis(points - poses[nearest, :2], -1, 0)
-        cos, sin = deterministic.cos(heading), deterministic.sin(heading)
-        return samples[nearest] + cos * dx + sin * dy, cos * dy - sin * dx, heading
-
-
-def _agents(observation: PlannerInput) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Global position (N, 2), velocity (N, 2), size (N, 2) and yaw (N,) of the agents, from the truth or the observation."""
-    if observation.state is not None:
-        boxes: Boxes = observation.state.boxes
-        return boxes.position[:, :2], boxes.velocity, boxes.size[:, :2], boxes.yaw
-    rows = np.asarray(observation.observation.get("agents", np.zeros((0, 9))), float)
-    rows = rows[rows[:, 8] > 0.5]  # x, y, heading, length, width, velocity x, y, category, valid; in the ego frame
-    ego = observation.ego
-    cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
-    turn = np.array([[cos, sin], [-sin, cos]])
-    return rows[:, :2] @ turn + (ego.x, ego.y), rows[:, 5:7] @ turn, rows[:, 3:5], rows[:, 2] + ego.yaw

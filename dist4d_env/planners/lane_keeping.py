@@ -1,14 +1,15 @@
-"""Constant acceleration along the route: keeps its lane, and sees nobody."""
+"""Constant acceleration along the route: keeps its lane and heeds no agents."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES, Plan, PlannerContext, PlannerInput, PlannerNeeds
+from dist4d_env.planners.contract import PLAN_DT, PLAN_TICKS, POSE_TICKS, Plan, PlannerContext, PlannerInput, PlannerNeeds
 from dist4d_env.planners.observed_agents import observed
-from dist4d_env.planners.route_profile import Way
+from dist4d_env.planners.route_profile import RouteProfile
 from dist4d_env.scenes.route import Route
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.scenes.scene import TICK
+from dist4d_env.simulation.ego import EgoState
 
 FALLBACK = 15.0
 """m/s it never accelerates beyond where no limit is known."""
@@ -16,7 +17,7 @@ _LIMIT = 7  # column of the "ego" observation
 
 
 class LaneKeeping:
-    """Keeps the acceleration it has and follows the "route" observation, within the speed limit and what curves allow."""
+    """Keeps its acceleration and follows the "route" observation, within the speed limit and what curves allow."""
 
     requires = PlannerNeeds()
 
@@ -30,18 +31,11 @@ class LaneKeeping:
         route = Route.through(np.vstack([2 * ahead[0] - ahead[1], ahead]))
         now = observation.ego
         ego = EgoState(0.0, 0.0, 0.0, now.speed, now.acceleration, now.steering, now.yaw_rate)
-        way = Way(route, np.full(len(route.points), max(limit, now.speed)))
-        place = way.place(ego)
-        driven = _driven(way, place.s, now.speed, now.acceleration)
-        return Plan(way.poses(place, driven), PLAN_DT)
-
-
-def _driven(way: Way, s: float, speed: float, acceleration: float) -> np.ndarray:
-    """(8,) metres after 0.5 s, 1 s, ..."""
-    step, driven, metres = 0.1, 0.0, []
-    for _ in range(round(PLAN_POSES * PLAN_DT / step)):
-        later = max(min(speed + acceleration * step, float(way.speed_at(np.array(s + driven)))), 0.0)
-        driven, speed = driven + (speed + later) / 2 * step, later
-        metres.append(driven)
-    each = round(PLAN_DT / step)
-    return np.array(metres)[each - 1 :: each]
+        profile = RouteProfile(route, np.full(len(route.points), max(limit, now.speed)))
+        start = profile.locate(ego)
+        speed, driven = now.speed, np.zeros(PLAN_TICKS + 1)
+        for tick in range(PLAN_TICKS):
+            allowed = float(profile.speed_at(np.array(start.s + driven[tick])))
+            later = max(min(speed + now.acceleration * TICK, allowed), 0.0)
+            driven[tick + 1], speed = driven[tick] + (speed + later) / 2 * TICK, later
+        return Plan(profile.poses(start, driven[POSE_TICKS::POSE_TICKS]), PLAN_DT)

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.geometry.vehicle import VehicleParameters
-from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES, Plan, PlannerContext, PlannerInput, PlannerNeeds, in_ego_frame
+from dist4d_env.metrics.plans.scene import FUTURE, PlanScene
+from dist4d_env.planners.contract import (
+    PLAN_DT,
+    PLAN_TICKS,
+    POSE_TICKS,
+    Plan,
+    PlannerContext,
+    PlannerInput,
+    PlannerNeeds,
+    in_ego_frame,
+)
 from dist4d_env.planners.mpc_costs import CostWeights, plan_costs
-from dist4d_env.planners.mpc_street import Street
 from dist4d_env.planners.observed_agents import Agents
-from dist4d_env.planners.route_profile import Place, Way, posted_limit
+from dist4d_env.planners.route_profile import RoutePosition, RouteProfile, posted_limit
+from dist4d_env.scenes.scene import TICK, EgoLog, Scene, Tracks
+from dist4d_env.simulation.commands import Commands
 from dist4d_env.simulation.drive import simulate_plans
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState, ego_rows
+from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.vehicle import VehicleDynamics
 
-TICK = 0.1
-_TICKS = round(PLAN_POSES * PLAN_DT / TICK)
-_EACH = round(PLAN_DT / TICK)
 _FINALISTS = 4
 _LEAST_PROGRESS = 5.0  # m in 4 s that count as all there is to make, at least: standing still is never perfect
 
@@ -31,7 +41,7 @@ class MpcConfig:
     makes at the present speed, up to steering_spread in rad; persistence: share of the old spread that an iteration keeps;
     speeds: shares of the speed limit that guides along the route wish for (0 brakes); dodges: of those that go ``dodge`` metres
     to either side; guide_pull, guide_braking: m/s^2; one more guide brakes with ``emergency`` m/s^2; free_speed: m/s where the
-    map tells no limit."""
+    map has no limit."""
 
     samples: int = 64
     elites: int = 8
@@ -62,8 +72,8 @@ class SamplingMPC:
     """Samples controls around the best it knows, rolls them all, keeps the elites, narrows down, and does so again.
 
     It starts from the rest of its last plan and from guides: drives along the route at several speeds, turned into controls.
-    What is minimised stands in ``mpc_costs``; the agents are expected to keep their velocity. In the end the best samples and
-    the guides are followed by the tracker that will really follow them, and the best of these is the plan. Same seed, same plans.
+    Costs are those of ``mpc_costs``; agents are forecast at constant velocity. In the end the best samples and the guides are
+    followed by the tracker that will really follow them, and the best of these is the plan. Same seed, same plans.
     """
 
     requires = PlannerNeeds(map=True)
@@ -78,61 +88,58 @@ class SamplingMPC:
     def reset(self, context: PlannerContext, seed: int) -> None:
         self._scene, self._dt = context.scene, context.decision_dt
         self._limit = posted_limit(context.scene, self.config.free_speed)
-        self._way = Way(context.scene.route, self._limit)
+        self._profile = RouteProfile(context.scene.route, self._limit)
         self._random = np.random.default_rng(seed)
         self._s: float | None = None
         self._controls: np.ndarray | None = None  # (2, K) accelerations and wheel angles of the last plan
 
     def plan(self, observation: PlannerInput) -> Plan:
         ego = observation.ego
-        place = self._way.place(ego, self._s)
-        self._s = place.s
-        street = Street(self._scene, ego, Agents.of(observation), place.s, self.vehicle, self.config.step)
-        guides = self._guides(ego, place)
-        starts = self._as_controls(simulate_plans(ego, guides, PLAN_DT, _TICKS, self.vehicle))
+        start = self._profile.locate(ego, self._s)
+        self._s = start.s
+        forecast = Forecast(self._scene, ego, Agents.of(observation), start.s, self.vehicle, self.config.step)
+        guides = self._guides(ego, start)
+        starts = self._as_controls(simulate_plans(ego, guides, PLAN_DT, PLAN_TICKS, self.vehicle))
         if self._controls is not None:
             starts = np.concatenate([starts, self._shifted(self._controls)[None]])
-        found = self._search(street, starts, ego.speed)
-        plans = np.stack([in_ego_frame(row[_EACH::_EACH, :3], ego) for row in street.roll(found[:, 0], found[:, 1])])
-        # What the tracker makes of a plan is what will be driven: the best of the samples and of the guides by that.
+        found = self._search(forecast, starts, ego.speed)
+        rows = forecast.rollout(found[:, 0], found[:, 1])
+        plans = np.stack([in_ego_frame(row[POSE_TICKS::POSE_TICKS, :3], ego) for row in rows])
+        # The tracker will drive the plan: samples and guides are compared as tracked.
         plans, controls = np.concatenate([plans, guides]), np.concatenate([found, starts[: len(guides)]])
-        chosen = int(np.argmin(self._costs(simulate_plans(ego, plans, PLAN_DT, _TICKS, self.vehicle), street)))
+        chosen = int(np.argmin(self._costs(simulate_plans(ego, plans, PLAN_DT, PLAN_TICKS, self.vehicle), forecast)))
         self._controls = controls[chosen]
         return Plan(plans[chosen], PLAN_DT)
 
-    def _search(self, street: Street, starts: np.ndarray, speed: float) -> np.ndarray:
+    def _search(self, forecast: Forecast, starts: np.ndarray, speed: float) -> np.ndarray:
         """The best controls (finalists, 2, K) found from some (S, 2, K), best first."""
         c = self.config
-        known, costs = starts, self._costs(street.roll(starts[:, 0], starts[:, 1]), street)
+        known, costs = starts, self._costs(forecast.rollout(starts[:, 0], starts[:, 1]), forecast)
         base = known[np.argmin(costs)]
         wheels = min(c.lateral_spread * self.vehicle.wheelbase / max(speed, 1.0) ** 2, c.steering_spread)
         mean, spread = np.zeros((2, c.knots)), np.array([[c.acceleration_spread], [wheels]]) * np.ones(c.knots)
         for _ in range(c.iterations):
             weights = mean + spread * self._random.normal(size=(c.samples, 2, c.knots))
             samples = self._limited(base + weights @ self._spline)
-            sampled = self._costs(street.roll(samples[:, 0], samples[:, 1]), street)
+            sampled = self._costs(forecast.rollout(samples[:, 0], samples[:, 1]), forecast)
             elite = np.argsort(sampled, kind="stable")[: c.elites]
             mean = weights[elite].mean(0)
             spread = c.persistence * spread + (1 - c.persistence) * weights[elite].std(0)
             known, costs = np.concatenate([known, samples[elite]]), np.concatenate([costs, sampled[elite]])
         return known[np.argsort(costs, kind="stable")[:_FINALISTS]]
 
-    def _costs(self, rows: np.ndarray, street: Street) -> np.ndarray:
-        return plan_costs(rows, street.expected, self._limit, self._reachable, self.config.weights)
+    def _costs(self, rows: np.ndarray, forecast: Forecast) -> np.ndarray:
+        return plan_costs(rows, forecast.expected, self._limit, self._reachable, self.config.weights)
 
-    def _guides(self, ego: EgoState, place: Place) -> np.ndarray:
-        """(G, 8, 3) plans in the ego frame along the route, at the configured speeds; says how much progress is reachable."""
+    def _guides(self, ego: EgoState, start: RoutePosition) -> np.ndarray:
+        """(G, 8, 3) plans in the ego frame along the route, at the configured speeds; sets the reachable progress."""
         c = self.config
         dodges = [(share, side) for share in c.dodges for side in (-c.dodge, c.dodge)]
         shares, beside = np.array([*((share, 0.0) for share in c.speeds), *dodges, (0.0, 0.0)]).T
         braking = np.array([c.guide_braking] * (len(shares) - 1) + [c.emergency])
-        driven, speed = np.zeros((len(shares), _TICKS + 1)), np.full(len(shares), ego.speed)
-        for tick in range(_TICKS):
-            wished = shares * self._way.speed_at(place.s + driven[:, tick])
-            later = np.maximum(speed + np.clip(wished - speed, -braking * TICK, c.guide_pull * TICK), 0.0)
-            driven[:, tick + 1], speed = driven[:, tick] + (speed + later) / 2 * TICK, later
+        driven = self._profile.drive(start, ego.speed, shares, c.guide_pull, braking)
         self._reachable = max(float(driven[:, -1].max()), _LEAST_PROGRESS)
-        poses = self._way.poses(place, driven[:, _EACH::_EACH], beside[:, None])
+        poses = self._profile.poses(start, driven[:, POSE_TICKS::POSE_TICKS], beside[:, None])
         return np.stack([in_ego_frame(pose, ego) for pose in poses])
 
     def _as_controls(self, rows: np.ndarray) -> np.ndarray:
@@ -151,3 +158,46 @@ class SamplingMPC:
         d = self._dynamics
         low, high = np.array([[d.min_acceleration], [-d.max_steering]]), np.array([[d.max_acceleration], [d.max_steering]])
         return np.clip(controls, low, high)
+
+
+class Forecast:
+    """A simulation of the next seconds in which all agents keep velocity and heading; nothing recorded is looked at.
+
+    expected: the scene that plans are scored against.
+    """
+
+    def __init__(self, scene: Scene, ego: EgoState, agents: Agents, near: float, vehicle: VehicleParameters, step: float) -> None:
+        pose = pose_from_xy_yaw(ego.x, ego.y, ego.yaw)[None]
+        log = EgoLog(np.zeros(1), pose, *np.array([[ego.speed], [ego.acceleration], [ego.yaw_rate]]))
+        forecast = replace(scene, ego=log, tracks=forecast_tracks(agents))
+        self._simulator = Simulator(SimulatorConfig(step, "controls", vehicle=vehicle), [forecast])
+        self._now = replace(self._simulator.reset([0], [0.0]), ego=ego_rows([ego]))
+        self.expected = replace(PlanScene.forecast(self._simulator.single(self._now, 0), forecast, vehicle), near=near)
+
+    def rollout(self, acceleration: np.ndarray, steering: np.ndarray) -> np.ndarray:
+        """Ego rows (B, T + 1, 7) at 10 Hz, now included, under controls (B, K) in m/s^2 and rad that stand for a step each."""
+        state = self._now.take(np.zeros(len(acceleration), int))
+        rows = [state.ego[:, None]]
+        for pull, wheel in zip(acceleration.T, steering.T, strict=True):
+            state, ticks = self._simulator.execute(state, Commands.controls(pull, steering=wheel))
+            rows.append(ticks.ego)
+        return np.concatenate(rows, 1)
+
+
+def forecast_tracks(agents: Agents) -> Tracks:
+    """The agents from now on, at constant velocity and heading, for as long as plans are scored against them."""
+    time = np.arange(FUTURE + 1) * TICK
+    count, shape = len(agents), (len(agents), len(time))
+    position = np.zeros((*shape, 3))
+    position[..., :2] = agents.position[:, None] + time[:, None] * agents.velocity[:, None]
+    return Tracks(
+        instance=tuple(map(str, range(count))),
+        name=("",) * count,
+        category=agents.category.astype(np.int8),
+        size=np.column_stack([agents.size, np.ones(count)]),
+        time=time,
+        position=position,
+        yaw=np.tile(agents.yaw[:, None], len(time)),
+        velocity=np.tile(agents.velocity[:, None], (1, len(time), 1)),
+        valid=np.ones(shape, bool),
+    )

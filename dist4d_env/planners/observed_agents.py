@@ -1,4 +1,4 @@
-"""The agents a planner sees: the rows of the "agents" observation as arrays in the global frame."""
+"""Observed agents: the rows of the "agents" observation as arrays in the global frame."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry import deterministic
 from dist4d_env.planners.contract import PlannerInput
 
 
@@ -26,7 +27,13 @@ class Agents:
 
     @classmethod
     def of(cls, given: PlannerInput) -> Agents:
-        """The agents of an observation: the nearest 64 within 100 m. ConfigError where it has no "agents"."""
+        """All agents of the true state where it is given, else the observed ones: the nearest 64 within 100 m.
+
+        Raises ConfigError where the observation has no "agents".
+        """
+        if given.state is not None:
+            boxes = given.state.boxes
+            return cls(boxes.position[:, :2], boxes.yaw, boxes.velocity, boxes.size[:, :2], boxes.category)
         ego = given.ego
         rows = np.asarray(observed(given, "agents"), float)
         rows = rows[rows[:, 8] > 0.5]
@@ -44,9 +51,19 @@ class Agents:
         """The agents where a boolean mask or an index array says so."""
         return Agents(*(getattr(self, name)[mask] for name in self.__dataclass_fields__))
 
+    def within(self, ego_x: float, ego_y: float, metres: float) -> Agents:
+        """The agents whose centres are nearer to a point than ``metres``."""
+        return self.select(np.hypot(self.position[:, 0] - ego_x, self.position[:, 1] - ego_y) < metres)
+
 
 def observed(given: PlannerInput, group: str) -> np.ndarray:
     """A group of the observation. ConfigError where the environment does not show it."""
     if group not in given.observation:
         raise ConfigError(f"the planner needs {group!r}: add it to the environment's observation=(...)")
     return given.observation[group]
+
+
+def half_extents(turn: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Half of what boxes of size (N, 2), turned by (..., N) radians, cover along and across."""
+    cos, sin = np.abs(deterministic.cos(turn)), np.abs(deterministic.sin(turn))
+    return (cos * size[:, 0] + sin * size[:, 1]) / 2, (sin * size[:, 0] + cos * size[:, 1]) / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,26 +15,34 @@ from dist4d_env.metrics.driving.rectangles import ego_centers, overlap
 from dist4d_env.metrics.plans.lanes import lanes_on_route
 from dist4d_env.metrics.plans.scene import FUTURE, PlanScene
 from dist4d_env.metrics.plans.scoring import score_plans
-from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES, Plan, PlannerContext, PlannerInput, PlannerNeeds, in_ego_frame
-from dist4d_env.planners.following import TICK, Corridor, DriverModel, path_ahead, roll_out
+from dist4d_env.planners.contract import (
+    PLAN_DT,
+    PLAN_POSES,
+    PLAN_TICKS,
+    POSE_TICKS,
+    Plan,
+    PlannerContext,
+    PlannerInput,
+    PlannerNeeds,
+    in_ego_frame,
+)
+from dist4d_env.planners.following import Corridor, DriverModel, rollout
 from dist4d_env.planners.observed_agents import Agents
-from dist4d_env.planners.route_profile import Place, Way, posted_limit
+from dist4d_env.planners.route_profile import RoutePosition, RouteProfile, posted_limit
+from dist4d_env.scenes.scene import TICK
 from dist4d_env.simulation.drive import simulate_plans
-from dist4d_env.simulation.ego import ego_rows
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState, ego_rows
 from dist4d_env.simulation.tracker import LONGITUDINAL_Q, LONGITUDINAL_R
 
-_TICKS = round(PLAN_POSES * PLAN_DT / TICK)
-_EACH = round(PLAN_DT / TICK)
 _GAIN = LONGITUDINAL_Q / (LONGITUDINAL_Q + LONGITUDINAL_R)  # 1/s: the tracker's braking per m/s too much
 _MOST_BACKWARDS = -4.0  # m/s, so that a plan of 4 s keeps within the action's bounds
-_LOOK = 2  # ticks between two looks at who leads
+_LOOK = 2  # ticks between two looks for the leader
 
 
 @dataclass(frozen=True)
 class PdmConfig:
     """fractions: of the speed limit that the proposals wish for, slowest first; offsets: metres to the left of the route, the
-    middle first; free_speed: m/s, the limit where the map tells none; model: the driver model of all proposals;
+    middle first; free_speed: m/s, the limit where the map has none; model: the driver model of all proposals;
     tolerance: of the score, which a place in the middle of the lane is worth.
 
     The emergency brake, of ``emergency_braking`` m/s^2, is for a best proposal that is at fault for a collision within
@@ -63,9 +72,9 @@ class PdmClosed:
     followed by tracker and bicycle, scored by PDMS; the best is the plan, unless it calls for an emergency brake.
 
     The numbers are the original's. Differences: plans last 4 s, as much as the environment follows, instead of 8 s; the
-    centreline is the environment's route; curves are driven at ``way.LATERAL_ACCELERATION``, where the original keeps its speed;
-    the accelerator is pressed gently; who is asked twice a second instead of ten times has to brake earlier and harder, at any
-    speed (8 m/s^2, 2.5 s ahead; the original: 4.05 m/s^2, 2 s, at up to 5 m/s). Scores are ``score_plans`` v1,
+    centreline is the environment's route; curves are driven at ``route_profile.LATERAL_ACCELERATION``, where the original keeps
+    its speed; the accelerator is pressed gently; a planner asked twice a second instead of ten times has to brake earlier and
+    harder, at any speed (8 m/s^2, 2.5 s ahead; the original: 4.05 m/s^2, 2 s, at up to 5 m/s). Scores are ``score_plans`` v1,
     corrected.
     """
 
@@ -79,40 +88,38 @@ class PdmClosed:
     def reset(self, context: PlannerContext, seed: int) -> None:
         self._scene = context.scene
         limit = posted_limit(context.scene, self.config.free_speed)
-        self._ways = [Way(context.scene.route, fraction * limit) for fraction in self.config.fractions]
+        self._profiles = [RouteProfile(context.scene.route, fraction * limit) for fraction in self.config.fractions]
         self._on_route = lanes_on_route(context.scene.map, context.scene.route.lanes)
         self._s: float | None = None
 
     def plan(self, observation: PlannerInput) -> Plan:
         ego = observation.ego
-        place = self._ways[0].place(ego, self._s)
-        self._s = place.s
+        start = self._profiles[0].locate(ego, self._s)
+        self._s = start.s
         agents = Agents.of(observation)
-        driven = self._proposals(ego, place, agents)
-        poses = self._ways[0].poses(place, driven[:, _EACH::_EACH], self._offset[:, None])
+        driven = self._proposals(ego, start, agents)
+        poses = self._profiles[0].poses(start, driven[:, POSE_TICKS::POSE_TICKS], self._offset[:, None])
         plans = np.stack([in_ego_frame(pose, ego) for pose in poses])
-        driven_rows = simulate_plans(ego, plans, PLAN_DT, _TICKS, self.vehicle)
-        scores = score_plans(driven_rows, self._forecast(agents, place.s), "v1", "corrected")
+        driven_rows = simulate_plans(ego, plans, PLAN_DT, PLAN_TICKS, self.vehicle)
+        scores = score_plans(driven_rows, self._forecast(agents, start.s), "v1", "corrected")
         best = self._choice(scores.score)
         if self._emergency(ego, scores.details(best)):
             return Plan(self._braking(ego), PLAN_DT)
         return Plan(plans[best], PLAN_DT)
 
-    def _proposals(self, ego: EgoState, place: Place, agents: Agents) -> np.ndarray:
+    def _proposals(self, ego: EgoState, start: RoutePosition, agents: Agents) -> np.ndarray:
         """(15, 41) metres driven along the paths."""
         offsets, count = self.config.offsets, len(self._offset)
         free = agents.select(~_touched(ego, agents, self.vehicle))
-        times = np.arange(0, _TICKS + 1, _LOOK) * TICK
-        corridors = [
-            Corridor.of(path_ahead(lambda ahead, o=offset: self._ways[0].poses(place, ahead, o)), free, times, self.vehicle.width)
-            for offset in offsets
-        ]
+        times = np.arange(0, PLAN_TICKS + 1, _LOOK) * TICK
+        path = self._profiles[0].poses
+        corridors = [Corridor.of(partial(path, start, beside=offset), free, times, self.vehicle.width) for offset in offsets]
         front = self.vehicle.rear_axle_to_center + self.vehicle.length / 2
         lane = np.arange(count) % len(offsets)
 
         def wished(driven: np.ndarray) -> np.ndarray:
-            speeds = [way.speed_at(place.s + driven[i * len(offsets) :][: len(offsets)]) for i, way in enumerate(self._ways)]
-            return np.concatenate(speeds)
+            by_speed = np.split(driven, len(self._profiles))
+            return np.concatenate([p.speed_at(start.s + d) for p, d in zip(self._profiles, by_speed, strict=True)])
 
         def leader(tick: int, driven: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             gap, along = np.empty(count), np.empty(count)
@@ -121,10 +128,10 @@ class PdmClosed:
                 gap[here], along[here] = corridor.leader((tick + 1) // _LOOK, driven[here], front)
             return gap, along
 
-        return roll_out(ego, wished, leader, self.config.model, count, _TICKS)
+        return rollout(ego, wished, leader, self.config.model, count)
 
     def _forecast(self, agents: Agents, near: float) -> PlanScene:
-        """Everybody at constant velocity and heading over the next 5 s."""
+        """All agents at constant velocity and heading over the next 5 s."""
         time = np.arange(FUTURE + 1)[:, None, None] * TICK
         shape = (FUTURE + 1, len(agents))
         return PlanScene(
@@ -162,6 +169,6 @@ class PdmClosed:
 
 
 def _touched(ego: EgoState, agents: Agents, vehicle: VehicleParameters) -> np.ndarray:
-    """(N,) which agents overlap with the ego now: whoever is hit already is no leader."""
+    """(N,) which agents overlap with the ego now: an agent that is hit already is no leader."""
     center = ego_centers(ego_rows([ego]), vehicle)[0]
     return overlap(center, ego.yaw, np.array([vehicle.length, vehicle.width]), agents.position, agents.yaw, agents.size)

@@ -1,4 +1,4 @@
-"""A way to drive: a route with the speed it can be driven at, and paths beside it that begin where the ego is."""
+"""Route profile: a route with the speed it can be driven at, and paths beside it that begin where the ego is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 
 from dist4d_env.geometry import deterministic
 from dist4d_env.metrics.driving.areas import speed_limit
+from dist4d_env.planners.contract import PLAN_TICKS
 from dist4d_env.scenes.route import Route
-from dist4d_env.scenes.scene import Scene
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.scenes.scene import TICK, Scene
+from dist4d_env.simulation.ego import EgoState
 
 LATERAL_ACCELERATION = 2.0
 """m/s^2 that curves are driven with; passengers of human drivers feel about that."""
@@ -23,8 +24,9 @@ _STEEPEST = 0.5
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the ego is on a way: arc length, metres to its left, and tangent of the angle between their headings."""
+class RoutePosition:
+    """Where the ego is on a route: s: arc length; offset: metres to its left; slope: tangent of the angle between their headings;
+    ease: metres in which the offset fades."""
 
     s: float
     offset: float
@@ -32,33 +34,33 @@ class Place:
     ease: float
 
 
-class Way:
+class RouteProfile:
     """speed: (P,) m/s at every route point, at most ``limit`` (P,), low enough for the curves and reached by gentle braking."""
 
     def __init__(self, route: Route, limit: np.ndarray) -> None:
         self.route = route
         self.speed = drivable_speed(route, limit)
 
-    def place(self, ego: EgoState, near: float | None = None) -> Place:
+    def locate(self, ego: EgoState, near: float | None = None) -> RoutePosition:
         """Where the ego is; near: an arc length to search around, for routes that cross themselves."""
         s, offset, _ = self.route.project(ego.x, ego.y, near)
         turned = (ego.yaw - float(self.route.at(s)[2]) + math.pi) % (2 * math.pi) - math.pi
         slope = math.tan(min(max(turned, -1.0), 1.0))
-        return Place(s, offset, slope, min(max(_EASE * ego.speed, _SHORTEST), _LONGEST))
+        return RoutePosition(s, offset, slope, min(max(_EASE * ego.speed, _SHORTEST), _LONGEST))
 
-    def poses(self, place: Place, driven: np.ndarray, beside: np.ndarray | float = 0.0) -> np.ndarray:
+    def poses(self, start: RoutePosition, driven: np.ndarray, beside: np.ndarray | float = 0.0) -> np.ndarray:
         """Global x, y, heading (..., 3) after ``driven`` (...) metres on the path that leads from the ego to ``beside`` (...)
         metres left of the route.
 
         The offset fades as a critically damped spring would have it, over the distance instead of over time: it begins with the
-        ego's own offset and direction, and a path planned anew on the way is the same path.
+        ego's own offset and direction, and replanning on the way gives the same path.
         """
-        away, length = place.offset - beside, place.ease
-        pull = place.slope + away / length
+        away, length = start.offset - beside, start.ease
+        pull = start.slope + away / length
         fade = deterministic.exp(-driven / length)
         offset = beside + (away + pull * driven) * fade
         slope = np.clip((pull - (away + pull * driven) / length) * fade, -_STEEPEST, _STEEPEST)
-        poses = self.route.sample(np.ravel(place.s + driven)).reshape(*driven.shape, 3)
+        poses = self.route.sample(np.ravel(start.s + driven)).reshape(*driven.shape, 3)
         heading = poses[..., 2]
         turned = heading + deterministic.arctan(slope)
         return np.stack(
@@ -66,8 +68,44 @@ class Way:
         )
 
     def speed_at(self, s: np.ndarray) -> np.ndarray:
-        """The speed (...) in m/s that the way allows at arc lengths (...)."""
+        """The speed (...) in m/s that the profile allows at arc lengths (...)."""
         return np.interp(s, self.route.arc_length, self.speed)
+
+    def drive(
+        self, start: RoutePosition, speed: float, share: np.ndarray, acceleration: float, braking: np.ndarray | float
+    ) -> np.ndarray:
+        """Metres driven (B, 41) at 10 Hz from ``speed`` in m/s towards ``share`` (B,) of the profile's speed.
+
+        acceleration, braking: m/s^2 at most, braking for each (B,) or for all.
+        """
+        driven, now = np.zeros((len(share), PLAN_TICKS + 1)), np.full(len(share), speed)
+        for tick in range(PLAN_TICKS):
+            wished = share * self.speed_at(start.s + driven[:, tick])
+            later = np.maximum(now + np.clip(wished - now, -braking * TICK, acceleration * TICK), 0.0)
+            driven[:, tick + 1], now = driven[:, tick] + (now + later) / 2 * TICK, later
+        return driven
+
+
+@dataclass(frozen=True)
+class PathSamples:
+    """A path as arc lengths (M,) and poses (M, 3) x, y, heading, to project many points on at once."""
+
+    s: np.ndarray
+    poses: np.ndarray
+
+    @classmethod
+    def of(cls, route: Route, s: np.ndarray) -> PathSamples:
+        """A route at arc lengths (M,)."""
+        return cls(s, route.sample(s))
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Of points (..., 2): arc length, metres to the left, heading and index of the nearest sample, (...) each."""
+        dx, dy = points[..., 0, None] - self.poses[:, 0], points[..., 1, None] - self.poses[:, 1]
+        nearest = np.argmin(dx * dx + dy * dy, -1)
+        x, y, heading = np.moveaxis(self.poses[nearest], -1, 0)
+        dx, dy = points[..., 0] - x, points[..., 1] - y
+        cos, sin = deterministic.cos(heading), deterministic.sin(heading)
+        return self.s[nearest] + cos * dx + sin * dy, cos * dy - sin * dx, heading, nearest
 
 
 def drivable_speed(route: Route, limit: np.ndarray) -> np.ndarray:
@@ -83,7 +121,7 @@ def drivable_speed(route: Route, limit: np.ndarray) -> np.ndarray:
 
 
 def posted_limit(scene: Scene, fallback: float) -> np.ndarray:
-    """(P,) the speed limit in m/s at every point of a scene's route, ``fallback`` where the map tells none."""
+    """(P,) the speed limit in m/s at every point of a scene's route, ``fallback`` where the map has none."""
     route, on_route = scene.route, frozenset(scene.route.lanes)
     if scene.map is None:
         return np.full(len(route.points), fallback)

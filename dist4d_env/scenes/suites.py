@@ -1,10 +1,11 @@
-"""Suites: named lists of scenarios for one data set."""
+"""Suites: named lists of scenarios for one data set; those that come with the package are found by name."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from dist4d_env.errors import ConfigError
@@ -42,8 +43,28 @@ class Suite:
             raise ConfigError(f"suite: scenarios must have names of their own, but {twice[0]!r} is there {names[twice[0]]} times")
 
 
-def read_suite(path: str | Path) -> Suite:
-    """Reads a suite: YAML with name, scenarios and, if wanted, dataroot and version. Raises ConfigError with file and line."""
+def shipped_suites() -> dict[str, Path]:
+    """The suites that come with the package, by name."""
+    folder = Path(str(resources.files("dist4d_env"))) / "suites"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_suite(suite: str | Path) -> Path:
+    """The file of a suite, given the name of a shipped one or a path. Raises ConfigError for neither."""
+    shipped, path = shipped_suites(), Path(suite)
+    if str(suite) in shipped:
+        return shipped[str(suite)]
+    if not path.is_file():
+        raise ConfigError(f"suite {str(suite)!r} is neither a file nor one of the package's: {', '.join(shipped)}")
+    return path
+
+
+def read_suite(suite: str | Path) -> Suite:
+    """Reads a suite by name or path: YAML with name, scenarios and, if wanted, dataroot and version.
+
+    Raises ConfigError for an unknown name, and with file and line for what is wrong in the file.
+    """
+    path = find_suite(suite)
     document = read_document(path, "suite")
     values = document.value
     if not isinstance(values, Mapping) or not isinstance(values.get("scenarios"), list):

@@ -1,4 +1,4 @@
-"""Checkpoints that are either whole or absent."""
+"""Checkpoints, which are either whole or absent, and weights to start from."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from tqdm import tqdm
 
-from dist4d_env.errors import DataError
+from dist4d_env.errors import DataError, WeightsError
+from dist4d_env.models.pretrained import load_model
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -38,3 +41,23 @@ def remove_torn(folder: Path) -> None:
     """Remove checkpoints that a killed process left unfinished."""
     for file in folder.glob(f".{CHECKPOINT}.*"):
         file.unlink()
+
+
+def initialise(models: dict[str, nn.Module], folder: Path) -> None:
+    """Fill a recipe's models with the weights in ``folder``; those that it does not hold start fresh, with a message.
+
+    Raises ``WeightsError`` where the folder holds none of them, or weights of another shape.
+    """
+    held = [name for name in models if (folder / name).is_dir()]
+    if not held:
+        raise WeightsError(f"{folder} holds none of {', '.join(models)} to start from; choose another --init")
+    for name in held:
+        model = models[name]
+        tensors = load_model(type(model), folder / name).state_dict()
+        own = model.state_dict()
+        for key in own.keys() | tensors.keys():
+            if key not in own or key not in tensors or own[key].shape != tensors[key].shape:
+                raise WeightsError(f"{folder / name} does not fit the preset ({key} differs): start from weights of this preset")
+        model.load_state_dict(tensors)
+    for name in models.keys() - set(held):
+        tqdm.write(f"{folder} holds no {name}: it starts fresh")

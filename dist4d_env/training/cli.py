@@ -1,188 +1,247 @@
-"""``python -m dist4d_env train codec|dist-t|dist-s|cycle``: samples from a data set, then one recipe."""
+"""``python -m dist4d_env train codec|dist-t|distil|dist-s|cycle``: samples from a data set, then one recipe."""
 
 from __future__ import annotations
 
 import json
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
 
+from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
+from dist4d_env.models.conditions import MASK_CHANNELS
+from dist4d_env.models.pretrained import resolve_weights
+from dist4d_env.models.video_codec import load_codec
+from dist4d_env.training.checkpoint import CHECKPOINT, initialise
+from dist4d_env.training.codec import CodecRecipe
+from dist4d_env.training.cycle import prepare_cycle
+from dist4d_env.training.dist_s import DiSTSRecipe
+from dist4d_env.training.dist_s_svd import DiSTSVideoRecipe
+from dist4d_env.training.dist_t import DiSTTRecipe
+from dist4d_env.training.dist_t_batches import DiSTTOptions
+from dist4d_env.training.distillation import Teacher
+from dist4d_env.training.loop import Recipe, make_accelerator, train
+from dist4d_env.training.options import Folder, RunOptions, Weights
+from dist4d_env.training.prepare import prepare
+from dist4d_env.training.rollouts import prepare_rollouts
+from dist4d_env.training.samples import SampleStore
 
 OPTIONS = "options.json"
 KEPT = (
-    "model", "preset", "sizes", "also", "codec", "rollouts", "rollout_share", "renew", "adversarial", "obedience", "decoder",
-    "emphasis", "distil", "teacher_steps", "guidance", "batch", "seed",
+    "model", "preset", "sizes", "also", "codec", "rollouts", "rollout_share", "adversarial", "layout_consistency", "emphasis",
+    "teacher", "teacher_steps", "guidance", "batch", "seed",
 )  # fmt: skip
 """Options that a resumed run keeps, for it to be the same run."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """Train one of the models on a nuScenes-format data set with metric depth."""
+class TrainCodec(RunOptions):
+    """Train the RGB-D codec."""
 
-    model: Positional[Literal["codec", "dist-t", "dist-s", "cycle"]]
-    """What to train. dist-t needs a trained codec (--codec); cycle is the second stage of dist-s (--init: its first)."""
-    out: Path
-    """The run's folder: checkpoint, log.jsonl, tensorboard/, options.json and weights/, which --weights of other verbs takes."""
-    dataroot: Path | None = None
-    """Data set (default: $NUSCENES, else the built-in town)."""
-    version: str | None = None
-    """Version folder of the data set; found by itself where there is one."""
-    split: str = "train"
-    """Split or scene to train on."""
-    val_dataroot: Path | None = None
-    """Data set to validate on (default: the same)."""
-    val_split: str = "val"
-    """Split or scene to validate on; "none" validates on training samples."""
-    also: Path | None = None
-    """Another data set whose training samples, of keyframes one after the other, are mixed in, half and half."""
-    scenes: int | None = None
-    """Use only so many scenes."""
-    strides: tuple[int, ...] = (1,)
-    """Keyframes from one frame of a sample to the next, one of these drawn for each: several where keyframes are dense."""
-    samples: Path | None = None
-    """Folder of prepared samples, shared between runs (default: OUT/samples)."""
-    workers: int = 2
-    """Processes that make samples."""
-    prepare_only: bool = False
-    """Make the samples and stop."""
-    preset: str = "tiny"
-    """Sizes of images and models."""
-    sizes: tuple[str, ...] = ()
-    """Image sizes to mix, such as 64x112 128x224 (default: the preset's); each step draws one."""
-    codec: str | None = None
-    """For dist-t: folder with codec/ inside (OUT/weights of a codec run), or a shipped preset's name."""
-    init: str | None = None
-    """Start from the weights in this folder, or from a shipped preset; a model that the folder lacks starts fresh."""
-    rollouts: str | None = None
-    """For dist-t: train also on what these weights (a folder or a shipped preset) make when rolled out."""
-    rollout_share: float = 0.4
-    """For dist-t with --rollouts: share of the steps that train on them."""
-    renew: int = 0
-    """For dist-t with --rollouts: after every so many steps, roll out the weights as they are then, on a quarter of the scenes,
-    and go on with that; 0 stays with the first roll-outs."""
-    adversarial: float = 0.0
-    """For dist-t with --rollouts: weight of a discriminator's gradient where pixels cannot be known; 0 trains none."""
-    obedience: float = 0.0
-    """The same of a reader that tells whether road and traffic are seen where they are."""
-    decoder: bool = False
-    """For dist-t: train the decoder of --codec too; its encoder stays as it is."""
+    def recipe(self) -> Recipe:
+        """The recipe, with its samples made where missing."""
+        stores, val = self.training_stores(), self.validation_store()
+        return CodecRecipe(self.sized, stores, val, self.optimiser.batch, self.optimiser.seed)
+
+
+@dataclass(frozen=True)
+class _DiSTT(RunOptions):
+    codec: Weights = None
+    """Weights with the codec (OUT/weights of a codec run), or a shipped preset; required."""
     emphasis: float = 2.0
-    """For dist-t: how much more the pixels of markings and agents weigh in the loss; 0: as much as others."""
-    distil: str | None = None
-    """For dist-t: learn what these weights (a folder or a shipped preset) make of the noise, instead of the truth."""
-    teacher_steps: int = 30
-    """With --distil: network evaluations of the teacher."""
-    guidance: float = 1.0
-    """With --distil: the teacher's classifier-free guidance towards the controls; 1 is none."""
-    steps: int = 6000
-    """Optimiser steps; a run resumed with more goes on."""
-    batch: int = 4
-    """Frames of six cameras per step and process, at the preset's size; other sizes take as many as make the same pixels."""
-    learning_rate: float = 1e-3
-    """Plateau of the learning rate."""
-    decay: float = 0.3
-    """Share of the steps over which the learning rate falls to zero."""
-    seed: int = 0
-    """Seed of samples, weights and noise."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the networks; weights and losses stay in float32. auto: bfloat16 on GPUs that have it."""
+    """How much more pixels of markings and agents weigh in the loss; 0: as much as others."""
+    rollouts: Weights = None
+    """Train also on rollouts of these weights, a folder or a shipped preset."""
+    rollout_share: float = 0.4
+    """Share of the steps that train on rollouts."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
-    loaders: int | None = None
-    """Processes that make batches ahead of the step; 0 makes each when it is needed (default: 4 for a GPU, 0 for a CPU)."""
-    validate_every: int = 1000
-    """Steps between validations."""
-    checkpoint_every: float = 180.0
-    """Seconds between checkpoints; a killed run loses no more."""
-    resume: bool = False
-    """Go on from the checkpoint in OUT."""
+
+    def rollout_store(self) -> SampleStore | None:
+        """Samples of --rollouts, made where missing."""
+        if self.rollouts is None:
+            return None
+        dataset, names = self.scenes()
+        settings, workers = self.settings(exact=True), self.data.sample_workers
+        prepare_rollouts(dataset, names, self.samples / "rollouts", settings, self.rollouts, workers)
+        return SampleStore(self.samples / "rollouts")
+
+    def make(
+        self,
+        strides: tuple[int, ...] = (1,),
+        adversarial: float = 0.0,
+        layout_consistency: float = 0.0,
+        teacher: tuple[str, int, float] | None = None,
+    ) -> Recipe:
+        """The recipe; teacher: arguments of ``Teacher`` beside the codec."""
+        if self.codec is None:
+            raise ConfigError("DiST-T needs a codec: train one and pass --codec RUN/weights, or --codec tiny for the shipped one")
+        if self.emphasis < 0:
+            raise ConfigError(f"--emphasis is 0 or more, not {self.emphasis}")
+        if not 0 <= self.rollout_share <= 1:
+            raise ConfigError(f"--rollout-share is a share of the steps, 0 to 1, not {self.rollout_share}")
+        stores, rollouts, val = self.training_stores(strides), self.rollout_store(), self.validation_store()
+        codec = load_codec(resolve_weights(self.codec) / "codec")
+        chosen = DiSTTOptions(
+            rollouts=rollouts,
+            rollout_share=self.rollout_share,
+            adversarial=adversarial,
+            layout_consistency=layout_consistency,
+            emphasis=self.emphasis,
+            teacher=Teacher(teacher[0], codec, *teacher[1:]) if teacher else None,
+        )
+        return DiSTTRecipe(self.sized, codec, stores, val, self.optimiser.batch, self.optimiser.seed, chosen)
 
 
-def run(options: Options) -> int:
+@dataclass(frozen=True)
+class TrainDiSTT(_DiSTT):
+    """Train DiST-T and its composer; with --rollouts also on its own mistakes, under critics."""
+
+    strides: tuple[int, ...] = (1,)
+    """Keyframes from one frame of a sample to the next, one drawn for each: several where keyframes are dense."""
+    adversarial: float = 0.0
+    """With --rollouts: weight of a discriminator's gradient where pixels cannot be known; 0 trains none."""
+    layout_consistency: float = 0.0
+    """With --rollouts: weight of a layout reader's gradient, for road and traffic where they should be."""
+
+    def recipe(self) -> Recipe:
+        """The recipe, with its samples made where missing."""
+        critics = {"adversarial": self.adversarial, "layout_consistency": self.layout_consistency}
+        for name, weight in critics.items():
+            if weight and self.rollouts is None:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} is the weight of a critic of rollouts: pass --rollouts WEIGHTS too"
+                )
+        return self.make(self.strides, self.adversarial, self.layout_consistency)
+
+
+@dataclass(frozen=True)
+class TrainDistilled(_DiSTT):
+    """Distil DiST-T: learn a teacher's answers to noise, in place of the truth."""
+
+    teacher: Weights = None
+    """Weights of the teacher, a folder or a shipped preset; required."""
+    teacher_steps: int = 30
+    """Network evaluations of the teacher."""
+    guidance: float = 1.0
+    """The teacher's classifier-free guidance towards the controls; 1 is none."""
+
+    def recipe(self) -> Recipe:
+        """The recipe, with its samples made where missing."""
+        if self.teacher is None:
+            raise ConfigError("distil needs a teacher: pass --teacher RUN/weights, or --teacher tiny")
+        return self.make(teacher=(self.teacher, self.teacher_steps, self.guidance))
+
+
+@dataclass(frozen=True)
+class TrainDiSTS(RunOptions):
+    """Train DiST-S, stage 1: pairs of views from the recorded path."""
+
+    strides: tuple[int, ...] = (1,)
+    """Keyframes from one frame of a sample to the next, one drawn for each: several where keyframes are dense."""
+    also: Folder = None
+    """Another data set whose training samples, of successive keyframes, are mixed in, half and half."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass (Stable Video Diffusion)."""
+
+    def recipe(self) -> Recipe:
+        """The recipe, with its samples made where missing."""
+        stores = self.training_stores(self.strides)
+        if self.also is not None:
+            dataset, folder = open_dataset(self.also, None, self.data.split), self.samples / "also"
+            names = dataset.scene_names(self.data.split)[: self.data.scenes]
+            prepare(dataset, names, folder, self.settings(), self.data.sample_workers)
+            stores.append(SampleStore(folder))
+        return dist_s_recipe(self, stores, None)
+
+
+@dataclass(frozen=True)
+class TrainCycle(RunOptions):
+    """Train DiST-S, stage 2: self-supervised cycle consistency; --init: weights of stage 1."""
+
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass (Stable Video Diffusion)."""
+
+    def recipe(self) -> Recipe:
+        """The recipe, with its samples made where missing."""
+        if self.init is None:
+            raise ConfigError("cycle goes on from a trained DiST-S: pass --init RUN/weights of a dist-s run, or --init tiny")
+        stores, folder = self.training_stores(), self.samples / "cycle"
+        prepare_cycle(*self.scenes(), folder, self.settings(), self.init, self.data.sample_workers)
+        return dist_s_recipe(self, stores, SampleStore(folder))
+
+
+def dist_s_recipe(options: RunOptions, stores: list[SampleStore], cycle: SampleStore | None) -> Recipe:
+    """The recipe of the preset's backbone; ``ConfigError`` for Stable Video Diffusion without weights to start from."""
+    sized, val, chosen = options.sized, options.validation_store(), options.optimiser
+    if sized.dist_s.get("backbone") != "svd":
+        return DiSTSRecipe(sized, stores, val, chosen.batch, chosen.seed, extra=cycle)
+    if options.init is None and not options.resume:
+        raise ConfigError(
+            f"DiST-S of preset {options.preset} goes on from Stable Video Diffusion, whose VAE is not trained here: pass "
+            "--init FOLDER written by DiSTSPipeline(DiSTSUNet.from_svd(SVD_FOLDER, mask_channels)).save_pretrained(FOLDER), "
+            f"mask_channels {sized.dist_s.get('mask_channels', len(MASK_CHANNELS))}"
+        )
+    return DiSTSVideoRecipe(sized, stores, val, chosen.batch, chosen.seed, extra=cycle)
+
+
+MODELS = {"codec": TrainCodec, "dist-t": TrainDiSTT, "distil": TrainDistilled, "dist-s": TrainDiSTS, "cycle": TrainCycle}
+AnyTraining = TrainCodec | TrainDiSTT | TrainDistilled | TrainDiSTS | TrainCycle
+Options = Annotated[
+    Annotated[TrainCodec, subcommand("codec")]
+    | Annotated[TrainDiSTT, subcommand("dist-t")]
+    | Annotated[TrainDistilled, subcommand("distil")]
+    | Annotated[TrainDiSTS, subcommand("dist-s")]
+    | Annotated[TrainCycle, subcommand("cycle")],
+    OmitArgPrefixes,
+    FlagCreatePairsOff,
+]
+
+
+def run(options: AnyTraining) -> int:
     """Prepare samples, train, write weights; 0 when done."""
-    from dist4d_env.models.presets import preset as preset_named
-    from dist4d_env.training.loop import LoopOptions, make_accelerator, train
-    from dist4d_env.training.recipes import make_recipe
-    from dist4d_env.training.rollout_refresh import train_renewing
-    from dist4d_env.training.sample_stores import prepare_stores
-
-    check(options)
-    preset = preset_named(options.preset)
-    if options.out.is_dir() and (options.out / "checkpoint.pt").exists() and not options.resume:
-        raise ConfigError(f"{options.out} already holds a run: go on with --resume or choose another --out")
+    check_resumed(options)
     accelerator = make_accelerator()
     with accelerator.main_process_first():
-        stores = prepare_stores(options, preset)
-    if options.prepare_only:
+        recipe = options.recipe()
+    if options.optimiser.steps == 0:
         return 0
+    if options.init is not None:
+        initialise(recipe.models, resolve_weights(options.init))
     if accelerator.is_main_process:
-        _write_options(options)
-    loop = LoopOptions(
-        out=options.out,
-        steps=options.steps,
-        learning_rate=options.learning_rate,
-        decay=options.decay,
-        seed=options.seed,
-        validate_every=options.validate_every,
-        checkpoint_every=options.checkpoint_every,
-        resume=options.resume,
-        precision=options.precision,
-        gradient_checkpointing=options.gradient_checkpointing,
-        loaders=options.loaders,
-    )
-    if options.renew:
-        train_renewing(options, preset, stores, loop)
-    else:
-        train(make_recipe(options, preset, stores), loop)
+        write_options(options)
+    train(recipe, options.loop())
     return 0
 
 
-def check(options: Options) -> None:
-    """Raise ``ConfigError`` where options do not go together."""
-    if options.model == "dist-t" and options.codec is None:
-        raise ConfigError("dist-t needs a codec: train one and pass --codec RUN/weights, or --codec tiny for the shipped one")
-    if options.model == "cycle" and options.init is None:
-        raise ConfigError("cycle goes on from a trained DiST-S: pass --init RUN/weights of a dist-s run, or --init tiny")
-    for name in ("codec", "rollouts", "renew", "adversarial", "obedience", "decoder", "emphasis", "distil"):
-        if options.model != "dist-t" and getattr(options, name) != getattr(Options, name):
-            raise ConfigError(f"--{name} is for dist-t alone: leave it out for {options.model}")
-    for name in ("adversarial", "obedience"):
-        if getattr(options, name) and options.rollouts is None:
-            raise ConfigError(f"--{name} judges roll-outs: pass --rollouts WEIGHTS too")
-    if options.emphasis < 0:
-        raise ConfigError(f"--emphasis is 0 or more, not {options.emphasis}")
-    for name in ("teacher_steps", "guidance"):
-        if options.distil is None and getattr(options, name) != getattr(Options, name):
-            raise ConfigError(f"--{name.replace('_', '-')} is the teacher's: pass --distil WEIGHTS too")
-    if options.renew < 0 or (options.renew and options.rollouts is None):
-        raise ConfigError(
-            "--renew counts steps between roll-outs, 1 or more; pass --rollouts WEIGHTS, the first to roll out, too"
-        )
-    if not 0 <= options.rollout_share <= 1:
-        raise ConfigError(f"--rollout-share is a share of the steps, 0 to 1, not {options.rollout_share}")
-    if options.resume and (options.out / OPTIONS).is_file():
-        before, now = json.loads((options.out / OPTIONS).read_text()), _plain(options)
-        for name in KEPT:
-            if name in before and before[name] != now[name]:
-                raise ConfigError(
-                    f"{options.out} was begun with {name} {before[name]}, not {now[name]}: resume it so, or start another run "
-                    f"from its weights with --init {options.out / 'weights'}"
-                )
+def check_resumed(options: AnyTraining) -> None:
+    """Raise ``ConfigError`` where OUT holds a run and this is not the same one, resumed."""
+    out = options.out
+    if (out / CHECKPOINT).exists() and not options.resume:
+        raise ConfigError(f"{out} already holds a run: go on with --resume or choose another --out")
+    if not options.resume or not (out / OPTIONS).is_file():
+        return
+    before, now = json.loads((out / OPTIONS).read_text()), plain(options)
+    for name in KEPT:
+        if before.get(name) != now.get(name):
+            raise ConfigError(
+                f"{out} was begun with {name} {before.get(name)}, not {now.get(name)}: resume it so, or start another run from "
+                f"its weights with --init {out / 'weights'}"
+            )
 
 
-def _plain(options: Options) -> dict[str, Any]:
-    """The options as JSON holds them."""
-    return json.loads(json.dumps(asdict(options), default=str))
+def plain(options: AnyTraining) -> dict[str, Any]:
+    """The options as JSON holds them, without groups."""
+    values = asdict(options)
+    model = next(name for name, kind in MODELS.items() if isinstance(options, kind))
+    return json.loads(json.dumps({"model": model} | values.pop("data") | values.pop("optimiser") | values, default=str))
 
 
-def _write_options(options: Options) -> None:
+def write_options(options: AnyTraining) -> None:
     """Keep the options beside the weights."""
     options.out.mkdir(parents=True, exist_ok=True)
     temporary = options.out / f".{OPTIONS}.{os.getpid()}"
-    temporary.write_text(json.dumps(_plain(options), indent=2) + "\n")
+    temporary.write_text(json.dumps(plain(options), indent=2) + "\n")
     os.replace(temporary, options.out / OPTIONS)

@@ -1,10 +1,10 @@
-"""Training the codec: reproduce images and depth images."""
+"""Training of the codec: reconstruction of images and depth images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,15 +17,14 @@ from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.training.loading import as_stores, choose_store
 from dist4d_env.training.losses import depth_errors, image_loss, psnr
-from dist4d_env.training.pictures import rgbd_rows
+from dist4d_env.training.run_log import rgbd_rows
 from dist4d_env.training.samples import SampleStore
 
 LATENT_NOISE = 0.05
-"""A little noise on the latents keeps the decoder smooth, which the denoiser's small errors need."""
+"""Standard deviation of noise on the latents: keeps the decoder smooth under the denoiser's small errors."""
 
 
-@dataclass(frozen=True)
-class CodecBatch:
+class CodecBatch(NamedTuple):
     """truth: (N, 4, H, W) RGB-D frames; noise: (N, 2 C, h, w), standard normal."""
 
     truth: torch.Tensor
@@ -33,7 +32,7 @@ class CodecBatch:
 
 
 class CodecRecipe:
-    """Pixel loss on RGB-D frames and a light pull of the latents towards unit size.
+    """Pixel loss on RGB-D frames and a small penalty on latents that are not of unit size.
 
     train: one store of samples or one per image size, of which each step draws one. Raises ``ConfigError`` where the preset's
     codec is the video codec.
@@ -86,7 +85,7 @@ class CodecRecipe:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """PSNR and errors of depth of 16 frames of six cameras."""
+        """PSNR and errors of depth of 16 frames of all cameras."""
         truth = self.frames(self.val, np.random.default_rng(1), 16).to(self.device)
         decoded = self.codec.decode_rgbd(self.codec.encode_rgbd(truth))
         relative, within = depth_errors(decoded, truth, self.codec.config.depth_code)

@@ -1,8 +1,8 @@
-"""Self-supervised cycle consistency for DiST-S: what it makes of a place beside the road, carried back to the real cameras.
+"""Self-supervised cycle consistency for DiST-S: samples of real views from synthesised side views.
 
-Stage 2 of DiST-S's training (DiST-4D, arXiv 2503.15208), an offline pass over a data set: from a keyframe the cameras step
+Stage 2 of DiST-S's training (DiST-4D, arXiv 2503.15208), an offline pass over a data set: the cameras of a keyframe move
 aside, its real RGB-D is splatted there, the stage-1 model completes it, and that synthesised RGB-D alone is splatted back to
-where the real cameras stood. The real frame supervises; only the condition is synthetic, with the holes and errors of a model.
+the real cameras. The real frame supervises; only the condition is synthetic, with the holes and errors of a model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dist4d_env.data.nuscenes import Dataset, open_dataset
+from dist4d_env.data.nuscenes import Dataset
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame
@@ -24,39 +24,31 @@ from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.models.conditions import SplatImages, splat_images
 from dist4d_env.models.pipelines import DiSTSPipeline
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.training.prepare import Keyframes, make_scenes
-from dist4d_env.training.samples import CYCLE, SampleSettings, stamp_weights, write_scene, write_settings
+from dist4d_env.training.prepare import Keyframes, prepare
+from dist4d_env.training.samples import CYCLE, SampleSettings, stamp_weights, write_settings
 
 REACH = 3.0
-"""Metres to either side that the cameras step at most."""
+"""Metres to either side that the cameras move at most."""
 CLEARANCE = 0.5
-"""Metres that the cameras keep from everything seen, all the way aside: behind a surface nobody knows what is."""
+"""Metres that the cameras keep from everything visible, all the way aside: behind a surface nothing is known."""
 
 
 def prepare_cycle(
     dataset: Dataset, names: Sequence[str], folder: Path, settings: SampleSettings, weights: str, workers: int = 2
 ) -> None:
-    """Make the CYCLE samples of the named scenes that ``folder`` does not hold yet: at most one per keyframe and side.
+    """``prepare`` with CYCLE samples, at most one per keyframe and side.
 
     settings: image size and seed are used; weights: stage-1 DiST-S, a shipped preset or a folder. Raises ``DataError`` where the
-    folder holds samples of other weights or settings, or a scene has fewer than three keyframes with images and depth.
+    folder holds samples of other weights.
     """
     write_settings(folder, settings)
     stamp_weights(folder, weights, "dist_s")
-    work = partial(cycle_scene, dataset.dataroot, dataset.version, folder=folder, settings=settings, weights=weights)
-    make_scenes(work, names, folder, workers)
+    prepare(dataset, names, folder, settings, workers, partial(_cycles_of, weights))
 
 
-def cycle_scene(dataroot: str, version: str, name: str, folder: Path, settings: SampleSettings, weights: str) -> None:
-    """Make and write one scene's samples."""
+def _cycles_of(weights: str, scene: Scene, settings: SampleSettings) -> dict[str, np.ndarray]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    complete = completed_by(DiSTSPipeline.from_pretrained(weights, device=device))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums depend on the number of threads, samples must not
-    try:
-        write_scene(folder, name, cycle_samples(open_dataset(dataroot, version).load(name), settings, complete))
-    finally:
-        torch.set_num_threads(threads)
+    return cycle_samples(scene, settings, completed_by(DiSTSPipeline.from_pretrained(weights, device=device)))
 
 
 Complete = Callable[[SplatImages, int], tuple[np.ndarray, np.ndarray]]
@@ -76,29 +68,37 @@ def completed_by(pipeline: DiSTSPipeline) -> Complete:
 def cycle_samples(scene: Scene, settings: SampleSettings, complete: Complete) -> dict[str, np.ndarray]:
     """A scene's samples as ``SceneSamples`` reads them, without controls, which DiST-S does not take.
 
-    The frames are the keyframes; every splat shows a keyframe's own cameras, seen through its synthesised side view.
+    The frames are the keyframes; every splat shows a keyframe from its own cameras, made of its synthesised side view.
     """
     size = (settings.height, settings.width)
     known = Keyframes.read(scene, size)
     rig = scene.rig.at_size(*size)
     generator = np.random.default_rng([settings.seed, CYCLE, *scene.name.encode()])
-    targets, made = [], []
+    targets, splats = [], []
     for k, source in enumerate(known.sources()):
-        for poses, seen in side_views(known, k, source, rig, generator):
-            side = synthesised(complete, seen, poses, rig, known.times[k], int(generator.integers(2**31)))
+        for poses, visible in side_views(known, k, source, rig, generator):
+            side = synthesised(complete, visible, poses, rig, known.times[k], int(generator.integers(2**31)))
             back = SplatSource.from_frame(side, known.at_keyframe[k])
             real = known.frames[k]
-            made.append(splat([back], real.intrinsics, real.global_from_camera, size, known.at_keyframe[k], known.times[k]))
+            splats.append(splat([back], real.intrinsics, real.global_from_camera, size, known.at_keyframe[k], known.times[k]))
             targets.append(k)
     if not targets:
         raise DataError(f"scene {scene.name}: no keyframe has room for cameras beside it; leave this scene out")
-    return known.arrays() | splat_arrays(made, CYCLE, targets)
+    images, rows = [vars(splat_images(one)) for one in splats], np.array(targets, np.int16)
+    return {
+        **known.arrays(),
+        **{f"splat_{name}": np.stack([one[name] for one in images]) for name in images[0]},
+        "kind": np.full(len(rows), CYCLE, np.int16),
+        "reference": rows,
+        "target": rows,
+        "noise": np.zeros(len(rows), np.float32),
+    }
 
 
 def side_views(
     known: Keyframes, k: int, source: SplatSource, rig: CameraRig, generator: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, Splat]]:
-    """Keyframe k seen from up to REACH metres to the left, then to the right: camera poses (V, 4, 4) and splat.
+    """Views of keyframe k from up to REACH metres to the left, then to the right: camera poses (V, 4, 4) and splat.
 
     Shifts are uniform over the room there is; a side without room is left out.
     """
@@ -114,7 +114,7 @@ def side_views(
 
 
 def room(points: np.ndarray, cameras: np.ndarray, side: float) -> float:
-    """Metres that cameras (V, 3) can step left (side 1) or right (-1) until one is CLEARANCE from points (N, 3), ego frame."""
+    """Metres that cameras (V, 3) can move left (side 1) or right (-1) until one is CLEARANCE from points (N, 3), ego frame."""
     free = np.inf
     for camera in cameras:
         offset = points - camera
@@ -123,20 +123,7 @@ def room(points: np.ndarray, cameras: np.ndarray, side: float) -> float:
     return float(free - CLEARANCE)
 
 
-def synthesised(complete: Complete, seen: Splat, poses: np.ndarray, rig: CameraRig, time: float, seed: int) -> RGBDFrame:
+def synthesised(complete: Complete, visible: Splat, poses: np.ndarray, rig: CameraRig, time: float, seed: int) -> RGBDFrame:
     """The completed splat as a frame at the side cameras."""
-    rgb, depth = complete(splat_images(seen), seed)
+    rgb, depth = complete(splat_images(visible), seed)
     return RGBDFrame(rgb, depth.astype(np.float32), rig.intrinsics, poses, np.full(len(poses), time))
-
-
-def splat_arrays(splats: Sequence[Splat], kind: int, targets: Sequence[int]) -> dict[str, np.ndarray]:
-    """Splats of one kind and the rows of the frames that they show, as ``SceneSamples`` reads them."""
-    images = [vars(splat_images(one)) for one in splats]
-    rows = np.array(targets, np.int16)
-    return {
-        **{f"splat_{name}": np.stack([one[name] for one in images]) for name in images[0]},
-        "kind": np.full(len(rows), kind, np.int16),
-        "reference": rows,
-        "target": rows,
-        "noise": np.zeros(len(rows), np.float32),
-    }

@@ -1,10 +1,10 @@
-"""Training DiST-S: complete the splat of a keyframe that its memory was not shown."""
+"""Training of DiST-S: complete splats of keyframes that the memory lacks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.training.loading import to_device
-from dist4d_env.training.losses import beyond, decibels, depth_errors, hole_weight, image_loss, psnr
-from dist4d_env.training.pictures import rgbd_rows
+from dist4d_env.training.losses import beyond, decibels, hole_weight, image_loss, mean_scores, scores
+from dist4d_env.training.run_log import rgbd_rows
 from dist4d_env.training.samples import SPACE, SampleStore
 from dist4d_env.training.view_samples import ViewSamples
 
@@ -29,8 +29,7 @@ BEYOND, HOLES = 0.4, 9.0
 """Weight of the share of depth that is off by more than a factor of 1.25, and how much more holes count in it."""
 
 
-@dataclass(frozen=True)
-class DiSTSBatch:
+class DiSTSBatch(NamedTuple):
     """N images: splats, the true frames and noise (N, 4, H, W), noise levels (N,)."""
 
     views: ViewInputs
@@ -40,11 +39,11 @@ class DiSTSBatch:
 
 
 class DiSTSRecipe:
-    """Stage 1, pairs from the recorded path alone: keyframes t +- 1, 2 splatted to t, agents carried by their boxes.
+    """Stage 1, pairs from the recorded path alone: keyframes t +- 1, 2 splatted to t, agents moved with their boxes.
 
     train: one store of samples or one per image size, of which each step draws one. Stage 2 adds cycle consistency: ``extra``
-    holds the samples of ``prepare_cycle`` (or, as an upper bound, ``prepare_off_path``), and a sample of the extra's image size
-    is one of them with probability ``share``. For the composition; ``DiSTSVideoRecipe`` trains Stable Video Diffusion.
+    holds the samples of ``prepare_cycle``, and a sample of their image size is one of them with probability ``share``. For the
+    composition; ``DiSTSVideoRecipe`` trains Stable Video Diffusion.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class DiSTSRecipe:
         return total, {"pixels": pixels.detach(), "beyond": missed.detach(), "share": share.detach().float().mean()}
 
     def pair(self, row: tuple[int, int]) -> tuple[ViewInputs, torch.Tensor, torch.Tensor]:
-        """Inputs and truth of a validation sample and what DiST-S makes of pure noise, (V, ...)."""
+        """Inputs and truth of a validation sample and DiST-S's answer to pure noise, (V, ...)."""
         scene, splat = row
         views, truth = to_device(single_images(*self.samples.collate(self.val, [(scene, [splat])])), self.device)
         noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
@@ -97,16 +96,12 @@ class DiSTSRecipe:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """PSNR of the filled splat and of DiST-S from noise, and errors of depth, on recorded-path pairs."""
-        code = str(self.unet.config.depth_code)
+        code, rows = str(self.unet.config.depth_code), []
         pool = self.val.rows(SPACE)
-        scores = []
         for index in np.linspace(0, len(pool) - 1, min(48, len(pool))).astype(int):
             views, truth, clean = self.pair(pool[index])
-            rows = [psnr(views.base, truth), psnr(clean, truth)]
-            rows += [depth_errors(views.base, truth, code)[0], *depth_errors(clean, truth, code)]
-            scores.append([row.mean().item() for row in rows])
-        names = ("splat", "composed", "splat_abs_rel", "abs_rel", "delta1")
-        return dict(zip(names, np.mean(scores, 0).tolist(), strict=True))
+            rows.append(scores("composed", clean, views.base, truth, code))
+        return mean_scores(rows)
 
     @torch.no_grad()
     def pictures(self) -> dict[str, np.ndarray]:
@@ -122,4 +117,4 @@ class DiSTSRecipe:
 
 def single_images(views: ViewInputs, truth: torch.Tensor) -> tuple[ViewInputs, torch.Tensor]:
     """Clips (N, F, ...) as images (N F, ...)."""
-    return ViewInputs(*(t.flatten(0, 1) for t in (views.base, views.other, views.masks))), truth.flatten(0, 1)
+    return ViewInputs(*(tensor.flatten(0, 1) for tensor in views)), truth.flatten(0, 1)

@@ -1,10 +1,10 @@
-"""Training DiST-S on Stable Video Diffusion: denoise RGB and depth latents of clips, told their splats (FreeVS, DiST-4D)."""
+"""Training of DiST-S on Stable Video Diffusion: RGB and depth latents of clips, conditioned on splats (FreeVS, DiST-4D)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,19 +19,18 @@ from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.svd import SVDConditions, draw_sigma, edm_weight
 from dist4d_env.training.loading import as_stores
-from dist4d_env.training.losses import depth_errors, psnr
-from dist4d_env.training.pictures import rgbd_rows
+from dist4d_env.training.losses import mean_scores, scores
+from dist4d_env.training.run_log import rgbd_rows
 from dist4d_env.training.samples import SPACE, SampleStore
 from dist4d_env.training.view_samples import ViewSamples, clip_length, runs
 
 WITHHELD = 0.2
 """Share of clips trained without conditions, for classifier-free guidance (FreeVS)."""
 VALIDATION_CLIPS, VALIDATION_STEPS = 4, 10
-"""What a validation samples: it costs as much as so many clips and evaluations, each of all cameras."""
+"""Clips that are sampled in a validation, and network evaluations of each, for all cameras."""
 
 
-@dataclass(frozen=True)
-class DiSTSVideoBatch:
+class DiSTSVideoBatch(NamedTuple):
     """N clips of F images: splats and true frames over (N, F), noise (N, F, 8, h, w), its level (N,), withheld (N,) bool."""
 
     views: ViewInputs
@@ -45,8 +44,8 @@ class DiSTSVideoRecipe:
     """The samples of ``DiSTSRecipe`` as clips of ``frames`` successive keyframes (None: the preset's chunk), a clip per camera.
 
     Loss: squared error of both latents with EDM's weight, sigma log-normal (Karras et al. 2022, section 5). Where a store's
-    scenes have no clips of that length, clips are of one frame, which is said. The VAE is frozen; so is the cross-attention to
-    image tokens, because there are none: it answers with its bias alone, and weight decay would wear down what it once knew.
+    scenes have no clips of that length, clips are of one frame, with a message. The VAE is frozen; so is the cross-attention to
+    image tokens, because there are none: its output is its bias alone, and weight decay would erase what it was pretrained to.
     """
 
     def __init__(
@@ -84,22 +83,22 @@ class DiSTSVideoRecipe:
 
     def loss(self, batch: DiSTSVideoBatch, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         with torch.no_grad():
-            clean, told = self.unet.encode(batch.truth), self.unet.prepare(batch.views)
-        assert isinstance(told, SVDConditions)
+            clean, conditions = self.unet.encode(batch.truth), self.unet.prepare(batch.views)
+        assert isinstance(conditions, SVDConditions)
         noisy = clean + batch.sigma.view(-1, 1, 1, 1, 1) * batch.noise
-        made, _ = self.unet.predict_clean(noisy, batch.sigma, without_conditions(told, batch.withheld))
-        error = edm_weight(batch.sigma).view(-1, 1, 1, 1, 1) * (made - clean).square()
+        predicted, _ = self.unet.predict_clean(noisy, batch.sigma, without_conditions(conditions, batch.withheld))
+        error = edm_weight(batch.sigma).view(-1, 1, 1, 1, 1) * (predicted - clean).square()
         rgb, depth = (half.mean() for half in error.chunk(2, 2))
         return (rgb + depth) / 2, {"rgb": rgb.detach(), "depth": depth.detach()}
 
     def sample(self, clip: tuple[int, list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Filled splats, truth and what the pipeline makes of the splats, each over (V, F), of a validation clip; on the CPU."""
+        """Filled splats, truth and sampled images, each over (V, F), of a validation clip; on the CPU."""
         scene, rows = clip
         views, truth = self.samples.collate(self.val, [clip])
         images = [self.val.scenes[scene].images(row) for row in rows]
         noise = torch.Generator().manual_seed(0)
-        made = DiSTSPipeline(self.unet)(images, generator=noise, steps=VALIDATION_STEPS, frames=len(rows))
-        return views.base, truth, rgbd_tensor(made.rgb, made.depth, self.samples.code).transpose(0, 1)
+        sampled = DiSTSPipeline(self.unet)(images, generator=noise, steps=VALIDATION_STEPS, frames=len(rows))
+        return views.base, truth, rgbd_tensor(sampled.rgb, sampled.depth, self.samples.code).transpose(0, 1)
 
     def clips(self, count: int) -> list[tuple[int, list[int]]]:
         """Up to ``count`` validation clips, always the same ones; shorter than in training where the scenes are."""
@@ -110,35 +109,31 @@ class DiSTSVideoRecipe:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """PSNR of the filled splat and of what is sampled, and errors of depth, on recorded-path clips."""
-        scores = []
+        rows = []
         for clip in self.clips(VALIDATION_CLIPS):
-            base, truth, made = (images.flatten(0, 1) for images in self.sample(clip))
-            rows = [psnr(base, truth), psnr(made, truth)]
-            rows += [depth_errors(base, truth, self.samples.code)[0], *depth_errors(made, truth, self.samples.code)]
-            scores.append([row.mean().item() for row in rows])
-        names = ("splat", "sampled", "splat_abs_rel", "abs_rel", "delta1")
-        return dict(zip(names, np.mean(scores, 0).tolist(), strict=True))
+            base, truth, sampled = (images.flatten(0, 1) for images in self.sample(clip))
+            rows.append(scores("sampled", sampled, base, truth, self.samples.code))
+        return mean_scores(rows)
 
     @torch.no_grad()
     def pictures(self) -> dict[str, np.ndarray]:
         """The first and last frame of a clip: truth, filled splat, sampled."""
-        base, truth, made = self.sample(self.clips(3)[-1])
-        return {name: rgbd_rows([truth[:, k], base[:, k], made[:, k]]) for name, k in (("first", 0), ("last", -1))}
+        base, truth, sampled = self.sample(self.clips(3)[-1])
+        return {name: rgbd_rows([truth[:, k], base[:, k], sampled[:, k]]) for name, k in (("first", 0), ("last", -1))}
 
     def export(self, folder: Path) -> None:
         """Write DiST-S with its VAE."""
         save_model(self.unet, folder / "dist_s")
 
 
-def without_conditions(told: SVDConditions, withheld: torch.Tensor) -> SVDConditions:
-    """The conditions with those of some clips, (N,) bool, replaced by what guidance tells its unconditional side."""
-    free = told.withheld()
-    pairs = [(getattr(free, f.name), getattr(told, f.name)) for f in fields(SVDConditions)]
+def without_conditions(conditions: SVDConditions, withheld: torch.Tensor) -> SVDConditions:
+    """The conditions with those of some clips, (N,) bool, replaced by the unconditional side of guidance."""
+    pairs = zip(conditions.withheld(), conditions, strict=True)
     return SVDConditions(*(torch.where(withheld.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
 
 
 def freeze_cross_attention(unet: nn.Module) -> None:
-    """Take the attention to image tokens, with the norm before it, out of training."""
+    """Freeze the attention to image tokens and the norm before it."""
     for name, parameter in unet.named_parameters():
         if "transformer_blocks." in name and (".attn2." in name or ".norm2." in name):
             parameter.requires_grad_(False)

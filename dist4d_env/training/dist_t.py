@@ -1,4 +1,4 @@
-"""Training DiST-T: rectified flow on latents, and its composer on the pixels that come out of it, together."""
+"""Training of DiST-T: rectified flow on latents, together with its composer on the decoded pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_t import DiSTTTransformer
@@ -18,29 +17,29 @@ from dist4d_env.models.layout import LAYOUT_CHANNELS
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.video_codec import Codec
-from dist4d_env.training.critics import Discriminator, Reader, steered
+from dist4d_env.training.critics import Discriminator, LayoutReader, gradient_loss
 from dist4d_env.training.dist_t_batches import DiSTTBatch, DiSTTBatches, DiSTTOptions, whole
 from dist4d_env.training.loading import to_device
-from dist4d_env.training.losses import depth_errors, hole_weight, image_loss, psnr
-from dist4d_env.training.pictures import rgbd_rows
+from dist4d_env.training.losses import hole_weight, image_loss, mean_scores, psnr, scores
+from dist4d_env.training.run_log import rgbd_rows
 from dist4d_env.training.samples import SampleStore
 
 LEAST_LEVEL = 0.2
 """The flow's weight 1 / level^2 (the velocity's error from the clean latent's) is bounded at this noise level."""
-TRUSTED = 0.1
-"""How far a judge's word counts where a splat shows the pixel; in holes it counts in full."""
-UNKNOWABLE = 0.4
-"""Weight of the pixel loss of colours in the holes of frames that judges judge, where pixels cannot be known."""
-JUDGES_SHARE = 0.1
-"""Of the judges' own losses in the total: Adam's steps are as long as ever, and the norm that is clipped stays the model's."""
-JUDGES = ("discriminator", "reader")
-NAMED = [LAYOUT_CHANNELS.index(name) for name in ("divider", "vehicle", "vulnerable")]
-"""Channels of the layout that are few pixels, but those that a driver reads. Crossings are not among them: nobody knows where
-their stripes begin, and the pixel loss would have them grey."""
+SPLATTED = 0.1
+"""Weight of critics' gradients on splatted pixels; in holes it is 1."""
+HOLE_COLOUR = 0.4
+"""Weight of the pixel loss of colours in the holes of frames that critics judge, where pixels cannot be known."""
+CRITIC_LOSS = 0.1
+"""Weight of the critics' own losses: Adam's steps do not depend on it, and the gradient norm that is clipped is the model's."""
+CRITICS = ("discriminator", "reader")
+EMPHASISED = [LAYOUT_CHANNELS.index(name) for name in ("divider", "vehicle", "vulnerable")]
+"""Layout channels of few pixels that matter to a driver. Crossings are not among them: where their stripes begin cannot be
+known, and the pixel loss would make them grey."""
 
 
 class DiSTTRecipe(DiSTTBatches):
-    """Chunks of one or several half seconds ahead of a past, hidden keyframes between their neighbours, and own roll-outs.
+    """Chunks of one or several half seconds ahead of a past, hidden keyframes between their neighbours, and own rollouts.
 
     train: one store of samples or one per image size, of which each step draws one.
     """
@@ -64,25 +63,17 @@ class DiSTTRecipe(DiSTTBatches):
         self.frozen: dict[str, nn.Module] = {"codec": self.codec}
         if self.options.teacher is not None:
             self.frozen["teacher"] = self.options.teacher.eval()
-        if self.options.decoder:
-            if not isinstance(codec, RGBDCodec):
-                raise ConfigError(
-                    f"the decoder of a {type(codec).__name__} is pretrained and not trained here: leave --decoder out"
-                )
-            codec.decoder.requires_grad_(True)
         use = {"image_size": self.size, "chunk": preset.chunk, "steps": preset.steps, "compose": self.options.compose}
         self.transformer = DiSTTTransformer(**(preset.dist_t | use))
         self.models: dict[str, nn.Module] = {"dist_t": self.transformer}
-        if self.options.decoder:
-            self.models["codec"] = self.frozen.pop("codec")
         if self.options.compose:
             self.composer = Composer(**preset.composer).to(memory_format=torch.channels_last)
             self.models["composer"] = self.composer
         if self.options.adversarial:
             self.discriminator = Discriminator().to(memory_format=torch.channels_last)
             self.models["discriminator"] = self.discriminator
-        if self.options.obedience:
-            self.reader = Reader().to(memory_format=torch.channels_last)
+        if self.options.layout_consistency:
+            self.reader = LayoutReader().to(memory_format=torch.channels_last)
             self.models["reader"] = self.reader
 
     @property
@@ -107,48 +98,54 @@ class DiSTTRecipe(DiSTTBatches):
 
     def loss(self, batch: DiSTTBatch, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         inputs = without_controls(batch.inputs, batch.withheld)
-        clean, truth = self.aim(inputs, batch.truth, batch.noise)
+        clean, truth = self.targets(inputs, batch.truth, batch.noise)
         predicted, decoded, composed = self.generate(inputs, batch.level, batch.noise, clean, batch.reference_noise)
 
         weight = 1 / batch.level.clamp(min=LEAST_LEVEL).square().view(-1, 1, 1, 1, 1, 1)
         flow = ((predicted - clean).square() * weight).mean()
         target, valid = truth.flatten(0, 2), inputs.views.masks[..., :1, :, :].flatten(0, 2)
-        named = batch.inputs.layout.flatten(0, 2)[:, NAMED].amax(1, keepdim=True) > 0.5
+        emphasised = batch.inputs.layout.flatten(0, 2)[:, EMPHASISED].amax(1, keepdim=True) > 0.5
         far = batch.far[:, None].expand(truth.shape[:3]).flatten()
-        judged = far if self.options.adversarial or self.options.obedience else torch.zeros_like(far)
-        drawn = image_loss(decoded, target, self.pixel_weight(valid, named))
-        shown = image_loss(composed, target, self.pixel_weight(valid, named, judged))
-        numbers = {"flow": flow.detach(), "decoded": drawn.detach(), "composed": shown.detach()}
-        total = shown + self.options.decoded_weight * drawn + self.options.flow_weight * flow
-        told: dict[str, torch.Tensor] = {}
-        if self.options.obedience:  # true pictures are read in every step, near or far
-            told["reader"] = self.reader.loss(target, batch.inputs.layout.flatten(0, 2), batch.veil.flatten(0, 2))
-        if self.options.adversarial:
-            told["discriminator"], _ = self.discriminator.loss(*batch.example)
-        if judged.any():
-            (pixel,) = torch.autograd.grad(shown, composed, retain_graph=True)
-            total = total + self.judge(batch, inputs, composed, target, pixel, valid, judged, told)
-        if told:
-            total = total + JUDGES_SHARE * sum(told.values())
-            numbers |= {name: loss.detach() for name, loss in told.items()}
+        judged = far if self.options.critics else torch.zeros_like(far)
+        decoded_loss = image_loss(decoded, target, self.pixel_weight(valid, emphasised))
+        composed_loss = image_loss(composed, target, self.pixel_weight(valid, emphasised, judged))
+        numbers = {"flow": flow.detach(), "decoded": decoded_loss.detach(), "composed": composed_loss.detach()}
+        total = composed_loss + self.options.decoded_weight * decoded_loss + self.options.flow_weight * flow
+        if self.options.critics:
+            losses = self.critic_losses(batch, target)
+            if judged.any():
+                (pixel,) = torch.autograd.grad(composed_loss, composed, retain_graph=True)
+                total = total + self.judge(batch, inputs, composed, target, pixel, valid, judged, losses)
+            if losses:
+                total = total + CRITIC_LOSS * sum(losses.values())
+                numbers |= {name: loss.detach() for name, loss in losses.items()}
         return total, numbers
 
-    def pixel_weight(self, valid: torch.Tensor, named: torch.Tensor, judged: torch.Tensor | None = None) -> torch.Tensor:
-        """Weights (N, 4, H, W) of the loss on images: more in holes, but less for colours in the holes of images (N,) that are
-        judged; most where the layout names a marking or an agent, (N, 1, H, W) bool, and what to draw is known."""
+    def pixel_weight(self, valid: torch.Tensor, emphasised: torch.Tensor, judged: torch.Tensor | None = None) -> torch.Tensor:
+        """Weights (N, 4, H, W) of the loss on images: more in holes, but less for colours in the holes of images (N,) that
+        critics judge; most on markings and agents, (N, 1, H, W) bool, where the layout is known."""
         weight = hole_weight(valid).repeat(1, 4, 1, 1)
         if judged is not None:
-            weight[judged, :3] = hole_weight(valid[judged], UNKNOWABLE - 1)
+            weight[judged, :3] = hole_weight(valid[judged], HOLE_COLOUR - 1)
         if not self.options.emphasis:
             return weight
-        return torch.where(named, (1 + self.options.emphasis) * hole_weight(valid), weight)
+        return torch.where(emphasised, (1 + self.options.emphasis) * hole_weight(valid), weight)
 
     @torch.no_grad()
-    def aim(self, inputs: DiSTTInputs, truth: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Clean latents and images (B, V, T, 4, H, W) that are learned: the truth's, or a teacher's answer to ``noise``."""
+    def targets(self, inputs: DiSTTInputs, truth: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Clean latents and images (B, V, T, 4, H, W) to learn: the truth's, or a teacher's answer to ``noise``."""
         if self.options.teacher is not None:
             return self.options.teacher(inputs, noise)
         return self.codec.encode_rgbd(truth).float(), truth
+
+    def critic_losses(self, batch: DiSTTBatch, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The critics' own losses by name; the layout reader learns from true images of every step, near or far."""
+        losses: dict[str, torch.Tensor] = {}
+        if self.options.layout_consistency:
+            losses["reader"] = self.reader.loss(target, batch.inputs.layout.flatten(0, 2), batch.critic_noise.flatten(0, 2))
+        if self.options.adversarial:
+            losses["discriminator"], _ = self.discriminator.loss(*batch.examples)
+        return losses
 
     def judge(
         self,
@@ -159,27 +156,28 @@ class DiSTTRecipe(DiSTTBatches):
         pixel: torch.Tensor,
         valid: torch.Tensor,
         judged: torch.Tensor,
-        told: dict[str, torch.Tensor],
+        losses: dict[str, torch.Tensor],
     ) -> torch.Tensor:
-        """The judges' part in the loss of the ``judged`` images (N,) bool; their own losses are, or come, in ``told`` by name.
+        """The critics' part in the loss of the ``judged`` images (N,) bool; ``losses`` are their own, updated in place.
 
-        inputs: as the model was told, perhaps without controls, which the discriminator does not get to know either; composed,
-        target, pixel: (N, 4, H, W) made and true images and the gradient of the pixel loss by the made ones; valid: (N, 1, H, W).
+        inputs: as the model is conditioned, perhaps without controls, which are then withheld from the discriminator, too;
+        composed, target, pixel: (N, 4, H, W) generated and true images and the gradient of the pixel loss by the generated
+        ones; valid: (N, 1, H, W).
         """
-        made, real, pixel = composed.clamp(-1, 1)[judged], target[judged], pixel[judged]
-        believed, noise = TRUSTED + (1 - TRUSTED) * (1 - valid[judged]), batch.veil.flatten(0, 2)[judged]
-        steer = made.new_zeros(())
+        generated, real, pixel = composed.clamp(-1, 1)[judged], target[judged], pixel[judged]
+        trust, noise = SPLATTED + (1 - SPLATTED) * (1 - valid[judged]), batch.critic_noise.flatten(0, 2)[judged]
+        total = generated.new_zeros(())
         if self.options.adversarial:
             layout = inputs.layout.flatten(0, 2)[judged]
-            missed, say = self.discriminator.loss(real + noise, made + noise, layout)
-            told["discriminator"] = (told["discriminator"] + missed) / 2
-            pull = self.discriminator.pull(made + noise, layout)
-            steer = steer + self.options.adversarial * steered(made, pull, pixel, say * believed)
-        if self.options.obedience:
-            pull, missed = self.reader.pull(made, real, noise)
-            say = (missed / told["reader"].detach().clamp(min=1e-6)).clamp(0, 1)  # against what it misreads of real images
-            steer = steer + self.options.obedience * steered(made, pull, pixel, say * believed)
-        return steer
+            own, confidence = self.discriminator.loss(real + noise, generated + noise, layout)
+            losses["discriminator"] = (losses["discriminator"] + own) / 2
+            gradient = self.discriminator.gradient(generated + noise, layout)
+            total = total + self.options.adversarial * gradient_loss(generated, gradient, pixel, confidence * trust)
+        if self.options.layout_consistency:
+            gradient, excess = self.reader.gradient(generated, real, noise)
+            confidence = (excess / losses["reader"].detach().clamp(min=1e-6)).clamp(0, 1)  # against its loss on real images
+            total = total + self.options.layout_consistency * gradient_loss(generated, gradient, pixel, confidence * trust)
+        return total
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -188,9 +186,8 @@ class DiSTTRecipe(DiSTTBatches):
         result: dict[str, float] = {}
         for length in self.lengths():
             pool = self.val.chunks(length)
-            numbers = [self._scores(pool[i]) for i in np.linspace(0, len(pool) - 1, min(24, len(pool))).astype(int)]
-            for name in numbers[0]:
-                result[f"{name}@{length}"] = float(np.mean([n[name] for n in numbers]))
+            rows = [self._scores(pool[i]) for i in np.linspace(0, len(pool) - 1, min(24, len(pool))).astype(int)]
+            result |= {f"{name}@{length}": value for name, value in mean_scores(rows).items()}
         return result
 
     def lengths(self) -> list[int]:
@@ -198,43 +195,34 @@ class DiSTTRecipe(DiSTTBatches):
         longest = min(max(4, 1 + self.codec.time_factor), self.val.settings.chunk)
         return list(dict.fromkeys((1, whole(longest, self.codec.time_factor))))
 
-    def sample(self, chunk: tuple[int, list[int]], teacher: bool = False) -> list[torch.Tensor]:
+    def sample(self, chunk: tuple[int, list[int]]) -> list[torch.Tensor]:
         """Truth, filled splat, decoded and composed images (V, 4, H, W) of a validation chunk's last frame, from pure noise, and
-        the teacher's where asked for."""
+        the teacher's where there is one."""
         inputs, truth = to_device(self.collate(self.val, [chunk]), self.device)
         clean = self.codec.encode_rgbd(truth)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
-        _, decoded, composed = self.generate(
-            inputs, torch.ones(1, device=self.device), noise, clean, torch.zeros_like(clean[:, :, 0])
-        )
+        level = torch.ones(1, device=self.device)
+        _, decoded, composed = self.generate(inputs, level, noise, clean, torch.zeros_like(clean[:, :, 0]))
         images = [truth.flatten(0, 2), inputs.views.base.flatten(0, 2), decoded, composed]
-        if teacher:
-            images.append(self.aim(inputs, truth, noise)[1].flatten(0, 2))
+        if self.options.teacher is not None:
+            images.append(self.targets(inputs, truth, noise)[1].flatten(0, 2))
         return [one.unflatten(0, (-1, len(chunk[1])))[:, -1] for one in images]
 
     def _scores(self, chunk: tuple[int, list[int]]) -> dict[str, float]:
-        truth, base, decoded, composed, *answers = self.sample(chunk, teacher=self.options.teacher is not None)
-        code = self.codec.config.depth_code
-        taught = {}
+        truth, base, decoded, composed, *answers = self.sample(chunk)
+        result = {"decoded": psnr(decoded, truth).mean().item()}
         for answer in answers:
-            taught = {"teacher": psnr(answer, truth).mean().item(), "as_teacher": psnr(composed, answer).mean().item()}
-        return taught | {
-            "splat": psnr(base, truth).mean().item(),
-            "decoded": psnr(decoded, truth).mean().item(),
-            "composed": psnr(composed, truth).mean().item(),
-            "splat_abs_rel": depth_errors(base, truth, code)[0].mean().item(),
-            "abs_rel": depth_errors(composed, truth, code)[0].mean().item(),
-            "delta1": depth_errors(composed, truth, code)[1].mean().item(),
-        }
+            result |= {"teacher": psnr(answer, truth).mean().item(), "as_teacher": psnr(composed, answer).mean().item()}
+        return result | scores("composed", composed, base, truth, self.codec.config.depth_code)
 
     @torch.no_grad()
     def pictures(self) -> dict[str, np.ndarray]:
-        """A single step and a chunk's end: truth, filled splat, decoded, composed."""
+        """A single step and a chunk's end: truth, filled splat, decoded, composed and, where there is one, the teacher's."""
         pools = {length: self.val.chunks(length) for length in self.lengths()}
         return {f"{length} ahead": rgbd_rows(self.sample(pool[len(pool) // 2])) for length, pool in pools.items()}
 
     def export(self, folder: Path) -> None:
-        """Write codec, DiST-T and composer; the judges have done their work."""
+        """Write codec, DiST-T and composer; critics are not exported."""
         for name, model in ({"codec": self.codec} | self.models).items():
-            if name not in JUDGES:
+            if name not in CRITICS:
                 save_model(model, folder / name)

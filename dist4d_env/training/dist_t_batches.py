@@ -1,9 +1,10 @@
-"""What a step of DiST-T's training is given: samples of one store and one length, noise, and what judges learn from."""
+"""Batches of DiST-T: samples of one store and one length, noise, and examples for critics."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.inputs import DiSTTInputs, channels_first, collate_targets, rgbd_tensor
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.video_codec import Codec
-from dist4d_env.training.critics import veil
+from dist4d_env.training.critics import critic_noise
 from dist4d_env.training.distillation import Teacher
 from dist4d_env.training.loading import as_stores, choose_store
 from dist4d_env.training.samples import BETWEEN, SampleStore
@@ -21,42 +22,44 @@ from dist4d_env.training.samples import BETWEEN, SampleStore
 PURE_NOISE = 0.7
 """Share of samples at noise level 1, where few-step sampling spends its evaluations."""
 LENGTHS = {"chunk": 0.12, "between": 0.12}
-"""How often a batch is of whole chunks, and of hidden keyframes between their neighbours; else of single steps."""
+"""Share of batches of whole chunks, and of hidden keyframes between their neighbours; the others are of single steps."""
 FAR = 1.5
-"""Seconds after the last real frame from which on the discriminator judges: before, pixels can be known."""
+"""Seconds after the last real frame from which on critics are asked: before, pixels can be known."""
 
 
 @dataclass(frozen=True)
 class DiSTTOptions:
-    """rollouts: samples of the model's own roll-outs (``rollouts.prepare_rollouts``), drawn in ``rollout_share`` of the steps;
-    adversarial, obedience: weights of the discriminator's and the reader's gradients against the pixel loss's in those (0: none);
-    withheld: share of samples trained without controls, for classifier-free guidance; reference_noise: largest standard
+    """rollouts: samples of the model's own rollouts (``rollouts.prepare_rollouts``), drawn in ``rollout_share`` of the steps;
+    adversarial, layout_consistency: weights of the gradients of discriminator and layout reader against the pixel loss's in those
+    (0: none); withheld: share of samples without controls, for classifier-free guidance; reference_noise: largest standard
     deviation of the noise added to the reference's latents; compose: train the composer, else the decoded frames are the result;
-    decoded_weight, flow_weight: of the loss on decoded frames and of the flow's, beside the composed frames' 1; decoder: train
-    the codec's decoder too, under an encoder that stays, so that latents keep their meaning; emphasis: how much more pixels of
-    markings and agents weigh in the loss on images; teacher: what it makes of the noise is learned in the place of the truth.
+    decoded_weight, flow_weight: of the loss on decoded frames and of the flow's, beside the composed frames' 1; emphasis: how
+    much more pixels of markings and agents weigh in the loss on images; teacher: its answers to the noise replace the truth.
     """
 
     rollouts: SampleStore | None = None
     rollout_share: float = 0.4
     adversarial: float = 0.0
-    obedience: float = 0.0
+    layout_consistency: float = 0.0
     withheld: float = 0.1
     reference_noise: float = 0.2
     compose: bool = True
     decoded_weight: float = 0.3
     flow_weight: float = 0.1
-    decoder: bool = False
     emphasis: float = 2.0
     teacher: Teacher | None = None
 
+    @property
+    def critics(self) -> bool:
+        """Whether any critic is trained."""
+        return bool(self.adversarial or self.layout_consistency)
 
-@dataclass(frozen=True)
-class DiSTTBatch:
+
+class DiSTTBatch(NamedTuple):
     """truth: (B, V, T, 4, H, W); noise: shaped as its latents; level: (B,); withheld: (B,) bool; reference_noise:
-    (B, V, C, h, w), already scaled; far: (B, T) bool, frames that the judges judge, under ``veil`` (B, V, T, 4, H, W), empty
-    without judges; example: true and made frames of roll-outs (N, 4, H, W), under noise too, and their layout (N, 8, H, W), or
-    nothing where no discriminator learns."""
+    (B, V, C, h, w), already scaled; far: (B, T) bool, frames that critics judge, under ``critic_noise`` (B, V, T, 4, H, W), empty
+    without critics; examples: for the discriminator, true and generated frames of rollouts (N, 4, H, W) under noise, and their
+    layout (N, 8, H, W), or nothing."""
 
     inputs: DiSTTInputs
     truth: torch.Tensor
@@ -65,8 +68,8 @@ class DiSTTBatch:
     withheld: torch.Tensor
     reference_noise: torch.Tensor
     far: torch.Tensor
-    veil: torch.Tensor
-    example: tuple[torch.Tensor, ...]
+    critic_noise: torch.Tensor
+    examples: tuple[torch.Tensor, ...]
 
 
 class DiSTTBatches:
@@ -86,19 +89,20 @@ class DiSTTBatches:
         self.codec, self.options, self.size = codec, options, (preset.height, preset.width)
         self.stores, self.count, self.seed = as_stores(train), batch, seed
         self.pools = {store: pools(store, preset.chunk, codec.time_factor) for store in self.stores}
-        made = options.rollouts
-        self.rolled = made.chunks(whole(min(preset.chunk, made.settings.chunk), codec.time_factor)) if made else []
-        self.made = made.made_frames() if made else []
-        if options.teacher is not None and (options.adversarial or options.obedience):
-            raise ConfigError("judges hold pictures against true ones, and a teacher's are none: train with one or the other")
-        if options.adversarial and not self.made:
-            raise ConfigError("a discriminator needs roll-outs longer than one chunk, and there are none: take longer scenes")
+        rollouts = options.rollouts
+        length = whole(min(preset.chunk, rollouts.settings.chunk), codec.time_factor) if rollouts else 0
+        self.rollout_pool = rollouts.chunks(length) if rollouts else []
+        self.example_pool = rollouts.generated_references() if rollouts else []
+        if options.teacher is not None and options.critics:
+            raise ConfigError("critics compare with true frames, which a teacher replaces: train with one or the other")
+        if options.adversarial and not self.example_pool:
+            raise ConfigError("a discriminator needs rollouts longer than one chunk, and there are none: take longer scenes")
 
     def choose(self, generator: np.random.Generator) -> tuple[SampleStore, list[tuple[int, list[int]]]]:
-        """A batch of one store and one length: mostly single steps, where quality is judged first."""
-        made = self.options.rollouts
-        if made and generator.random() < self.options.rollout_share:
-            store, pool, count = made, self.rolled, self.count
+        """A batch of one store and one length, mostly single steps."""
+        rollouts = self.options.rollouts
+        if rollouts and generator.random() < self.options.rollout_share:
+            store, pool, count = rollouts, self.rollout_pool, self.count
         else:
             store, count = choose_store(self.stores, self.count, self.size, generator)
             lengths = [name for name in self.pools[store] if name in LENGTHS]
@@ -148,24 +152,23 @@ class DiSTTBatches:
             withheld=torch.rand(count, generator=draw) < self.options.withheld,
             reference_noise=strength * torch.randn(count, views, *latent, generator=draw),
             far=torch.tensor([[store.scenes[s].since_real(row) >= FAR for row in rows] for s, rows in chosen]),
-            veil=veil(tuple(truth.shape), draw) if self.options.adversarial or self.options.obedience else torch.zeros(0),
-            example=self.example(generator, draw) if self.options.adversarial else (),
+            critic_noise=critic_noise(tuple(truth.shape), draw) if self.options.critics else torch.zeros(0),
+            examples=self.examples(generator, draw) if self.options.adversarial else (),
         )
 
-    def example(self, generator: np.random.Generator, draw: torch.Generator) -> tuple[torch.Tensor, ...]:
-        """Frames of roll-outs for the discriminator to learn from, as ``DiSTTBatch`` says."""
+    def examples(self, generator: np.random.Generator, draw: torch.Generator) -> tuple[torch.Tensor, ...]:
+        """Frames of rollouts for the discriminator, as ``DiSTTBatch`` describes them."""
         store, code = self.options.rollouts, self.codec.config.depth_code
         assert store is not None
         frames = []
-        for i in generator.integers(len(self.made), size=self.count):
-            s, row = self.made[i]
+        for i in generator.integers(len(self.example_pool), size=self.count):
+            s, row = self.example_pool[i]
             scene, keyframe = store.scenes[s], int(store.scenes[s].reference[row])
-            true, made = scene.frame(keyframe), scene.reference_frame(row)
-            layout = channels_first(np.array(scene.arrays["layout"][keyframe]))
-            frames.append((rgbd_tensor(true.rgb, true.depth, code), rgbd_tensor(made.rgb, made.depth, code), layout))
-        true, made, layout = (torch.cat(parts) for parts in zip(*frames, strict=True))
-        noise = veil(tuple(true.shape), draw)
-        return true + noise, made + noise, layout
+            images = [rgbd_tensor(one.rgb, one.depth, code) for one in (scene.frame(keyframe), scene.reference_frame(row))]
+            frames.append((*images, channels_first(np.array(scene.arrays["layout"][keyframe]))))
+        true, generated, layout = (torch.cat(parts) for parts in zip(*frames, strict=True))
+        noise = critic_noise(tuple(true.shape), draw)
+        return true + noise, generated + noise, layout
 
 
 def whole(frames: int, time_factor: int) -> int:

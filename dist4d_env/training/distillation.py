@@ -1,8 +1,7 @@
-"""Distilling DiST-T: what a teacher makes of noise in many evaluations, a student is to make of it in one or two.
+"""Distillation of DiST-T: a teacher's answer to noise, in many evaluations, becomes a student's target for one or two.
 
-The student trains as ever, but on what the teacher made of the very noise that the student is given, in the place of the truth
-(the rectified flow's second coupling; Liu et al., 2023). At noise level 1 that is the whole way in one evaluation (Luhman and
-Luhman, 2021); from the levels between, the second of two.
+The student's target is the teacher's answer to the very noise that the student is given, in place of the truth (the rectified
+flow's second coupling; Liu et al., 2023): at noise level 1 the whole way in one evaluation (Luhman and Luhman, 2021).
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from dist4d_env.models.video_codec import Codec, encode_alike
 
 
 class Teacher(nn.Module):
-    """Weights that stay as they are, and in how many evaluations they answer.
+    """Frozen weights and their number of evaluations.
 
-    weights: a shipped preset or a folder with codec, DiST-T and composer; codec: the student's, which must encode alike, so that
-    latents mean the same (``ConfigError``); guidance: classifier-free, which the student learns, too.
+    weights: a shipped preset or a folder with codec, DiST-T and composer; codec: the student's, whose encoder must be the same
+    (``ConfigError``); guidance: classifier-free, which the student learns, too.
     """
 
     def __init__(self, weights: str, codec: Codec, evaluations: int, guidance: float = 1.0) -> None:
@@ -36,11 +35,10 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, inputs: DiSTTInputs, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The latents (B, V, T', C, h, w) and images (B, V, T, 4, H, W) in [-1, 1] that come of ``noise``."""
+        """Latents (B, V, T', C, h, w) and images (B, V, T, 4, H, W) in [-1, 1] generated from ``noise``."""
         reference, splat = (self.codec.encode_rgbd(images).float() for images in (inputs.reference, inputs.views.base))
         latents = denoise(self.transformer, noise, inputs, reference, splat, self.evaluations, self.guidance).float()
-        decoded = self.codec.decode_rgbd(latents).float()
-        images = decoded
+        images = self.codec.decode_rgbd(latents).float()
         if self.composer is not None:
-            images, _ = self.composer.frames(decoded, inputs.views, inputs.layout, inputs.interval)
+            images, _ = self.composer.frames(images, inputs.views, inputs.layout, inputs.interval)
         return latents, images.float().clamp(-1, 1)

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from dist4d_env.errors import ConfigError, DiST4DError, WeightsError
-
-if TYPE_CHECKING:
-    from dist4d_env.models.pipelines import DiSTTPipeline
+from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
+from dist4d_env.models.video_codec import encode_alike
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,6 @@ class Options:
 
 def run(options: Options) -> int:
     """Write the weights as float16 safetensors; 0 when done. Raises ``WeightsError`` where a run has none."""
-    import torch
-
-    from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
-
     dist_t = DiSTTPipeline.from_pretrained(options.dist_t / "weights")
     if not 0 <= options.blend_share <= 1:
         raise ConfigError(f"blend_share must be between 0 and 1, not {options.blend_share}")
@@ -61,10 +57,6 @@ def blend(pipeline: DiSTTPipeline, others: Sequence[DiSTTPipeline], share: float
 
     Raises ``WeightsError`` where the runs' encoders or shapes differ.
     """
-    import torch
-
-    from dist4d_env.models.video_codec import encode_alike
-
     if not all(encode_alike(pipeline.codec, other.codec) for other in others):
         raise WeightsError("runs whose encoders differ cannot be blended: train both with the same --codec")
     for part in ("transformer", "composer", "codec"):

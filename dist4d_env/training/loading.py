@@ -1,9 +1,8 @@
-"""Batches made ahead of the step in worker processes, carried to the device; several image sizes in one run."""
+"""Loading: batches made ahead of the step in worker processes, moved to the device; several image sizes in one run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -16,24 +15,14 @@ AHEAD = 2
 """Batches that each worker process prepares ahead."""
 
 
-def map_tensors(batch: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """``batch`` with ``change`` applied to every tensor in its nested dataclasses, tuples, lists and dicts; the rest is kept."""
-    if isinstance(batch, torch.Tensor):
-        return change(batch)
-    if is_dataclass(batch) and not isinstance(batch, type):
-        return type(batch)(**{f.name: map_tensors(getattr(batch, f.name), change) for f in fields(batch)})
-    if isinstance(batch, dict):
-        return {key: map_tensors(value, change) for key, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(map_tensors(value, change) for value in batch))
-    if isinstance(batch, (tuple, list)):
-        return type(batch)(map_tensors(value, change) for value in batch)
-    return batch
-
-
 def to_device(batch: Any, device: torch.device | str) -> Any:
-    """``batch`` with every tensor on ``device``; copies from pinned memory overlap with the device's work."""
-    return map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
+    """``batch`` with every tensor of its nested (named) tuples on ``device``, copied from pinned memory without waiting."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, tuple):
+        moved = [to_device(part, device) for part in batch]
+        return type(batch)(*moved) if hasattr(batch, "_fields") else tuple(moved)
+    return batch
 
 
 class Batches(Dataset):
@@ -46,22 +35,11 @@ class Batches(Dataset):
         return self.last - self.first
 
     def __getitem__(self, index: int) -> Any:
-        return Parcel(self.make(self.first + index, self.rank))
+        return self.make(self.first + index, self.rank)
 
 
-class Parcel:
-    """A batch on its way from a worker; knows how to pin its memory, which the loader asks of types it does not know."""
-
-    def __init__(self, batch: Any) -> None:
-        self.batch = batch
-
-    def pin_memory(self) -> Parcel:
-        """The same in page-locked memory."""
-        return Parcel(map_tensors(self.batch, lambda tensor: tensor.pin_memory()))
-
-
-def _same(parcel: Parcel) -> Parcel:
-    return parcel
+def _unchanged(batch: Any) -> Any:
+    return batch
 
 
 def load(
@@ -73,17 +51,17 @@ def load(
     and rank alone, order and bits are the same for every number. The processes start with this call, before the caller
     moves models to a device. pin: into page-locked memory, for a GPU.
     """
-    loader = DataLoader(
-        Batches(make, first, last, rank),
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=AHEAD if workers else None,
-        collate_fn=_same,
-        pin_memory=pin,
-        generator=torch.Generator(),  # its own: the global stream stays untouched
+    return iter(
+        DataLoader(
+            Batches(make, first, last, rank),
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=AHEAD if workers else None,
+            collate_fn=_unchanged,
+            pin_memory=pin,
+            generator=torch.Generator(),  # its own: the global stream stays untouched
+        )
     )
-    parcels = iter(loader)
-    return (parcel.batch for parcel in parcels)
 
 
 def as_stores(train: SampleStore | Sequence[SampleStore]) -> tuple[SampleStore, ...]:

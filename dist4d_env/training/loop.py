@@ -1,25 +1,25 @@
-"""The loop that all recipes share: optimiser, precision, processes, moving average, checkpoints, log, progress bar."""
+"""The training loop of all recipes: optimiser, precision, processes, averaged weights, checkpoints, log, progress bar."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+from diffusers.training_utils import EMAModel
 from torch import nn
 from tqdm import tqdm
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.training.checkpoint import load_checkpoint, remove_torn, save_checkpoint
-from dist4d_env.training.learning_rate import rate_at
 from dist4d_env.training.loading import load, to_device
-from dist4d_env.training.moving_average import Averaged, copied, update_average
-from dist4d_env.training.run_log import Journal
+from dist4d_env.training.run_log import RunLog
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -35,8 +35,7 @@ class LoopOptions:
     of the steps over which it falls to zero; ema: decay of the moving average that is exported; clip: largest gradient norm;
     log_every, validate_every: steps; checkpoint_every: seconds; resume: go on from the folder's checkpoint; precision: of the
     networks in training, "auto" is bfloat16 on GPUs that have it, else float32; gradient_checkpointing: recompute activations
-    in the backward pass; loaders: processes that make batches ahead, None is GPU_LOADERS on a GPU and 0 on a CPU; until: stop
-    after so many of the steps, None at their end.
+    in the backward pass; loaders: processes that make batches ahead, None is GPU_LOADERS on a GPU and 0 on a CPU.
     """
 
     out: Path
@@ -47,7 +46,6 @@ class LoopOptions:
     ema: float = 0.998
     clip: float = 1.0
     weight_decay: float = 0.01
-    seed: int = 0
     log_every: int = 50
     validate_every: int = 1000
     checkpoint_every: float = 180.0
@@ -55,7 +53,6 @@ class LoopOptions:
     precision: str = "auto"
     gradient_checkpointing: bool = False
     loaders: int | None = None
-    until: int | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -67,7 +64,7 @@ class LoopOptions:
 
 
 class Recipe(Protocol):
-    """What a model's training adds to the loop.
+    """A model's part of training.
 
     Modules that are used but not trained go into an optional ``frozen``, a dict like ``models``. Where a recipe computes with
     its models outside ``loss``, it takes their device from their parameters.
@@ -76,7 +73,7 @@ class Recipe(Protocol):
     models: dict[str, nn.Module]  # trained, by name of their folder
 
     def batch(self, step: int, rank: int = 0) -> Any:
-        """Tensors of one step on the CPU: nested dataclasses, tuples or dicts. May run in another process, ahead of the step.
+        """Tensors of one step on the CPU, in nested (named) tuples. May run in another process, ahead of the step.
 
         All randomness, the noise too, comes from the seed, the step and the process's rank.
         """
@@ -105,86 +102,147 @@ def train(recipe: Recipe, options: LoopOptions) -> dict[str, float]:
     Under ``accelerate launch`` every process takes batches of its own and gradients are averaged.
     """
     accelerator = make_accelerator()
-    device, rank, main = accelerator.device, accelerator.process_index, accelerator.is_main_process
+    device, main = accelerator.device, accelerator.is_main_process
     options.out.mkdir(parents=True, exist_ok=True)
     state = load_checkpoint(options.out) if options.resume else None
     first = state["step"] if state else 0
     loaders = options.loaders
     if loaders is None:
         loaders = 0 if device.type == "cpu" else min(GPU_LOADERS, os.cpu_count() or 1)
-    last = options.steps if options.until is None else min(options.until, options.steps)
-    batches = load(recipe.batch, first, last, rank, loaders, pin=device.type == "cuda")
-    for module in (*recipe.models.values(), *getattr(recipe, "frozen", {}).values()):
-        module.to(device)
-    if options.gradient_checkpointing:
-        checkpoint_gradients(recipe.models)
-    parameters = [p for model in recipe.models.values() for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=options.learning_rate, betas=(0.9, 0.99), eps=1e-8, weight_decay=options.weight_decay
-    )
-    if state:
-        for name, model in recipe.models.items():
-            model.load_state_dict(state["models"][name])
-        optimizer.load_state_dict(state["optimizer"])
-    average = to_device(state["average"], device) if state else copied(recipe.models)
+    batches = load(recipe.batch, first, options.steps, accelerator.process_index, loaders, pin=device.type == "cuda")
+    trainer = Trainer(recipe, options, accelerator, state)
     del state
-    bfloat16 = uses_bfloat16(options.precision, device)
-
-    def save(step: int) -> None:
-        # Weights first: were the process killed between the two, the resumed run writes them again.
-        with Averaged(recipe.models, average):
-            recipe.export(options.out / "weights")
-        models = {name: model.state_dict() for name, model in recipe.models.items()}
-        save_checkpoint(options.out, {"step": step, "models": models, "average": average, "optimizer": optimizer.state_dict()})
-
-    journal = Journal(options.out, first) if main else None
-    if main:
-        remove_torn(options.out)
-    saved = logged = time.monotonic()
-    waited, logged_at = 0.0, first
+    report = Report(options, first) if main else None
     validation: dict[str, float] = {}
-    bar = tqdm(total=options.steps, initial=first, desc="training", unit="step", dynamic_ncols=True, disable=not main)
-    for step in range(first, last):
+    for step in range(first, options.steps):
         asked = time.monotonic()
         batch = to_device(next(batches), device)
-        waited += time.monotonic() - asked
-        for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * rate_at(step, options.steps, options.warmup, options.decay)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            loss, numbers = recipe.loss(batch, step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        average_gradients(parameters, accelerator)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, options.clip)
-        optimizer.step()
-        update_average(average, recipe.models, min(options.ema, (step + 1) / (step + 10)))
-        done = step + 1
-        bar.update()
-        if journal is None:
+        waited = time.monotonic() - asked
+        loss, numbers = trainer.step(batch, step)
+        done, last = step + 1, step + 1 == options.steps
+        if report is None:
             continue
-        if done % options.log_every == 0 or done == last:
-            value = finite(loss, done)
-            elapsed = max(time.monotonic() - logged, 1e-9)
-            entry = {"loss": value, "gradient": float(norm), **{name: float(number) for name, number in numbers.items()}}
-            entry |= {"steps_per_second": round((done - logged_at) / elapsed, 3), "waiting": round(waited / elapsed, 4)}
-            journal.write(done, entry)
-            bar.set_postfix(loss=f"{value:.4f}")
-            logged, logged_at, waited = time.monotonic(), done, 0.0
-        if done % options.validate_every == 0 or done == options.steps:
-            with Averaged(recipe.models, average):
+        report.step(done, loss, numbers, waited)
+        if done % options.validate_every == 0 or last:
+            with trainer.averaged():
                 validation = recipe.validate()
-                journal.show(done, recipe.pictures())
-            journal.write(done, validation, "validation")
-            bar.write(f"step {done}: " + ", ".join(f"{k} {v:.4g}" for k, v in validation.items()))
-        if time.monotonic() - saved > options.checkpoint_every or done == last:
+                report.validation(done, validation, recipe.pictures())
+        if report.checkpoint_due() or last:
             finite(loss, done)
-            save(done)
-            saved = time.monotonic()
-    bar.close()
-    if journal is not None:
-        journal.close()
+            trainer.save(done)
+            report.saved = time.monotonic()
+    if report is not None:
+        report.close()
     accelerator.wait_for_everyone()
     return validation
+
+
+class Trainer:
+    """Models, optimiser and averaged weights of a run, as a checkpoint's ``state`` left them."""
+
+    def __init__(self, recipe: Recipe, options: LoopOptions, accelerator: Accelerator, state: dict[str, Any] | None) -> None:
+        self.recipe, self.options, self.accelerator = recipe, options, accelerator
+        device = accelerator.device
+        for module in (*recipe.models.values(), *getattr(recipe, "frozen", {}).values()):
+            module.to(device)
+        if options.gradient_checkpointing:
+            checkpoint_gradients(recipe.models)
+        self.parameters = [p for model in recipe.models.values() for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=options.learning_rate, betas=(0.9, 0.99), eps=1e-8, weight_decay=options.weight_decay
+        )
+        self.average = EMAModel(self.parameters, decay=options.ema)
+        if state:
+            for name, model in recipe.models.items():
+                model.load_state_dict(state["models"][name])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.average.load_state_dict(state["average"])
+            self.average.to(device)
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(options.precision, device))
+
+    def step(self, batch: Any, step: int) -> tuple[torch.Tensor, dict[str, Any]]:
+        """One optimiser step; the loss and the numbers to log."""
+        options = self.options
+        for group in self.optimizer.param_groups:
+            group["lr"] = options.learning_rate * rate_at(step, options.steps, options.warmup, options.decay)
+        with self.autocast:
+            loss, numbers = self.recipe.loss(batch, step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(self.parameters, self.accelerator)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, options.clip)
+        self.optimizer.step()
+        self.average.step(self.parameters)
+        return loss, {"gradient": norm, **numbers}
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within this context the models carry their averaged weights and are in evaluation mode."""
+        self.average.store(self.parameters)
+        self.average.copy_to(self.parameters)
+        for model in self.recipe.models.values():
+            model.eval()
+        yield
+        self.average.restore(self.parameters)
+        for model in self.recipe.models.values():
+            model.train()
+
+    def save(self, step: int) -> None:
+        """Write the averaged weights and the checkpoint."""
+        # Weights first: were the process killed between the two, the resumed run writes them again.
+        with self.averaged():
+            self.recipe.export(self.options.out / "weights")
+        models = {name: model.state_dict() for name, model in self.recipe.models.items()}
+        state = {"step": step, "models": models, "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict()}
+        save_checkpoint(self.options.out, state)
+
+
+class Report:
+    """The main process's log and progress bar."""
+
+    def __init__(self, options: LoopOptions, first: int) -> None:
+        self.options, self.log = options, RunLog(options.out, first)
+        remove_torn(options.out)
+        self.saved = self.logged = time.monotonic()
+        self.waited, self.logged_at = 0.0, first
+        self.bar = tqdm(total=options.steps, initial=first, desc="training", unit="step", dynamic_ncols=True)
+
+    def step(self, done: int, loss: torch.Tensor, numbers: Mapping[str, Any], waited: float) -> None:
+        """Count a step that waited so many seconds for its batch; log where it is due."""
+        self.bar.update()
+        self.waited += waited
+        if done % self.options.log_every and done != self.options.steps:
+            return
+        value, elapsed = finite(loss, done), max(time.monotonic() - self.logged, 1e-9)
+        entry = {"loss": value, **{name: float(number) for name, number in numbers.items()}}
+        entry |= {"steps_per_second": round((done - self.logged_at) / elapsed, 3), "waiting": round(self.waited / elapsed, 4)}
+        self.log.write(done, entry)
+        self.bar.set_postfix(loss=f"{value:.4f}")
+        self.logged, self.logged_at, self.waited = time.monotonic(), done, 0.0
+
+    def validation(self, done: int, numbers: Mapping[str, float], pictures: Mapping[str, np.ndarray]) -> None:
+        """Log a validation."""
+        self.log.write_pictures(done, pictures)
+        self.log.write(done, numbers, "validation")
+        self.bar.write(f"step {done}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
+
+    def checkpoint_due(self) -> bool:
+        """Whether the last checkpoint is old."""
+        return time.monotonic() - self.saved > self.options.checkpoint_every
+
+    def close(self) -> None:
+        """Finish log and progress bar."""
+        self.bar.close()
+        self.log.close()
+
+
+def rate_at(step: int, steps: int, warmup: int, decay: float) -> float:
+    """Factor on the learning rate at ``step`` of ``steps``: a rise, a plateau, a descent to zero over a share ``decay`` of the
+    steps. A run that is resumed with more steps before its descent repeats nothing.
+    """
+    rise = min(1.0, (step + 1) / max(warmup, 1))
+    falling = max(1, round(steps * decay))
+    return rise * min(1.0, max(0.0, (steps - step) / falling))
 
 
 def make_accelerator() -> Accelerator:
@@ -215,8 +273,8 @@ def checkpoint_gradients(models: dict[str, nn.Module]) -> None:
 def average_gradients(parameters: list[nn.Parameter], accelerator: Accelerator) -> None:
     """Replace every gradient by its mean over the processes.
 
-    Recipes call their models' own methods, which a DistributedDataParallel wrapper would not see; so gradients are
-    exchanged here, in one flat tensor.
+    Recipes call their models' own methods, which a DistributedDataParallel wrapper would bypass; so gradients are exchanged
+    here, in one flat tensor.
     """
     if accelerator.num_processes == 1:
         return

@@ -1,9 +1,11 @@
-"""Losses on RGB-D images in [-1, 1] and the numbers that are logged beside them."""
+"""Losses on RGB-D images in [-1, 1] and validation scores."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from dist4d_env.models.depth_code import decode_depth
@@ -27,16 +29,16 @@ def image_loss(predicted: torch.Tensor, truth: torch.Tensor, weight: torch.Tenso
 
 
 def decibels(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Mean over images (N, 4, H, W) of the logarithm (base 10) of their squared error of RGB, a tenth of PSNR turned about.
+    """Mean over images (N, 4, H, W) of the logarithm (base 10) of their squared error of RGB: PSNR times -0.1, plus a constant.
 
-    Every image counts the same, however large its errors are; below 50 dB, where 8 bits end, nothing is gained.
+    Every image counts the same, however large its errors are; below the error of 8 bits, at 50 dB, nothing is gained.
     """
     error = (predicted - truth)[:, :3].square().mean((1, 2, 3))
     return torch.log10(error + 4e-5).mean()
 
 
 def beyond(predicted: torch.Tensor, truth: torch.Tensor, code: str, weight: torch.Tensor) -> torch.Tensor:
-    """Share of depth not within a factor of 1.25, one minus delta1, as a smooth number that can be learned from.
+    """Share of depth not within a factor of 1.25, one minus delta1, as a differentiable number.
 
     predicted, truth: (N, 4, H, W); weight: (N, 1, H, W), which pixels count; sky counts in none. An error of just that
     factor counts half, one of 1.05 or 1.49 a tenth or nine tenths.
@@ -65,6 +67,24 @@ def depth_errors(predicted: torch.Tensor, truth: torch.Tensor, code: str) -> tup
     relative = ((found - true).abs() / true * counted).sum((1, 2)) / total
     within = ((torch.maximum(found / true, true / found) < 1.25) * counted).sum((1, 2)) / total
     return relative, within
+
+
+def scores(name: str, predicted: torch.Tensor, base: torch.Tensor, truth: torch.Tensor, code: str) -> dict[str, float]:
+    """Means over images (N, 4, H, W): PSNR of the filled splat ``base`` ("splat") and of the prediction (``name``), and errors of
+    depth of both."""
+    relative, within = depth_errors(predicted, truth, code)
+    return {
+        "splat": psnr(base, truth).mean().item(),
+        name: psnr(predicted, truth).mean().item(),
+        "splat_abs_rel": depth_errors(base, truth, code)[0].mean().item(),
+        "abs_rel": relative.mean().item(),
+        "delta1": within.mean().item(),
+    }
+
+
+def mean_scores(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of every score over rows with the same names."""
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 def _depths(predicted: torch.Tensor, truth: torch.Tensor, code: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from dist4d_env.data.nuscenes import Dataset, open_dataset
@@ -23,47 +24,47 @@ from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.depth_noise import with_depth_noise
 from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, write_scene, write_settings
 
+Maker = Callable[[Scene, SampleSettings], dict[str, np.ndarray]]
+"""Makes the arrays of one scene's samples, as ``SceneSamples`` reads them; can be pickled."""
 
-def prepare(dataset: Dataset, names: Sequence[str], folder: Path, settings: SampleSettings, workers: int = 2) -> None:
+
+def prepare(
+    dataset: Dataset,
+    names: Sequence[str],
+    folder: Path,
+    settings: SampleSettings,
+    workers: int = 2,
+    make: Maker | None = None,
+) -> None:
     """Make the samples of the named scenes that ``folder`` does not hold yet; a progress bar counts scenes.
 
-    Raises ``DataError`` where a scene has fewer than three keyframes with images and depth.
+    make: ``scene_samples`` (None), or of ``rollouts`` or ``cycle``. Raises ``DataError`` where the folder holds samples of other
+    settings, or a scene has fewer than three keyframes with images and depth.
     """
     write_settings(folder, settings)
-    work = partial(prepare_scene, dataset.dataroot, dataset.version, folder=folder, settings=settings)
-    make_scenes(work, names, folder, workers)
-
-
-def make_scenes(make: Callable[[str], None], names: Sequence[str], folder: Path, workers: int) -> None:
-    """Call ``make`` (can be pickled) with every name that ``folder`` holds nothing of yet; a progress bar counts scenes."""
+    work = partial(prepare_scene, dataset.dataroot, dataset.version, folder, settings, make or scene_samples)
     missing = [name for name in names if not (folder / name).is_dir()]
     if not missing:
         return
-    with tqdm(total=len(names), initial=len(names) - len(missing), desc=f"{folder.name} samples", unit="scene") as bar:
-        if workers <= 1:
-            for name in missing:
-                make(name)
-                bar.update()
-            return
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            jobs = [pool.submit(make, name) for name in missing]
-            try:
-                for job in as_completed(jobs):
-                    job.result()
-                    bar.update()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    done = len(names) - len(missing)
+    bar = tqdm(total=len(names), initial=done, desc=f"{folder.name} samples", unit="scene")
+    with bar, ProcessPoolExecutor(max(workers, 1), mp_context=get_context("spawn")) as pool:  # starts processes when first used
+        for _ in map(work, missing) if workers <= 1 else pool.map(work, missing):
+            bar.update()
 
 
-def prepare_scene(dataroot: str, version: str, name: str, folder: Path, settings: SampleSettings) -> None:
+def prepare_scene(dataroot: str, version: str, folder: Path, settings: SampleSettings, make: Maker, name: str) -> None:
     """Make and write one scene's samples."""
-    scene = open_dataset(dataroot, version).load(name)
-    write_scene(folder, name, scene_samples(scene, settings))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums depend on the number of threads, samples must not
+    try:
+        write_scene(folder, name, make(open_dataset(dataroot, version).load(name), settings))
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
-class Ask:
+class SplatPlan:
     """One splat to make: ``target`` seen from ``sources`` (keyframes), after ``reference``."""
 
     kind: int
@@ -72,25 +73,25 @@ class Ask:
     sources: tuple[int, ...]
 
 
-def plan(keyframes: int, settings: SampleSettings, generator: np.random.Generator) -> list[Ask]:
-    """Which splats to make of a scene of K keyframes."""
+def plan(keyframes: int, settings: SampleSettings, generator: np.random.Generator) -> list[SplatPlan]:
+    """The splats to make of a scene of K keyframes."""
 
     def stride() -> int:
         return int(generator.choice(settings.strides)) if len(settings.strides) > 1 else settings.strides[0]
 
-    asks = []
+    plans = []
     for reference in range(keyframes - 1):
         by = stride()
         length = settings.chunk if reference % settings.chunk_every == 0 else 1
         past = tuple(k for k in range(reference - by * (settings.count - 1), reference + 1, by) if k >= 0)
         ahead = range(reference + by, reference + by * length + 1, by)
-        asks += [Ask(NEXT, reference, target, past) for target in ahead if target < keyframes]
+        plans += [SplatPlan(NEXT, reference, target, past) for target in ahead if target < keyframes]
     for target in range(1, keyframes):
         if generator.random() < settings.between:
             by = stride()
             near = [k for k in (target - by, target + by, target - 2 * by, target + 2 * by) if 0 <= k < keyframes]
             if near:
-                asks.append(Ask(BETWEEN, max(target - by, 0), target, tuple(near[: settings.count])))
+                plans.append(SplatPlan(BETWEEN, max(target - by, 0), target, tuple(near[: settings.count])))
     for target in range(keyframes):
         options = [(-1,), (1,), (-2,), (2,), (-1, 1), (-1, -2), (-2, 2)]
         wanted = int(settings.space) + (generator.random() < settings.space % 1)
@@ -98,8 +99,8 @@ def plan(keyframes: int, settings: SampleSettings, generator: np.random.Generato
         allowed = [o for o in options if all(0 <= target + by * k < keyframes for k in o)]
         for choice in generator.permutation(len(allowed))[:wanted]:
             sources = tuple(target + by * k for k in allowed[choice])
-            asks.append(Ask(SPACE, max(target - by, 0), target, sources))
-    return asks
+            plans.append(SplatPlan(SPACE, max(target - by, 0), target, sources))
+    return plans
 
 
 @dataclass(frozen=True)
@@ -174,13 +175,13 @@ def scene_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarra
     generator = np.random.default_rng([settings.seed, *scene.name.encode()])
     arrays: dict[str, list] = {name: [] for name in ("kind", "reference", "target", "noise")}
     images: dict[str, list[np.ndarray]] = {}
-    for ask in plan(len(frames), settings, generator):
+    for one in plan(len(frames), settings, generator):
         noise = settings.noise * generator.random() if generator.random() < settings.noisy else 0.0
-        chosen = [_noisy(frames[k], at_exposure[k], noise, generator) if noise else sources[k] for k in ask.sources]
-        rendered = _render(chosen, frames[ask.target], size, at_keyframe[ask.target], known.times[ask.target])
+        chosen = [_noisy(frames[k], at_exposure[k], noise, generator) if noise else sources[k] for k in one.sources]
+        rendered = _render(chosen, frames[one.target], size, at_keyframe[one.target], known.times[one.target])
         for name, array in vars(splat_images(rendered)).items():
             images.setdefault(f"splat_{name}", []).append(array)
-        for name, value in (("kind", ask.kind), ("reference", ask.reference), ("target", ask.target), ("noise", noise)):
+        for name, value in (("kind", one.kind), ("reference", one.reference), ("target", one.target), ("noise", noise)):
             arrays[name].append(value)
 
     return {

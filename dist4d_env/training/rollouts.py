@@ -1,9 +1,7 @@
-"""Samples from the model's own roll-outs: what its memory shows, and what it took for the last frame, seconds after the last
-real one. A model trained on real pasts alone never meets its own mistakes; here it does, and the recorded drive says what
-should have been seen.
+"""Training samples from the model's own rollouts, supervised by the recorded drive.
 
-The roll-outs keep the memory the way the generative world does: real frames up to the start, then of each generated frame only
-the pixels that nothing remembered reached.
+A model trained on real pasts alone never meets its own mistakes. Rollouts keep the memory as the generative world does: real
+frames up to the start, then of each generated frame only the pixels that nothing remembered reached.
 """
 
 from __future__ import annotations
@@ -16,57 +14,49 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dist4d_env.data.nuscenes import Dataset, open_dataset
+from dist4d_env.data.nuscenes import Dataset
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.conditions import TargetConditions, target_conditions
 from dist4d_env.models.pipelines import DiSTTPipeline
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.training.prepare import Keyframes, make_scenes
-from dist4d_env.training.samples import NEXT, SampleSettings, stamp_weights, write_scene, write_settings
+from dist4d_env.training.prepare import Keyframes, prepare
+from dist4d_env.training.samples import NEXT, SampleSettings, stamp_weights, write_settings
 from dist4d_env.worlds.dist4d import unseen
 from dist4d_env.worlds.memory import Memory
 
 STARTS = (2, 7)
-"""Keyframes of a scene after which roll-outs begin, each to the scene's end."""
+"""Keyframes of a scene after which rollouts begin, each to the scene's end."""
 ROWS = ("kind", "reference", "target", "made", "chunk", "last_real")
 
 
 def prepare_rollouts(
     dataset: Dataset, names: Sequence[str], folder: Path, settings: SampleSettings, weights: str, workers: int = 2
 ) -> None:
-    """Roll out ``weights`` (a shipped preset or a folder with DiST-T) on the named scenes that ``folder`` does not hold yet.
+    """``prepare`` with rollouts of ``weights`` (a shipped preset or a folder with DiST-T).
 
     settings: image size, chunk, count of frames in a splat and seed are used. Raises ``DataError`` where the folder holds samples
-    of other weights or settings, or a scene has fewer than three keyframes with images and depth.
+    of other weights.
     """
     write_settings(folder, settings)
     stamp_weights(folder, weights, "dist_t")
-    work = partial(rollout_scene, dataset.dataroot, dataset.version, folder=folder, settings=settings, weights=weights)
-    make_scenes(work, names, folder, workers)
+    prepare(dataset, names, folder, settings, workers, partial(_rollouts_of, weights))
 
 
-def rollout_scene(dataroot: str, version: str, name: str, folder: Path, settings: SampleSettings, weights: str) -> None:
-    """Make and write one scene's samples."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums depend on the number of threads, samples must not
-    try:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        pipeline = DiSTTPipeline.from_pretrained(weights, device=device)
-        write_scene(folder, name, rollout_samples(open_dataset(dataroot, version).load(name), settings, pipeline))
-    finally:
-        torch.set_num_threads(threads)
+def _rollouts_of(weights: str, scene: Scene, settings: SampleSettings) -> dict[str, np.ndarray]:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return rollout_samples(scene, settings, DiSTTPipeline.from_pretrained(weights, device=device))
 
 
 @dataclass
 class Record:
-    """Rows of samples as they come. made: frames that served as references; row values as ``SceneSamples`` names them."""
+    """Rows of samples. generated: frames that served as references; row values as ``SceneSamples`` names them."""
 
-    made: list[RGBDFrame] = field(default_factory=list)
+    generated: list[RGBDFrame] = field(default_factory=list)
     rows: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in ROWS})
     images: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     def add(self, conditions: TargetConditions, **row: int) -> None:
-        """One splat and what is known of it."""
+        """One splat and its row."""
         for name, value in row.items():
             self.rows[name].append(value)
         for name, array in vars(conditions.images).items():
@@ -86,15 +76,15 @@ def rollout_samples(scene: Scene, settings: SampleSettings, pipeline: DiSTTPipel
         **{name: np.stack(stack) for name, stack in record.images.items()},
         **{name: np.array(values, np.int16) for name, values in record.rows.items()},
         "noise": np.zeros(len(record.rows["kind"]), np.float32),
-        "made_rgb": np.stack([frame.rgb for frame in record.made]),
-        "made_depth": np.stack([frame.depth for frame in record.made]).astype(np.float16),
+        "made_rgb": np.stack([frame.rgb for frame in record.generated]),
+        "made_depth": np.stack([frame.depth for frame in record.generated]).astype(np.float16),
     }
 
 
 def roll_out(
     scene: Scene, known: Keyframes, start: int, settings: SampleSettings, pipeline: DiSTTPipeline, record: Record
 ) -> None:
-    """Drive the recorded path from keyframe ``start`` to the end in chunks, remembering as the world does."""
+    """Follow the recorded path from keyframe ``start`` to the end in chunks, with the world's memory."""
     frames, times = known.frames, known.times
     rig = scene.rig.at_size(settings.height, settings.width)
     memory = Memory.from_log(scene, rig, times[start], "history")
@@ -106,7 +96,7 @@ def roll_out(
         splats = [
             memory.render(rig, frames[t].global_from_camera, known.at_keyframe[t], times[t], settings.count) for t in targets
         ]
-        told = [
+        conditions = [
             target_conditions(
                 splat,
                 intrinsics=frames[t].intrinsics,
@@ -121,11 +111,11 @@ def roll_out(
             for splat, t in zip(splats, targets, strict=True)
         ]
         chunk = len(set(record.rows["chunk"]))
-        for t, conditions in zip(targets, told, strict=True):
-            record.add(conditions, kind=NEXT, reference=at, target=t, made=made, chunk=chunk, last_real=start)
-        drawn = pipeline([last], [told], generator=generator, steps=int(pipeline.transformer.config.steps))
+        for t, one in zip(targets, conditions, strict=True):
+            record.add(one, kind=NEXT, reference=at, target=t, made=made, chunk=chunk, last_real=start)
+        drawn = pipeline([last], [conditions], generator=generator, steps=int(pipeline.transformer.config.steps))
         for k, t in enumerate(targets):
             last = replace(frames[t], rgb=drawn.rgb[0, k], depth=drawn.depth[0, k])
             memory = memory.with_generated(last, known.at_keyframe[t], unseen(splats[k]))
-        record.made.append(last)
-        made, at = len(record.made) - 1, targets[-1]
+        record.generated.append(last)
+        made, at = len(record.generated) - 1, targets[-1]

@@ -1,14 +1,15 @@
-"""What a run tells: ``log.jsonl`` with its numbers, TensorBoard with the same numbers and sample pictures."""
+"""Run log: ``log.jsonl`` with a run's numbers, TensorBoard with the same numbers and sample pictures."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dist4d_env.errors import ConfigError
 
@@ -16,8 +17,8 @@ LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
 
 
-class Journal:
-    """The log of one run; resumed at a step, what was written after it is dropped and written again."""
+class RunLog:
+    """The log of one run; resumed at a step, later lines are dropped and written again."""
 
     def __init__(self, folder: Path, first: int) -> None:
         try:
@@ -37,7 +38,7 @@ class Journal:
             self.board.add_scalar(f"{kind or 'training'}/{name}", value, step)
         self.board.flush()
 
-    def show(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+    def write_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
         """Pictures (H, W, 3) uint8 by name."""
         for name, picture in pictures.items():
             self.board.add_image(name, picture, step, dataformats="HWC")
@@ -63,3 +64,16 @@ def truncate_log(file: Path, step: int) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     temporary.write_text("".join(kept))
     os.replace(temporary, file)
+
+
+def rgbd_rows(rows: Sequence[torch.Tensor]) -> np.ndarray:
+    """RGB of each row, then depth of each row: (V, 4, H, W) in [-1, 1] per row to one (2 R H, V W, 3) uint8 picture.
+
+    One column per camera. Depth is its code as grey, near is bright.
+    """
+    colour = [row[:, :3] for row in rows]
+    depth = [-row[:, 3:].expand(-1, 3, -1, -1) for row in rows]
+    grid = torch.stack([*colour, *depth]).float().clamp(-1, 1)  # (2 R, V, 3, H, W)
+    count, views, _, height, width = grid.shape
+    picture = ((grid + 1) * 127.5).round().byte().permute(0, 3, 1, 4, 2).reshape(count * height, views * width, 3)
+    return picture.cpu().numpy()

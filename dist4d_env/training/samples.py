@@ -1,7 +1,7 @@
-"""Training samples on disk: splatting costs more than a training step, so each splat is made once and kept.
+"""Sample stores: training samples on disk, because splatting costs more than a training step.
 
-One folder per scene. ``Frames`` are the keyframes with their controls; ``Splats`` are memories rendered at a keyframe, with
-that keyframe's own image hidden from the memory.
+One folder per scene holds its keyframes with their controls, and splats: memories rendered at a keyframe whose own image the
+memory lacks.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from dist4d_env.models.pretrained import resolve_weights
 NEXT, BETWEEN, SPACE = 0, 1, 2
 """Kinds of splats: the future from the past; a hidden keyframe among its neighbours; a hidden keyframe from one or two others."""
 
-CYCLE, OFF_PATH = 8, 9
-"""Kinds kept in folders of their own: a keyframe from its synthesised side view (``cycle``); a true side view (``off_path``)."""
+CYCLE = 8
+"""Kind kept in a folder of its own: a keyframe from its synthesised side view (``cycle``)."""
 
 FORMAT = 2
 
@@ -37,10 +37,10 @@ FORMAT = 2
 class SampleSettings:
     """How samples are made; a folder of samples holds one kind of settings only.
 
-    chunk: keyframes ahead that a past is rendered to; chunk_every: every how many keyframes a whole chunk (else one step);
-    between, space: splats of these kinds per keyframe; noisy: share of splats whose sources get depth noise, up to ``noise``
-    relative standard deviation; count: frames of the memory that a splat uses; strides: keyframes from one frame of a sample to
-    the next, one of them drawn for each: several where keyframes are dense.
+    chunk: keyframes ahead to which a past is rendered; chunk_every: keyframes from one whole chunk to the next, single steps
+    between; between, space: splats of these kinds per keyframe; noisy: share of splats whose sources get depth noise, up to
+    ``noise`` relative standard deviation; count: frames of the memory that a splat uses; strides: keyframes from one frame of a
+    sample to the next, one of them drawn for each: several where keyframes are dense.
     """
 
     height: int
@@ -79,12 +79,12 @@ class SceneSamples:
 
     @property
     def reference(self) -> np.ndarray:
-        """(S,) keyframe that DiST-T sees as the last known frame."""
+        """(S,) keyframe that is DiST-T's reference, the last known frame."""
         return self.arrays["reference"]
 
     @property
     def target(self) -> np.ndarray:
-        """(S,) keyframe that the splat shows."""
+        """(S,) keyframe at whose cameras the splat is rendered."""
         return self.arrays["target"]
 
     def frame(self, keyframe: int) -> RGBDFrame:
@@ -100,12 +100,12 @@ class SceneSamples:
         )
 
     def images(self, splat: int) -> SplatImages:
-        """What the networks see of a splat."""
+        """Network inputs of a splat."""
         names = ("base_rgb", "base_depth", "other_rgb", "masks")
         return SplatImages(*(np.array(self.arrays[f"splat_{name}"][splat]) for name in names))
 
     def controls(self, keyframe: int) -> Controls:
-        """What the scene dictates about a keyframe."""
+        """Controls of a keyframe."""
         a = self.arrays
         return Controls(
             np.array(a["layout"][keyframe]),
@@ -119,7 +119,7 @@ class SceneSamples:
         )
 
     def conditions(self, splat: int) -> TargetConditions:
-        """Conditions of the frame that a splat shows, counted from its reference."""
+        """Conditions of a splat's frame, relative to its reference."""
         reference, target = int(self.reference[splat]), int(self.target[splat])
         poses, time = self.arrays["global_from_ego"], self.arrays["time"]
         return TargetConditions(
@@ -130,11 +130,11 @@ class SceneSamples:
         )
 
     def reference_frame(self, splat: int) -> RGBDFrame:
-        """The last known frame before a splat's: a keyframe, or in roll-outs what a model made at that keyframe."""
-        frame, made = self.frame(int(self.reference[splat])), int(self.arrays["made"][splat]) if "made" in self.arrays else -1
-        if made < 0:
+        """The last known frame before a splat's: a keyframe or, in rollouts, a generated frame at that keyframe's cameras."""
+        frame, row = self.frame(int(self.reference[splat])), int(self.arrays["made"][splat]) if "made" in self.arrays else -1
+        if row < 0:
             return frame
-        rgb, depth = self.arrays["made_rgb"][made], self.arrays["made_depth"][made]
+        rgb, depth = self.arrays["made_rgb"][row], self.arrays["made_depth"][row]
         return replace(frame, rgb=np.array(rgb), depth=np.array(depth, np.float32))
 
     def since_real(self, splat: int) -> float:
@@ -142,12 +142,12 @@ class SceneSamples:
         last = self.arrays["last_real"] if "last_real" in self.arrays else self.reference
         return float(self.arrays["time"][int(self.target[splat])] - self.arrays["time"][int(last[splat])])
 
-    def made_frames(self) -> list[int]:
-        """Of every frame that a model made and went on from, the first of the splats that follow it."""
+    def generated_references(self) -> list[int]:
+        """For every generated frame that served as a reference, the first of the splats that follow it."""
         if "made" not in self.arrays:
             return []
-        made, first = np.unique(self.arrays["made"], return_index=True)
-        return [int(row) for index, row in zip(made, first, strict=True) if index >= 0]
+        frames, first = np.unique(self.arrays["made"], return_index=True)
+        return [int(row) for index, row in zip(frames, first, strict=True) if index >= 0]
 
     def chunks(self, length: int) -> Iterator[list[int]]:
         """Runs of ``length`` NEXT splats, one reference, targets in order from the first step."""
@@ -165,15 +165,14 @@ class SampleStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        meta = read_settings(folder)
-        self.settings = meta
+        self.settings = read_settings(folder)
         self.scenes = [SceneSamples(path) for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
         if not self.scenes:
             raise DataError(f"{folder} holds no samples; make them from a data set with --dataroot")
 
-    def made_frames(self) -> list[tuple[int, int]]:
-        """(scene, splat) of every made frame, each once, as the splat's reference."""
-        return [(s, row) for s, scene in enumerate(self.scenes) for row in scene.made_frames()]
+    def generated_references(self) -> list[tuple[int, int]]:
+        """(scene, splat) of every generated frame, each once, as the splat's reference."""
+        return [(s, row) for s, scene in enumerate(self.scenes) for row in scene.generated_references()]
 
     def rows(self, kind: int) -> list[tuple[int, int]]:
         """(scene, splat) of every splat of a kind."""

@@ -1,4 +1,4 @@
-"""``python -m dist4d_env.training.segmenter``: what judges generated pictures, from a town with semantics."""
+"""``python -m dist4d_env.training.segmenter``: train the town segmenter on a town with class images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,11 +16,12 @@ from dist4d_env.errors import ConfigError, DataError, DiST4DError
 from dist4d_env.metrics.images.accuracy import confusion, intersection_over_union, mean_iou
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.segmenter import CLASSES, TownSegmenter, layout_classes, pictures
+from dist4d_env.training.loop import LoopOptions, train
 
 WEIGHTS = torch.tensor([1.0, 1.0, 1.5, 1.2, 5.0])
-"""How much a pixel of each class counts: thin and small things would hardly be learned otherwise."""
+"""Loss weight of each class: thin and small things are rare pixels."""
 CROWDED = 20
-"""Pixels of people from which on a picture counts as crowded; half of every batch is, or nobody would be learned."""
+"""Pixels of people from which on a picture is crowded; rare classes are learned because half of each batch is crowded."""
 PALETTE = np.array([[70, 80, 90], [160, 150, 150], [250, 230, 90], [60, 110, 220], [220, 60, 60]], np.uint8)
 """Colours of CLASSES."""
 
@@ -48,24 +50,16 @@ class Options:
 
 def run(options: Options) -> int:
     """Train and write float16 weights; 0 when done. Raises ``DataError`` where a town has no class images."""
-    from dist4d_env.training.loop import LoopOptions, train
-
     if (options.out / "checkpoint.pt").exists() and not options.resume:
         raise ConfigError(f"{options.out} already holds a run: go on with --resume or choose another --out")
-    recipe = SegmenterRecipe(
-        load_pictures(options.dataroot), load_pictures(options.val_dataroot), options.batch, options.seed
-    )  # fmt: skip
-    loop = LoopOptions(
-        out=options.out, steps=options.steps, learning_rate=options.learning_rate, seed=options.seed, resume=options.resume
-    )  # fmt: skip
-    train(recipe, loop)
+    town, val = load_pictures(options.dataroot), load_pictures(options.val_dataroot)
+    loop = LoopOptions(out=options.out, steps=options.steps, learning_rate=options.learning_rate, resume=options.resume)
+    train(SegmenterRecipe(town, val, options.batch, options.seed), loop)
     return 0
 
 
 def load_pictures(dataroot: Path) -> tuple[np.ndarray, np.ndarray]:
     """Every picture (N, H, W, 3) uint8 of a town data set that has a class image, and those as CLASSES (N, H, W) uint8."""
-    import cv2
-
     files = sorted((dataroot / "semantics").glob("*/*.png"))
     if not files:
         raise DataError(f"{dataroot} has no class images: write the town with `python -m dist4d_env town --semantics --out ...`")
@@ -82,8 +76,7 @@ def load_pictures(dataroot: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 class SegmenterRecipe:
-    """Cross-entropy on pictures that are mirrored, relit, blurred and made noisy, so that judging layout does not hang on
-    crispness."""
+    """Cross-entropy on pictures that are mirrored, relit, blurred and made noisy, so that classes depend little on sharpness."""
 
     def __init__(self, train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], batch: int, seed: int) -> None:
         torch.manual_seed(seed)
@@ -122,7 +115,7 @@ class SegmenterRecipe:
 
     @torch.no_grad()
     def pictures(self) -> dict[str, np.ndarray]:
-        """Four val pictures above what they show and what was found."""
+        """Four val pictures above their true and their predicted classes."""
         rows = np.linspace(0, len(self.val[0]) - 1, 4).astype(int)
         device = next(self.model.parameters()).device
         found = self.model(pictures(self.val[0][rows]).to(device)).argmax(1).cpu().numpy()

@@ -1,9 +1,9 @@
-"""Which splats and true frames a step of DiST-S sees: kinds by their shares, image sizes, a second stage's samples beside."""
+"""Batches of splats and true frames for DiST-S: kinds by their shares, several image sizes, samples of the second stage."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,10 +11,10 @@ import torch
 from dist4d_env.errors import DataError
 from dist4d_env.models.inputs import ViewInputs, collate_views, rgbd_tensor
 from dist4d_env.training.loading import as_stores, choose_store
-from dist4d_env.training.samples import BETWEEN, CYCLE, NEXT, OFF_PATH, SPACE, SampleStore, SceneSamples
+from dist4d_env.training.samples import BETWEEN, CYCLE, NEXT, SPACE, SampleStore, SceneSamples
 
 SHARES = {SPACE: 0.7, BETWEEN: 0.15, NEXT: 0.15}
-"""How often a sample is of each kind of splat."""
+"""Share of samples of each kind of splat."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,17 @@ def _scene_runs(scene: SceneSamples, kind: int, frames: int) -> Iterator[tuple[t
     time = scene.arrays["time"]
     for row in rows:
         clip = range(int(targets[row]), int(targets[row]) + frames)
-        # Frames of side views are numbered on across both sides of one moment, which are no film.
+        # Side views to both sides of one moment have successive numbers but are no clip.
         if all(k in shown for k in clip) and all(time[k] > time[k - 1] for k in clip[1:]):
             yield ((row,), *(shown[k] for k in clip[1:]))
 
 
 class ViewSamples:
-    """Clips of ``frames`` successive keyframes, each frame with a splat that its memory was not shown; 1 gives single images.
+    """Clips of ``frames`` successive keyframes, each frame with a splat of a memory that lacks it; 1 gives single images.
 
-    train: stores of samples, of which each draw takes one; extra: samples of ``prepare_cycle`` or ``prepare_off_path``; a sample
-    of their image size is one of them with probability ``share``; count: images of all cameras per draw, at ``size`` (height,
-    width); code: of depth. Raises ``DataError`` where a store has none of what it should hold.
+    train: stores of samples, of which each draw takes one; extra: samples of ``prepare_cycle``; a sample of their image size is
+    one of them with probability ``share``; count: images of all cameras per draw, at ``size`` (height, width); code: of depth.
+    Raises ``DataError`` where a store has no such samples.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ViewSamples:
             if not kinds:
                 raise DataError(f"{store.folder} holds no {frames} successive keyframes with splats; take longer scenes")
         self.extra, self.share = extra, share
-        self.extra_pool = [] if extra is None else [run for kind in (CYCLE, OFF_PATH) for run in runs(extra, kind, frames)]
+        self.extra_pool = [] if extra is None else runs(extra, CYCLE, frames)
         if extra is not None and not self.extra_pool:
             raise DataError(f"{extra.folder} holds no cycle samples; make them with: python -m dist4d_env train cycle")
 
@@ -86,7 +86,7 @@ class ViewSamples:
         if self.extra and beside:
             chosen = [self.extra_pool[k] for k in generator.integers(len(self.extra_pool), size=beside)]
             parts.append(self.collate(self.extra, [run.clip(generator) for run in chosen]))
-        views = ViewInputs(*(torch.cat([getattr(v, f.name) for v, _ in parts]) for f in fields(ViewInputs)))
+        views = ViewInputs(*(torch.cat(tensors) for tensors in zip(*(views for views, _ in parts), strict=True)))
         return views, torch.cat([truth for _, truth in parts])
 
     def choose(self, store: SampleStore, generator: np.random.Generator, count: int) -> list[tuple[int, list[int]]]:
@@ -109,13 +109,12 @@ class ViewSamples:
         def clips(tensor: torch.Tensor) -> torch.Tensor:  # (B F, V, ...) to (B V, F, ...)
             return tensor.unflatten(0, (len(chosen), -1)).transpose(1, 2).flatten(0, 1)
 
-        views = collate_views(images, self.code)
-        return ViewInputs(*(clips(t) for t in (views.base, views.other, views.masks))), clips(torch.stack(truths))
+        return ViewInputs(*(clips(tensor) for tensor in collate_views(images, self.code))), clips(torch.stack(truths))
 
 
 def clip_length(stores: Sequence[SampleStore], extra: SampleStore | None, frames: int) -> int:
     """``frames`` where every store has clips of so many successive keyframes, else 1."""
-    asked = [(store, tuple(SHARES)) for store in stores] + ([] if extra is None else [(extra, (CYCLE, OFF_PATH))])
+    asked = [(store, tuple(SHARES)) for store in stores] + ([] if extra is None else [(extra, (CYCLE,))])
     return frames if all(any(runs(store, kind, frames) for kind in kinds) for store, kinds in asked) else 1
 
 

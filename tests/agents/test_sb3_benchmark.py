@@ -34,7 +34,7 @@ def trained(tmp_path_factory, town_dataroot):
     return train(options)
 
 
-def test_quick_tells_what_the_full_one_does(trained, town_dataroot, tmp_path, capsys):
+def test_quick_reports_what_the_full_one_does(trained, town_dataroot, tmp_path, capsys):
     out = tmp_path / "rl.json"
     options = Options(
         policies=(trained / "best",),
@@ -63,6 +63,6 @@ def test_quick_tells_what_the_full_one_does(trained, town_dataroot, tmp_path, ca
     assert not out.with_suffix(".journal.jsonl").exists()
 
 
-def test_an_unknown_planner_is_said():
+def test_an_unknown_planner_is_refused():
     with pytest.raises(ConfigError, match="nobody"):
         Options(planners=("nobody",))

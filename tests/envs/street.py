@@ -10,7 +10,8 @@ from shapely.geometry import LineString, box
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes
 from dist4d_env.scenes.maps import make_map
 from dist4d_env.scenes.route import Route
-from dist4d_env.simulation.state import EgoState, EpisodeState
+from dist4d_env.simulation.ego import EgoState
+from dist4d_env.simulation.state import EpisodeState
 
 
 def street(route: np.ndarray | None = None) -> SimpleNamespace:

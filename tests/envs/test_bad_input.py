@@ -9,18 +9,20 @@ from gymnasium.error import ResetNeeded
 from dist4d_env.envs.config import EnvConfig, read_keywords
 from dist4d_env.errors import ActionError, ConfigError, DataError
 
+from .worlds import assert_same
+
 
 @pytest.mark.parametrize(
     ("keywords", "said"),
     [
-        ({"world": "dreams"}, "world='dreams'.*'oracle'"),
-        ({"observation": ("ego", "radar")}, "observation=.*'agents'"),
+        ({"world": "dreams"}, "world 'dreams' is unknown.*'oracle'"),
+        ({"observation": ("ego", "radar")}, "sensor 'radar' is unknown.*'agents'"),
         ({"observation": ()}, "observation is empty"),
-        ({"observation": 3}, "observation=3"),
-        ({"world": "none"}, "world='none' makes no pictures.*take 'cameras' and 'depth' out"),
+        ({"observation": 3}, "sensor 3"),
+        ({"world": "none", "observation": ("cameras", "ego")}, "makes no pictures.*'cameras'.*take it out"),
         ({"action": "wish"}, "action='wish'.*'trajectory'"),
         ({"memory": "all"}, "memory='all'.*'history'"),
-        ({"traffic": "jam"}, "traffic='jam'.*'idm'"),
+        ({"traffic": "jam"}, "traffic 'jam' is unknown.*'idm'"),
         ({"decision_dt": 0.25}, "decision_dt=0.25.*multiple"),
         ({"decision_dt": 0.0}, "decision_dt=0.0"),
         ({"decision_dt": float("nan")}, "decision_dt=nan"),
@@ -97,10 +99,11 @@ def test_reset_options(make_env, options, error, said):
 def test_actions(make_env, action, value):
     env = make_env(action=action)
     env.reset(seed=0)
-    kept = env.unwrapped.snapshot()
+    kept = env.unwrapped.episode
     with pytest.raises(ActionError):
         env.unwrapped.step(value)
-    assert env.unwrapped.snapshot().episode is kept.episode  # a refused action changes nothing
+    assert_same(env.unwrapped.episode.values, kept.values)  # a refused action changes nothing
+    assert env.unwrapped.episode.state.ego == kept.state.ego and env.unwrapped.episode.state.tick == kept.state.tick
 
 
 def test_step_needs_an_episode(make_env):

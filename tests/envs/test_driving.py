@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from gymnasium.error import ClosedEnvironmentError
@@ -22,13 +24,15 @@ SOURCES = {"log", "dist_t", "dist_s", "splat", "replay", "oracle"}
 def test_info_of_every_world(make_env, settings):
     env = make_env(**settings)
     _, info = env.reset(seed=0, options={"start": 0.5})
-    keys = {"scene", "time", "metrics", "world", "reward_terms", "timing_ms"}
+    keys = {"scene", "time", "metrics", "world", "reward_terms", "timing_ms", "ended_by"}
     assert set(info) == keys
+    metrics = set(info["metrics"])
     assert info["time"] == pytest.approx(0.5)
     steps = play(env, actions_of(env, 2))
     for index, (observation, reward, *_, info) in enumerate(steps):
         assert observation in env.observation_space
-        assert set(info) - {"ended_by"} == keys
+        assert set(info) == keys and set(info["metrics"]) == metrics
+        assert json.loads(json.dumps(info)) == info
         assert info["time"] == pytest.approx(0.5 + 0.5 * (index + 1))
         sources = info["world"]["source"]
         assert len(sources) == (0 if settings["world"] == "none" else len(RING)) and set(sources) <= SOURCES
@@ -127,7 +131,7 @@ def test_replayed_log_is_shown_as_logged(make_env):
     observation, info = env.reset(seed=0, options={"start": 1.0})
     scene = env.unwrapped.scene
     recorded = scene.sensors.rgb(int(np.argmin(np.abs(scene.sensors.keyframe_time - 1.0))), 64, 112)
-    assert info["world"]["source"] == ("log",) * 6
+    assert info["world"]["source"] == ["log"] * 6
     for index, name in enumerate(RING):
         assert np.array_equal(observation[name], recorded[index])
 
@@ -144,7 +148,7 @@ def test_scene_with_one_pictured_keyframe_starts_there(make_env, nuscenes_real, 
     env = make_env("replay", **settings)
     assert [env.reset(seed=seed)[1]["time"] for seed in range(4)] == [0.0] * 4
     observation, *_, info = env.step(ROLL)
-    assert info["world"]["source"] == ("replay",) * 6 and observation["CAM_FRONT"].std() > 10
+    assert info["world"]["source"] == ["replay"] * 6 and observation["CAM_FRONT"].std() > 10
 
 
 def test_close_can_be_repeated(make_env):

@@ -312,7 +312,7 @@ def test_bad_input(make_together, town_dataroot):
         together.step(np.zeros((2, 2), np.float32))
     with pytest.raises(ActionError, match="make no array"):
         together.step([[0.0, 0.0], [0.0], [0.0, 0.0]])
-    before = [env.episode.state for env in together.envs]
+    before = [env.episode.state.ego for env in together.envs]
     with pytest.raises(ActionError):
         together.step(np.array([[0, 0], [0, 0], [np.nan, 0]], np.float32))
-    assert_same([env.episode.state for env in together.envs], before)
+    assert [env.episode.state.ego for env in together.envs] == before

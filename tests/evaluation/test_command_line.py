@@ -36,10 +36,12 @@ def test_evaluate_drives_stores_and_scores_again(town_dataroot, tmp_path, capsys
     "arguments, says",
     [
         (["--planner", "nope"], "planner 'nope' is unknown"),
-        (["--planner", "no_such_module:P"], "cannot be found"),
+        (["--planner", "no_such_module:P"], "cannot be imported"),
         (["--planner", "dist4d_env.planners.contract:Plan"], "without arguments"),
         (["--planner", "collections:OrderedDict"], "has no requires, reset, plan"),
         (["--scenes", "moon"], "moon"),
+        (["--suite", "moon"], "suite 'moon' is neither a file nor one of the package's: nuscenes, safety_critical, town_val"),
+        (["--world", "moon"], "world 'moon' is unknown"),
         (["--rescore", "nowhere"], "no stored episodes"),
     ],
 )

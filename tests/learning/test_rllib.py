@@ -18,12 +18,13 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from agents import rllib_tune, train_rllib
+from agents.common import make_environments
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.geometry.cameras import RING
 from dist4d_env.learning.policy_files import Policy
-from dist4d_env.learning.rllib_connectors import ActAsPolicy, SeeAsPolicy
-from dist4d_env.learning.rllib_module import DrivingModule
-from dist4d_env.learning.rllib_planner import RLlibPlanner
+from dist4d_env.learning.policy_planner import PolicyPlanner
+from dist4d_env.learning.rllib_policy import DrivingModule, ViewActions, ViewObservations
 from dist4d_env.learning.views import View
 from dist4d_env.worlds.service.actors import serve_world
 from tests.raying import small_ray
@@ -63,7 +64,7 @@ def test_a_run_leaves_a_curve_and_policies_that_drive(run, small, town_dataroot)
     assert [point["steps"] >= least for point, least in zip(points, (0, 64, 128), strict=True)] == [True] * 3
     assert all(0 <= point["pdms"] <= 1 for point in points)
     best = max(points, key=lambda point: point["pdms"])
-    planner = RLlibPlanner(run / "best")
+    planner = PolicyPlanner(run / "best")
     assert planner.policy.config.about["steps"] == best["steps"] and planner.policy.config.about["library"] == "rllib"
     env = gym.make(
         "DiST4D-nuScenes-v0", dataroot=town_dataroot, world="none", action="trajectory", horizon=3.0,
@@ -106,20 +107,18 @@ def test_the_spread_of_actions_falls_for_the_learner_and_every_runner(small, clu
     options = replace(small, runners=1, spread=-0.5, spread_end=-2.5, steps=100)
     algorithm = train_rllib.make_config(options).build_algo()
     for done, wanted in ((0, -0.5), (50, -1.5), (1000, -2.5)):
-        train_rllib.narrow(algorithm, options, done)
+        train_rllib.set_spreads(algorithm, options, done)
         spreads = algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.module.spread.tolist())
         assert np.allclose([*spreads, algorithm.learner_group._learner.module["default_policy"].spread.tolist()], wanted)
         algorithm.train()
     algorithm.stop()
 
 
-def test_two_runners_drive_and_flat_vectors_learn_too(small, cluster, tmp_path):
+def test_two_runners_drive(small, cluster, tmp_path):
     pair = [train_rllib.main(replace(small, out=tmp_path / name, runners=2, steps=128)) for name in ("two", "again")]
     assert curve(pair[0])[-1]["steps"] >= 128 and curve(pair[0]) == curve(pair[1])
     for a, b in zip(weights(pair[0] / "last").values(), weights(pair[1] / "last").values(), strict=True):
         assert torch.equal(a, b)
-    folder = train_rllib.main(replace(small, out=tmp_path / "flat", network="flat", steps=64))
-    assert len(curve(folder)) == 2 and not (folder / "best").exists()
 
 
 def test_cameras_by_a_world_service(small, cluster, tmp_path):
@@ -137,24 +136,21 @@ def test_cameras_by_a_world_service(small, cluster, tmp_path):
     assert Policy.load(tmp_path / "best").config.view.cameras
 
 
-def test_connectors_see_and_act_as_the_view_does(small):
+def test_connectors_observe_and_act_as_the_view_does(small):
     view = View()
-    env = gym.make_vec(
-        "DiST4D-nuScenes-v0", 3, vectorization_mode="vector_entry_point",
-        **train_rllib.keywords(small, view, small.dataroot, "val"),
-    )  # fmt: skip
+    env = make_environments(3, small, view)
     given, _ = env.reset(seed=0)
     episodes = [SingleAgentEpisode() for _ in range(3)]
     for row, episode in enumerate(episodes):
         episode.add_env_reset({key: value[row] for key, value in given.items()})
     shared: dict = {}
-    see = SeeAsPolicy(env.single_observation_space, env.single_action_space, view=view)
-    see(rl_module=None, batch={}, episodes=episodes, shared_data=shared)
+    observe = ViewObservations(env.single_observation_space, env.single_action_space, view=view)
+    observe(rl_module=None, batch={}, episodes=episodes, shared_data=shared)
     for key, value in view.observe(given).items():
         assert np.array_equal(np.stack([episode.get_observations(-1)[key] for episode in episodes]), value)
     chosen = np.array([[0.5, 0.0], [-3.0, 0.2], [0.1, -0.1]], np.float32)
     batch = {Columns.ACTIONS: {(episode.id_,): [action] for episode, action in zip(episodes, chosen, strict=True)}}
-    act = ActAsPolicy(env.single_observation_space, env.single_action_space, view=view)
+    act = ViewActions(env.single_observation_space, env.single_action_space, view=view)
     act(rl_module=None, batch=batch, episodes=episodes, shared_data=shared)
     plans = np.stack([batch[Columns.ACTIONS_FOR_ENV][(episode.id_,)][0] for episode in episodes])
     assert np.array_equal(plans, view.act(np.clip(chosen, -1, 1), given))
@@ -167,10 +163,9 @@ def test_a_batch_may_take_longer_than_rllibs_minute(small):
 
 
 def test_runners_begin_beside_the_log_and_each_elsewhere(small):
-    settings = train_rllib.keywords(small, View(), small.dataroot, "val")
     begun = []
     for worker, share in ((1, 1.0), (1, 1.0), (2, 1.0), (1, 0.0)):
-        env = gym.make_vec("DiST4D-nuScenes-v0", 3, vectorization_mode="vector_entry_point", **settings)
+        env = make_environments(3, small, View())
         runner = SimpleNamespace(worker_index=worker)
         train_rllib.disturb_starts(env_runner=runner, env=env.unwrapped, options=replace(small, disturb=share), done=0)
         env.reset(seed=0)
@@ -180,10 +175,10 @@ def test_runners_begin_beside_the_log_and_each_elsewhere(small):
 
 
 def test_the_six_cameras_share_one_encoder():
-    view = View(cameras=True)
+    view = View(cameras=RING)
     module = DrivingModule(
         observation_space=view.observation_space, action_space=view.action_space,
-        model_config={"view": {"cameras": True}, "hidden": (8,), "spread": -1.0},
+        model_config={"view": {"cameras": RING}, "hidden": (8,), "spread": -1.0},
     )  # fmt: skip
     seen = {key: torch.from_numpy(np.stack([space.sample()] * 2)) for key, space in view.observation_space.items()}
     out = module.forward_train({Columns.OBS: seen})
@@ -203,8 +198,8 @@ def test_a_sweep_tries_and_ranks(small, cluster, tmp_path):
     [
         ({"cameras": True}, "--cameras needs a world"),
         ({"batch": 100, "envs": 32}, "multiple of the environments"),
-        ({"cameras": True, "world": "oracle", "network": "flat"}, "for vectors"),
         ({"runners": -1}, "runners at least 0"),
+        ({"world": "moon"}, "world 'moon' is unknown"),
         ({"disturb": 2.0}, "share from 0 to 1"),
     ],
 )

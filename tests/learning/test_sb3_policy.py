@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from stable_baselines3 import PPO, SAC
 
 import dist4d_env  # noqa: F401 (registers the environment)
-from agents.train_sb3 import Options, make_model, policy_of
-from dist4d_env.errors import ConfigError, WeightsError
+from agents.train_sb3 import Options, learned, make_model
+from dist4d_env.errors import WeightsError
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.learning.policy_files import Policy
-from dist4d_env.learning.policy_planner import FromEnvironment, SB3Planner
+from dist4d_env.learning.policy_planner import PolicyPlanner
 from dist4d_env.learning.sb3_vec_env import SB3VecEnv, ViewVecEnv
 from dist4d_env.learning.views import View
 
@@ -50,7 +50,7 @@ def untrained(algorithm, action, envs, tmp_path, scale=3.0):
             value.mul_(scale)
         if algorithm == "ppo" and scale != 1.0:  # its head begins at a hundredth of the others' size
             model.policy.action_net.weight.normal_(std=0.05)
-    return model, policy_of(model, options, view)
+    return model, learned(model, options, view)
 
 
 @pytest.mark.parametrize(("algorithm", "action"), CASES, ids=["-".join(case) for case in CASES])
@@ -115,7 +115,7 @@ def test_broken_policies_are_said(envs, tmp_path, kind):
 def test_a_policy_drives_on_the_benchmark(envs, town_dataroot, tmp_path, action):
     """Whatever it does: the same from the same seed, and no planner error."""
     _, policy = untrained("ppo", action, envs, tmp_path, scale=1.0)
-    planner = SB3Planner(policy.save(tmp_path / "policy"))
+    planner = PolicyPlanner(policy.save(tmp_path / "policy"))
     kind = "trajectory" if action == "route" else action
     env = gym.make(
         "DiST4D-nuScenes-v0", dataroot=str(town_dataroot), world="none", horizon=2.0, action=kind, observation=View().groups
@@ -131,15 +131,10 @@ def test_what_the_planner_cannot_do_is_said(envs, town_dataroot, tmp_path, monke
     folder = policy.save(tmp_path / "policy")
     settings = {"dataroot": str(town_dataroot), "world": "none", "horizon": 2.0, "action": "trajectory"}
     env = gym.make("DiST4D-nuScenes-v0", **settings, observation=("ego", "route"))
-    log = run_episode(env, SB3Planner(folder), 0, RunOptions())
+    log = run_episode(env, PolicyPlanner(folder), 0, RunOptions())
     assert log.outcome == "planner_error" and "agents" in log.error
     env.close()
     env = gym.make("DiST4D-nuScenes-v0", **settings, decision_dt=0.2, observation=View().groups)
-    log = run_episode(env, SB3Planner(folder), 0, RunOptions())
+    log = run_episode(env, PolicyPlanner(folder), 0, RunOptions())
     assert log.outcome == "planner_error" and "decision_dt=0.5" in log.error
     env.close()
-    monkeypatch.delenv("DIST4D_POLICY", raising=False)
-    with pytest.raises(ConfigError, match="DIST4D_POLICY"):
-        FromEnvironment()
-    monkeypatch.setenv("DIST4D_POLICY", str(folder))
-    assert FromEnvironment().policy.config.view == View()

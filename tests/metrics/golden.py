@@ -26,8 +26,8 @@ UNLIMITED = VehicleDynamics(
 """NAVSIM's bicycle knows no limits but the steering angle's."""
 
 
-def read(shared_data: Path, version: str) -> dict[str, Any]:
-    return json.loads((shared_data / "golden" / f"navsim_{version}.json").read_text())
+def read(stored_data: Path, version: str) -> dict[str, Any]:
+    return json.loads((stored_data / "golden" / f"navsim_{version}.json").read_text())
 
 
 def vehicle_of(data: dict[str, Any]) -> VehicleParameters:

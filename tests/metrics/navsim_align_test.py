@@ -10,11 +10,9 @@ import pytest
 from dist4d_env.metrics.driving.collision import find_collisions, no_at_fault_collision
 from dist4d_env.metrics.driving.comfort import comfort, comfort_signals, within_limits
 from dist4d_env.metrics.driving.composite import pdms_v1
-from dist4d_env.metrics.driving.drivable_area import drivable_area_compliance
-from dist4d_env.metrics.driving.driving_direction import driving_direction_compliance
 from dist4d_env.metrics.driving.epdms import epdms_v2
-from dist4d_env.metrics.driving.lane_keeping import lane_keeping
 from dist4d_env.metrics.driving.progress import ego_progress, progress
+from dist4d_env.metrics.driving.road import drivable_area_compliance, driving_direction_compliance, lane_keeping
 from dist4d_env.metrics.driving.time_to_collision import time_to_collision
 from tests.simulation.road import Agent
 
@@ -23,8 +21,8 @@ from .traces import make_trace
 
 
 @pytest.fixture(scope="module", params=["v1", "v2"])
-def golden_data(request, shared_data):
-    return request.param, golden.read(shared_data, request.param)
+def golden_data(request, stored_data):
+    return request.param, golden.read(stored_data, request.param)
 
 
 def trace_of(data: dict, world: str, plan: str):

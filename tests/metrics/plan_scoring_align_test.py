@@ -10,7 +10,7 @@ import pytest
 from dist4d_env.metrics.plans.scoring import score_plans
 from dist4d_env.simulation.drive import drive_along
 from dist4d_env.simulation.tracker import References, simulate_plans
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState
 
 from . import golden
 
@@ -32,8 +32,8 @@ def version(request):
 
 
 @pytest.fixture(scope="module")
-def data(shared_data, version):
-    return golden.read(shared_data, version)
+def data(stored_data, version):
+    return golden.read(stored_data, version)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from dist4d_env.errors import ActionError, ConfigError
 from dist4d_env.metrics.driving.epdms import epdms, epdms_v2
-from dist4d_env.metrics.driving.extended_comfort import change_of_mind, consecutive_comfort, extended_comfort
+from dist4d_env.metrics.driving.extended_comfort import consecutive_comfort, extended_comfort, plan_difference
 from dist4d_env.metrics.driving.trace import Plans
 from dist4d_env.metrics.plans.episode import epdms_of_plans, pdms_of_plans
 from dist4d_env.metrics.plans.issued import drive_issued, reference_metres
@@ -34,11 +34,11 @@ def swerve(metres: float) -> np.ndarray:
     return np.column_stack([8 * AHEAD, y, np.arctan2(np.gradient(y), np.gradient(8 * AHEAD))])
 
 
-def test_extended_comfort_of_the_original(shared_data):
+def test_extended_comfort_of_the_original(stored_data):
     """Its own trace: from straight on to a drift of 1 m half a second later, yaw accelerations differ by 0.1027 rad/s^2."""
-    data = golden.read(shared_data, "v2")
+    data = golden.read(stored_data, "v2")
     ego, names = golden.simulated(data), list(data["plans"])
-    apart = change_of_mind(ego[[names.index("cruise8")], 5:], ego[[names.index("drift +1.0 in 1s")], :36], faithful=True)[0]
+    apart = plan_difference(ego[[names.index("cruise8")], 5:], ego[[names.index("drift +1.0 in 1s")], :36], faithful=True)[0]
     assert apart[3] == pytest.approx(0.1027, abs=5e-5) and (apart[:3] < (0.7, 0.5, 0.1)).all()
 
 
@@ -48,8 +48,8 @@ def test_one_mind_is_comfortable():
     assert result.value == 1.0 and result.valid and result.details["pairs"] == 3
 
 
-def test_a_change_of_mind_is_not():
-    """Left and right by turns: no plan agrees with the one before. Only where minds change does it cost."""
+def test_plans_that_contradict_each_other_are_not():
+    """Left and right alternate: no plan agrees with the one before. Only inconsistent pairs count."""
     trace = make_trace(straight(steps=61))
     result = extended_comfort(trace, plans_of([0, 5, 10, 15], swerve(2.0), swerve(-2.0)))
     assert result.value == 0.0 and result.details["worst"]["yaw_acceleration"] > 1.0

@@ -11,9 +11,9 @@ from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.collision import no_at_fault_collision, no_collision
-from dist4d_env.metrics.driving.drivable_area import drivable_area_compliance
 from dist4d_env.metrics.driving.epdms import epdms_v2
 from dist4d_env.metrics.driving.recording import log_trace
+from dist4d_env.metrics.driving.road import drivable_area_compliance
 from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
 from dist4d_env.metrics.plans.episode import epdms_of_plans, pdms_of_plans
 from dist4d_env.metrics.plans.scene import PlanScene

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dist4d_env.metrics.foreign.neuroncap import neuroncap_mean, neuroncap_score, untouched_impact_speed
+from dist4d_env.metrics.foreign.neuroncap import neuroncap_score, untouched_impact_speed
 from tests.simulation.road import Agent
 
 from .traces import make_trace, straight
@@ -67,8 +67,3 @@ def test_without_a_reference_it_is_not_valid():
     result = neuroncap_score(trace)
     assert not result.valid and "reference_speed" in result.details["reason"] and result.details["step"] == 20
     assert neuroncap_score(trace, 4.0).valid
-
-
-def test_families_weigh_the_same():
-    scores = {"stationary": [5.0, 5.0, 2.0], "frontal": [1.0], "side": [0.0, 3.0]}
-    assert neuroncap_mean(scores) == pytest.approx((4 + 1 + 1.5) / 3)

@@ -1,4 +1,4 @@
-"""nuPlan's closed-loop and open-loop scores on the straight road."""
+"""nuPlan's closed-loop score on the straight road."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ from shapely.geometry import box
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import CATEGORIES
-from dist4d_env.metrics.driving.comfort import comfort_signals
 from dist4d_env.metrics.driving.rectangles import overlap
-from dist4d_env.metrics.driving.trace import Plans
 from dist4d_env.metrics.foreign.nuplan import nuplan_cls, nuplan_parts
-from dist4d_env.metrics.foreign.nuplan_collision import at_fault_collisions
-from dist4d_env.metrics.foreign.nuplan_lanes import driven_lanes, within_lanes
-from dist4d_env.metrics.foreign.nuplan_motion import motion_signals
-from dist4d_env.metrics.foreign.nuplan_ols import nuplan_ols
-from dist4d_env.metrics.foreign.nuplan_ttc import direction, relevant_tracks, times_to_collision
+from dist4d_env.metrics.foreign.nuplan_road import driven_lanes, within_lanes
+from dist4d_env.metrics.foreign.nuplan_traffic import at_fault_collisions, direction, relevant_tracks, times_to_collision
 from dist4d_env.scenes.maps import Lane, make_map
 from tests.simulation.road import Agent, road_map
 
@@ -165,37 +160,3 @@ def test_lanes_that_lead_on_count_as_one():
 def _line(start, end):
     x = np.arange(start, end + 1.0)
     return np.column_stack([x, np.zeros(len(x)), np.zeros(len(x))])
-
-
-def test_motion_at_10_hz_is_that_of_comfort():
-    generator = np.random.default_rng(3)
-    ego = straight()
-    ego[:, 4], ego[:, 2] = generator.normal(size=41), np.cumsum(generator.normal(0, 0.01, 41))
-    trace = make_trace(ego)
-    signals = motion_signals(trace.time, np.column_stack([ego[:, 4], np.zeros(41)]), ego[:, 2])
-    names = ("lon_acceleration", "lat_acceleration", "jerk", "lon_jerk", "yaw_acceleration", "yaw_rate")
-    assert np.stack([signals[name] for name in names]) == pytest.approx(comfort_signals(trace, "v2", faithful=True), abs=1e-6)
-
-
-def test_open_loop_plans_on_the_log_score_one_and_others_by_their_error():
-    trace = make_trace(straight(steps=101))
-    step = np.array([0, 5, 10, 20])
-    poses = np.zeros((4, 16, 3))
-    poses[..., 0] = 4.0 * np.arange(1, 17)
-    result = nuplan_ols(trace, Plans(step, poses))
-    assert result.value == pytest.approx(1.0) and result.details["horizons"] == [3, 5, 8] and result.details["frames"] == 3
-    beside = poses.copy()
-    beside[..., 1] = 2.0
-    result = nuplan_ols(trace, Plans(step, beside))
-    assert result.value == pytest.approx((0.75 + 0.75 + 2 + 2) / 6)
-    far = poses.copy()
-    far[..., 1] = 6.5
-    assert nuplan_ols(trace, Plans(step, far)).value == 0.0  # misses at 3 s
-
-
-def test_plans_of_four_seconds_reach_one_horizon_and_say_so():
-    poses = np.zeros((1, 8, 3))
-    poses[..., 0] = 4.0 * np.arange(1, 9)
-    result = nuplan_ols(make_trace(straight(steps=101)), Plans(np.array([0]), poses))
-    assert result.value == pytest.approx(1.0) and result.details["horizons"] == [3] and not result.valid
-    assert not nuplan_ols(make_trace(), Plans(np.array([0]), poses[:, :4])).valid

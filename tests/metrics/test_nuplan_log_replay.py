@@ -13,8 +13,7 @@ from dist4d_env.metrics.foreign.alpasim import alpasim_scene_score
 from dist4d_env.metrics.foreign.hd_score import hd_score
 from dist4d_env.metrics.foreign.neuroncap import neuroncap_score
 from dist4d_env.metrics.foreign.nuplan import nuplan_cls
-from dist4d_env.metrics.foreign.nuplan_ols import nuplan_ols
-from dist4d_env.metrics.foreign.waymax import METRICS, waymax_metric
+from dist4d_env.metrics.foreign.open_loop import CLASSES, nuscenes_open_loop
 
 SCENES = ("scene-0061", "scene-0103", "scene-0655", "scene-0796", "scene-1094")
 
@@ -44,11 +43,11 @@ def test_the_log_gets_full_marks(trace, form):
 
 
 def test_the_log_is_its_own_open_loop(trace):
-    result = nuplan_ols(trace, logged_plans(trace, 16))
-    assert result.valid and result.value == pytest.approx(1.0)
-
-
-def test_waymax_finds_nothing(trace):
-    for name in METRICS:
-        result = waymax_metric(trace, name)
-        assert result.valid and result.value == pytest.approx(float(name == "progression"), abs=2e-3), name
+    plans = logged_plans(trace, 8)
+    standing = Plans(plans.step, np.zeros_like(plans.poses))
+    for protocol in CLASSES:
+        result = nuscenes_open_loop(trace, plans, protocol)
+        assert result.valid and result.value == pytest.approx(0.0, abs=1e-9) and result.details["samples"] == len(plans.step)
+        assert result.details["collision"] == {"1s": 0.0, "2s": 0.0, "3s": 0.0, "mean": 0.0}
+        seconds = list(nuscenes_open_loop(trace, standing, protocol).details["l2"].values())[:3]
+        assert seconds == sorted(seconds) and seconds[2] > 1.0

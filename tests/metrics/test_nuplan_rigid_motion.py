@@ -15,8 +15,7 @@ from dist4d_env.metrics.foreign.alpasim import alpasim_scene_score
 from dist4d_env.metrics.foreign.hd_score import hd_score
 from dist4d_env.metrics.foreign.neuroncap import neuroncap_score
 from dist4d_env.metrics.foreign.nuplan import nuplan_cls
-from dist4d_env.metrics.foreign.nuplan_ols import nuplan_ols
-from dist4d_env.metrics.foreign.waymax import METRICS, waymax_metric
+from dist4d_env.metrics.foreign.open_loop import CLASSES, nuscenes_open_loop
 
 from . import worlds
 
@@ -27,9 +26,9 @@ PER_STEP = ("time", "ego", "position", "yaw", "velocity", "valid", "expert")
 
 def scores(trace, plans):
     """Every score by name, and the numbers in its details."""
-    found = {f"waymax {name}": waymax_metric(trace, name) for name in METRICS}
-    found |= {"nuplan_ols": nuplan_ols(trace, plans), "alpasim": alpasim_scene_score(trace, plans=plans)}
+    found = {"alpasim": alpasim_scene_score(trace, plans=plans)}
     for form in FORMS:
+        found |= {f"open loop {name} {form}": nuscenes_open_loop(trace, plans, name, form) for name in CLASSES}
         found |= {f"cls {form}": nuplan_cls(trace, form=form), f"ads {form}": ads(trace, plans, form)}
         found |= {f"hd {form}": hd_score(trace, plans, form=form), f"neuroncap {form}": neuroncap_score(trace, 10.0, form)}
     numbers = {}
@@ -65,12 +64,14 @@ def test_episodes_that_end_at_once_have_scores(steps):
 
 
 def test_worlds_are_worth_moving():
-    """Over two dozen worlds every score takes several values (nuPlan's open loop wants longer plans than these)."""
+    """Over two dozen worlds every score takes several values."""
     found: dict[str, set[float]] = {}
     for seed in range(24):
         for name, (valid, value) in scores(*worlds.random_trace(seed)).items():
             if valid and value is not None:
                 found.setdefault(name, set()).add(round(float(value), 6))
-    wanted = {f"{name} {form}" for name in ("cls", "ads", "hd", "neuroncap") for form in FORMS}
-    wanted |= {"alpasim", *(f"waymax {name}" for name in METRICS if name != "kinematic_infeasibility")}
+    wanted = {
+        f"{name} {form}" for name in ("cls", "ads", "hd", "neuroncap", "open loop uniad", "open loop stp3") for form in FORMS
+    }
+    wanted.add("alpasim")
     assert {name for name in wanted if len(found.get(name, ())) < 2} == set()

@@ -10,10 +10,7 @@ from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.metrics.foreign.open_loop import FutureBoxes, open_loop
 from dist4d_env.metrics.foreign.open_loop_hits import (
     EGO_CELLS,
-    FINE,
-    FINE_CELLS,
     exact_hits,
-    fine_hits,
     grid_hits,
     headings,
     occupancy,
@@ -92,28 +89,6 @@ def test_only_the_corrected_ego_turns():
     assert open_loop(path, TRUTH, ahead, form="faithful").collision[0] == 0.0
 
 
-def test_bev_planner_turns_the_ego_on_a_finer_grid():
-    """41 x 18 cells. On a path to the left at 2 m a step the box stands across, its front 2.54 m beyond the LiDAR's place."""
-    assert len(FINE_CELLS) == 41 * 18
-    path = np.stack([0 * T, 4 * T], -1)  # of the rear axle
-    for y, hit in ((path[0, 1] + 0.985793 + 2.3 + 2.0, True), (path[0, 1] + 0.985793 + 2.8 + 2.0, False)):
-        drawn = np.stack([occupancy(np.array([[0.0, y]]), np.array([np.pi / 2]), np.array([[4.0, 2.0]]), FINE)] * 6)
-        assert fine_hits(path, drawn)[0] == hit
-    standing = np.zeros((6, 2)) + np.array([0.0, 0.3])
-    beside = np.stack([occupancy(np.array([[1.4, 2.4]]), np.zeros(1), np.array([[4.0, 2.0]]), FINE)] * 6)
-    assert not fine_hits(standing, beside).any()  # 0.2 m clear, straight as long as steps are short
-    closer = np.stack([occupancy(np.array([[1.4, 2.1]]), np.zeros(1), np.array([[4.0, 2.0]]), FINE)] * 6)
-    assert fine_hits(standing, closer).all()
-
-
-def test_bev_planner_counts_as_stp3_does():
-    there = boxes((8.0, 0.0, 0.0, "pedestrian"))
-    score = open_loop(PREDICTED, ASIDE, there, "bev_planner")
-    assert score.l2 == pytest.approx(open_loop(PREDICTED, ASIDE, there, "stp3").l2)
-    assert score.collision_steps.tolist() == [0.0, 1.0, 1.0, 1.0, 0.0, 0.0]
-    assert open_loop(PREDICTED, ASIDE, there, "bev_planner", mask=np.zeros((1, 6), bool)).samples == 0
-
-
 def test_headings_follow_the_path_where_none_are_given():
     path = np.array([[0.05, 0.0], [1.0, 0.0], [1.0, 1.0], [1.0, 1.01], [0.0, 1.01]])
     assert headings(path)[:, 2] == pytest.approx([0.0, 0.0, np.pi / 2, np.pi / 2, np.pi])
@@ -163,15 +138,6 @@ def test_inputs_stay_as_they_are():
     predicted, truth = PREDICTED.copy(), TRUTH.copy()
     open_loop(predicted, truth, boxes((10.0, 0.0, 0.0, "car")))
     assert (predicted == PREDICTED).all() and (truth == TRUTH).all()
-
-
-def test_results_by_name():
-    results = open_loop(PREDICTED, TRUTH, NOBODY, "stp3").results()
-    assert results["open_loop_stp3_l2_3s"].value == pytest.approx(0.6569, abs=6e-5)
-    assert results["open_loop_stp3_l2_mean"].value == pytest.approx((0.2341 + 0.4231 + 0.6569) / 3, abs=6e-5)
-    assert results["open_loop_stp3_collision_1s"].details == {"protocol": "stp3", "form": "faithful", "samples": 1}
-    none = open_loop(PREDICTED, TRUTH, NOBODY, "stp3", mask=np.zeros((1, 6), bool)).results()
-    assert not none["open_loop_stp3_l2_1s"].valid and "no sample" in none["open_loop_stp3_l2_1s"].details["reason"]
 
 
 def test_bad_input_is_named():

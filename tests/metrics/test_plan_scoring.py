@@ -13,9 +13,9 @@ from shapely.geometry import box
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.metrics.plans.lanes import RouteArea, route_area
-from dist4d_env.metrics.plans.progress import plan_progress, relative_progress
 from dist4d_env.metrics.plans.scene import PlanScene
 from dist4d_env.metrics.plans.scoring import score_plans
+from dist4d_env.metrics.plans.subscores import plan_progress, relative_progress
 from dist4d_env.scenes.maps import make_map
 from dist4d_env.scenes.route import Route
 from tests.simulation.road import Agent, lane

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from dist4d_env.metrics.driving.composite import pdms_v1
-from dist4d_env.metrics.driving.deviation import expert_deviation
 from dist4d_env.metrics.driving.epdms import epdms_v2
-from dist4d_env.metrics.driving.progress import ego_progress, expert_progress, progress, route_completion
+from dist4d_env.metrics.driving.progress import ego_progress, expert_deviation, expert_progress, progress, route_completion
 from dist4d_env.metrics.driving.suite import METRICS, evaluate
 from dist4d_env.metrics.foreign.nuplan import nuplan_cls
 from dist4d_env.scenes.route import Route
@@ -26,13 +25,20 @@ def test_progress_is_metres_of_the_route():
     assert result.details == {"progress": pytest.approx(32), "reference": pytest.approx(40)}
 
 
+def test_the_suite_compares_with_a_reference_that_it_is_given():
+    trace = make_trace()
+    assert evaluate(trace)["ego_progress"].value == 1.0
+    results = evaluate(trace, 64.0)
+    assert results["ego_progress"].value == pytest.approx(0.5) and results["pdms_v1"].value == pytest.approx((2.5 + 7) / 12)
+
+
 def test_progress_backwards_is_negative_and_earns_nothing():
     trace = make_trace(straight(-2.0, x=20.0))
     assert progress(trace).value == pytest.approx(-8.0) and progress(trace).details["farthest"] == 0.0
     assert ego_progress(trace).value == 0.0
 
 
-def test_where_nobody_gets_far_progress_says_nothing():
+def test_progress_below_five_metres_is_not_compared():
     assert ego_progress(make_trace(straight(0.5), expert_speed=1.0)).value == 1.0
     assert ego_progress(make_trace(straight(0.5), expert_speed=1.0), multiplier=0.0).value == 0.0
     assert ego_progress(make_trace(straight(12.0), expert_speed=1.0)).value == 1.0, "faster than the reference is not better"

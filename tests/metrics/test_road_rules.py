@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dist4d_env.metrics.driving.drivable_area import drivable_area_compliance
-from dist4d_env.metrics.driving.driving_direction import driving_direction_compliance
-from dist4d_env.metrics.driving.lane_keeping import lane_keeping, lane_offsets
-from dist4d_env.metrics.driving.speed_limit import speed_limit_compliance
+from dist4d_env.metrics.driving.road import (
+    drivable_area_compliance,
+    driving_direction_compliance,
+    lane_keeping,
+    lane_offsets,
+    speed_limit_compliance,
+)
 from dist4d_env.scenes.maps import make_map
 from tests.simulation.road import road_map
 

@@ -15,7 +15,6 @@ from dist4d_env.metrics.driving.running_batch import RunningMetricsBatch
 from dist4d_env.scenes.maps import make_map
 from dist4d_env.simulation.ego import ego_rows
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-from dist4d_env.simulation.vector import VectorSimulator
 from dist4d_env.simulation.vector_state import VectorState, VectorTicks
 from tests.simulation.road import Agent, lane, make_scene, road_map
 

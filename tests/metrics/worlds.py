@@ -17,7 +17,7 @@ from dist4d_env.metrics.plans.scene import PlanScene
 from dist4d_env.scenes.maps import Lane, SceneMap, make_map
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.drive import simulate_plans
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState
 
 CAR = VehicleParameters()
 

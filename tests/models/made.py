@@ -1,4 +1,4 @@
-"""Made inputs: random images seen by a ring of cameras."""
+"""Made inputs: random images of cameras that look in given directions, by default six in a ring."""
 
 from __future__ import annotations
 
@@ -28,19 +28,22 @@ def small_preset() -> Preset:
     )
 
 
-def ring() -> CameraRig:
-    """Six cameras 60 degrees apart, 1.5 m above the ground."""
+YAWS = tuple(60.0 - 60.0 * k for k in range(VIEWS))
+"""Viewing directions in degrees, counter-clockwise from ahead."""
+
+
+def ring(yaws: tuple[float, ...] = YAWS) -> CameraRig:
+    """Cameras 1.5 m above the ground."""
     poses = []
-    for k in range(VIEWS):
-        yaw = np.deg2rad(60 - 60 * k)
+    for yaw in np.deg2rad(yaws):
         ego_from_forward = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
         forward_from_camera = np.array([[0, 0, 1.0], [-1, 0, 0], [0, -1, 0]])
         pose = np.eye(4)
         pose[:3, :3] = ego_from_forward @ forward_from_camera
         pose[2, 3] = 1.5
         poses.append(pose)
-    intrinsics = np.tile(np.array([[36.0, 0, WIDTH / 2], [0, 36.0, HEIGHT / 2], [0, 0, 1]]), (VIEWS, 1, 1))
-    return CameraRig(tuple(f"CAM_{k}" for k in range(VIEWS)), intrinsics, np.stack(poses), HEIGHT, WIDTH)
+    intrinsics = np.tile(np.array([[36.0, 0, WIDTH / 2], [0, 36.0, HEIGHT / 2], [0, 0, 1]]), (len(yaws), 1, 1))
+    return CameraRig(tuple(f"CAM_{k}" for k in range(len(yaws))), intrinsics, np.stack(poses), HEIGHT, WIDTH)
 
 
 def made_boxes(count: int = 3) -> Boxes:
@@ -56,9 +59,9 @@ def made_boxes(count: int = 3) -> Boxes:
     )
 
 
-def made_splat(generator: np.random.Generator) -> Splat:
+def made_splat(generator: np.random.Generator, views: int = VIEWS) -> Splat:
     """A splat of noise with a fifth of it missing."""
-    shape = (VIEWS, HEIGHT, WIDTH)
+    shape = (views, HEIGHT, WIDTH)
     valid = generator.random(shape) > 0.2
     rgb = generator.integers(0, 256, (*shape, 3), dtype=np.uint8) * valid[..., None]
     depth = np.where(valid, generator.uniform(1, 90, shape), 0).astype(np.float32)
@@ -66,17 +69,17 @@ def made_splat(generator: np.random.Generator) -> Splat:
     return Splat(rgb, depth, valid, valid & (generator.random(shape) > 0.8), confidence, confidence, ~valid)
 
 
-def made_sample(seed: int, frames: int = 2) -> tuple[RGBDFrame, list[TargetConditions]]:
+def made_sample(seed: int, frames: int = 2, yaws: tuple[float, ...] = YAWS) -> tuple[RGBDFrame, list[TargetConditions]]:
     """A reference frame and the conditions of ``frames`` later ones, the ego driving 2 m a frame."""
     generator = np.random.default_rng(seed)
-    rig = ring()
-    shape = (VIEWS, HEIGHT, WIDTH)
+    rig = ring(yaws)
+    shape = (len(yaws), HEIGHT, WIDTH)
     reference = RGBDFrame(
         generator.integers(0, 256, (*shape, 3), dtype=np.uint8),
         generator.uniform(1, 90, shape).astype(np.float32),
         rig.intrinsics,
         rig.ego_from_camera,
-        np.zeros(VIEWS),
+        np.zeros(len(yaws)),
     )
     targets = []
     for k in range(1, frames + 1):
@@ -84,7 +87,7 @@ def made_sample(seed: int, frames: int = 2) -> tuple[RGBDFrame, list[TargetCondi
         pose[0, 3] = 2.0 * k
         targets.append(
             target_conditions(
-                made_splat(generator),
+                made_splat(generator, len(yaws)),
                 intrinsics=rig.intrinsics,
                 global_from_camera=pose @ rig.ego_from_camera,
                 global_from_ego=pose,

@@ -1,8 +1,7 @@
-"""DiST-T: every control is heard, withheld ones are not, and each switch of the configuration does what it says."""
+"""DiST-T: controls change the output, withheld ones do not, and each switch of the configuration takes effect."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,30 +39,30 @@ def latents(frames: int = 2, height: int = HEIGHT // 8, width: int = WIDTH // 8)
 
 
 @torch.no_grad()
-def answer(network: DiSTTTransformer, told: DiSTTInputs, frames: int = 2) -> torch.Tensor:
+def answer(network: DiSTTTransformer, conditions: DiSTTInputs, frames: int = 2) -> torch.Tensor:
     noisy, reference, splat = latents(frames)
-    return network.predict_clean(noisy, torch.ones(1), told, reference, splat)
+    return network.predict_clean(noisy, torch.ones(1), conditions, reference, splat)
 
 
 def variations(batch: DiSTTInputs) -> dict[str, DiSTTInputs]:
     """The batch with one control changed."""
     drawn = batch.box_class >= 0
     return {
-        "trajectory": replace(batch, trajectory=batch.trajectory + 0.3),
-        "bev": replace(batch, bev=1 - batch.bev),
-        "boxes": replace(batch, box_corners=batch.box_corners + 1),
-        "box classes": replace(batch, box_class=torch.where(drawn, batch.box_class + 1, batch.box_class)),
-        "box instances": replace(batch, box_instance=batch.box_instance + 1),
-        "layout": replace(batch, layout=1 - batch.layout),
-        "attributes": replace(batch, attributes=1 - batch.attributes),
-        "cameras": replace(batch, ego_from_camera=batch.ego_from_camera + 0.1),
-        "interval": replace(batch, interval=batch.interval + 0.5),
+        "trajectory": batch._replace(trajectory=batch.trajectory + 0.3),
+        "bev": batch._replace(bev=1 - batch.bev),
+        "boxes": batch._replace(box_corners=batch.box_corners + 1),
+        "box classes": batch._replace(box_class=torch.where(drawn, batch.box_class + 1, batch.box_class)),
+        "box instances": batch._replace(box_instance=batch.box_instance + 1),
+        "layout": batch._replace(layout=1 - batch.layout),
+        "attributes": batch._replace(attributes=1 - batch.attributes),
+        "cameras": batch._replace(ego_from_camera=batch.ego_from_camera + 0.1),
+        "interval": batch._replace(interval=batch.interval + 0.5),
     }
 
 
 @pytest.mark.parametrize("camera", ["rays", "fourier"])
 @pytest.mark.parametrize("split_blocks", [False, True])
-def test_every_control_is_heard(camera: str, split_blocks: bool) -> None:
+def test_every_control_changes_the_output(camera: str, split_blocks: bool) -> None:
     network, batch = model(camera=camera, split_blocks=split_blocks), inputs()
     before = answer(network, batch)
     for name, changed in variations(batch).items():
@@ -72,11 +71,11 @@ def test_every_control_is_heard(camera: str, split_blocks: bool) -> None:
     with torch.no_grad():
         moved = network.predict_clean(noisy, torch.ones(1), batch, reference + 1, splat)
     assert not torch.allclose(before, moved, atol=1e-5), "reference"
-    hidden = replace(batch, box_corners=torch.where(batch.box_class[..., None, None] < 0, 9.0, batch.box_corners))
+    hidden = batch._replace(box_corners=torch.where(batch.box_class[..., None, None] < 0, 9.0, batch.box_corners))
     torch.testing.assert_close(before, answer(network, hidden)), "empty box rows must not matter"
 
 
-def test_withheld_controls_are_not_heard() -> None:
+def test_withheld_controls_change_nothing() -> None:
     network, batch = model(), inputs()
     withheld = without_controls(batch, torch.ones(1, dtype=torch.bool))
     silent = answer(network, withheld)
@@ -88,9 +87,9 @@ def test_withheld_controls_are_not_heard() -> None:
     torch.testing.assert_close(answer(network, kept), answer(network, batch))
 
 
-def test_captions_are_heard_by_a_model_that_takes_them() -> None:
+def test_captions_condition_a_model_that_takes_them() -> None:
     network, batch = model(caption_dim=12), inputs()
-    first, second = (replace(batch, captions=torch.full((1, 5, 12), value)) for value in (0.5, -0.5))
+    first, second = (batch._replace(captions=torch.full((1, 5, 12), value)) for value in (0.5, -0.5))
     assert not torch.allclose(answer(network, first), answer(network, second), atol=1e-5)
 
 
@@ -101,8 +100,8 @@ def test_a_switched_off_condition_changes_nothing(switch: str) -> None:
     with torch.no_grad():
         before = network.predict_clean(noisy, torch.ones(1), batch, reference, splat)
         if switch == "splat":
-            masks = replace(batch.views, masks=1 - batch.views.masks)
-            after = network.predict_clean(noisy, torch.ones(1), replace(batch, views=masks), reference, splat + 1)
+            masks = batch.views._replace(masks=1 - batch.views.masks)
+            after = network.predict_clean(noisy, torch.ones(1), batch._replace(views=masks), reference, splat + 1)
         elif switch == "cross_view":
             noisy = torch.cat([torch.randn_like(noisy[:, :1]), noisy[:, 1:]], 1)
             after = network.predict_clean(noisy, torch.ones(1), batch, reference, splat)
@@ -110,7 +109,7 @@ def test_a_switched_off_condition_changes_nothing(switch: str) -> None:
             before, after = before[:, 1:], after[:, 1:]
         else:
             changed = {"layout": 1 - batch.layout, "attributes": 1 - batch.attributes}[switch]
-            after = network.predict_clean(noisy, torch.ones(1), replace(batch, **{switch: changed}), reference, splat)
+            after = network.predict_clean(noisy, torch.ones(1), batch._replace(**{switch: changed}), reference, splat)
     torch.testing.assert_close(before, after)
 
 
@@ -154,7 +153,7 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_neighbouring_cameras_talk_and_opposite_ones_do_not_in_one_block() -> None:
+def test_neighbouring_cameras_attend_to_each_other_and_opposite_ones_do_not_in_one_block() -> None:
     torch.manual_seed(0)
     block = Block(32, 2, 2.0, ("spatial", "cross_view", "temporal")).eval()
     tokens = torch.randn(1, 6, 1, 4, 32)
@@ -162,8 +161,9 @@ def test_neighbouring_cameras_talk_and_opposite_ones_do_not_in_one_block() -> No
     mask = torch.ones(1, 3, dtype=torch.bool)
     moved = tokens.clone()
     moved[:, 0] = torch.randn(1, 1, 4, 32)
+    conditions = (torch.tensor([[[(k - 1) % 6, (k + 1) % 6] for k in range(6)]]), modulation, controls, mask)
     with torch.no_grad():
-        change = (block(tokens, modulation, controls, mask) - block(moved, modulation, controls, mask)).abs().amax((0, 2, 3, 4))
+        change = (block(tokens, *conditions) - block(moved, *conditions)).abs().amax((0, 2, 3, 4))
     assert (change[[0, 1, 5]] > 1e-4).all() and (change[[2, 3, 4]] < 1e-6).all()
 
 

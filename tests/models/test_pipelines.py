@@ -18,7 +18,7 @@ from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
-from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, Generated, noise_levels
+from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, Generated
 
 from .made import HEIGHT, VIEWS, WIDTH, made_sample, small_preset
 from .published import small_svd, small_video_codec
@@ -165,11 +165,11 @@ def test_guidance_and_captions_steer_dist_t() -> None:
     pipeline = published_t()
     captions = torch.randn(1, 3, 12, generator=seeded(2))
     plain = pipeline([reference], [targets], generator=seeded())
-    told = pipeline([reference], [targets], generator=seeded(), captions=captions)
+    captioned = pipeline([reference], [targets], generator=seeded(), captions=captions)
     guided = pipeline([reference], [targets], generator=seeded(), captions=captions, guidance=2.0)
     same = pipeline([reference], [targets], generator=seeded(), captions=captions, guidance=1.0 + 1e-9)
-    assert np.abs(plain.depth - told.depth).max() > 0 and np.abs(guided.depth - told.depth).max() > 0
-    np.testing.assert_allclose(same.depth, told.depth, atol=1e-2)
+    assert np.abs(plain.depth - captioned.depth).max() > 0 and np.abs(guided.depth - captioned.depth).max() > 0
+    np.testing.assert_allclose(same.depth, captioned.depth, atol=1e-2)
 
 
 def test_clips_and_guidance_of_dist_s() -> None:
@@ -194,7 +194,7 @@ def test_clips_and_guidance_of_dist_s() -> None:
         dist_s(trained=False)(splats, generator=seeded(), frames=2)
 
 
-def test_broken_weights_say_what_is_wrong(tmp_path: Path) -> None:
+def test_broken_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no weights at"):
         DiSTSPipeline.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(WeightsError, match=r"config\.json is missing"):
@@ -216,14 +216,6 @@ def test_broken_weights_say_what_is_wrong(tmp_path: Path) -> None:
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(WeightsError, match="holds a Composer"):
         DiSTSPipeline.from_pretrained(tmp_path)
-
-
-def test_noise_levels_end_at_zero_in_equal_steps() -> None:
-    assert noise_levels(1) == [1.0, 0.0]
-    assert noise_levels(4) == [1.0, 0.75, 0.5, 0.25, 0.0]
-    assert noise_levels(4, shift=3.0) == [1.0, 0.9, 0.75, 0.5, 0.0]
-    with pytest.raises(ConfigError):
-        noise_levels(0)
 
 
 def test_weights_without_a_composer_show_the_decoded_frames(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Presets: every model of every size can be built (on the meta device), and is as large as its documentation says."""
+"""Presets: every model of every size can be built (on the meta device), and is as large as documented."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def test_the_parts_of_a_preset_fit_together(name: str) -> None:
         transformer = DiSTTTransformer(**one.dist_t, image_size=(one.height, one.width), chunk=one.chunk, steps=one.steps)
         clip = torch.empty(1, 1, one.chunk, 4, one.height, one.width)
         coded = codec.encode_rgbd(clip)
-        image, told = torch.empty(1, 4, one.height, one.width), torch.empty(1, 8, one.height, one.width)
-        composed, _ = composer(image, image, told[:, :3], told[:, :4], told, torch.empty(1))
+        image, layout = torch.empty(1, 4, one.height, one.width), torch.empty(1, 8, one.height, one.width)
+        composed, _ = composer(image, image, layout[:, :3], layout[:, :4], layout, torch.empty(1))
     assert transformer.config.latent_channels == 2 * codec.config.latent_channels == coded.shape[3]
     assert transformer.config.time_factor == codec.time_factor
     assert coded.shape[2] == 1 + (one.chunk - 1) // codec.time_factor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.pretrained import load_model, save_model
-from dist4d_env.models.svd import SVDConditions, draw_sigma, edm_weight, karras_levels
+from dist4d_env.models.svd import SVDConditions, draw_sigma, edm_weight
 
 from .published import SMALL_FRAME_VAE, SMALL_UNET, small_svd
 
@@ -38,15 +37,15 @@ def noise(model: DiSTSUNet, views: ViewInputs, seed: int = 1) -> torch.Tensor:
 def test_the_denoiser_is_the_published_parametrisation() -> None:
     """D = c_skip x + c_out F(c_in x; log(sigma) / 4), with F called by hand."""
     model, views = small_svd(mask_channels=0), made_views()
-    told = model.prepare(views)
-    assert isinstance(told, SVDConditions)
+    conditions = model.prepare(views)
+    assert isinstance(conditions, SVDConditions)
     sigma = torch.tensor([0.3, 20.0])
     x = noise(model, views) * sigma.view(-1, 1, 1, 1, 1)
-    seen = torch.cat([x / (sigma**2 + 1).sqrt().view(-1, 1, 1, 1, 1), told.latents], 2)
+    seen = torch.cat([x / (sigma**2 + 1).sqrt().view(-1, 1, 1, 1, 1), conditions.latents], 2)
     ids = torch.tensor([[6.0, 127.0, 0.0]]).expand(CLIPS, -1)
     answer = model.svd.unet(seen, sigma.log() / 4, torch.zeros(CLIPS, 1, 16), ids).sample
     skip, out = (1 / (sigma**2 + 1)).view(-1, 1, 1, 1, 1), (-sigma / (sigma**2 + 1).sqrt()).view(-1, 1, 1, 1, 1)
-    torch.testing.assert_close(model.predict_clean(x, sigma, told)[0], skip * x + out * answer)
+    torch.testing.assert_close(model.predict_clean(x, sigma, conditions)[0], skip * x + out * answer)
 
 
 @torch.no_grad()
@@ -64,17 +63,8 @@ def test_training_weighs_the_networks_own_target_alike() -> None:
     torch.testing.assert_close(edm_weight(sigma) * out**2, torch.ones_like(sigma))
 
 
-def test_noise_levels_fall_to_zero() -> None:
-    assert karras_levels(1) == [pytest.approx(700.0), 0.0]
-    levels = karras_levels(25)
-    assert len(levels) == 26 and levels[0] == pytest.approx(700.0) and levels[-2] == pytest.approx(0.002)
-    assert all(a > b for a, b in pairwise(levels))
-    with pytest.raises(ConfigError, match="steps must be at least 1"):
-        karras_levels(0)
-
-
 @torch.no_grad()
-def test_what_was_not_splatted_is_not_seen_and_counts_as_generated() -> None:
+def test_pixels_not_splatted_are_black_and_count_as_generated() -> None:
     model, views = small_svd(), made_views()
     hidden = ViewInputs(torch.where(views.masks[:, :, :1] > 0.5, views.base, 0.7), views.other, views.masks)
     a, b = model.prepare(views), model.prepare(hidden)
@@ -91,8 +81,8 @@ def test_every_condition_reaches_the_network() -> None:
         parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
     x, sigma = noise(model, views), torch.ones(CLIPS)
 
-    def clean(views: ViewInputs, **told: torch.Tensor) -> torch.Tensor:
-        return model.predict_clean(x, sigma, model.prepare(views, **told))[0]
+    def clean(views: ViewInputs, **conditions: torch.Tensor) -> torch.Tensor:
+        return model.predict_clean(x, sigma, model.prepare(views, **conditions))[0]
 
     before = clean(views)
     moved = {
@@ -156,13 +146,13 @@ def test_only_the_unet_is_trained() -> None:
 def test_a_training_step_lowers_the_loss() -> None:
     model, views = small_svd(), made_views()
     clean = model.encode(views.base).detach()
-    told = model.prepare(views)
+    conditions = model.prepare(views)
     sigma = torch.tensor([0.5, 3.0])
     noisy = clean + sigma.view(-1, 1, 1, 1, 1) * noise(model, views)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     losses = []
     for _ in range(6):
-        answer, _ = model.predict_clean(noisy, sigma, told)
+        answer, _ = model.predict_clean(noisy, sigma, conditions)
         loss = (edm_weight(sigma).view(-1, 1, 1, 1, 1) * (answer - clean).square()).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -215,16 +205,16 @@ def test_pretrained_weights_are_widened_as_documented(tmp_path: Path, mask_chann
     rgbd = torch.rand(1, 1, 4, HEIGHT, WIDTH)
     own = vae.encode(rgbd[0, :, :3]).latent_dist.mode()
     torch.testing.assert_close(model.encode(rgbd)[0, :, :4], own * vae.config.scaling_factor)
-    told = model.prepare(ViewInputs(rgbd, rgbd[:, :, :3], torch.ones(1, 1, 4, HEIGHT, WIDTH)))
-    assert isinstance(told, SVDConditions)
-    torch.testing.assert_close(told.latents[0, :, :4], own), "condition latents are not scaled"
+    conditions = model.prepare(ViewInputs(rgbd, rgbd[:, :, :3], torch.ones(1, 1, 4, HEIGHT, WIDTH)))
+    assert isinstance(conditions, SVDConditions)
+    torch.testing.assert_close(conditions.latents[0, :, :4], own), "condition latents are not scaled"
     save_model(model, tmp_path / "dist_s")
     again = load_model(DiSTSUNet, tmp_path / "dist_s")
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], tensor, rtol=0, atol=0)
 
 
-def test_folders_that_hold_something_else_say_so(tmp_path: Path) -> None:
+def test_folders_that_hold_something_else_are_refused(tmp_path: Path) -> None:
     unet, _ = written_svd(tmp_path)
     with pytest.raises(WeightsError, match="holds a AutoencoderKLTemporalDecoder, not a UNet"):
         (tmp_path / "unet").rename(tmp_path / "kept")

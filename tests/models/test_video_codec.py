@@ -113,7 +113,7 @@ def test_weights_come_from_a_folder_of_diffusers(tmp_path: Path, inside: str) ->
     torch.testing.assert_close(again.encode_rgbd(rgbd), codec.encode_rgbd(rgbd), rtol=0, atol=0)
 
 
-def test_folders_without_usable_weights_say_so(tmp_path: Path) -> None:
+def test_folders_without_usable_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"config\.json is missing"):
         VideoCodec.from_diffusers(tmp_path)
     vae = AutoencoderKLCogVideoX(latent_channels=4, **SMALL_VIDEO_VAE)

@@ -19,7 +19,7 @@ import dist4d_env  # noqa: F401 (registers the environment)
 from dist4d_env.errors import DiST4DError
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions
-from dist4d_env.planners.builtin import ERRORS, PLANNERS
+from dist4d_env.registry import EXPERT_ERRORS, PLANNERS
 from tests.planner_conformance.situations import Situation, record
 
 VECTORS = ("ego", "route", "agents", "bev")
@@ -38,12 +38,12 @@ def _light_imagination() -> Any:
 
 
 OWN: Mapping[str, Callable[[], Any]] = {
-    **{name: partial(make_planner, name) for name in PLANNERS if not name.startswith("expert_")},
-    **{name: partial(make_planner, name) for name in (f"expert_{kind}_{errors[2]:g}" for kind, errors in ERRORS.items())},
+    **{name: partial(make_planner, name) for name in PLANNERS.built_in if not name.startswith("expert_")},
+    **{name: partial(make_planner, name) for name in (f"expert_{kind}_{errors[2]:g}" for kind, errors in EXPERT_ERRORS.items())},
     "mpc": _light_mpc,
     "imagine": _light_imagination,
 }
-"""What is checked without ``--planner``; the costly ones with few samples, of the experts with errors one of each kind."""
+"""The planners that are checked without ``--planner``: costly ones with few samples, one expert of each kind of error."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

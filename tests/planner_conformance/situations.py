@@ -17,7 +17,8 @@ from dist4d_env.geometry.transforms import pose_from_xy_yaw, wrap_angle
 from dist4d_env.planners.contract import PlannerContext, PlannerInput
 from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.simulation.state import EgoState, SimState
+from dist4d_env.simulation.ego import EgoState
+from dist4d_env.simulation.state import SimState
 from tests.metrics.worlds import Motion
 
 HERE = Motion(0.0, (0.0, 0.0))

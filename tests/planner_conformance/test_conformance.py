@@ -1,9 +1,8 @@
-"""What every planner must keep to; each failure says what the contract wants. See ``docs/planners.md``."""
+"""Conformance: the contract that every planner keeps; each failure names the rule. See ``docs/planners.md``."""
 
 from __future__ import annotations
 
 import copy
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -134,20 +133,20 @@ class Failing:
         if self._how == "raises":
             raise RuntimeError("lost")
         if self._how == "late":
-            self._clock.ahead = 3600.0
+            self._clock.now = 3600.0
         return Plan(np.full((8, 3), np.nan)) if self._how == "nan" else plan
 
 
 class Clock:
-    """The runner's clock, which can be put forward."""
+    """In place of the runner's clock: it moves only when it is put forward, however busy the machine is."""
 
-    ahead = 0.0
+    now = 0.0
 
     def __call__(self) -> float:
-        return perf_counter() + self.ahead
+        return self.now
 
 
-@pytest.mark.parametrize("how, says", [("raises", "RuntimeError: lost"), ("nan", "not finite"), ("late", "late: 3600")])
+@pytest.mark.parametrize("how, says", [("raises", "RuntimeError: lost"), ("nan", "not finite"), ("late", "late: 3600.00 s")])
 def test_failure_ends_the_episode_as_the_planners(make, env, options, monkeypatch, how, says):
     """A failure is never averaged as a zero: it ends the episode as "planner_error" and says when and why."""
     clock = Clock()

@@ -17,15 +17,14 @@ from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.geometry.cameras import RING, CameraRig
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.planners.adaptors import AdaptorError, NavsimAgent, NuplanPlanner
-from dist4d_env.planners.adaptors.command import driving_command
-from dist4d_env.planners.adaptors.history import History, driven_back
+from dist4d_env.planners.adaptors.common import History, driven_back, driving_command
 from dist4d_env.planners.adaptors.navsim import AgentInput
 from dist4d_env.planners.adaptors.nuplan_map import NuplanMap
 from dist4d_env.planners.adaptors.nuplan_types import StateSE2, TrackedObjectType
 from dist4d_env.planners.contract import PlannerContext, PlannerInput
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState
 from tests.simulation.road import Agent, make_scene, road_map
 
 
@@ -127,6 +126,19 @@ def test_navsim_history_before_the_start_is_the_motion_driven_back():
     shown = [frame.cam_f0.image for frame in agent.inputs[-1].cameras]
     assert shown[:3] == [None] * 3 and (shown[3] == 2).all() and agent.inputs[-1].cameras[3].cam_l1.image is None
     assert agent.inputs[-1].cameras[3].cam_r0.image is None and agent.inputs[-1].lidars[3].lidar_pc is None
+
+
+def test_navsim_lidar_is_given_where_it_is_asked_for():
+    """Valid points alone, in NAVSIM's six rows."""
+    agent = ConstantVelocityAgent()
+    agent.get_sensor_config = lambda: SimpleNamespace(get_sensors_at_iteration=lambda i: ["lidar_pc"] * (i == 3))
+    planner = NavsimAgent(agent)
+    planner.reset(PlannerContext(scene_with_cameras(), 0.5, 4.0), 0)
+    points = np.array([[1, 2, 3, 0.5, 1], [4, 5, 6, 0.25, 1], [0, 0, 0, 0, 0]], np.float32)
+    planner.plan(given(0.0, EGO, lidar=points))
+    lidars = agent.inputs[-1].lidars
+    assert [lidar.lidar_pc is None for lidar in lidars] == [True, True, True, False]
+    assert lidars[3].lidar_pc.tolist() == [[1, 4], [2, 5], [3, 6], [0.5, 0.25], [0, 0], [0, 0]]
 
 
 def test_navsim_calibration_fits_the_picture():

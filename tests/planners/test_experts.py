@@ -10,8 +10,8 @@ import pytest
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.planners import experts
-from dist4d_env.planners.builtin import ERRORS
 from dist4d_env.planners.experts import ErringExpert, RecordedDrive
+from dist4d_env.registry import EXPERT_ERRORS
 from tests.planners.driving import drive
 from tests.simulation.road import make_scene, road_map
 
@@ -27,7 +27,7 @@ def braking_scene():
     return replace(scene, ego=replace(scene.ego, speed=speed, global_from_ego=poses))
 
 
-@pytest.mark.parametrize("kind", ERRORS)
+@pytest.mark.parametrize("kind", EXPERT_ERRORS)
 def test_without_strength_it_is_the_recorded_drive(kind):
     for scene in (SCENE, braking_scene()):
         trace = drive(scene, ErringExpert(kind, 0.0), 20).trace
@@ -68,11 +68,11 @@ def test_noise_is_drawn_per_plan_from_the_seed():
     assert np.abs(twice.y).max() > 1.5 * np.abs(one.y).max()
 
 
-@pytest.mark.parametrize("kind", ERRORS)
+@pytest.mark.parametrize("kind", EXPERT_ERRORS)
 def test_stronger_errors_lead_farther_from_the_record(kind):
     scene = braking_scene()
     away = []
-    for strength in ERRORS[kind]:
+    for strength in EXPERT_ERRORS[kind]:
         driven = drive(scene, ErringExpert(kind, strength), 20).trace
         away.append(np.hypot(*(driven.ego[:, :2] - driven.expert[:, :2]).T).max())
     assert (np.diff(away) > 0).all()

@@ -15,9 +15,9 @@ from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.geometry.cameras import RING, CameraRig
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.planners.contract import Plan, PlannerContext
-from dist4d_env.planners.imagine import Candidate, ImagineConfig, ImaginingPlanner
-from dist4d_env.planners.imagine_space import free_distance, obstacle_points
+from dist4d_env.planners.imagine import Candidate, ImagineConfig, ImaginingPlanner, free_distance, obstacle_points
 from dist4d_env.planners.lane_follower import LaneFollower
+from dist4d_env.planners.route_profile import PathSamples
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.simulation.drive import simulate_plans
@@ -128,7 +128,7 @@ def test_free_distance(left, right, free):
     points = obstacle_points(*wall(12.0, left, right))
     metres = np.arange(0.0, 40.5, 0.5)
     path = np.column_stack([metres, np.zeros((len(metres), 2))])
-    assert free_distance(points, path, metres, 1.1) == pytest.approx(free, abs=0.1)
+    assert free_distance(points, PathSamples(metres, path), 1.1) == pytest.approx(free, abs=0.1)
 
 
 def test_free_distance_on_a_bend():
@@ -137,9 +137,9 @@ def test_free_distance_on_a_bend():
     angle = np.maximum(metres - 10, 0) / 10
     path = np.column_stack([np.minimum(metres, 10) + 10 * np.sin(angle), 10 - 10 * np.cos(angle), angle])
     ahead, corner = np.tile([25.0, 0.0], (9, 1)), np.tile(path[44, :2], (9, 1))
-    assert free_distance(ahead, path, metres, 1.0) == 30.0
-    assert free_distance(corner, path, metres, 1.0) == pytest.approx(22.0)
-    assert free_distance(corner[:3], path, metres, 1.0) == 30.0, "a speck"
+    assert free_distance(ahead, PathSamples(metres, path), 1.0) == 30.0
+    assert free_distance(corner, PathSamples(metres, path), 1.0) == pytest.approx(22.0)
+    assert free_distance(corner[:3], PathSamples(metres, path), 1.0) == 30.0, "a speck"
 
 
 def test_it_brakes_for_what_it_sees(make):

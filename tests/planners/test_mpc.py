@@ -11,13 +11,13 @@ from dist4d_env.envs.observations import agent_features
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.planners.contract import PlannerContext, PlannerInput
-from dist4d_env.planners.mpc import MpcConfig, SamplingMPC
+from dist4d_env.planners.mpc import Forecast, MpcConfig, SamplingMPC
 from dist4d_env.planners.mpc_costs import CostWeights, plan_costs
-from dist4d_env.planners.mpc_street import Street
 from dist4d_env.planners.observed_agents import Agents
 from dist4d_env.simulation.drive import simulate_plans
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-from dist4d_env.simulation.state import Command, EgoState
+from dist4d_env.simulation.ego import EgoState
+from dist4d_env.simulation.state import Command
 from tests.simulation.road import Agent, make_scene, road_map
 from tests.test_planner import assert_no_contact
 
@@ -32,8 +32,8 @@ def seen(*agents: Agent) -> Agents:
     return Agents.of(PlannerInput(0.0, EGO, {"agents": agent_features(state.boxes, EGO)}))
 
 
-def street(*agents: Agent, step: float = 0.2) -> Street:
-    return Street(make_scene(scene_map=road_map(13.0)), EGO, seen(*agents), 0.0, CAR, step)
+def forecast(*agents: Agent, step: float = 0.2) -> Forecast:
+    return Forecast(make_scene(scene_map=road_map(13.0)), EGO, seen(*agents), 0.0, CAR, step)
 
 
 def drive(scene, decisions: int, seed: int = 0):
@@ -52,7 +52,7 @@ def drive(scene, decisions: int, seed: int = 0):
 def cost_of(rows: np.ndarray, *agents: Agent, **weights: float) -> list[float]:
     """Costs under one term alone; rows (B, 41, 7)."""
     limit = np.full(len(make_scene().route.points), 13.0)
-    return plan_costs(rows, street(*agents).expected, limit, 40.0, replace(ONLY, **weights)).tolist()
+    return plan_costs(rows, forecast(*agents).expected, limit, 40.0, replace(ONLY, **weights)).tolist()
 
 
 def straight(*speeds: float, beside: float = 0.0) -> np.ndarray:
@@ -64,7 +64,7 @@ def straight(*speeds: float, beside: float = 0.0) -> np.ndarray:
 
 def test_what_is_rolled_is_the_simulator():
     controls = np.random.default_rng(0).normal(size=(5, 2, 20)) * [[1.5], [0.1]]
-    rows = street(Agent(30, 0)).roll(controls[:, 0], controls[:, 1])
+    rows = forecast(Agent(30, 0)).rollout(controls[:, 0], controls[:, 1])
     assert rows.shape == (5, 41, 7)
     simulator = Simulator(make_scene(), SimulatorConfig(0.2, "controls"))
     state = replace(simulator.reset(0.0), ego=EGO)
@@ -79,13 +79,13 @@ def test_controls_lead_through_what_was_driven():
     plan = np.column_stack([[4, 8.2, 12.6, 17, 21, 24, 26, 27], np.linspace(0, 1.5, 8), np.full(8, 0.05)])
     rows = simulate_plans(EGO, plan[None])
     controls = planner._as_controls(rows)
-    again = street().roll(controls[:, 0], controls[:, 1])
+    again = forecast().rollout(controls[:, 0], controls[:, 1])
     assert np.abs(again[..., :2] - rows[..., :2]).max() < 0.3
 
 
 def test_foresight_knows_no_recorded_future():
     """Who brakes in the recording is expected to drive on; nothing but the "agents" rows is looked at."""
-    expected = street(Agent(30, 1, vx=5.0)).expected
+    expected = forecast(Agent(30, 1, vx=5.0)).expected
     np.testing.assert_allclose(expected.position[:, 0, 0], 30 + 0.5 * np.arange(51), atol=1e-4)
     leader = Simulator(make_scene(Agent(25, 0, vx=5.0))).reset(0.0).boxes
     planner, now, plans = SamplingMPC(LIGHT), {"agents": agent_features(leader, EGO)}, []

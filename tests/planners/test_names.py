@@ -1,39 +1,48 @@
-"""The planners' names: each stands for something that can be made, and for a line about it."""
+"""Planners by name: every name makes a planner, whose docstring describes it; unknown names are refused with the remedy."""
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
 import pytest
 
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.evaluation.planners import make_planner
-from dist4d_env.planners.builtin import ABOUT, ERRORS, PLANNERS
+from dist4d_env.learning.policy_planner import SHIPPED, PolicyPlanner
+from dist4d_env.planners.constant_velocity import ConstantVelocity
 from dist4d_env.planners.contract import PlannerNeeds
+from dist4d_env.registry import PLANNERS
 
-TRUTH = {"log", "lane", *(name for name in PLANNERS if name.startswith("expert_"))}
+PRIVILEGED = {"log", "lane", *(name for name in PLANNERS.built_in if name.startswith("expert_"))}
 
 
-@pytest.mark.parametrize("name", PLANNERS)
+@pytest.mark.parametrize("name", PLANNERS.built_in)
 def test_every_name_makes_a_planner(name):
     planner = make_planner(name)
-    assert isinstance(planner.requires, PlannerNeeds)
-    assert planner.requires.privileged == (name in TRUTH), "privileged is who drives by the truth, and nobody else"
+    assert isinstance(planner.requires, PlannerNeeds) and inspect.getdoc(type(planner))
+    assert planner.requires.privileged == (name in PRIVILEGED), "privileged planners drive by the truth, and no others"
 
 
-def test_every_planner_is_described():
-    kinds = {f"expert_{kind}" for kind in ERRORS}
-    assert {name if not name.startswith("expert_") else name.rpartition("_")[0] for name in PLANNERS} == set(ABOUT)
-    assert kinds <= set(ABOUT)
+def test_objects_modules_and_policy_folders():
+    planner = ConstantVelocity()
+    assert make_planner(planner) is planner
+    assert isinstance(make_planner("dist4d_env.planners.constant_velocity:ConstantVelocity"), ConstantVelocity)
+    assert isinstance(make_planner(str(SHIPPED)), PolicyPlanner)
 
 
-def test_a_name_that_stands_for_nothing():
-    with pytest.raises(ConfigError, match="pdm_open"):
+def test_unknown_names_say_what_there_is(tmp_path):
+    with pytest.raises(ConfigError, match=r"'pdm_open' is unknown: did you mean 'pdm_closed'.*module:Class.*dist4d_env.planners"):
         make_planner("pdm_open")
+    with pytest.raises(WeightsError, match="no policy can be read"):
+        make_planner(str(tmp_path))
+    with pytest.raises(ConfigError, match="has no requires, reset, plan"):
+        make_planner("builtins:dict")
 
 
 def test_names_cost_nothing():
-    """Listing planners loads no planner, no torch and no numpy."""
-    code = "import sys, agents; sys.exit(any(name in sys.modules for name in ('numpy', 'torch', 'dist4d_env')))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    """Listing planners imports no planner and no numeric library."""
+    code = "import sys; from dist4d_env.registry import PLANNERS; PLANNERS.check('idm'); print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "torch" not in done.stdout and "dist4d_env.planners" not in done.stdout

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.ranking import Options, fall, main
 from dist4d_env.errors import ConfigError
-from dist4d_env.planners.builtin import ERRORS
+from dist4d_env.registry import EXPERT_ERRORS
 
 
 def test_fall_is_one_where_every_step_costs():
@@ -24,8 +24,8 @@ def test_a_score_that_sees_nothing_ranks_nothing():
 def test_it_runs_on_a_small_town(town_dataroot, tmp_path):
     out = tmp_path / "ranking.json"
     result = main(Options(dataroot=town_dataroot, starts=(0.0,), horizon=4.0, quick=True, out=out))
-    assert json.loads(out.read_text())["kinds"].keys() == ERRORS.keys()
-    for kind, values in ERRORS.items():
+    assert json.loads(out.read_text())["kinds"].keys() == EXPERT_ERRORS.keys()
+    for kind, values in EXPERT_ERRORS.items():
         assert result["strengths"][kind] == (0.0, *values[-2:])
         means = result["kinds"][kind]["means"]
         assert all(score[0] > score[-1] for score in means.values() if kind in ("bias", "delay")), (kind, means)

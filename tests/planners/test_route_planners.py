@@ -18,7 +18,7 @@ from dist4d_env.planners.lane_keeping import LaneKeeping
 from dist4d_env.planners.pdm_closed import PdmClosed, PdmConfig
 from dist4d_env.scenes.route import Route
 from dist4d_env.scenes.scenario import Scenario
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState
 from tests.planners.driving import drive
 from tests.simulation.road import Agent, make_scene, road_map
 

@@ -263,7 +263,7 @@ def test_reacting_traffic_minds_what_was_edited() -> None:
     """The log drives on behind a lead that now stops; a recorded follower that reacts does not drive into it."""
     from dist4d_env.geometry.vehicle import VehicleParameters
     from dist4d_env.simulation.idm import IdmTraffic
-    from dist4d_env.simulation.state import EgoState
+    from dist4d_env.simulation.ego import EgoState
 
     scene = make_scene(Agent(40.0, 3.5, vx=8.0), Agent(22.0, 3.5, vx=8.0), Agent(10.0, 7.0, vx=3.0), speed=0.0)
     after = apply_all((Stop("agent-0", at=1.0, deceleration=3.0), Insert(ahead=60.0, lateral=7.0)), scene)

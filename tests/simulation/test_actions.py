@@ -16,7 +16,8 @@ from dist4d_env.simulation.actions import (
     action_space,
     parse_action,
 )
-from dist4d_env.simulation.state import Command, EgoState
+from dist4d_env.simulation.ego import EgoState
+from dist4d_env.simulation.state import Command
 
 EGO = EgoState(10.0, 5.0, 0.5, 8.0, 0.0, 0.0, 0.0)
 AHEAD = np.column_stack([4.0 * np.arange(1, 9), np.zeros(8), np.zeros(8)]).astype(np.float32)

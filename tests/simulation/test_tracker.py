@@ -28,9 +28,9 @@ def drive(ego: EgoState, followed: References, ticks: int) -> list[EgoState]:
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_align_with_navsim(shared_data, version):
+def test_align_with_navsim(stored_data, version):
     """Every plan of the golden file, state by state for four seconds."""
-    golden = json.loads((shared_data / "golden" / f"navsim_{version}.json").read_text())
+    golden = json.loads((stored_data / "golden" / f"navsim_{version}.json").read_text())
     vehicle = VehicleParameters(wheelbase=golden["vehicle"]["wheel_base"])
     unlimited = VehicleDynamics(
         min_acceleration=-100, max_acceleration=100, max_steering=math.pi / 3, max_steering_rate=100, reverse=True

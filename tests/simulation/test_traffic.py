@@ -8,7 +8,7 @@ import pytest
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.rectangles import overlap
 from dist4d_env.simulation.idm import IdmTraffic
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState
 from dist4d_env.simulation.traffic import ReplayTraffic, row_of
 
 from .road import Agent, tracks_of

@@ -16,7 +16,6 @@ from dist4d_env.simulation.commands import Commands, parse_actions
 from dist4d_env.simulation.ego import ego_rows, ego_state
 from dist4d_env.simulation.simulator import TRAFFIC, Simulator, SimulatorConfig
 from dist4d_env.simulation.state import Command, SimState
-from dist4d_env.simulation.vector import VectorSimulator
 from dist4d_env.simulation.vector_state import VectorState
 
 from .road import Agent, make_scene

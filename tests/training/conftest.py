@@ -1,4 +1,4 @@
-"""A made data set of samples: textured planes seen by two cameras, with holes in the splats."""
+"""A made data set of samples: textured planes seen by three cameras, with holes in the splats."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dist4d_env.__main__ import main
 from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.models.pretrained import load_model, save_model
+from dist4d_env.training.checkpoint import initialise
 from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
-from dist4d_env.training.recipes import initialise
-from dist4d_env.training.sample_stores import parse_size
+from dist4d_env.training.options import parse_size
 from dist4d_env.training.samples import SampleStore
 
 from .conftest import small_preset
@@ -48,30 +49,41 @@ def test_a_run_and_a_run_from_its_weights(town_dataroot: Path, tmp_path: Path, c
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["dist-t"], "dist-t needs a codec"),
+        (["dist-t"], "DiST-T needs a codec"),
         (["cycle"], "pass --init RUN/weights"),
-        (["codec", "--rollouts", "tiny"], "--rollouts is for dist-t alone"),
-        (["dist-s", "--decoder"], "--decoder is for dist-t alone"),
-        (["dist-t", "--codec", "tiny", "--adversarial", "0.1"], "pass --rollouts WEIGHTS too"),
-        (["dist-t", "--codec", "tiny", "--obedience", "0.1"], "--obedience judges roll-outs: pass --rollouts WEIGHTS too"),
+        (["distil", "--codec", "tiny"], "distil needs a teacher"),
+        (["dist-t", "--codec", "tiny", "--adversarial", "0.1"], "--adversarial is the weight of a critic of rollouts"),
+        (["dist-t", "--codec", "tiny", "--layout-consistency", "0.1"], "--layout-consistency is the weight of a critic"),
         (["dist-t", "--codec", "tiny", "--emphasis", "-1"], "--emphasis is 0 or more, not -1.0"),
-        (["dist-s", "--emphasis", "5"], "--emphasis is for dist-t alone"),
-        (["dist-s", "--distil", "tiny"], "--distil is for dist-t alone"),
-        (["dist-t", "--codec", "tiny", "--teacher-steps", "8"], "--teacher-steps is the teacher's: pass --distil WEIGHTS too"),
-        (["dist-t", "--codec", "tiny", "--guidance", "2"], "--guidance is the teacher's: pass --distil WEIGHTS too"),
         (["dist-t", "--codec", "tiny", "--rollout-share", "2"], "a share of the steps, 0 to 1, not 2.0"),
         (["codec", "--sizes", "64"], "'64' is not HEIGHTxWIDTH"),
         (["codec", "--preset", "huge"], "'huge' is unknown"),
     ],
 )
 def test_options_that_do_not_go_together(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", *arguments, "--out", str(tmp_path / "run")]) == 2
-    assert said in capsys.readouterr().err
+    assert main(["train", *arguments, "--out", str(tmp_path / "run"), "--dataroot", str(tmp_path / "nowhere")]) == 2
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("recipe", ["codec", "dist-t", "distil", "dist-s", "cycle"])
+def test_a_recipe_shows_its_own_options_on_one_screen(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", recipe, "--help"])
+    shown = set(re.findall(r"^. (--[a-z][a-z-]+)", capsys.readouterr().out, re.MULTILINE))
+    assert {"--out", "--dataroot", "--steps"} < shown and len(shown) <= 27
+    own = {"--adversarial": {"dist-t"}, "--teacher": {"distil"}, "--also": {"dist-s"}, "--rollouts": {"dist-t", "distil"}}
+    assert {option for option in own if option in shown} == {option for option, recipes in own.items() if recipe in recipes}
+
+
+def test_no_steps_make_samples_only(town_dataroot: Path, tmp_path: Path) -> None:
+    common = ["--dataroot", str(town_dataroot), "--split", "val", "--val-split", "none", "--scenes", "1", "--workers", "1"]
+    assert main(["train", "codec", "--out", str(tmp_path / "run"), "--sizes", "32x56", "--steps", "0", *common]) == 0
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["samples"]
 
 
 def test_sizes_must_fit_the_codec() -> None:
@@ -85,15 +97,15 @@ def test_training_starts_from_a_folder_of_weights(store: SampleStore, tmp_path: 
     weights = DiSTSRecipe(small_preset(), store, None, 1, seed=5).unet
     save_model(weights, tmp_path / "dist_s", torch.float16)
     recipe = DiSTSRecipe(small_preset(), store, None, 1, seed=6)
-    initialise(recipe, tmp_path)
+    initialise(recipe.models, tmp_path)
     for name, tensor in load_model(type(weights), tmp_path / "dist_s").state_dict().items():
         assert torch.equal(recipe.unet.state_dict()[name], tensor) and tensor.dtype == torch.float32
     with pytest.raises(WeightsError, match="holds none of codec to start from"):
-        initialise(CodecRecipe(small_preset(), store, None, 1, 0), tmp_path)
+        initialise(CodecRecipe(small_preset(), store, None, 1, 0).models, tmp_path)
 
 
 def test_weights_of_another_preset_are_refused(store: SampleStore, tmp_path: Path) -> None:
     recipe = DiSTSRecipe(small_preset(), store, None, 1, seed=5)
     save_model(type(recipe.unet)(widths=(16, 24), blocks=1), tmp_path / "dist_s")
     with pytest.raises(WeightsError, match="does not fit the preset"):
-        initialise(recipe, tmp_path)
+        initialise(recipe.models, tmp_path)

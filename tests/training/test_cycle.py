@@ -1,4 +1,4 @@
-"""Cycle consistency: what a model made of a side view comes back to the real cameras, and the real frame supervises it."""
+"""Cycle consistency: a model's side view is splatted back to the real cameras, and the real frame supervises it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.cycle import gaps, with_curated_depth
 from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.models.conditions import SplatImages
@@ -18,9 +17,8 @@ from dist4d_env.models.pipelines import DiSTSPipeline
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.cycle import CLEARANCE, REACH, completed_by, cycle_samples, prepare_cycle, room, side_views
 from dist4d_env.training.dist_s import DiSTSRecipe
-from dist4d_env.training.off_path import off_path_samples, prepare_off_path
 from dist4d_env.training.prepare import Keyframes
-from dist4d_env.training.samples import CYCLE, OFF_PATH, SampleSettings, SampleStore, write_scene, write_settings
+from dist4d_env.training.samples import CYCLE, SampleSettings, SampleStore, write_scene, write_settings
 
 from .conftest import HEIGHT, WIDTH, small_preset
 
@@ -46,13 +44,6 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cycle(town_dataroot: Path, scene: Scene, untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> SampleStore:
     folder = tmp_path_factory.mktemp("cycle")
     prepare_cycle(open_dataset(town_dataroot), [scene.name], folder, SETTINGS, str(untrained), workers=1)
-    return SampleStore(folder)
-
-
-@pytest.fixture(scope="module")
-def off_path(town_dataroot: Path, scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> SampleStore:
-    folder = tmp_path_factory.mktemp("off_path")
-    prepare_off_path(open_dataset(town_dataroot), [scene.name], folder, SETTINGS, workers=1)
     return SampleStore(folder)
 
 
@@ -130,29 +121,6 @@ def test_room_ends_before_what_stands_beside_a_camera() -> None:
     assert room(car, cameras, -1.0) == np.inf
 
 
-def test_off_path_truth_is_nearer_to_its_splat_than_the_path_is(off_path: SampleStore, scene: Scene) -> None:
-    (samples,) = off_path.scenes
-    nearer = []
-    for _, row in off_path.rows(OFF_PATH):
-        truth = samples.frame(int(samples.target[row]))
-        times = np.asarray(scene.sensors.keyframe_time)
-        real = scene.sensors.rgbd(int(np.abs(times - truth.time[0]).argmin()), HEIGHT, WIDTH)
-        aside = np.linalg.norm((truth.global_from_camera - real.global_from_camera)[:, :3, 3], axis=1)
-        assert aside.max() < REACH + 2.0  # cameras expose up to a tenth of a second before their keyframe
-        shown = samples.images(row).base_rgb
-        nearer.append(np.abs(shown.astype(float) - truth.rgb).mean() < np.abs(real.rgb.astype(float) - truth.rgb).mean())
-    assert np.mean(nearer) > 0.8
-
-
-def test_off_path_truth_is_known_of_the_town_only(town_dataroot: Path, scene: Scene, tmp_path: Path) -> None:
-    for path in town_dataroot.iterdir():
-        if path.name != "town.json":
-            (tmp_path / path.name).symlink_to(path)
-    elsewhere = open_dataset(tmp_path).load(scene.name)
-    with pytest.raises(DataError, match="knows the built-in town only"):
-        off_path_samples(elsewhere, SETTINGS)
-
-
 def test_stage_two_mixes_both_kinds(store: SampleStore, cycle: SampleStore) -> None:
     preset = small_preset()
     alone = DiSTSRecipe(preset, store, None, 4, 0)
@@ -186,21 +154,3 @@ def test_extra_samples_of_another_size_wait_for_their_turn(store: SampleStore, c
     write_scene(tmp_path, "scene", dict(cycle.scenes[0].arrays))
     recipe = DiSTSRecipe(small_preset(), store, None, 2, 0, extra=SampleStore(tmp_path), share=1.0)
     assert recipe.batch(0).truth.shape[0] == 2 * store.scenes[0].arrays["frame_rgb"].shape[1]
-
-
-def test_the_benchmark_counts_gains_towards_better_and_knows_no_gap() -> None:
-    def entry(stage1: float, cycle: float, oracle: float) -> dict:
-        scores = {"stage1": stage1, "cycle": cycle, "oracle": oracle}
-        same = {"ssim": 0.8, "delta1": 0.9}
-        return {"2m": {n: {"all": {"psnr": 20 + v, "abs_rel": 0.2 - v / 10} | same} for n, v in scores.items()}}
-
-    found = gaps([[entry(0.0, 0.5, 1.0)], [entry(0.2, 0.8, 1.2)], []])["2m"]
-    assert found["psnr"]["gap"] == {"mean": pytest.approx(1.0), "error": pytest.approx(0.0), "n": 2}
-    assert found["psnr"]["share"] == pytest.approx(0.55) == found["abs_rel"]["share"]
-    assert found["ssim"]["share"] is None
-
-
-def test_the_benchmark_never_falls_back_to_exact_depth(town_dataroot: Path, scene: Scene, tmp_path: Path) -> None:
-    copy = with_curated_depth(town_dataroot, tmp_path / "copy").load(scene.name)
-    assert copy.sensors.has_images(0) and copy.sensors.has_lidar(0) and not copy.sensors.has_depth(0)
-    assert scene.sensors.has_depth(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,12 +49,12 @@ def test_the_teacher_answers_as_its_pipeline_samples(store: SampleStore, weights
     recipe = student(store, weights)
     inputs, truth = recipe.collate(store, [(0, [0])])
     noise = torch.randn(recipe.codec.encode_rgbd(truth).shape, generator=torch.Generator().manual_seed(7))
-    _, images = recipe.aim(inputs, truth, noise)
+    _, images = recipe.targets(inputs, truth, noise)
     colours = ((images[0, :, 0, :3] + 1) * 127.5).round().to(torch.uint8).movedim(1, -1).numpy()
     assert (sampled.rgb[0, 0] == colours).all()
-    assert not torch.equal(recipe.aim(inputs, truth, -noise)[1], images), "other noise, another answer"
+    assert not torch.equal(recipe.targets(inputs, truth, -noise)[1], images), "other noise, another answer"
     kept = without_controls(inputs, torch.ones(1, dtype=torch.bool))
-    assert not torch.equal(recipe.aim(kept, truth, noise)[1], images), "what is withheld from the student is from the teacher"
+    assert not torch.equal(recipe.targets(kept, truth, noise)[1], images), "what is withheld from the student is from the teacher"
 
 
 def test_a_student_comes_nearer_and_its_teacher_stays(store: SampleStore, weights: str, tmp_path: Path) -> None:
@@ -70,21 +69,21 @@ def test_a_student_comes_nearer_and_its_teacher_stays(store: SampleStore, weight
 
 
 def test_an_interrupted_distillation_goes_on_bit_for_bit(store: SampleStore, weights: str, tmp_path: Path) -> None:
-    whole, broken = (LoopOptions(tmp_path / name, steps=4, warmup=1, validate_every=10**6) for name in ("whole", "broken"))
-    train(student(store, weights), whole)
-    train(student(store, weights), replace(broken, until=2))
-    train(student(store, weights), replace(broken, resume=True))
-    for name, tensors in load_checkpoint(whole.out)["models"].items():
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for out, steps, resume in ((whole, 4, False), (broken, 2, False), (broken, 4, True)):
+        how = LoopOptions(out, steps, warmup=1, decay=1e-9, validate_every=10**6, resume=resume)
+        train(student(store, weights), how)
+    for name, tensors in load_checkpoint(whole)["models"].items():
         for key, tensor in tensors.items():
-            assert torch.equal(load_checkpoint(broken.out)["models"][name][key], tensor), (name, key)
+            assert torch.equal(load_checkpoint(broken)["models"][name][key], tensor), (name, key)
 
 
-def test_what_cannot_be_distilled_is_said(store: SampleStore, weights: str) -> None:
+def test_what_cannot_be_distilled_is_refused(store: SampleStore, weights: str) -> None:
     codec = DiSTTPipeline.from_pretrained(weights).codec
     with pytest.raises(ConfigError, match="at least one evaluation, not 0"):
         Teacher(weights, codec, evaluations=0)
-    with pytest.raises(ConfigError, match="judges hold pictures against true ones"):
-        student(store, weights, obedience=1.0)
+    with pytest.raises(ConfigError, match="critics compare with true frames"):
+        student(store, weights, layout_consistency=1.0)
     torch.manual_seed(1)
     with pytest.raises(ConfigError, match=f"another codec than the student: pass --codec {weights}"):
         Teacher(weights, RGBDCodec(**small_preset().codec), evaluations=3)

@@ -11,16 +11,16 @@ import torch
 
 from dist4d_env.training.codec import CodecBatch, CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
-from dist4d_env.training.loading import choose_store, load, map_tensors, to_device
+from dist4d_env.training.loading import choose_store, load, to_device
 from dist4d_env.training.samples import SampleSettings, SampleStore, write_scene, write_settings
 
 from .conftest import HEIGHT, WIDTH, made_scene, small_preset
 
 
 def tensors(batch: Any) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-    map_tensors(batch, lambda tensor: found.append(tensor) or tensor)
-    return found
+    if isinstance(batch, torch.Tensor):
+        return [batch]
+    return [tensor for part in batch for tensor in tensors(part)] if isinstance(batch, tuple) else []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -63,10 +63,10 @@ class Pair(NamedTuple):
 
 
 def test_every_nesting_reaches_the_device() -> None:
-    batch = {"a": [CodecBatch(torch.zeros(1), torch.zeros(2))], "b": Pair(torch.zeros(3), "kept"), "c": (torch.zeros(4), 5)}
+    batch = (CodecBatch(torch.zeros(1), torch.zeros(2)), Pair(torch.zeros(3), "kept"), (torch.zeros(4), None))
     moved = to_device(batch, "meta")
     assert [t.device.type for t in tensors(moved)] == ["meta"] * 4
-    assert isinstance(moved["a"][0], CodecBatch) and moved["b"].second == "kept" and moved["c"][1] == 5
+    assert isinstance(moved[0], CodecBatch) and moved[1].second == "kept" and moved[2][1] is None
 
 
 @pytest.fixture

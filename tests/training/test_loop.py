@@ -19,8 +19,7 @@ from dist4d_env.training.dist_t import DiSTTRecipe
 from dist4d_env.training.export import Options as ExportOptions
 from dist4d_env.training.export import blend
 from dist4d_env.training.export import run as run_export
-from dist4d_env.training.learning_rate import rate_at
-from dist4d_env.training.loop import LoopOptions, Recipe, train
+from dist4d_env.training.loop import LoopOptions, Recipe, rate_at, train
 from dist4d_env.training.samples import SampleStore
 
 from .conftest import HEIGHT, WIDTH, small_preset
@@ -87,7 +86,7 @@ def test_exported_weights_load_into_pipelines(store: SampleStore, tmp_path: Path
     assert DiSTSPipeline.from_pretrained(tmp_path / "weights").unet.config.blocks == 1
 
 
-def test_resume_without_a_checkpoint_says_so(store: SampleStore, tmp_path: Path) -> None:
+def test_resume_without_a_checkpoint_is_refused(store: SampleStore, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"checkpoint\.pt does not exist"):
         train(make("codec", store), options(tmp_path, 2, resume=True))
 

@@ -26,7 +26,7 @@ def test_beyond_is_a_smooth_share_of_depth_that_delta1_counts_as_wrong(code: str
     assert beyond(images(2 * true.clamp(max=40), code), images(true.clamp(max=40), code), code, everywhere) > 0.97
 
 
-def test_beyond_counts_what_it_is_told_to_and_no_sky() -> None:
+def test_beyond_counts_weighted_pixels_and_no_sky() -> None:
     true = torch.full((1, 8, 8), 10.0)
     true[:, :4] = 100.0
     found, where = torch.full_like(true, 20.0), torch.zeros(1, 1, 8, 8)

@@ -9,11 +9,12 @@ import pytest
 
 from dist4d_env.data.nuscenes import open_dataset
 from dist4d_env.errors import ConfigError, DataError
-from dist4d_env.training.cli import Options
+from dist4d_env.models.presets import PRESETS
+from dist4d_env.training.cli import TrainDiSTS
 from dist4d_env.training.depth_noise import with_depth_noise
 from dist4d_env.training.dist_s import DiSTSRecipe
+from dist4d_env.training.options import DataOptions
 from dist4d_env.training.prepare import plan, prepare, scene_samples
-from dist4d_env.training.sample_stores import prepare_stores
 from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, SampleStore
 
 from .conftest import small_preset
@@ -23,18 +24,18 @@ SETTINGS = SampleSettings(32, 48, chunk=2, chunk_every=1, noisy=0.0)
 
 @pytest.mark.parametrize("keyframes", [3, 9])
 def test_the_target_is_never_among_its_sources(keyframes: int) -> None:
-    asks = plan(keyframes, SETTINGS, np.random.default_rng(0))
-    assert {ask.kind for ask in asks} == {NEXT, BETWEEN, SPACE}
-    assert all(ask.target not in ask.sources for ask in asks)
-    assert all(max(ask.sources) == ask.reference < ask.target for ask in asks if ask.kind == NEXT)
+    plans = plan(keyframes, SETTINGS, np.random.default_rng(0))
+    assert {one.kind for one in plans} == {NEXT, BETWEEN, SPACE}
+    assert all(one.target not in one.sources for one in plans)
+    assert all(max(one.sources) == one.reference < one.target for one in plans if one.kind == NEXT)
 
 
 def test_strides_spread_the_sources_of_dense_keyframes() -> None:
-    asks = plan(41, SampleSettings(32, 48, chunk=2, strides=(1, 5)), np.random.default_rng(0))
-    away = {kind: {abs(s - a.target) for a in asks if a.kind == kind for s in a.sources} for kind in (NEXT, BETWEEN, SPACE)}
+    plans = plan(41, SampleSettings(32, 48, chunk=2, strides=(1, 5)), np.random.default_rng(0))
+    away = {kind: {abs(s - a.target) for a in plans if a.kind == kind for s in a.sources} for kind in (NEXT, BETWEEN, SPACE)}
     assert away == {NEXT: {1, 2, 3, 4, 5, 10, 15, 20}, BETWEEN: {1, 2, 5, 10}, SPACE: {1, 2, 5, 10}}
-    assert all(0 <= k < 41 and k != ask.target for ask in asks for k in ask.sources)
-    assert all(0 <= ask.reference < ask.target for ask in asks if ask.kind != SPACE)
+    assert all(0 <= k < 41 and k != one.target for one in plans for k in one.sources)
+    assert all(0 <= one.reference < one.target for one in plans if one.kind != SPACE)
     with pytest.raises(ConfigError, match="strides must be"):
         SampleSettings(32, 48, strides=(0,))
 
@@ -59,15 +60,17 @@ def test_samples_of_a_town_scene(town_dataroot: Path, tmp_path: Path) -> None:
             assert np.abs(shown.base_rgb - target).mean() < np.abs(reference.rgb - target).mean()
 
 
-def test_another_data_set_is_mixed_in_with_strides_of_its_own(town_dataroot: Path, tmp_path: Path) -> None:
-    asked = {"dataroot": town_dataroot, "also": town_dataroot, "split": "val", "val_split": "none", "scenes": 1, "workers": 1}
-    options = Options("dist-s", tmp_path, strides=(1, 2), **asked)  # type: ignore[arg-type]
-    stores = prepare_stores(options, small_preset()).train
+def test_another_data_set_is_mixed_in_with_strides_of_its_own(
+    town_dataroot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "small-test", small_preset())
+    data = DataOptions(dataroot=town_dataroot, split="val", val_split="none", scenes=1, workers=1)
+    recipe = TrainDiSTS(tmp_path, preset="small-test", data=data, strides=(1, 2), also=town_dataroot).recipe()
+    assert isinstance(recipe, DiSTSRecipe)
+    stores = recipe.samples.stores
     assert [(store.folder.name, store.settings.strides) for store in stores] == [("train", (1, 2)), ("also", (1,))]
     away = [{abs(int(s.target[k]) - int(s.reference[k])) for s in store.scenes for k in range(len(s.kind))} for store in stores]
     assert 2 in away[0] and all(len(store.scenes) == 1 for store in stores)
-    recipe = DiSTSRecipe(small_preset(), stores, None, 2, 0)
-    assert {recipe.samples.stores.index(store) for store in stores} == {0, 1}
     recipe.batch(0)
 
 

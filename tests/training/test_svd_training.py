@@ -13,20 +13,20 @@ from models.published import SMALL_FRAME_VAE, SMALL_UNET, small_video_codec
 from benchmarks.rollouts import codec_of, through_codec
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
-from dist4d_env.models.presets import Preset
+from dist4d_env.models.presets import PRESETS, Preset
 from dist4d_env.models.presets import preset as preset_named
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.svd import SVDConditions
 from dist4d_env.models.video_codec import VideoCodec
 from dist4d_env.training import dist_s_svd
-from dist4d_env.training.cli import Options
+from dist4d_env.training.cli import TrainCycle, TrainDiSTS, TrainDiSTT, dist_s_recipe
 from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.dist_s_svd import DiSTSVideoRecipe, without_conditions
-from dist4d_env.training.dist_t import DiSTTOptions, DiSTTRecipe, whole
+from dist4d_env.training.dist_t import DiSTTRecipe
+from dist4d_env.training.dist_t_batches import whole
 from dist4d_env.training.loop import LoopOptions, Recipe, train
-from dist4d_env.training.recipes import make_recipe
-from dist4d_env.training.sample_stores import Stores
+from dist4d_env.training.options import DataOptions, OptimiserOptions
 from dist4d_env.training.samples import BETWEEN, CYCLE, NEXT, SPACE, SampleSettings, SampleStore, write_scene, write_settings
 from dist4d_env.training.view_samples import runs
 
@@ -76,7 +76,7 @@ def test_clips_are_successive_keyframes_of_one_scene_and_camera(store: SampleSto
             assert (scene, k + 1) == (other, following)
 
 
-def test_side_views_of_one_moment_are_no_film(cycle: SampleStore, tmp_path: Path) -> None:
+def test_side_views_of_one_moment_are_no_clip(cycle: SampleStore, tmp_path: Path) -> None:
     arrays = dict(cycle.scenes[0].arrays)
     assert [run.splats for run in runs(cycle, CYCLE, 2)][:2] == [((0,), (2, 3)), ((1,), (2, 3))]
     write_settings(tmp_path / "still", cycle.settings)
@@ -85,7 +85,7 @@ def test_side_views_of_one_moment_are_no_film(cycle: SampleStore, tmp_path: Path
     assert not runs(still, CYCLE, 2) and len(runs(still, CYCLE, 1)) == 8
 
 
-def test_short_scenes_give_single_frames_and_say_so(store: SampleStore, capsys: pytest.CaptureFixture[str]) -> None:
+def test_short_scenes_give_single_frames_with_a_message(store: SampleStore, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = DiSTSVideoRecipe(svd_preset(), store, None, 2, 0, frames=4)
     assert recipe.batch(0).truth.shape == (2 * VIEWS, 1, 4, HEIGHT, WIDTH)
     assert "no clips of 4 successive keyframes" in capsys.readouterr().out
@@ -144,9 +144,9 @@ def test_the_loss_weighs_both_latents_as_edm_does(store: SampleStore, monkeypatc
     wrong[:, :, :4], wrong[:, :, 4:] = 1.0, 3.0
     seen = {}
 
-    def answer(noisy: torch.Tensor, sigma: torch.Tensor, told: SVDConditions) -> tuple[torch.Tensor, torch.Tensor]:
-        seen["noisy"], seen["told"] = noisy, told
-        return clean + wrong * sigma.view(-1, 1, 1, 1, 1), told.missing
+    def answer(noisy: torch.Tensor, sigma: torch.Tensor, conditions: SVDConditions) -> tuple[torch.Tensor, torch.Tensor]:
+        seen["noisy"] = noisy
+        return clean + wrong * sigma.view(-1, 1, 1, 1, 1), conditions.missing
 
     monkeypatch.setattr(recipe.unet, "predict_clean", answer)
     loss, parts = recipe.loss(batch, 0)
@@ -157,17 +157,17 @@ def test_the_loss_weighs_both_latents_as_edm_does(store: SampleStore, monkeypatc
     torch.testing.assert_close((seen["noisy"] - clean) / scale, batch.noise, rtol=1e-3, atol=1e-3)
 
 
-def test_a_fifth_of_the_clips_is_told_nothing(store: SampleStore) -> None:
+def test_conditions_of_a_fifth_of_the_clips_are_withheld(store: SampleStore) -> None:
     recipe = DiSTSVideoRecipe(svd_preset(), store, None, 16, 0)
     drawn = torch.cat([recipe.batch(step).withheld for step in range(12)]).float()
     assert 0.12 < drawn.mean() < 0.28
-    told = recipe.unet.prepare(recipe.batch(0).views)
-    assert isinstance(told, SVDConditions)
-    mask = torch.arange(len(told.latents)) % 2 == 0
-    mixed, free = without_conditions(told, mask), told.withheld()
+    conditions = recipe.unet.prepare(recipe.batch(0).views)
+    assert isinstance(conditions, SVDConditions)
+    mask = torch.arange(len(conditions.latents)) % 2 == 0
+    mixed, free = without_conditions(conditions, mask), conditions.withheld()
     for name in ("latents", "masks", "context", "augmentation", "missing"):
         assert torch.equal(getattr(mixed, name)[mask], getattr(free, name)[mask]), name
-        assert torch.equal(getattr(mixed, name)[~mask], getattr(told, name)[~mask]), name
+        assert torch.equal(getattr(mixed, name)[~mask], getattr(conditions, name)[~mask]), name
     assert mixed.latents[mask].abs().max() == 0 and mixed.latents[~mask].abs().max() > 0
 
 
@@ -184,18 +184,18 @@ def test_the_second_stage_mixes_clips(store: SampleStore, cycle: SampleStore) ->
         DiSTSVideoRecipe(svd_preset(), store, None, 2, 0, extra=store)
 
 
-def test_verbs_choose_the_recipe_by_the_backbone(store: SampleStore, cycle: SampleStore, tmp_path: Path) -> None:
-    save_model(DiSTSVideoRecipe(svd_preset(), store, None, 2, seed=3).unet, tmp_path / "svd" / "dist_s")
-    for model, extra in (("dist-s", None), ("cycle", cycle)):
-        asked = Options(model, tmp_path / "run", batch=2, init=str(tmp_path / "svd"))  # type: ignore[arg-type]
-        recipe = make_recipe(asked, svd_preset(), Stores((store,), None, None, extra))
+def test_the_backbone_chooses_the_recipe(
+    store: SampleStore, cycle: SampleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "svd", svd_preset())
+    monkeypatch.setitem(PRESETS, "plain", small_preset())
+    how = {"out": tmp_path / "run", "data": DataOptions(val_split="none")}
+    for kind, extra in ((TrainDiSTS, None), (TrainCycle, cycle)):
+        recipe = dist_s_recipe(kind(**how, preset="svd", init="WEIGHTS"), [store], extra)
         assert isinstance(recipe, DiSTSVideoRecipe) and recipe.samples.extra is extra
-        reference = DiSTSPipeline.from_pretrained(tmp_path / "svd").unet.state_dict()
-        assert all(torch.equal(tensor, reference[name]) for name, tensor in recipe.unet.state_dict().items())
-    plain = make_recipe(Options("dist-s", tmp_path / "run"), small_preset(), Stores((store,), None, None, None))
-    assert isinstance(plain, DiSTSRecipe)
+    assert isinstance(dist_s_recipe(TrainDiSTS(**how, preset="plain"), [store], None), DiSTSRecipe)
     with pytest.raises(ConfigError, match="pass --init"):
-        make_recipe(Options("dist-s", tmp_path / "run"), svd_preset(), Stores((store,), None, None, None))
+        dist_s_recipe(TrainDiSTS(**how, preset="svd"), [store], None)
     with pytest.raises(ConfigError, match="train it with DiSTSRecipe"):
         DiSTSVideoRecipe(small_preset(), store, None, 2, 0)
 
@@ -203,8 +203,6 @@ def test_verbs_choose_the_recipe_by_the_backbone(store: SampleStore, cycle: Samp
 def test_a_video_codec_is_loaded_not_trained(store: SampleStore) -> None:
     with pytest.raises(ConfigError, match=r"not trained here: load it with VideoCodec\.from_diffusers"):
         CodecRecipe(preset_named("paper"), store, None, 2, 0)
-    with pytest.raises(ConfigError, match="leave --decoder out"):
-        DiSTTRecipe(preset_named("paper"), small_video_codec(), store, None, 2, 0, DiSTTOptions(decoder=True))
 
 
 @pytest.fixture
@@ -218,13 +216,22 @@ def long_store(tmp_path: Path) -> SampleStore:
     return SampleStore(tmp_path / "long")
 
 
-def test_dist_t_trains_on_latents_of_a_video_codec(long_store: SampleStore, tmp_path: Path) -> None:
+def test_dist_t_trains_on_latents_of_a_video_codec(
+    long_store: SampleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     codec = small_video_codec()
     save_model(codec, tmp_path / "codec" / "codec")
     preset = small_preset()
     preset = replace(preset, chunk=6, codec_class="VideoCodec", dist_t=preset.dist_t | {"time_factor": 4})
-    asked = Options("dist-t", tmp_path / "run", codec=str(tmp_path / "codec"), batch=5)
-    recipe: Recipe = make_recipe(asked, preset, Stores((long_store,), None, None, None))
+    monkeypatch.setitem(PRESETS, "video", preset)
+    monkeypatch.setattr(TrainDiSTT, "training_stores", lambda self, strides: [long_store])
+    recipe: Recipe = TrainDiSTT(
+        out=tmp_path / "run",
+        preset="video",
+        codec=str(tmp_path / "codec"),
+        data=DataOptions(val_split="none"),
+        optimiser=OptimiserOptions(batch=5),
+    ).recipe()
     assert isinstance(recipe, DiSTTRecipe) and isinstance(recipe.codec, VideoCodec)
     shapes = {}
     for step in range(40):

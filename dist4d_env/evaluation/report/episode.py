@@ -191,7 +191,7 @@ def _charts(log: EpisodeLog) -> list[str]:
             [
                 Series("from the path the frame was generated on", time, np.array([s.deviation_m for s in steps]), "#b0369a"),
                 Series("to the left of the route", time, metric("route_offset"), "#187e76"),
-                Series("from the recorded ego", time, metric("expert_deviation"), "#8b93a3", dashed=True),
+                Series("from the recorded ego", time, metric("log_deviation"), "#8b93a3", dashed=True),
             ],
             bands,
             0.0,

@@ -52,7 +52,7 @@ def replay(log: EpisodeLog, origin: np.ndarray) -> dict[str, Any]:
     ego = trace.ego[rows]
     columns = (*(ego[:, :2] - origin).T * _CENTI, np.unwrap(ego[:, 2]) * _MILLI, *(ego[:, 3:5].T * _CENTI),
                ego[:, 3] * ego[:, 6] * _CENTI)  # fmt: skip
-    series = ("time_to_collision", "route_offset", "expert_deviation", "speed_limit")
+    series = ("time_to_contact", "route_offset", "log_deviation", "speed_limit")
     expert_speed = np.hypot(*np.gradient(trace.expert[:, :2], 0.1, axis=0).T) if len(rows) > 1 else np.zeros(len(trace.time))
     return {
         "start": round(float(trace.time[0]), 3),

@@ -1,4 +1,4 @@
-"""Collisions of the ego, and whose fault they are."""
+"""Collisions of the ego: first contacts, their kind and fault."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def at_fault(kind: np.ndarray, out: np.ndarray) -> np.ndarray:
 
 
 def find_collisions(trace: EpisodeTrace, known: frozenset[int] = frozenset()) -> tuple[Collision, ...]:
-    """First contacts in order of time, classified by ``classify``; tracks in ``known`` have been judged before."""
+    """First contacts in order of time, classified by ``classify``; those with tracks in ``known`` are left out."""
     hits = np.argwhere(trace.contact)
     first = np.sort(np.unique(hits[:, 1], return_index=True)[1])
     step, track = hits[[row for row in first.tolist() if hits[row, 1] not in known]].T

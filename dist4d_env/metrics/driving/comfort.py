@@ -41,13 +41,18 @@ def smoothed_signals(ego: np.ndarray, arm: float, windows: tuple[int, int], fait
     acceleration out as NAVSIM does, whose bicycle model reports none; otherwise it is speed times yaw rate. "jerk" is the rate
     of the magnitude of the acceleration.
     """
-    smooth, derive = windows
     speed, acceleration, yaw_rate = ego[..., 3], ego[..., 4], ego[..., 6]
     lateral = np.zeros_like(speed) if faithful else speed * yaw_rate
     if arm:
         yaw_acceleration = np.zeros_like(speed) if faithful else np.gradient(yaw_rate, TICK, axis=-1)
         acceleration, lateral = acceleration - yaw_rate**2 * arm, lateral + yaw_acceleration * arm
-    yaw = np.unwrap(ego[..., 2], axis=-1)
+    return smoothed(acceleration, lateral, ego[..., 2], windows)
+
+
+def smoothed(acceleration: np.ndarray, lateral: np.ndarray, heading: np.ndarray, windows: tuple[int, int]) -> np.ndarray:
+    """(..., 6, T) ``smoothed_signals`` from longitudinal and lateral accelerations and headings (..., T), a tick apart."""
+    smooth, derive = windows
+    yaw = np.unwrap(heading, axis=-1)
     along = filtered(acceleration, smooth, 2)
     signals = [
         along,
@@ -67,7 +72,7 @@ def comfort_signals(trace: EpisodeTrace, version: str = "v2", faithful: bool = F
 
 
 def filtered(signal: np.ndarray, window: int, order: int, derivative: int = 0) -> np.ndarray:
-    """The Savitzky-Golay filter of scipy over the last axis of (..., T), which is linear: its weights are worked out once."""
+    """The Savitzky-Golay filter of scipy over the last axis of (..., T), with cached weights."""
     steps = signal.shape[-1]
     window = min(window, steps)
     weights, head, tail = _weights(window, order, derivative)

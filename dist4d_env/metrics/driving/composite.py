@@ -1,4 +1,4 @@
-"""Composite scores: several metrics, one number, its version and form always said with it."""
+"""PDMS, NAVSIM v1's composite score, over a whole episode."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import partial
 
 from dist4d_env.metrics.driving.collision import no_at_fault_collision
 from dist4d_env.metrics.driving.comfort import comfort
-from dist4d_env.metrics.driving.drivable_area import drivable_area_compliance
 from dist4d_env.metrics.driving.forms import is_faithful
 from dist4d_env.metrics.driving.progress import ego_progress
+from dist4d_env.metrics.driving.road import drivable_area_compliance
 from dist4d_env.metrics.driving.time_to_collision import time_to_collision
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 
@@ -39,20 +39,21 @@ def pdms_v1(
 ) -> MetricResult:
     """NC x DAC x (5 EP + 5 TTC + 2 C) / 12 (Dauner et al. 2024, NAVSIM), over a whole closed-loop episode.
 
-    Differences from the benchmark's, which scores one 4 s plan (``plan_scoring.score_plans``): the trajectory is the driven one
-    of any length; progress is relative to the logged ego (or ``reference`` metres) instead of a PDM-Closed roll-out; the last
-    0.9 s have no recorded future and are left out of TTC. form: "faithful" judges time to collision from where the ego is now,
-    leaves the centripetal acceleration out of comfort and smooths over 41 ticks, as the original does; "corrected" takes the
-    projected ego, counts it, and smooths with v2's windows.
-    known: corrected results of this trace that are there already, by name. details: every part. Not valid where a part is not,
-    unless a fault or a corner off the road has decided it: then it is 0, however short the episode.
+    Differences from the benchmark's, which scores one 4 s plan (``plans.scoring.score_plans``): the trajectory is the driven one
+    of any length; progress is relative to the logged ego (or ``reference`` metres) instead of a PDM-Closed rollout; the last
+    0.9 s have no recorded future and are left out of TTC.
+
+    form: "faithful" takes the bearings of time to collision from the present ego, leaves the centripetal acceleration out of
+    comfort and smooths over 41 ticks, as the original does; "corrected" takes them from the projected ego, counts it, and
+    smooths with v2's windows. known: corrected results of this trace by name, which are not computed again. details: every
+    part. Not valid where a part is not, unless an at-fault collision or leaving the road makes it 0, however short the episode.
     """
     known = {} if known is None or is_faithful(form) else known
     parts = {name: known[name] if name in known else metric(trace) for name, metric in PARTS[form].items()}
     multiplier = parts["no_at_fault_collision"].value * parts["drivable_area_compliance"].value
     parts["ego_progress"] = ego_progress(trace, multiplier, reference)
     weighted = sum(weight * parts[name].value for name, weight in PDMS_WEIGHTS.items()) / sum(PDMS_WEIGHTS.values())
-    said = {"version": "v1", "form": f"{form}, closed loop, whole episode"}
-    details = {**said, **{name: part.value for name, part in parts.items()}}
+    details: dict[str, object] = {"version": "v1", "form": f"{form}, closed loop, whole episode"}
+    details |= {name: part.value for name, part in parts.items()}
     decided = any(parts[name].valid and parts[name].value == 0 for name in ("no_at_fault_collision", "drivable_area_compliance"))
     return MetricResult(multiplier * weighted, decided or all(part.valid for part in parts.values()), details)

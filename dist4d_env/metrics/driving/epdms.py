@@ -1,4 +1,4 @@
-"""EPDMS, NAVSIM v2's score: of parts, and of an episode that was driven."""
+"""EPDMS, NAVSIM v2's composite score: of sub-scores, and over a whole episode."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from collections.abc import Collection, Mapping
 
 from dist4d_env.metrics.driving.collision import no_at_fault_collision
 from dist4d_env.metrics.driving.comfort import comfort
-from dist4d_env.metrics.driving.drivable_area import drivable_area_compliance
-from dist4d_env.metrics.driving.driving_direction import driving_direction_compliance
 from dist4d_env.metrics.driving.extended_comfort import extended_comfort
 from dist4d_env.metrics.driving.forms import is_faithful
-from dist4d_env.metrics.driving.lane_keeping import lane_keeping
 from dist4d_env.metrics.driving.progress import ego_progress, progress
+from dist4d_env.metrics.driving.road import drivable_area_compliance, driving_direction_compliance, lane_keeping
 from dist4d_env.metrics.driving.time_to_collision import time_to_collision
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
 
@@ -25,20 +23,20 @@ WEIGHTS: Mapping[str, float] = {
     "extended_comfort": 2.0,
 }
 FILTERED = (*MULTIPLIERS, "time_to_collision", "lane_keeping")
-"""Sub-scores that are forgiven where the human scores 0 himself."""
+"""Sub-scores that are forgiven where the human driver scores 0."""
 
 
 def epdms(parts: Mapping[str, float], forgiven: Collection[str] = ()) -> float:
     """NC x DAC x DDC x (5 EP + 5 TTC + 2 LK + 2 HC + 2 EC) / 16 (Cao et al. 2025) of sub-scores by name, those in ``forgiven``
     counted as 1. An extended comfort that is nan, where there are no two plans to compare, is left out with its weight; traffic
-    lights, which nuScenes does not know, are left out of the product."""
+    lights, which nuScenes does not have, are left out of the product."""
     value = {name: 1.0 if name in forgiven else float(part) for name, part in parts.items()}
     weights = {name: weight for name, weight in WEIGHTS.items() if not math.isnan(value[name])}
     weighted = sum(weight * value[name] for name, weight in weights.items()) / sum(weights.values())
     return math.prod(value[name] for name in MULTIPLIERS) * weighted
 
 
-def _judged(trace: EpisodeTrace, form: str) -> dict[str, MetricResult]:
+def _subscores(trace: EpisodeTrace, form: str) -> dict[str, MetricResult]:
     """The parts that need neither plans nor a reference."""
     return {
         "no_at_fault_collision": no_at_fault_collision(trace),
@@ -57,15 +55,16 @@ def epdms_v2(
 
     Differences from the benchmark's single stage: the trajectory is the driven one of any length; progress is relative to the
     recorded ego (``human``'s drive, else the trace's); extended comfort is the share of plans that agree with the plan before;
-    history comfort looks at the episode, which is its own past; the human filter forgives what the recorded ego broke in the
-    recorded scene (``human``; without it nothing is forgiven, and details say so). Traffic lights are not available on nuScenes
-    and left out of the product. form: as in ``plan_scoring.score_plans``. details: every part. Not valid where a part is not
-    (without plans the value is that of the other parts), unless a multiplier of 0 has decided it, however short the episode.
+    history comfort looks at the episode, which is its own past; the human filter forgives the sub-scores that the recorded ego
+    fails in the recorded scene (``human``; without it nothing is forgiven, and details["human_filter"] is None). Traffic lights
+    are not available on nuScenes and left out of the product. form: as in ``plans.scoring.score_plans``. details: every part.
+    Not valid where a part is not (without plans the value is that of the other parts), unless a multiplier of 0 decides it,
+    however short the episode.
     """
-    parts = _judged(trace, form)
+    parts = _subscores(trace, form)
     parts["ego_progress"] = ego_progress(trace, 1.0, None if human is None else progress(human).value)
     parts["extended_comfort"] = extended_comfort(trace, plans, form)
-    broken = {} if human is None else {name: part for name, part in _judged(human, form).items() if name in FILTERED}
+    broken = {} if human is None else {name: part for name, part in _subscores(human, form).items() if name in FILTERED}
     forgiven = frozenset(name for name, part in broken.items() if part.valid and part.value == 0.0)
     values = {name: part.value for name, part in parts.items()}
     if not parts["extended_comfort"].valid:

@@ -1,4 +1,4 @@
-"""Extended comfort: whether a planner changes its mind smoothly, from two plans issued half a second apart."""
+"""Extended comfort: consistency of two plans issued half a second apart."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dist4d_env.scenes.scene import TICK
 
 TERMS = ("acceleration", "jerk", "yaw_rate", "yaw_acceleration")
 LIMITS = np.array([0.7, 0.5, 0.1, 0.1])
-"""Root mean squares of the difference that are still one mind: m/s^2, m/s^3, rad/s, rad/s^2, in the order of TERMS."""
+"""Largest root mean squares of the difference that count as consistent: m/s^2, m/s^3, rad/s, rad/s^2, in the order of TERMS."""
 GAP = 5
 """Ticks between the two plans."""
 NO_PLANS = {"reason": "the episode holds no plans (a policy that acts by controls makes none)"}
 
 
-def change_of_mind(earlier: np.ndarray, later: np.ndarray, faithful: bool) -> np.ndarray:
-    """(B, 4) root mean squares, in the order of TERMS, of what separates two simulated plans at common steps (B, S, 7).
+def plan_difference(earlier: np.ndarray, later: np.ndarray, faithful: bool) -> np.ndarray:
+    """(B, 4) root mean squares, in the order of TERMS, of the difference of two simulated plans at common steps (B, S, 7).
 
     The magnitude of the acceleration at the rear axle, its rate, yaw rate and yaw acceleration are smoothed over the common steps
     alone, with v2's windows and polynomials of order 2 throughout. faithful: without the centripetal acceleration.
@@ -43,9 +43,9 @@ def _signals(ego: np.ndarray, faithful: bool) -> np.ndarray:
 
 
 def consecutive_comfort(step: np.ndarray, driven: np.ndarray, form: str = "faithful") -> tuple[np.ndarray, np.ndarray]:
-    """(K,) EC of every plan against the one before, nan where there is none, and (K, 4) how far they are apart.
+    """(K,) EC of every plan against the one before, nan where there is none, and (K, 4) their ``plan_difference``.
 
-    step: (K,) ticks at which plans were issued, rising; driven: (K, S, 7) what came of them (``drive_issued``). The plan before
+    step: (K,) ticks at which plans were issued, rising; driven: (K, S, 7) their simulation (``drive_issued``). The plan before
     is the last one issued half a second earlier or more; from plans half a second apart 36 of 41 steps are common.
     """
     faithful = is_faithful(form)
@@ -55,7 +55,7 @@ def consecutive_comfort(step: np.ndarray, driven: np.ndarray, form: str = "faith
     for shift in np.unique(gap[gap <= driven.shape[1] - WINDOWS["v2"][1]]).tolist():
         rows = np.flatnonzero(gap == shift)
         common = driven.shape[1] - shift
-        apart[rows] = change_of_mind(driven[before[rows], shift:], driven[rows, :common], faithful)
+        apart[rows] = plan_difference(driven[before[rows], shift:], driven[rows, :common], faithful)
         value[rows] = (apart[rows] <= LIMITS).all(1)
     return value, apart
 
@@ -65,8 +65,8 @@ def extended_comfort(
 ) -> MetricResult:
     """Share of an episode's plans that agree with the plan before: NAVSIM v2's EC, averaged over decisions.
 
-    driven: what ``drive_issued`` gives, if it is there already. details: pairs compared, the pair farthest apart (its step, in
-    seconds, and its differences as shares of the limits). Not valid without two plans half a second apart or a little more.
+    driven: the result of ``drive_issued`` where it is known already. details: pairs compared, the pair farthest apart (its step
+    and time, and its differences as shares of the limits). Not valid without two plans half a second apart or a little more.
     """
     if plans is None:
         return MetricResult(0.0, False, NO_PLANS)

@@ -1,4 +1,4 @@
-"""The two forms of a score that was first defined by somebody's code: what that code says, and what it means to say."""
+"""Forms of a score that another project's code defines: faithful to that code, or with its known defects corrected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dist4d_env.errors import ConfigError
 Form = Literal["faithful", "corrected"]
 
 FORMS = ("faithful", "corrected")
-"""faithful: the original's number, its defects included; corrected: each known defect mended. Tables say which they show."""
+"""faithful: the original's number, its defects included; corrected: each known defect mended. Tables name the form."""
 
 
 def is_faithful(form: str) -> bool:

@@ -1,4 +1,4 @@
-"""Getting on along the route."""
+"""Progress along the route, and deviation from the recorded ego."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 
-SHORT = 5.0  # m; where nobody gets farther, progress says nothing
+SHORT = 5.0  # m; where nobody gets farther, progress is not compared
 
 
 def progress(trace: EpisodeTrace) -> MetricResult:
@@ -16,7 +16,7 @@ def progress(trace: EpisodeTrace) -> MetricResult:
 
 
 def expert_progress(trace: EpisodeTrace) -> float:
-    """Metres of the route that the logged ego covered in the same time (its log's end is where it stays)."""
+    """Metres of the route that the logged ego covered in the same time (past the log's end it stands)."""
     s = trace.expert_position
     return float(s[-1] - s[0])
 
@@ -36,10 +36,26 @@ def ego_progress(trace: EpisodeTrace, multiplier: float = 1.0, reference: float 
 
 
 def route_completion(trace: EpisodeTrace) -> MetricResult:
-    """Farthest progress over what remained of the logged path at the first step, in [0, 1]. Not valid where nothing remained."""
+    """Farthest progress over the remaining logged path at the first step, in [0, 1]. Not valid where nothing remained."""
     s = trace.route_position
     end = trace.route.log_length if trace.route.log_length is not None else float(trace.route.arc_length[-1])
     remaining = end - float(s[0])
     if remaining <= SHORT:
         return MetricResult(1.0, False, {"reason": f"the logged path ends within {SHORT} m of the start"})
     return MetricResult(float(np.clip((s.max() - s[0]) / remaining, 0.0, 1.0)), True, {"remaining": remaining})
+
+
+def expert_deviation(trace: EpisodeTrace) -> MetricResult:
+    """Mean distance in metres between the rear axles of ego and logged ego at the same times.
+
+    details: the largest distance and its step, the last, the mean heading error in radians.
+    """
+    distance = np.linalg.norm(trace.ego[:, :2] - trace.expert[:, :2], axis=1)
+    turn = np.abs((trace.ego[:, 2] - trace.expert[:, 2] + np.pi) % (2 * np.pi) - np.pi)
+    details = {
+        "largest": float(distance.max()),
+        "step": int(np.argmax(distance)),
+        "last": float(distance[-1]),
+        "heading": float(turn.mean()),
+    }
+    return MetricResult(float(distance.mean()), True, details)

@@ -1,6 +1,8 @@
-"""Overlap of upright rectangles by the separating axis theorem, vectorised."""
+"""Overlap and contacts of rectangles by the separating axis theorem, vectorised over pairs, trajectories and tracks."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -9,6 +11,8 @@ from dist4d_env.geometry.vehicle import VehicleParameters
 
 Angle = np.ndarray | float
 """Radians: one, or an array that broadcasts against the centres."""
+Hits = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Trajectory, step and track (K,) of every contact, in that order of time per trajectory."""
 
 
 def ego_centers(ego: np.ndarray, vehicle: VehicleParameters) -> np.ndarray:
@@ -83,3 +87,43 @@ def contact_interval(
     first = np.where(still, np.where(apart, np.inf, -np.inf), middle - half).max(0)
     last = np.where(still, np.where(apart, -np.inf, np.inf), middle + half).min(0)
     return first, last
+
+
+def contacts(
+    center: np.ndarray,
+    heading: np.ndarray,
+    own: np.ndarray,
+    position: np.ndarray,
+    yaw: np.ndarray,
+    size: np.ndarray,
+    valid: np.ndarray,
+) -> Hits:
+    """Contacts of rectangles ``own`` (length, width) at centres (B, S, 2) with headings (B, S) and tracks at the same steps:
+    position (T, N, 2), yaw (T, N), size (N, 2), valid (T, N). Touching counts. There are no contacts past the tracks' T rows.
+    """
+    steps = min(center.shape[1], len(position))
+    center = center[:, :steps]
+    reach = (math.hypot(*own) + np.hypot(size[:, 0], size[:, 1])) / 2  # (N,)
+    # Most tracks are nowhere near any of the trajectories: one box around each step's centres sorts them out.
+    low, high = center.min(0), center.max(0)  # (S, 2)
+    near = valid[:steps]
+    for axis in (0, 1):
+        place = position[:steps, :, axis]
+        near = near & (place >= low[:, axis, None] - reach) & (place <= high[:, axis, None] + reach)
+    step, track = np.nonzero(near)
+    dx = center[:, step, 0] - position[step, track, 0]  # (B, K)
+    dy = center[:, step, 1] - position[step, track, 1]
+    trajectory, pair = np.nonzero(dx * dx + dy * dy <= reach[track] ** 2)
+    step, track = step[pair], track[pair]
+    other = position[step, track], yaw[step, track], size[track]
+    hit = overlap(center[trajectory, step], heading[trajectory, step], own, *other)
+    return trajectory[hit], step[hit], track[hit]
+
+
+def first_of_each(*keys: np.ndarray) -> np.ndarray:
+    """Indices, in order, of the rows that are the first with their pair of values of the first two of some keys (K,), the
+    further keys saying in which order rows come."""
+    order = np.lexsort(keys[::-1])
+    first = np.ones(len(order), bool)
+    first[1:] = (np.diff(keys[0][order]) != 0) | (np.diff(keys[1][order]) != 0)
+    return order[first]

@@ -12,7 +12,7 @@ from dist4d_env.metrics.driving import running_kernels as kernels
 from dist4d_env.metrics.driving.areas import Areas, ego_corners
 from dist4d_env.metrics.driving.collision import KINDS, at_fault, classify
 from dist4d_env.metrics.driving.comfort import LIMITS
-from dist4d_env.metrics.driving.contacts import first_of_each
+from dist4d_env.metrics.driving.rectangles import first_of_each
 from dist4d_env.metrics.driving.rectangles import ego_centers, overlap
 from dist4d_env.metrics.driving.time_to_collision import time_to_contact
 from dist4d_env.scenes.scene import TICK, Scene

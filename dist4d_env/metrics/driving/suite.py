@@ -8,12 +8,13 @@ from types import MappingProxyType
 from dist4d_env.metrics.driving.collision import no_at_fault_collision, no_collision
 from dist4d_env.metrics.driving.comfort import comfort
 from dist4d_env.metrics.driving.composite import pdms_v1
-from dist4d_env.metrics.driving.deviation import expert_deviation
-from dist4d_env.metrics.driving.drivable_area import drivable_area_compliance
-from dist4d_env.metrics.driving.driving_direction import driving_direction_compliance
-from dist4d_env.metrics.driving.lane_keeping import lane_keeping
-from dist4d_env.metrics.driving.progress import ego_progress, progress, route_completion
-from dist4d_env.metrics.driving.speed_limit import speed_limit_compliance
+from dist4d_env.metrics.driving.progress import ego_progress, expert_deviation, progress, route_completion
+from dist4d_env.metrics.driving.road import (
+    drivable_area_compliance,
+    driving_direction_compliance,
+    lane_keeping,
+    speed_limit_compliance,
+)
 from dist4d_env.metrics.driving.time_to_collision import time_to_collision
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 

@@ -1,4 +1,4 @@
-"""Time to collision: would the ego, kept at its velocity, meet what is there a moment later?"""
+"""Time to collision: contacts of the ego projected at constant velocity."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving import running_kernels as kernels
 from dist4d_env.metrics.driving.areas import out_of_lane
 from dist4d_env.metrics.driving.collision import BEHIND, bearing
-from dist4d_env.metrics.driving.contacts import contacts, first_of_each
 from dist4d_env.metrics.driving.forms import is_faithful
-from dist4d_env.metrics.driving.rectangles import ego_centers
+from dist4d_env.metrics.driving.rectangles import contacts, ego_centers, first_of_each
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.scene import TICK
@@ -46,8 +45,8 @@ def meetings(
     0.9 s and compared with the tracks (position (T, N, 2), yaw (T, N), size (N, 2), valid (T, N)) as they are that much later.
     The first meeting with each track decides: it counts if the track is ahead (within 30 degrees), or, while the ego stands
     across lanes, off the road or in an intersection, if it is not behind (beyond 150 degrees); else the track is excused for
-    good. The bearing is taken from the projected ego; faithful: from where the ego is now, as NAVSIM takes it, to which a car
-    that closes in from behind is ahead.
+    good. The bearing is taken from the projected ego; faithful: from the present ego, as in NAVSIM, so that a car
+    closing in from behind is ahead.
     """
     ego = ego[:, : last + 1]
     center, own = ego_centers(ego, vehicle), np.array([vehicle.length, vehicle.width])

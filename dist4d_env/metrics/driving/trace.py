@@ -1,4 +1,4 @@
-"""What metrics look at: one finished (or running) episode as arrays."""
+"""Values of metrics: the episode trace as arrays, the plans issued in it, and a metric's result."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.geometry.vehicle import VehicleParameters
-from dist4d_env.metrics.driving.contacts import contacts
-from dist4d_env.metrics.driving.rectangles import ego_centers
+from dist4d_env.metrics.driving.rectangles import contacts, ego_centers
 from dist4d_env.scenes.maps import Lane, SceneMap
 from dist4d_env.scenes.route import Route
 
@@ -69,7 +68,7 @@ class EpisodeTrace:
 
 @dataclass(frozen=True)
 class Plans:
-    """What a planner planned during an episode, for the scores that judge plans instead of what was driven.
+    """The plans issued during an episode, for scores of plans instead of the driven path.
 
     step: (K,) tick of the trace at which each plan was issued; poses: (K, P, 3) x, y, heading in the ego frame of that tick, at
     dt, 2 dt, ... seconds after it.

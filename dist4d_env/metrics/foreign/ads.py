@@ -1,9 +1,10 @@
-"""DriveArena's arena driving score: every plan of an episode judged as it was planned, times how far the episode got."""
+"""DriveArena's arena driving score (ADS): mean score of an episode's plans times route completion."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
@@ -14,10 +15,10 @@ from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.areas import ego_corners
 from dist4d_env.metrics.driving.comfort import LIMITS
-from dist4d_env.metrics.driving.drivable_area import NO_MAP
 from dist4d_env.metrics.driving.forms import Form, is_faithful
 from dist4d_env.metrics.driving.progress import SHORT, route_completion
 from dist4d_env.metrics.driving.rectangles import ego_centers, overlap
+from dist4d_env.metrics.driving.road import NO_MAP
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
 from dist4d_env.scenes.scene import TICK
 
@@ -111,11 +112,8 @@ def _raster_shares(trace: EpisodeTrace, start: np.ndarray, corners: np.ndarray) 
     assert trace.map is not None
     x, y, yaw = start.tolist()
     mask = trace.map.bev(pose_from_xy_yaw(x, y, yaw))[0].T[:, ::-1]  # row: 50 m left to 50 m right, column: behind to ahead
-    offset, turn = (
-        corners - (x, y),
-        np.array([[deterministic.cos(yaw), -deterministic.sin(yaw)], [deterministic.sin(yaw), deterministic.cos(yaw)]]),
-    )
-    local = offset @ turn
+    cos, sin = deterministic.cos(yaw), deterministic.sin(yaw)
+    local = (corners - (x, y)) @ np.array([[cos, -sin], [sin, cos]])
     cells = np.trunc(np.stack([(local[..., 0] + 50) * 2, (50 - local[..., 1]) * 2], -1))
     shares = []
     for corner in cells:
@@ -133,14 +131,15 @@ def area_score(shares: np.ndarray, none: float, half: float) -> np.ndarray:
 
 
 def polyline(points: np.ndarray) -> shapely.LineString | None:
-    """The line through points (P, 2) without repeats, which projections trip over; None where they are all one place."""
+    """The line through points (P, 2) without repeats, on which projections fail; None where they are all one place."""
     moved = np.hypot(*np.diff(points, axis=0).T) > 1e-9
     kept = points[np.concatenate([[True], moved])]
     return shapely.LineString(kept) if len(kept) > 1 else None
 
 
 def planned_progress(trace: EpisodeTrace, plans: PlacedPlans) -> np.ndarray:
-    """(K,) length of each plan's projection on what the log drove meanwhile, over that length; 1 where both are below 5 m."""
+    """(K,) length of each plan's projection on the recorded path of the same time over that path's length; 1 where both are
+    below 5 m."""
     due = plans.ticks(trace)
     scores = np.ones(len(plans.poses))
     for row, (poses, at) in enumerate(zip(plans.poses, due, strict=True)):
@@ -154,21 +153,23 @@ def planned_progress(trace: EpisodeTrace, plans: PlacedPlans) -> np.ndarray:
     return scores
 
 
-def mean_parts(parts: Mapping[str, np.ndarray], value: np.ndarray) -> dict[str, float]:
-    """The mean of each part over the plans, and of the value they make."""
-    return {name: float(part.mean()) for name, part in {**parts, "pdms": value}.items()}
-
-
-def first_contact(plans: PlacedPlans, hits: np.ndarray) -> dict[str, int] | None:
-    """Tick, pose and track of the first planned collision, None for none."""
+def scored_plans(
+    placed: PlacedPlans, parts: Mapping[str, np.ndarray], weights: Mapping[str, float], hits: np.ndarray
+) -> tuple[float, dict[str, Any]]:
+    """Mean over plans of NC x DAC x the weighted mean of parts (K,), and its details: number of plans, mean of each part, and
+    tick, pose and track of the first planned collision of hits (K, P + 1, N), None for none."""
+    weighted = sum(weight * parts[name] for name, weight in weights.items()) / sum(weights.values())
+    value = parts["no_collision"] * parts["drivable_area_compliance"] * weighted
+    means = {name: float(part.mean()) for name, part in {**parts, "pdms": value}.items()}
     found = np.argwhere(hits)
-    return None if not len(found) else {"step": int(plans.tick[found[0, 0]]), "pose": int(found[0, 1]), "track": int(found[0, 2])}
+    first = {"step": int(placed.tick[found[0, 0]]), "pose": int(found[0, 1]), "track": int(found[0, 2])} if len(found) else None
+    return float(value.mean()), {"plans": len(value), "parts": means, "first_contact": first}
 
 
 def ads(trace: EpisodeTrace, plans: Plans, form: Form = "faithful") -> MetricResult:
     """RC x mean over plans of NC x DAC x (5 TTC + 2 C + 5 EP) / 12 (DriveArena, 2024).
 
-    NC and TTC look at the episode as it went when the poses are due, EP at what the log drove. faithful: only cars count,
+    NC and TTC compare with the episode's agents when the poses are due, EP with the recorded drive. faithful: only cars count,
     footprints are rastered, lateral acceleration is 0 and the upper bound of the longitudinal is the lateral one. corrected:
     every agent, exact areas, lateral acceleration counted, 2.40 m/s^2. RC: ``route_completion``. details: RC, the mean of each
     part, the first planned collision. Not valid without a map, plans or a route left to drive.
@@ -177,7 +178,7 @@ def ads(trace: EpisodeTrace, plans: Plans, form: Form = "faithful") -> MetricRes
     if trace.map is None or "drivable_area" in trace.map.missing:
         return MetricResult(0.0, False, NO_MAP)
     if not len(plans.step):
-        return MetricResult(0.0, False, {"reason": "there are no plans to judge"})
+        return MetricResult(0.0, False, {"reason": "there are no plans to score"})
     placed = PlacedPlans.of(trace, plans)
     corrected = form == "corrected"
     counts = np.full(len(trace.category), True) if corrected else trace.category == _CAR
@@ -189,17 +190,9 @@ def ads(trace: EpisodeTrace, plans: Plans, form: Form = "faithful") -> MetricRes
         "comfort": plan_comfort(placed, corrected, LIMITS.max_acceleration if corrected else LIMITS.lateral_acceleration) * 1.0,
         "ego_progress": planned_progress(trace, placed),
     }
-    weighted = sum(weight * parts[name] for name, weight in WEIGHTS.items()) / sum(WEIGHTS.values())
-    value = parts["no_collision"] * parts["drivable_area_compliance"] * weighted
+    value, details = scored_plans(placed, parts, WEIGHTS, hits[0])
     completion = route_completion(trace)
-    details = {
-        "name": "drivearena_ads",
-        "form": form,
-        "plans": len(value),
-        "route_completion": completion.value,
-        "parts": mean_parts(parts, value),
-        "first_contact": first_contact(placed, hits[0]),
-    }
+    details |= {"name": "drivearena_ads", "form": form, "route_completion": completion.value}
     if not completion.valid:
         details["reason"] = completion.details["reason"]
-    return MetricResult(completion.value * float(value.mean()), completion.valid, details)
+    return MetricResult(completion.value * value, completion.valid, details)

@@ -1,4 +1,4 @@
-"""AlpaSim's scorers: rounded footprints that touch, the road's edge, and progress along the recorded path."""
+"""AlpaSim's scorers: contacts of rounded footprints, leaving the road, and progress along the recorded path."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import shapely
 
 from dist4d_env.geometry import deterministic
 from dist4d_env.metrics.driving.areas import AGAINST, ego_corners
-from dist4d_env.metrics.driving.drivable_area import NO_MAP
 from dist4d_env.metrics.driving.rectangles import ego_centers
+from dist4d_env.metrics.driving.road import NO_MAP
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
 from dist4d_env.metrics.foreign.ads import polyline
 
@@ -21,7 +21,7 @@ EDGE = 1e-3  # m between footprint and road edge
 SATURATION, SHORT = 0.8, 5.0
 """The share of the recorded path that is full progress, and the metres below which any progress is."""
 KINDS = ("collision_front", "collision_rear", "collision_lateral")
-"""What the straight part of the ego's front touches, what that of its rear does, and the rest."""
+"""Contacts of the straight part of the ego's front, of its rear, and all others."""
 DECAY = 0.1  # per pose, in the mean over a plan
 
 
@@ -141,7 +141,7 @@ def alpasim_scores(trace: EpisodeTrace, human: EpisodeTrace | None = None, plans
     logged = ego_centers(trace.expert, trace.vehicle)
     recorded = logged if human is None else human.center
     path = polyline(recorded) or shapely.Point(recorded[0])
-    along, ahead = np.ones(count), np.ones(count)  # of a recorded ego that stands, all is done
+    along, ahead = np.ones(count), np.ones(count)  # nothing is left to do where the recorded ego stands
     if path.length > 0:
         along, ahead = (shapely.line_locate_point(path, shapely.points(points)) for points in (center, logged[:count]))
     relative = along[2:] / np.maximum(ahead[2:], 1e-6)
@@ -158,8 +158,8 @@ def alpasim_scores(trace: EpisodeTrace, human: EpisodeTrace | None = None, plans
 
 def alpasim_scene_score(trace: EpisodeTrace, human: EpisodeTrace | None = None, plans: Plans | None = None) -> MetricResult:
     """0 after an at-fault collision or leaving the road, else 1 for a recorded path below 5 m, else ``min(progress / 0.8, 1)``
-    (AlpaSim's scene score of 2025, before it also asked for a corridor). details: ``alpasim_scores``, what failed and the first
-    contact. Not valid without a map."""
+    (AlpaSim's scene score of 2025, before it also asked for a corridor). details: ``alpasim_scores``, the failed parts and the
+    first contact. Not valid without a map."""
     if trace.map is None or "drivable_area" in trace.map.missing or not trace.map.lanes:
         return MetricResult(0.0, False, NO_MAP)
     scores = alpasim_scores(trace, human, plans)

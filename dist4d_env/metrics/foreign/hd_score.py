@@ -1,4 +1,4 @@
-"""HUGSIM's HD-score: plans judged without progress, times how far along the log the episode got."""
+"""HUGSIM's HD-score: mean score of an episode's plans, without progress, times completion of the recorded path."""
 
 from __future__ import annotations
 
@@ -11,18 +11,10 @@ import shapely
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.areas import ego_corners
-from dist4d_env.metrics.driving.drivable_area import NO_MAP
 from dist4d_env.metrics.driving.forms import Form, is_faithful
+from dist4d_env.metrics.driving.road import NO_MAP
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
-from dist4d_env.metrics.foreign.ads import (
-    LEADS,
-    PlacedPlans,
-    area_score,
-    first_contact,
-    mean_parts,
-    plan_comfort,
-    planned_contacts,
-)
+from dist4d_env.metrics.foreign.ads import LEADS, PlacedPlans, area_score, plan_comfort, planned_contacts, scored_plans
 
 WEIGHTS: Mapping[str, float] = {"time_to_collision": 5.0, "comfort": 2.0}
 LENGTH, WIDTH = 3.0, 1.6
@@ -72,7 +64,7 @@ def hd_score(trace: EpisodeTrace, plans: Plans, human: EpisodeTrace | None = Non
     if trace.map is None or "drivable_area" in trace.map.missing:
         return MetricResult(0.0, False, NO_MAP)
     if not len(plans.step):
-        return MetricResult(0.0, False, {"reason": "there are no plans to judge"})
+        return MetricResult(0.0, False, {"reason": "there are no plans to score"})
     completion = log_completion(trace, human)
     if completion is None:
         return MetricResult(0.0, False, {"reason": "the route was not made from a log"})
@@ -86,15 +78,7 @@ def hd_score(trace: EpisodeTrace, plans: Plans, human: EpisodeTrace | None = Non
         "time_to_collision": 1.0 - (hits[1] | hits[2]).any((1, 2)),
         "comfort": plan_comfort(placed, corrected) * 1.0,
     }
-    weighted = sum(weight * parts[name] for name, weight in WEIGHTS.items()) / sum(WEIGHTS.values())
-    value = parts["no_collision"] * parts["drivable_area_compliance"] * weighted
-    details = {
-        "name": "hugsim_hd_score",
-        "form": form,
-        "plans": len(value),
-        "route_completion": completion,
-        "parts": mean_parts(parts, value),
-        "first_contact": first_contact(placed, hits[0]),
-        "unavailable": ["collisions with the background"],
-    }
-    return MetricResult(completion * float(value.mean()), True, details)
+    value, details = scored_plans(placed, parts, WEIGHTS, hits[0])
+    details |= {"name": "hugsim_hd_score", "form": form, "route_completion": completion}
+    details["unavailable"] = ["collisions with the background"]
+    return MetricResult(completion * value, True, details)

@@ -1,8 +1,7 @@
-"""NeuroNCAP: five stars for no collision, fewer the harder it is."""
+"""NeuroNCAP score: five stars without a collision, fewer the higher the impact speed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,13 +10,13 @@ from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.forms import Form, is_faithful
-from dist4d_env.metrics.driving.rectangles import contact_interval, ego_centers, overlap
+from dist4d_env.metrics.driving.rectangles import contact_interval, contacts, ego_centers
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 
 LENGTH, WIDTH, REAR_AXLE_TO_CENTER = 4.018, 1.85, 0.5
-"""The ego of the original, whose centre lies suspiciously near its rear axle."""
+"""The ego of the original, whose centre lies too near its rear axle."""
 VEHICLES = ("car", "truck", "bus", "trailer", "construction_vehicle", "motorcycle", "bicycle")
-"""What counts; pedestrians, cones and barriers do not."""
+"""Categories that count; pedestrians, cones and barriers do not."""
 _COUNTS = np.array([name in VEHICLES for name in CATEGORIES])
 BEST, TOUCHED = 5.0, 4.0
 
@@ -76,11 +75,6 @@ def untouched_impact_speed(trace: EpisodeTrace, form: Form = "faithful") -> floa
     return float(np.linalg.norm(velocity - other[when.argmin()]))
 
 
-def neuroncap_mean(scores: Mapping[str, Sequence[float]]) -> float:
-    """The mean over families (stationary, frontal, side) of the mean over each one's runs."""
-    return float(np.mean([np.mean(runs) for runs in scores.values()]))
-
-
 def _vehicle(trace: EpisodeTrace, form: Form) -> VehicleParameters:
     if form == "corrected":
         return trace.vehicle
@@ -89,11 +83,6 @@ def _vehicle(trace: EpisodeTrace, form: Form) -> VehicleParameters:
 
 def _first_contact(trace: EpisodeTrace, vehicle: VehicleParameters) -> tuple[int, int] | None:
     center, own = ego_centers(trace.ego, vehicle), np.array([vehicle.length, vehicle.width])
-    radius = (np.hypot(*own) + np.hypot(trace.size[:, 0], trace.size[:, 1])) / 2
-    near = np.linalg.norm(trace.position[..., :2] - center[:, None], axis=-1) <= radius
-    step, track = np.nonzero(near & trace.valid & _COUNTS[trace.category])
-    if not len(step):
-        return None
-    other = trace.position[step, track, :2], trace.yaw[step, track], trace.size[track, :2]
-    hit = np.flatnonzero(overlap(center[step], trace.ego[step, 2], own, *other))
-    return None if not len(hit) else (int(step[hit[0]]), int(track[hit[0]]))
+    agents = trace.position[..., :2], trace.yaw, trace.size[:, :2], trace.valid & _COUNTS[trace.category]
+    _, step, track = contacts(center[None], trace.ego[None, :, 2], own, *agents)
+    return (int(step[0]), int(track[0])) if len(step) else None

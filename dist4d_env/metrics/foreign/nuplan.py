@@ -1,4 +1,4 @@
-"""nuPlan's closed-loop score, for traffic that replays its log (CLS-NR) and traffic that reacts (CLS-R)."""
+"""nuPlan's closed-loop score, for traffic that replays its log (CLS-NR) and traffic that reacts (CLS-R), and its progress."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from collections.abc import Mapping
 
 from dist4d_env.metrics.driving.comfort import comfort
 from dist4d_env.metrics.driving.forms import Form, is_faithful
-from dist4d_env.metrics.driving.speed_limit import speed_limit_compliance
+from dist4d_env.metrics.driving.progress import progress
+from dist4d_env.metrics.driving.rectangles import ego_centers
+from dist4d_env.metrics.driving.road import speed_limit_compliance
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
-from dist4d_env.metrics.foreign.nuplan_collision import at_fault_collisions, nuplan_no_at_fault_collision
-from dist4d_env.metrics.foreign.nuplan_progress import nuplan_making_progress, nuplan_progress
 from dist4d_env.metrics.foreign.nuplan_road import nuplan_drivable_area, nuplan_driving_direction
-from dist4d_env.metrics.foreign.nuplan_ttc import nuplan_time_to_collision
+from dist4d_env.metrics.foreign.nuplan_traffic import at_fault_collisions, nuplan_no_at_fault_collision, nuplan_time_to_collision
 
 MULTIPLIERS = ("no_at_fault_collision", "drivable_area_compliance", "making_progress", "driving_direction_compliance")
 WEIGHTS: Mapping[str, float] = {"progress": 5.0, "time_to_collision": 5.0, "speed_limit_compliance": 4.0, "comfort": 2.0}
+THRESHOLD = 2.0  # m; nuPlan's configuration, where its documentation still says 0.1
+MAKING_PROGRESS = 0.2
 
 
 def nuplan_parts(trace: EpisodeTrace, human: EpisodeTrace | None = None, form: Form = "faithful") -> dict[str, MetricResult]:
     """The eight metrics of the closed-loop score by name."""
     is_faithful(form)
-    judged = at_fault_collisions(trace)
+    contacts = at_fault_collisions(trace)
     progress = nuplan_progress(trace, human)
     return {
-        "no_at_fault_collision": nuplan_no_at_fault_collision(trace, judged),
+        "no_at_fault_collision": nuplan_no_at_fault_collision(trace, contacts),
         "drivable_area_compliance": nuplan_drivable_area(trace),
         "making_progress": nuplan_making_progress(progress),
         "driving_direction_compliance": nuplan_driving_direction(trace),
         "progress": progress,
-        "time_to_collision": nuplan_time_to_collision(trace, judged),
+        "time_to_collision": nuplan_time_to_collision(trace, contacts),
         "speed_limit_compliance": speed_limit_compliance(trace),
         "comfort": comfort(trace, "v2", faithful=form == "faithful"),
     }
@@ -63,3 +65,30 @@ def nuplan_cls(
         details["reason"] = "; ".join(f"{name}: {reason}" for name, reason in invalid.items())
     decided = any(parts[name].valid and parts[name].value == 0 for name in MULTIPLIERS)
     return MetricResult(value, decided or not invalid, details)
+
+
+def progress_ratio(ego: float, expert: float | None) -> float:
+    """min(1, max(ego, 2 m) / max(expert, 2 m)); 0 for an ego that drove more than 2 m backwards, 1 without an expert's route."""
+    if expert is None:
+        return 1.0
+    return 0.0 if ego < -THRESHOLD else min(1.0, max(ego, THRESHOLD) / max(expert, THRESHOLD))
+
+
+def nuplan_progress(trace: EpisodeTrace, human: EpisodeTrace | None = None) -> MetricResult:
+    """``progress_ratio`` of metres along the route.
+
+    human: the recorded drive over the whole episode; without it the log at the times that were driven is the expert, which
+    flatters an episode that ended early. details: the metres of both.
+    """
+    if human is None:
+        s = trace.route.follow(ego_centers(trace.expert, trace.vehicle))
+        expert = float(s[-1] - s[0])
+    else:
+        expert = progress(human).value
+    ego = progress(trace).value
+    return MetricResult(progress_ratio(ego, expert), True, {"ego": ego, "expert": expert, "whole_human_drive": human is not None})
+
+
+def nuplan_making_progress(ratio: MetricResult) -> MetricResult:
+    """1 if the ratio of ``nuplan_progress`` is at least 0.2, else 0."""
+    return MetricResult(float(ratio.value >= MAKING_PROGRESS), ratio.valid, {"ratio": ratio.value})

@@ -12,39 +12,35 @@ from dist4d_env.metrics.driving.rectangles import overlap
 
 LENGTH, WIDTH, AHEAD = 4.084, 1.85, 0.5
 """The ego's box, and how far its centre lies ahead of the LiDAR."""
-COARSE, FINE = 0.5, 0.1
-"""Metres per cell of the usual grid and of BEV-Planner's; both reach 50 m to all sides."""
-LIDAR_AHEAD, FIRM = 0.985793, 1.0
-"""BEV-Planner's LiDAR ahead of the rear axle, and the metres of a step from which on its direction is the ego's heading."""
-_REACH = 50.0
+CELL, REACH = 0.5, 50.0
+"""Metres per cell of the grid, and how far it reaches to all sides."""
 
 
-def ego_cells(cell: float = COARSE, ahead: float = AHEAD) -> np.ndarray:
-    """(M, 2) rows (forward) and columns (left) of the cells whose middles lie in the ego's box, standing at the origin; 32 of
-    half a metre."""
-    first = cell / 2 - _REACH
-    low, high = ((np.array([sign * LENGTH / 2 + ahead, sign * WIDTH / 2]) - first) / cell for sign in (-1, 1))
+def ego_cells() -> np.ndarray:
+    """(32, 2) rows (forward) and columns (left) of the cells whose centres lie in the ego's box, standing at the origin."""
+    first = CELL / 2 - REACH
+    low, high = ((np.array([sign * LENGTH / 2 + AHEAD, sign * WIDTH / 2]) - first) / CELL for sign in (-1, 1))
     rows, columns = (np.arange(np.ceil(a), np.floor(b) + 1) for a, b in zip(low, high, strict=True))
     return np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
 
 
-EGO_CELLS, FINE_CELLS = ego_cells(), ego_cells(FINE, AHEAD + LIDAR_AHEAD)
+EGO_CELLS = ego_cells()
 
 
-def occupancy(position: np.ndarray, yaw: np.ndarray, size: np.ndarray, cell: float = COARSE) -> np.ndarray:
-    """(100 / cell, 100 / cell) bool: the cells that boxes (N, 2), (N,), (N, 2) length and width, cover.
+def occupancy(position: np.ndarray, yaw: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """(200, 200) bool: the cells that boxes (N, 2), (N,), (N, 2) length and width, cover.
 
     As the originals draw them: corners moved by half a cell and rounded to whole cells, the edge belongs to the box.
     """
     import cv2
 
-    count = round(2 * _REACH / cell)
+    count = round(2 * REACH / CELL)
     image = np.zeros((count, count), np.uint8)
     signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) / 2
     ahead, left = np.moveaxis(signs * size[:, None], -1, 0)
     cos, sin = deterministic.cos(yaw)[:, None], deterministic.sin(yaw)[:, None]
     corners = position[:, None] + np.stack([cos * ahead - sin * left, sin * ahead + cos * left], -1)
-    cells = np.round((corners + _REACH) / cell).astype(np.int32)
+    cells = np.round((corners + REACH) / CELL).astype(np.int32)
     for polygon in cells[..., ::-1]:  # OpenCV wants the column first
         cv2.fillPoly(image, [polygon], 1)
     return image.astype(bool)
@@ -53,26 +49,10 @@ def occupancy(position: np.ndarray, yaw: np.ndarray, size: np.ndarray, cell: flo
 def grid_hits(path: np.ndarray, occupied: np.ndarray) -> np.ndarray:
     """(P,) whether the ego's cells, moved along a path (P, 2) and never turned, meet occupied ones (P, 200, 200).
 
-    What leaves the grid is pushed back to its edge, as in the originals.
+    Cells that leave the grid are clipped to its edge, as in the originals.
     """
-    return _looked_up(path[:, None] / COARSE + EGO_CELLS, occupied)
-
-
-def fine_hits(path: np.ndarray, occupied: np.ndarray) -> np.ndarray:
-    """The same on BEV-Planner's grid (P, 1000, 1000), for a path of the rear axle: the ego's cells are turned to the direction of
-    each step of a metre or more, else left straight."""
-    step = np.diff(path, axis=0, prepend=0.0)
-    heading = np.where(np.hypot(step[:, 0], step[:, 1]) < FIRM, 0.0, deterministic.arctan2(step[:, 1], step[:, 0]))[:, None]
-    middle = (FINE / 2 - _REACH) / FINE
-    ahead, left = np.moveaxis(FINE_CELLS + middle, -1, 0)
-    cos, sin = deterministic.cos(heading), deterministic.sin(heading)
-    turned = np.stack([cos * ahead - sin * left, sin * ahead + cos * left], -1)
-    return _looked_up(path[:, None] / FINE + np.round(turned - middle), occupied)
-
-
-def _looked_up(cells: np.ndarray, occupied: np.ndarray) -> np.ndarray:
-    index = np.clip(np.trunc(cells).astype(int), 0, occupied.shape[-1] - 1)
-    return occupied[np.arange(len(cells))[:, None], index[..., 0], index[..., 1]].any(1)
+    index = np.clip(np.trunc(path[:, None] / CELL + EGO_CELLS).astype(int), 0, occupied.shape[-1] - 1)
+    return occupied[np.arange(len(path))[:, None], index[..., 0], index[..., 1]].any(1)
 
 
 def exact_hits(path: np.ndarray, position: np.ndarray, yaw: np.ndarray, size: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How close generated images, depth and class images are to the truth, over all pixels or those of a mask."""
+"""Image, depth and segmentation accuracy (PSNR, SSIM, AbsRel, delta1, IoU) over all pixels or those of a mask."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""How far apart two sets of pictures are, by the Gaussians that fit their features.
+"""Frechet distance between two sets of images, by the Gaussians that fit their features.
 
-Over features of a network trained for something else it says whether generated pictures look like true ones, pixel by pixel
-agreement aside. Values of different extractors cannot be compared; few pictures make every value too large, so that only sets of
-about one size should be.
+Values of different feature extractors cannot be compared, nor those of sets of different sizes: few images bias it upwards.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ def gaussian_distance(mean: np.ndarray, covariance: np.ndarray, other_mean: np.n
     covariance, other_covariance = np.atleast_2d(covariance), np.atleast_2d(other_covariance)
     common = np.linalg.svd(_root(covariance) @ _root(other_covariance), compute_uv=False).sum()
     apart = float(np.square(mean - other_mean).sum() + np.trace(covariance) + np.trace(other_covariance) - 2 * common)
-    return max(apart, 0.0)  # rounding can fall short of zero by a hair
+    return max(apart, 0.0)  # rounding
 
 
 def _root(matrix: np.ndarray) -> np.ndarray:

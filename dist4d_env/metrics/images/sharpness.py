@@ -1,4 +1,4 @@
-"""Whether pictures are as sharp as the truth: how strong their edges are."""
+"""Image sharpness by gradient energy."""
 
 from __future__ import annotations
 
@@ -18,12 +18,3 @@ def gradient_energy(images: np.ndarray) -> np.ndarray:
     luma = images @ _LUMA
     across, down = np.diff(luma, axis=-1), np.diff(luma, axis=-2)
     return np.square(across).mean((-2, -1)) + np.square(down).mean((-2, -1))
-
-
-def edge_sharpness(images: np.ndarray, truth: np.ndarray) -> float:
-    """Root of the ratio of gradient energies of images and truth, both (..., H, W, 3) uint8: 1 is as sharp, less is blurred, more
-    is noisy or broken up. All pictures count together, so that the truth may be of other instants."""
-    true = float(gradient_energy(truth).mean())
-    if true == 0:
-        raise ValueError("the true images have no edges to compare with")
-    return float(np.sqrt(gradient_energy(images).mean() / true))

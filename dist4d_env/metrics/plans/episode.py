@@ -1,4 +1,4 @@
-"""What an episode's plans are worth: each scored alone against what really happened, then averaged over decisions."""
+"""PDMS and EPDMS of an episode's plans: each scored alone against what then happened, averaged over decisions."""
 
 from __future__ import annotations
 
@@ -18,15 +18,6 @@ from dist4d_env.metrics.plans.scoring import PlanScores, score_plans
 from dist4d_env.scenes.scene import TICK
 
 
-def scores_of_plans(
-    trace: EpisodeTrace, plans: Plans, driven: np.ndarray, version: str, form: str, references: np.ndarray
-) -> list[PlanScores]:
-    """The scores of K plans, one by one: driven (K, 41, 7) against the traffic of the trace from each plan's tick on, progress
-    relative to references (K,) in metres. Past the trace's end there is nobody to meet."""
-    rows = zip(plans.step.tolist(), driven, references.tolist(), strict=True)
-    return [score_plans(ego[None], PlanScene.happened(trace, step), version, form, metres) for step, ego, metres in rows]
-
-
 def pdms_of_plans(
     trace: EpisodeTrace,
     plans: Plans | None,
@@ -34,20 +25,17 @@ def pdms_of_plans(
     form: str = "corrected",
     references: np.ndarray | None = None,
 ) -> MetricResult:
-    """NAVSIM v1.1's PDMS of every plan of an episode, averaged over decisions (``plan_scoring.score_plans``).
+    """NAVSIM v1.1's PDMS of every plan of an episode, averaged over decisions (``score_plans``).
 
-    Every plan is driven for 4 s from where it was issued and judged against what the others then really did. references: (K,)
+    Every plan is driven for 4 s from where it was issued and scored against what the other agents then did. references: (K,)
     metres of a reference plan's progress per decision, already times its NC and DAC (NAVSIM takes PDM-Closed's); without them
     the recorded ego's (``human``'s, or the trace's). details: mean of every part, how many plans look past the end of what is
-    recorded, the mean tracking error in metres, and the worst plan with what broke it. Not valid without plans or a map.
+    recorded, the mean tracking error in metres, and the worst plan with its infractions. Not valid without plans or a map.
     """
     if plans is None or not len(plans.step):
         return MetricResult(0.0, False, NO_PLANS)
-    driven = drive_issued(trace, plans)
-    metres = reference_metres(trace, plans.step, human) if references is None else np.asarray(references, float)
-    scores = scores_of_plans(trace, plans, driven, "v1", form, metres)
+    driven, scores, parts = _scored(trace, plans, human, "v1", form, references)
     value = np.array([score.score[0] for score in scores])
-    parts = {name: np.array([score.parts[name][0] for score in scores]) for name in scores[0].parts}
     valid = all(bool(score.valid[0]) for score in scores)
     return MetricResult(float(value.mean()), valid, _details("v1", form, trace, plans, driven, value, parts, scores))
 
@@ -61,17 +49,14 @@ def epdms_of_plans(
 ) -> MetricResult:
     """NAVSIM v2's EPDMS (single stage) of every plan of an episode, averaged over decisions; otherwise as ``pdms_of_plans``.
 
-    The human filter forgives what the recorded ego broke itself in the 4 s after the same instant of the recorded scene
-    (``human``; without it nothing is forgiven, and near its end less, as what is left of it is too short to break). Extended
-    comfort compares a plan with the one issued half a second before; where there is none, its weight is left out. Traffic lights
-    are not available on nuScenes and left out of the product.
+    The human filter forgives the sub-scores that the recorded ego itself fails in the 4 s after the same instant of the
+    recorded scene (``human``; without it nothing is forgiven, and near the recording's end less, as less is left to fail in).
+    Extended comfort compares a plan with the one issued half a second before; where there is none, its weight is left out.
+    Traffic lights are not available on nuScenes and left out of the product.
     """
     if plans is None or not len(plans.step):
         return MetricResult(0.0, False, NO_PLANS)
-    driven = drive_issued(trace, plans)
-    metres = reference_metres(trace, plans.step, human) if references is None else np.asarray(references, float)
-    scores = scores_of_plans(trace, plans, driven, "v2", form, metres)
-    parts = {name: np.array([score.parts[name][0] for score in scores]) for name in scores[0].parts}
+    driven, scores, parts = _scored(trace, plans, human, "v2", form, references)
     parts["extended_comfort"], _ = consecutive_comfort(plans.step, driven, form)
     forgiven = _human_breaks(trace, plans, human, form)
     value = np.array([epdms({name: values[row] for name, values in parts.items()}, forgiven[row]) for row in range(len(scores))])
@@ -84,6 +69,18 @@ def epdms_of_plans(
     return MetricResult(float(value.mean()), valid, details)
 
 
+def _scored(
+    trace: EpisodeTrace, plans: Plans, human: EpisodeTrace | None, version: str, form: str, references: np.ndarray | None
+) -> tuple[np.ndarray, list[PlanScores], dict[str, np.ndarray]]:
+    """Simulated ego rows (K, 41, 7), scores and sub-scores (K,) of K plans, each against the traffic of the trace from its own
+    tick on; past the trace's end there are no agents."""
+    driven = drive_issued(trace, plans)
+    metres = reference_metres(trace, plans.step, human) if references is None else np.asarray(references, float)
+    rows = zip(plans.step.tolist(), driven, metres.tolist(), strict=True)
+    scores = [score_plans(ego[None], PlanScene.happened(trace, step), version, form, best) for step, ego, best in rows]
+    return driven, scores, {name: np.array([score.parts[name][0] for score in scores]) for name in scores[0].parts}
+
+
 def _human_breaks(trace: EpisodeTrace, plans: Plans, human: EpisodeTrace | None, form: str) -> list[frozenset[str]]:
     """Per plan the sub-scores on which the recorded ego, scored without a past, gets 0 over the same 4 s."""
     if human is None:
@@ -93,7 +90,7 @@ def _human_breaks(trace: EpisodeTrace, plans: Plans, human: EpisodeTrace | None,
         first = round((time - float(human.time[0])) / TICK)
         ego = human.ego[None, max(first, 0) : max(first, 0) + TICKS + 1]
         if first < 0 or ego.shape[1] < LEADS[-1] + 2:
-            found.append(frozenset())  # the recording does not tell
+            found.append(frozenset())  # too little is recorded
             continue
         scene = replace(PlanScene.happened(human, first), history=None)
         parts = score_plans(ego, scene, "v2", form).parts

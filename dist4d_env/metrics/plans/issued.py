@@ -1,4 +1,4 @@
-"""An episode's plans, each driven to its end from where it was issued, and what each was up against."""
+"""Simulation of an episode's plans from where each was issued, reference progress and tracking error."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def reference_metres(trace: EpisodeTrace, steps: np.ndarray, human: EpisodeTrace
         s, first = trace.expert_position, 0
     else:
         s, first = human.route_position, round((float(trace.time[0]) - float(human.time[0])) / TICK)
-    # A recording that lies elsewhere in time clips to its nearest end: the recorded ego stands before it and drives on after.
+    # Outside the recording the recorded ego stands before its start and drives on after its end.
     now, then = np.clip(steps + first, 0, len(s) - 1), steps + first + ticks
     beyond = np.maximum(then - np.maximum(len(s) - 1, steps + first), 0) * TICK
     pace = (s[-1] - s[max(len(s) - 6, 0)]) / (TICK * max(min(len(s) - 1, 5), 1))
@@ -52,8 +52,7 @@ def reference_metres(trace: EpisodeTrace, steps: np.ndarray, human: EpisodeTrace
 
 
 def tracking_error(trace: EpisodeTrace, plans: Plans, driven: np.ndarray) -> np.ndarray:
-    """(K,) mean metres between what was planned and where the tracker took it (K, 41, 7), over the 4 s: part of every score of
-    plans, as the tracker overshoots."""
-    wanted = global_plans(np.asarray(plans.poses, float), plans.dt, trace.ego[plans.step][:, :3])
-    rows = min(wanted.shape[1], driven.shape[1])
-    return np.linalg.norm(wanted[:, :rows, :2] - driven[:, :rows, :2], axis=-1).mean(1)
+    """(K,) mean metres between the plans and the simulated ego (K, 41, 7) over the 4 s, which every score of plans contains."""
+    planned = global_plans(np.asarray(plans.poses, float), plans.dt, trace.ego[plans.step][:, :3])
+    rows = min(planned.shape[1], driven.shape[1])
+    return np.linalg.norm(planned[:, :rows, :2] - driven[:, :rows, :2], axis=-1).mean(1)

@@ -1,4 +1,4 @@
-"""The lanes that count as a route: those it runs over, those beside them in the same direction, and what joins them."""
+"""Lanes on a route: those it runs over, parallel ones in the same direction, and the connectors between them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _known: dict[tuple[int, Hashable], Any] = {}
 
 
 def lanes_on_route(scene_map: SceneMap | None, lanes: tuple[str, ...]) -> frozenset[str]:
-    """Tokens of the lanes that count as the route over ``lanes``, worked out once per map and route.
+    """Tokens of the lanes that count as the route over ``lanes``, cached per map and route.
 
     NAVSIM takes all lanes of the route's road blocks; nuScenes maps know no road blocks that hold a lane's neighbours, so these
     are found by their geometry: lanes whose centreline runs 1.5 m to 6 m beside one on the route in the same direction, theirs
@@ -39,7 +39,7 @@ def lanes_on_route(scene_map: SceneMap | None, lanes: tuple[str, ...]) -> frozen
 
 
 def route_area(scene_map: SceneMap | None, on_route: frozenset[str], route: Route) -> RouteArea:
-    """The ``RouteArea`` of a map and a route, made once; without a map the route is all there is.
+    """The ``RouteArea`` of a map and a route, cached; without a map it has the route alone.
 
     Its lines are the centrelines of the lanes the route runs over and, where it runs outside the lanes, the route itself.
     """
@@ -51,7 +51,7 @@ def route_area(scene_map: SceneMap | None, on_route: frozenset[str], route: Rout
         lines = [lanes[token].centerline[:, :2] for token in route.lanes if token in lanes]
         held = shapely.intersects_xy(area, route.points[:, 0], route.points[:, 1])
         runs = np.split(route.points, np.flatnonzero(np.diff(held)) + 1)
-        lines += runs[int(held[0]) :: 2]  # held and not held take turns
+        lines += runs[int(held[0]) :: 2]  # runs inside and outside lanes alternate
         _keep(route, key, (RouteArea(area, tuple(lines)), scene_map))  # with the map, so that its id stays its own
     return _known[key][0]
 
@@ -64,7 +64,7 @@ def _keep(owner: Any, key: tuple[int, Hashable], value: Any) -> None:
 
 @dataclass(frozen=True)
 class RouteArea:
-    """area: union of the lanes on the route; lines: (P, 2) what a car on the route keeps to the middle of."""
+    """area: union of the lanes on the route; lines: (P, 2) the centrelines that lane keeping measures from."""
 
     area: BaseGeometry
     lines: tuple[np.ndarray, ...]
@@ -75,7 +75,7 @@ class RouteArea:
         return shapely.intersects_xy(self.area, points[..., 0], points[..., 1])
 
     def offset(self, points: np.ndarray) -> np.ndarray:
-        """(...) metres from points (..., 2) to the nearest centreline; its nearest corner tells which pieces to measure."""
+        """(...) metres from points (..., 2) to the nearest centreline; the two segments at its nearest corner are measured."""
         pieces, tree = self._pieces
         nearest = tree.query(points)[1]
         away = [_distance(points, pieces[nearest + side]) for side in (0, 1)]  # the piece that ends there and the one that starts

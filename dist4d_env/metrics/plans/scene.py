@@ -1,4 +1,4 @@
-"""What a plan is scored against: everybody else's next seconds, the map and the route."""
+"""PlanScene: the agents' next seconds, the map and the route that plans are scored against."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class PlanScene:
         ticks: int = FUTURE,
         history: np.ndarray | None = None,
     ) -> PlanScene:
-        """What a planner can expect from what it sees: everybody at constant velocity and heading for ``ticks`` more ticks."""
+        """Forecast from the present state: every agent at constant velocity and heading for ``ticks`` more ticks."""
         boxes = state.boxes
         time = np.arange(ticks + 1)[:, None, None] * TICK
         shape = (ticks + 1, len(boxes))
@@ -75,7 +75,7 @@ class PlanScene:
 
     @classmethod
     def logged(cls, scene: Scene, time: float, vehicle: VehicleParameters | None = None, ticks: int = FUTURE) -> PlanScene:
-        """What was recorded from ``time`` seconds on, with the recorded ego as the past; fewer rows where the log ends."""
+        """The recording from ``time`` seconds on, with the recorded ego as the past; fewer rows where the log ends."""
         row, tracks, vehicle = round(time / TICK), scene.tracks, vehicle or VehicleParameters()
         rows = slice(row, row + ticks + 1)
         return cls(
@@ -94,7 +94,7 @@ class PlanScene:
 
     @classmethod
     def happened(cls, trace: EpisodeTrace, step: int, ticks: int = FUTURE) -> PlanScene:
-        """What really happened in an episode from a step on, its own past included; fewer rows where it ends."""
+        """The episode itself from a step on, its own past included; fewer rows where it ends."""
         rows = slice(step, step + ticks + 1)
         return cls(
             position=trace.position[rows, :, :2],

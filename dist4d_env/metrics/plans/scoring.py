@@ -13,12 +13,20 @@ from dist4d_env.metrics.driving.comfort import WINDOWS, smoothed_signals
 from dist4d_env.metrics.driving.forms import is_faithful
 from dist4d_env.metrics.driving.rectangles import ego_centers
 from dist4d_env.metrics.driving.time_to_collision import LEADS
-from dist4d_env.metrics.plans.comfort import plan_comfort, plan_history_comfort
-from dist4d_env.metrics.plans.evidence import Evidence, told
-from dist4d_env.metrics.plans.progress import plan_progress, relative_progress
-from dist4d_env.metrics.plans.road import plan_drivable_area, plan_driving_direction, plan_lane_keeping
 from dist4d_env.metrics.plans.scene import PlanScene
-from dist4d_env.metrics.plans.traffic import plan_no_at_fault_collision, plan_time_to_collision
+from dist4d_env.metrics.plans.subscores import (
+    Evidence,
+    infractions,
+    plan_comfort,
+    plan_drivable_area,
+    plan_driving_direction,
+    plan_history_comfort,
+    plan_lane_keeping,
+    plan_no_at_fault_collision,
+    plan_progress,
+    plan_time_to_collision,
+    relative_progress,
+)
 
 MULTIPLIERS: Mapping[str, tuple[str, ...]] = {
     "v1": ("no_at_fault_collision", "drivable_area_compliance"),
@@ -34,8 +42,8 @@ WEIGHTS: Mapping[str, Mapping[str, float]] = {
 @dataclass(frozen=True)
 class PlanScores:
     """score (B,); parts: sub-scores (B,) by name, those of MULTIPLIERS and WEIGHTS and v1's unweighed driving direction; valid
-    (B,): whether the scene could tell every part (a map with a drivable area and lanes); evidence: arrays (B, ...) that
-    ``details`` reads: steps of infractions, -1 for none, and what caused them; ``rows`` of traffic that were there to meet."""
+    (B,): whether the scene has what every part needs (a map with a drivable area and lanes); evidence: arrays (B, ...) that
+    ``details`` reads: steps of infractions, -1 for none, and their causes; ``rows`` of traffic."""
 
     version: str
     form: str
@@ -45,16 +53,16 @@ class PlanScores:
     evidence: Mapping[str, np.ndarray]
 
     def details(self, plan: int) -> dict[str, Any]:
-        """Every sub-score of one plan and, for each that was broken, the step and the object that broke it (None otherwise)."""
+        """Every sub-score of one plan and, for each infraction, its step and object (None for none)."""
         found: dict[str, Any] = {"version": self.version, "form": self.form, "score": float(self.score[plan])}
         found |= {name: float(values[plan]) for name, values in self.parts.items()}
-        return found | told({name: values[plan] for name, values in self.evidence.items()})
+        return found | infractions({name: values[plan] for name, values in self.evidence.items()})
 
 
 def score_plans(
     ego: np.ndarray, scene: PlanScene, version: str = "v1", form: str = "faithful", reference: float | None = None
 ) -> PlanScores:
-    """Scores simulated plans, ego rows (B, S, 7) at 10 Hz from now on (S = 41 for 4 s), against what the scene holds.
+    """Scores simulated plans, ego rows (B, S, 7) at 10 Hz from now on (S = 41 for 4 s), against a scene.
 
     v1: NC x DAC x (5 EP + 5 TTC + 2 C) / 12 (Dauner et al. 2024); v2: NC x DAC x DDC x (5 EP + 5 TTC + 2 LK + 2 HC) / 14 (Cao
     et al. 2025), EPDMS without traffic lights, which nuScenes does not have, and without extended comfort, which compares two
@@ -62,17 +70,17 @@ def score_plans(
 
     The faithful form reproduces NAVSIM with its known defects; the corrected one mends four of them:
 
-    - comfort feels no centripetal acceleration; corrected: lateral acceleration is speed times yaw rate;
+    - comfort ignores the centripetal acceleration; corrected: lateral acceleration is speed times yaw rate;
     - v1's comfort smooths over the whole plan (windows 41 and 41); corrected: v2's windows 8 and 15;
-    - time to collision takes bearings from where the ego is now, so that who closes in from behind is "ahead"; corrected: from
-      where the ego will be;
+    - time to collision takes bearings from where the ego is now, so that a car closing in from behind is "ahead"; corrected: from
+      the projected ego;
     - the driving direction counts every metre outside the route's lanes, off the road too, which DAC punishes already;
       corrected: metres in lanes that all run against the heading.
 
     Kept in both: yaw motion is smoothed over five steps whatever the window, and the tracker's overshoot is scored with the plan.
     Lane keeping looks at the centrelines of the lanes the route runs over, or at the route where there are none. History
     comfort looks at ``scene.history`` and the plan; without a history it is 1 in the faithful form, as the original has it, and
-    the plan's own in the corrected one. Traffic past the scene's last row is not there to be met. Raises ConfigError for an
+    the plan's own in the corrected one. There is no traffic past the scene's last row. Raises ConfigError for an
     unknown version or form and for an ego that is not finite or of another shape.
     """
     faithful = is_faithful(form)

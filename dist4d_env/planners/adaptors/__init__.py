@@ -4,7 +4,7 @@
 ``initialize(initialization)`` and ``compute_planner_trajectory(planner_input)``.
 """
 
-from dist4d_env.planners.adaptors.errors import AdaptorError
+from dist4d_env.planners.adaptors.common import AdaptorError
 from dist4d_env.planners.adaptors.navsim import NavsimAgent
 from dist4d_env.planners.adaptors.nuplan import NuplanPlanner
 

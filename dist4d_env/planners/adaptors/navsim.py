@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.geometry.cameras import RING, CameraRig
-from dist4d_env.planners.adaptors.command import driving_command
-from dist4d_env.planners.adaptors.errors import AdaptorError
-from dist4d_env.planners.adaptors.history import History, Moment
+from dist4d_env.geometry.cameras import CameraRig
+from dist4d_env.planners.adaptors.common import AdaptorError, History, Moment, driving_command
 from dist4d_env.planners.contract import Plan, PlannerContext, PlannerInput, PlannerNeeds, in_ego_frame
 
 FRAMES, SPACING = 4, 0.5
@@ -24,7 +22,8 @@ CAMERAS = {
     "CAM_FRONT": "cam_f0", "CAM_FRONT_LEFT": "cam_l0", "CAM_FRONT_RIGHT": "cam_r0",
     "CAM_BACK_LEFT": "cam_l2", "CAM_BACK_RIGHT": "cam_r2", "CAM_BACK": "cam_b0",
 }  # fmt: skip
-"""NAVSIM's names of the six nuScenes cameras; its two that look straight to the sides, cam_l1 and cam_r1, stay empty."""
+"""NAVSIM's names of nuScenes' cameras; its two that look straight to the sides, cam_l1 and cam_r1, stay empty, like those that a
+rig lacks."""
 
 
 @dataclass
@@ -56,9 +55,10 @@ class Cameras:
 
 @dataclass
 class Lidar:
-    """No world makes LiDAR points: always None."""
+    """lidar_pc: (6, N) float32 x, y, z in the ego frame of that instant, intensity, ring and sensor (0: unknown); None where the
+    observation has no "lidar" or the agent does not ask for it."""
 
-    lidar_pc: None = None
+    lidar_pc: np.ndarray | None = None
     lidar_path: None = None
 
 
@@ -102,14 +102,15 @@ class NavsimAgent:
         self.agent = agent
         self._initialized = False
         config = agent.get_sensor_config() if hasattr(agent, "get_sensor_config") else None
-        self._sensors = [_sensors(config, frame) for frame in range(FRAMES)]
+        self._sensors = [_sensors(config, frame, tuple(CAMERAS.values())) for frame in range(FRAMES)]
+        self._lidar = [bool(_sensors(config, frame, ("lidar_pc",))) for frame in range(FRAMES)]
         self.requires = PlannerNeeds(cameras=any(self._sensors), history=FRAMES, rate_hz=1 / SPACING)
 
     def reset(self, context: PlannerContext, seed: int) -> None:
         steps = SPACING / context.decision_dt
         if abs(steps - round(steps)) > 1e-6 or round(steps) < 1:
             given = context.decision_dt
-            raise ConfigError(f"a NAVSIM agent sees a frame every {SPACING} s: decision_dt={given} does not divide that")
+            raise ConfigError(f"a NAVSIM agent takes a frame every {SPACING} s: decision_dt={given} does not divide that")
         if not self._initialized and hasattr(self.agent, "initialize"):
             self.agent.initialize()
         self._initialized = True
@@ -130,7 +131,7 @@ class NavsimAgent:
         return AgentInput(
             [self._status(moment, pose) for moment, pose in zip(moments, poses, strict=True)],
             [_cameras(moment, names, self._scene.rig) for moment, names in zip(moments, self._sensors, strict=True)],
-            [Lidar() for _ in moments],
+            [_lidar(moment) if wanted else Lidar() for moment, wanted in zip(moments, self._lidar, strict=True)],
         )
 
     def _status(self, moment: Moment, pose: np.ndarray) -> EgoStatus:
@@ -142,27 +143,35 @@ class NavsimAgent:
         return EgoStatus(pose.astype(np.float32), np.array(velocity, np.float32), np.array(acceleration, np.float32), command)
 
 
-def _sensors(config: Any, frame: int) -> tuple[str, ...]:
-    """The cameras that a sensor configuration wants at a frame: all without one."""
+def _sensors(config: Any, frame: int, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of ``names`` that a sensor configuration wants at a frame: all without one."""
     if config is None:
-        return tuple(CAMERAS.values())
+        return names
     if hasattr(config, "get_sensors_at_iteration"):
         wanted = config.get_sensors_at_iteration(frame)
     else:
-        marks = {name: getattr(config, name, False) for name in CAMERAS.values()}
+        marks = {name: getattr(config, name, False) for name in names}
         wanted = [name for name, mark in marks.items() if mark is True or (isinstance(mark, list) and frame in mark)]
-    return tuple(name for name in CAMERAS.values() if name in wanted)
+    return tuple(name for name in names if name in wanted)
+
+
+def _lidar(moment: Moment) -> Lidar:
+    if "lidar" not in moment.observation:
+        return Lidar()
+    rows = np.asarray(moment.observation["lidar"])
+    rows = rows[rows[:, 4] > 0.5]
+    return Lidar(np.concatenate([rows[:, :4].T, np.zeros((2, len(rows)))]).astype(np.float32))
 
 
 def _cameras(moment: Moment, names: tuple[str, ...], rig: CameraRig) -> Cameras:
     cameras = {name: Camera() for name in Cameras.__dataclass_fields__}
-    for view, ring_name in enumerate(RING):
-        name = CAMERAS[ring_name]
+    for view, own in enumerate(rig.names):
+        name = CAMERAS.get(own)
         if name not in names:
             continue
-        if ring_name not in moment.observation:
-            raise AdaptorError(f"the agent wants {name}, but nothing shows {ring_name}: choose a world with pictures")
-        image = np.asarray(moment.observation[ring_name])
+        if own not in moment.observation:
+            raise AdaptorError(f"the agent wants {name}, but nothing shows {own}: choose a world with pictures")
+        image = np.asarray(moment.observation[own])
         pose = rig.ego_from_camera[view]
         intrinsics = rig.at_size(*image.shape[:2]).intrinsics[view]
         cameras[name] = Camera(image, pose[:3, :3].copy(), pose[:3, 3].copy(), intrinsics, np.zeros(5))

@@ -11,8 +11,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes
 from dist4d_env.geometry.vehicle import VehicleParameters
-from dist4d_env.planners.adaptors.errors import AdaptorError
-from dist4d_env.planners.adaptors.history import History, Moment
+from dist4d_env.planners.adaptors.common import AdaptorError, History, Moment
 from dist4d_env.planners.adaptors.nuplan_map import NuplanMap
 from dist4d_env.planners.adaptors.nuplan_types import (
     CarFootprint,
@@ -33,10 +32,10 @@ from dist4d_env.planners.adaptors.nuplan_types import (
     VehicleSize,
 )  # fmt: skip
 from dist4d_env.planners.contract import Plan, PlannerContext, PlannerInput, PlannerNeeds, in_ego_frame
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState
 
 HISTORY, STEP, REACH = 2.0, 0.5, 4.0
-"""Seconds of history that the planner sees; seconds between the poses taken from its trajectory, and up to when."""
+"""Seconds of history in the planner's input; seconds between the poses taken from its trajectory, and up to when."""
 
 _TYPES = {
     "motorcycle": "BICYCLE", "bicycle": "BICYCLE", "pedestrian": "PEDESTRIAN", "traffic_cone": "TRAFFIC_CONE",
@@ -47,8 +46,8 @@ _TYPES = {
 class NuplanPlanner:
     """Drives a nuPlan-style planner: ``initialize(initialization)`` and ``compute_planner_trajectory(planner_input)``.
 
-    It sees what nuPlan shows: the true boxes of the agents now and over the last two seconds (so it counts as privileged), the
-    map and the route, but nothing of the future. The trajectory it returns is an object with ``get_sampled_trajectory()`` or a
+    Its input is nuPlan's: the true boxes of the agents now and over the last two seconds (so it counts as privileged), the map
+    and the route, but nothing of the future. The trajectory it returns is an object with ``get_sampled_trajectory()`` or a
     list of states; a state has ``rear_axle`` with x, y, heading (global) and ``time_point.time_us`` or ``time_us``.
 
     Raises ConfigError for an object that is no such planner, AdaptorError for what is no trajectory.
@@ -91,7 +90,7 @@ class NuplanPlanner:
 
     def _tracks(self, moment: Moment) -> DetectionsTracks:
         if moment.boxes is None:
-            raise AdaptorError("a nuPlan planner needs the true boxes: give it the state, as its needs say (privileged)")
+            raise AdaptorError("a nuPlan planner needs the true boxes: give it the state (PlannerNeeds.privileged)")
         return DetectionsTracks(TrackedObjects(tracked_objects(moment.boxes, self._instances)))
 
 

@@ -1,4 +1,4 @@
-"""A scene's map behind the calls that nuPlan's planners make most: lanes, road blocks, areas, who lies where."""
+"""A scene's map behind the calls that nuPlan's planners make most: lanes, road blocks, areas and their objects at a point."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import shapely
 
-from dist4d_env.planners.adaptors.errors import AdaptorError
+from dist4d_env.planners.adaptors.common import AdaptorError
 from dist4d_env.planners.adaptors.nuplan_types import StateSE2
 from dist4d_env.scenes.maps import Lane, SceneMap
 

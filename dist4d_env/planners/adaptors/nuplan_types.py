@@ -1,4 +1,4 @@
-"""What nuPlan's planners are given, as plain values with nuPlan's names: states, tracked objects, history, initialization."""
+"""nuPlan's planner inputs as plain values with its names: states, tracked objects, history, initialization."""
 
 from __future__ import annotations
 

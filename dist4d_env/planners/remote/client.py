@@ -22,7 +22,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class RemoteError(DiST4DError):
-    """The planner's server is gone, late, of another version, or answered something that is no plan."""
+    """The planner's server is gone, too slow, of another version, or its answer is no plan."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class RemoteConfig:
 class RemotePlanner:
     """Plans come from the server at ``config.url``; ``requires`` is what it declares. Making one waits for the server.
 
-    Raises RemoteError, in one sentence: the server is not there or gone, late, speaks another version, was sent or sent too
-    much, answers something malformed, or its planner raised (the sentence is the planner's).
+    Raises RemoteError in one sentence: the server is absent, gone or too slow, speaks another version, a message is too large or
+    malformed, or its planner raised (the sentence is the planner's).
     """
 
     def __init__(self, config: RemoteConfig | None = None) -> None:
@@ -68,8 +68,8 @@ class RemotePlanner:
         self._scene, self._step = context.scene, 0
         self._position: float | None = None
         self._episode = uuid.uuid4().hex
-        told = {"scene": context.scene.name, "seed": seed, "decision_dt": context.decision_dt, "horizon": context.horizon}
-        self._post("/reset", told, self.config.reset_limit)
+        episode = {"scene": context.scene.name, "seed": seed, "decision_dt": context.decision_dt, "horizon": context.horizon}
+        self._post("/reset", episode, self.config.reset_limit)
 
     def plan(self, observation: PlannerInput) -> Plan:
         ego = observation.ego
@@ -164,7 +164,7 @@ class RemotePlanner:
 def _cameras(hello: dict[str, Any], url: str | None) -> bool:
     needs = hello.get("needs")
     if not isinstance(needs, dict) or not isinstance(needs.get("cameras"), bool):
-        raise RemoteError(f"the server at {url} does not say whether it needs cameras: {needs!r}")
+        raise RemoteError(f"the server at {url} does not declare whether it needs cameras: {needs!r}")
     unknown = sorted(name for name, wanted in needs.items() if name != "cameras" and wanted)
     if unknown:
         raise RemoteError(f"the server at {url} needs {', '.join(unknown)}, which is not sent to other processes")

@@ -1,4 +1,4 @@
-"""What a planner in another process is sent: everything that models of the UniAD and VAD kind take, in nuScenes' conventions."""
+"""Inputs of a planner in another process: those of models of the UniAD and VAD kind, in nuScenes' conventions."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from dist4d_env.geometry.cameras import RING
 from dist4d_env.geometry.transforms import invert, pose_from_xy_yaw
-from dist4d_env.planners.adaptors.command import driving_command
+from dist4d_env.planners.adaptors.common import driving_command
 from dist4d_env.planners.contract import PlannerInput
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.simulation.state import EgoState
+from dist4d_env.simulation.ego import EgoState
 
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_BACK_RIGHT")
-"""The order in which those models were trained on the six cameras."""
+"""The order in which those models were trained on nuScenes' cameras; cameras of other names come after them."""
 
 COMMANDS = {"right": 0, "left": 1, "forward": 2}
 
 GRAVITY = 9.81  # m/s^2
 
 EGO_FROM_LIDAR = np.array([[0.0, 1, 0, 0.94], [-1, 0, 0, 0.0], [0, 0, 1, 1.84], [0, 0, 0, 1]])
-"""nuScenes' LIDAR_TOP as it is mounted, x to the right, y forward: the frame in which those models think. No points are sent."""
+"""nuScenes' LIDAR_TOP as it is mounted, x to the right, y forward: the frame of those models."""
 
 
 def remote_inputs(given: PlannerInput, scene: Scene, position: float, step: int) -> dict[str, Any]:
@@ -36,11 +35,11 @@ def remote_inputs(given: PlannerInput, scene: Scene, position: float, step: int)
     command                            0 right, 1 left, 2 forward: what the route does over the next 20 m
     route                 (20, 2)      x, y in the ego frame of the route 2.5, 5, ... 50 m ahead
     ego_from_lidar        (4, 4)       EGO_FROM_LIDAR
-    camera_names          (6,)         CAMERAS, where the observation has pictures; the rest follows this order
-    images                (6, H, W, 3) uint8 RGB, as the world made them
-    intrinsics            (6, 3, 3)    for images of this size
-    ego_from_camera       (6, 4, 4)    camera frame: x right, y down, z forward
-    lidar2img             (6, 4, 4)    from LiDAR coordinates to (u z, v z, z, 1)
+    camera_names          (V,)         the rig's in the order of CAMERAS, where the observation has pictures
+    images                (V, H, W, 3) uint8 RGB, as the world made them, in the order of camera_names
+    intrinsics            (V, 3, 3)    for images of this size
+    ego_from_camera       (V, 4, 4)    camera frame: x right, y down, z forward
+    lidar2img             (V, 4, 4)    from LiDAR coordinates to (u z, v z, z, 1)
     observation/NAME                   everything else of the environment's observation as it is, such as "agents"
     ===================== ============ ===================================================================================
     """
@@ -56,12 +55,15 @@ def remote_inputs(given: PlannerInput, scene: Scene, position: float, step: int)
         "route": scene.route.ahead(pose, near=position),
         "ego_from_lidar": EGO_FROM_LIDAR,
     }
-    inputs |= {f"observation/{name}": value for name, value in given.observation.items() if name not in RING}
-    if set(RING) <= set(given.observation):
-        images = np.stack([given.observation[name] for name in CAMERAS])
-        rig, views = scene.rig.at_size(*images.shape[1:3]), [RING.index(name) for name in CAMERAS]
+    names = scene.rig.names
+    inputs |= {f"observation/{name}": value for name, value in given.observation.items() if name not in names}
+    if set(names) <= set(given.observation):
+        views = sorted(range(len(names)), key=lambda view: (*CAMERAS, names[view]).index(names[view]))
+        shown = [names[view] for view in views]
+        images = np.stack([given.observation[name] for name in shown])
+        rig = scene.rig.at_size(*images.shape[1:3])
         intrinsics, cameras = rig.intrinsics[views], rig.ego_from_camera[views]
-        inputs |= {"camera_names": np.array(CAMERAS), "images": images, "intrinsics": intrinsics, "ego_from_camera": cameras}
+        inputs |= {"camera_names": np.array(shown), "images": images, "intrinsics": intrinsics, "ego_from_camera": cameras}
         full = np.tile(np.eye(4), (len(views), 1, 1))
         full[:, :3, :3] = intrinsics
         inputs["lidar2img"] = full @ invert(cameras) @ EGO_FROM_LIDAR

@@ -121,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
     hello: dict[str, Any]
     reset_with: Callable[..., Any]
     plan_with: Callable[..., Any]
-    episode = ""  # set on the class: whose episode the planner is in
+    episode = ""  # set on the class: the client's episode that the planner is in
     timeout = 60.0  # s, for a client that stops talking in the middle of a request
 
     def do_GET(self) -> None:
@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({"/reset": self._reset, "/plan": self._plan}.get(self.path, self._unknown))
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Quiet: what goes wrong is told to the client and printed by ``_answer``."""
+        """Quiet: errors go to the client and are printed by ``_answer``."""
 
     def _answer(self, make: Callable[[], tuple[str, bytes]]) -> None:
         try:

@@ -1,0 +1,153 @@
+"""Options that all recipes of ``train`` share, and the sample stores and loop that follow from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from tyro.conf import arg
+
+from dist4d_env.data.nuscenes import Dataset, open_dataset
+from dist4d_env.errors import ConfigError
+from dist4d_env.models.presets import Preset, preset
+from dist4d_env.training.loop import LoopOptions
+from dist4d_env.training.prepare import prepare
+from dist4d_env.training.samples import SampleSettings, SampleStore
+
+Folder = Annotated[Path | None, arg(metavar="DIR")]
+Weights = Annotated[str | None, arg(metavar="DIR")]
+Count = Annotated[int | None, arg(metavar="N")]
+"""Optional values with short names in the help."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Data sets and samples."""
+
+    dataroot: Folder = None
+    """Data set (default: $NUSCENES, else the built-in town)."""
+    version: Annotated[str | None, arg(metavar="NAME")] = None
+    """Version folder of the data set; found by itself where there is one."""
+    split: str = "train"
+    """Split or scene to train on."""
+    scenes: Count = None
+    """Use only so many scenes."""
+    sizes: tuple[str, ...] = ()
+    """Image sizes to mix, such as 64x112 128x224; each step draws one (default: the preset's)."""
+    val_dataroot: Folder = None
+    """Data set to validate on (default: the same)."""
+    val_split: str = "val"
+    """Split or scene to validate on; "none" validates on training samples."""
+    samples: Folder = None
+    """Folder of prepared samples, shared between runs (default: OUT/samples)."""
+    workers: Count = None
+    """Processes that make samples (default: 2) and, for a GPU, batches ahead of the step (default: 4)."""
+
+    @property
+    def sample_workers(self) -> int:
+        """Processes that make samples."""
+        return 2 if self.workers is None else self.workers
+
+
+@dataclass(frozen=True)
+class OptimiserOptions:
+    """Optimiser and precision."""
+
+    steps: int = 6000
+    """Optimiser steps; a run resumed with more goes on; 0 makes the samples only."""
+    batch: int = 4
+    """Frames of all cameras per step and process; sizes other than the preset's take as many as make the same pixels."""
+    learning_rate: float = 1e-3
+    """Plateau of the learning rate."""
+    decay: float = 0.3
+    """Share of the steps over which the learning rate falls to zero."""
+    seed: int = 0
+    """Seed of samples, weights and noise."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the networks; weights and losses stay in float32. auto: bfloat16 on GPUs that have it."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of every recipe."""
+
+    out: Path
+    """The run's folder: checkpoint, log, options and weights/, which --weights of other verbs takes."""
+    preset: str = "tiny"
+    """Sizes of images and models."""
+    init: Weights = None
+    """Start from weights: a folder or a shipped preset; a model that it lacks starts fresh."""
+    resume: bool = False
+    """Go on from the checkpoint in OUT."""
+    data: DataOptions = field(default_factory=DataOptions)
+    optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
+
+    @property
+    def sized(self) -> Preset:
+        """The preset; ``ConfigError`` where its name is unknown."""
+        return preset(self.preset)
+
+    @property
+    def samples(self) -> Path:
+        """Folder of the sample stores."""
+        return self.data.samples or self.out / "samples"
+
+    def settings(self, exact: bool = False, strides: tuple[int, ...] = (1,)) -> SampleSettings:
+        """How samples of the preset's size are made; exact: without depth noise, for validation and rollouts."""
+        sized = self.sized
+        settings = SampleSettings(sized.height, sized.width, chunk=sized.chunk, seed=self.optimiser.seed, strides=strides)
+        return replace(settings, noisy=0.0) if exact else settings
+
+    def scenes(self) -> tuple[Dataset, list[str]]:
+        """The data set to train on and the names of its scenes."""
+        dataset = open_dataset(self.data.dataroot, self.data.version, self.data.split)
+        return dataset, dataset.scene_names(self.data.split)[: self.data.scenes]
+
+    def training_stores(self, strides: tuple[int, ...] = (1,)) -> list[SampleStore]:
+        """One store per image size, made where missing."""
+        own, settings, stores = (self.sized.height, self.sized.width), self.settings(strides=strides), []
+        sizes = [parse_size(size) for size in self.data.sizes] or [own]
+        dataset, names = self.scenes()
+        for height, width in sizes:
+            folder = self.samples / ("train" if (height, width) == own else f"train-{height}x{width}")
+            prepare(dataset, names, folder, replace(settings, height=height, width=width), self.data.sample_workers)
+            stores.append(SampleStore(folder))
+        return stores
+
+    def validation_store(self) -> SampleStore | None:
+        """The store to validate on, made where missing; None for training samples."""
+        data = self.data
+        if data.val_split == "none":
+            return None
+        version = data.version if data.val_dataroot is None else None
+        dataset = open_dataset(data.val_dataroot or data.dataroot, version, data.val_split)
+        names = dataset.scene_names(data.val_split)[: data.scenes]
+        prepare(dataset, names, self.samples / "val", self.settings(exact=True), data.sample_workers)
+        return SampleStore(self.samples / "val")
+
+    def loop(self) -> LoopOptions:
+        """Options of the loop."""
+        chosen = self.optimiser
+        return LoopOptions(
+            out=self.out,
+            steps=chosen.steps,
+            learning_rate=chosen.learning_rate,
+            decay=chosen.decay,
+            resume=self.resume,
+            precision=chosen.precision,
+            gradient_checkpointing=getattr(self, "gradient_checkpointing", False),
+            loaders=self.data.workers if torch.cuda.is_available() else None,
+        )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of "64x112"; ``ConfigError`` where it is no size that the codec can take."""
+    height, cross, width = text.partition("x")
+    if not (cross and height.isdecimal() and width.isdecimal()):
+        raise ConfigError(f"size {text!r} is not HEIGHTxWIDTH, such as 64x112")
+    size = (int(height), int(width))
+    if min(size) < 16 or any(side % 8 for side in size):
+        raise ConfigError(f"size {text}: height and width must be multiples of 8, at least 16")
+    return size
