@@ -7,11 +7,15 @@ others. sin, cos and tan are those of the ``math`` module; no sum is reordered o
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+Array = np.ndarray
+Car = tuple[float, ...]
+Gains = tuple[Any, ...]
+compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 TAU = 2 * math.pi
 
@@ -23,13 +27,13 @@ def contiguous(array: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def wrap(angle):
+def wrap(angle: float) -> float:
     """An angle to [-pi, pi)."""
     return (angle + math.pi) % TAU - math.pi
 
 
 @compiled
-def advance(ego, acceleration, steering, car, dt, out):
+def advance(ego: Array, acceleration: float, steering: float, car: Car, dt: float, out: Array) -> None:
     """One step of one ego (7,), written to ``out`` (7,); see ``vehicle.advance``. car: as ``vehicle.constants`` has it."""
     wheelbase, acceleration_share, steering_share, slowest, fastest, widest, reach, reverse = car
     x, y, yaw, speed, before, angle = ego[0], ego[1], ego[2], ego[3], ego[4], ego[5]
@@ -47,7 +51,9 @@ def advance(ego, acceleration, steering, car, dt, out):
 
 
 @compiled
-def track(ego, index, poses, speeds, curvatures, wheelbase, gains):
+def track(
+    ego: Array, index: int, poses: Array, speeds: Array, curvatures: Array, wheelbase: float, gains: Gains
+) -> tuple[float, float]:
     """Acceleration and steering rate of one ego (7,) at pose ``index`` of its reference; see ``tracker.track``.
 
     gains: (horizon, dt, proportional gain of the speed, its gain when stopping, stopping speed, weights of lateral error, heading
@@ -77,7 +83,7 @@ def track(ego, index, poses, speeds, curvatures, wheelbase, gains):
 
 
 @compiled
-def advance_all(ego, acceleration, steering, car, dt):
+def advance_all(ego: Array, acceleration: Array, steering: Array, car: Car, dt: float) -> Array:
     """``advance`` of egos (B, 7)."""
     after = np.empty_like(ego)
     for row in range(len(ego)):
@@ -86,7 +92,16 @@ def advance_all(ego, acceleration, steering, car, dt):
 
 
 @compiled
-def track_all(ego, tick, start_tick, poses, speeds, curvatures, wheelbase, gains):
+def track_all(
+    ego: Array,
+    tick: Array,
+    start_tick: Array,
+    poses: Array,
+    speeds: Array,
+    curvatures: Array,
+    wheelbase: float,
+    gains: Gains,
+) -> tuple[Array, Array]:
     """``track`` of egos (B, 7) at ticks (B,)."""
     acceleration, rate = np.empty(len(ego)), np.empty(len(ego))
     for row in range(len(ego)):
@@ -96,7 +111,20 @@ def track_all(ego, tick, start_tick, poses, speeds, curvatures, wheelbase, gains
 
 
 @compiled
-def drive(ego, tick, ticks, acceleration, steering_rate, steering, follows, reference, coast, car, dt, gains):
+def drive(
+    ego: Array,
+    tick: Array,
+    ticks: int,
+    acceleration: Array,
+    steering_rate: Array,
+    steering: Array,
+    follows: Array,
+    reference: tuple[Array, Array, Array, Array],
+    coast: tuple[float, float],
+    car: Car,
+    dt: float,
+    gains: Gains,
+) -> Array:
     """Egos (B, ticks, 7) after each of the next ticks; arguments as ``drive.drive`` takes them apart.
 
     reference: start ticks, poses, speeds and curvatures, of B rows where some ``follows`` is true. coast: by which factor the
@@ -126,7 +154,9 @@ def drive(ego, tick, ticks, acceleration, steering_rate, steering, follows, refe
 
 
 @compiled
-def project(route, x, y, near, width, counts, points, arc, pieces):
+def project(
+    route: Array, x: Array, y: Array, near: Array, width: float, counts: Array, points: Array, arc: Array, pieces: Array
+) -> tuple[Array, Array, Array, Array, Array]:
     """The two lines that meet at the corner of routes ``route`` (B,) nearest to points x, y (B,), of equally near ones the first;
     near, width: arc lengths (B,) to search around, nan to search everywhere, and how far.
 
@@ -169,7 +199,7 @@ def project(route, x, y, near, width, counts, points, arc, pieces):
 
 
 @compiled
-def interpolate(route, s, counts, knots, values):
+def interpolate(route: Array, s: Array, counts: Array, knots: Array, values: Array) -> Array:
     """(B, K, C) ``np.interp`` at s (B, K) of values (C, R, P) over increasing knots (R, P) for routes (B,), of which only the
     first ``counts`` (R,) knots exist."""
     out = np.empty((*s.shape, len(values)))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.vehicle import VehicleParameters
-from dist4d_env.metrics.driving.collision import find_collisions, no_at_fault_collision, no_collision
-from dist4d_env.metrics.driving.time_to_collision import HORIZON, projected_time_to_collision, time_to_collision
-from dist4d_env.simulation.ego import EgoState
+from dist4d_env.metrics.driving.collision import BEHIND, bearing, find_collisions, no_at_fault_collision, no_collision
+from dist4d_env.metrics.driving.rectangles import contact_interval
+from dist4d_env.metrics.driving.time_to_collision import HORIZON, time_to_collision, time_to_contact
+from dist4d_env.simulation.agents import AgentArrays
 from tests.simulation.road import Agent
 
 from .traces import make_trace, straight
@@ -86,25 +88,42 @@ def test_time_to_collision_needs_a_future():
     assert not result.valid and "reason" in result.details
 
 
-def boxes(*rows: tuple[float, float, float, float]) -> Boxes:
-    x, y, vx, vy = np.array(rows, float).reshape(-1, 4).T
-    count = len(x)
-    return Boxes(
-        np.arange(count),
-        np.zeros(count, np.int8),
-        np.column_stack([x, y, 0 * x]),
-        np.tile([4.0, 2.0, 1.5], (count, 1)),
-        np.zeros(count),
-        np.column_stack([vx, vy]),
-    )
+def contact_time(*agents: tuple[float, float, float, float]) -> float:
+    """Of an ego at the origin with 10 m/s ahead, among cars of 4 m x 2 m: x, y and velocity of each."""
+    crowd, footprints = AgentArrays.empty(1, len(agents)), np.zeros((1, 2, len(agents)))
+    footprints[0, 0], footprints[0, 1], crowd.valid[...] = 4.0, 2.0, True
+    for track, (x, y, vx, vy) in enumerate(agents):
+        crowd.values[:, 0, track] = x, y, 0, 0, vx, vy
+    ego = np.array([[0.0, 0, 0, 10, 0, 0, 0]])
+    return float(time_to_contact(ego, crowd, np.zeros(1, int), footprints, CAR)[0])
 
 
-def test_projected_time_is_exact():
-    ego = EgoState(0.0, 0.0, 0.0, 10.0, 0, 0, 0)
+def test_time_to_contact_is_exact():
     gap = 40 - 2 - NOSE
-    assert projected_time_to_collision(ego, boxes((40, 0, 0, 0)), CAR) == pytest.approx(gap / 10)
-    assert projected_time_to_collision(ego, boxes((40, 0, 5, 0)), CAR) == pytest.approx(gap / 5)
-    assert projected_time_to_collision(ego, boxes((40, 5, 0, 0)), CAR) == HORIZON
-    assert projected_time_to_collision(ego, boxes((-20, 0, 30, 0)), CAR) == HORIZON, "what comes from behind is not the ego's"
-    assert projected_time_to_collision(ego, boxes((40, 5, 0, 0), (3, 0, 0, 0)), CAR) == 0.0
-    assert projected_time_to_collision(ego, boxes(), CAR) == HORIZON
+    assert contact_time((40, 0, 0, 0)) == pytest.approx(gap / 10)
+    assert contact_time((40, 0, 5, 0)) == pytest.approx(gap / 5)
+    assert contact_time((40, 5, 0, 0)) == HORIZON
+    assert contact_time((-20, 0, 30, 0)) == HORIZON, "what comes from behind is not the ego's"
+    assert contact_time((40, 5, 0, 0), (3, 0, 0, 0)) == 0.0
+    assert contact_time() == HORIZON
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_time_to_contact_is_that_of_the_rectangles(seed):
+    """Of every agent that is not behind, whatever its heading, and for each ego by itself."""
+    random = np.random.default_rng(seed)
+    egos = np.column_stack([*random.normal(0, 20, (2, 3)), random.uniform(-4, 4, 3), random.uniform(0, 15, 3), np.zeros((3, 3))])
+    agents, footprints = AgentArrays.empty(3, 6), random.uniform(0.5, 8, (2, 2, 6))
+    agents.values[...], agents.valid[...] = random.normal(0, 20, (6, 3, 6)), random.random((3, 6)) < 0.8
+    agents.values[4:, :, :2] = 0.0
+    scene = np.array([1, 0, 1])
+    found = time_to_contact(egos, agents, scene, footprints, CAR)
+    for row, ego in enumerate(egos):
+        there, size = agents.position[row, :, :2], footprints[scene[row]].T
+        forward = np.array([np.cos(ego[2]), np.sin(ego[2])])
+        center, own = ego[:2] + CAR.rear_axle_to_center * forward, np.array([CAR.length, CAR.width])
+        rest = there, agents.yaw[row], size, agents.velocity[row]
+        first, last = contact_interval(center, ego[2], own, ego[3] * forward, *rest)
+        meets = agents.valid[row] & (first <= last) & (last >= 0) & (bearing(np.tile(ego, (6, 1)), there) < BEHIND)
+        assert found[row] == pytest.approx(min([HORIZON, *np.maximum(first[meets], 0.0)]))

@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving import running_kernels as kernels
 from dist4d_env.metrics.driving.areas import Areas, ego_corners
-from dist4d_env.metrics.driving.collision import BEHIND, KINDS, at_fault, classify
+from dist4d_env.metrics.driving.collision import KINDS, at_fault, classify
 from dist4d_env.metrics.driving.comfort import LIMITS
 from dist4d_env.metrics.driving.rectangles import ego_centers, first_of_each, overlap
-from dist4d_env.metrics.driving.time_to_collision import HORIZON
+from dist4d_env.metrics.driving.time_to_collision import time_to_contact
 from dist4d_env.scenes.scene import TICK, Scene
-from dist4d_env.simulation.agents import AgentArrays
-from dist4d_env.simulation.ego import SPEED, YAW, X, Y, cosines, hypotenuses, sines
+from dist4d_env.simulation.ego import SPEED, YAW, X, Y, hypotenuses
 from dist4d_env.simulation.kernels import contiguous
 from dist4d_env.simulation.routes import Routes
 from dist4d_env.simulation.state import Ticks, with_tracks
@@ -131,7 +129,7 @@ class RunningMetrics:
         values = self._place(scene, ego, center) | {
             "route_offset": offset,
             "log_deviation": self._deviation(scene, ticks.row[:, -1], ego[:, -1]),
-            "time_to_contact": self._time_to_collision(scene, ego[:, -1], ticks.agents[:, -1]),
+            "time_to_contact": time_to_contact(ego[:, -1], ticks.agents[:, -1], scene, self._footprints, self.vehicle),
         }
         delta = np.where(begins, 0.0, position - near)
         values |= _motion(ego, before) | {
@@ -193,26 +191,6 @@ class RunningMetrics:
     def _deviation(self, scene: np.ndarray, row: np.ndarray, ego: np.ndarray) -> np.ndarray:
         logged = self._logs[scene, np.minimum(row, self._log_ends[scene])]
         return hypotenuses(ego[:, X] - logged[:, 0], ego[:, Y] - logged[:, 1])
-
-    def _time_to_collision(self, scene: np.ndarray, ego: np.ndarray, agents: AgentArrays) -> np.ndarray:
-        """``projected_time_to_collision`` of egos (B, 7) among agents (B, M)."""
-        yaw = contiguous(ego[:, YAW])
-        return kernels.time_to_contact(
-            contiguous(ego),
-            np.stack([cosines(yaw), sines(yaw)], -1),
-            deterministic.cos(yaw),
-            deterministic.sin(yaw),
-            np.array([self.vehicle.length, self.vehicle.width]),
-            self.vehicle.rear_axle_to_center,
-            contiguous(agents.values),
-            contiguous(agents.valid),
-            deterministic.cos(agents.yaw),
-            deterministic.sin(agents.yaw),
-            contiguous(scene),
-            self._footprints,
-            math.cos(BEHIND),
-            HORIZON,
-        )
 
 
 def _motion(ego: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:

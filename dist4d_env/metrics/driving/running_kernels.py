@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+Array = np.ndarray
+compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @compiled
-def near_agents(centers, values, valid, scene, footprints, radius):
+def near_agents(
+    centers: Array, values: Array, valid: Array, scene: Array, footprints: Array, radius: float
+) -> tuple[Array, Array, Array]:
     """Episode, tick and track (K,) of every agent whose footprint may touch the ego's, in this order.
 
     centers: (B, n, 2) of the ego's box; values, valid: (6, B, n, M) and (B, n, M) as in ``AgentArrays``; scene: (B,) rows of
@@ -35,7 +39,22 @@ def near_agents(centers, values, valid, scene, footprints, radius):
 
 
 @compiled
-def time_to_contact(ego, forward, cos, sin, own, offset, values, valid, other_cos, other_sin, scene, footprints, behind, horizon):
+def time_to_contact(
+    ego: Array,
+    forward: Array,
+    cos: Array,
+    sin: Array,
+    own: Array,
+    offset: float,
+    values: Array,
+    valid: Array,
+    other_cos: Array,
+    other_sin: Array,
+    scene: Array,
+    footprints: Array,
+    behind: float,
+    horizon: float,
+) -> Array:
     """(B,) seconds until egos (B, 7) touch an agent at everybody's present velocity, as ``rectangles.contact_interval`` has it.
 
     forward: (B, 2) unit vectors along their headings, cos, sin: (B,) of these, for the axes of their boxes; own: length and
@@ -88,7 +107,7 @@ def time_to_contact(ego, forward, cos, sin, own, offset, values, valid, other_co
 
 
 @compiled
-def motion(ego, before, tick, limits):
+def motion(ego: Array, before: Array, tick: float, limits: tuple[float, ...]) -> Array:
     """(6, B) over egos (B, n, 7), before them (B, 7): acceleration, lateral acceleration, jerk, yaw rate and yaw acceleration of
     the largest magnitude, and the share of ticks outside the limits (smallest and largest acceleration, then the magnitudes)."""
     slowest, fastest, lateral_limit, jerk_limit, yaw_rate_limit, yaw_acceleration_limit = limits

@@ -7,16 +7,19 @@ import math
 import numpy as np
 
 from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.boxes import CATEGORIES, Boxes
+from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving import running_kernels as kernels
 from dist4d_env.metrics.driving.areas import out_of_lane
 from dist4d_env.metrics.driving.collision import BEHIND, bearing
 from dist4d_env.metrics.driving.forms import is_faithful
-from dist4d_env.metrics.driving.rectangles import contact_interval, contacts, ego_centers, first_of_each
+from dist4d_env.metrics.driving.rectangles import contacts, ego_centers, first_of_each
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.scene import TICK
-from dist4d_env.simulation.ego import EgoState
+from dist4d_env.simulation.agents import AgentArrays
+from dist4d_env.simulation.ego import YAW, cosines, sines
+from dist4d_env.simulation.kernels import contiguous
 
 LEADS = (0, 3, 6, 9)
 """Ticks that the ego is projected ahead."""
@@ -90,17 +93,25 @@ def time_to_collision(trace: EpisodeTrace, form: str = "corrected") -> MetricRes
     return MetricResult(0.0, True, {"step": step, "track": track, "category": category, "lead": lead * 0.1})
 
 
-def projected_time_to_collision(ego: EgoState, boxes: Boxes, vehicle: VehicleParameters) -> float:
-    """Seconds until the ego touches an agent not behind it if all keep their present velocity, exactly; at most HORIZON."""
-    if not len(boxes):
-        return HORIZON
-    forward = np.array([math.cos(ego.yaw), math.sin(ego.yaw)])
-    center = np.array([ego.x, ego.y]) + vehicle.rear_axle_to_center * forward
-    own = np.array([vehicle.length, vehicle.width])
-    first, last = contact_interval(
-        center, ego.yaw, own, ego.speed * forward, boxes.position[:, :2], boxes.yaw, boxes.size[:, :2], boxes.velocity
+def time_to_contact(
+    ego: np.ndarray, agents: AgentArrays, scene: np.ndarray, footprints: np.ndarray, vehicle: VehicleParameters
+) -> np.ndarray:
+    """(B,) seconds until egos (B, 7) touch an agent (B, M) that is not behind them at everybody's present velocity, exactly; at
+    most HORIZON. scene: (B,) rows of footprints (S, 2, M), lengths and widths in metres of the tracks."""
+    yaw = contiguous(ego[:, YAW])
+    return kernels.time_to_contact(
+        contiguous(ego),
+        np.stack([cosines(yaw), sines(yaw)], -1),
+        deterministic.cos(yaw),
+        deterministic.sin(yaw),
+        np.array([vehicle.length, vehicle.width]),
+        vehicle.rear_axle_to_center,
+        contiguous(agents.values),
+        contiguous(agents.valid),
+        deterministic.cos(agents.yaw),
+        deterministic.sin(agents.yaw),
+        contiguous(scene),
+        footprints,
+        math.cos(BEHIND),
+        HORIZON,
     )
-    offset = boxes.position[:, :2] - (ego.x, ego.y)
-    behind = offset @ forward < math.cos(BEHIND) * np.hypot(offset[:, 0], offset[:, 1])
-    meets = (first <= last) & (last >= 0) & ~behind
-    return float(min(np.maximum(first[meets], 0.0).min(initial=HORIZON), HORIZON))
