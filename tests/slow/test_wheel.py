@@ -96,7 +96,7 @@ def test_it_drives_by_name(run: Run) -> None:
 def test_it_generates_with_its_own_weights(run: Run, town_dataroot: Path) -> None:
     code = """
 import gymnasium as gym, dist4d_env
-for keywords in ({"world": "dist4d"}, {"world": "replay", "size": (80, 144)}, {"world": "none"}):
+for keywords in ({"world": "dist4d"}, {"world": "replay", "size": (80, 144)}, {"world": "none", "observation": ("ego", "route")}):
     env = gym.make("DiST4D-nuScenes-v0", horizon=1.0, **keywords)
     observation, info = env.reset(seed=0)
     observation, *_, info = env.step(env.action_space.sample())
