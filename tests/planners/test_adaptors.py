@@ -154,7 +154,7 @@ def test_navsim_calibration_fits_the_picture():
     np.testing.assert_allclose(pixel[:2], [16.0, 8.0], atol=1e-9)
 
 
-def test_turns_are_told_from_the_route():
+def test_commands_come_from_the_route():
     straight = Route.through(np.column_stack([np.arange(100.0), np.zeros(100)]))
     bend = np.concatenate([[[x, 0.0] for x in range(31)], [[30.0, y] for y in range(1, 40)]])
     left, right = Route.through(bend), Route.through(bend * [1, -1])
@@ -307,7 +307,7 @@ def pictures(value: int) -> dict[str, np.ndarray]:
 
 
 def scene_with_cameras():
-    """The straight road, seen by six cameras 1.7 m ahead of the axle and 1.5 m up that all look forward."""
+    """The straight road, with six cameras 1.7 m ahead of the axle and 1.5 m up that all look forward."""
     from dataclasses import replace
 
     pose = np.eye(4)

@@ -144,7 +144,7 @@ def test_free_distance_on_a_bend():
 
 
 def test_it_brakes_for_what_it_sees(make):
-    """A truck stands in the way: it is seen in the pictures, and the ego stops in time; who does not look drives into it."""
+    """A truck stands in the way: it is in the pictures, and the ego stops in time; a planner that ignores them drives into it."""
     env, tried = make(), (Candidate(0.0), Candidate(1.0))
     scenario = Scenario("town-val-0001", edits=(Insert(category="truck", ahead=28.0),), horizon=5.0)
     options = RunOptions(scenario=scenario, plan_limit=60.0)

@@ -36,7 +36,7 @@ from tests.simulation.road import make_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 EGO = EgoState(3.0, -2.0, -math.pi / 2, 8.0, 0.5, 0.02, 0.1)
-CONTEXT = PlannerContext(make_scene(), 0.5, 10.0)
+CONTEXT = PlannerContext(replace(make_scene(), rig=CameraRig((), np.zeros((0, 3, 3)), np.zeros((0, 4, 4)), 64, 128)), 0.5, 10.0)
 GIVEN = PlannerInput(0.0, EGO, {})
 PATIENT = {"wait": 300.0, "plan_limit": 300.0}
 """Far beyond what a busy machine takes."""
