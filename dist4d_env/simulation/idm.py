@@ -1,4 +1,5 @@
-"""Reactive traffic: agents keep their logged path and wish for their logged speed, the intelligent driver model makes them yield."""
+"""Reactive traffic: agents keep their logged path and wish for their logged speed, the intelligent driver model makes them
+yield."""
 
 from __future__ import annotations
 
@@ -45,8 +46,8 @@ class IdmParameters:
 class _SceneMovers:
     """What moves in one scene, M tracks of N.
 
-    table: the log; rows: of the log; size: (N, 3); edited: (N,) bool, tracks that are not as they were recorded; movers: (M,) their
-    tracks; paths: theirs; length, width, headway, gap, top_speed, cruise: (M,).
+    table: the log; rows: of the log; size: (N, 3); edited: (N,) bool, tracks that are not as they were recorded; movers: (M,)
+    their tracks; paths: theirs; length, width, headway, gap, top_speed, cruise: (M,).
     """
 
     table: AgentTable
@@ -87,8 +88,8 @@ class _SceneMovers:
 
 @dataclass(frozen=True)
 class _Movers:
-    """The movers of B episodes in a row: episode, track and number among those of all scenes (K,); footprint: (2, B, M) length and
-    width of all tracks; edited: (B, M) bool, not as recorded."""
+    """The movers of B episodes in a row: episode, track and number among those of all scenes (K,); footprint: (2, B, M) length
+    and width of all tracks; edited: (B, M) bool, not as recorded."""
 
     episode: np.ndarray
     track: np.ndarray
