@@ -44,8 +44,8 @@ class IdmParameters:
 class _SceneMovers:
     """What moves in one scene, M tracks of N.
 
-    table: the log; rows: of the log; size: (N, 3); edited: (N,) bool, tracks that are not as they were recorded; movers: (M,) their
-    tracks; paths: theirs; length, width, headway, gap, top_speed, cruise: (M,).
+    table: the log; rows: of the log; size: (N, 3); edited: (N,) bool, tracks that are not as they were recorded; movers: (M,)
+    their tracks; paths: theirs; length, width, headway, gap, top_speed, cruise: (M,).
     """
 
     table: AgentTable
