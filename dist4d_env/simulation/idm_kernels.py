@@ -24,7 +24,8 @@ class Streets(NamedTuple):
     Per scene: offset (S + 1,) of its movers, track_at and tracks (S,) where its tracks begin and how many there are, log_at and
     rows (S,) the same of its log. Per track: size_x, size_y in metres, edited, mover (its number among its scene's, -1 for none).
     log (6, K) x, y, z, yaw in [-pi, pi), velocity; logged (K,) whether the agent exists. Per mover: track, length, width,
-    headway, gap, top_speed, cruise, first, last, end, schedule_at, samples_at, samples_last. schedule, pace: by row; samples: (P, 6).
+    headway, gap, top_speed, cruise, first, last, end, schedule_at, samples_at,
+    samples_last. schedule, pace: by row; samples: (P, 6).
     """
 
     offset: Array
