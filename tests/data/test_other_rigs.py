@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import gymnasium as gym
@@ -11,6 +13,7 @@ import pytest
 import dist4d_env  # noqa: F401 (registers the environment)
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
+from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.cameras import ImageTransform
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.contract import WorldStart
@@ -113,3 +116,17 @@ def _scene_at(scene: Scene, time: float, lateral: float = 0.0):  # type: ignore[
     pose[:3, 3] += lateral * pose[:3, 1]
     nothing = np.zeros(0)
     return SceneAt(time, pose, scene.boxes(time), nothing, np.zeros((0, 4, 4)), ())
+
+
+def test_a_scene_with_another_rig_is_refused_by_name(town_dataroot: Path, tmp_path: Path) -> None:
+    """The second scene has lost its rear camera."""
+    root = Path(shutil.copytree(town_dataroot, tmp_path / "town"))
+    table = root / "v1.0-town" / "sample_data.json"
+    rows = [
+        row for row in json.loads(table.read_text()) if not ("CAM_BACK/" in row["filename"] and "val-0001" in row["filename"])
+    ]
+    table.write_text(json.dumps(rows))
+    env = gym.make("DiST4D-nuScenes-v0", dataroot=str(root), scenes="val", world="replay")
+    env.reset(seed=0, options={"scene": "town-val-0000"})
+    with pytest.raises(ConfigError, match=r"town-val-0001 has the cameras CAM_FRONT_LEFT.*town-val-0000.*CAM_BACK,.*one rig"):
+        env.reset(seed=0, options={"scene": "town-val-0001"})
