@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dist4d_env.geometry.box_motion import STATIC
-from dist4d_env.geometry.jit import compiled, inlined
+from dist4d_env.geometry.jit import compiled, float32, inlined, int32
 
 DEPTH_TOLERANCE = 0.05
 """Relative difference of depth up to which a source pixel shows the target's point."""
@@ -19,17 +19,17 @@ EDGE_TOLERANCE = 0.1
 """Relative difference of inverse depth beyond which a neighbour is another surface and gives no colour."""
 NEAR = 0.1
 """Metres before a source camera nearer than which it sees nothing."""
-OCTAVE = np.float32(0.43872573), np.float32(-0.23905819), np.float32(0.08213064)
+OCTAVE = float32(0.43872573), float32(-0.23905819), float32(0.08213064)
 """log2(1 + t) is t + t (1 - t) (a + b t + c t t) within 0.00012 for t in [0, 1]."""
 
-_NEAR, _TOLERANCE, _EDGE_TOLERANCE = np.float32(NEAR), np.float32(DEPTH_TOLERANCE), np.float32(EDGE_TOLERANCE)
-_COARSER, _FINER, _EDGE = np.float32(COARSER), np.float32(FINER), np.float32(EDGE)
-_DISAGREEMENT, _UNCONFIRMED = np.float32(DISAGREEMENT), np.float32(UNCONFIRMED)
+_NEAR, _TOLERANCE, _EDGE_TOLERANCE = float32(NEAR), float32(DEPTH_TOLERANCE), float32(EDGE_TOLERANCE)
+_COARSER, _FINER, _EDGE = float32(COARSER), float32(FINER), float32(EDGE)
+_DISAGREEMENT, _UNCONFIRMED = float32(DISAGREEMENT), float32(UNCONFIRMED)
 _A, _B, _C = OCTAVE
-_ZERO, _HALF, _ONE, _HUNDRED, _TINY = np.float32(0), np.float32(0.5), np.float32(1), np.float32(100), np.float32(1e-6)
+_ZERO, _HALF, _ONE, _HUNDRED, _TINY = float32(0), float32(0.5), float32(1), float32(100), float32(1e-6)
 
 Array = np.ndarray
-Point = tuple[np.float32, np.float32, np.float32]
+Point = tuple[float, float, float]
 Targets = tuple[Array, Array, Array, Array]
 """depth: (V H W,), 0 in holes; label: (V H W,); points: (3, V H W) from an origin; focal: (V,) pixels."""
 Pinholes = tuple[Array, Array, Array, int, int]
@@ -55,13 +55,13 @@ def unproject_targets(
                 if z > 0:
                     near[view], far[view] = min(near[view], z), max(far[view], z)
                 for axis in range(3):
-                    ray = np.float32(along_column[view, axis, row] + along_row[view, axis, column])
+                    ray = float32(along_column[view, axis, row] + along_row[view, axis, column])
                     points[axis, i] = ray * z + shift[view, axis]
                 i += 1
 
 
 @inlined
-def _axis(linear: Array, offset: Array, k: int, axis: int, p: Point) -> np.float32:
+def _axis(linear: Array, offset: Array, k: int, axis: int, p: Point) -> float:
     """One coordinate of ``linear[k] @ p + offset[k]``, summed from left to right."""
     return linear[k, axis, 0] * p[0] + linear[k, axis, 1] * p[1] + linear[k, axis, 2] * p[2] + offset[k, axis]
 
@@ -76,7 +76,7 @@ def choose(
     linear, offset, visible, height, width = pinholes
     entry, rotation, shift = motion
     per_camera = len(depth) // len(focal)
-    right_end, lower_end = np.float32(width), np.float32(height)
+    right_end, lower_end = float32(width), float32(height)
     for i in range(len(depth)):
         if not depth[i] > 0:
             continue
@@ -101,11 +101,11 @@ def choose(
             if not (y > 0 and y < lower_end * z):
                 continue
             u, v = x / z, y / z
-            column, row = min(np.int32(u), width - 1), min(np.int32(v), height - 1)
+            column, row = min(int32(u), width - 1), min(int32(v), height - 1)
             pixel = (view * height + row) * width + column
             if shown[0][pixel] != label[i]:
                 continue
-            right, down = u - np.float32(column) - _HALF, v - np.float32(row) - _HALF
+            right, down = u - float32(column) - _HALF, v - float32(row) - _HALF
             cost = _cost(shown, view, pixel, right, down, z, detail)
             if cost < best[i]:
                 best[i], best_at[i, 0], best_at[i, 1] = cost, u, v
@@ -113,9 +113,7 @@ def choose(
 
 
 @inlined
-def _cost(
-    shown: Shown, view: int, pixel: int, right: np.float32, down: np.float32, z: np.float32, detail: np.float32
-) -> np.float32:
+def _cost(shown: Shown, view: int, pixel: int, right: float, down: float, z: float, detail: float) -> float:
     """What it costs to take a point's colour from a pixel, (right, down) of whose centre it lies at depth z.
 
     detail: target pixels per metre.
@@ -134,11 +132,11 @@ def _cost(
 
 
 @compiled
-def octaves(ratio: np.float32) -> np.float32:
+def octaves(ratio: float) -> float:
     """log2 of a positive float32 to 0.0002: libraries' own logarithms differ in their last bits."""
-    bits = np.float32(ratio).view(np.int32)
-    whole = np.float32((bits >> 23) - 127)
-    t = np.int32((bits & 0x7FFFFF) | 0x3F800000).view(np.float32) - _ONE
+    bits = float32(ratio).view(np.int32)
+    whole = float32((bits >> 23) - 127)
+    t = int32((bits & 0x7FFFFF) | 0x3F800000).view(np.float32) - _ONE
     return whole + t + t * (_ONE - t) * (_A + t * (_B + t * _C))
 
 
@@ -158,11 +156,11 @@ def sample(
         age[i] = delay[chosen[i, 1]]
         image = chosen[i, 1] * (height * width)
         u, v = at[i, 0], at[i, 1]
-        row, column = min(np.int32(v), height - 1), min(np.int32(u), width - 1)
-        u = min(max(u - _HALF, _ZERO), np.float32(width - 1))
-        v = min(max(v - _HALF, _ZERO), np.float32(height - 1))
-        left, top = min(np.int32(u), width - 2), min(np.int32(v), height - 2)
-        a, b = u - np.float32(left), v - np.float32(top)
+        row, column = min(int32(v), height - 1), min(int32(u), width - 1)
+        u = min(max(u - _HALF, _ZERO), float32(width - 1))
+        v = min(max(v - _HALF, _ZERO), float32(height - 1))
+        left, top = min(int32(u), width - 2), min(int32(v), height - 2)
+        a, b = u - float32(left), v - float32(top)
         first = image + top * width + left
         w0, w1, w2, w3 = (_ONE - a) * (_ONE - b), a * (_ONE - b), (_ONE - a) * b, a * b
         nearest = image + row * width + column
@@ -174,16 +172,16 @@ def sample(
             total = w0 + w1 + w2 + w3
             w0, w1, w2, w3 = w0 / total, w1 / total, w2 / total, w3 / total
         for c in range(3):
-            colour = w0 * np.float32(pixels[first, c]) + w1 * np.float32(pixels[first + 1, c])
-            colour += w2 * np.float32(pixels[first + width, c])
-            rgb[i, c] = colour + w3 * np.float32(pixels[first + width + 1, c])
+            colour = w0 * float32(pixels[first, c]) + w1 * float32(pixels[first + 1, c])
+            colour += w2 * float32(pixels[first + width, c])
+            rgb[i, c] = colour + w3 * float32(pixels[first + width + 1, c])
 
 
 @compiled
-def _on_surface(weight: np.float32, corner: int, nearest: int, inverse_depth: Array, right: int, down: int) -> np.float32:
+def _on_surface(weight: float, corner: int, nearest: int, inverse_depth: Array, right: int, down: int) -> float:
     """The weight of a neighbour of an edge pixel: none where it is another surface."""
     here = inverse_depth[nearest, 0]
-    predicted = here + inverse_depth[nearest, 1] * np.float32(right) + inverse_depth[nearest, 2] * np.float32(down)
+    predicted = here + inverse_depth[nearest, 1] * float32(right) + inverse_depth[nearest, 2] * float32(down)
     if abs(inverse_depth[corner, 0] - predicted) > _EDGE_TOLERANCE * here:
         weight = _ZERO
     return weight + (_TINY if corner == nearest else _ZERO)

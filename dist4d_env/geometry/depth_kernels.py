@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dist4d_env.geometry.box_motion import STATIC, UNUSED
-from dist4d_env.geometry.jit import compiled, inlined
+from dist4d_env.geometry.jit import compiled, float32, inlined, int32
 
 LEAST_BITS = 0x3D000000
 """Bits of the float 0.03: no depth is nearer, and what is left of a depth's bits fits below FRINGE."""
@@ -16,14 +16,14 @@ NOTHING = np.iinfo(np.int64).max
 UNITS = 2.0**36
 """Weights are summed as whole numbers of this part of one, so that their sums do not depend on the order."""
 
-_HALF, _ONE, _TENT = np.float32(0.5), np.float32(1), np.float32(1.02)
+_HALF, _ONE, _TENT = float32(0.5), float32(1), float32(1.02)
 _START_U, _START_V, _SHARP_U, _SHARP_V, _Z, _BEHIND = range(6)
 _PIXEL, _COLUMNS, _ROWS, _LABEL = range(4)
 
 Array = np.ndarray
-Point = tuple[np.float32, np.float32, np.float32]
-Matrix = tuple[np.float32, ...]
-Settings = tuple[np.float32, ...]
+Point = tuple[float, float, float]
+Matrix = tuple[float, ...]
+Settings = tuple[float, ...]
 """near, footprint / 2, minimum, maximum, tolerance, footprint and core of a ``SplatConfig``."""
 Fragments = tuple[Array, Array, Array]
 """nearest: (V H W,) int64 key of each pixel's nearest fragment, the bits of its depth above its number; numbers: (n, 6) float32
@@ -106,7 +106,7 @@ def project(
 def _inside(rows: Matrix, point: Point, height: int, width: int, settings: Settings) -> bool:
     """Whether a point lies in front of a camera and at most a pixel beside its image."""
     x, y, z = _transform(rows, point)
-    return z > settings[0] and x > -z and y > -z and x < np.float32(width + 1) * z and y < np.float32(height + 1) * z
+    return z > settings[0] and x > -z and y > -z and x < float32(width + 1) * z and y < float32(height + 1) * z
 
 
 @inlined
@@ -125,14 +125,14 @@ def _land(
     extent_v = abs(column_y - v * column_z) + abs(row_y - v * row_z)
     half_u = min(max(settings[1] * extent_u / z, settings[2]), settings[3])
     half_v = min(max(settings[1] * extent_v / z, settings[2]), settings[3])
-    left = max(np.int32(np.ceil(u - half_u - _HALF)), np.int32(0))
-    top = max(np.int32(np.ceil(v - half_v - _HALF)), np.int32(0))
-    columns = min(np.int32(np.floor(u + half_u - _HALF)), width - 1) - left + 1
-    lines = min(np.int32(np.floor(v + half_v - _HALF)), height - 1) - top + 1
+    left = max(int32(np.ceil(u - half_u - _HALF)), int32(0))
+    top = max(int32(np.ceil(v - half_v - _HALF)), int32(0))
+    columns = min(int32(np.floor(u + half_u - _HALF)), width - 1) - left + 1
+    lines = min(int32(np.floor(v + half_v - _HALF)), height - 1) - top + 1
     if columns <= 0 or lines <= 0:
         return count
     pixel = first + top * width + left
-    start_u, start_v = np.float32(left) + _HALF - u, np.float32(top) + _HALF - v
+    start_u, start_v = float32(left) + _HALF - u, float32(top) + _HALF - v
     sharp_u, sharp_v = _ONE / half_u, _ONE / half_v
     slack = min(settings[4] * z + settings[5] * (abs(column_z) + abs(row_z)), _HALF * z)
     numbers[count, _START_U], numbers[count, _START_V] = start_u, start_v
@@ -140,11 +140,11 @@ def _land(
     numbers[count, _Z], numbers[count, _BEHIND] = z, z + slack
     whole[count, _PIXEL], whole[count, _COLUMNS], whole[count, _ROWS], whole[count, _LABEL] = pixel, columns, lines, label
     # Positive floats order like their bits; the fragment's number below them makes every key unique, whatever the order.
-    key = (np.int64(np.float32(z).view(np.int32)) - LEAST_BITS) << 32 | count
+    key = (np.int64(float32(z).view(np.int32)) - LEAST_BITS) << 32 | count
     for line in range(lines):
-        outer = abs(start_v + np.float32(line)) * sharp_v > settings[6]
+        outer = abs(start_v + float32(line)) * sharp_v > settings[6]
         for column in range(columns):
-            rim = outer or abs(start_u + np.float32(column)) * sharp_u > settings[6]
+            rim = outer or abs(start_u + float32(column)) * sharp_u > settings[6]
             at = pixel + line * width + column
             nearest[at] = min(nearest[at], key + FRINGE if rim else key)
     return count + 1
@@ -167,24 +167,24 @@ def average(fragments: Fragments, width: int, count: int) -> tuple[Array, Array]
         sharp_u, sharp_v, z = numbers[i, _SHARP_U], numbers[i, _SHARP_V], numbers[i, _Z]
         density, inverse_z = sharp_u * sharp_v, _ONE / z
         for down in range(whole[i, _ROWS]):
-            tent = density * (_TENT - abs(start_v + np.float32(down)) * sharp_v)
+            tent = density * (_TENT - abs(start_v + float32(down)) * sharp_v)
             for across in range(whole[i, _COLUMNS]):
                 place = whole[i, _PIXEL] + down * width + across
                 if z <= behind[place] and whole[i, _LABEL] == label[place]:
-                    weight = tent * (_TENT - abs(start_u + np.float32(across)) * sharp_u)
+                    weight = tent * (_TENT - abs(start_u + float32(across)) * sharp_u)
                     total[place] += np.int64(np.float64(weight) * UNITS)
                     inverse[place] += np.int64(np.float64(weight * inverse_z) * UNITS)
     depth = np.zeros(pixels, np.float32)
     for place in range(pixels):
         if nearest[place] != NOTHING:
-            depth[place] = np.float32(np.float64(total[place]) / np.float64(inverse[place]))
+            depth[place] = float32(np.float64(total[place]) / np.float64(inverse[place]))
     return depth, label
 
 
 @compiled
 def land_points(
     points: Array, label: Array, owner: Array, moved: Array, rotation: Array, shift: Array,
-    linear: Array, offset: Array, visible: Array, height: int, width: int, near: np.float32, first: int, nearest: Array,
+    linear: Array, offset: Array, visible: Array, height: int, width: int, near: float, first: int, nearest: Array,
 ) -> None:  # fmt: skip
     """Lower ``nearest`` (V H W,) to the bits of a depth above the number of its point, counted from ``first``; one source's
     points, other arguments as in ``project``."""
@@ -200,8 +200,8 @@ def land_points(
             if travels:
                 point = _transform(_matrix(rotation, shift, box), point)
             x, y, z = _transform(rows, point)
-            if z > near and x >= 0 and y >= 0 and x < np.float32(width) * z and y < np.float32(height) * z:
-                column, row = min(np.int32(x / z), width - 1), min(np.int32(y / z), height - 1)
+            if z > near and x >= 0 and y >= 0 and x < float32(width) * z and y < float32(height) * z:
+                column, row = min(int32(x / z), width - 1), min(int32(y / z), height - 1)
                 at = (camera * height + row) * width + column
-                key = (np.int64(np.float32(z).view(np.int32)) - LEAST_BITS) << 32 | (i + first)
+                key = (np.int64(float32(z).view(np.int32)) - LEAST_BITS) << 32 | (i + first)
                 nearest[at] = min(nearest[at], key)

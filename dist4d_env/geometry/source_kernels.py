@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dist4d_env.geometry.jit import compiled, inlined
+from dist4d_env.geometry.jit import compiled, float32, inlined
 from dist4d_env.geometry.rgbd import FAR
 
 SKY_DEPTH = 1000.0
@@ -16,9 +16,9 @@ GROUND_MARGIN = 0.15
 MIXED_EDGE = 0.06
 """Relative error up to which two neighbours in line explain a pixel's inverse depth."""
 
-_LEAST, _FAR, _BEYOND, _SKY = np.float32(0.05), np.float32(FAR), np.float32(FAR * 0.999), np.float32(SKY_DEPTH)
-_HALF, _ONE, _BEND, _MIXED = np.float32(0.5), np.float32(1), np.float32(0.1), np.float32(MIXED_EDGE)
-_MARGIN, _GROUND = np.float32(BOX_MARGIN), np.float32(GROUND_MARGIN)
+_LEAST, _FAR, _BEYOND, _SKY = float32(0.05), float32(FAR), float32(FAR * 0.999), float32(SKY_DEPTH)
+_HALF, _ONE, _BEND, _MIXED = float32(0.5), float32(1), float32(0.1), float32(MIXED_EDGE)
+_MARGIN, _GROUND = float32(BOX_MARGIN), float32(GROUND_MARGIN)
 
 Array = np.ndarray
 
@@ -53,7 +53,7 @@ def unproject_pixels(
                 inverse_depth[view, row, column, 2] = down
                 bend = -z * z  # d(z ray) = z' ray + z ray', with z' = -z^2 (1/z)'
                 for axis in range(3):
-                    ray = np.float32(along_column[view, axis, row] + along_row[view, axis, column])
+                    ray = float32(along_column[view, axis, row] + along_row[view, axis, column])
                     points[axis, view, row, column] = ray * z + offset[view, axis]
                     tangents[axis, view, row, column] = ray * (bend * across) + steps[view, axis, 0] * z
                     tangents[3 + axis, view, row, column] = ray * (bend * down) + steps[view, axis, 1] * z
@@ -93,7 +93,7 @@ def _differences(inverse: Array, across: Array, down: Array) -> None:
 
 
 @inlined
-def _slope(steps: Array, i: int, n: int, here: np.float32) -> tuple[np.float32, bool, bool, bool]:
+def _slope(steps: Array, i: int, n: int, here: float) -> tuple[float, bool, bool, bool]:
     """Slope of inverse depth at pixel i of n along one line, and whether it lies at an edge, between its neighbours, and in line
     with two of them. steps: the line's differences, the one before and the one ahead of pixel i at i and i + 1.
 
@@ -125,7 +125,7 @@ def find_owners(
     _, views, height, width = points.shape
     farthest = _ONE / _SKY
     for view in range(views):
-        low_x, low_y, high_x, high_y = np.float32(np.inf), np.float32(np.inf), np.float32(-np.inf), np.float32(-np.inf)
+        low_x, low_y, high_x, high_y = float32(np.inf), float32(np.inf), float32(-np.inf), float32(-np.inf)
         for row in range(height):
             for column in range(width):
                 if inverse_depth[view, row, column, 0] > farthest:
@@ -139,7 +139,7 @@ def find_owners(
 
 
 @compiled
-def _own(points: Array, i: int, centre: Array, m: Array, half: Array, reach: np.float32, owner: Array, under: Array) -> None:
+def _own(points: Array, i: int, centre: Array, m: Array, half: Array, reach: float, owner: Array, under: Array) -> None:
     """Write ``i`` where a point (3, H, W) of one camera lies in or under box ``i``."""
     _, height, width = points.shape
     cx, cy, cz = centre[0], centre[1], centre[2]
