@@ -48,7 +48,7 @@ def test_pattern_of_nuscenes():
 
 
 def test_planes_are_met_exactly_from_beside():
-    """Ground and wall have an inverse depth that is linear in the image: parallax and pixel size cost nothing, save in the crease."""
+    """Ground and wall have an inverse depth that is linear in the image: parallax and pixel size cost nothing."""
     beams = pattern(-12.0, -8.0, -6.0, 0.0)
     points = depth_points(beams, camera(street()), np.eye(4))
     on_ground, on_wall = np.abs(points[:, 2]) < 0.02, np.abs(points[:, 0] - 30) < 0.02
