@@ -163,12 +163,14 @@ def drive(options: Options) -> Summary:
 
     name = options.planner[0]
     planner = make_planner(name)
-    if planner.requires.cameras and not world_traits(options.world).shows_pictures:
-        raise ConfigError(f"planner {name!r} needs cameras: choose a world that makes pictures, such as world=dist4d")
+    needs = planner.requires
+    if (needs.cameras or needs.lidar) and not world_traits(options.world).shows_pictures:
+        wanted = "cameras" if needs.cameras else "LiDAR"
+        raise ConfigError(f"planner {name!r} needs {wanted}: choose a world that makes pictures, such as world=dist4d")
     dataset = open_dataset(options.dataroot, options.version, options.scenes)
     names = dataset.scene_names(options.scenes)
     same = {name: getattr(options, name) for name in ("world", "weights", "memory", "traffic", "decision_dt", "horizon")}
-    env = EnvSettings(dataset.dataroot, dataset.version, tuple(names), **same).make(options.action)
+    env = EnvSettings(dataset.dataroot, dataset.version, tuple(names), **same).make(options.action, needs.lidar)
     scores = []
     with tqdm(total=len(names) * options.episodes, unit="episode", disable=None) as progress:
         for name in names:

@@ -14,6 +14,7 @@ import pytest
 import dist4d_env  # noqa: F401 (registers the environment)
 from dist4d_env.data.nuscenes import RING
 from dist4d_env.errors import ConfigError
+from dist4d_env.evaluation.drive import EnvSettings
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.vehicle import VehicleParameters
@@ -140,6 +141,23 @@ def test_navsim_lidar_is_given_where_it_is_asked_for():
     lidars = agent.inputs[-1].lidars
     assert [lidar.lidar_pc is None for lidar in lidars] == [True, True, True, False]
     assert lidars[3].lidar_pc.tolist() == [[1, 4], [2, 5], [3, 6], [0.5, 0.25], [0, 0], [0, 0]]
+
+
+def test_navsim_lidar_comes_from_the_running_world(town_dataroot):
+    """An agent that declares it drives an episode with the oracle's points around it."""
+    agent = ConstantVelocityAgent()
+    agent.get_sensor_config = lambda: SimpleNamespace(get_sensors_at_iteration=lambda i: ["lidar_pc"] * (i == 3))
+    planner = NavsimAgent(agent)
+    assert planner.requires.lidar and not planner.requires.cameras
+    settings = EnvSettings(str(town_dataroot), "v1.0-town", ("town-val-0000",), world="oracle", horizon=1.0)
+    assert "lidar" not in settings.make().observation_space.spaces
+    env = settings.make(lidar=planner.requires.lidar)
+    log = run_episode(env, planner, 0, RunOptions("town-val-0000", 0.0))
+    env.close()
+    assert log.error is None
+    points = agent.inputs[-1].lidars[3].lidar_pc
+    assert points.shape[0] == 6 and points.shape[1] > 20_000 and (points[3] > 0).all() and not points[4:].any()
+    assert np.abs(np.median(points[2, points[2] < 0.5])) < 0.1, "most of what is low is the ground under the ego"
 
 
 def test_navsim_calibration_fits_the_picture():
