@@ -37,7 +37,7 @@ def test_evaluate_drives_stores_and_scores_again(town_dataroot, tmp_path, capsys
     [
         (["--planner", "nope"], "planner 'nope' is unknown"),
         (["--planner", "no_such_module:P"], "cannot be imported"),
-        (["--planner", "dist4d_env.planners.contract:Plan"], "without arguments"),
+        (["--planner", "dist4d_env.planners.contract:Plan"], "cannot be made: it needs trajectory"),
         (["--planner", "collections:OrderedDict"], "has no requires, reset, plan"),
         (["--scenes", "moon"], "moon"),
         (["--suite", "moon"], "suite 'moon' is neither a file nor one of the package's: nuscenes, safety_critical, town_val"),
