@@ -138,7 +138,8 @@ def singles(count: int, traffic: str, options: Options, read_final: bool) -> Cal
     from dist4d_env.envs.driving import DiST4DDrivingEnv
 
     first = DiST4DDrivingEnv(**keywords(traffic, options))
-    envs = [first, *(DiST4DDrivingEnv(**keywords(traffic, options), dataset=first.dataset) for _ in range(count - 1))]
+    others = {**keywords(traffic, options), "dataroot": None, "dataset": first.dataset}
+    envs = [first, *(DiST4DDrivingEnv(**others) for _ in range(count - 1))]
     random = np.random.default_rng(0)
     for seed, env in enumerate(envs):
         env.reset(seed=seed)
