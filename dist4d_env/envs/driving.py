@@ -209,7 +209,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
         self._require_running()
         watch = Stopwatch()
         actions = np.array([checked_action(self.config.action, action)])
-        terms, rewards, terminated, truncated = self._episodes.step(actions, _GOES_ON, [], watch)
+        terms, rewards, terminated, truncated = self._episodes.step(actions, _GOES_ON, lambda row: {}, watch)
         observation, info = self._observed(terms, watch)
         return observation, float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 

@@ -159,9 +159,9 @@ class Episodes:
             return self._terms(np.isin(np.arange(self.count), rows))
 
     def step(
-        self, actions: np.ndarray, begins: np.ndarray, options: Sequence[dict[str, Any]], watch: Stopwatch
+        self, actions: np.ndarray, begins: np.ndarray, options: Callable[[int], dict[str, Any]], watch: Stopwatch
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
-        """One decision each; where ``begins`` (N,) an episode begins instead, with its options, and the action is ignored.
+        """One decision each; where ``begins`` (N,) an episode begins instead, with the options of its row, and the action is ignored.
 
         Returns terms by name, rewards, terminated and truncated (N,). ActionError, before anything has moved, for a bad action.
         """
@@ -171,7 +171,7 @@ class Episodes:
         rows, anew = np.flatnonzero(begins), None
         begun: dict[int, Episode] = {}
         if len(rows):
-            anew, begun = self._begun(rows, [options[row] for row in rows.tolist()], watch)
+            anew, begun = self._begun(rows, [options(row) for row in rows.tolist()], watch)
         with watch("simulation"):
             state, ticks = self.simulator.execute(self.now, commands)
             if anew is not None:

@@ -82,7 +82,8 @@ class Options:
     out: Path = Path("evaluation")
     """Folder for the results. Scoring again writes to the folder itself unless this is given."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises ConfigError for what cannot work."""
         if self.episodes < 1:
             raise ConfigError(f"episodes={self.episodes} must be at least 1")
         if self.suite is None and len(self.planner) != 1:
@@ -98,6 +99,7 @@ def run(options: Options) -> int:
     from dist4d_env.evaluation.campaign import is_campaign
     from dist4d_env.evaluation.summary import write_summary
 
+    options.check()
     again = options.folder or options.rescore
     if again is not None and is_campaign(again):
         return _score_suite(again, _results_folder(options, again), options)

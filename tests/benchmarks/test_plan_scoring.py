@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.plan_scoring import Options, crowded, main, proposals, table
 from dist4d_env.data.open import open_dataset
 from dist4d_env.metrics.plans.scene import PlanScene
-from dist4d_env.simulation.simulator import Simulator
+from tests.planners.driving import state_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +32,7 @@ def test_runs(town_dataroot, tmp_path):
 
 def test_the_scene_is_as_crowded_as_asked(town_dataroot):
     scene = open_dataset(town_dataroot).load("town-val-0000")
-    state = Simulator(scene).reset(3.0)
+    state = state_of(scene, 3.0)
     around = PlanScene.forecast(state, scene)
     for count in (3, 50):
         crowd = crowded(around, state.ego, count)

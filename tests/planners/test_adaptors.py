@@ -26,7 +26,7 @@ from dist4d_env.planners.adaptors.nuplan_types import StateSE2, TrackedObjectTyp
 from dist4d_env.planners.contract import PlannerContext, PlannerInput
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.ego import EgoState
-from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
+from tests.planners.driving import state_of
 from tests.simulation.road import Agent, make_scene, road_map
 
 
@@ -235,9 +235,9 @@ def test_nuplan_planner_drives_an_episode(env):
 def test_nuplan_planner_sees_the_street():
     scene = make_scene(Agent(20, 0, vx=1.0), Agent(10, 5, category="pedestrian"), scene_map=road_map(speed_limit=13.9))
     inner = LeaderWatchingPlanner()
-    planner, simulator = NuplanPlanner(inner), Simulator(scene, SimulatorConfig(0.5, "trajectory"))
+    planner = NuplanPlanner(inner)
     planner.reset(PlannerContext(scene, 0.5, 4.0), 0)
-    state = simulator.reset(0.0)
+    state = state_of(scene)
     plan = planner.plan(given(0.0, state.ego, state))
     assert plan.dt == 0.5 and plan.trajectory.shape == (8, 3) and (plan.trajectory == 0).all(), "the leader is 14 m ahead"
     objects = inner.input.history.observations[0].tracked_objects
@@ -298,7 +298,7 @@ def states(times, x=lambda t: 8.0 * t, **changed):
 def test_nuplan_wrong_trajectories(result, says):
     scene = make_scene(scene_map=road_map())
     inner = SimpleNamespace(initialize=lambda initialization: None, compute_planner_trajectory=lambda current_input: result)
-    planner, state = NuplanPlanner(inner), Simulator(scene).reset(0.0)
+    planner, state = NuplanPlanner(inner), state_of(scene)
     planner.reset(PlannerContext(scene, 0.5, 4.0), 0)
     with pytest.raises(AdaptorError, match=says):
         planner.plan(given(0.0, state.ego, state))
@@ -307,7 +307,7 @@ def test_nuplan_wrong_trajectories(result, says):
 def test_nuplan_plan_is_the_trajectory_in_the_ego_frame():
     scene = make_scene(scene_map=road_map())
     inner = SimpleNamespace(initialize=lambda i: None, compute_planner_trajectory=lambda i: states(np.arange(0.0, 3.01, 0.25)))
-    planner, state = NuplanPlanner(inner), Simulator(scene).reset(0.0)
+    planner, state = NuplanPlanner(inner), state_of(scene)
     planner.reset(PlannerContext(scene, 0.5, 4.0), 0)
     trajectory = planner.plan(given(0.0, state.ego, state)).trajectory
     np.testing.assert_allclose(trajectory[:, 0], 4.0 * np.arange(1, 7), atol=1e-9)
