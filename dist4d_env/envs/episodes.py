@@ -47,7 +47,7 @@ SPARE_SCENES = 256
 FORESIGHT, MOST_FORESEEN = 2.0, 16
 """Seconds that are anticipated, and decisions at most."""
 
-SceneKey = tuple[str, Any, tuple[Edit, ...], float]
+SceneKey = tuple[str, str | int, tuple[Edit, ...], float]
 _NO_PLAN = np.zeros((0, 3))
 Shown = tuple[int, WorldState, RGBDFrame | None, WorldInfo, np.ndarray]
 """Row, state of the world, frame, info and plan."""
@@ -305,7 +305,8 @@ class Episodes:
 
     def _key(self, scenario: Scenario) -> SceneKey:
         traffic = scenario.traffic or self.config.traffic
-        return scenario.scene, traffic, scenario.edits, scenario.start if scenario.edits else 0.0
+        named = traffic if isinstance(traffic, str) else id(traffic)
+        return scenario.scene, named, scenario.edits, scenario.start if scenario.edits else 0.0
 
     def _number(self, scenario: Scenario) -> int:
         """Which scene of simulator and metrics a scenario plays in; a new one is added."""

@@ -50,6 +50,7 @@ class DiST4DVectorEnv(VectorEnv):
         self.single_observation_space, self.single_action_space = self._episodes.observation_space, self._episodes.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.rig = self._episodes.rig
         self._ended: np.ndarray | None = None
 
     def reset(

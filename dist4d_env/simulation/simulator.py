@@ -79,7 +79,7 @@ class Simulator:
         key = traffic if isinstance(traffic, str) else id(traffic)
         if key not in self._models:
             model = TRAFFIC.make(traffic, ("add", "start", "step", "anticipate"), vehicle=self.config.vehicle)
-            name = traffic if isinstance(traffic, str) else type(model).__qualname__
+            name = traffic if isinstance(traffic, str) else f"{type(model).__qualname__}#{len(self._models)}"
             self._models[key] = f"{name}/", model
         self.scenes.append(scene)
         self._model_of.append(key)
