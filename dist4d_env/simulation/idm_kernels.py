@@ -108,6 +108,37 @@ def look_ahead(headway: float, v: float, braking: float) -> float:
 
 
 @compiled
+def gather_obstacles(
+    streets: Streets, manners: Manners, b: int, number: int, row: int, ego: Array, values: Array, valid: Array, position: Array,
+    place: Array, number_of: Array,
+) -> tuple[int, int]:  # fmt: skip
+    """Fills in the obstacles of episode ``b``: x, y, half of length and width (3, M + 1), and their tracks, M for the ego. Those
+    that are not as logged come first; returns how many these are, and how many there are in all."""
+    mover_of, edited, size_x, size_y = streets.mover, streets.edited, streets.size_x, streets.size_y
+    schedule, schedule_at, last = streets.schedule, streets.schedule_at, streets.last
+    at, begin, found, minded = streets.track_at[number], streets.offset[number], 0, 0
+    column = min(row, streets.rows[number] - 1)
+    for as_logged in range(2):
+        for j in range(streets.tracks[number]):
+            if not valid[b, j]:
+                continue
+            k, logged = mover_of[at + j], not edited[at + j]
+            if k >= 0 and logged:
+                logged = keeps_schedule(schedule, schedule_at, last, begin + k, row, column, position[b, j], manners.on_schedule)
+            if logged == (as_logged == 1):
+                place[0, found], place[1, found] = values[0, b, j], values[1, b, j]
+                place[2, found], number_of[found] = (size_x[at + j] + size_y[at + j]) / 2, j
+                found += 1
+        if as_logged == 0:
+            place[0, found] = ego[b, 0] + manners.ego_center * math.cos(ego[b, 2])
+            place[1, found] = ego[b, 1] + manners.ego_center * math.sin(ego[b, 2])
+            place[2, found], number_of[found] = (manners.ego_length + manners.ego_width) / 2, valid.shape[1]
+            found += 1
+            minded = found
+    return minded, found
+
+
+@compiled
 def near_pairs(
     streets: Streets, manners: Manners, scene: Array, row: Array, ego: Array, values: Array, valid: Array, position: Array,
     speed: Array,
@@ -115,58 +146,18 @@ def near_pairs(
     """Episode, mover and obstacle (K,) of every pair in which the obstacle may be in the mover's way, in the order of
     episodes and movers; obstacle M is the ego. Two that are both as logged do not disturb each other."""
     end_of, samples_at, samples_last, samples = streets.end, streets.samples_at, streets.samples_last, streets.samples
-    first, last, schedule, schedule_at, headway, length = (
-        streets.first,
-        streets.last,
-        streets.schedule,
-        streets.schedule_at,
-        streets.headway,
-        streets.length,
-    )
-    track, mover_of, track_at, tracks_of, rows, offset, edited = (
-        streets.track,
-        streets.mover,
-        streets.track_at,
-        streets.tracks,
-        streets.rows,
-        streets.offset,
-        streets.edited,
-    )
-    size_x, size_y = streets.size_x, streets.size_y
+    first, last, schedule, schedule_at = streets.first, streets.last, streets.schedule, streets.schedule_at
+    headway, length, track, rows, offset = streets.headway, streets.length, streets.track, streets.rows, streets.offset
     count, tracks = valid.shape
     room, found = 64 + 4 * count, 0
     pairs = np.empty((3, room), np.int64)
-    # The obstacles of one episode: place, half of length and width, number; those that are not as logged come first.
-    place_x, place_y, half, number_of = (
-        np.empty(tracks + 1),
-        np.empty(tracks + 1),
-        np.empty(tracks + 1),
-        np.empty(tracks + 1, np.int64),
-    )
+    place, number_of = np.empty((3, tracks + 1)), np.empty(tracks + 1, np.int64)
     for b in range(count):
-        scene_number, at, unlogged = scene[b], track_at[scene[b]], 0
-        column = min(row[b], rows[scene_number] - 1)
-        begin, end = offset[scene_number], offset[scene_number + 1]
-        for as_logged in range(2):
-            for j in range(tracks_of[scene_number]):
-                if not valid[b, j]:
-                    continue
-                k, logged = mover_of[at + j], not edited[at + j]
-                if k >= 0 and logged:
-                    logged = keeps_schedule(
-                        schedule, schedule_at, last, begin + k, row[b], column, position[b, j], manners.on_schedule
-                    )
-                if logged == (as_logged == 1):
-                    place_x[unlogged], place_y[unlogged] = values[0, b, j], values[1, b, j]
-                    half[unlogged], number_of[unlogged] = (size_x[at + j] + size_y[at + j]) / 2, j
-                    unlogged += 1
-            if as_logged == 0:
-                place_x[unlogged] = ego[b, 0] + manners.ego_center * math.cos(ego[b, 2])
-                place_y[unlogged] = ego[b, 1] + manners.ego_center * math.sin(ego[b, 2])
-                half[unlogged], number_of[unlogged] = (manners.ego_length + manners.ego_width) / 2, tracks
-                unlogged += 1
-                minded = unlogged
-        for mover in range(begin, end):
+        minded, obstacles = gather_obstacles(
+            streets, manners, b, scene[b], row[b], ego, values, valid, position, place, number_of
+        )
+        column = min(row[b], rows[scene[b]] - 1)
+        for mover in range(offset[scene[b]], offset[scene[b] + 1]):
             j = track[mover]
             s = position[b, j]
             if not is_present(first, last, end_of, mover, row[b], s, manners.on_schedule):
@@ -175,8 +166,8 @@ def near_pairs(
             index, share = place_on(end_of, samples_at, samples_last, mover, s + length[mover] / 2, manners.spacing)
             x, y = between(samples, index, share, 0), between(samples, index, share, 1)
             scheduled = keeps_schedule(schedule, schedule_at, last, mover, row[b], column, s, manners.on_schedule)
-            for k in range(minded if scheduled else unlogged):
-                dx, dy, reach = place_x[k] - x, place_y[k] - y, horizon + half[k]
+            for k in range(minded if scheduled else obstacles):
+                dx, dy, reach = place[0, k] - x, place[1, k] - y, horizon + place[2, k]
                 if dx * dx + dy * dy < reach * reach and number_of[k] != j:
                     if found == room:
                         room *= 2
