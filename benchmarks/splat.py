@@ -63,14 +63,14 @@ def measure_all(scene: Any, size: tuple[int, int], repeats: int) -> dict[str, di
     sources = [SplatSource.from_frame(*pair) for pair in zip(frames, boxes, strict=True)]
     cameras, now = scene.ego_pose(TIME) @ ASIDE @ rig.ego_from_camera, scene.boxes(TIME)
 
-    def seen(count: int, config: Any) -> Any:
+    def rendered(count: int, config: Any) -> Any:
         return splat(sources[:count], rig.intrinsics, cameras, size, now, TIME, config)
 
-    shown = seen(3, BEST)
+    shown = rendered(3, BEST)
     parts: dict[str, Callable[[], Any]] = {
-        "plain, one frame": lambda: seen(1, PLAIN),
-        "plain, three frames": lambda: seen(3, PLAIN),
-        "best, three frames": lambda: seen(3, BEST),
+        "plain, one frame": lambda: rendered(1, PLAIN),
+        "plain, three frames": lambda: rendered(3, PLAIN),
+        "best, three frames": lambda: rendered(3, BEST),
         "fill from behind": shown.background,
         "fill Telea": shown.telea,
         "preparing a frame": lambda: SplatSource.from_frame(frames[0], boxes[0]),
