@@ -36,14 +36,11 @@ def machine() -> dict[str, Any]:
         model = names[0] if names else model
     import torch
 
-    from dist4d_env.geometry.backend import backend
-
     return {
         "cpu": model,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "splat": backend(),
         "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
     }
 

@@ -9,7 +9,7 @@ import numpy as np
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.cameras import project, unproject
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
-from dist4d_env.geometry.splat_source import SKY_DEPTH
+from dist4d_env.geometry.source_kernels import SKY_DEPTH
 from dist4d_env.geometry.transforms import apply, invert
 from dist4d_env.metrics.images.accuracy import depth_abs_rel, depth_delta1, psnr, ssim_map
 

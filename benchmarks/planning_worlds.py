@@ -53,7 +53,7 @@ def main(options: Options) -> dict[str, Any]:
         once = score(first)  # the same drive has the same score
         scores = {world: once if as_one else score(log) for world, log in logs.items()}
         episodes.setdefault(first.planner, []).append(scores)
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         planner: {"episodes": len(found), "same": alike[planner], "pdms_v1": {world: estimate(found, world) for world in worlds}}
         for planner, found in episodes.items()
     }

@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +62,15 @@ def main(options: Options) -> dict[str, Any]:
         for traffic in TRAFFIC if count == max(options.counts) else TRAFFIC[:1]:
             named = f"{count} x {traffic}"
             for read, how in ((False, ""), (True, ", final read")):
-                makers[f"{named}, single{how}"] = lambda n=count, t=traffic, r=read: singles(n, t, options, read_final=r)
-                makers[f"{named}, vector{how}"] = lambda n=count, t=traffic, r=read: together(n, t, options, read_final=r)
+                makers[f"{named}, single{how}"] = partial(singles, count, traffic, options, read_final=read)
+                makers[f"{named}, vector{how}"] = partial(together, count, traffic, options, read_final=read)
     for traffic in TRAFFIC:
         for action in ("controls", "trajectory"):
             named = f"simulator alone, {max(options.counts)} x {traffic}, {action}"
-            makers[f"{named}, single"] = lambda t=traffic, a=action: simulators(t, a, options, batched=False)
-            makers[f"{named}, vector"] = lambda t=traffic, a=action: simulators(t, a, options, batched=True)
+            makers[f"{named}, single"] = partial(simulators, traffic, action, options, batched=False)
+            makers[f"{named}, vector"] = partial(simulators, traffic, action, options, batched=True)
     for name in ("highway-v0", "highway-fast-v0") if options.yardsticks else ():
-        makers[name] = lambda n=name: highway(n)
+        makers[name] = partial(highway, name)
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in makers}
     bar = tqdm([name for _ in range(passes) for name in makers], disable=None)
     for name in bar:
@@ -86,11 +87,11 @@ def main(options: Options) -> dict[str, Any]:
     if options.out:
         write_json(options.out, result)
     for name, row in rows.items():
-        print(f"{name:<50}" + told(row))
+        print(f"{name:<50}" + described(row))
     return result
 
 
-def told(row: dict[str, Any]) -> str:
+def described(row: dict[str, Any]) -> str:
     if "skipped" in row:
         return str(row["skipped"])
     if "milliseconds" in row:
@@ -137,8 +138,7 @@ def singles(count: int, traffic: str, options: Options, read_final: bool) -> Cal
     """N environments that share data and maps, stepped one after the other."""
     from dist4d_env.envs.driving import DiST4DDrivingEnv
 
-    first = DiST4DDrivingEnv(**keywords(traffic, options))
-    envs = [first, *(first.sibling() for _ in range(count - 1))]
+    envs = [DiST4DDrivingEnv(**keywords(traffic, options)) for _ in range(count)]
     random = np.random.default_rng(0)
     for seed, env in enumerate(envs):
         env.reset(seed=seed)

@@ -131,8 +131,12 @@ def in_process(options: Options, clients: int) -> dict[str, Any]:
 
 def served(options: Options, clients: int, service: Service) -> dict[str, Any]:
     """Environments in threads; all begin to be counted when the last is warm, and go on until all are done."""
-    envs = [gym.make("DiST4D-nuScenes-v0", service=service.name, **keywords(options)).unwrapped for _ in range(clients)]
-    warm, calls, sent, failures = threading.Barrier(clients + 1), [[] for _ in envs], [[] for _ in envs], []
+    envs: list[Any] = [
+        gym.make("DiST4D-nuScenes-v0", service=service.name, **keywords(options)).unwrapped for _ in range(clients)
+    ]
+    warm, failures = threading.Barrier(clients + 1), list[BaseException]()
+    calls: list[list[float]] = [[] for _ in envs]
+    sent: list[list[int]] = [[] for _ in envs]
 
     def play(index: int) -> None:
         try:

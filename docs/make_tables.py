@@ -128,7 +128,7 @@ def robustness() -> str:
 
 
 def cycle() -> str:
-    """What cycle consistency closes of the gap to true side views."""
+    """Share of the gap to true side views that cycle consistency closes."""
     rows = []
     for shift, metrics in load("cycle")["gap"].items():
         for metric, cell in metrics.items():

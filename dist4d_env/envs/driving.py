@@ -48,7 +48,8 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
 
     ## Observation Space
 
-    A ``Dict`` with the keys of the chosen groups. All bounds are finite; values are clipped to them.
+    A ``Dict`` with the keys of the chosen groups, by default ("cameras", "depth", "ego", "route"), in a world without pictures
+    ("ego", "route", "agents"). All bounds are finite; values are clipped to them.
 
     | group | key | space |
     |---|---|---|
@@ -134,8 +135,8 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
 
     The keys are the same in every step and every value is JSON-serialisable. The running values are those of
     ``metrics.driving.running``; ``final`` is ``{name: {"value", "valid"}}`` over the whole episode (``metrics.driving.suite``),
-    its progress, also within ``pdms_v1``, relative to what the logged ego made in the time that the episode was meant to last: the
-    same numbers as in reports and the planning benchmark. It is computed when it is first looked into. A source is "log",
+    its progress, also within ``pdms_v1``, relative to what the logged ego made in the time that the episode was meant to last:
+    the same numbers as in reports and the planning benchmark. It is computed when it is first looked into. A source is "log",
     "dist_t", "dist_s", "splat", "replay" or "oracle"; the list is empty in a world without pictures.
 
     ## Arguments
@@ -147,10 +148,10 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``dataset`` | None | reader: a registered name, "module:Class" or an open data set; None: by the folder |
     | ``scenes`` | "val" | a split, a scene name, or a list of these |
     | ``scenario`` | None | a ``Scenario`` or the path of a scenario YAML: fixes scene, start and what differs from the log |
-    | ``world`` | "dist4d" | "dist4d", "splat", "replay", "oracle" (town only), "none" (no pictures), ``"module:Class"``, an object |
+    | ``world`` | "dist4d" | "dist4d", "splat", "replay", "oracle" (town only), "none" (no pictures), ``"module:Class"``, object |
     | ``weights`` | "tiny" | of "dist4d": a shipped preset, a folder written by ``save_pretrained``, or "splat" (no model) |
     | ``size`` | None | camera height and width; None: what the weights were made for, else (64, 112) |
-    | ``observation`` | None | any of "cameras", "depth", "ego", "route", "agents", "bev", "lidar", ``"module:Class"``, objects; None: ("cameras", "depth", "ego", "route"), without pictures ("ego", "route", "agents") |
+    | ``observation`` | None | groups of the observation space, ``"module:Class"``, objects; None: the default given there |
     | ``action`` | "controls" | "controls", "trajectory" or "discrete" |
     | ``memory`` | "log" | what a world may remember: "log" all of the scene, "history" what was seen before the start |
     | ``traffic`` | "replay" | "replay" of the log, "idm" (reacts along the logged paths), ``"module:Class"``, an object |

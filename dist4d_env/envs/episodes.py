@@ -47,7 +47,7 @@ SPARE_SCENES = 256
 FORESIGHT, MOST_FORESEEN = 2.0, 16
 """Seconds that are anticipated, and decisions at most."""
 
-SceneKey = tuple[str, Any, tuple[Edit, ...], float]
+SceneKey = tuple[str, str | int, tuple[Edit, ...], float]
 _NO_PLAN = np.zeros((0, 3))
 Shown = tuple[int, WorldState, RGBDFrame | None, WorldInfo, np.ndarray]
 """Row, state of the world, frame, info and plan."""
@@ -75,10 +75,10 @@ class Episode:
     """What belongs to one running episode apart from the arrays of all.
 
     scenario: scene, start and what differs from the log; scene: with its edits; number: the simulator's of it; end_time: seconds
-    since the scene's first keyframe; start: the first state (1); egos, agents: since then, decision by decision, (n, 7) and (n, M),
-    the latter only where the traffic looks at the ego; world, frame, world_info: what the world showed last; plan: (K, 3) x, y,
-    heading where the ego means to go, in the ego frame; ended_by: what ended the episode, None while it runs; collected: of its
-    score, where the reward weighs that.
+    since the scene's first keyframe; start: the first state (1); egos, agents: since then, decision by decision, (n, 7) and (n,
+    M), the latter only where the traffic looks at the ego; world, frame, world_info: what the world showed last; plan: (K, 3) x,
+    y, heading where the ego means to go, in the ego frame; ended_by: what ended the episode, None while it runs; collected: of
+    its score, where the reward weighs that.
     """
 
     scenario: Scenario
@@ -146,8 +146,8 @@ class Episodes:
     # What happens
 
     def reset(self, rows: np.ndarray, options: Sequence[dict[str, Any]], watch: Stopwatch) -> dict[str, np.ndarray]:
-        """Begin an episode at some rows (at all the first time), each with its options; the reward terms (N,), zero there. Nothing
-        but the random generators has changed where it raises."""
+        """Begin an episode at some rows (at all the first time), each with its options; the reward terms (N,), zero there.
+        Nothing but the random generators has changed where it raises."""
         anew, begun = self._begun(rows, options, watch)
         state = anew if self.state is None else self.state.put(rows, anew)
         shown = self._ask(state, rows, begun, watch)
@@ -247,8 +247,8 @@ class Episodes:
         return self._trace(self.episodes[row])
 
     def final_metrics(self, row: int) -> Callable[[], dict[str, MetricResult]]:
-        """What computes the metrics of an episode as it is now, whatever is played afterwards; progress is relative to the time that
-        it was meant to last."""
+        """What computes the metrics of an episode as it is now, whatever is played afterwards; progress is relative to the time
+        that it was meant to last."""
         return partial(self._final, self.episodes[row].kept())
 
     def open_world(self) -> World:
@@ -293,8 +293,9 @@ class Episodes:
             scene = apply_all(scenario.edits, self.dataset.load(scenario.scene), scenario.start)
             if scene.rig.names != self.rig.names:
                 raise ConfigError(
-                    f"{scene.name} has the cameras {', '.join(scene.rig.names)}, but this environment those of {self.scene_names[0]}, "
-                    f"{', '.join(self.rig.names)}: one environment has one rig, so name scenes with the same cameras"
+                    f"{scene.name} has the cameras {', '.join(scene.rig.names)}, but this environment those of "
+                    f"{self.scene_names[0]}, {', '.join(self.rig.names)}: one environment has one rig, so name scenes with the "
+                    "same cameras"
                 )
             edited = [kept for kept in self._scenes if kept[2]]
             if scenario.edits and len(edited) >= EDITED_SCENES:
@@ -304,7 +305,8 @@ class Episodes:
 
     def _key(self, scenario: Scenario) -> SceneKey:
         traffic = scenario.traffic or self.config.traffic
-        return scenario.scene, traffic, scenario.edits, scenario.start if scenario.edits else 0.0
+        named = traffic if isinstance(traffic, str) else id(traffic)
+        return scenario.scene, named, scenario.edits, scenario.start if scenario.edits else 0.0
 
     def _number(self, scenario: Scenario) -> int:
         """Which scene of simulator and metrics a scenario plays in; a new one is added."""

@@ -23,13 +23,13 @@ from dist4d_env.worlds.stopwatch import Stopwatch
 class DiST4DVectorEnv(VectorEnv):
     """``gym.make_vec("DiST4D-nuScenes-v0", num_envs=N, vectorization_mode="vector_entry_point", **keywords)``.
 
-    Keywords, spaces and infos are those of ``DiST4DDrivingEnv``, batched as Gymnasium batches them. Every ``reset`` and ``step`` is
-    one batched call of simulator, metrics and world. Each row plays bit for bit as it would alone with its seed; an episode that
-    has ended begins anew at the next step, whose action is ignored (``AutoresetMode.NEXT_STEP``).
+    Keywords, spaces and infos are those of ``DiST4DDrivingEnv``, batched as Gymnasium batches them. Every ``reset`` and ``step``
+    is one batched call of simulator, metrics and world. Each row plays bit for bit as it would alone with its seed; an episode
+    that has ended begins anew at the next step, whose action is ignored (``AutoresetMode.NEXT_STEP``).
 
     Observations are written into arrays that are kept; copy=False hands out these themselves, to be overwritten by the next
-    step. ``info["metrics"]["final"]`` is computed when it is first looked into. ``envs`` are the rows, to look at, render, snapshot
-    and restore.
+    step. ``info["metrics"]["final"]`` is computed when it is first looked into. ``envs`` are the rows, to look at, render,
+    snapshot and restore.
     """
 
     metadata = {**METADATA, "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 (declared so by Gymnasium)

@@ -1,8 +1,7 @@
-"""Reactive traffic: agents keep their logged path and wish for their logged speed, the intelligent driver model makes them yield."""
+"""Reactive traffic: agents keep their logged path and speed, and the intelligent driver model makes them yield."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,15 +11,15 @@ from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scene import TICK, Scene, Tracks
-from dist4d_env.simulation.agents import AgentArrays, AgentTable, logged_agents
-from dist4d_env.simulation.ego import SPEED, YAW, X, Y, cosines, sines
+from dist4d_env.simulation.agents import AgentArrays, AgentTable
+from dist4d_env.simulation.idm_kernels import Manners, Streets, agents_at, find_leaders, move, near_pairs
+from dist4d_env.simulation.kernels import contiguous
 from dist4d_env.simulation.paths import SPACING, Paths
 from dist4d_env.simulation.traffic import TrafficState
 
 _MIN_TRAVEL = 2.0  # m; what moved less is furniture and stays as logged
 _IMMOBILE = ("traffic_cone", "barrier", "trailer", "other")
 ON_SCHEDULE = 0.05  # m
-PROBES = 32  # places along the path at which an agent looks for something in its way
 SIDE = 0.45  # share of its width that an agent wants free on either side of its path
 
 
@@ -45,8 +44,8 @@ class IdmParameters:
 class _SceneMovers:
     """What moves in one scene, M tracks of N.
 
-    table: the log; rows: of the log; size: (N, 3); edited: (N,) bool, tracks that are not as they were recorded; movers: (M,) their
-    tracks; paths: theirs; length, width, headway, gap, top_speed, cruise: (M,).
+    table: the log; rows: of the log; size: (N, 3); edited: (N,) bool, tracks that are not as they were recorded; movers: (M,)
+    their tracks; paths: theirs; length, width, headway, gap, top_speed, cruise: (M,).
     """
 
     table: AgentTable
@@ -85,16 +84,7 @@ class _SceneMovers:
         )
 
 
-@dataclass(frozen=True)
-class _Movers:
-    """The movers of B episodes in a row: episode, track and number among those of all scenes (K,); footprint: (2, B, M) length and
-    width of all tracks; edited: (B, M) bool, not as recorded."""
-
-    episode: np.ndarray
-    track: np.ndarray
-    number: np.ndarray
-    footprint: np.ndarray
-    edited: np.ndarray
+_NOTHING = np.zeros(0)
 
 
 class IdmTraffic:
@@ -109,235 +99,127 @@ class IdmTraffic:
     """
 
     def __init__(self, vehicle: VehicleParameters | None = None, parameters: IdmParameters | None = None) -> None:
-        self._vehicle, self.parameters = vehicle or VehicleParameters(), parameters or IdmParameters()
+        vehicle, p = vehicle or VehicleParameters(), parameters or IdmParameters()
+        self.parameters = p
         self._scenes: list[_SceneMovers] = []
-        self._known: tuple[tuple[bytes, int], _Movers] | None = None
-        self._joined = True
+        self._joined: Streets | None = None
+        ego = (vehicle.rear_axle_to_center, vehicle.length, vehicle.width)
+        self._manners = Manners(p.acceleration, p.braking, p.hard_braking, p.catch_up, SPACING, ON_SCHEDULE, SIDE, *ego)
 
     def add(self, scene: Scene) -> int:
         """One more scene; its number."""
         self._scenes.append(_SceneMovers.of(scene, self.parameters))
-        self._joined = False
+        self._joined = None
         return len(self._scenes) - 1
-
-    def _join(self) -> None:
-        """Puts the movers of all scenes behind each other, their paths and schedules into flat arrays."""
-        if self._joined:
-            return
-        scenes, paths = self._scenes, [scene.paths for scene in self._scenes]
-        counts = [len(scene.movers) for scene in scenes]
-        self._offset = np.concatenate([[0], np.cumsum(counts)])
-        self._track, self._length, self._width, self._headway, self._gap, self._top_speed, self._cruise = (
-            np.concatenate([getattr(scene, name) for scene in scenes])
-            for name in ("movers", "length", "width", "headway", "gap", "top_speed", "cruise")
-        )
-        self._first, self._last, self._end = (
-            np.concatenate([getattr(p, name) for p in paths]) for name in ("first", "last", "end")
-        )
-        self._rows = np.array([scene.rows for scene in scenes])
-        self._schedule, self._schedule_at = _flat([p.schedule for p in paths])
-        self._pace, _ = _flat([p.pace for p in paths])
-        self._samples, self._samples_at = _flat([p.samples for p in paths])
-        self._samples_xy = np.ascontiguousarray(self._samples[:, :2])
-        self._samples_last = np.repeat([p.samples.shape[1] - 2 for p in paths], counts)
-        self._known, self._joined = None, True
 
     def start(self, scene: np.ndarray, row: np.ndarray, tracks: int) -> tuple[AgentArrays, TrafficState]:
         """As logged: the agents (B, tracks) and, per track, position (m along its path) and speed (m/s)."""
-        movers = self._movers_of(scene, tracks)
         position, speed = np.zeros((len(scene), tracks)), np.zeros((len(scene), tracks))
-        here = self._schedule_at[movers.number] + self._column(scene, row)[movers.episode]
-        position[movers.episode, movers.track] = self._schedule[here]
-        speed[movers.episode, movers.track] = self._pace[here]
-        return self._agents(movers, scene, row, position, speed), {"position": position, "speed": speed}
+        for place, (number, at) in enumerate(zip(scene.tolist(), row.tolist(), strict=True)):
+            own = self._scenes[number]
+            column = min(at, own.rows - 1)
+            position[place, own.movers] = own.paths.schedule[:, column]
+            speed[place, own.movers] = own.paths.pace[:, column]
+        return self._agents(scene, row, position, speed), {"position": position, "speed": speed}
 
     def step(
         self, scene: np.ndarray, row: np.ndarray, ego: np.ndarray, agents: AgentArrays, state: TrafficState
     ) -> tuple[AgentArrays, TrafficState]:
         """One tick later: from ``row`` to ``row + 1`` with the egos (B, 7) where they were at ``row``."""
-        position, speed = state["position"], state["speed"]
-        movers, p = self._movers_of(scene, position.shape[1]), self.parameters
-        episode, mover = movers.episode, movers.number
-        s, v, at = position[episode, movers.track], speed[episode, movers.track], row[episode]
-        first, last, scheduled = self._first[mover], self._last[mover], self._schedule_at[mover]
-        now, later = scheduled + self._column(scene, row)[episode], scheduled + self._column(scene, row + 1)[episode]
-        delay, logged = self._schedule[now] - s, self._pace[now]
-        on_schedule = (np.abs(delay) < ON_SCHEDULE) & (at <= last)
-        allowed = self._allowed(movers, at, ego, agents, s, v, on_schedule)
-        keeps = on_schedule & (allowed >= np.minimum((logged - v) / TICK, 0.0) - 1.0) | (at < first)
-        wanted = np.where(at > last, self._cruise[mover], logged) + p.catch_up * delay
-        free = (np.clip(wanted, 0.0, self._top_speed[mover]) - v) / 1.0  # within a second
-        acceleration = np.maximum(np.minimum(np.clip(free, -p.braking, p.acceleration), allowed), -p.hard_braking)
-        next_v = np.maximum(v + acceleration * TICK, 0.0)
-        position, speed = position.copy(), speed.copy()
-        onward = np.minimum(s + next_v * TICK, self._end[mover])
-        position[episode, movers.track] = np.where(keeps, self._schedule[later], onward)
-        speed[episode, movers.track] = np.where(keeps, self._pace[later], next_v)
-        return self._agents(movers, scene, row + 1, position, speed), {"position": position, "speed": speed}
+        streets, manners, ego = self._streets, self._manners, contiguous(ego)
+        values, valid = contiguous(agents.values), contiguous(agents.valid)
+        position, speed = contiguous(state["position"]), contiguous(state["speed"])
+        episode, pair, obstacle = near_pairs(streets, manners, scene, row, ego, values, valid, position, speed)
+        gaps = along = _NOTHING
+        if len(pair):
+            yaw = values[3, episode, np.minimum(obstacle, valid.shape[1] - 1)]
+            cosine, sine = deterministic.cos(yaw), deterministic.sin(yaw)
+            gaps, along = find_leaders(
+                streets, manners, scene, ego, values, position, speed, episode, pair, obstacle, cosine, sine
+            )
+        position, speed = move(streets, manners, scene, row, position, speed, episode, pair, obstacle, gaps, along)
+        return self._agents(scene, row + 1, position, speed), {"position": position, "speed": speed}
 
     def anticipate(
         self, scene: np.ndarray, row: np.ndarray, agents: AgentArrays, state: TrafficState, rows: np.ndarray
     ) -> AgentArrays:
         """Agents on schedule go on with the log, delayed ones at their present speed along their paths."""
         position, speed = state["position"], state["speed"]
-        movers = self._movers_of(scene, position.shape[1])
-        episode, mover = movers.episode, movers.number
-        s, v, scheduled = position[episode, movers.track], speed[episode, movers.track], self._schedule_at[mover]
-        delay = self._schedule[scheduled + self._column(scene, row)[episode]] - s
-        logged = (np.abs(delay) < ON_SCHEDULE) | (row[episode] < self._first[mover])
         expected = AgentArrays.empty(len(scene), rows.shape[1], position.shape[1])
         for place, later in enumerate(rows.T):
             ahead = position.copy()
-            onward = np.minimum(s + v * (later - row)[episode] * TICK, self._end[mover])
-            ahead[episode, movers.track] = np.where(
-                logged, self._schedule[scheduled + self._column(scene, later)[episode]], onward
-            )
-            then = self._agents(movers, scene, later, ahead, speed)
-            expected.values[:, :, place], expected.valid[:, place] = then.values, then.valid
+            for b, (number, at, then) in enumerate(zip(scene.tolist(), row.tolist(), later.tolist(), strict=True)):
+                own = self._scenes[number]
+                paths, s, v = own.paths, position[b, own.movers], speed[b, own.movers]
+                delay = paths.schedule[:, min(at, own.rows - 1)] - s
+                onward = np.minimum(s + v * (then - at) * TICK, paths.end)
+                logged = (np.abs(delay) < ON_SCHEDULE) | (at < paths.first)
+                ahead[b, own.movers] = np.where(logged, paths.schedule[:, min(then, own.rows - 1)], onward)
+            there = self._agents(scene, later, ahead, speed)
+            expected.values[:, :, place], expected.valid[:, place] = there.values, there.valid
         return expected
 
-    def _movers_of(self, scene: np.ndarray, tracks: int) -> _Movers:
-        """Who moves; kept, as episodes mostly stay in their scenes."""
-        self._join()
-        key = scene.tobytes(), tracks
-        known = self._known
-        if known is None or known[0] != key:
-            spans = [np.arange(self._offset[number], self._offset[number + 1]) for number in scene.tolist()]
-            mover = np.concatenate([np.zeros(0, int), *spans])
-            episode = np.repeat(np.arange(len(scene)), [len(span) for span in spans])
-            footprint = np.zeros((2, len(scene), tracks))
-            edited = np.zeros((len(scene), tracks), bool)
-            for at, number in enumerate(scene.tolist()):
-                size = self._scenes[number].size
-                footprint[:, at, : len(size)] = size[:, :2].T
-                edited[at, : len(self._scenes[number].edited)] = self._scenes[number].edited
-            known = self._known = key, _Movers(episode, self._track[mover], mover, footprint, edited)
-        return known[1]
+    def _agents(self, scene: np.ndarray, row: np.ndarray, position: np.ndarray, speed: np.ndarray) -> AgentArrays:
+        return AgentArrays(
+            *agents_at(self._streets, self._manners, scene, contiguous(row), contiguous(position), contiguous(speed))
+        )
 
-    def _column(self, scene: np.ndarray, row: np.ndarray) -> np.ndarray:
-        return np.minimum(row, self._rows[scene] - 1)
-
-    def _at(self, mover: np.ndarray, s: np.ndarray, samples: np.ndarray) -> np.ndarray:
-        """``Paths.at`` of flat movers, in the columns of ``samples``."""
-        place = np.minimum(np.maximum(s, 0.0), self._end[mover]) / SPACING
-        index = np.minimum(place.astype(int), self._samples_last[mover])
-        share = (place - index)[..., None]
-        index += self._samples_at[mover]
-        return samples[index] * (1 - share) + samples[index + 1] * share
-
-    def _present(self, movers: _Movers, at: np.ndarray, s: np.ndarray) -> np.ndarray:
-        mover = movers.number
-        return (at >= self._first[mover]) & ((at <= self._last[mover]) | (s < self._end[mover] - ON_SCHEDULE))
-
-    def _agents(
-        self, movers: _Movers, scene: np.ndarray, row: np.ndarray, position: np.ndarray, speed: np.ndarray
-    ) -> AgentArrays:
-        tracks = position.shape[1]
-        column = self._column(scene, row)
-        agents = logged_agents([self._scenes[i].table for i in scene.tolist()], column.tolist(), 1, tracks)[:, 0]
-        agents.valid[row >= self._rows[scene]] = False
-        s = position[movers.episode, movers.track]
-        points = self._at(movers.number, s, self._samples).T
-        agents.valid[movers.episode, movers.track] = self._present(movers, row[movers.episode], s)
-        agents.values[:4, movers.episode, movers.track] = points[:4]
-        agents.values[4:, movers.episode, movers.track] = speed[movers.episode, movers.track] * points[4:]
-        agents.values[3] = (agents.values[3] + np.pi) % (2 * np.pi) - np.pi
-        agents.values[:, ~agents.valid] = 0.0
-        return agents
-
-    def _allowed(
-        self,
-        movers: _Movers,
-        at: np.ndarray,
-        ego: np.ndarray,
-        agents: AgentArrays,
-        s: np.ndarray,
-        v: np.ndarray,
-        on_schedule: np.ndarray,
-    ) -> np.ndarray:
-        """(K,) the acceleration that the nearest leader allows; infinite without one."""
-        allowed = np.full(len(s), np.inf)
-        active = np.flatnonzero(self._present(movers, at, s))
-        if not len(active):
-            return allowed
-        mover, episode, p = movers.number[active], movers.episode[active], self.parameters
-        obstacle, exists = self._obstacles(ego, agents, movers.footprint)
-        mover_at = np.full(exists.shape, -1)
-        mover_at[movers.episode, movers.track] = np.arange(len(s))
-        # Two that are both as logged do not disturb each other; what never moves is as logged, the ego and edits are not.
-        unlogged = exists.copy()
-        unlogged[:, :-1] &= movers.edited
-        unlogged[movers.episode, movers.track] |= exists[movers.episode, movers.track] & ~on_schedule
-        watched = np.where(on_schedule[active][:, None], unlogged[episode], exists[episode])
-        watched[np.arange(len(active)), movers.track[active]] = False
-        pair, other = np.nonzero(watched)
-        front = s[active] + self._length[mover] / 2
-        horizon = np.clip(6.0 + self._headway[mover] * v[active] + v[active] ** 2 / (2 * p.braking), 6.0, 60.0)
-        nose = self._at(mover, front, self._samples_xy)
-        seen = obstacle[:, episode[pair], other]
-        dx, dy = seen[0] - nose[pair, 0], seen[1] - nose[pair, 1]
-        near = dx**2 + dy**2 < np.square(horizon[pair] + (seen[4] + seen[5]) / 2)
-        pair, other, seen = pair[near], other[near], seen[:, near]
-        if not len(pair):
-            return allowed
-        found, gap, along = self._first_hits(mover, front, horizon, pair, seen)
-        pair, other = pair[found], other[found]
-        yields = _yields(active[pair], mover_at[episode[pair], other], gap, len(s))
-        index, gap, along = active[pair][yields], gap[yields], along[yields]
-        mover, speed = movers.number[index], v[index]
-        approach = speed - np.maximum(along, 0.0)
-        wish = speed * self._headway[mover] + speed * approach / (2 * math.sqrt(p.acceleration * p.braking))
-        desired = self._gap[mover] + np.maximum(wish, 0.0)
-        np.minimum.at(allowed, index, p.acceleration * (1 - (desired / gap) ** 2))
-        return allowed
-
-    def _obstacles(self, ego: np.ndarray, agents: AgentArrays, footprint: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(8, B, M + 1) x, y, cos, sin, length, width, vx, vy of every agent and, last, the ego; and whether each exists."""
-        count, tracks = agents.valid.shape
-        obstacle, exists = np.empty((8, count, tracks + 1)), np.ones((count, tracks + 1), bool)
-        exists[:, :-1] = agents.valid
-        obstacle[:2, :, :-1], obstacle[6:, :, :-1] = agents.values[:2], agents.values[4:]
-        obstacle[2, :, :-1], obstacle[3, :, :-1] = deterministic.cos(agents.yaw), deterministic.sin(agents.yaw)
-        obstacle[4:6, :, :-1] = footprint
-        cos, sin, offset = cosines(ego[:, YAW]), sines(ego[:, YAW]), self._vehicle.rear_axle_to_center
-        obstacle[0, :, -1], obstacle[1, :, -1] = ego[:, X] + offset * cos, ego[:, Y] + offset * sin
-        obstacle[2, :, -1], obstacle[3, :, -1] = cos, sin
-        obstacle[4, :, -1], obstacle[5, :, -1] = self._vehicle.length, self._vehicle.width
-        obstacle[6, :, -1], obstacle[7, :, -1] = ego[:, SPEED] * cos, ego[:, SPEED] * sin
-        return obstacle, exists
-
-    def _first_hits(
-        self, mover: np.ndarray, front: np.ndarray, horizon: np.ndarray, pair: np.ndarray, seen: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of agent-obstacle pairs (K,) those where the obstacle is in the corridor, the free distance and its speed along."""
-        new = np.concatenate([[True], pair[1:] != pair[:-1]])
-        agents, row_of_pair = pair[new], np.cumsum(new) - 1
-        reach = horizon[agents, None] * np.linspace(0.0, 1.0, PROBES)  # (agents, probes)
-        points = self._at(mover[agents][:, None], front[agents, None] + reach, self._samples_xy)[row_of_pair]  # (K, probes, 2)
-        x, y, cos, sin, length, width = seen[:6, :, None]
-        dx, dy = points[..., 0] - x, points[..., 1] - y
-        margin = SIDE * self._width[mover[pair], None]
-        hit = (np.abs(cos * dx + sin * dy) < length / 2 + margin) & (np.abs(cos * dy - sin * dx) < width / 2 + margin)
-        found = np.flatnonzero(hit.any(axis=1))
-        first = hit[found].argmax(axis=1)
-        free = reach[row_of_pair[found], first]
-        who = pair[found]
-        tangent = self._at(mover[who], front[who] + free, self._samples).T[4:]
-        return found, np.maximum(free, 0.1), tangent[0] * seen[6, found] + tangent[1] * seen[7, found]
+    @property
+    def _streets(self) -> Streets:
+        """The movers and logs of all scenes one behind the other."""
+        if self._joined is None:
+            self._joined = _joined(self._scenes)
+        return self._joined
 
 
-def _yields(index: np.ndarray, other: np.ndarray, gap: np.ndarray, count: int) -> np.ndarray:
-    """(K,) False where two agents stand in each other's way and this one is nearer: someone has to go first.
+def _joined(scenes: Sequence[_SceneMovers]) -> Streets:
+    paths, counts = [scene.paths for scene in scenes], np.array([len(scene.movers) for scene in scenes])
+    tracks, rows = np.array([len(scene.size) for scene in scenes]), np.array([scene.rows for scene in scenes])
+    schedule, schedule_at = _flat([p.schedule for p in paths])
+    pace, _ = _flat([p.pace for p in paths])
+    samples, samples_at = _flat([p.samples for p in paths])
+    size, logged = np.concatenate([scene.size for scene in scenes]), [scene.table.log for scene in scenes]
+    log = np.concatenate([log.values[:, :-1].reshape(6, -1) for log in logged], 1)
+    log[3] = (log[3] + np.pi) % (2 * np.pi) - np.pi
+    numbers = [np.full(count, -1) for count in tracks.tolist()]
+    for scene, number in zip(scenes, numbers, strict=True):
+        number[scene.movers] = np.arange(len(scene.movers))
 
-    index, other: which of ``count`` movers each pair is of, -1 for what never looks at anyone; in ascending order.
-    """
-    mutual = other >= 0
-    pairs, reverse = index[mutual] * count + other[mutual], other[mutual] * count + index[mutual]
-    theirs = np.full(len(index), -1.0)
-    if len(pairs):
-        place = np.minimum(np.searchsorted(pairs, reverse), len(pairs) - 1)
-        theirs[mutual] = np.where(pairs[place] == reverse, gap[mutual][place], -1.0)
-    return (gap > theirs) | ((gap == theirs) & (index >= other))
+    def of_movers(name: str) -> np.ndarray:
+        return np.concatenate([getattr(scene, name) for scene in scenes])
+
+    def of_paths(name: str) -> np.ndarray:
+        return np.concatenate([getattr(path, name) for path in paths])
+
+    return Streets(
+        offset=np.concatenate([[0], np.cumsum(counts)]),
+        track_at=np.cumsum(tracks) - tracks,
+        tracks=tracks,
+        log_at=np.cumsum(tracks * rows) - tracks * rows,
+        rows=rows,
+        size_x=size[:, 0].copy(),
+        size_y=size[:, 1].copy(),
+        edited=np.concatenate([scene.edited for scene in scenes]),
+        mover=np.concatenate(numbers),
+        log=log,
+        logged=np.concatenate([log.valid[:-1].ravel() for log in logged]),
+        track=of_movers("movers"),
+        length=of_movers("length"),
+        width=of_movers("width"),
+        headway=of_movers("headway"),
+        gap=of_movers("gap"),
+        top_speed=of_movers("top_speed"),
+        cruise=of_movers("cruise"),
+        first=of_paths("first"),
+        last=of_paths("last"),
+        end=of_paths("end"),
+        schedule_at=schedule_at,
+        samples_at=samples_at,
+        samples_last=np.repeat([p.samples.shape[1] - 2 for p in paths], counts),
+        schedule=schedule,
+        pace=pace,
+        samples=samples,
+    )
 
 
 def _flat(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

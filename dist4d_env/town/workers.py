@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dist4d_env.errors import DataError
+from dist4d_env.town.generate import generate_scene
 from dist4d_env.town.scene_files import FileOptions, write_scene
 
 Job = tuple[str, int]
@@ -55,11 +56,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def rows_file(root: Path, split: str, index: int) -> Path:
+    """Rows of a finished scene, kept until the tables are put together."""
+    return root / ".rows" / f"{split}-{index:04d}.json"
+
+
 def make_scene(root: Path, job: Job, seed: int, options: FileOptions, progress: Callable[[], object]) -> None:
     """Writes one scene's files, then its rows (which mark it as finished)."""
-    from dist4d_env.town.generate import generate_scene
-    from dist4d_env.town.writer import rows_file
-
     rows = write_scene(root, generate_scene(*job, seed), options, progress)
     target = rows_file(root, *job)
     temporary = target.with_suffix(".tmp")

@@ -102,9 +102,9 @@ def test_navsim_agent_drives_an_episode(env):
     agent = ConstantVelocityAgent()
     agent.get_sensor_config = lambda: SimpleNamespace(get_sensors_at_iteration=lambda i: [])
     planner = NavsimAgent(agent)
-    log = run_episode(env, planner, 0, RunOptions("town-val-0000", 0.0))
+    log = run_episode(env, planner, 0, RunOptions("town-val-0000", 0.0, plan_limit=600.0))
     assert log.error is None and len(log.steps) - 1 == len(agent.inputs) > 3 and not planner.requires.cameras
-    run_episode(env, planner, 1, RunOptions("town-val-0001", 0.0))
+    run_episode(env, planner, 1, RunOptions("town-val-0001", 0.0, plan_limit=600.0))
     assert agent.initialized == 1
     # At each decision the frames are where the ego really was, seen from where it is.
     now, before = log.trace.ego[15], log.trace.ego[5]
@@ -154,7 +154,7 @@ def test_navsim_calibration_fits_the_picture():
     np.testing.assert_allclose(pixel[:2], [16.0, 8.0], atol=1e-9)
 
 
-def test_turns_are_told_from_the_route():
+def test_commands_come_from_the_route():
     straight = Route.through(np.column_stack([np.arange(100.0), np.zeros(100)]))
     bend = np.concatenate([[[x, 0.0] for x in range(31)], [[30.0, y] for y in range(1, 40)]])
     left, right = Route.through(bend), Route.through(bend * [1, -1])
@@ -209,7 +209,7 @@ def test_navsim_wrong_agents_and_settings():
 
 def test_nuplan_planner_drives_an_episode(env):
     planner = LeaderWatchingPlanner()
-    log = run_episode(env, NuplanPlanner(planner), 0, RunOptions("town-val-0000", 0.0))
+    log = run_episode(env, NuplanPlanner(planner), 0, RunOptions("town-val-0000", 0.0, plan_limit=600.0))
     assert log.error is None and planner.input.iteration.index == len(log.steps) - 2
     assert planner.input.history.size == 5 and planner.input.history.duration == 2.0
 
@@ -307,7 +307,7 @@ def pictures(value: int) -> dict[str, np.ndarray]:
 
 
 def scene_with_cameras():
-    """The straight road, seen by six cameras 1.7 m ahead of the axle and 1.5 m up that all look forward."""
+    """The straight road, with six cameras 1.7 m ahead of the axle and 1.5 m up that all look forward."""
     from dataclasses import replace
 
     pose = np.eye(4)

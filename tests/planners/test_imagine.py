@@ -105,7 +105,7 @@ def test_only_those_who_ask_are_given_it(make):
             seen.append(context.imagination)
             super().reset(context, seed)
 
-    run_episode(make("none"), Curious(), 0, RunOptions("town-val-0000", 0.0))
+    run_episode(make("none"), Curious(), 0, RunOptions("town-val-0000", 0.0, plan_limit=600.0))
     assert seen == [None]
 
 
@@ -144,10 +144,10 @@ def test_free_distance_on_a_bend():
 
 
 def test_it_brakes_for_what_it_sees(make):
-    """A truck stands in the way: it is seen in the pictures, and the ego stops in time; who does not look drives into it."""
+    """A truck stands in the way: it is in the pictures, and the ego stops in time; a planner that ignores them drives into it."""
     env, tried = make(), (Candidate(0.0), Candidate(1.0))
     scenario = Scenario("town-val-0001", edits=(Insert(category="truck", ahead=28.0),), horizon=5.0)
-    options = RunOptions(scenario=scenario, plan_limit=60.0)
+    options = RunOptions(scenario=scenario, plan_limit=600.0)
     looks = run_episode(env, ImaginingPlanner(ImagineConfig(tried)), 0, options)
     blind = run_episode(env, ImaginingPlanner(ImagineConfig(tried, distance_weight=0.0, contact_weight=0.0)), 0, options)
     assert (looks.outcome, blind.outcome) == ("horizon", "collision") and looks.trace.ego[-1, 3] < 2.0
@@ -157,7 +157,7 @@ def test_in_the_generated_world(make):
     """The shipped weights, two decisions: frames are generated, and imagining twice shows the same bits."""
     env = make("dist4d", size=None, horizon=1.0, observation=("cameras", "depth", "ego"))
     light = ImagineConfig(candidates=(Candidate(0.3), Candidate(1.0)))
-    log = run_episode(env, ImaginingPlanner(light), 5, RunOptions("town-val-0000", 0.0, 60.0))
+    log = run_episode(env, ImaginingPlanner(light), 5, RunOptions("town-val-0000", 0.0, plan_limit=600.0))
     assert log.error is None and len(log.steps) == 3
     env.reset(seed=5, options=PLACE)
     first, again = (BranchingImagination(env.unwrapped).try_plans([STRAIGHT], (1.0,))[0][1] for _ in range(2))

@@ -1,111 +1,151 @@
-"""Replayed and reactive traffic."""
+"""Replayed and reactive traffic, models from elsewhere, and several kinds beside each other."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
+import gymnasium as gym
 import numpy as np
 import pytest
 
+import dist4d_env  # noqa: F401  (registers the environment)
+from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.rectangles import overlap
-from dist4d_env.simulation.ego import EgoState
+from dist4d_env.scenes.scenario import Scenario
+from dist4d_env.scenes.scene import Scene
+from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.idm import IdmTraffic
-from dist4d_env.simulation.traffic import ReplayTraffic, row_of
+from dist4d_env.simulation.replay import ReplayTraffic
+from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
+from dist4d_env.simulation.traffic import row_of
+from tests.envs.worlds import assert_same
 
-from .road import Agent, tracks_of
+from .road import Agent, make_scene
 
 CAR = VehicleParameters()
-FAR = EgoState(-500.0, -500.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+FAR = np.array([-500.0, -500.0, 0.0, 0.0, 0.0, 0.0, 0.0])
 
 
-def standing(x: float, y: float = 0.0) -> EgoState:
-    return EgoState(x, y, 0.0, 0.0, 0.0, 0.0, 0.0)
+def standing(x: float, y: float = 0.0) -> np.ndarray:
+    return np.array([x, y, 0.0, 0.0, 0.0, 0.0, 0.0])
 
 
-def play(traffic, ego: EgoState, steps: int, start: int = 0):
-    """Boxes, positions and speeds of every row."""
-    history = [traffic.start(start)]
-    for row in range(start, start + steps):
-        history.append(traffic.step(row, ego, *history[-1]))
-    return history
+@dataclass
+class Instant:
+    """One episode at a row of the log: the agents as boxes and as arrays, the model's own state."""
+
+    row: int
+    boxes: Boxes
+    agents: AgentArrays
+    state: dict[str, np.ndarray]
+
+
+class Playing:
+    """One episode of one scene under a traffic model, tick by tick."""
+
+    def __init__(self, model, *agents: Agent, duration: float = 12.0) -> None:
+        self.model, self.scene = model, make_scene(*agents, duration=duration)
+        self.number = np.array([model.add(self.scene)])
+
+    def start(self, row: int = 0) -> Instant:
+        return self._instant(row, *self.model.start(self.number, np.array([row]), len(self.scene.tracks)))
+
+    def step(self, now: Instant, ego: np.ndarray) -> Instant:
+        after = self.model.step(self.number, np.array([now.row]), ego[None], now.agents, now.state)
+        return self._instant(now.row + 1, *after)
+
+    def play(self, ego: np.ndarray, steps: int, now: Instant | None = None) -> list[Instant]:
+        history = [now or self.start()]
+        for _ in range(steps):
+            history.append(self.step(history[-1], ego))
+        return history
+
+    def anticipate(self, now: Instant, rows: list[int]) -> list[Boxes]:
+        expected = self.model.anticipate(self.number, np.array([now.row]), now.agents, now.state, np.array([rows]))
+        return [self._boxes(expected[0, place]) for place in range(len(rows))]
+
+    def _instant(self, row: int, agents: AgentArrays, state) -> Instant:
+        return Instant(row, self._boxes(agents[0]), agents, dict(state))
+
+    def _boxes(self, agents: AgentArrays) -> Boxes:
+        return agents.boxes(self.scene.tracks.category, self.scene.tracks.size)
+
+
+def replay(*agents: Agent, duration: float = 12.0) -> Playing:
+    return Playing(ReplayTraffic(), *agents, duration=duration)
+
+
+def idm(*agents: Agent, duration: float = 12.0) -> Playing:
+    return Playing(IdmTraffic(CAR), *agents, duration=duration)
 
 
 def test_replay_shows_tracks_at_their_times():
-    tracks = tracks_of(Agent(0, 3.5, vx=5.0), Agent(20, 0, vx=-2.0, yaw=np.pi, category="bus"), duration=4.0)
-    for row, (boxes, *_) in enumerate(play(ReplayTraffic(tracks), FAR, 40)):
-        assert boxes.token.tolist() == [0, 1]
-        assert boxes.position[:, 0] == pytest.approx([0.5 * row, 20 - 0.2 * row])
-        assert np.array_equal(boxes.category, tracks.category) and np.array_equal(boxes.velocity[0], [5.0, 0.0])
+    playing = replay(Agent(0, 3.5, vx=5.0), Agent(20, 0, vx=-2.0, yaw=np.pi, category="bus"), duration=4.0)
+    for row, now in enumerate(playing.play(FAR, 40)):
+        assert now.boxes.token.tolist() == [0, 1] and now.state == {}
+        assert now.boxes.position[:, 0] == pytest.approx([0.5 * row, 20 - 0.2 * row])
+        assert np.array_equal(now.boxes.category, playing.scene.tracks.category)
+        assert np.array_equal(now.boxes.velocity[0], [5.0, 0.0])
 
 
 def test_replay_keeps_to_validity_windows():
-    tracks = tracks_of(Agent(0, 0, first=1.0, last=2.0), Agent(9, 0, last=0.5), Agent(5, 0), duration=3.0)
-    seen = [boxes.token.tolist() for boxes, *_ in play(ReplayTraffic(tracks), FAR, 35)]
+    playing = replay(Agent(0, 0, first=1.0, last=2.0), Agent(9, 0, last=0.5), Agent(5, 0), duration=3.0)
+    seen = [now.boxes.token.tolist() for now in playing.play(FAR, 35)]
     assert seen[:6] == [[1, 2]] * 6 and seen[6:10] == [[2]] * 4
     assert seen[10:21] == [[0, 2]] * 11 and seen[21:31] == [[2]] * 10
     assert seen[31:] == [[]] * 5, "past the log's end there is nobody"
 
 
 def test_replay_anticipates_the_log():
-    traffic = ReplayTraffic(tracks_of(Agent(0, 0, vx=5.0), duration=3.0))
-    boxes, position, speed = traffic.start(3)
-    ahead = traffic.anticipate(3, position, speed, [8, 13, 40])
-    assert [b.position[0, 0] for b in ahead[:2]] == pytest.approx([4.0, 6.5]) and len(ahead[2]) == 0
-    assert boxes.position[0, 0] == pytest.approx(1.5)
+    playing = replay(Agent(0, 0, vx=5.0), duration=3.0)
+    now = playing.start(3)
+    ahead = playing.anticipate(now, [8, 13, 40])
+    assert [boxes.position[0, 0] for boxes in ahead[:2]] == pytest.approx([4.0, 6.5]) and len(ahead[2]) == 0
+    assert now.boxes.position[0, 0] == pytest.approx(1.5)
 
 
 def test_rows_are_the_nearest_ticks():
     assert [row_of(time) for time in (0.0, 0.149, 0.151, 12.7)] == [0, 1, 2, 127]
 
 
-def idm(*agents: Agent, duration: float = 12.0) -> IdmTraffic:
-    return IdmTraffic(tracks_of(*agents, duration=duration), CAR)
-
-
 def test_unhindered_agents_drive_as_logged():
     agents = (Agent(0, 3.5, vx=8.0), Agent(30, 3.5, vx=6.0), Agent(10, -5, vy=1.2, category="pedestrian", length=0.6, width=0.6))
-    tracks = tracks_of(*agents, duration=6.0)
-    reactive, replayed = play(IdmTraffic(tracks, CAR), FAR, 60), play(ReplayTraffic(tracks), FAR, 60)
-    for (mine, *_), (logged, *_) in zip(reactive, replayed, strict=True):
-        assert np.array_equal(mine.token, logged.token)
-        np.testing.assert_allclose(mine.position, logged.position, atol=1e-6)
-        np.testing.assert_allclose(mine.velocity, logged.velocity, atol=1e-6)
+    reactive, replayed = idm(*agents, duration=6.0).play(FAR, 60), replay(*agents, duration=6.0).play(FAR, 60)
+    for mine, logged in zip(reactive, replayed, strict=True):
+        assert np.array_equal(mine.boxes.token, logged.boxes.token)
+        np.testing.assert_allclose(mine.boxes.position, logged.boxes.position, atol=1e-6)
+        np.testing.assert_allclose(mine.boxes.velocity, logged.boxes.velocity, atol=1e-6)
 
 
 def test_brakes_behind_the_stopped_ego_on_its_logged_path():
     """The log would drive through the ego; the agent stops behind it, gently, and stays on its line."""
-    history = play(idm(Agent(0, 0, vx=8.0)), standing(50.0), 119)
-    x = np.array([boxes.position[0, 0] for boxes, *_ in history])
-    speed = np.array([v[0] for *_, v in history])
+    history = idm(Agent(0, 0, vx=8.0)).play(standing(50.0), 119)
+    x = np.array([now.boxes.position[0, 0] for now in history])
+    speed = np.array([now.state["speed"][0, 0] for now in history])
     rear_bumper = 50.0 + CAR.rear_axle_to_center - CAR.length / 2
     gap = rear_bumper - (x + 4.5 / 2)
     assert gap.min() > 0.3 and gap[-1] < 4.0
     assert speed[-1] < 0.1 and (np.diff(speed) / 0.1).min() > -4.0
-    assert all(abs(boxes.position[0, 1]) < 1e-9 for boxes, *_ in history)
+    assert all(abs(now.boxes.position[0, 1]) < 1e-9 for now in history)
 
 
 def test_drives_on_when_the_ego_goes_and_catches_up():
-    traffic = idm(Agent(0, 0, vx=6.0), duration=30.0)
-    state = traffic.start(0)
-    for row in range(80):
-        state = traffic.step(row, standing(40.0), *state)
-    held = float(state[0].position[0, 0])
-    delay = 6.0 * 8.0 - held
-    for row in range(80, 250):
-        state = traffic.step(row, FAR, *state)
-    behind = 6.0 * 25.0 - float(state[0].position[0, 0])
+    playing = idm(Agent(0, 0, vx=6.0), duration=30.0)
+    held = playing.play(standing(40.0), 80)[-1]
+    delay = 6.0 * 8.0 - held.boxes.position[0, 0]
+    after = playing.play(FAR, 170, held)[-1]
+    behind = 6.0 * 25.0 - after.boxes.position[0, 0]
     assert delay > 10 and behind < 0.7 * delay
-    assert state[2][0] <= 1.2 * 6.0 + 1e-6
+    assert after.state["speed"][0, 0] <= 1.2 * 6.0 + 1e-6
 
 
 def test_delayed_agents_finish_their_path_and_are_gone():
-    traffic = idm(Agent(0, 0, vx=6.0, last=6.0), duration=6.0)
-    state = traffic.start(0)
-    for row in range(60):
-        state = traffic.step(row, standing(25.0), *state)
-    assert len(state[0]) == 1, "held up when its log ends, it is still there"
-    for row in range(60, 160):
-        state = traffic.step(row, FAR, *state)
-    assert len(state[0]) == 0
+    playing = idm(Agent(0, 0, vx=6.0, last=6.0), duration=6.0)
+    held = playing.play(standing(25.0), 60)[-1]
+    assert len(held.boxes) == 1, "held up when its log ends, it is still there"
+    assert len(playing.play(FAR, 100, held)[-1].boxes) == 0
 
 
 @pytest.mark.parametrize("parked", [0, 3])
@@ -113,61 +153,187 @@ def test_never_runs_into_its_leader(parked):
     """A column behind the stopped ego, beside parked cars, all with logs that would pile up."""
     column = [Agent(-15.0 * i, 0, vx=9.0 - i * 0.3) for i in range(5)]
     kerb = [Agent(10.0 + 8 * i, 2.3, width=1.8) for i in range(parked)]
-    for boxes, *_ in play(idm(*column, *kerb), standing(60.0), 119):
-        count = len(boxes)
-        first, second = np.triu_indices(count, 1)
-        hits = overlap(
-            boxes.position[first, :2],
-            boxes.yaw[first],
-            boxes.size[first, :2],
-            boxes.position[second, :2],
-            boxes.yaw[second],
-            boxes.size[second, :2],
-        )
+    for now in idm(*column, *kerb).play(standing(60.0), 119):
+        boxes = now.boxes
+        first, second = np.triu_indices(len(boxes), 1)
+        rectangles = [(boxes.position[side, :2], boxes.yaw[side], boxes.size[side, :2]) for side in (first, second)]
+        hits = overlap(*rectangles[0], *rectangles[1])
         assert not hits.any(), (boxes.token[first[hits]], boxes.token[second[hits]])
 
 
 def test_yields_to_what_steps_into_its_path():
     """A pedestrian on the road before a car: the car stops short of it; without the car's log it would not be there."""
-    walker = Agent(45, -0.5, category="pedestrian", length=0.6, width=0.6)
-    late = Agent(0, 0, vx=7.0)
-    history = play(idm(late, walker), standing(200.0, 50.0), 100)
+    walker, late = Agent(45, -0.5, category="pedestrian", length=0.6, width=0.6), Agent(0, 0, vx=7.0)
     # The log of both shows them through each other, which a log cannot: as logged they do not disturb each other.
-    assert history[-1][0].position[0, 0] == pytest.approx(70.0)
-    blocked = play(idm(late, walker), standing(38.0), 100)
-    assert blocked[-1][0].position[0, 0] + 4.5 / 2 < 38.0
+    assert idm(late, walker).play(standing(200.0, 50.0), 100)[-1].boxes.position[0, 0] == pytest.approx(70.0)
+    assert idm(late, walker).play(standing(38.0), 100)[-1].boxes.position[0, 0] + 4.5 / 2 < 38.0
 
 
 def test_furniture_is_replayed():
     cone = Agent(30, 2, category="traffic_cone", length=0.4, width=0.4)
-    parked = Agent(10, 6, vx=0.1)
-    history = play(idm(cone, parked, duration=4.0), standing(10.0, 6.0), 40)
-    assert all(boxes.token.tolist() == [0, 1] for boxes, *_ in history)
-    assert history[-1][0].position[1, 0] == pytest.approx(10.4)
+    history = idm(cone, Agent(10, 6, vx=0.1), duration=4.0).play(standing(10.0, 6.0), 40)
+    assert all(now.boxes.token.tolist() == [0, 1] for now in history)
+    assert history[-1].boxes.position[1, 0] == pytest.approx(10.4)
 
 
 def test_reactive_traffic_is_pure():
-    traffic = idm(Agent(0, 0, vx=8.0), Agent(-12, 0, vx=8.0))
-    boxes, position, speed = traffic.start(0)
-    kept = position.copy(), speed.copy(), boxes.position.copy()
-    once, again = traffic.step(0, standing(30), boxes, position, speed), traffic.step(0, standing(30), boxes, position, speed)
-    for before, now in zip(kept, (position, speed, boxes.position), strict=True):
+    playing = idm(Agent(0, 0, vx=8.0), Agent(-12, 0, vx=8.0))
+    start = playing.start()
+    kept = start.agents.values.copy(), start.state["position"].copy(), start.state["speed"].copy()
+    once, again = playing.step(start, standing(30)), playing.step(start, standing(30))
+    for before, now in zip(kept, (start.agents.values, start.state["position"], start.state["speed"]), strict=True):
         assert np.array_equal(before, now)
-    assert np.array_equal(once[0].position, again[0].position) and np.array_equal(once[1], again[1])
+    assert np.array_equal(once.agents.values, again.agents.values)
+    assert all(np.array_equal(once.state[name], again.state[name]) for name in once.state)
 
 
 def test_reactive_traffic_anticipates():
     """On schedule with the log, held up at the present speed along the path, never beyond its end."""
-    traffic = idm(Agent(0, 0, vx=8.0))
-    state = traffic.start(0)
-    assert traffic.anticipate(0, *state[1:], [5, 10])[1].position[0, 0] == pytest.approx(8.0)
-    for row in range(70):
-        state = traffic.step(row, standing(40.0), *state)
-    x, v = float(state[0].position[0, 0]), float(state[2][0])
-    assert traffic.anticipate(70, *state[1:], [75])[0].position[0, 0] == pytest.approx(x + 0.5 * v)
+    playing = idm(Agent(0, 0, vx=8.0))
+    assert playing.anticipate(playing.start(), [5, 10])[1].position[0, 0] == pytest.approx(8.0)
+    held = playing.play(standing(40.0), 70)[-1]
+    expected = held.boxes.position[0, 0] + 0.5 * held.state["speed"][0, 0]
+    assert playing.anticipate(held, [75])[0].position[0, 0] == pytest.approx(expected)
 
 
-def test_an_empty_street():
-    boxes, position, speed = idm().start(0)
-    boxes, position, speed = idm().step(0, FAR, boxes, position, speed)
-    assert len(boxes) == 0 and len(position) == 0
+@pytest.mark.parametrize("playing", [replay, idm])
+def test_an_empty_street(playing):
+    history = playing().play(FAR, 2)
+    assert all(len(now.boxes) == 0 for now in history)
+
+
+@dataclass
+class Pushed:
+    """Traffic from elsewhere with state of its own: every track stands beside where the ego was, moved on by what it has counted.
+
+    Compared by value and so not hashable, as any dataclass may be.
+    """
+
+    step_length: float = 1.0
+    scenes: list[Scene] = field(default_factory=list)
+
+    def add(self, scene: Scene) -> int:
+        self.scenes.append(scene)
+        return len(self.scenes) - 1
+
+    def start(self, scene, row, tracks):
+        state = {"count": np.zeros(len(scene)), "track_count": np.zeros((len(scene), tracks))}
+        return self._agents(scene, np.zeros((len(scene), 7)), state["count"], tracks), state
+
+    def step(self, scene, row, ego, agents, state):
+        state = {name: array + 1 for name, array in state.items()}
+        return self._agents(scene, ego, state["count"], agents.valid.shape[1]), state
+
+    def anticipate(self, scene, row, agents, state, rows):
+        still = np.zeros(rows.shape[1], int)
+        return agents[:, None][:, still]
+
+    def _agents(self, scene, ego, count, tracks):
+        agents = AgentArrays.empty(len(scene), tracks)
+        for index, number in enumerate(scene.tolist()):
+            there = len(self.scenes[number].tracks)
+            agents.valid[index, :there] = True
+            agents.values[0, index, :there] = ego[index, 0] + self.step_length * count[index]
+            agents.values[1, index, :there] = 6.0
+        return agents
+
+
+STREET = make_scene(Agent(18, 0, vx=6.0), Agent(-12, 0, vx=9.0), Agent(40, 3.5, vx=4.0), duration=8.0)
+
+
+def test_models_of_every_kind_beside_each_other():
+    """Also two objects of one class, each with a state of its own: every episode as if it were alone."""
+    kinds = ("replay", "idm", "tests.simulation.test_traffic:Pushed", Pushed(2.0), Pushed(3.0), Pushed)
+    together = Simulator()
+    numbers = [together.add(STREET, kind) for kind in kinds]
+    state = together.reset(numbers * 2, [0.0, 0.5] * len(kinds))
+    alone = []
+    for number, start in zip(numbers * 2, state.time.tolist(), strict=True):
+        fresh = Pushed(kinds[number].step_length) if isinstance(kinds[number], Pushed) else kinds[number]
+        simulator = Simulator(SimulatorConfig(traffic=fresh), [STREET])
+        alone.append((simulator, simulator.reset([0], [start])))
+    for _ in range(6):
+        state, _ = together.step(state, np.tile([0.3, 0.05], (len(state), 1)))
+        for index, (simulator, one) in enumerate(alone):
+            after, _ = simulator.step(one, [[0.3, 0.05]])
+            alone[index] = simulator, after
+            assert np.array_equal(state.ego[index], after.ego[0])
+            assert np.array_equal(state.agents.values[:, index], after.agents.values[:, 0])
+            assert np.array_equal(state.agents.valid[index], after.agents.valid[0])
+
+
+SETTINGS = {"scenes": "val", "world": "none", "observation": ("ego", "agents"), "horizon": 2.0, "termination": ()}
+MODELS = pytest.mark.parametrize(
+    "traffic", ["idm", "tests.simulation.test_traffic:Pushed", Pushed(2.0)], ids=["idm", "path", "object"]
+)
+GO = np.array([0.3, 0.05], np.float32)
+
+
+@MODELS
+def test_environments_take_any_model(town_dataroot, traffic):
+    """The single one, and each row of a vector one as it is alone; the state of the traffic goes with a snapshot."""
+    alone = gym.make("DiST4D-nuScenes-v0", dataroot=str(town_dataroot), traffic=traffic, **SETTINGS)
+    together = gym.make_vec(
+        "DiST4D-nuScenes-v0", 2, vectorization_mode="vector_entry_point", dataroot=str(town_dataroot), traffic=traffic, **SETTINGS
+    )
+    observations, _ = together.reset(seed=[4, 5])
+    alone.reset(seed=5)
+    row = together.unwrapped.envs[1]
+    for step in range(4):
+        if step == 2:
+            kept, kept_row = alone.unwrapped.snapshot(), row.snapshot()
+        observation, *_ = alone.step(GO)
+        observations, *_ = together.step(np.stack([GO, GO]))
+        assert_same({key: value[1] for key, value in observations.items()}, observation)
+    for snapshot in (kept, kept_row):  # either goes on in either
+        alone.unwrapped.restore(snapshot)
+        row.restore(snapshot)
+        for _ in range(2):
+            again, *_ = alone.step(GO)
+            observations, *_ = together.step(np.stack([GO, GO]))
+        assert_same(again, observation)
+        assert_same({key: value[1] for key, value in observations.items()}, observation)
+    trace = alone.unwrapped.trace()
+    assert len(trace.time) == 21 and np.isfinite(trace.position[trace.valid]).all()
+    alone.close()
+    together.close()
+
+
+def test_scenarios_bring_models_of_their_own(town_dataroot):
+    """Beside episodes with the traffic of the environment, which stay as they are."""
+    keywords = {"dataroot": str(town_dataroot), **SETTINGS}
+    together = gym.make_vec("DiST4D-nuScenes-v0", 2, vectorization_mode="vector_entry_point", **keywords)
+    alone = [gym.make("DiST4D-nuScenes-v0", **keywords) for _ in range(2)]
+    together.reset(seed=[1, 2])
+    for seed, env in enumerate(alone, 1):
+        env.reset(seed=seed)
+    scenario = Scenario(alone[0].unwrapped.scene_names[0], 0.5, traffic="tests.simulation.test_traffic:Pushed")
+    together.reset(seed=[None, 9], options={"scenario": scenario, "reset_mask": np.array([False, True])})
+    alone[1].reset(seed=9, options={"scenario": scenario})
+    for _ in range(3):
+        observations, *_ = together.step(np.stack([GO, GO]))
+        for row, env in enumerate(alone):
+            observation, *_ = env.step(GO)
+            assert_same({key: value[row] for key, value in observations.items()}, observation)
+    for env in (*alone, together):
+        env.close()
+
+
+class Incomplete:
+    def add(self, scene: Scene) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    "traffic, message",
+    [
+        ("jam", "traffic 'jam' is unknown.*'idm'"),
+        ("idn", "did you mean 'idm'"),
+        ("no.such.module:Traffic", "cannot be imported"),
+        (Incomplete, "has no start, step, anticipate"),
+        (3, "neither a name nor an object"),
+    ],
+)
+def test_what_is_no_traffic_is_refused_by_name(traffic, message):
+    with pytest.raises(ConfigError, match=message):
+        Simulator(SimulatorConfig(traffic=traffic), [STREET])

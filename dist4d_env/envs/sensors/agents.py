@@ -18,8 +18,8 @@ AGENT_HIGH = np.array([AGENT_RADIUS, AGENT_RADIUS, np.pi, 40, 20, 70, 70, len(CA
 
 
 class Agents:
-    """``"agents"`` (64, 9) float32: the nearest within 100 m, nearest first, padded with zeros; ``DiST4DDrivingEnv`` has the table
-    of the columns."""
+    """``"agents"`` (64, 9) float32: the nearest within 100 m, nearest first, padded with zeros; ``DiST4DDrivingEnv`` has the
+    table of the columns."""
 
     def space(self, rig: CameraRig, size: tuple[int, int]) -> dict[str, spaces.Space]:
         """64 rows of bounded numbers."""

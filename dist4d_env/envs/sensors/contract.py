@@ -25,9 +25,9 @@ from dist4d_env.worlds.contract import World, WorldState
 class Instant:
     """What sensors look at: the present instant of N episodes.
 
-    rows: those that are new, which pictures and rasters are made for; state, running: of all N; scenes: N, with their edits; size:
-    (N, M, 3) and category (N, M) of the tracks; frames: N frames of the world, None where it shows no pictures; world_states: N
-    states of the world; end_time: (N,) s, when each episode is over.
+    rows: those that are new, which pictures and rasters are made for; state, running: of all N; scenes: N, with their edits;
+    size: (N, M, 3) and category (N, M) of the tracks; frames: N frames of the world, None where it shows no pictures;
+    world_states: N states of the world; end_time: (N,) s, when each episode is over.
     """
 
     rows: Sequence[int]

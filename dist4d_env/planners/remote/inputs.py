@@ -57,7 +57,7 @@ def remote_inputs(given: PlannerInput, scene: Scene, position: float, step: int)
     }
     names = scene.rig.names
     inputs |= {f"observation/{name}": value for name, value in given.observation.items() if name not in names}
-    if set(names) <= set(given.observation):
+    if names and set(names) <= set(given.observation):
         views = sorted(range(len(names)), key=lambda view: (*CAMERAS, names[view]).index(names[view]))
         shown = [names[view] for view in views]
         images = np.stack([given.observation[name] for name in shown])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from dist4d_env.geometry.fragments import Fragments
 
 from dist4d_env.geometry.box_motion import STATIC
-from dist4d_env.geometry.fragments import Fragments
 
 LEAST_BITS = 0x3D000000
 """Bits of the float 0.03: no depth is nearer, and what is left of a depth's bits fits below FRINGE."""
