@@ -14,8 +14,9 @@ from dist4d_env.data.nuscenes import RING
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.town.lidar import scan
 from dist4d_env.town.model import TownScene
-from dist4d_env.town.render import SEMANTICS, TownRenderer
+from dist4d_env.town.render import TownRenderer
 from dist4d_env.town.sensors import EGO_FROM_LIDAR, TOWN_LIDAR, camera_pose, town_rig
+from dist4d_env.town.textures_ground import SEMANTICS
 from dist4d_env.town.timeline import EARLIER, boxes_at, ego_pose_at
 from dist4d_env.town.wedges import Wedges
 from town.conftest import SIZE
