@@ -127,6 +127,7 @@ class IdmTraffic:
     ) -> tuple[AgentArrays, TrafficState]:
         """One tick later: from ``row`` to ``row + 1`` with the egos (B, 7) where they were at ``row``."""
         streets, manners, ego = self._streets, self._manners, contiguous(ego)
+        scene, row = contiguous(scene), contiguous(row)
         values, valid = contiguous(agents.values), contiguous(agents.valid)
         position, speed = contiguous(state["position"]), contiguous(state["speed"])
         episode, pair, obstacle = near_pairs(streets, manners, scene, row, ego, values, valid, position, speed)
@@ -161,7 +162,7 @@ class IdmTraffic:
 
     def _agents(self, scene: np.ndarray, row: np.ndarray, position: np.ndarray, speed: np.ndarray) -> AgentArrays:
         return AgentArrays(
-            *agents_at(self._streets, self._manners, scene, contiguous(row), contiguous(position), contiguous(speed))
+            *agents_at(self._streets, self._manners, contiguous(scene), contiguous(row), contiguous(position), contiguous(speed))
         )
 
     @property
