@@ -63,7 +63,7 @@ class Street:
 
     def anticipate(self, *rows: int) -> list[Boxes]:
         ahead = self.model.anticipate(
-            np.array([self.number]), np.array([self.row]), self.agents, self.state, np.array([rows]).reshape(1, -1)
+            np.array([self.number]), np.array([self.row]), self.agents, self.state, np.array([rows], int)
         )
         return [ahead[0, place].boxes(self.scene.tracks.category, self.scene.tracks.size) for place in range(len(rows))]
 
