@@ -58,7 +58,7 @@ class IdmTraffic:
         ego = (vehicle.rear_axle_to_center, vehicle.length, vehicle.width)
         shared = (p.acceleration, p.braking, p.hard_braking, p.catch_up, SPACING, ON_SCHEDULE, SIDE, *ego)
         self._added: list[Tables] = []  # scenes that are not in the joined tables yet
-        self._joined = Tables(*_NO_SCENES[:3], np.array([shared], PARAMETERS), *_NO_SCENES[3:])
+        self._joined = _NO_SCENES._replace(parameters=np.array([shared], PARAMETERS))
 
     def add(self, scene: Scene) -> int:
         """One more scene; its number."""
@@ -99,13 +99,15 @@ class IdmTraffic:
 
 
 _NOTHING = np.zeros(0)
-_NO_SCENES = (
+_NO_SCENES = Tables(
     np.zeros(0, SCENE),
     np.zeros(0, TRACK),
     np.zeros(0, MOVER),
-    np.zeros((0, 2)),
-    *np.zeros((2, 0, 6)),
-    np.zeros(0, bool),
+    np.zeros(0, PARAMETERS),
+    schedule=np.zeros((0, 2)),
+    samples=np.zeros((0, 6)),
+    log=np.zeros((0, 6)),
+    logged=np.zeros(0, bool),
 )
 
 
@@ -139,7 +141,7 @@ def _tables_of(scene: Scene, p: IdmParameters) -> Tables:
         scenes=_records(SCENE, 1, mover_count=len(moving), track_count=count, rows=rows),
         tracks=track,
         movers=mover,
-        parameters=np.zeros(0, PARAMETERS),
+        parameters=_NO_SCENES.parameters,
         schedule=np.stack([paths.schedule, paths.pace], -1).reshape(-1, 2),
         samples=paths.samples.reshape(-1, 6),
         log=logged.swapaxes(0, 1).reshape(-1, 6),

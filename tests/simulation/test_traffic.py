@@ -144,14 +144,14 @@ def test_replay_gives_a_whole_decision_at_once() -> None:
     """As its steps give it, for episodes that differ and for branches of one state."""
     model = ReplayTraffic()
     assert isinstance(model, OpenLoopTraffic) and not isinstance(IdmTraffic(), OpenLoopTraffic)
-    for scene in (crossing(0), crossing(1, count=7)):
-        model.add(scene)
-    for scene, row in (([0, 1, 1], [3, 0, 98]), ([0, 0, 0], [4, 4, 4]), ([1], [96])):
-        scene, row = np.array(scene), np.array(row)
-        agents, state = model.start(scene, row, 18)
-        decision = model.advance(scene, row, 5, 18)
+    for each in (crossing(0), crossing(1, count=7)):
+        model.add(each)
+    for numbers, rows in (([0, 1, 1], [3, 0, 98]), ([0, 0, 0], [4, 4, 4]), ([1], [96])):
+        scenes, row = np.array(numbers), np.array(rows)
+        agents, state = model.start(scenes, row, 18)
+        decision = model.advance(scenes, row, 5, 18)
         for tick in range(5):
-            agents, state = model.step(scene, row + tick, np.zeros((len(scene), 7)), agents, state)
+            agents, state = model.step(scenes, row + tick, np.zeros((len(scenes), 7)), agents, state)
             assert_same(agents, decision[:, tick])
 
 
