@@ -4,7 +4,7 @@ Seconds are those that the process really ran, on one thread, so that what else 
 are stored beside them.
 
 Both are given the same small random controls and play from the same seeds; an episode that ends begins anew, and that counts as
-a step. "final read" looks into ``info["metrics"]["final"]`` of every ended episode, which is worked out only by who does.
+a step. "final read" looks into ``info["metrics"]["final"]`` of every ended episode, which is computed only when it is read.
 Besides: the simulator alone, 64 plans followed in a batch, and highway-env where it is installed.
 
     python -m benchmarks.vector_env --out benchmarks/results/vector_env.json
@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Options:
     dataroot: Path | None = None
     """A data set; the default town is made when there is none."""
     scenes: str = "val"
-    """What is played in."""
+    """Split or scene."""
     yardsticks: bool = True
     """Measure highway-env, too."""
     quick: bool = False
@@ -61,15 +62,15 @@ def main(options: Options) -> dict[str, Any]:
         for traffic in TRAFFIC if count == max(options.counts) else TRAFFIC[:1]:
             named = f"{count} x {traffic}"
             for read, how in ((False, ""), (True, ", final read")):
-                makers[f"{named}, single{how}"] = lambda n=count, t=traffic, r=read: singles(n, t, options, read_final=r)
-                makers[f"{named}, vector{how}"] = lambda n=count, t=traffic, r=read: together(n, t, options, read_final=r)
+                makers[f"{named}, single{how}"] = partial(singles, count, traffic, options, read_final=read)
+                makers[f"{named}, vector{how}"] = partial(together, count, traffic, options, read_final=read)
     for traffic in TRAFFIC:
         for action in ("controls", "trajectory"):
             named = f"simulator alone, {max(options.counts)} x {traffic}, {action}"
-            makers[f"{named}, single"] = lambda t=traffic, a=action: simulators(t, a, options, batched=False)
-            makers[f"{named}, vector"] = lambda t=traffic, a=action: simulators(t, a, options, batched=True)
+            makers[f"{named}, single"] = partial(simulators, traffic, action, options, batched=False)
+            makers[f"{named}, vector"] = partial(simulators, traffic, action, options, batched=True)
     for name in ("highway-v0", "highway-fast-v0") if options.yardsticks else ():
-        makers[name] = lambda n=name: highway(n)
+        makers[name] = partial(highway, name)
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in makers}
     bar = tqdm([name for _ in range(passes) for name in makers], disable=None)
     for name in bar:
@@ -86,11 +87,11 @@ def main(options: Options) -> dict[str, Any]:
     if options.out:
         write_json(options.out, result)
     for name, row in rows.items():
-        print(f"{name:<50}" + told(row))
+        print(f"{name:<50}" + described(row))
     return result
 
 
-def told(row: dict[str, Any]) -> str:
+def described(row: dict[str, Any]) -> str:
     if "skipped" in row:
         return str(row["skipped"])
     if "milliseconds" in row:
@@ -100,7 +101,7 @@ def told(row: dict[str, Any]) -> str:
 
 
 def rate(step: Callable[[], int], seconds: float) -> tuple[float, float]:
-    """Decisions per second that the process ran and per second on the clock; each call of ``step`` says how many it made. The
+    """Decisions per second that the process ran and per second on the clock; ``step`` returns how many it made. The
     first half second (or as much as is measured) does not count."""
     end = time.perf_counter() + min(0.5, seconds)
     while time.perf_counter() < end:
@@ -138,7 +139,8 @@ def singles(count: int, traffic: str, options: Options, read_final: bool) -> Cal
     from dist4d_env.envs.driving import DiST4DDrivingEnv
 
     first = DiST4DDrivingEnv(**keywords(traffic, options))
-    envs = [first, *(first.sibling() for _ in range(count - 1))]
+    others = {**keywords(traffic, options), "dataroot": None, "dataset": first.dataset}
+    envs = [first, *(DiST4DDrivingEnv(**others) for _ in range(count - 1))]
     random = np.random.default_rng(0)
     for seed, env in enumerate(envs):
         env.reset(seed=seed)

@@ -135,7 +135,7 @@ def rehearse(settings: Mapping[str, Any], start: RunOptions, options: Options) -
     def progress(swerve: float) -> float:
         log = run_episode(env, LaneFollower(LaneFollowerConfig(swerve_amplitude=swerve)), options.seed, start)
         touched = any(step.metrics["collision"] for step in log.steps)
-        return -1.0 if touched or log.outcome != "horizon" else log.steps[-1].metrics["progress"]
+        return -1.0 if touched or log.outcome != "horizon" else log.steps[-1].metrics["route_progress"]
 
     enough = 0.8 * progress(0.0)
     for share in (1.0, 0.75, 0.5):

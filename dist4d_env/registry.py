@@ -71,7 +71,10 @@ class Registry:
         return made
 
     def _call(self, value: Any, factory: Callable[..., Any], available: Mapping[str, Any]) -> Any:
-        parameters = inspect.signature(factory).parameters.values()
+        try:
+            parameters = tuple(inspect.signature(factory).parameters.values())
+        except ValueError:  # some classes written in C have no signature
+            return factory()
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
         named = {parameter.name for parameter in parameters}
         needed = [

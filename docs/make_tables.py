@@ -128,7 +128,7 @@ def robustness() -> str:
 
 
 def cycle() -> str:
-    """What cycle consistency closes of the gap to true side views."""
+    """Share of the gap to true side views that cycle consistency closes."""
     rows = []
     for shift, metrics in load("cycle")["gap"].items():
         for metric, cell in metrics.items():
@@ -143,7 +143,7 @@ def ablation() -> str:
     rows = []
     for name, effect in load("ablation")["effects"].items():
         cells = [number(effect[key], digits) if key in effect else "-" for key, digits in EFFECTS.values()]
-        rows.append([name, *cells])
+        rows.append([name.replace("roll-out", "rollout"), *cells])
     return table(["with minus without", *EFFECTS], rows)
 
 

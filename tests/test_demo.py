@@ -74,7 +74,7 @@ def test_swerve_is_as_wide_as_the_street(town_dataroot):
     """A metre fits into the test town's street; ten metres fit nowhere, so the ego stays in its lane."""
     name = open_dataset(town_dataroot).names()[0]
     settings = {"dataroot": str(town_dataroot), "scenes": name, "action": "trajectory", "decision_dt": 0.5, "horizon": 5.0}
-    start = RunOptions(name, 0.0)
+    start = RunOptions(name, 0.0, plan_limit=600.0)
     assert 0.4 < abs(demo.rehearse(settings, start, demo.Options(swerve=1.0))) <= 1.0
     assert demo.rehearse(settings, start, demo.Options(swerve=40.0)) == 0.0
 

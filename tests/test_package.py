@@ -36,8 +36,8 @@ print(sorted(set(sys.modules) - before))
     assert python(code).stdout == "['dist4d_env']\n"
 
 
-def test_wheel_holds_the_package_and_its_weights_only():
-    """What setup.cfg hands to setuptools: every folder with code, every file of the weights, nothing from outside."""
+def test_wheel_holds_the_whole_package_and_nothing_else():
+    """What setup.cfg hands to setuptools: every folder with code, every file of weights, policies, suites and report."""
     from setuptools import find_packages
 
     setup = configparser.ConfigParser()
@@ -48,8 +48,10 @@ def test_wheel_holds_the_package_and_its_weights_only():
     assert {ROOT / name.replace(".", "/") for name in packages} == folders
     patterns = setup["options.package_data"]["dist4d_env"].split()
     data = {path for pattern in patterns for path in (ROOT / "dist4d_env").glob(pattern) if path.is_file()}
-    weights = {path for path in (ROOT / "dist4d_env" / "weights").rglob("*") if path.is_file()}
-    assert weights <= data
+    files = {path for path in (ROOT / "dist4d_env").rglob("*") if path.is_file() and path.suffix != ".py"}
+    files = {path for path in files if path.parent.name != "__pycache__"}
+    assert files <= data, sorted(map(str, files - data))
+    assert {"py.typed", "town_val.yaml", "policy.safetensors"} <= {path.name for path in data}
 
 
 def test_version_is_said_once():

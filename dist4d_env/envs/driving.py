@@ -48,7 +48,8 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
 
     ## Observation Space
 
-    A ``Dict`` with the keys of the chosen groups. All bounds are finite; values are clipped to them.
+    A ``Dict`` with the keys of the chosen groups, by default ("cameras", "depth", "ego", "route"), in a world without pictures
+    ("ego", "route", "agents"). All bounds are finite; values are clipped to them.
 
     | group | key | space |
     |---|---|---|
@@ -58,6 +59,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``route`` | ``"route"`` | ``(20, 2)`` float32: x, y in the ego frame of the route 2.5, 5, ... 50 m ahead |
     | ``agents`` | ``"agents"`` | ``(64, 9)`` float32: the nearest agents within 100 m, nearest first, padded with zeros |
     | ``bev`` | ``"bev"`` | ``(12, 200, 200)`` uint8, 0 or 255: 0.5 m cells, row 0 is 50 m ahead, column 0 is 50 m to the left |
+    | ``lidar`` | ``"lidar"`` | ``(N, 5)`` float32: x, y, z in the ego frame, intensity, valid; one row per beam, valid ones first |
 
     The cameras, in ring order: CAM_FRONT_LEFT, CAM_FRONT, CAM_FRONT_RIGHT, CAM_BACK_RIGHT, CAM_BACK, CAM_BACK_LEFT.
 
@@ -88,6 +90,16 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | 0 - 7 | drivable area, crossings, walkways, stop lines, car parks, road dividers, lane dividers, road blocks |
     | 8, 9, 10 | vehicles; motorcycles, bicycles and pedestrians; cones, barriers and other objects |
     | 11 | the route ahead |
+
+    | ``lidar`` column | meaning | bounds |
+    |---|---|---|
+    | 0, 1, 2 | x, y, z in the ego frame, m | -(range + 5), range + 5; range is 80 |
+    | 3 | intensity, 0 where it is unknown | 0, 255 |
+    | 4 | 1 for a return, 0 for padding | 0, 1 |
+
+    N is the number of beams of the scene's LiDAR: 32 x 1080 in nuScenes and the town. ``"oracle"`` casts them against the true
+    geometry. In other worlds with pictures they end where they meet the world's own depth images; those that no camera sees, about
+    a third, have no return, and intensity is unknown.
 
     ## Rewards
 
@@ -134,8 +146,8 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
 
     The keys are the same in every step and every value is JSON-serialisable. The running values are those of
     ``metrics.driving.running``; ``final`` is ``{name: {"value", "valid"}}`` over the whole episode (``metrics.driving.suite``),
-    its progress, also within ``pdms_v1``, relative to what the logged ego made in the time that the episode was meant to last: the
-    same numbers as in reports and the planning benchmark. It is computed when it is first looked into. A source is "log",
+    its progress, also within ``pdms_v1``, relative to what the logged ego made in the time that the episode was meant to last:
+    the same numbers as in reports and the planning benchmark. It is computed when it is first looked into. A source is "log",
     "dist_t", "dist_s", "splat", "replay" or "oracle"; the list is empty in a world without pictures.
 
     ## Arguments
@@ -147,10 +159,10 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``dataset`` | None | reader: a registered name, "module:Class" or an open data set; None: by the folder |
     | ``scenes`` | "val" | a split, a scene name, or a list of these |
     | ``scenario`` | None | a ``Scenario`` or the path of a scenario YAML: fixes scene, start and what differs from the log |
-    | ``world`` | "dist4d" | "dist4d", "splat", "replay", "oracle" (town only), "none" (no pictures), ``"module:Class"``, an object |
+    | ``world`` | "dist4d" | "dist4d", "splat", "replay", "oracle" (town only), "none" (no pictures), ``"module:Class"``, object |
     | ``weights`` | "tiny" | of "dist4d": a shipped preset, a folder written by ``save_pretrained``, or "splat" (no model) |
     | ``size`` | None | camera height and width; None: what the weights were made for, else (64, 112) |
-    | ``observation`` | None | any of "cameras", "depth", "ego", "route", "agents", "bev", "lidar", ``"module:Class"``, objects; None: ("cameras", "depth", "ego", "route"), without pictures ("ego", "route", "agents") |
+    | ``observation`` | None | groups of the observation space, ``"module:Class"``, objects; None: the default given there |
     | ``action`` | "controls" | "controls", "trajectory" or "discrete" |
     | ``memory`` | "log" | what a world may remember: "log" all of the scene, "history" what was seen before the start |
     | ``traffic`` | "replay" | "replay" of the log, "idm" (reacts along the logged paths), ``"module:Class"``, an object |
@@ -197,7 +209,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
         self._require_running()
         watch = Stopwatch()
         actions = np.array([checked_action(self.config.action, action)])
-        terms, rewards, terminated, truncated = self._episodes.step(actions, _GOES_ON, [], watch)
+        terms, rewards, terminated, truncated = self._episodes.step(actions, _GOES_ON, lambda row: {}, watch)
         observation, info = self._observed(terms, watch)
         return observation, float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 

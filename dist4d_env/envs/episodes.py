@@ -47,7 +47,7 @@ SPARE_SCENES = 256
 FORESIGHT, MOST_FORESEEN = 2.0, 16
 """Seconds that are anticipated, and decisions at most."""
 
-SceneKey = tuple[str, Any, tuple[Edit, ...], float]
+SceneKey = tuple[str, str | int, tuple[Edit, ...], float]
 _NO_PLAN = np.zeros((0, 3))
 Shown = tuple[int, WorldState, RGBDFrame | None, WorldInfo, np.ndarray]
 """Row, state of the world, frame, info and plan."""
@@ -75,10 +75,10 @@ class Episode:
     """What belongs to one running episode apart from the arrays of all.
 
     scenario: scene, start and what differs from the log; scene: with its edits; number: the simulator's of it; end_time: seconds
-    since the scene's first keyframe; start: the first state (1); egos, agents: since then, decision by decision, (n, 7) and (n, M),
-    the latter only where the traffic looks at the ego; world, frame, world_info: what the world showed last; plan: (K, 3) x, y,
-    heading where the ego means to go, in the ego frame; ended_by: what ended the episode, None while it runs; collected: of its
-    score, where the reward weighs that.
+    since the scene's first keyframe; start: the first state (1); egos, agents: since then, decision by decision, (n, 7) and (n,
+    M), the latter only where the traffic looks at the ego; world, frame, world_info: what the world showed last; plan: (K, 3) x,
+    y, heading where the ego means to go, in the ego frame; ended_by: what ended the episode, None while it runs; collected: of
+    its score, where the reward weighs that.
     """
 
     scenario: Scenario
@@ -126,10 +126,11 @@ class Episodes:
         self.traits = world_traits(world)
         self.size = config.image_size(self.traits.image_size)
         self._sensors: list[Sensor] = [SENSORS.make(name, ("space", "observe")) for name in config.observation or ()]
-        self.rig: CameraRig = self.dataset.load(self.scene_names[0]).rig
+        first = self.dataset.load(self.scene_names[0])
+        self.rig: CameraRig = first.rig
         keys: dict[str, spaces.Space] = {}
         for sensor in self._sensors:
-            keys.update(sensor.space(self.rig, self.size))
+            keys.update(sensor.space(first, self.size))
         self.observation_space = spaces.Dict(keys)
         self.action_space = action_space(config.action)
         # Where the ego is heading is for worlds that draw ahead and for pictures of the plan.
@@ -146,8 +147,8 @@ class Episodes:
     # What happens
 
     def reset(self, rows: np.ndarray, options: Sequence[dict[str, Any]], watch: Stopwatch) -> dict[str, np.ndarray]:
-        """Begin an episode at some rows (at all the first time), each with its options; the reward terms (N,), zero there. Nothing
-        but the random generators has changed where it raises."""
+        """Begin an episode at some rows (at all the first time), each with its options; the reward terms (N,), zero there.
+        Nothing but the random generators has changed where it raises."""
         anew, begun = self._begun(rows, options, watch)
         state = anew if self.state is None else self.state.put(rows, anew)
         shown = self._ask(state, rows, begun, watch)
@@ -158,9 +159,9 @@ class Episodes:
             return self._terms(np.isin(np.arange(self.count), rows))
 
     def step(
-        self, actions: np.ndarray, begins: np.ndarray, options: Sequence[dict[str, Any]], watch: Stopwatch
+        self, actions: np.ndarray, begins: np.ndarray, options: Callable[[int], dict[str, Any]], watch: Stopwatch
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
-        """One decision each; where ``begins`` (N,) an episode begins instead, with its options, and the action is ignored.
+        """One decision each; where ``begins`` (N,) an episode begins instead, with the options of its row, and the action is ignored.
 
         Returns terms by name, rewards, terminated and truncated (N,). ActionError, before anything has moved, for a bad action.
         """
@@ -170,7 +171,7 @@ class Episodes:
         rows, anew = np.flatnonzero(begins), None
         begun: dict[int, Episode] = {}
         if len(rows):
-            anew, begun = self._begun(rows, [options[row] for row in rows.tolist()], watch)
+            anew, begun = self._begun(rows, [options(row) for row in rows.tolist()], watch)
         with watch("simulation"):
             state, ticks = self.simulator.execute(self.now, commands)
             if anew is not None:
@@ -187,6 +188,7 @@ class Episodes:
     def observe(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
         """The observations (N, ...) with those of some rows made anew; the arrays are kept and written to again."""
         size, category = self.simulator.bodies(self.now.scene)
+        some = self.now if len(rows) == self.count else self.now.take(np.array(rows, int))
         now = Instant(
             rows=rows,
             state=self.now,
@@ -197,6 +199,7 @@ class Episodes:
             frames=[episode.frame for episode in self.episodes],
             world=self.open_world(),
             world_states=[episode.world for episode in self.episodes],
+            truths=LazyTruths(self.simulator, some),
             end_time=np.array([episode.end_time for episode in self.episodes]),
             routes=self.metrics.routes,
         )
@@ -247,8 +250,8 @@ class Episodes:
         return self._trace(self.episodes[row])
 
     def final_metrics(self, row: int) -> Callable[[], dict[str, MetricResult]]:
-        """What computes the metrics of an episode as it is now, whatever is played afterwards; progress is relative to the time that
-        it was meant to last."""
+        """What computes the metrics of an episode as it is now, whatever is played afterwards; progress is relative to the time
+        that it was meant to last."""
         return partial(self._final, self.episodes[row].kept())
 
     def open_world(self) -> World:
@@ -293,8 +296,9 @@ class Episodes:
             scene = apply_all(scenario.edits, self.dataset.load(scenario.scene), scenario.start)
             if scene.rig.names != self.rig.names:
                 raise ConfigError(
-                    f"{scene.name} has the cameras {', '.join(scene.rig.names)}, but this environment those of {self.scene_names[0]}, "
-                    f"{', '.join(self.rig.names)}: one environment has one rig, so name scenes with the same cameras"
+                    f"{scene.name} has the cameras {', '.join(scene.rig.names)}, but this environment those of "
+                    f"{self.scene_names[0]}, {', '.join(self.rig.names)}: one environment has one rig, so name scenes with the "
+                    "same cameras"
                 )
             edited = [kept for kept in self._scenes if kept[2]]
             if scenario.edits and len(edited) >= EDITED_SCENES:
@@ -304,7 +308,8 @@ class Episodes:
 
     def _key(self, scenario: Scenario) -> SceneKey:
         traffic = scenario.traffic or self.config.traffic
-        return scenario.scene, traffic, scenario.edits, scenario.start if scenario.edits else 0.0
+        named = traffic if isinstance(traffic, str) else id(traffic)
+        return scenario.scene, named, scenario.edits, scenario.start if scenario.edits else 0.0
 
     def _number(self, scenario: Scenario) -> int:
         """Which scene of simulator and metrics a scenario plays in; a new one is added."""

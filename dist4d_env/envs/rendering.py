@@ -9,7 +9,8 @@ import numpy as np
 
 from dist4d_env.envs.birdseye import View, draw_birdseye
 from dist4d_env.envs.drawing import Colour, bar, colour_depth, draw_text, enlarge, fill, pill
-from dist4d_env.geometry.cameras import RING
+from dist4d_env.geometry.cameras import CameraRig
+from dist4d_env.geometry.neighbours import reading_order
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scene import Scene
@@ -42,8 +43,6 @@ FIGURES = {
     "speed_limit": ("limit", "m/s"),
 }
 EVENTS = ("collision", "off_road", "wrong_way", "speed_limit", "comfort")
-GRID = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT")
-"""Reading order on the dashboard: what is left of the car is left on the screen."""
 
 
 def render_dashboard(
@@ -57,10 +56,10 @@ def render_dashboard(
 ) -> np.ndarray:
     """One picture (H, W, 3) uint8 of an instant; H and W are even and depend on the frame's size only.
 
-    frame: cameras in ring order at this instant, None for a world without pictures; info: the environment's info dict (``time``
+    frame: the scene's cameras at this instant, None for a world without pictures; info: the environment's info dict (``time``
     and ``world``, and ``metrics`` and ``reward_terms`` where there); state: the simulator's; plan: (N, >=2) points, ego frame.
     """
-    body = _cameras(frame, info) if frame is not None else None
+    body = _cameras(frame, info, scene.rig) if frame is not None else None
     height = 560 if body is None else body.shape[0]
     birdseye_width = 900 if body is None else height
     left = MARGIN if body is None else MARGIN + body.shape[1] + MARGIN
@@ -77,25 +76,29 @@ def render_dashboard(
     return picture
 
 
-def _cameras(frame: RGBDFrame, info: Mapping[str, Any]) -> np.ndarray:
-    """Two rows of three cameras and a strip of six depth maps."""
+def _cameras(frame: RGBDFrame, info: Mapping[str, Any], rig: CameraRig) -> np.ndarray:
+    """The cameras that look ahead, below them those that look back, and a strip of depth maps: what is left of the car is left on
+    the screen."""
     height, width = frame.depth.shape[1:]
     factor = max(1, round(TILE_WIDTH / width)) if width < TILE_WIDTH else TILE_WIDTH / width
     tile_width, tile_height = round(width * factor), round(height * factor)
-    total = 3 * tile_width + 2 * GAP
-    strip_width = (total - 5 * GAP) // 6
+    rows = reading_order(rig.ego_from_camera)
+    columns, views = max(map(len, rows)), len(rig.names)
+    total = columns * tile_width + (columns - 1) * GAP
+    strip_width = (total - (views - 1) * GAP) // views
     strip_height = round(strip_width * height / width)
-    body = np.empty((2 * (tile_height + GAP) + strip_height, total, 3), np.uint8)
+    body = np.empty((len(rows) * (tile_height + GAP) + strip_height, total, 3), np.uint8)
     body[...] = PAPER
-    for place, name in enumerate(GRID):
-        camera = RING.index(name)
-        x, y = place % 3 * (tile_width + GAP), place // 3 * (tile_height + GAP)
+    places = [(line, column, camera) for line, row in enumerate(rows) for column, camera in enumerate(row)]
+    for place, (line, column, camera) in enumerate(places):
+        name = rig.names[camera]
+        x, y = column * (tile_width + GAP), line * (tile_height + GAP)
         tile = body[y : y + tile_height, x : x + tile_width]
         tile[...] = enlarge(frame.rgb[camera], tile_width, tile_height, smooth=True)
         label, colour = SOURCES.get(info["world"]["source"][camera], (info["world"]["source"][camera], TRACK))
         pill(tile, 8, 8, name.removeprefix("CAM_").replace("_", " ").lower(), 13, INK, (8, 9, 12))
         pill(tile, tile_width - 8, 8, label, 13, (255, 255, 255), colour, align="right")
-        x, y = place * (strip_width + GAP), 2 * (tile_height + GAP)
+        x, y = place * (strip_width + GAP), len(rows) * (tile_height + GAP)
         body[y : y + strip_height, x : x + strip_width] = enlarge(
             colour_depth(frame.depth[camera]), strip_width, strip_height, smooth=False
         )

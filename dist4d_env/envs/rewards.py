@@ -88,8 +88,8 @@ def reward_terms(values: Mapping[str, np.ndarray], decision_dt: float) -> dict[s
 
 
 def arrival(time: float, end_time: float, values: Mapping[str, float], reference: float) -> float:
-    """1 at the decision that reaches ``end_time`` without a failure, the ego having come at least 90 % as far along the route as the
-    logged one, which makes ``reference`` metres (where that is 5 m or less: always); else 0."""
+    """1 at the decision that reaches ``end_time`` without a failure, the ego having come at least 90 % as far along the route as
+    the logged one, which makes ``reference`` metres (where that is 5 m or less: always); else 0."""
     failed = any(values[name] == 1.0 for name in ("at_fault_collision", "off_road", "wrong_way"))
     came_along = reference <= SHORT or values["route_progress"] >= ARRIVED * reference
     return float(time > end_time - 1e-6 and not failed and came_along)

@@ -15,6 +15,7 @@ from dist4d_env.envs.info import episode_info
 from dist4d_env.envs.rendering import render_dashboard
 from dist4d_env.envs.rewards import reward_terms
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.metrics.driving.trace import EpisodeTrace
 from dist4d_env.scenes.scenario import Scenario
@@ -98,6 +99,11 @@ class EpisodeRow:
     def open_world(self) -> World:
         """The world, unless the environment has been closed."""
         return self._episodes.open_world()
+
+    @property
+    def rig(self) -> CameraRig:
+        """The cameras, in the data set's order, which all scenes of an environment share."""
+        return self._episodes.rig
 
     @property
     def shows_pictures(self) -> bool:

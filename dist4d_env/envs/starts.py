@@ -11,8 +11,8 @@ from dist4d_env.scenes.scene import TICK, Scene
 def draw_start(scene: Scene, needs_images: bool, horizon: float, random: np.random.Generator) -> float:
     """A keyframe, as seconds on the 10 Hz grid, from which the horizon fits into the log.
 
-    needs_images: for worlds that remember images only keyframes with images and depth count; a scene that has them at its first keyframe alone
-    starts there. Raises DataError where there is none.
+    needs_images: for worlds that remember images only keyframes with images and depth count; a scene that has them at its first
+    keyframe alone starts there. Raises DataError where there is none.
     """
     keyframes = remembered_keyframes(scene) if needs_images else np.arange(len(scene.sensors.keyframe_time))
     times = np.round(scene.sensors.keyframe_time[keyframes] / TICK) * TICK

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.backend import compiled
 from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.jit import compiled
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import invert
 
@@ -17,7 +18,7 @@ STATIC, UNUSED = 0, -1
 
 
 @dataclass(frozen=True)
-class Carry:
+class BoxMotion:
     """exists: (B,) bool, the box is still there; moved: (B,) bool; motion: (B, 4, 4) global now from global then."""
 
     exists: np.ndarray
@@ -25,7 +26,7 @@ class Carry:
     motion: np.ndarray
 
 
-def carry_motion(source: SplatSource, boxes: Boxes, threshold: float) -> Carry:
+def box_motion(source: SplatSource, boxes: Boxes, threshold: float) -> BoxMotion:
     """How each box of a source moved from its own time to now, at rest within ``threshold`` metres and radians."""
     order = np.argsort(boxes.token, kind="stable")
     place = np.searchsorted(boxes.token[order], source.box_token)
@@ -41,7 +42,7 @@ def carry_motion(source: SplatSource, boxes: Boxes, threshold: float) -> Carry:
     turn = deterministic.arctan2(motion[:, 1, 0], motion[:, 0, 0])
     moved = (np.linalg.norm(shift[..., 0], axis=1) > threshold) | (np.abs(turn) > threshold)
     moved &= exists
-    return Carry(exists, moved, np.where(moved[:, None, None], motion, np.eye(4)))
+    return BoxMotion(exists, moved, np.where(moved[:, None, None], motion, np.eye(4)))
 
 
 def motion_about(motion: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,44 +51,43 @@ def motion_about(motion: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np
     return motion[:, :3, :3].astype(np.float32), shift.astype(np.float32)
 
 
-def usable_pixels(source: SplatSource, carry: Carry) -> np.ndarray:
-    """(M,) bool: kept pixels whose box still exists, and no ground from under a box that has left."""
-    stands = np.append(carry.exists & ~carry.moved, True)
-    return source.keep.reshape(-1) & np.append(carry.exists, True)[source.owner.reshape(-1)] & stands[source.under.reshape(-1)]
-
-
 @dataclass(frozen=True)
-class CarriedSource:
+class MovedSource:
     """A source at the instant of a target.
 
     box_label: (B,) int32 > 0, the same number for the same object in every source; label: (M,) int32 of each pixel's point,
-    its box's, STATIC or UNUSED.
+    its box's, STATIC or UNUSED: pixels not kept, of boxes that no longer exist, and ground from under a box that has left.
     """
 
     source: SplatSource
-    carry: Carry
+    motion: BoxMotion
     box_label: np.ndarray
     label: np.ndarray
 
 
-def carry_sources(sources: list[SplatSource], boxes: Boxes, threshold: float) -> list[CarriedSource]:
-    """Every source at the time of ``boxes``, its objects numbered alike."""
+def move_sources(sources: Sequence[SplatSource], boxes: Boxes, threshold: float) -> list[MovedSource]:
+    """Every source at the time of ``boxes``, its objects numbered alike; threshold: as in ``box_motion``."""
     tokens = np.unique(np.concatenate([source.box_token for source in sources])) if sources else np.zeros(0, np.int64)
-    carried = []
+    moved = []
     for source in sources:
-        carry = carry_motion(source, boxes, threshold)
+        motion = box_motion(source, boxes, threshold)
         box_label = (np.searchsorted(tokens, source.box_token) + 1).astype(np.int32)
-        carried.append(CarriedSource(source, carry, box_label, _labels(source, carry, box_label)))
-    return carried
-
-
-def _labels(source: SplatSource, carry: Carry, box_label: np.ndarray) -> np.ndarray:
-    """(M,) int32 label of each pixel's point."""
-    if compiled():
-        from dist4d_env.geometry.compiled.prepare import label_pixels
-
         pixels = source.keep.reshape(-1), source.owner.reshape(-1), source.under.reshape(-1)
-        return label_pixels(*pixels, carry.exists, carry.exists & ~carry.moved, box_label)
-    label = np.append(box_label, np.int32(STATIC))[source.owner.reshape(-1)]
-    label[~usable_pixels(source, carry)] = UNUSED
+        label = _label_pixels(*pixels, motion.exists, motion.exists & ~motion.moved, box_label)
+        moved.append(MovedSource(source, motion, box_label, label))
+    return moved
+
+
+@compiled
+def _label_pixels(
+    keep: np.ndarray, owner: np.ndarray, under: np.ndarray, exists: np.ndarray, stands: np.ndarray, box_label: np.ndarray
+) -> np.ndarray:
+    """Labels (M,) int32 as in ``MovedSource``; exists, stands: (B,) bool, the box is there, and where it was."""
+    label = np.empty(len(keep), np.int32)
+    for i in range(len(keep)):
+        box, over = owner[i], under[i]
+        if not keep[i] or (box >= 0 and not exists[box]) or (over >= 0 and not stands[over]):
+            label[i] = UNUSED
+        else:
+            label[i] = box_label[box] if box >= 0 else STATIC
     return label

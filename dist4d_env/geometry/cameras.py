@@ -7,9 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-RING = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT")
-"""nuScenes cameras in ring order: neighbours in the tuple (cyclically) are neighbours on the car."""
-
 
 @dataclass(frozen=True)
 class ImageTransform:

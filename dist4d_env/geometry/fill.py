@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dist4d_env.geometry.backend import compiled
+from dist4d_env.geometry.jit import compiled
 from dist4d_env.geometry.rgbd import FAR
+
+_FAR, _NONE = np.float32(FAR), np.float32(-1)
 
 
 def fill_background(rgb: np.ndarray, depth: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -14,35 +16,8 @@ def fill_background(rgb: np.ndarray, depth: np.ndarray, valid: np.ndarray) -> tu
     rgb: (V, H, W, 3) uint8; depth: (V, H, W) float32; valid: (V, H, W) bool. Rows without any pixel take the nearest row's
     result; an image without any pixel becomes grey at depth FAR.
     """
-    if compiled():
-        from dist4d_env.geometry.compiled.fill import fill_rows
-
-        rgb, depth = np.array(rgb, np.uint8, order="C"), np.array(depth, np.float32, order="C")
-        fill_rows(rgb, depth, np.require(valid, bool, ["C", "W"]))
-        return rgb, depth
-    views, height, width = valid.shape
-    columns = np.arange(width)
-    left = np.maximum.accumulate(np.where(valid, columns, -1), 2)
-    right = np.minimum.accumulate(np.where(valid, columns, width)[..., ::-1], 2)[..., ::-1]
-    view, row, column = np.nonzero(~valid & (left[..., -1:] >= 0))
-    a, b = left[view, row, column], right[view, row, column]
-    depth_a = np.where(a >= 0, depth[view, row, np.maximum(a, 0)], -1)
-    depth_b = np.where(b < width, depth[view, row, np.minimum(b, width - 1)], -1)
-    source = np.where(depth_a > depth_b, a, b)
-    rgb, depth = rgb.copy(), depth.copy()
-    rgb[view, row, column] = rgb[view, row, source]
-    depth[view, row, column] = depth[view, row, source]
-
-    has = valid.any(2)  # (V, H)
-    rows = np.arange(height)
-    for v in range(views):
-        empty = np.flatnonzero(~has[v])
-        if len(empty) == height:
-            rgb[v], depth[v] = 127, FAR
-        elif len(empty):
-            full = rows[has[v]]
-            nearest = full[np.abs(empty[:, None] - full).argmin(1)]
-            rgb[v, empty], depth[v, empty] = rgb[v, nearest], depth[v, nearest]
+    rgb, depth = np.array(rgb, np.uint8, order="C"), np.array(depth, np.float32, order="C")
+    _fill_images(rgb, depth, np.require(valid, bool, ["C", "W"]))
     return rgb, depth
 
 
@@ -60,3 +35,59 @@ def fill_telea(rgb: np.ndarray, depth: np.ndarray, valid: np.ndarray, radius: fl
             continue
         out[view] = cv2.inpaint(np.ascontiguousarray(rgb[view]), (~valid[view]).astype(np.uint8), radius, cv2.INPAINT_TELEA)
     return out, filled_depth
+
+
+@compiled
+def _fill_images(rgb: np.ndarray, depth: np.ndarray, valid: np.ndarray) -> None:
+    """Fill the holes of rgb (V, H, W, 3) uint8 and depth (V, H, W) float32 in place; valid: (V, H, W) bool."""
+    views, height, width = valid.shape
+    has = np.zeros(height, np.bool_)
+    for view in range(views):
+        some = False
+        for row in range(height):
+            has[row] = _fill_row(rgb[view, row], depth[view, row], valid[view, row])
+            some |= has[row]
+        if not some:
+            for row in range(height):
+                for column in range(width):
+                    depth[view, row, column] = _FAR
+                    for c in range(3):
+                        rgb[view, row, column, c] = 127
+            continue
+        for row in range(height):
+            if has[row]:
+                continue
+            for away in range(1, height):  # of two rows equally near, the upper one
+                nearest = row - away if row >= away and has[row - away] else row + away
+                if nearest < height and has[nearest]:
+                    for column in range(width):
+                        depth[view, row, column] = depth[view, nearest, column]
+                        for c in range(3):
+                            rgb[view, row, column, c] = rgb[view, nearest, column, c]
+                    break
+
+
+@compiled
+def _fill_row(rgb: np.ndarray, depth: np.ndarray, valid: np.ndarray) -> bool:
+    """Continue each hole of one row from its farther side; False where the row shows nothing at all."""
+    width = len(valid)
+    a = -1
+    column = 0
+    while column < width:
+        if valid[column]:
+            a = column
+            column += 1
+            continue
+        b = column
+        while b < width and not valid[b]:
+            b += 1
+        if a < 0 and b == width:
+            return False
+        depth_a, depth_b = depth[a] if a >= 0 else _NONE, depth[b] if b < width else _NONE
+        source = a if depth_a > depth_b else b
+        for k in range(column, b):
+            depth[k] = depth[source]
+            for c in range(3):
+                rgb[k, c] = rgb[source, c]
+        column = b
+    return True

@@ -27,3 +27,13 @@ def neighbours(ego_from_camera: np.ndarray) -> np.ndarray:
     found = np.empty((len(order), 2), np.int64)
     found[order] = np.where(pairs < 0, order[:, None], pairs)
     return found
+
+
+def reading_order(ego_from_camera: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    """Rows of cameras as a person would lay out their images: those that look ahead, then those that look back, each row from the
+    car's left to its right. ego_from_camera: (V, 4, 4)."""
+    yaw = np.arctan2(ego_from_camera[:, 1, 2], ego_from_camera[:, 0, 2])
+    ahead = np.abs(yaw) <= np.pi / 2 + 1e-6
+    order = np.argsort(np.where(ahead, -yaw, yaw % (2 * np.pi)), kind="stable").tolist()
+    rows = tuple(tuple(view for view in order if ahead[view] == front) for front in (True, False))
+    return tuple(row for row in rows if row)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dist4d_env.geometry.backend import compiled
-from dist4d_env.geometry.box_motion import STATIC, UNUSED, CarriedSource, motion_about
-from dist4d_env.geometry.frustum import may_see, pinhole_rows, to_rows
-from dist4d_env.geometry.rasterise import LEAST_BITS, NOTHING
+from dist4d_env.geometry.box_motion import STATIC, MovedSource, motion_about
+from dist4d_env.geometry.depth_kernels import LEAST_BITS, NOTHING, land_points
+from dist4d_env.geometry.frustum import may_see, pinhole_rows
 from dist4d_env.geometry.transforms import invert
 
 
@@ -27,7 +26,7 @@ class Points:
 
 
 def splat_points(
-    sources: Sequence[CarriedSource],
+    sources: Sequence[MovedSource],
     intrinsics: np.ndarray,
     global_from_camera: np.ndarray,
     size: tuple[int, int],
@@ -36,61 +35,24 @@ def splat_points(
 ) -> Points:
     """Sources in cameras with intrinsics (V, 3, 3), poses (V, 4, 4) and images of (height, width); of points equally near the
     earlier one wins, sources and pixels in order. near: metres before a camera where points are cut off."""
-    land_points = _land_points
-    if compiled():
-        from dist4d_env.geometry.compiled.plain import land_points
-
     pixels = len(intrinsics) * size[0] * size[1]
     nearest, first = np.full(pixels, NOTHING), 0
     for one in sources:
         source = one.source
         linear, offset = pinhole_rows(intrinsics, invert(global_from_camera), source.origin)
         visible = may_see(linear, offset, size, source.corners)
-        turn, shift = motion_about(one.carry.motion, source.origin)
+        rotation, shift = motion_about(one.motion.motion, source.origin)
         owner = source.owner.reshape(-1)
         land_points(
-            source.points, one.label, owner, one.carry.moved, turn, shift, linear, offset, visible, size[0], size[1],
+            source.points, one.label, owner, one.motion.moved, rotation, shift, linear, offset, visible, size[0], size[1],
             np.float32(near), first, nearest,
         )  # fmt: skip
         first += len(owner)
     return _winners(sources, nearest, time)
 
 
-def _land_points(
-    points: np.ndarray,
-    label: np.ndarray,
-    owner: np.ndarray,
-    moved: np.ndarray,
-    turn: np.ndarray,
-    shift: np.ndarray,
-    linear: np.ndarray,
-    offset: np.ndarray,
-    visible: np.ndarray,
-    height: int,
-    width: int,
-    near: np.float32,
-    first: int,
-    nearest: np.ndarray,
-) -> None:
-    """Lower ``nearest`` (V H W,) to the bits of a depth above the number of its point, counted from ``first``."""
-    travels = np.append(moved, False)[owner] & (label != UNUSED)
-    stands = (label != UNUSED) & ~travels
-    index = np.flatnonzero(travels)
-    box = owner[index]
-    gone = np.stack(to_rows(turn.take(box, 0).transpose(1, 2, 0), shift.take(box, 0).T, points.take(index, 1)))
-    per_view = points.shape[1] // visible.shape[1]
-    for camera in range(len(linear)):
-        standing = np.flatnonzero(stands & np.repeat(visible[camera], per_view))
-        for number, at in ((standing, points.take(standing, 1)), (index, gone)):
-            x, y, z = to_rows(linear[camera], offset[camera], at)
-            here = np.flatnonzero((z > near) & (x >= 0) & (y >= 0) & (x < width * z) & (y < height * z))
-            x, y, z = x[here], y[here], z[here]
-            column, row = np.minimum((x / z).astype(np.int32), width - 1), np.minimum((y / z).astype(np.int32), height - 1)
-            key = (z.view(np.int32).astype(np.int64) - LEAST_BITS) << 32 | (number[here] + first)
-            np.minimum.at(nearest, (camera * height + row) * width + column, key)
-
-
-def _winners(sources: Sequence[CarriedSource], nearest: np.ndarray, time: float) -> Points:
+def _winners(sources: Sequence[MovedSource], nearest: np.ndarray, time: float) -> Points:
+    """Of each pixel the point whose key ``nearest`` (V H W,) holds."""
     hit = nearest != NOTHING
     number = np.where(hit, nearest & 0xFFFFFFFF, 0)
     bits = np.where(hit, (nearest >> 32) + LEAST_BITS, 0).astype(np.int32)

@@ -2,8 +2,8 @@
 
 Depth goes forwards: every source pixel lands in the target as a tent as large as its footprint there, the nearest surface
 wins, and the winners' inverse depths are averaged. Colour comes backwards: each target point is looked up in the source image
-that saw it best. Points inside an agent's box travel with the box. All arithmetic is sequential, in numpy or compiled
-with the same bits (``backend``), so results do not depend on the number of threads.
+that saw it best. Points inside an agent's box travel with the box. All arithmetic is sequential (loops compiled by numba),
+so results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dist4d_env.geometry.backend import compiled
-from dist4d_env.geometry.backward import Lookup, look_up_colours
-from dist4d_env.geometry.box_motion import STATIC, carry_sources
+from dist4d_env.geometry.box_motion import STATIC, move_sources
 from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.colour import Lookup, look_up_colours
+from dist4d_env.geometry.depth import BEST, SplatConfig, splat_depth
 from dist4d_env.geometry.fill import fill_background, fill_telea
-from dist4d_env.geometry.fragments import BEST, Fragments, SplatConfig, project_source
 from dist4d_env.geometry.plain import Points, splat_points
-from dist4d_env.geometry.rasterise import rasterise
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.splat_source import SplatSource
 
@@ -71,25 +69,16 @@ def splat(
     boxes: the agents at ``time`` (seconds), global frame; points of boxes that no longer exist are left out.
     """
     shape = (len(intrinsics), *size)
-    carried = carry_sources(list(sources), boxes, config.carry)
+    moved = move_sources(sources, boxes, config.motion_threshold)
     if config.plain:
-        return _assemble_points(splat_points(carried, intrinsics, global_from_camera, size, time, config.near), shape)
-    if compiled():
-        from dist4d_env.geometry.compiled import colour
-        from dist4d_env.geometry.compiled.depth import splat_depth
-
-        depth, label = splat_depth(carried, intrinsics, global_from_camera, size, config)
-        lookup = colour.look_up_colours(carried, depth.reshape(shape), label, intrinsics, global_from_camera, time)
-        return _assemble(depth, label, lookup, shape)
-    parts = [part for source in carried for part in project_source(source, intrinsics, global_from_camera, size, config)]
-    if not parts:
-        return _nothing(shape)
-    depth, label = rasterise(Fragments.join(parts), int(np.prod(shape)), size, config.core)
-    lookup = look_up_colours(carried, depth.reshape(shape), label, intrinsics, global_from_camera, time)
+        return _assemble_points(splat_points(moved, intrinsics, global_from_camera, size, time, config.near), shape)
+    depth, label = splat_depth(moved, intrinsics, global_from_camera, size, config)
+    lookup = look_up_colours(moved, depth.reshape(shape), label, intrinsics, global_from_camera, time)
     return _assemble(depth, label, lookup, shape)
 
 
 def _assemble(depth: np.ndarray, label: np.ndarray, lookup: Lookup, shape: tuple[int, int, int]) -> Splat:
+    """Pixels that have a depth and a colour."""
     valid = (depth > 0) & lookup.found
     return Splat(
         rgb=np.where(valid[:, None], np.rint(lookup.rgb), 0).astype(np.uint8).reshape(*shape, 3),
@@ -114,9 +103,3 @@ def _assemble_points(points: Points, shape: tuple[int, int, int]) -> Splat:
         age=points.age.reshape(shape),
         generated=points.generated.reshape(shape),
     )
-
-
-def _nothing(shape: tuple[int, int, int]) -> Splat:
-    """Only holes."""
-    number, flag = np.zeros(shape, np.float32), np.zeros(shape, bool)
-    return Splat(np.zeros((*shape, 3), np.uint8), number, flag, flag, number, number, flag)

@@ -12,7 +12,7 @@ import numpy as np
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.rectangles import ego_centers, overlap
-from dist4d_env.metrics.plans.lanes import lanes_on_route
+from dist4d_env.metrics.driving.route_lanes import lanes_on_route
 from dist4d_env.metrics.plans.scene import FUTURE, PlanScene
 from dist4d_env.metrics.plans.scoring import score_plans
 from dist4d_env.planners.contract import (

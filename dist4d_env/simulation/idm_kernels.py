@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dist4d_env.simulation.kernels import TAU, Array, compiled
+from dist4d_env.geometry.jit import compiled
+from dist4d_env.simulation.kernels import TAU, Array
 
 TICK = 0.1
 PROBES = 32  # places along the path at which an agent looks for something in its way

@@ -30,8 +30,8 @@ _PEDAL_DECAY = 1.0  # s, how fast an anticipated acceleration fades
 
 @dataclass(frozen=True)
 class SimulatorConfig:
-    """decision_dt: seconds between decisions, a multiple of the 0.1 s tick; action: as in ``actions``; traffic: of scenes that ask
-    for no other, as ``registry.TRAFFIC`` finds it."""
+    """decision_dt: seconds between decisions, a multiple of the 0.1 s tick; action: as in ``actions``; traffic: of scenes that
+    ask for no other, as ``registry.TRAFFIC`` finds it."""
 
     decision_dt: float = 0.5
     action: str = "controls"
@@ -56,9 +56,9 @@ class Simulator:
     """The truth of many episodes over time, in any mix of scenes.
 
     It holds scenes, no episodes: ``reset`` gives a first state, ``step`` the next; neither changes anything, so a state kept is a
-    snapshot and ``state.take`` branches. Each episode is the same bit for bit whatever is simulated beside it. Episodes run on the
-    log's 10 Hz grid (a start between two ticks is moved to the nearer one) and may run past the log's end: agents end with their
-    tracks, the ego drives on.
+    snapshot and ``state.take`` branches. Each episode is the same bit for bit whatever is simulated beside it. Episodes run on
+    the log's 10 Hz grid (a start between two ticks is moved to the nearer one) and may run past the log's end: agents end with
+    their tracks, the ego drives on.
     """
 
     def __init__(self, config: SimulatorConfig | None = None, scenes: Iterable[Scene] = ()) -> None:
@@ -79,7 +79,7 @@ class Simulator:
         key = traffic if isinstance(traffic, str) else id(traffic)
         if key not in self._models:
             model = TRAFFIC.make(traffic, ("add", "start", "step", "anticipate"), vehicle=self.config.vehicle)
-            name = traffic if isinstance(traffic, str) else type(model).__qualname__
+            name = traffic if isinstance(traffic, str) else f"{type(model).__qualname__}#{len(self._models)}"
             self._models[key] = f"{name}/", model
         self.scenes.append(scene)
         self._model_of.append(key)
@@ -107,8 +107,8 @@ class Simulator:
     def reset(self, scene: Sequence[int] | np.ndarray, starts: Sequence[Scenario | float]) -> SimState:
         """Episodes that begin: the numbers of their scenes and, for each, a scenario or just a start time in seconds.
 
-        The ego is the logged one, moved as the scenario says. ConfigError if a scenario belongs to another scene or starts outside
-        the log.
+        The ego is the logged one, moved as the scenario says. ConfigError if a scenario belongs to another scene or starts
+        outside the log.
         """
         scene = np.array(scene, int)
         rows, egos = [], []
@@ -176,9 +176,9 @@ class Simulator:
     def scenes_at(self, state: SimState, decisions: int = 4) -> list[SceneAt]:
         """What is true now in each episode, and what is anticipated at the next ``decisions`` decisions.
 
-        The ego is expected to go on with its last command: a plan is followed to its end; from controls only the present motion is
-        kept, the acceleration fading and the wheels held, because the next decision is the policy's. Agents go on as their traffic
-        model expects.
+        The ego is expected to go on with its last command: a plan is followed to its end; from controls only the present motion
+        is kept, the acceleration fading and the wheels held, because the next decision is the policy's. Agents go on as their
+        traffic model expects.
         """
         ticks, truths = self.config.ticks_per_decision, []
         fades, config = 1 - TICK / _PEDAL_DECAY, self.config

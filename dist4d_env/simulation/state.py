@@ -31,8 +31,8 @@ class SimState:
     """Everything that changes while B episodes run. Its arrays are never written to: keeping one is a snapshot.
 
     scene: (B,) which scene of the simulator each episode plays in; tick: (B,) since its start; row: (B,) of the 10 Hz log; ego:
-    (B, 7) as in ``simulation.ego``; agents: (B, M); traffic: the states of the traffic models, (B, ...) by "model/name"; commands:
-    the last decisions, before the first ones that do nothing.
+    (B, 7) as in ``simulation.ego``; agents: (B, M); traffic: the states of the traffic models, (B, ...) by "model/name";
+    commands: the last decisions, before the first ones that do nothing.
     """
 
     scene: np.ndarray

@@ -17,8 +17,8 @@ TrafficState = Mapping[str, np.ndarray]
 class TrafficModel(Protocol):
     """Agents of B episodes in any mix of scenes, as arrays.
 
-    ``scene`` (B,) says which of the added scenes each episode plays in, ``row`` (B,) where on the 10 Hz grid of its log it is, egos
-    are rows (B, 7) as in ``simulation.ego``. All methods but ``add`` are pure; arrays that are handed in are not written to.
+    ``scene`` (B,) says which of the added scenes each episode plays in, ``row`` (B,) where on the 10 Hz grid of its log it is,
+    egos are rows (B, 7) as in ``simulation.ego``. All methods but ``add`` are pure; arrays that are handed in are not written to.
     """
 
     def add(self, scene: Scene) -> int:

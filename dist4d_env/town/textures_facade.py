@@ -9,10 +9,10 @@ from functools import cache
 
 import numpy as np
 
-from dist4d_env.town.textures import grain, noise
+from dist4d_env.town.textures import grain, noise, texels
 
 BAYS, FLOORS = 8, 4
-"""What one facade tile shows."""
+"""Bays and storeys of one facade tile."""
 
 _WALLS = (
     (0.78, 0.73, 0.64), (0.70, 0.52, 0.40), (0.62, 0.36, 0.28), (0.84, 0.82, 0.78), (0.58, 0.60, 0.62), (0.80, 0.68, 0.46),
@@ -31,8 +31,7 @@ def wall_colour(style: int) -> np.ndarray:
 
 
 def _finish(rgb: np.ndarray, glow: np.ndarray) -> np.ndarray:
-    image = np.concatenate([rgb, glow[..., None]], -1, dtype=np.float32)
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return texels(np.concatenate([rgb, glow[..., None]], -1, dtype=np.float32))
 
 
 def _wall(style: int, height: int, width: int, rng: np.random.Generator) -> np.ndarray:

@@ -13,8 +13,10 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.town.generate import DURATION, SPLITS, VERSION, layout_number, scene_outline
 from dist4d_env.town.map_file import MapFile, write_mask
 from dist4d_env.town.scene_files import FileOptions
+from dist4d_env.town.sensors import EGO_FROM_LIDAR, town_rig
 from dist4d_env.town.tables import TABLES, VERSION_FOLDER, Rows, log_and_map_rows, shared_rows
 from dist4d_env.town.timeline import KEYFRAME_RATE
+from dist4d_env.town.workers import rows_file, run_jobs
 
 RATES = (2, 5, 10)
 DEFAULT_COUNT = {"train": 48, "val": 8, "test": 8}
@@ -98,17 +100,10 @@ def _partial_folder(out: Path, plan: dict) -> Path:
     return partial
 
 
-def rows_file(root: Path, split: str, index: int) -> Path:
-    """Where a finished scene's rows lie until the tables are put together."""
-    return root / ".rows" / f"{split}-{index:04d}.json"
-
-
 def _make_scenes(
     root: Path, jobs: list[tuple[str, int]], seed: int, options: FileOptions, workers: int | None, progress: bool
 ) -> None:
     from tqdm import tqdm
-
-    from dist4d_env.town.workers import run_jobs
 
     keyframes = len(options.keyframes)
     missing = [job for job in jobs if not rows_file(root, *job).exists()]
@@ -119,8 +114,6 @@ def _make_scenes(
 
 
 def _finish(root: Path, jobs: list[tuple[str, int]], seed: int, options: FileOptions) -> None:
-    from dist4d_env.town.sensors import EGO_FROM_LIDAR, town_rig
-
     scenes = [scene_outline(split, index, seed) for split, index in jobs]
     rows: Rows = shared_rows(town_rig(*options.size), EGO_FROM_LIDAR)
     for job in jobs:

@@ -1,4 +1,4 @@
-"""``python -m dist4d_env train codec|dist-t|distil|dist-s|cycle``: samples from a data set, then one recipe."""
+"""``python -m dist4d_env train codec|dist-t|distil|dist-s``: samples from a data set, then one recipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.models.video_codec import load_codec
 from dist4d_env.training.checkpoint import CHECKPOINT, initialise
 from dist4d_env.training.codec import CodecRecipe
-from dist4d_env.training.cycle import prepare_cycle
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.dist_s_svd import DiSTSVideoRecipe
 from dist4d_env.training.dist_t import DiSTTRecipe
@@ -137,7 +136,7 @@ class TrainDistilled(_DiSTT):
 
 @dataclass(frozen=True)
 class TrainDiSTS(RunOptions):
-    """Train DiST-S, stage 1: pairs of views from the recorded path."""
+    """Train DiST-S on pairs of views from the recorded path."""
 
     strides: tuple[int, ...] = (1,)
     """Keyframes from one frame of a sample to the next, one drawn for each: several where keyframes are dense."""
@@ -154,47 +153,30 @@ class TrainDiSTS(RunOptions):
             names = dataset.scene_names(self.data.split)[: self.data.scenes]
             prepare(dataset, names, folder, self.settings(), self.data.sample_workers)
             stores.append(SampleStore(folder))
-        return dist_s_recipe(self, stores, None)
+        return dist_s_recipe(self, stores)
 
 
-@dataclass(frozen=True)
-class TrainCycle(RunOptions):
-    """Train DiST-S, stage 2: self-supervised cycle consistency; --init: weights of stage 1."""
-
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass (Stable Video Diffusion)."""
-
-    def recipe(self) -> Recipe:
-        """The recipe, with its samples made where missing."""
-        if self.init is None:
-            raise ConfigError("cycle goes on from a trained DiST-S: pass --init RUN/weights of a dist-s run, or --init tiny")
-        stores, folder = self.training_stores(), self.samples / "cycle"
-        prepare_cycle(*self.scenes(), folder, self.settings(), self.init, self.data.sample_workers)
-        return dist_s_recipe(self, stores, SampleStore(folder))
-
-
-def dist_s_recipe(options: RunOptions, stores: list[SampleStore], cycle: SampleStore | None) -> Recipe:
+def dist_s_recipe(options: RunOptions, stores: list[SampleStore]) -> Recipe:
     """The recipe of the preset's backbone; ``ConfigError`` for Stable Video Diffusion without weights to start from."""
     sized, val, chosen = options.sized, options.validation_store(), options.optimiser
     if sized.dist_s.get("backbone") != "svd":
-        return DiSTSRecipe(sized, stores, val, chosen.batch, chosen.seed, extra=cycle)
+        return DiSTSRecipe(sized, stores, val, chosen.batch, chosen.seed)
     if options.init is None and not options.resume:
         raise ConfigError(
             f"DiST-S of preset {options.preset} goes on from Stable Video Diffusion, whose VAE is not trained here: pass "
             "--init FOLDER written by DiSTSPipeline(DiSTSUNet.from_svd(SVD_FOLDER, mask_channels)).save_pretrained(FOLDER), "
             f"mask_channels {sized.dist_s.get('mask_channels', len(MASK_CHANNELS))}"
         )
-    return DiSTSVideoRecipe(sized, stores, val, chosen.batch, chosen.seed, extra=cycle)
+    return DiSTSVideoRecipe(sized, stores, val, chosen.batch, chosen.seed)
 
 
-MODELS = {"codec": TrainCodec, "dist-t": TrainDiSTT, "distil": TrainDistilled, "dist-s": TrainDiSTS, "cycle": TrainCycle}
-AnyTraining = TrainCodec | TrainDiSTT | TrainDistilled | TrainDiSTS | TrainCycle
+MODELS = {"codec": TrainCodec, "dist-t": TrainDiSTT, "distil": TrainDistilled, "dist-s": TrainDiSTS}
+AnyTraining = TrainCodec | TrainDiSTT | TrainDistilled | TrainDiSTS
 Options = Annotated[
     Annotated[TrainCodec, subcommand("codec")]
     | Annotated[TrainDiSTT, subcommand("dist-t")]
     | Annotated[TrainDistilled, subcommand("distil")]
-    | Annotated[TrainDiSTS, subcommand("dist-s")]
-    | Annotated[TrainCycle, subcommand("cycle")],
+    | Annotated[TrainDiSTS, subcommand("dist-s")],
     OmitArgPrefixes,
     FlagCreatePairsOff,
 ]

@@ -39,11 +39,10 @@ class DiSTSBatch(NamedTuple):
 
 
 class DiSTSRecipe:
-    """Stage 1, pairs from the recorded path alone: keyframes t +- 1, 2 splatted to t, agents moved with their boxes.
+    """Pairs from the recorded path: keyframes t +- 1, 2 splatted to t, agents moved with their boxes.
 
-    train: one store of samples or one per image size, of which each step draws one. Stage 2 adds cycle consistency: ``extra``
-    holds the samples of ``prepare_cycle``, and a sample of their image size is one of them with probability ``share``. For the
-    composition; ``DiSTSVideoRecipe`` trains Stable Video Diffusion.
+    train: one store of samples or one per image size, of which each step draws one. For the composition; ``DiSTSVideoRecipe``
+    trains Stable Video Diffusion.
     """
 
     def __init__(
@@ -53,15 +52,13 @@ class DiSTSRecipe:
         val: SampleStore | None,
         batch: int,
         seed: int,
-        extra: SampleStore | None = None,
-        share: float = 0.5,
     ) -> None:
         torch.manual_seed(seed)
         self.unet = DiSTSUNet(**preset.dist_s).to(memory_format=torch.channels_last)
         self.models: dict[str, nn.Module] = {"dist_s": self.unet}
         self.seed = seed
         size, code = (preset.height, preset.width), str(self.unet.config.depth_code)
-        self.samples = ViewSamples(train, batch, size, code, extra, share)
+        self.samples = ViewSamples(train, batch, size, code)
         self.val = val or self.samples.stores[0]
 
     @property

@@ -55,8 +55,6 @@ class DiSTSVideoRecipe:
         val: SampleStore | None,
         batch: int,
         seed: int,
-        extra: SampleStore | None = None,
-        share: float = 0.5,
         frames: int | None = None,
     ) -> None:
         torch.manual_seed(seed)
@@ -67,11 +65,11 @@ class DiSTSVideoRecipe:
         self.models: dict[str, nn.Module] = {"dist_s": self.unet}
         self.frozen: dict[str, nn.Module] = {"vae": self.unet.svd.vae}
         self.seed, asked = seed, frames or preset.chunk
-        length = clip_length(as_stores(train), extra, asked)
+        length = clip_length(as_stores(train), asked)
         if length < asked:
             tqdm.write(f"the samples have no clips of {asked} successive keyframes: clips are of one frame")
         size, code = (preset.height, preset.width), str(self.unet.config.depth_code)
-        self.samples = ViewSamples(train, batch, size, code, extra, share, length)
+        self.samples = ViewSamples(train, batch, size, code, length)
         self.val = val or self.samples.stores[0]
 
     def batch(self, step: int, rank: int = 0) -> DiSTSVideoBatch:

@@ -39,7 +39,7 @@ def prepare(
 ) -> None:
     """Make the samples of the named scenes that ``folder`` does not hold yet; a progress bar counts scenes.
 
-    make: ``scene_samples`` (None), or of ``rollouts`` or ``cycle``. Raises ``DataError`` where the folder holds samples of other
+    make: ``scene_samples`` (None), or of ``rollouts``. Raises ``DataError`` where the folder holds samples of other
     settings, or a scene has fewer than three keyframes with images and depth.
     """
     write_settings(folder, settings)

@@ -27,9 +27,6 @@ from dist4d_env.models.pretrained import resolve_weights
 NEXT, BETWEEN, SPACE = 0, 1, 2
 """Kinds of splats: the future from the past; a hidden keyframe among its neighbours; a hidden keyframe from one or two others."""
 
-CYCLE = 8
-"""Kind kept in a folder of its own: a keyframe from its synthesised side view (``cycle``)."""
-
 FORMAT = 2
 
 

@@ -1,4 +1,4 @@
-"""Batches of splats and true frames for DiST-S: kinds by their shares, several image sizes, samples of the second stage."""
+"""Batches of splats and true frames for DiST-S: kinds by their shares, several image sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from dist4d_env.errors import DataError
 from dist4d_env.models.inputs import ViewInputs, collate_views, rgbd_tensor
 from dist4d_env.training.loading import as_stores, choose_store
-from dist4d_env.training.samples import BETWEEN, CYCLE, NEXT, SPACE, SampleStore, SceneSamples
+from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleStore, SceneSamples
 
 SHARES = {SPACE: 0.7, BETWEEN: 0.15, NEXT: 0.15}
 """Share of samples of each kind of splat."""
@@ -40,20 +40,17 @@ def _scene_runs(scene: SceneSamples, kind: int, frames: int) -> Iterator[tuple[t
     shown: dict[int, tuple[int, ...]] = {}
     for row in rows:
         shown[int(targets[row])] = (*shown.get(int(targets[row]), ()), row)
-    time = scene.arrays["time"]
     for row in rows:
         clip = range(int(targets[row]), int(targets[row]) + frames)
-        # Side views to both sides of one moment have successive numbers but are no clip.
-        if all(k in shown for k in clip) and all(time[k] > time[k - 1] for k in clip[1:]):
+        if all(k in shown for k in clip):
             yield ((row,), *(shown[k] for k in clip[1:]))
 
 
 class ViewSamples:
     """Clips of ``frames`` successive keyframes, each frame with a splat of a memory that lacks it; 1 gives single images.
 
-    train: stores of samples, of which each draw takes one; extra: samples of ``prepare_cycle``; a sample of their image size is
-    one of them with probability ``share``; count: images of all cameras per draw, at ``size`` (height, width); code: of depth.
-    Raises ``DataError`` where a store has no such samples.
+    train: stores of samples, of which each draw takes one; count: images of all cameras per draw, at ``size`` (height, width);
+    code: of depth. Raises ``DataError`` where a store has no such samples.
     """
 
     def __init__(
@@ -62,8 +59,6 @@ class ViewSamples:
         count: int,
         size: tuple[int, int],
         code: str,
-        extra: SampleStore | None = None,
-        share: float = 0.5,
         frames: int = 1,
     ) -> None:
         self.stores, self.count, self.size, self.code, self.frames = as_stores(train), count, size, code, frames
@@ -72,22 +67,11 @@ class ViewSamples:
         for store, kinds in self.pools.items():
             if not kinds:
                 raise DataError(f"{store.folder} holds no {frames} successive keyframes with splats; take longer scenes")
-        self.extra, self.share = extra, share
-        self.extra_pool = [] if extra is None else runs(extra, CYCLE, frames)
-        if extra is not None and not self.extra_pool:
-            raise DataError(f"{extra.folder} holds no cycle samples; make them with: python -m dist4d_env train cycle")
 
     def draw(self, generator: np.random.Generator) -> tuple[ViewInputs, torch.Tensor]:
         """Inputs over (N, F) and the true frames (N, F, 4, H, W): N clips, one per sample and camera."""
         store, images = choose_store(self.stores, self.count, self.size, generator)
-        samples = max(1, images // self.frames)
-        beside = generator.binomial(samples, self.share) if self.extra and _same_size(store, self.extra) else 0
-        parts = [self.collate(store, self.choose(store, generator, samples - beside))] if beside < samples else []
-        if self.extra and beside:
-            chosen = [self.extra_pool[k] for k in generator.integers(len(self.extra_pool), size=beside)]
-            parts.append(self.collate(self.extra, [run.clip(generator) for run in chosen]))
-        views = ViewInputs(*(torch.cat(tensors) for tensors in zip(*(views for views, _ in parts), strict=True)))
-        return views, torch.cat([truth for _, truth in parts])
+        return self.collate(store, self.choose(store, generator, max(1, images // self.frames)))
 
     def choose(self, store: SampleStore, generator: np.random.Generator, count: int) -> list[tuple[int, list[int]]]:
         """(scene, splats) of ``count`` clips of a store."""
@@ -112,11 +96,6 @@ class ViewSamples:
         return ViewInputs(*(clips(tensor) for tensor in collate_views(images, self.code))), clips(torch.stack(truths))
 
 
-def clip_length(stores: Sequence[SampleStore], extra: SampleStore | None, frames: int) -> int:
+def clip_length(stores: Sequence[SampleStore], frames: int) -> int:
     """``frames`` where every store has clips of so many successive keyframes, else 1."""
-    asked = [(store, tuple(SHARES)) for store in stores] + ([] if extra is None else [(extra, (CYCLE,))])
-    return frames if all(any(runs(store, kind, frames) for kind in kinds) for store, kinds in asked) else 1
-
-
-def _same_size(a: SampleStore, b: SampleStore) -> bool:
-    return (a.settings.height, a.settings.width) == (b.settings.height, b.settings.width)
+    return frames if all(any(runs(store, kind, frames) for kind in SHARES) for store in stores) else 1

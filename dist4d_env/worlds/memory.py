@@ -11,8 +11,9 @@ import numpy as np
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.cameras import CameraRig
+from dist4d_env.geometry.depth import SplatConfig
 from dist4d_env.geometry.rgbd import RGBDFrame
-from dist4d_env.geometry.splat import Splat, SplatConfig, splat
+from dist4d_env.geometry.splat import Splat, splat
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.appearance_bank import AppearanceBank

@@ -117,11 +117,10 @@ def test_two_runs_of_one_seed_are_the_same_run(tmp_path, town_dataroot):
 def test_ctrl_c_leaves_a_checkpoint_that_goes_on(tmp_path, town_dataroot):
     words = command(tmp_path, town_dataroot, 100_000)
     running = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 900
-    while not (tmp_path / "curve.json").exists() and running.poll() is None and time.monotonic() < deadline:
+    while not (tmp_path / "curve.json").exists() and running.poll() is None:
         time.sleep(0.2)
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=900)
+    _, said = running.communicate()
     assert running.returncode == 0 and "goes on from here" in said, said
     stopped = load_checkpoint(tmp_path)["steps"]
     assert 0 < stopped < 100_000

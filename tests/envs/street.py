@@ -12,6 +12,7 @@ from dist4d_env.scenes.maps import make_map
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.ego import EgoState
 from dist4d_env.simulation.state import EpisodeState
+from dist4d_env.town.sensors import town_rig
 
 
 def street(route: np.ndarray | None = None) -> SimpleNamespace:
@@ -24,7 +25,8 @@ def street(route: np.ndarray | None = None) -> SimpleNamespace:
         "lane_divider": [LineString([(-50, -3.5), (250, -3.5)])],
     }
     points = np.stack([np.arange(0.0, 200.0), np.zeros(200)], 1) if route is None else route
-    return SimpleNamespace(name="street", version="made-by-hand", map=make_map("street", layers), route=Route.through(points))
+    scene_map, rig = make_map("street", layers), town_rig(64, 112)
+    return SimpleNamespace(name="street", version="made-by-hand", map=scene_map, route=Route.through(points), rig=rig)
 
 
 def boxes_at(*rows: tuple[str, float, float, float]) -> Boxes:

@@ -30,7 +30,7 @@ def log(env):
     from dist4d_env.evaluation.runner import RunOptions, run_episode
     from dist4d_env.planners.lane_follower import LaneFollower
 
-    return run_episode(env, LaneFollower(), 0, RunOptions("town-val-0000", 0.0))
+    return run_episode(env, LaneFollower(), 0, RunOptions("town-val-0000", 0.0, plan_limit=600.0))
 
 
 def stopped_at(log: EpisodeLog, ticks: int, outcome: str = "wrong_way") -> EpisodeLog:

@@ -173,8 +173,7 @@ def test_a_killed_run_goes_on(suite, tmp_path):
     out = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, "-m", "dist4d_env", *command, "--out", str(out)], cwd=ROOT,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list(out.glob("episodes/*.json")) and process.poll() is None and time.monotonic() < deadline:
+    while not list(out.glob("episodes/*.json")) and process.poll() is None:
         time.sleep(0.02)
     process.kill()
     process.wait()
@@ -195,15 +194,14 @@ def test_ctrl_c_stops_cleanly(suite, tmp_path):
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in what they run in the background
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("out/episodes/*.json")) and process.poll() is None and time.monotonic() < deadline:
+    while not list(tmp_path.glob("out/episodes/*.json")) and process.poll() is None:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate()
     assert process.returncode == 130 and "Traceback" not in error and error.strip().endswith("stopped from the keyboard")
     assert not list(tmp_path.glob("out/episodes/.*"))
     with pytest.raises(ProcessLookupError):  # the last helper process goes a moment after its parent
-        for _ in range(500):
+        for _ in range(30_000):
             os.killpg(process.pid, 0)
             time.sleep(0.02)
 

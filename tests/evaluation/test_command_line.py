@@ -37,11 +37,10 @@ def test_evaluate_drives_stores_and_scores_again(town_dataroot, tmp_path, capsys
     [
         (["--planner", "nope"], "planner 'nope' is unknown"),
         (["--planner", "no_such_module:P"], "cannot be imported"),
-        (["--planner", "dist4d_env.planners.contract:Plan"], "without arguments"),
+        (["--planner", "dist4d_env.planners.contract:Plan"], "cannot be made: it needs trajectory"),
         (["--planner", "collections:OrderedDict"], "has no requires, reset, plan"),
         (["--scenes", "moon"], "moon"),
         (["--suite", "moon"], "suite 'moon' is neither a file nor one of the package's: nuscenes, safety_critical, town_val"),
-        (["--world", "moon"], "world 'moon' is unknown"),
         (["--rescore", "nowhere"], "no stored episodes"),
     ],
 )
@@ -49,6 +48,12 @@ def test_evaluate_names_what_is_wrong(arguments, says, town_dataroot, tmp_path, 
     assert main(["evaluate", "--dataroot", str(town_dataroot), "--out", str(tmp_path), *arguments]) == 2
     error = capsys.readouterr().err.strip()
     assert says in error and len(error.splitlines()) == 1
+
+
+def test_evaluate_refuses_unknown_worlds(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", "--world", "moon"])
+    assert stop.value.code == 2 and "world 'moon' is unknown" in capsys.readouterr().err
 
 
 def test_validate_says_what_can_be_used(town_dataroot, capsys):

@@ -25,7 +25,7 @@ OPEN_LOOP = {"nuscenes_open_loop_uniad", "nuscenes_open_loop_stp3"}
 def edited(env):
     """The log is followed into a car that was put in its way."""
     scenario = Scenario("town-val-0001", name="blocked", family="stationary", edits=(Insert(category="car", ahead=18.0),))
-    return run_episode(env, LogFollower(), 0, RunOptions(scenario=scenario))
+    return run_episode(env, LogFollower(), 0, RunOptions(scenario=scenario, plan_limit=600.0))
 
 
 def test_every_score_is_there_and_in_range(log):
@@ -75,7 +75,7 @@ def test_an_episode_that_ends_early_has_made_little_progress(log, early):
 def test_an_environments_final_metrics_are_those_of_the_stored_episode(env, edits):
     """Also where the episode ends before its horizon: one name, one number."""
     finals = []
-    options = RunOptions(scenario=Scenario("town-val-0001", edits=edits))
+    options = RunOptions(scenario=Scenario("town-val-0001", edits=edits), plan_limit=600.0)
     log = run_episode(env, LogFollower(), 3, options, lambda driving, info: finals.append(info["metrics"].get("final")))
     assert log.outcome == ("collision" if edits else "horizon") and finals[:-1] == [None] * (len(finals) - 1)
     results = results_of(log)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dist4d_env.geometry.neighbours import neighbours
+from dist4d_env.geometry.neighbours import neighbours, reading_order
 
 
 def rig(yaws: list[float], lateral: list[float] | None = None) -> np.ndarray:
@@ -45,3 +45,9 @@ def test_neighbourhood_is_mutual_and_free_of_order(yaws: list[int], draw) -> Non
     draw.shuffle(order)
     again = neighbours(rig([yaws[k] for k in order]))
     assert np.array_equal(np.array(order)[again], found[order])
+
+
+def test_images_are_laid_out_as_the_car_is() -> None:
+    assert reading_order(rig([55, 0, -55, -110, 180, 110])) == ((0, 1, 2), (5, 4, 3))
+    assert reading_order(rig([0])) == ((0,),)
+    assert reading_order(rig([180, -90, 90, 0])) == ((2, 3, 1), (0,))

@@ -70,7 +70,7 @@ def test_a_run_leaves_a_curve_and_policies_that_drive(run, small, town_dataroot)
         "DiST4D-nuScenes-v0", dataroot=town_dataroot, world="none", action="trajectory", horizon=3.0,
         observation=("ego", "route", "agents"),
     )  # fmt: skip
-    log = run_episode(env, planner, 0, RunOptions())
+    log = run_episode(env, planner, 0, RunOptions(plan_limit=600.0))
     assert log.error is None and len(log.steps) > 1
 
 

@@ -120,7 +120,7 @@ def test_a_policy_drives_on_the_benchmark(envs, town_dataroot, tmp_path, action)
     env = gym.make(
         "DiST4D-nuScenes-v0", dataroot=str(town_dataroot), world="none", horizon=2.0, action=kind, observation=View().groups
     )
-    logs = [run_episode(env, planner, 3, RunOptions()) for _ in range(2)]
+    logs = [run_episode(env, planner, 3, RunOptions(plan_limit=600.0)) for _ in range(2)]
     assert logs[0].outcome != "planner_error", logs[0].error
     assert logs[0].outcome == logs[1].outcome and np.array_equal(logs[0].trace.ego, logs[1].trace.ego)
     env.close()
@@ -131,10 +131,10 @@ def test_what_the_planner_cannot_do_is_said(envs, town_dataroot, tmp_path, monke
     folder = policy.save(tmp_path / "policy")
     settings = {"dataroot": str(town_dataroot), "world": "none", "horizon": 2.0, "action": "trajectory"}
     env = gym.make("DiST4D-nuScenes-v0", **settings, observation=("ego", "route"))
-    log = run_episode(env, PolicyPlanner(folder), 0, RunOptions())
+    log = run_episode(env, PolicyPlanner(folder), 0, RunOptions(plan_limit=600.0))
     assert log.outcome == "planner_error" and "agents" in log.error
     env.close()
     env = gym.make("DiST4D-nuScenes-v0", **settings, decision_dt=0.2, observation=View().groups)
-    log = run_episode(env, PolicyPlanner(folder), 0, RunOptions())
+    log = run_episode(env, PolicyPlanner(folder), 0, RunOptions(plan_limit=600.0))
     assert log.outcome == "planner_error" and "decision_dt=0.5" in log.error
     env.close()

@@ -87,7 +87,7 @@ def test_what_is_handed_out_is_not_written_into_later(make):
     assert data_equivalence(first, kept)
 
 
-def test_members_can_be_asked(make):
+def test_single_environments_can_be_reached(make):
     envs = make(render_mode="rgb_array")
     envs.seed(0)
     envs.reset()
@@ -131,7 +131,7 @@ def test_through_a_view_last_observations_are_features_too(make):
     assert dones.all() and all(envs.observation_space.contains(info["terminal_observation"]) for info in infos)
 
 
-def test_members_begin_where_they_are_told(make, settings):
+def test_episodes_begin_at_given_starts(make, settings):
     """Each at its own start, again after its end; the same from the same seed."""
     from dist4d_env.data.open import open_dataset
     from dist4d_env.learning.disturbed_starts import Disturbance, DisturbedStarts

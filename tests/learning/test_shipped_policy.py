@@ -34,11 +34,15 @@ def test_it_drives_scenes_it_never_saw(town_dataroot):
         horizon=5.0,
         observation=View().groups,
     )
-    logs = [run_episode(env, ShippedPolicy(), seed, RunOptions(scene)) for scene in env.unwrapped.scene_names for seed in (0, 1)]
+    logs = [
+        run_episode(env, ShippedPolicy(), seed, RunOptions(scene, plan_limit=600.0))
+        for scene in env.unwrapped.scene_names
+        for seed in (0, 1)
+    ]
     results = [evaluate(log.trace) for log in logs]
     assert [log.outcome for log in logs] == ["horizon"] * 4
     assert all(result["no_at_fault_collision"].value == 1 for result in results)
     assert np.mean([result["ego_progress"].value for result in results]) > 0.7
-    again = run_episode(env, ShippedPolicy(), 0, RunOptions(logs[0].scene))
+    again = run_episode(env, ShippedPolicy(), 0, RunOptions(logs[0].scene, plan_limit=600.0))
     assert np.array_equal(again.trace.ego, logs[0].trace.ego)
     env.close()

@@ -57,7 +57,7 @@ def test_places_in_a_curve():
     assert heading[0] == pytest.approx(angle, abs=0.05)
 
 
-def test_who_comes_near_is_seen_first():
+def test_approaching_agents_come_first():
     """A crossing car far away before parked ones nearby."""
     ego = np.array([[8.0, 0, 0, 0, 0, 0, 0, 0, 0, 10]], np.float32)
     parked = [(3.0 * k - 20, 12.0, 0.0, 0.0) for k in range(20)]

@@ -10,9 +10,9 @@ import pytest
 from dist4d_env.errors import ActionError, ConfigError
 from dist4d_env.metrics.driving.epdms import epdms, epdms_v2
 from dist4d_env.metrics.driving.extended_comfort import consecutive_comfort, extended_comfort, plan_difference
+from dist4d_env.metrics.driving.issued import drive_issued, reference_metres
 from dist4d_env.metrics.driving.trace import Plans
 from dist4d_env.metrics.plans.episode import epdms_of_plans, pdms_of_plans
-from dist4d_env.metrics.plans.issued import drive_issued, reference_metres
 from dist4d_env.scenes.maps import make_map
 from tests.simulation.road import Agent
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shapely.geometry import box
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.metrics.plans.lanes import RouteArea, route_area
+from dist4d_env.metrics.driving.route_lanes import RouteArea, route_area
 from dist4d_env.metrics.plans.scene import PlanScene
 from dist4d_env.metrics.plans.scoring import score_plans
 from dist4d_env.metrics.plans.subscores import plan_progress, relative_progress

@@ -13,9 +13,9 @@ from dist4d_env.metrics.driving.composite import pdms_v1
 from dist4d_env.metrics.driving.epdms import epdms_v2
 from dist4d_env.metrics.driving.extended_comfort import extended_comfort
 from dist4d_env.metrics.driving.road import lane_keeping
+from dist4d_env.metrics.driving.route_lanes import lanes_on_route
 from dist4d_env.metrics.driving.suite import evaluate
 from dist4d_env.metrics.plans.episode import epdms_of_plans, pdms_of_plans
-from dist4d_env.metrics.plans.lanes import lanes_on_route
 from dist4d_env.metrics.plans.scoring import score_plans
 
 from . import worlds

@@ -11,8 +11,8 @@ from shapely.geometry import box
 
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.route_lanes import lanes_on_route
 from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
-from dist4d_env.metrics.plans.lanes import lanes_on_route
 from dist4d_env.metrics.plans.scene import PlanScene
 from dist4d_env.scenes.maps import Lane, SceneMap, make_map
 from dist4d_env.scenes.route import Route

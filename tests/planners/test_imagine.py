@@ -11,7 +11,7 @@ import pytest
 import dist4d_env  # noqa: F401 (registers the environment)
 from dist4d_env.data.nuscenes import RING
 from dist4d_env.errors import ConfigError
-from dist4d_env.evaluation.imagination import BranchingImagination, ForeseenTraffic
+from dist4d_env.evaluation.imagination import BranchingImagination, ConstantVelocityTraffic
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
@@ -22,6 +22,7 @@ from dist4d_env.planners.route_profile import PathSamples
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.simulation.drive import simulate_plans
+from tests.planners.driving import Episode
 from tests.simulation.road import Agent, make_scene
 
 PLACE = {"scene": "town-val-0000", "start": 0.0}
@@ -72,15 +73,14 @@ def test_imagined_ego_moves_as_the_real_one(make):
 
 
 def test_agents_are_foreseen_not_recorded():
-    from dist4d_env.simulation.simulator import Simulator
-
-    state = Simulator(make_scene(Agent(20, 3, vx=4.0, vy=1.0), Agent(5, -3))).reset(1.0)
-    traffic = ForeseenTraffic(state)
-    boxes, position, speed = traffic.step(10, state.ego, state.boxes, np.zeros(2), np.zeros(2))
-    np.testing.assert_allclose(boxes.position[:, :2], [[24.4, 4.1], [5, -3]])
-    (later,) = traffic.anticipate(11, position, speed, [30])
-    np.testing.assert_allclose(later.position[:, :2], [[32, 6], [5, -3]])
-    assert state.boxes.position[0, 0] == 24.0
+    state = Episode(make_scene(Agent(20, 3, vx=4.0, vy=1.0), Agent(5, -3)), 1.0).now
+    traffic, scene, row = ConstantVelocityTraffic(state.agents, 10), np.zeros(1, int), np.array([10])
+    agents, own = traffic.step(scene, row, state.ego, state.agents, {})
+    np.testing.assert_allclose(agents.position[0, :, :2], [[24.4, 4.1], [5, -3]])
+    np.testing.assert_array_equal(traffic.advance(scene, row, 1, 2).values[:, :, 0], agents.values)
+    later = traffic.anticipate(scene, row + 1, agents, own, np.array([[30]]))
+    np.testing.assert_allclose(later.position[0, 0, :, :2], [[32, 6], [5, -3]])
+    assert state.agents.position[0, 0, 0] == 24.0
 
 
 def test_what_cannot_be_imagined_is_said(make):
@@ -105,7 +105,7 @@ def test_only_those_who_ask_are_given_it(make):
             seen.append(context.imagination)
             super().reset(context, seed)
 
-    run_episode(make("none"), Curious(), 0, RunOptions("town-val-0000", 0.0))
+    run_episode(make("none"), Curious(), 0, RunOptions("town-val-0000", 0.0, plan_limit=600.0))
     assert seen == [None]
 
 
@@ -144,10 +144,10 @@ def test_free_distance_on_a_bend():
 
 
 def test_it_brakes_for_what_it_sees(make):
-    """A truck stands in the way: it is seen in the pictures, and the ego stops in time; who does not look drives into it."""
+    """A truck stands in the way: it is in the pictures, and the ego stops in time; a planner that ignores them drives into it."""
     env, tried = make(), (Candidate(0.0), Candidate(1.0))
     scenario = Scenario("town-val-0001", edits=(Insert(category="truck", ahead=28.0),), horizon=5.0)
-    options = RunOptions(scenario=scenario, plan_limit=60.0)
+    options = RunOptions(scenario=scenario, plan_limit=600.0)
     looks = run_episode(env, ImaginingPlanner(ImagineConfig(tried)), 0, options)
     blind = run_episode(env, ImaginingPlanner(ImagineConfig(tried, distance_weight=0.0, contact_weight=0.0)), 0, options)
     assert (looks.outcome, blind.outcome) == ("horizon", "collision") and looks.trace.ego[-1, 3] < 2.0
@@ -157,7 +157,7 @@ def test_in_the_generated_world(make):
     """The shipped weights, two decisions: frames are generated, and imagining twice shows the same bits."""
     env = make("dist4d", size=None, horizon=1.0, observation=("cameras", "depth", "ego"))
     light = ImagineConfig(candidates=(Candidate(0.3), Candidate(1.0)))
-    log = run_episode(env, ImaginingPlanner(light), 5, RunOptions("town-val-0000", 0.0, 60.0))
+    log = run_episode(env, ImaginingPlanner(light), 5, RunOptions("town-val-0000", 0.0, plan_limit=600.0))
     assert log.error is None and len(log.steps) == 3
     env.reset(seed=5, options=PLACE)
     first, again = (BranchingImagination(env.unwrapped).try_plans([STRAIGHT], (1.0,))[0][1] for _ in range(2))

@@ -32,6 +32,19 @@ def test_objects_modules_and_policy_folders():
     assert isinstance(make_planner(str(SHIPPED)), PolicyPlanner)
 
 
+def test_planners_of_other_packages(tmp_path, monkeypatch):
+    """An installed package declares one as an entry point; nothing here changes."""
+    (tmp_path / "other_planner.py").write_text(
+        "from dist4d_env.planners.constant_velocity import ConstantVelocity\n\n\nclass Other(ConstantVelocity):\n    pass\n"
+    )
+    declared = tmp_path / "other_planner-1.0.dist-info"
+    declared.mkdir()
+    (declared / "METADATA").write_text("Metadata-Version: 2.1\nName: other-planner\nVersion: 1.0\n")
+    (declared / "entry_points.txt").write_text("[dist4d_env.planners]\nother = other_planner:Other\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "other" in PLANNERS.names() and type(make_planner("other")).__name__ == "Other"
+
+
 def test_unknown_names_say_what_there_is(tmp_path):
     with pytest.raises(ConfigError, match=r"'pdm_open' is unknown: did you mean 'pdm_closed'.*module:Class.*dist4d_env.planners"):
         make_planner("pdm_open")

@@ -36,7 +36,7 @@ from tests.simulation.road import make_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 EGO = EgoState(3.0, -2.0, -math.pi / 2, 8.0, 0.5, 0.02, 0.1)
-CONTEXT = PlannerContext(make_scene(), 0.5, 10.0)
+CONTEXT = PlannerContext(replace(make_scene(), rig=CameraRig((), np.zeros((0, 3, 3)), np.zeros((0, 4, 4)), 64, 128)), 0.5, 10.0)
 GIVEN = PlannerInput(0.0, EGO, {})
 PATIENT = {"wait": 300.0, "plan_limit": 300.0}
 """Far beyond what a busy machine takes."""
@@ -74,7 +74,7 @@ def plan(inputs):
     np.savez(os.environ["SEEN"], **inputs)
     return np.column_stack([2.0 * np.arange(1, 9), np.zeros(8), np.zeros(8)])
 
-serve(plan, port=0)
+serve(plan, port=0, lidar=True)
 """
 
 
@@ -138,17 +138,17 @@ def test_ten_line_server_drives_an_episode(town_dataroot):
             observation=("ego", "route", "agents"),
         )  # fmt: skip
         planner = RemotePlanner(RemoteConfig(address, **PATIENT))
-        logs = [run_episode(env, planner, 0, RunOptions("town-val-0000", 0.0)) for _ in range(2)]
+        logs = [run_episode(env, planner, 0, RunOptions("town-val-0000", 0.0, plan_limit=600.0)) for _ in range(2)]
         env.close()
     assert logs[0].error is None and logs[0].trace.ego[-1, 3] > 0.5 and len(logs[0].steps) > 3
     assert np.array_equal(logs[0].trace.ego, logs[1].trace.ego), "one server, two episodes: the same one again"
-    assert planner.name == "plan" and not planner.requires.cameras
+    assert planner.name == "plan" and not planner.requires.cameras and not planner.requires.lidar
 
 
 def test_what_a_model_needs_arrives_from_the_running_world(town_dataroot, tmp_path):
     """Six pictures with their calibration, ego status, CAN bus and command, as the process at the other end has them."""
     env = gym.make("DiST4D-nuScenes-v0", dataroot=str(town_dataroot), world="oracle", action="trajectory", horizon=1.0,
-                   size=(32, 56), observation=("cameras", "ego", "route", "agents"))  # fmt: skip
+                   size=(32, 56), observation=("cameras", "ego", "route", "agents", "lidar"))  # fmt: skip
     shown = []
 
     def watch(driving, info):
@@ -156,8 +156,8 @@ def test_what_a_model_needs_arrives_from_the_running_world(town_dataroot, tmp_pa
 
     with served("-c", SEEING, SEEN=str(tmp_path / "seen.npz")) as address:
         planner = RemotePlanner(RemoteConfig(address, **PATIENT))
-        assert planner.requires.cameras
-        log = run_episode(env, planner, 0, RunOptions("town-val-0000", 0.5, 20.0), watch)
+        assert planner.requires.cameras and planner.requires.lidar
+        log = run_episode(env, planner, 0, RunOptions("town-val-0000", 0.5, plan_limit=600.0), watch)
     rig = env.unwrapped.scene.rig.at_size(32, 56)
     env.close()
     assert log.error is None and len(shown) == 3
@@ -169,6 +169,8 @@ def test_what_a_model_needs_arrives_from_the_running_world(town_dataroot, tmp_pa
     ego = state.ego
     np.testing.assert_allclose(seen["ego"], [ego.x, ego.y, ego.yaw, ego.speed, ego.acceleration, ego.steering, ego.yaw_rate])
     np.testing.assert_allclose(seen["can_bus"], can_bus(ego))
+    assert seen["lidar"].shape[1] == 4 and len(seen["lidar"]) > 20_000 and (seen["lidar"][:, 3] > 0).all()
+    assert "observation/lidar" not in seen
     assert seen["can_bus"].shape == (18,) and int(seen["command"]) in (0, 1, 2) and int(seen["step"]) == 1
     # A point of the road, 12 m ahead: by lidar2img it lies where the front camera's own pose and intrinsics put it.
     point = np.array([12.0, 0.5, 0.0, 1.0])
@@ -246,7 +248,8 @@ def test_late_and_gone():
 def test_failure_is_the_planners(url, town_dataroot):
     env = gym.make("DiST4D-nuScenes-v0", dataroot=str(town_dataroot), world="none", action="trajectory", observation=("ego",),
                    horizon=2.0)  # fmt: skip
-    log = run_episode(env, _Seeded(RemotePlanner(RemoteConfig(url, **PATIENT)), 1), 0, RunOptions("town-val-0000", 0.0))
+    log = run_episode(env, _Seeded(RemotePlanner(RemoteConfig(url, **PATIENT)), 1), 0,
+                      RunOptions("town-val-0000", 0.0, plan_limit=300.0))  # fmt: skip
     env.close()
     assert log.outcome == PLANNER_ERROR and "RemoteError: the planner at http://127.0.0.1" in log.error and "no lane" in log.error
 
@@ -326,7 +329,7 @@ def test_address_from_the_environment(monkeypatch):
     ],
 )
 def test_server_refuses(url, method, path, headers, status, says):
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"))
     connection.putrequest(method, path, skip_host="Host" in headers)
     for name, value in headers.items():
         connection.putheader(name, value)

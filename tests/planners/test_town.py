@@ -22,7 +22,7 @@ def env(town_dataroot):
 @pytest.mark.parametrize("name", ["idm", "pdm_closed", "expert_bias_0.5"])
 def test_drives_through_the_town(env, name):
     for scene in env.scene_names:
-        log = run_episode(env, make_planner(name), 0, RunOptions(scene, 0.0))
+        log = run_episode(env, make_planner(name), 0, RunOptions(scene, 0.0, plan_limit=600.0))
         results = evaluate(log.trace)
         assert log.outcome == "horizon", (scene, log.outcome, log.error)
         assert results["no_at_fault_collision"].value == results["drivable_area_compliance"].value == 1.0
@@ -31,5 +31,7 @@ def test_drives_through_the_town(env, name):
 
 def test_same_seed_same_episode(env):
     scene = env.scene_names[0]
-    one, two = (run_episode(env, make_planner("pdm_closed"), 0, RunOptions(scene, 1.0)).trace.ego for _ in range(2))
+    one, two = (
+        run_episode(env, make_planner("pdm_closed"), 0, RunOptions(scene, 1.0, plan_limit=600.0)).trace.ego for _ in range(2)
+    )
     assert (one == two).all()

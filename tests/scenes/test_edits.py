@@ -245,6 +245,7 @@ def test_impossible_values_are_refused_when_an_edit_is_made(make, said: str) -> 
 
 def test_height_follows_the_ground() -> None:
     """On a slope an inserted car stands on the road, and one that is moved along keeps its wheels on it."""
+    from dataclasses import replace
 
     flat = street()
     poses = flat.ego.global_from_ego.copy()
@@ -265,12 +266,12 @@ def test_reacting_traffic_minds_what_was_edited() -> None:
     scene = make_scene(Agent(40.0, 3.5, vx=8.0), Agent(22.0, 3.5, vx=8.0), Agent(10.0, 7.0, vx=3.0), speed=0.0)
     after = apply_all((Stop("agent-0", at=1.0, deceleration=3.0), Insert(ahead=60.0, lateral=7.0)), scene)
     assert after.edited.tolist() == [True, False, False, True] and not scene.edited.any()
-    far = np.array([[-40.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
-    for played, kept in ((after, True), (replace(after, recorded_tracks=None), False)):
-        traffic, gaps = IdmTraffic(), []
-        scenes = np.array([traffic.add(played)])
-        agents, state = traffic.start(scenes, np.array([0]), len(played.tracks))
-        for row in range(95):
-            agents, state = traffic.step(scenes, np.array([row]), far, agents, state)
-            gaps.append(agents.values[0, 0, 0] - agents.values[0, 0, 1] - 4.5)
-        assert (min(gaps) > 0.3) == kept
+    recorded = replace(after, recorded_tracks=None)
+    assert not recorded.edited.any()
+    far, tracks, traffic, gaps = np.tile([-40.0, 0, 0, 0, 0, 0, 0], (2, 1)), len(after.tracks), IdmTraffic(), []
+    scene = np.array([traffic.add(after), traffic.add(recorded)])
+    agents, state = traffic.start(scene, np.zeros(2, int), tracks)
+    for row in range(95):
+        agents, state = traffic.step(scene, np.full(2, row), far, agents, state)
+        gaps.append(agents.position[:, 0, 0] - agents.position[:, 1, 0] - 4.5)
+    assert (np.min(gaps, axis=0) > 0.3).tolist() == [True, False]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dist4d_env.errors import ConfigError
 from dist4d_env.scenes.edits import Cross, CutIn, Door, Edit, Insert, Jaywalk, Oncoming, Remove, Slow, Stop
 from dist4d_env.scenes.scenario import DIFFICULTIES, Scenario, read_scenario, write_scenario
-from dist4d_env.scenes.suites import Suite, read_suite, write_suite
+from dist4d_env.scenes.suites import Suite, read_suite, shipped_suites, write_suite
 
 metres, seconds = st.floats(-50.0, 50.0), st.floats(0.0, 20.0)
 sizes = st.one_of(st.none(), st.tuples(st.floats(1, 10), st.floats(1, 3), st.floats(1, 3)))
@@ -82,6 +82,13 @@ def test_errors_name_the_line(tmp_path: Path, text: str, said: str) -> None:
     file.write_text(text)
     with pytest.raises(ConfigError, match=rf"bad\.yaml, {said}" if said.startswith("line") else said):
         read_suite(file)
+
+
+def test_suites_of_the_package_have_names() -> None:
+    assert {"town_val", "safety_critical", "nuscenes"} <= set(shipped_suites())
+    assert read_suite("town_val").scenarios == read_suite(shipped_suites()["town_val"]).scenarios
+    with pytest.raises(ConfigError, match="suite 'moon' is neither a file nor one of the package's: nuscenes, safety_critical"):
+        read_suite("moon")
 
 
 def test_scenarios_hold_edits_only() -> None:

@@ -1,178 +1,129 @@
-"""Replayed and reactive traffic: what agents do, and the array contract that every traffic model obeys."""
+"""Replayed and reactive traffic, models from elsewhere, and several kinds beside each other."""
 
 from __future__ import annotations
 
-import json
-import pickle
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
-from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.boxes import CATEGORIES, Boxes
+import dist4d_env  # noqa: F401  (registers the environment)
+from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.rectangles import overlap
-from dist4d_env.scenes.scene import Scene, Tracks
+from dist4d_env.scenes.scenario import Scenario
+from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.agents import AgentArrays
-from dist4d_env.simulation.idm import IdmParameters, IdmTraffic
+from dist4d_env.simulation.idm import IdmTraffic
 from dist4d_env.simulation.replay import ReplayTraffic
-from dist4d_env.simulation.traffic import OpenLoopTraffic, TrafficModel, TrafficState, row_of
+from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
+from dist4d_env.simulation.traffic import row_of
+from tests.envs.worlds import assert_same
 
 from .road import Agent, make_scene
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "idm.json"
 CAR = VehicleParameters()
 FAR = np.array([-500.0, -500.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-MODELS = (ReplayTraffic, IdmTraffic)
-make_model = pytest.mark.parametrize("make", MODELS)
 
 
 def standing(x: float, y: float = 0.0) -> np.ndarray:
     return np.array([x, y, 0.0, 0.0, 0.0, 0.0, 0.0])
 
 
-@dataclass(frozen=True)
-class Street:
-    """One episode in one scene of a model."""
+@dataclass
+class Instant:
+    """One episode at a row of the log: the agents as boxes and as arrays, the model's own state."""
 
-    model: TrafficModel
-    scene: Scene
-    number: int
     row: int
+    boxes: Boxes
     agents: AgentArrays
-    state: TrafficState
+    state: dict[str, np.ndarray]
 
-    @classmethod
-    def of(cls, model: TrafficModel, scene: Scene, row: int = 0) -> Street:
-        number = model.add(scene)
-        return cls(model, scene, number, row, *model.start(np.array([number]), np.array([row]), len(scene.tracks)))
 
-    def step(self, ego: np.ndarray) -> Street:
-        agents, state = self.model.step(np.array([self.number]), np.array([self.row]), ego[None], self.agents, self.state)
-        return replace(self, row=self.row + 1, agents=agents, state=state)
+class Playing:
+    """One episode of one scene under a traffic model, tick by tick."""
 
-    def drive(self, ego: np.ndarray, steps: int) -> list[Street]:
-        """This and the next ``steps`` instants."""
-        streets = [self]
+    def __init__(self, model, *agents: Agent, duration: float = 12.0) -> None:
+        self.model, self.scene = model, make_scene(*agents, duration=duration)
+        self.number = np.array([model.add(self.scene)])
+
+    def start(self, row: int = 0) -> Instant:
+        return self._instant(row, *self.model.start(self.number, np.array([row]), len(self.scene.tracks)))
+
+    def step(self, now: Instant, ego: np.ndarray) -> Instant:
+        after = self.model.step(self.number, np.array([now.row]), ego[None], now.agents, now.state)
+        return self._instant(now.row + 1, *after)
+
+    def play(self, ego: np.ndarray, steps: int, now: Instant | None = None) -> list[Instant]:
+        history = [now or self.start()]
         for _ in range(steps):
-            streets.append(streets[-1].step(ego))
-        return streets
+            history.append(self.step(history[-1], ego))
+        return history
 
-    def anticipate(self, *rows: int) -> list[Boxes]:
-        ahead = self.model.anticipate(
-            np.array([self.number]), np.array([self.row]), self.agents, self.state, np.array([rows], int)
-        )
-        return [ahead[0, place].boxes(self.scene.tracks.category, self.scene.tracks.size) for place in range(len(rows))]
+    def anticipate(self, now: Instant, rows: list[int]) -> list[Boxes]:
+        expected = self.model.anticipate(self.number, np.array([now.row]), now.agents, now.state, np.array([rows]))
+        return [self._boxes(expected[0, place]) for place in range(len(rows))]
 
-    @property
-    def boxes(self) -> Boxes:
-        return self.agents[0].boxes(self.scene.tracks.category, self.scene.tracks.size)
+    def _instant(self, row: int, agents: AgentArrays, state) -> Instant:
+        return Instant(row, self._boxes(agents[0]), agents, dict(state))
 
-    @property
-    def speed(self) -> np.ndarray:
-        return self.state["speed"][0]
+    def _boxes(self, agents: AgentArrays) -> Boxes:
+        return agents.boxes(self.scene.tracks.category, self.scene.tracks.size)
 
 
-def replayed(*agents: Agent, duration: float = 12.0, row: int = 0) -> Street:
-    return Street.of(ReplayTraffic(), make_scene(*agents, duration=duration), row)
+def replay(*agents: Agent, duration: float = 12.0) -> Playing:
+    return Playing(ReplayTraffic(), *agents, duration=duration)
 
 
-def reactive(*agents: Agent, duration: float = 12.0) -> Street:
-    return Street.of(IdmTraffic(CAR), make_scene(*agents, duration=duration))
+def idm(*agents: Agent, duration: float = 12.0) -> Playing:
+    return Playing(IdmTraffic(CAR), *agents, duration=duration)
 
 
-def crossing(seed: int = 0, count: int = 18, rows: int = 101) -> Scene:
-    """Vehicles and pedestrians on curved paths through each other, parked cars and cones; the first and the last are edited."""
-    rng, time = np.random.default_rng(seed), np.arange(rows) * 0.1
-    base = make_scene(duration=(rows - 1) * 0.1)
-    kinds = ("car", "pedestrian", "truck", "car", "bicycle", "traffic_cone")
-    category = np.array([CATEGORIES.index(kinds[index % len(kinds)]) for index in range(count)], np.int8)
-    position, velocity = np.zeros((count, rows, 3)), np.zeros((count, rows, 2))
-    valid, size = np.zeros((count, rows), bool), np.ones((count, 3))
-    for index in range(count):
-        pace = {"pedestrian": 1.5, "traffic_cone": 0.0}.get(kinds[index % len(kinds)], 8.0) * (index % 7 != 3)
-        start, toward = rng.uniform(-25, 25, 2), rng.uniform(-15, 15, 2)
-        heading = (toward - start) / np.hypot(*(toward - start))
-        bend = 0.03 * pace * rng.uniform(-1, 1) * np.array([-heading[1], heading[0]])
-        velocity[index] = pace * heading + bend * time[:, None]
-        position[index, :, :2] = start + pace * heading * time[:, None] + bend * time[:, None] ** 2 / 2
-        position[index, :, 2], size[index] = rng.uniform(0.5, 1.0), (0.6 + 0.5 * pace, 0.6 + 0.15 * pace, 1.6)
-        valid[index, rng.integers(0, 30) * (index % 2) : rows - rng.integers(0, 30) * (index % 3 == 0)] = True
-    yaw = deterministic.arctan2(velocity[..., 1], velocity[..., 0])
-    names = tuple(f"agent-{index}" for index in range(count))
-    recorded = Tracks(names, names, category, size, base.tracks.time, position, yaw, velocity, valid)
-    changed = position.copy()
-    changed[[0, -1], :, 1] += 1.0
-    return replace(base, tracks=replace(recorded, position=changed), recorded_tracks=recorded)
+def test_replay_shows_tracks_at_their_times():
+    playing = replay(Agent(0, 3.5, vx=5.0), Agent(20, 0, vx=-2.0, yaw=np.pi, category="bus"), duration=4.0)
+    for row, now in enumerate(playing.play(FAR, 40)):
+        assert now.boxes.token.tolist() == [0, 1] and now.state == {}
+        assert now.boxes.position[:, 0] == pytest.approx([0.5 * row, 20 - 0.2 * row])
+        assert np.array_equal(now.boxes.category, playing.scene.tracks.category)
+        assert np.array_equal(now.boxes.velocity[0], [5.0, 0.0])
 
 
-def wandering(row: int, lane: float = 0.0) -> np.ndarray:
-    """An ego that crosses the crossing, stops and goes on."""
-    x = -20.0 + 5.0 * 0.1 * min(row, 40) + 5.0 * 0.1 * max(row - 90, 0)
-    return np.array([x, lane, 0.0, 5.0 * (not 40 <= row < 90), 0.0, 0.0, 0.0])
+def test_replay_keeps_to_validity_windows():
+    playing = replay(Agent(0, 0, first=1.0, last=2.0), Agent(9, 0, last=0.5), Agent(5, 0), duration=3.0)
+    seen = [now.boxes.token.tolist() for now in playing.play(FAR, 35)]
+    assert seen[:6] == [[1, 2]] * 6 and seen[6:10] == [[2]] * 4
+    assert seen[10:21] == [[0, 2]] * 11 and seen[21:31] == [[2]] * 10
+    assert seen[31:] == [[]] * 5, "past the log's end there is nobody"
 
 
-def test_replay_shows_tracks_at_their_times() -> None:
-    street = replayed(Agent(0, 3.5, vx=5.0), Agent(20, 0, vx=-2.0, yaw=np.pi, category="bus"), duration=4.0)
-    tracks = street.scene.tracks
-    for row, now in enumerate(street.drive(FAR, 40)):
-        boxes = now.boxes
-        assert boxes.token.tolist() == [0, 1]
-        assert boxes.position[:, 0] == pytest.approx([0.5 * row, 20 - 0.2 * row])
-        assert np.array_equal(boxes.category, tracks.category) and np.array_equal(boxes.velocity[0], [5.0, 0.0])
+def test_replay_anticipates_the_log():
+    playing = replay(Agent(0, 0, vx=5.0), duration=3.0)
+    now = playing.start(3)
+    ahead = playing.anticipate(now, [8, 13, 40])
+    assert [boxes.position[0, 0] for boxes in ahead[:2]] == pytest.approx([4.0, 6.5]) and len(ahead[2]) == 0
+    assert now.boxes.position[0, 0] == pytest.approx(1.5)
 
 
-def test_replay_keeps_to_validity_windows() -> None:
-    street = replayed(Agent(0, 0, first=1.0, last=2.0), Agent(9, 0, last=0.5), Agent(5, 0), duration=3.0)
-    tokens = [now.boxes.token.tolist() for now in street.drive(FAR, 35)]
-    assert tokens[:6] == [[1, 2]] * 6 and tokens[6:10] == [[2]] * 4
-    assert tokens[10:21] == [[0, 2]] * 11 and tokens[21:31] == [[2]] * 10
-    assert tokens[31:] == [[]] * 5, "past the log's end there is nobody"
-
-
-def test_replay_anticipates_the_log() -> None:
-    street = replayed(Agent(0, 0, vx=5.0), duration=3.0, row=3)
-    ahead = street.anticipate(8, 13, 40)
-    assert [b.position[0, 0] for b in ahead[:2]] == pytest.approx([4.0, 6.5]) and len(ahead[2]) == 0
-    assert street.boxes.position[0, 0] == pytest.approx(1.5)
-
-
-def test_replay_gives_a_whole_decision_at_once() -> None:
-    """As its steps give it, for episodes that differ and for branches of one state."""
-    model = ReplayTraffic()
-    assert isinstance(model, OpenLoopTraffic) and not isinstance(IdmTraffic(), OpenLoopTraffic)
-    for each in (crossing(0), crossing(1, count=7)):
-        model.add(each)
-    for numbers, rows in (([0, 1, 1], [3, 0, 98]), ([0, 0, 0], [4, 4, 4]), ([1], [96])):
-        scenes, row = np.array(numbers), np.array(rows)
-        agents, state = model.start(scenes, row, 18)
-        decision = model.advance(scenes, row, 5, 18)
-        for tick in range(5):
-            agents, state = model.step(scenes, row + tick, np.zeros((len(scenes), 7)), agents, state)
-            assert_same(agents, decision[:, tick])
-
-
-def test_rows_are_the_nearest_ticks() -> None:
+def test_rows_are_the_nearest_ticks():
     assert [row_of(time) for time in (0.0, 0.149, 0.151, 12.7)] == [0, 1, 2, 127]
 
 
-def test_unhindered_agents_drive_as_logged() -> None:
+def test_unhindered_agents_drive_as_logged():
     agents = (Agent(0, 3.5, vx=8.0), Agent(30, 3.5, vx=6.0), Agent(10, -5, vy=1.2, category="pedestrian", length=0.6, width=0.6))
-    pairs = zip(reactive(*agents, duration=6.0).drive(FAR, 60), replayed(*agents, duration=6.0).drive(FAR, 60), strict=True)
-    for mine, logged in ((mine.boxes, logged.boxes) for mine, logged in pairs):
-        assert np.array_equal(mine.token, logged.token)
-        np.testing.assert_allclose(mine.position, logged.position, atol=1e-6)
-        np.testing.assert_allclose(mine.velocity, logged.velocity, atol=1e-6)
+    reactive, replayed = idm(*agents, duration=6.0).play(FAR, 60), replay(*agents, duration=6.0).play(FAR, 60)
+    for mine, logged in zip(reactive, replayed, strict=True):
+        assert np.array_equal(mine.boxes.token, logged.boxes.token)
+        np.testing.assert_allclose(mine.boxes.position, logged.boxes.position, atol=1e-6)
+        np.testing.assert_allclose(mine.boxes.velocity, logged.boxes.velocity, atol=1e-6)
 
 
-def test_brakes_behind_the_stopped_ego_on_its_logged_path() -> None:
+def test_brakes_behind_the_stopped_ego_on_its_logged_path():
     """The log would drive through the ego; the agent stops behind it, gently, and stays on its line."""
-    history = reactive(Agent(0, 0, vx=8.0)).drive(standing(50.0), 119)
+    history = idm(Agent(0, 0, vx=8.0)).play(standing(50.0), 119)
     x = np.array([now.boxes.position[0, 0] for now in history])
-    speed = np.array([now.speed[0] for now in history])
+    speed = np.array([now.state["speed"][0, 0] for now in history])
     rear_bumper = 50.0 + CAR.rear_axle_to_center - CAR.length / 2
     gap = rear_bumper - (x + 4.5 / 2)
     assert gap.min() > 0.3 and gap[-1] < 4.0
@@ -180,157 +131,209 @@ def test_brakes_behind_the_stopped_ego_on_its_logged_path() -> None:
     assert all(abs(now.boxes.position[0, 1]) < 1e-9 for now in history)
 
 
-def test_drives_on_when_the_ego_goes_and_catches_up() -> None:
-    street = reactive(Agent(0, 0, vx=6.0), duration=30.0).drive(standing(40.0), 80)[-1]
-    delay = 6.0 * 8.0 - float(street.boxes.position[0, 0])
-    street = street.drive(FAR, 170)[-1]
-    behind = 6.0 * 25.0 - float(street.boxes.position[0, 0])
+def test_drives_on_when_the_ego_goes_and_catches_up():
+    playing = idm(Agent(0, 0, vx=6.0), duration=30.0)
+    held = playing.play(standing(40.0), 80)[-1]
+    delay = 6.0 * 8.0 - held.boxes.position[0, 0]
+    after = playing.play(FAR, 170, held)[-1]
+    behind = 6.0 * 25.0 - after.boxes.position[0, 0]
     assert delay > 10 and behind < 0.7 * delay
-    assert street.speed[0] <= 1.2 * 6.0 + 1e-6
+    assert after.state["speed"][0, 0] <= 1.2 * 6.0 + 1e-6
 
 
-def test_delayed_agents_finish_their_path_and_are_gone() -> None:
-    street = reactive(Agent(0, 0, vx=6.0, last=6.0), duration=6.0).drive(standing(25.0), 60)[-1]
-    assert len(street.boxes) == 1, "held up when its log ends, it is still there"
-    assert len(street.drive(FAR, 100)[-1].boxes) == 0
+def test_delayed_agents_finish_their_path_and_are_gone():
+    playing = idm(Agent(0, 0, vx=6.0, last=6.0), duration=6.0)
+    held = playing.play(standing(25.0), 60)[-1]
+    assert len(held.boxes) == 1, "held up when its log ends, it is still there"
+    assert len(playing.play(FAR, 100, held)[-1].boxes) == 0
 
 
 @pytest.mark.parametrize("parked", [0, 3])
-def test_never_runs_into_its_leader(parked: int) -> None:
+def test_never_runs_into_its_leader(parked):
     """A column behind the stopped ego, beside parked cars, all with logs that would pile up."""
     column = [Agent(-15.0 * i, 0, vx=9.0 - i * 0.3) for i in range(5)]
     kerb = [Agent(10.0 + 8 * i, 2.3, width=1.8) for i in range(parked)]
-    for now in reactive(*column, *kerb).drive(standing(60.0), 119):
+    for now in idm(*column, *kerb).play(standing(60.0), 119):
         boxes = now.boxes
         first, second = np.triu_indices(len(boxes), 1)
-        xy, size = boxes.position[:, :2], boxes.size[:, :2]
-        hits = overlap(xy[first], boxes.yaw[first], size[first], xy[second], boxes.yaw[second], size[second])
+        rectangles = [(boxes.position[side, :2], boxes.yaw[side], boxes.size[side, :2]) for side in (first, second)]
+        hits = overlap(*rectangles[0], *rectangles[1])
         assert not hits.any(), (boxes.token[first[hits]], boxes.token[second[hits]])
 
 
-def test_yields_to_what_steps_into_its_path() -> None:
-    """A pedestrian on the road before a car: the log shows them through each other, and as logged they do not mind each other."""
-    walker = Agent(45, -0.5, category="pedestrian", length=0.6, width=0.6)
-    car = Agent(0, 0, vx=7.0)
-    assert reactive(car, walker).drive(standing(200.0, 50.0), 100)[-1].boxes.position[0, 0] == pytest.approx(70.0)
-    assert reactive(car, walker).drive(standing(38.0), 100)[-1].boxes.position[0, 0] + 4.5 / 2 < 38.0
+def test_yields_to_what_steps_into_its_path():
+    """A pedestrian on the road before a car: the car stops short of it; without the car's log it would not be there."""
+    walker, late = Agent(45, -0.5, category="pedestrian", length=0.6, width=0.6), Agent(0, 0, vx=7.0)
+    # The log of both shows them through each other, which a log cannot: as logged they do not disturb each other.
+    assert idm(late, walker).play(standing(200.0, 50.0), 100)[-1].boxes.position[0, 0] == pytest.approx(70.0)
+    assert idm(late, walker).play(standing(38.0), 100)[-1].boxes.position[0, 0] + 4.5 / 2 < 38.0
 
 
-def test_furniture_is_replayed() -> None:
+def test_furniture_is_replayed():
     cone = Agent(30, 2, category="traffic_cone", length=0.4, width=0.4)
-    history = reactive(cone, Agent(10, 6, vx=0.1), duration=4.0).drive(standing(10.0, 6.0), 40)
+    history = idm(cone, Agent(10, 6, vx=0.1), duration=4.0).play(standing(10.0, 6.0), 40)
     assert all(now.boxes.token.tolist() == [0, 1] for now in history)
     assert history[-1].boxes.position[1, 0] == pytest.approx(10.4)
 
 
-def test_reactive_traffic_anticipates() -> None:
+def test_reactive_traffic_is_pure():
+    playing = idm(Agent(0, 0, vx=8.0), Agent(-12, 0, vx=8.0))
+    start = playing.start()
+    kept = start.agents.values.copy(), start.state["position"].copy(), start.state["speed"].copy()
+    once, again = playing.step(start, standing(30)), playing.step(start, standing(30))
+    for before, now in zip(kept, (start.agents.values, start.state["position"], start.state["speed"]), strict=True):
+        assert np.array_equal(before, now)
+    assert np.array_equal(once.agents.values, again.agents.values)
+    assert all(np.array_equal(once.state[name], again.state[name]) for name in once.state)
+
+
+def test_reactive_traffic_anticipates():
     """On schedule with the log, held up at the present speed along the path, never beyond its end."""
-    street = reactive(Agent(0, 0, vx=8.0))
-    assert street.anticipate(5, 10)[1].position[0, 0] == pytest.approx(8.0)
-    street = street.drive(standing(40.0), 70)[-1]
-    x, v = float(street.boxes.position[0, 0]), float(street.speed[0])
-    assert street.anticipate(75)[0].position[0, 0] == pytest.approx(x + 0.5 * v)
-    assert len(street.anticipate(200_000)[0]) == 0, "at its path's end it is gone"
+    playing = idm(Agent(0, 0, vx=8.0))
+    assert playing.anticipate(playing.start(), [5, 10])[1].position[0, 0] == pytest.approx(8.0)
+    held = playing.play(standing(40.0), 70)[-1]
+    expected = held.boxes.position[0, 0] + 0.5 * held.state["speed"][0, 0]
+    assert playing.anticipate(held, [75])[0].position[0, 0] == pytest.approx(expected)
 
 
-def test_reactive_traffic_as_it_was_recorded() -> None:
-    """Positions along the paths, speeds and who is there, as the former implementation in numpy had them (m, m/s)."""
-    golden = json.loads(GOLDEN.read_text())
-    assert len(golden) == 6
-    for case in golden:
-        street = Street.of(IdmTraffic(CAR), crossing(case["seed"]))
-        for row in range(151):
-            if row % 15 == 0:
-                expected = case["instants"][row // 15]
-                np.testing.assert_allclose(street.state["position"][0], expected["position"], atol=2e-6)
-                np.testing.assert_allclose(street.speed, expected["speed"], atol=2e-6)
-                assert street.boxes.token.tolist() == expected["token"]
-            street = street.step(wandering(row, case["lane"]))
+@pytest.mark.parametrize("playing", [replay, idm])
+def test_an_empty_street(playing):
+    history = playing().play(FAR, 2)
+    assert all(len(now.boxes) == 0 for now in history)
 
 
-def test_parameters_make_traffic_more_patient() -> None:
-    scene, ego = make_scene(Agent(0, 0, vx=8.0), duration=12.0), standing(50.0)
-    usual, wide = (Street.of(IdmTraffic(CAR, p), scene).drive(ego, 119)[-1] for p in (None, IdmParameters(gap=6.0)))
-    assert wide.boxes.position[0, 0] < usual.boxes.position[0, 0] - 3.0
+@dataclass
+class Pushed:
+    """Traffic from elsewhere with state of its own: every track stands beside where the ego was, moved on by what it has counted.
+
+    Compared by value and so not hashable, as any dataclass may be.
+    """
+
+    step_length: float = 1.0
+    scenes: list[Scene] = field(default_factory=list)
+
+    def add(self, scene: Scene) -> int:
+        self.scenes.append(scene)
+        return len(self.scenes) - 1
+
+    def start(self, scene, row, tracks):
+        state = {"count": np.zeros(len(scene)), "track_count": np.zeros((len(scene), tracks))}
+        return self._agents(scene, np.zeros((len(scene), 7)), state["count"], tracks), state
+
+    def step(self, scene, row, ego, agents, state):
+        state = {name: array + 1 for name, array in state.items()}
+        return self._agents(scene, ego, state["count"], agents.valid.shape[1]), state
+
+    def anticipate(self, scene, row, agents, state, rows):
+        still = np.zeros(rows.shape[1], int)
+        return agents[:, None][:, still]
+
+    def _agents(self, scene, ego, count, tracks):
+        agents = AgentArrays.empty(len(scene), tracks)
+        for index, number in enumerate(scene.tolist()):
+            there = len(self.scenes[number].tracks)
+            agents.valid[index, :there] = True
+            agents.values[0, index, :there] = ego[index, 0] + self.step_length * count[index]
+            agents.values[1, index, :there] = 6.0
+        return agents
 
 
-def assert_same(one: AgentArrays, other: AgentArrays) -> None:
-    assert np.array_equal(one.values, other.values) and np.array_equal(one.valid, other.valid)
+STREET = make_scene(Agent(18, 0, vx=6.0), Agent(-12, 0, vx=9.0), Agent(40, 3.5, vx=4.0), duration=8.0)
 
 
-def together(model: TrafficModel, scenes: list[Scene], width: int, ticks: int = 40) -> list[tuple[AgentArrays, AgentArrays]]:
-    """Agents and what is anticipated (B, 2) tick by tick of two episodes in each scene, eight rows apart."""
-    scene = np.repeat([model.add(each) for each in scenes], 2)
-    row = np.tile([0, 8], len(scenes))
-    agents, state = model.start(scene, row, width)
-    history = []
-    for tick in range(ticks):
-        rows = (row + tick)[:, None] + np.array([3, 70])
-        history.append((agents, model.anticipate(scene, row + tick, agents, state, rows)))
-        ego = np.stack([wandering(at + tick) for at in row.tolist()])
-        agents, state = model.step(scene, row + tick, ego, agents, state)
-        assert agents.valid.shape == (len(scene), width) and all(part.shape[0] == len(scene) for part in state.values())
-    return history
+def test_models_of_every_kind_beside_each_other():
+    """Also two objects of one class, each with a state of its own: every episode as if it were alone."""
+    kinds = ("replay", "idm", "tests.simulation.test_traffic:Pushed", Pushed(2.0), Pushed(3.0), Pushed)
+    together = Simulator()
+    numbers = [together.add(STREET, kind) for kind in kinds]
+    state = together.reset(numbers * 2, [0.0, 0.5] * len(kinds))
+    alone = []
+    for number, start in zip(numbers * 2, state.time.tolist(), strict=True):
+        fresh = Pushed(kinds[number].step_length) if isinstance(kinds[number], Pushed) else kinds[number]
+        simulator = Simulator(SimulatorConfig(traffic=fresh), [STREET])
+        alone.append((simulator, simulator.reset([0], [start])))
+    for _ in range(6):
+        state, _ = together.step(state, np.tile([0.3, 0.05], (len(state), 1)))
+        for index, (simulator, one) in enumerate(alone):
+            after, _ = simulator.step(one, [[0.3, 0.05]])
+            alone[index] = simulator, after
+            assert np.array_equal(state.ego[index], after.ego[0])
+            assert np.array_equal(state.agents.values[:, index], after.agents.values[:, 0])
+            assert np.array_equal(state.agents.valid[index], after.agents.valid[0])
 
 
-@make_model
-def test_episodes_do_not_depend_on_each_other(make: Callable[[], TrafficModel]) -> None:
-    """Bit for bit the same alone, beside others, in another order of scenes and with more room for tracks."""
-    scenes = [crossing(0), crossing(1, count=5), make_scene(), crossing(2, count=11)]
-    batch = together(make(), scenes, 25)
-    for place, scene in enumerate(scenes):
-        count = len(scene.tracks)
-        for (agents, ahead), (own, own_ahead) in zip(batch, together(make(), [scene], count), strict=True):
-            mine = slice(2 * place, 2 * place + 2)
-            assert_same(agents[mine, :count], own)
-            assert_same(ahead[mine, :, :count], own_ahead)
-            assert not agents.valid[mine, count:].any() and not agents.values[:, mine, count:].any()
+SETTINGS = {"scenes": "val", "world": "none", "observation": ("ego", "agents"), "horizon": 2.0, "termination": ()}
+MODELS = pytest.mark.parametrize(
+    "traffic", ["idm", "tests.simulation.test_traffic:Pushed", Pushed(2.0)], ids=["idm", "path", "object"]
+)
+GO = np.array([0.3, 0.05], np.float32)
 
 
-@make_model
-def test_models_are_pure(make: Callable[[], TrafficModel]) -> None:
-    """Nothing handed in is written to, the same twice gives the same, also after more scenes and from read-only views."""
-    model = make()
-    scene, row, ego = np.array([model.add(crossing(0))] * 2), np.array([2, 30]), np.stack([wandering(2), wandering(30)])
-    agents, state = model.start(scene, row, 20)
-    kept = pickle.dumps((scene, row, ego, agents, dict(state)))
-    once, _ = model.step(scene, row, ego, agents, state)
-    expected = model.anticipate(scene, row, agents, state, row[:, None] + 5)
-    assert pickle.dumps((scene, row, ego, agents, dict(state))) == kept
-    model.add(crossing(3, count=9))
-    spread = AgentArrays(np.repeat(agents.values, 2, 2)[:, :, ::2], np.repeat(agents.valid, 2, 1)[:, ::2])
-    for array in (scene, row, ego, spread.values, spread.valid, *state.values()):
-        array.flags.writeable = False
-    assert_same(model.step(scene, row, ego, spread, state)[0], once)
-    assert_same(model.anticipate(scene, row, spread, state, row[:, None] + 5), expected)
-
-
-@make_model
-def test_a_state_grows_by_zeros(make: Callable[[], TrafficModel]) -> None:
-    """An episode goes on the same when room is made for a scene with more tracks."""
-    model = make()
-    street = Street.of(model, crossing(0)).drive(wandering(0), 20)[-1]
-    wide = replace(
-        street,
-        agents=street.agents.fitted(30),
-        state={name: np.pad(part, ((0, 0), (0, 12))) for name, part in street.state.items()},
+@MODELS
+def test_environments_take_any_model(town_dataroot, traffic):
+    """The single one, and each row of a vector one as it is alone; the state of the traffic goes with a snapshot."""
+    alone = gym.make("DiST4D-nuScenes-v0", dataroot=str(town_dataroot), traffic=traffic, **SETTINGS)
+    together = gym.make_vec(
+        "DiST4D-nuScenes-v0", 2, vectorization_mode="vector_entry_point", dataroot=str(town_dataroot), traffic=traffic, **SETTINGS
     )
-    for _ in range(10):
-        street, wide = street.step(wandering(street.row)), wide.step(wandering(street.row))
-        assert_same(wide.agents[:, :18], street.agents)
+    observations, _ = together.reset(seed=[4, 5])
+    alone.reset(seed=5)
+    row = together.unwrapped.envs[1]
+    for step in range(4):
+        if step == 2:
+            kept, kept_row = alone.unwrapped.snapshot(), row.snapshot()
+        observation, *_ = alone.step(GO)
+        observations, *_ = together.step(np.stack([GO, GO]))
+        assert_same({key: value[1] for key, value in observations.items()}, observation)
+    for snapshot in (kept, kept_row):  # either goes on in either
+        alone.unwrapped.restore(snapshot)
+        row.restore(snapshot)
+        for _ in range(2):
+            again, *_ = alone.step(GO)
+            observations, *_ = together.step(np.stack([GO, GO]))
+        assert_same(again, observation)
+        assert_same({key: value[1] for key, value in observations.items()}, observation)
+    trace = alone.unwrapped.trace()
+    assert len(trace.time) == 21 and np.isfinite(trace.position[trace.valid]).all()
+    alone.close()
+    together.close()
 
 
-@make_model
-def test_agents_are_as_the_boxes_of_the_log(make: Callable[[], TrafficModel]) -> None:
-    scene = crossing(0)
-    boxes, tracks = Street.of(make(), scene, row=30).boxes, scene.tracks
-    assert np.array_equal(boxes.token, np.flatnonzero(tracks.valid[:, 30])) and boxes.token.dtype == np.int64
-    assert np.array_equal(boxes.size, tracks.size[boxes.token]) and boxes.category.dtype == np.int8
-    np.testing.assert_allclose(boxes.position, tracks.position[boxes.token, 30], atol=1e-2)
+def test_scenarios_bring_models_of_their_own(town_dataroot):
+    """Beside episodes with the traffic of the environment, which stay as they are."""
+    keywords = {"dataroot": str(town_dataroot), **SETTINGS}
+    together = gym.make_vec("DiST4D-nuScenes-v0", 2, vectorization_mode="vector_entry_point", **keywords)
+    alone = [gym.make("DiST4D-nuScenes-v0", **keywords) for _ in range(2)]
+    together.reset(seed=[1, 2])
+    for seed, env in enumerate(alone, 1):
+        env.reset(seed=seed)
+    scenario = Scenario(alone[0].unwrapped.scene_names[0], 0.5, traffic="tests.simulation.test_traffic:Pushed")
+    together.reset(seed=[None, 9], options={"scenario": scenario, "reset_mask": np.array([False, True])})
+    alone[1].reset(seed=9, options={"scenario": scenario})
+    for _ in range(3):
+        observations, *_ = together.step(np.stack([GO, GO]))
+        for row, env in enumerate(alone):
+            observation, *_ = env.step(GO)
+            assert_same({key: value[row] for key, value in observations.items()}, observation)
+    for env in (*alone, together):
+        env.close()
 
 
-@make_model
-def test_an_empty_street(make: Callable[[], TrafficModel]) -> None:
-    street = Street.of(make(), make_scene())
-    assert len(street.step(FAR).boxes) == 0 and len(street.anticipate(3)[0]) == 0
-    assert street.anticipate() == []
+class Incomplete:
+    def add(self, scene: Scene) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    "traffic, message",
+    [
+        ("jam", "traffic 'jam' is unknown.*'idm'"),
+        ("idn", "did you mean 'idm'"),
+        ("no.such.module:Traffic", "cannot be imported"),
+        (Incomplete, "has no start, step, anticipate"),
+        (3, "neither a name nor an object"),
+    ],
+)
+def test_what_is_no_traffic_is_refused_by_name(traffic, message):
+    with pytest.raises(ConfigError, match=message):
+        Simulator(SimulatorConfig(traffic=traffic), [STREET])

@@ -52,7 +52,6 @@ def test_a_run_and_a_run_from_its_weights(town_dataroot: Path, tmp_path: Path, c
     ("arguments", "message"),
     [
         (["dist-t"], "DiST-T needs a codec"),
-        (["cycle"], "pass --init RUN/weights"),
         (["distil", "--codec", "tiny"], "distil needs a teacher"),
         (["dist-t", "--codec", "tiny", "--adversarial", "0.1"], "--adversarial is the weight of a critic of rollouts"),
         (["dist-t", "--codec", "tiny", "--layout-consistency", "0.1"], "--layout-consistency is the weight of a critic"),
@@ -70,7 +69,7 @@ def test_options_that_do_not_go_together(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("recipe", ["codec", "dist-t", "distil", "dist-s", "cycle"])
+@pytest.mark.parametrize("recipe", ["codec", "dist-t", "distil", "dist-s"])
 def test_a_recipe_shows_its_own_options_on_one_screen(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["train", recipe, "--help"])

@@ -11,7 +11,7 @@ import torch
 from models.published import SMALL_FRAME_VAE, SMALL_UNET, small_video_codec
 
 from benchmarks.rollouts import codec_of, through_codec
-from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.errors import ConfigError
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.models.presets import PRESETS, Preset
 from dist4d_env.models.presets import preset as preset_named
@@ -19,7 +19,7 @@ from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.svd import SVDConditions
 from dist4d_env.models.video_codec import VideoCodec
 from dist4d_env.training import dist_s_svd
-from dist4d_env.training.cli import TrainCycle, TrainDiSTS, TrainDiSTT, dist_s_recipe
+from dist4d_env.training.cli import TrainDiSTS, TrainDiSTT, dist_s_recipe
 from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.dist_s_svd import DiSTSVideoRecipe, without_conditions
@@ -27,7 +27,7 @@ from dist4d_env.training.dist_t import DiSTTRecipe
 from dist4d_env.training.dist_t_batches import whole
 from dist4d_env.training.loop import LoopOptions, Recipe, train
 from dist4d_env.training.options import DataOptions, OptimiserOptions
-from dist4d_env.training.samples import BETWEEN, CYCLE, NEXT, SPACE, SampleSettings, SampleStore, write_scene, write_settings
+from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, SampleStore, write_scene, write_settings
 from dist4d_env.training.view_samples import runs
 
 from .conftest import HEIGHT, VIEWS, WIDTH, made_scene, small_preset
@@ -41,16 +41,6 @@ def svd_preset() -> Preset:
 
 def options(out: Path, steps: int, **extra: object) -> LoopOptions:
     return LoopOptions(out, steps, warmup=2, log_every=1, validate_every=100, checkpoint_every=1e9, precision="float32", **extra)
-
-
-@pytest.fixture
-def cycle(tmp_path: Path) -> SampleStore:
-    """The made scene as a second stage's samples: each keyframe from both sides."""
-    write_settings(tmp_path / "cycle", SampleSettings(HEIGHT, WIDTH, chunk=2))
-    arrays = made_scene(7)
-    arrays |= {"kind": np.full(8, CYCLE, np.int16), "target": np.array([0, 0, 1, 1, 2, 2, 3, 3], np.int16)}
-    write_scene(tmp_path / "cycle", "scene", arrays)
-    return SampleStore(tmp_path / "cycle")
 
 
 def test_clips_are_successive_keyframes_of_one_scene_and_camera(store: SampleStore) -> None:
@@ -74,15 +64,6 @@ def test_clips_are_successive_keyframes_of_one_scene_and_camera(store: SampleSto
         for first, second in images:
             (scene, k, _), (other, following, _) = known[first.tobytes()], known[second.tobytes()]
             assert (scene, k + 1) == (other, following)
-
-
-def test_side_views_of_one_moment_are_no_clip(cycle: SampleStore, tmp_path: Path) -> None:
-    arrays = dict(cycle.scenes[0].arrays)
-    assert [run.splats for run in runs(cycle, CYCLE, 2)][:2] == [((0,), (2, 3)), ((1,), (2, 3))]
-    write_settings(tmp_path / "still", cycle.settings)
-    write_scene(tmp_path / "still", "scene", arrays | {"time": np.zeros(4)})
-    still = SampleStore(tmp_path / "still")
-    assert not runs(still, CYCLE, 2) and len(runs(still, CYCLE, 1)) == 8
 
 
 def test_short_scenes_give_single_frames_with_a_message(store: SampleStore, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,31 +152,14 @@ def test_conditions_of_a_fifth_of_the_clips_are_withheld(store: SampleStore) -> 
     assert mixed.latents[mask].abs().max() == 0 and mixed.latents[~mask].abs().max() > 0
 
 
-def test_the_second_stage_mixes_clips(store: SampleStore, cycle: SampleStore) -> None:
-    recipe = DiSTSVideoRecipe(svd_preset(), store, None, 8, 0, extra=cycle)
-    real = {frame.tobytes() for frame in cycle.scenes[0].arrays["frame_rgb"].reshape(-1, HEIGHT, WIDTH, 3)}
-    counts = []
-    for step in range(6):
-        images = ((recipe.batch(step).truth[:, 0, :3] + 1) * 127.5).round().to(torch.uint8).movedim(1, -1).numpy()
-        counts.append(sum(np.ascontiguousarray(image).tobytes() in real for image in images))
-    assert len(set(counts)) > 1 and 0 < sum(counts) < 6 * 4 * VIEWS
-    assert torch.isfinite(recipe.loss(recipe.batch(0), 0)[0])
-    with pytest.raises(DataError, match="holds no cycle samples"):
-        DiSTSVideoRecipe(svd_preset(), store, None, 2, 0, extra=store)
-
-
-def test_the_backbone_chooses_the_recipe(
-    store: SampleStore, cycle: SampleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_backbone_chooses_the_recipe(store: SampleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "svd", svd_preset())
     monkeypatch.setitem(PRESETS, "plain", small_preset())
     how = {"out": tmp_path / "run", "data": DataOptions(val_split="none")}
-    for kind, extra in ((TrainDiSTS, None), (TrainCycle, cycle)):
-        recipe = dist_s_recipe(kind(**how, preset="svd", init="WEIGHTS"), [store], extra)
-        assert isinstance(recipe, DiSTSVideoRecipe) and recipe.samples.extra is extra
-    assert isinstance(dist_s_recipe(TrainDiSTS(**how, preset="plain"), [store], None), DiSTSRecipe)
+    assert isinstance(dist_s_recipe(TrainDiSTS(**how, preset="svd", init="WEIGHTS"), [store]), DiSTSVideoRecipe)
+    assert isinstance(dist_s_recipe(TrainDiSTS(**how, preset="plain"), [store]), DiSTSRecipe)
     with pytest.raises(ConfigError, match="pass --init"):
-        dist_s_recipe(TrainDiSTS(**how, preset="svd"), [store], None)
+        dist_s_recipe(TrainDiSTS(**how, preset="svd"), [store])
     with pytest.raises(ConfigError, match="train it with DiSTSRecipe"):
         DiSTSVideoRecipe(small_preset(), store, None, 2, 0)
 

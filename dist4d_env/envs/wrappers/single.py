@@ -24,17 +24,18 @@ class _Seen(gym.ObservationWrapper, RecordConstructorArgs):
 
 
 class StackCameras(_Seen):
-    """The six cameras as images that learning libraries take as they are.
+    """The cameras as images that learning libraries take as they are.
 
-    layout: "mosaic" is one ``"cameras"`` image (2H, 3W, 3), left, front and right above, back left, back and back right below;
-    "channels" one stack (18, H, W), three channels a camera in ring order; "dict" keeps one (H, W, 3) key per camera. depth:
-    "none" leaves depth out; "log8" adds it as uint8 on a logarithmic scale (``transforms.log8``) in the same layout with one
-    channel a camera, as ``"depth"`` or ``"CAM_FRONT/depth"`` and so on. Other keys stay. Raises ConfigError for an unknown
-    option or an environment without these pictures.
+    layout: "mosaic" is one ``"cameras"`` image, (2H, 3W, 3) for nuScenes' six: cameras that look ahead above, those that look
+    back below, from the car's left to its right; "channels" one stack (3V, H, W), three channels a camera in the rig's order;
+    "dict" keeps one (H, W, 3) key per camera. depth: "none" leaves depth out; "log8" adds it as uint8 on a logarithmic scale
+    (``transforms.log8``) in the same layout with one channel a camera, as ``"depth"`` or ``"CAM_FRONT/depth"`` and so on. Other
+    keys stay. Raises ConfigError for an unknown option or an environment without these pictures.
     """
 
     def __init__(self, env: gym.Env, layout: str = "mosaic", depth: str = "none") -> None:
-        super().__init__(env, CameraStack(layout, depth), layout=layout, depth=depth)
+        rig = env.unwrapped.rig  # type: ignore[attr-defined]
+        super().__init__(env, CameraStack(rig, layout, depth), layout=layout, depth=depth)
 
 
 class BirdsEyeView(_Seen):

@@ -12,11 +12,10 @@ from gymnasium import spaces
 
 from dist4d_env.envs.sensors.bev import BEV_CELLS
 from dist4d_env.errors import ConfigError
-from dist4d_env.geometry.cameras import RING
+from dist4d_env.geometry.cameras import CameraRig
+from dist4d_env.geometry.neighbours import reading_order
 from dist4d_env.geometry.rgbd import FAR
 
-ROWS = (RING[:3], (RING[5], RING[4], RING[3]))
-"""The mosaic: left, front and right above, back left, back and back right below."""
 LAYOUTS, DEPTHS = ("mosaic", "channels", "dict"), ("none", "log8")
 VECTORS = ("ego", "route", "agents")
 Observation = Mapping[str, np.ndarray]
@@ -34,8 +33,9 @@ def metres(code: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class CameraStack:
-    """See ``StackCameras``."""
+    """See ``StackCameras``. rig: of the environment."""
 
+    rig: CameraRig
     layout: str = "mosaic"
     depth: str = "none"
 
@@ -48,22 +48,24 @@ class CameraStack:
     def space(self, space: spaces.Space) -> spaces.Dict:
         """The space after it. Raises ConfigError where the environment does not show what is to be stacked."""
         given = _keys(space)
-        _need(given, RING[0], "StackCameras", "cameras")
+        first = self.rig.names[0]
+        _need(given, first, "StackCameras", "cameras")
         if self.depth != "none":
-            _need(given, f"{RING[0]}/depth", f"StackCameras(depth={self.depth!r})", "depth")
-        height, width = given[RING[0]].shape[:2]  # type: ignore[index]
+            _need(given, f"{first}/depth", f"StackCameras(depth={self.depth!r})", "depth")
+        height, width = given[first].shape[:2]  # type: ignore[index]
         made: dict[str, spaces.Space] = {}
         for name, channels in (("cameras", 3), ("depth", 1)):
             if name == "depth" and self.depth == "none":
                 continue
             if self.layout == "dict":
                 suffix = "" if name == "cameras" else "/depth"
-                made |= {camera + suffix: spaces.Box(0, 255, (height, width, channels), np.uint8) for camera in RING}
+                made |= {camera + suffix: spaces.Box(0, 255, (height, width, channels), np.uint8) for camera in self.rig.names}
             elif self.layout == "mosaic":
-                made[name] = spaces.Box(0, 255, (2 * height, 3 * width, channels), np.uint8)
+                rows = self._rows()
+                made[name] = spaces.Box(0, 255, (len(rows) * height, max(map(len, rows)) * width, channels), np.uint8)
             else:
-                made[name] = spaces.Box(0, 255, (len(RING) * channels, height, width), np.uint8)
-        return spaces.Dict({**made, **_others(given)})
+                made[name] = spaces.Box(0, 255, (len(self.rig.names) * channels, height, width), np.uint8)
+        return spaces.Dict({**made, **self._others(given)})
 
     def __call__(self, seen: Observation) -> dict[str, np.ndarray]:
         made: dict[str, np.ndarray] = {}
@@ -71,15 +73,28 @@ class CameraStack:
             if name == "depth" and self.depth == "none":
                 continue
             suffix = "" if name == "cameras" else "/depth"
-            images = {camera: seen[camera + suffix] if name == "cameras" else log8(seen[camera + suffix]) for camera in RING}
+            shown = {camera: seen[camera + suffix] for camera in self.rig.names}
+            images = shown if name == "cameras" else {camera: log8(depth) for camera, depth in shown.items()}
             if self.layout == "dict":
                 made |= {camera + suffix: image for camera, image in images.items()}
             elif self.layout == "mosaic":
-                rows = [np.concatenate([images[camera] for camera in row], -2) for row in ROWS]
-                made[name] = np.concatenate(rows, -3)
+                made[name] = self._mosaic(images)
             else:
-                made[name] = np.concatenate([np.moveaxis(images[camera], -1, -3) for camera in RING], -3)
-        return {**made, **_others(seen)}
+                made[name] = np.concatenate([np.moveaxis(image, -1, -3) for image in images.values()], -3)
+        return {**made, **self._others(seen)}
+
+    def _rows(self) -> list[list[str]]:
+        return [[self.rig.names[view] for view in row] for row in reading_order(self.rig.ego_from_camera)]
+
+    def _mosaic(self, images: Mapping[str, np.ndarray]) -> np.ndarray:
+        rows = [np.concatenate([images[camera] for camera in row], -2) for row in self._rows()]
+        width = max(row.shape[-2] for row in rows)
+        none = [(0, 0)] * (rows[0].ndim - 2)
+        return np.concatenate([np.pad(row, [*none, (0, width - row.shape[-2]), (0, 0)]) for row in rows], -3)
+
+    def _others(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What is no camera image and no depth."""
+        return {name: value for name, value in given.items() if name.removesuffix("/depth") not in self.rig.names}
 
 
 @dataclass(frozen=True)
@@ -158,8 +173,3 @@ def _keys(space: spaces.Space) -> dict[str, spaces.Space]:
 def _need(given: Mapping[str, Any], key: str, wrapper: str, group: str) -> None:
     if key not in given:
         raise ConfigError(f"{wrapper} needs {group!r}: add it to the environment's observation=(...)")
-
-
-def _others(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is no camera image and no depth."""
-    return {name: value for name, value in given.items() if name.partition("/")[0] not in RING}

@@ -33,7 +33,7 @@ class StackCameras(_Seen):
     """See ``wrappers.StackCameras``."""
 
     def __init__(self, env: gym.vector.VectorEnv, layout: str = "mosaic", depth: str = "none") -> None:
-        super().__init__(env, CameraStack(layout, depth))
+        super().__init__(env, CameraStack(env.unwrapped.rig, layout, depth))
 
 
 class BirdsEyeView(_Seen):

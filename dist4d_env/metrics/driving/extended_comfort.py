@@ -6,8 +6,8 @@ import numpy as np
 
 from dist4d_env.metrics.driving.comfort import WINDOWS, YAW_WINDOW, filtered
 from dist4d_env.metrics.driving.forms import is_faithful
+from dist4d_env.metrics.driving.issued import drive_issued
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
-from dist4d_env.metrics.plans.issued import drive_issued
 from dist4d_env.scenes.scene import TICK
 
 TERMS = ("acceleration", "jerk", "yaw_rate", "yaw_acceleration")

@@ -8,8 +8,8 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
 from dist4d_env.metrics.driving.areas import ego_corners, off_drivable, speed_limit, wrong_way
 from dist4d_env.metrics.driving.forms import is_faithful
+from dist4d_env.metrics.driving.route_lanes import lanes_on_route, route_area
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
-from dist4d_env.metrics.plans.lanes import lanes_on_route, route_area
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.route import Route
 from dist4d_env.scenes.scene import TICK

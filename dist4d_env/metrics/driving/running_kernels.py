@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numba import njit
+
+from dist4d_env.geometry.jit import compiled
 
 Array = np.ndarray
-compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @compiled
@@ -36,6 +35,21 @@ def near_agents(
     for index, (row, tick, track) in enumerate(found):
         episodes[index], ticks[index], tracks[index] = row, tick, track
     return episodes, ticks, tracks
+
+
+@compiled
+def first_overlap(offsets: Array, rates: Array, reaches: Array) -> float:
+    """Seconds until two boxes overlap along all four of their axes, infinite if they never do: they are ``offsets`` (4,) metres
+    apart, which change by ``rates`` m/s, and overlap along an axis within its ``reaches``."""
+    first, last = -math.inf, math.inf
+    for axis in range(4):
+        if abs(rates[axis]) < 1e-9:
+            if abs(offsets[axis]) > reaches[axis]:
+                first, last = math.inf, -math.inf
+        else:
+            middle, half = -offsets[axis] / rates[axis], abs(reaches[axis] / rates[axis])
+            first, last = max(first, middle - half), min(last, middle + half)
+    return max(first, 0.0) if first <= last and last >= 0 else math.inf
 
 
 @compiled
@@ -93,16 +107,7 @@ def time_to_contact(
             reaches[1] = width + other_length * turn_sin + other_width * turn_cos
             reaches[2] = other_length + length * turn_cos + width * turn_sin
             reaches[3] = other_width + length * turn_sin + width * turn_cos
-            first, last = -math.inf, math.inf
-            for axis in range(4):
-                if abs(rates[axis]) < 1e-9:
-                    if abs(offsets[axis]) > reaches[axis]:
-                        first, last = math.inf, -math.inf
-                else:
-                    middle, half = -offsets[axis] / rates[axis], abs(reaches[axis] / rates[axis])
-                    first, last = max(first, middle - half), min(last, middle + half)
-            if first <= last and last >= 0:
-                out[row] = min(out[row], max(first, 0.0))
+            out[row] = min(out[row], first_overlap(offsets, rates, reaches))
     return out
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from dist4d_env.metrics.driving.epdms import FILTERED, epdms
 from dist4d_env.metrics.driving.extended_comfort import NO_PLANS, consecutive_comfort
+from dist4d_env.metrics.driving.issued import TICKS, drive_issued, reference_metres, tracking_error
 from dist4d_env.metrics.driving.time_to_collision import LEADS
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
-from dist4d_env.metrics.plans.issued import TICKS, drive_issued, reference_metres, tracking_error
 from dist4d_env.metrics.plans.scene import FUTURE, PlanScene
 from dist4d_env.metrics.plans.scoring import PlanScores, score_plans
 from dist4d_env.scenes.scene import TICK

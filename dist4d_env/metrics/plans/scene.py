@@ -8,8 +8,8 @@ import numpy as np
 
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.recording import log_rows
+from dist4d_env.metrics.driving.route_lanes import RouteArea, lanes_on_route, route_area
 from dist4d_env.metrics.driving.trace import EpisodeTrace
-from dist4d_env.metrics.plans.lanes import RouteArea, lanes_on_route, route_area
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.route import Route
 from dist4d_env.scenes.scene import TICK, Scene
