@@ -138,7 +138,9 @@ def singles(count: int, traffic: str, options: Options, read_final: bool) -> Cal
     """N environments that share data and maps, stepped one after the other."""
     from dist4d_env.envs.driving import DiST4DDrivingEnv
 
-    envs = [DiST4DDrivingEnv(**keywords(traffic, options)) for _ in range(count)]
+    first = DiST4DDrivingEnv(**keywords(traffic, options))
+    others = {**keywords(traffic, options), "dataroot": None, "dataset": first.dataset}
+    envs = [first, *(DiST4DDrivingEnv(**others) for _ in range(count - 1))]
     random = np.random.default_rng(0)
     for seed, env in enumerate(envs):
         env.reset(seed=seed)

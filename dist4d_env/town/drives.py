@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter1d
 from shapely import contains_xy, intersects, prepare
 
 from dist4d_env.town.model import Layout, TownLane
-from dist4d_env.town.paths import ArcPath
+from dist4d_env.town.paths import ArcPath, interpolate
 
 SPACING = 0.5
 """Metres between the points of a drive."""
@@ -36,10 +36,7 @@ class Drive:
 
     def at(self, s: np.ndarray) -> np.ndarray:
         """Poses (..., 3) at arc lengths (...) clipped to the drive; headings do not wrap."""
-        position = np.clip(np.asarray(s, float) / SPACING, 0, len(self.points) - 1.000001)
-        index = position.astype(int)
-        part = (position - index)[..., None]
-        return self.points[index] * (1 - part) + self.points[index + 1] * part
+        return interpolate(self.points, SPACING, s)
 
 
 def lane_path(lane: TownLane) -> ArcPath:

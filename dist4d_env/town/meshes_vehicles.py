@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dist4d_env.town.meshes import Material, Mesh, box, flat, join, quads, tube
-from dist4d_env.town.textures import TextureSet
+from dist4d_env.town.textures import TextureSet, texels
 from dist4d_env.town.textures_ground import VEHICLE
 
 PAINTS = (
@@ -74,7 +74,7 @@ def side_glass() -> np.ndarray:
     for left, right in ((0, 6), (44, 50), (92, 98), (122, 128)):
         image[:, left:right, :3] = 0.03
     image[28:, :, :3] = 0.05
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return texels(image)
 
 
 def side_panel() -> np.ndarray:
@@ -86,7 +86,7 @@ def side_panel() -> np.ndarray:
         image[6:, column, :3] *= 0.55
     image[46:49, 44:50, :3] = image[46:49, 76:82, :3] = 0.4
     image[36:38, :, :3] *= 0.88
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return texels(image)
 
 
 def front_glass() -> np.ndarray:
@@ -94,7 +94,7 @@ def front_glass() -> np.ndarray:
     image = np.zeros((32, 32, 4))
     image[..., :3] = np.array(GLASS) * np.linspace(0.8, 2.4, 32)[:, None, None]
     image[:3, :, :3] = 0.04
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return texels(image)
 
 
 def bus_side() -> np.ndarray:
@@ -109,7 +109,7 @@ def bus_side() -> np.ndarray:
     for left in (60, 200):
         image[6:58, left : left + 22, :3], image[6:58, left : left + 22, 3] = (0.12, 0.13, 0.15), 0.5
         image[6:58, left + 10 : left + 12, :3] = 0.5
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return texels(image)
 
 
 def cargo_side() -> np.ndarray:
@@ -120,7 +120,7 @@ def cargo_side() -> np.ndarray:
     image[:4, :, :3] = image[-3:, :, :3] = 0.5
     image[22:42, 24:104, :3] *= 0.72
     image[28:36, 36:92, :3] = 0.95
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return texels(image)
 
 
 _CARS = {  # fractions of length (from the rear) and height: (x, belt height, roof height or 0, width share)
@@ -218,7 +218,7 @@ def truck(size: tuple[float, float, float], style: int, textures: TextureSet) ->
     def material(i: int, j: int) -> Material:
         if j <= 0:
             return {"semantic": VEHICLE, "tint": DARK}
-        if (i == 1 and j == 2) or (i == 2 and j == 2):
+        if i in (1, 2) and j == 2:
             return {"semantic": VEHICLE, "texture": screen}
         return paint
 
@@ -248,8 +248,6 @@ def bus(size: tuple[float, float, float], style: int, textures: TextureSet) -> M
             return {"semantic": VEHICLE, "tint": DARK}
         if i in (-1, 2):
             return {"semantic": VEHICLE, "texture": screen} if j == 1 else {"semantic": VEHICLE, "tint": paint}
-        if j in (0, 1) and i == 1:
-            return {"semantic": VEHICLE, "tint": paint}
         return {"semantic": VEHICLE, "tint": paint}
 
     section = [(w, 0.1 * height), (w, 0.40 * height), (w * 0.98, 0.86 * height), (w * 0.9, height)]
@@ -258,7 +256,6 @@ def bus(size: tuple[float, float, float], style: int, textures: TextureSet) -> M
     x0, x1 = -length / 2 + 0.3, length / 2 - 0.4
     stations = [(-length / 2 + 0.02, ends), (x0, section), (x1, section), (length / 2 - 0.02, ends)]
     meshes = [loft(stations, lambda i, j: material(min(i, 2), j))]
-    y = width / 2 - 0.005
     uv = np.array([[(0, 0), (1, 0), (1, 1), (0, 1)]])
     for y, a, b in ((-w - 0.015, x0, x1), (w + 0.015, x1, x0)):
         wall = [[(a, y, z0), (b, y, z0), (b, y, z1), (a, y, z1)]]

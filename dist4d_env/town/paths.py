@@ -100,6 +100,14 @@ def _advance(pose: np.ndarray, length: np.ndarray, curvature: np.ndarray) -> np.
     return np.stack([pose[..., 0] + chord * np.cos(direction), pose[..., 1] + chord * np.sin(direction), pose[..., 2] + turn], -1)
 
 
+def interpolate(points: np.ndarray, spacing: float, s: np.ndarray) -> np.ndarray:
+    """Rows (..., K) at arc lengths s (...) of points (P, K) that lie ``spacing`` apart, clipped to both ends."""
+    position = np.clip(np.asarray(s, float) / spacing, 0, len(points) - 1.000001)
+    index = position.astype(int)
+    part = (position - index)[..., None]
+    return points[index] * (1 - part) + points[index + 1] * part
+
+
 def rounded_polyline(points: np.ndarray, radii: np.ndarray | Sequence[float]) -> ArcPath:
     """A path through points (K, 2) whose inner corners are rounded with radii (K - 2,)."""
     points = np.asarray(points, float)

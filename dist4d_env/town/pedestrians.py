@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from dist4d_env.town.paths import ArcPath
+from dist4d_env.town.paths import ArcPath, interpolate
 
 SPACING = 0.25
 """Metres between the points of a walk."""
@@ -36,6 +36,10 @@ class Walk:
     @property
     def length(self) -> float:
         return (len(self.points) - 1) * SPACING
+
+    def at(self, s: np.ndarray) -> np.ndarray:
+        """Poses (..., 3) at arc lengths (...) clipped to the walk."""
+        return interpolate(self.points, SPACING, s)
 
 
 def along(street: FootStreet, begin: float, direction: int, side: int, aside: float, length: float) -> Walk:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 
-from dist4d_env.geometry.boxes import CATEGORIES, Boxes
+from dist4d_env.data.nuscenes import category_index
+from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import wrap_angle
@@ -20,10 +20,8 @@ from dist4d_env.town.model import Actor, TownScene
 from dist4d_env.town.render_shade import LightPools, Shading
 from dist4d_env.town.render_surface import SEMANTIC_ROW, Shape, Surface, dot
 from dist4d_env.town.textures import TextureSet
-from dist4d_env.town.textures_ground import SEMANTICS, SKY, draw_ground
+from dist4d_env.town.textures_ground import SKY, draw_ground
 from dist4d_env.town.wedges import Wedges
-
-__all__ = ["SEMANTICS", "TownImages", "TownRenderer", "scene_boxes"]
 
 _CONTRAST = 18
 """Difference of neighbouring pixels, in 8-bit steps, above which a pixel is sampled again."""
@@ -290,19 +288,6 @@ def _contrast(image: np.ndarray) -> np.ndarray:
     return result.ravel()
 
 
-_CATEGORY_OF = (
-    ("vehicle.car", "car"), ("vehicle.emergency", "car"), ("vehicle.truck", "truck"), ("vehicle.bus", "bus"),
-    ("vehicle.trailer", "trailer"), ("vehicle.construction", "construction_vehicle"),
-    ("vehicle.motorcycle", "motorcycle"), ("vehicle.bicycle", "bicycle"),
-    ("human.pedestrian", "pedestrian"), ("movable_object.trafficcone", "traffic_cone"), ("movable_object.barrier", "barrier"),
-)  # fmt: skip
-
-
-@cache
-def _category(name: str) -> int:
-    return CATEGORIES.index(next((short for prefix, short in _CATEGORY_OF if name.startswith(prefix)), "other"))
-
-
 def scene_boxes(scene: TownScene, time: float) -> Boxes:
     """The recorded actors at any time of the scene (seconds), linear between the rows of its 10 Hz grid; token indexes actors."""
     at = float(np.clip(time, scene.time[0], scene.time[-1]))
@@ -318,7 +303,7 @@ def scene_boxes(scene: TownScene, time: float) -> Boxes:
     yaw = np.array([actor.yaw[i] for actor, i in zip(actors, a, strict=True)], float)
     turn = wrap_angle(np.array([actor.yaw[i] for actor, i in zip(actors, b, strict=True)], float) - yaw)
     return Boxes(
-        token, np.array([_category(actor.name) for actor in actors], np.int8), start + share * step,
+        token, np.array([category_index(actor.name) for actor in actors], np.int8), start + share * step,
         np.array([actor.size for actor in actors], float).reshape(-1, 3), yaw + share * turn,
         step[:, :2] / (scene.time[row + 1] - scene.time[row]),
     )  # fmt: skip

@@ -27,6 +27,11 @@ def grain(number: int, size: int, smooth: float, detail: float = 1.0) -> np.ndar
     return noise(np.random.default_rng([number, size]), size, smooth, detail)
 
 
+def texels(image: np.ndarray) -> np.ndarray:
+    """An image (..., C) in [0, 1], values beyond it clipped, as uint8."""
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
 def pyramid(image: np.ndarray) -> list[np.ndarray]:
     """Box-filtered halvings of an image (H, W, C) uint8 down to one texel in the shorter side; odd edges are cropped."""
     levels = [np.ascontiguousarray(image)]

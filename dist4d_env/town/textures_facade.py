@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from dist4d_env.town.textures import grain, noise
+from dist4d_env.town.textures import grain, noise, texels
 
 BAYS, FLOORS = 8, 4
 """Bays and storeys of one facade tile."""
@@ -31,8 +31,7 @@ def wall_colour(style: int) -> np.ndarray:
 
 
 def _finish(rgb: np.ndarray, glow: np.ndarray) -> np.ndarray:
-    image = np.concatenate([rgb, glow[..., None]], -1, dtype=np.float32)
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return texels(np.concatenate([rgb, glow[..., None]], -1, dtype=np.float32))
 
 
 def _wall(style: int, height: int, width: int, rng: np.random.Generator) -> np.ndarray:

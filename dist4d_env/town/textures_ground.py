@@ -12,7 +12,7 @@ from shapely.geometry import LineString, MultiPolygon, Polygon
 from shapely.ops import substring
 
 from dist4d_env.town.model import Layout
-from dist4d_env.town.textures import bilinear, grain, pyramid
+from dist4d_env.town.textures import bilinear, grain, pyramid, texels
 
 TEXEL = 0.1
 """Metres a texel of the finest level."""
@@ -153,7 +153,7 @@ def _materials(seed: int) -> dict[str, np.ndarray]:
         "paving": np.stack([slab, 0.97 * slab, 0.92 * slab], -1), "grass": grass,
         "paint": np.clip(0.93 - 0.10 * np.maximum(broad, 0) - 0.05 * fine, 0.5, 1.0), "puddle": np.clip((pool + 0.1) * 2.0, 0, 1),
     }  # fmt: skip
-    return {name: np.rint(np.clip(value, 0, 1) * 255).astype(np.uint8) for name, value in colours.items()}
+    return {name: texels(value) for name, value in colours.items()}
 
 
 def draw_ground(layout: Layout, path: np.ndarray) -> Ground:

@@ -14,7 +14,6 @@ import numpy as np
 from dist4d_env.geometry.boxes import rectangle_corners
 from dist4d_env.town.actors import Body
 from dist4d_env.town.drives import Drive
-from dist4d_env.town.pedestrians import SPACING as WALK_SPACING
 from dist4d_env.town.pedestrians import Walk
 
 DT = 0.1
@@ -85,7 +84,7 @@ def _traffic(drivers: list[Driver], walkers: list[Walker], s: np.ndarray, v: np.
     reach = np.array([d.body.axle for d in drivers])[:, None]
     centre = axle[..., :2] + reach[..., None] * np.stack([np.cos(axle[..., 2]), np.sin(axle[..., 2])], -1)
     gone = s + np.array([d.front for d in drivers])[:, None] >= np.array([d.drive.length for d in drivers])[:, None]
-    people = np.stack([_on_walk(p.walk, w[i]) for i, p in enumerate(walkers)]) if walkers else np.zeros((0, ticks, 3))
+    people = np.stack([p.walk.at(w[i]) for i, p in enumerate(walkers)]) if walkers else np.zeros((0, ticks, 3))
     return Traffic(
         np.concatenate([centre, people[..., :2]]),
         np.concatenate([axle[..., 2], people[..., 2]]),
@@ -93,13 +92,6 @@ def _traffic(drivers: list[Driver], walkers: list[Walker], s: np.ndarray, v: np.
         axle,
         v,
     )
-
-
-def _on_walk(walk: Walk, s: np.ndarray) -> np.ndarray:
-    position = np.clip(s / WALK_SPACING, 0, len(walk.points) - 1.000001)
-    index = position.astype(int)
-    part = (position - index)[..., None]
-    return walk.points[index] * (1 - part) + walk.points[index + 1] * part
 
 
 class _Road:
@@ -121,7 +113,7 @@ class _Road:
     def step(self) -> None:
         alive = self.s + self.front < self.length
         poses = np.stack([d.drive.at(self.s[i]) for i, d in enumerate(self.drivers)])
-        people = np.stack([_on_walk(p.walk, self.w[i]) for i, p in enumerate(self.walkers)]) if self.walkers else np.zeros((0, 3))
+        people = np.stack([p.walk.at(self.w[i]) for i, p in enumerate(self.walkers)]) if self.walkers else np.zeros((0, 3))
         gap, leader_speed = self._leaders(alive, poses, people)
         on_crossing = self._crossing_people()
         stop = self._stops(alive, on_crossing)

@@ -13,6 +13,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.town.generate import DURATION, SPLITS, VERSION, layout_number, scene_outline
 from dist4d_env.town.map_file import MapFile, write_mask
 from dist4d_env.town.scene_files import FileOptions
+from dist4d_env.town.sensors import EGO_FROM_LIDAR, town_rig
 from dist4d_env.town.tables import TABLES, VERSION_FOLDER, Rows, log_and_map_rows, shared_rows
 from dist4d_env.town.timeline import KEYFRAME_RATE
 from dist4d_env.town.workers import rows_file, run_jobs
@@ -113,8 +114,6 @@ def _make_scenes(
 
 
 def _finish(root: Path, jobs: list[tuple[str, int]], seed: int, options: FileOptions) -> None:
-    from dist4d_env.town.sensors import EGO_FROM_LIDAR, town_rig
-
     scenes = [scene_outline(split, index, seed) for split, index in jobs]
     rows: Rows = shared_rows(town_rig(*options.size), EGO_FROM_LIDAR)
     for job in jobs:
