@@ -160,7 +160,7 @@ class Episodes:
     def step(
         self, actions: np.ndarray, begins: np.ndarray, options: Callable[[int], dict[str, Any]], watch: Stopwatch
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
-        """One decision each; where ``begins`` (N,) an episode begins instead, with the options of its row, and the action is ignored.
+        """One decision each; where ``begins`` (N,) an episode begins instead, with its row's options, and the action is ignored.
 
         Returns terms by name, rewards, terminated and truncated (N,). ActionError, before anything has moved, for a bad action.
         """
