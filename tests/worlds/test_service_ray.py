@@ -100,7 +100,13 @@ def test_a_vector_environment_through_both_actors_is_the_one_in_this_process(ser
 def test_scenarios_with_inserted_agents_and_forgetful_actors(cluster, keywords, town_dataroot):
     """An actor that keeps next to nothing is told everything again, and it draws the same."""
     scene = open_dataset(town_dataroot).names()[0]
-    serving = serve_world("forgetful", weights="splat", kept=0.001, threads=2, batching=Batching(largest=4, wait=0.0, room=4))
+    serving = serve_world(
+        "forgetful",
+        weights="splat",
+        kept=0.001,
+        threads=2,
+        batching=Batching(max_batch_size=4, batch_wait_timeout_s=0.0, max_queued_requests=4),
+    )
     try:
         keywords = {**keywords, "weights": "splat", "scenario": Scenario(scene, 0.0, edits=(Insert("car", ahead=15.0),))}
         runs = []
