@@ -33,7 +33,7 @@ class CommonOptions:
     action: Literal["route", "controls", "discrete"] = "route"
     """route: acceleration and place beside the route, followed by the tracker; controls: pedals and steering rate; discrete."""
     world: str = "none"
-    """What draws the images, with --cameras: dist4d, replay, oracle, or your own as module:Class."""
+    """World that draws the images, with --cameras: dist4d, replay, oracle, or your own as module:Class."""
     weights: str = "tiny"
     """Of the world dist4d."""
     dataroot: Path | None = None

@@ -39,7 +39,7 @@ class Sweep:
     steps: int = 100_000
     """Decisions of each trial."""
     train: Options = field(default_factory=Options)
-    """What all trials have in common; ``out``, ``steps`` and ``seed`` are the sweep's."""
+    """Options common to all trials; ``out``, ``steps`` and ``seed`` are the sweep's."""
     seed: int = 0
     """Of the choice of trials."""
 

@@ -127,7 +127,7 @@ def view_of(options: Options) -> View:
 
 
 def disturbed_starts(options: Options, seed: int) -> DisturbedStarts | None:
-    """Where training episodes begin; None for the environment's own starts."""
+    """Starts of training episodes; None for the environment's own starts."""
     if not options.disturb:
         return None
     dataset = open_dataset(options.dataroot, None, options.scenes)

@@ -1,7 +1,8 @@
 """Golden episodes with the package at a commit and with the working tree, compared bit for bit.
 
-Both drive the same episodes (``benchmarks.golden.episodes``) on the same data set with the same interpreter. What they tell is
-compared stream by stream (``benchmarks.golden.compare``); the exit status is 1 if a stream differs that no ``--expect`` names.
+Both drive the same episodes (``benchmarks.golden.episodes``) on the same data set with the same interpreter.
+Everything they return is compared stream by stream (``benchmarks.golden.compare``); the exit status is 1 if a stream differs
+that no ``--expect`` names.
 
     python -m benchmarks.against_commit main~1 --expect "infos/metrics/*" --keep runs/golden --out runs/golden.json
 
@@ -38,7 +39,7 @@ class Options:
     """Golden episodes with the package at a commit and with the working tree, compared bit for bit."""
 
     commit: Annotated[str, tyro.conf.Positional]
-    """What the working tree is held against."""
+    """Commit to compare the working tree with."""
     only: tuple[str, ...] = ()
     """Episodes, with wildcards; all if none is given."""
     expect: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -60,9 +61,9 @@ class Options:
     speed: bool = False
     """Measure speeds instead of comparing."""
     starts: int = 3
-    """How often the processes that measure speeds are started anew."""
+    """Starts of the processes that measure speeds."""
     repeats: int = 3
-    """How often each speed is measured per start; medians of all are told."""
+    """How often each speed is measured per start; medians of all are reported."""
     out: Path | None = None
     """Result file (JSON); a log is written beside it."""
     list: bool = False
@@ -100,7 +101,7 @@ def compare_speeds(options: Options, commit: str, tree: Path, dataroot: Path, sc
     rows = measure(tree, options.head.resolve(), dataroot, scratch, options.starts, options.repeats)
     kind = machine()
     print(table(rows))
-    print(f"medians of {options.starts} x {options.repeats} turns, per second that the process ran")
+    print(f"medians of {options.starts} x {options.repeats} passes, per second that the process ran")
     print(f"{kind['cpu']}, {kind['cores']} cores")
     if options.out:
         write_result(options, commit, {"starts": options.starts, "repeats": options.repeats, "speeds": rows})
@@ -130,14 +131,14 @@ def drive_both(
     log.info("%d episodes: %d of them are recorded for %s already", len(chosen), len(chosen) - len(todo), commit[:12])
     with tqdm(total=len(todo) + len(chosen), unit="episode", disable=None) as bar:
 
-        def tell(name: str, seconds: float) -> None:
+        def done(name: str, seconds: float) -> None:
             bar.set_description(name)
             bar.update()
             log.debug("%s: %.2f s", name, seconds)
 
         if todo:
-            record(tree(), todo, dataroot, before, options.workers, tell)
-        record(options.head.resolve(), chosen, dataroot, now, options.workers, tell)
+            record(tree(), todo, dataroot, before, options.workers, done)
+        record(options.head.resolve(), chosen, dataroot, now, options.workers, done)
     return before, now
 
 
@@ -172,7 +173,7 @@ def report(rows: Rows, expect: tuple[str, ...]) -> list[tuple[str, str]]:
             by_stream[each.stream].append(name)
             if not wanted:
                 unexpected.append((name, each.stream))
-            print(f"    {'expected  ' if wanted else 'DIFFERS   '}{each.stream:<40}{told(each)}")
+            print(f"    {'expected  ' if wanted else 'DIFFERS   '}{each.stream:<40}{described(each)}")
     print(f"\n{len(rows)} episodes, {sum(len(streams) for streams, _ in rows.values())} streams")
     for stream, names in sorted(by_stream.items()):
         bad = sum((name, stream) in set(unexpected) for name in names)
@@ -183,15 +184,15 @@ def report(rows: Rows, expect: tuple[str, ...]) -> list[tuple[str, str]]:
 
 def cells(streams: list[str], different: set[str]) -> list[str]:
     """For every group of streams how many are equal, of how many."""
-    told = []
-    for members in GROUPS.values():
-        of = [stream for stream in streams if stream.split("/")[0] in members]
+    shown = []
+    for roots in GROUPS.values():
+        of = [stream for stream in streams if stream.split("/")[0] in roots]
         equal = sum(stream not in different for stream in of)
-        told.append("" if not of else f"{equal}" if equal == len(of) else f"{equal} of {len(of)} !")
-    return told
+        shown.append("" if not of else f"{equal}" if equal == len(of) else f"{equal} of {len(of)} !")
+    return shown
 
 
-def told(each: Difference) -> str:
+def described(each: Difference) -> str:
     largest = "" if each.largest is None else f", at most {each.largest:.3g}"
     shown = f": {each.before} -> {each.now}" if each.before or each.now else ""
     return f"{each.kind} from step {each.step}, {each.rows} of {each.of} rows{largest}{shown}"

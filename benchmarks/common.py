@@ -1,4 +1,4 @@
-"""What every benchmark shares: where results go, what machine they came from, and how a long run is resumed."""
+"""Shared by all benchmarks: command line, result files, description of the machine, resumption of stopped runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def machine() -> dict[str, Any]:
 
 
 def header(script: str, options: Any) -> dict[str, Any]:
-    """What a result file says about where its numbers come from."""
+    """Origin of a result file's numbers: command, options, date and machine."""
     return {
         "benchmark": script,
         "command": "python -m benchmarks." + script + " " + shlex.join(sys.argv[1:]),
@@ -65,11 +65,11 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
-class Journal:
+class FinishedUnits:
     """One JSON line per finished unit of work, so that a stopped run goes on where it was. Lives beside the result file."""
 
     def __init__(self, out: Path | None, key: dict[str, Any]) -> None:
-        self.path = out.with_suffix(".journal.jsonl") if out else None
+        self.path = out.with_suffix(".partial.jsonl") if out else None
         self.done: dict[str, Any] = {}
         stamp = json.dumps(key, sort_keys=True, default=str)
         if self.path and self.path.exists():

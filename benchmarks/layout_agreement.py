@@ -10,7 +10,7 @@ of a protocol's closed loop, or of two seconds of it:
 - Frechet distance over town-segmenter features: how far the set of pictures is from the set of true ones, every feature in
   units of its standard deviation over the true ones (``TownSegmenter.look``, ``metrics/frechet.py``).
 
-Every value is made of one seed's pictures of all scenes, six a step, so that rows are judged on equally many; their mean and
+Every value is made of one seed's pictures of all scenes, six a step, so that rows are measured on equally many; their mean and
 spread are over seeds. ``scene_error`` is the standard error that leaving out one scene after the other gives.
 """
 
@@ -40,7 +40,7 @@ from dist4d_env.worlds.oracle import OracleWorld, actor_boxes
 TRUTH = "truth"
 """The row of the true pictures themselves."""
 WINDOWS = {"2-4s": (2.0, 4.0), "6-8s": (6.0, 8.0), "all": (0.0, np.inf)}
-"""Seconds in closed loop, first excluded and last included, of the steps that are judged together."""
+"""Seconds in closed loop, first excluded and last included, of the steps that are measured together."""
 
 Look = dict[str, Any]
 """One step's pictures as plain values: confusion (C * C,), views V, energy (of gradients), features (V, D) as text."""
@@ -69,7 +69,7 @@ def _renderer(key: tuple[str, int, int]) -> TownRenderer:
 
 
 def look(segmenter: TownSegmenter, rgb: np.ndarray, classes: np.ndarray) -> Look:
-    """What the segmenter says of pictures (V, H, W, 3) uint8 where the truth shows ``classes`` (V, H, W)."""
+    """The segmenter's classes of pictures (V, H, W, 3) uint8 where the truth shows ``classes`` (V, H, W)."""
     found, features = segmenter.look(rgb)
     return {
         "confusion": confusion(found, classes, len(CLASSES)).ravel().tolist(),

@@ -2,7 +2,8 @@
 matrix rate.
 
 Parameters and arithmetic are counted on tensors without storage, so they are there for every preset on every machine. What does
-not fit into memory, or would take longer than ``--max-seconds``, is not timed, and the result says why. Each network is built
+not fit into memory, or would take longer than ``--max-seconds``, is not timed, and the result holds the reason.
+Each network is built
 and timed in a process of its own with random weights (float32 on a CPU, bfloat16 on a GPU), on six cameras:
 
 - codec_encode, codec_decode: one chunk of RGB-D frames;
@@ -29,7 +30,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from tqdm import tqdm
 
-from benchmarks.common import Journal, header, run, write_json
+from benchmarks.common import FinishedUnits, header, run, write_json
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.models.composer import Composer
@@ -73,17 +74,17 @@ def main(options: Options) -> dict[str, Any]:
     device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise ConfigError(f"device {device!r} is not here: use cpu, or cuda on a machine that has it")
-    journal = Journal(options.out, {"device": device, "limit": limit})
-    if "rates" not in journal.done:
-        journal.add("rates", matrix_rates(device))
-    rates = journal.done["rates"]
+    finished = FinishedUnits(options.out, {"device": device, "limit": limit})
+    if "rates" not in finished.done:
+        finished.add("rates", matrix_rates(device))
+    rates = finished.done["rates"]
     rate = max(rates.values())
     bar = tqdm(units, disable=None)
     for name, part in bar:
         bar.set_description(f"{name} {part}")
-        if f"{name}/{part}" not in journal.done:
-            journal.add(f"{name}/{part}", measure(name, part, device, rate, limit))
-    rows: dict[str, Any] = {name: {p: dict(journal.done[f"{n}/{p}"]) for n, p in units if n == name} for name in names}
+        if f"{name}/{part}" not in finished.done:
+            finished.add(f"{name}/{part}", measure(name, part, device, rate, limit))
+    rows: dict[str, Any] = {name: {p: dict(finished.done[f"{n}/{p}"]) for n, p in units if n == name} for name in names}
     for row in (row for parts in rows.values() for row in parts.values() if "device_ms" in row):
         row["fraction_of_matrix_rate"] = row["gflop"] * 1e12 / row["device_ms"] / rate
     result = header("models", options) | {
@@ -96,7 +97,7 @@ def main(options: Options) -> dict[str, Any]:
     }
     if options.out:
         write_json(options.out, result)
-    journal.finish()
+    finished.finish()
     show(rows, rates)
     return result
 
@@ -154,9 +155,9 @@ def build(one: Preset, part: str, views: int = VIEWS) -> tuple[torch.nn.Module, 
         return transformer, lambda: transformer(noisy, level, inputs, noisy[:, :, 0], noisy)
     if part == "composer":
         composer = Composer(**one.composer).eval()
-        told = [torch.rand(views, channels, *size) for channels in (4, 4, 3, len(MASK_CHANNELS), len(LAYOUT_CHANNELS))]
+        parts = [torch.rand(views, channels, *size) for channels in (4, 4, 3, len(MASK_CHANNELS), len(LAYOUT_CHANNELS))]
         seconds = torch.full((views,), 0.5)
-        return composer, lambda: [composer(*told, seconds) for _ in range(one.chunk)]
+        return composer, lambda: [composer(*parts, seconds) for _ in range(one.chunk)]
     dist_s = DiSTSUNet(**one.dist_s).eval()
     images = ViewInputs(*(torch.rand(views, channels, *size) for channels in (4, 3, len(MASK_CHANNELS))))
     if part == "dist_s_vae":
@@ -258,7 +259,7 @@ def matrix_rates(device: str) -> dict[str, float]:
 
 
 def in_process(function: Callable[..., dict[str, Any]], arguments: tuple[Any, ...], limit: float) -> dict[str, Any]:
-    """What the function returns, from a fresh process; or why it did not: too slow, or out of memory."""
+    """Result of the function in a fresh process, or the reason why there is none: too slow, or out of memory."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(there, function, arguments), daemon=True)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.common import Journal, header, mean_and_spread, run, write_json
+from benchmarks.common import FinishedUnits, header, mean_and_spread, run, write_json
 from benchmarks.pixels import REGIONS, regions, score
 from benchmarks.rollouts import scene_at, through_codec
 from benchmarks.tables import print_table
@@ -36,7 +36,7 @@ from dist4d_env.worlds.oracle import OracleWorld
 SHIFTS = (1.0, 2.0, 4.0)
 SIZE = (64, 112)
 CLEARANCE = 0.5
-"""Metres to the nearest surface: nobody can stand where a camera would be nearer, as inside a parked car."""
+"""Metres to the nearest surface: no car can be where a camera would be nearer, as inside a parked car."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Options:
     """Scores of DiST-S beside the unmoved source, best splat and codec ceiling."""
 
     weights: str = "tiny"
-    """Preset or directory to judge; "splat" judges the baselines alone."""
+    """Preset or directory to judge; "splat" evaluates the baselines alone."""
     scenes: int = 8
     """How many val scenes."""
     instants: int = 4
     """How many keyframes of each."""
     seeds: int = 3
-    """How many noise seeds; rows without noise are judged once."""
+    """How many noise seeds; rows without noise are evaluated once."""
     dataroot: Path | None = None
     """A town data set; the default one is made when there is none."""
     quick: bool = False
@@ -69,24 +69,24 @@ def main(options: Options) -> dict[str, Any]:
     instants = 1 if options.quick else options.instants
     seeds = 1 if options.quick or dist_s is None else options.seeds
     key = {"weights": options.weights, "instants": instants, "town": dataset.dataroot, "format": 2}
-    journal = Journal(options.out, key)
+    finished = FinishedUnits(options.out, key)
     units = [(name, seed) for name in names for seed in range(seeds)]
     for name, seed in tqdm(units, desc="scenes", disable=None):
-        if f"{name}/{seed}" not in journal.done:
+        if f"{name}/{seed}" not in finished.done:
             entries = judge_scene(dataset.load(name), seed, instants, codec, dist_s, steps, baselines=seed == 0)
-            journal.add(f"{name}/{seed}", entries)
-    judged = [journal.done[f"{name}/{seed}"] for name, seed in units]
-    results = summarise(judged)
+            finished.add(f"{name}/{seed}", entries)
+    units_done = [finished.done[f"{name}/{seed}"] for name, seed in units]
+    results = summarise(units_done)
     result = header("novel_view", options) | {
         "scenes": names,
         "images": "6 x 64 x 112",
         "seeds": seeds,
-        "places": places([journal.done[f"{name}/0"] for name in names]),
+        "places": places([finished.done[f"{name}/0"] for name in names]),
         "results": results,
     }
     if options.out:
         write_json(options.out, result)
-    journal.finish()
+    finished.finish()
     print_table(results)
     return result
 
@@ -168,7 +168,7 @@ def summarise(units: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
 
 
 def places(units: Sequence[list[dict[str, Any]]]) -> dict[str, int]:
-    """shift -> how many places were judged, of all instants and sides."""
+    """shift -> number of places evaluated, of all instants and sides."""
     entries = [entry for unit in units for entry in unit]
     return {f"{shift:g}m": sum(f"{shift:g}m" in entry for entry in entries) for shift in SHIFTS} | {"of": len(entries)}
 

@@ -40,7 +40,7 @@ class Options:
     weights: str = "tiny"
     """Preset or directory to show."""
     memory: MemoryPolicy = "history"
-    """What may be remembered: with "history" on the recorded drive, with "log" on a swerve beside it, between keyframes."""
+    """Memory policy: with "history" on the recorded drive, with "log" on a swerve beside it, between keyframes."""
     scene: int = 0
     """Which val scene."""
     seed: int = 0

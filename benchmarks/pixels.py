@@ -29,15 +29,15 @@ def regions(truth: RGBDFrame, boxes: Boxes, remembered: Sequence[RGBDFrame]) -> 
     points = _global_points(truth)
     moving = _inside(points, boxes.select(np.linalg.norm(boxes.velocity, axis=1) > MOVING_SPEED)).reshape(truth.depth.shape)
     in_view = np.zeros(len(points), bool)
-    visible = moving.ravel().copy()  # nobody asks who saw what moves
+    visible = moving.ravel().copy()  # moving surfaces are a region of their own
     position = truth.global_from_camera[:, :3, 3].mean(0)
     nearest_first = sorted(remembered, key=lambda f: float(np.linalg.norm(f.global_from_camera[:, :3, 3].mean(0) - position)))
     for frame in nearest_first:
         for camera in range(len(frame.depth)):
             open_points = np.flatnonzero(~visible)
-            inside, seen = _seen(points[open_points], frame, camera)
+            inside, reached = _visible(points[open_points], frame, camera)
             in_view[open_points[inside]] = True
-            visible[open_points[seen]] = True
+            visible[open_points[reached]] = True
     visible, in_view = (mask.reshape(moving.shape) for mask in (visible, in_view))
     return {
         "all": np.ones_like(moving),
@@ -50,7 +50,7 @@ def regions(truth: RGBDFrame, boxes: Boxes, remembered: Sequence[RGBDFrame]) -> 
 def score(frame: RGBDFrame, truth: RGBDFrame, masks: dict[str, np.ndarray], minimum: int = 30) -> dict[str, dict[str, float]]:
     """PSNR, SSIM, depth AbsRel and delta1 per region; a region of fewer than ``minimum`` pixels is left out.
 
-    Depth is judged where the truth is nearer than the sky.
+    Depth is scored where the truth is nearer than the sky.
     """
     similarity = ssim_map(frame.rgb, truth.rgb)
     result = {}
@@ -83,7 +83,7 @@ def _inside(points: np.ndarray, boxes: Boxes, margin: float = 0.1) -> np.ndarray
     return inside
 
 
-def _seen(points: np.ndarray, frame: RGBDFrame, camera: int) -> tuple[np.ndarray, np.ndarray]:
+def _visible(points: np.ndarray, frame: RGBDFrame, camera: int) -> tuple[np.ndarray, np.ndarray]:
     """Of points (N, 3) the indices of those in a camera's image, and of those whose surface it saw there (5 % and 0.2 m, one
     pixel around)."""
     pixels, z = project(apply(invert(frame.global_from_camera[camera]), points), frame.intrinsics[camera])
@@ -91,10 +91,10 @@ def _seen(points: np.ndarray, frame: RGBDFrame, camera: int) -> tuple[np.ndarray
     inside = (z > 0.1) & (pixels >= 0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height)
     index = np.flatnonzero(inside)
     z, column, row = z[index], pixels[index, 0].astype(int), pixels[index, 1].astype(int)
-    seen = np.zeros(len(index), bool)
+    matches = np.zeros(len(index), bool)
     tolerance = 0.05 * z + 0.2
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
             surface = frame.depth[camera][np.clip(row + down, 0, height - 1), np.clip(column + right, 0, width - 1)]
-            seen |= np.abs(surface - np.minimum(z, FAR)) < tolerance
-    return index, index[seen]
+            matches |= np.abs(surface - np.minimum(z, FAR)) < tolerance
+    return index, index[matches]

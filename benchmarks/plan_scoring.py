@@ -78,7 +78,7 @@ def measure(scene: Scene, options: Options) -> dict[str, float]:
     """Median milliseconds of every stage and of the whole, in the middle of one scene."""
     simulator = Simulator(SimulatorConfig(), [scene])
     state = simulator.single(simulator.reset([0], [scene.duration / 2]), 0)
-    plan_scene = crowded(PlanScene.forecast(state, scene), state.ego, options.agents)
+    plan_scene = with_agents(PlanScene.forecast(state, scene), state.ego, options.agents)
     plans = proposals(scene, state.ego, options.plans)
     ego = simulate_plans(state.ego, plans)
     center = ego_centers(ego, plan_scene.vehicle)
@@ -131,11 +131,11 @@ def proposals(scene: Scene, ego: EgoState, count: int) -> np.ndarray:
     return np.array(plans[:count])
 
 
-def crowded(scene: PlanScene, ego: EgoState, count: int) -> PlanScene:
+def with_agents(scene: PlanScene, ego: EgoState, count: int) -> PlanScene:
     """The scene with exactly so many agents: the nearest, and where there are too few, copies moved along and beside the road."""
     here = scene.position[0]
     if not len(here):
-        raise DataError("nobody is about in the middle of the scene; take another data set")
+        raise DataError("no agents in the middle of the scene; take another data set")
     order = np.argsort(np.hypot(here[:, 0] - ego.x, here[:, 1] - ego.y), kind="stable")
     picked = np.resize(order, count)
     copy = np.arange(count) // len(order)

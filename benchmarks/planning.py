@@ -1,7 +1,7 @@
 """Planners in closed loop: every (planner, scenario, seed) of a suite one episode, in any world, over processes.
 
-A run that was stopped or killed goes on where it was when it is started again with the same --out. Reads as
-docs/planning-benchmark.md says.
+A run that was stopped or killed goes on where it was when it is started again with the same --out.
+See docs/planning-benchmark.md.
 
     python -m benchmarks.planning --planner idm pdm_closed --suite town_val --seeds 3 --out runs/town
 """
@@ -33,7 +33,7 @@ class Options:
     out: Path
     """Folder of the run: episodes, results.json, leaderboard.md, report.html."""
     world: str = "none"
-    """What makes the pictures; none for planners that look at none."""
+    """World that makes the images; none for planners that use none."""
     workers: int = 1
     """Processes, one thread each; 0 drives in this one."""
     executor: Literal["processes", "ray"] = "processes"
@@ -51,13 +51,13 @@ class Options:
     weights: str = "tiny"
     """Of the world dist4d: a shipped preset, a folder, or splat."""
     memory: Literal["log", "history"] = "log"
-    """What dist4d and replay may remember."""
+    """Memory of dist4d and replay."""
     traffic: str = "replay"
-    """Of scenarios that do not say it: traffic as logged (and edited), or reacting."""
+    """Traffic of scenarios that name none: as logged (and edited), or reacting."""
     jitter: bool = True
     """Whether seeds beyond the first move the ego's start."""
     plan_limit: float = 30.0
-    """Seconds of the clock after which a plan is late, which counts as the planner's failure."""
+    """Seconds of the clock after which a plan has timed out, which counts as the planner's failure."""
     form: Literal["corrected", "faithful"] = "corrected"
     """Of scores that others defined: as meant, or as their original code has them, known defects included."""
     replays: int = REPLAYS
@@ -84,7 +84,7 @@ def main(options: Options) -> dict[str, Any]:
 
 
 def digest(board: Leaderboard) -> dict[str, Any]:
-    """What tables show: every metric of every planner, the ranking score by family and difficulty, and its comparisons."""
+    """Contents of the tables: every metric of every planner, the ranking score by family and difficulty, and its comparisons."""
     full = board.as_json()
     for row in full["standings"]:
         for groups in ("families", "difficulties"):

@@ -1,6 +1,6 @@
-"""The same episodes in several worlds: who drives the same everywhere, and what the others' scores become.
+"""The same episodes in several worlds: which planners drive the same everywhere, and how the scores of others change.
 
-Planners that look at no pictures must not notice which world makes them, to the last bit; those that do are compared by score.
+Planners without images must not depend on the world that makes them, to the last bit; those that do are compared by score.
 
     python -m benchmarks.planning_worlds runs/none runs/oracle runs/dist4d --out benchmarks/results/planning_worlds.json
 """
@@ -75,7 +75,7 @@ def estimate(episodes: Sequence[Mapping[str, EpisodeScore]], world: str) -> dict
 
 
 def same(a: EpisodeLog, b: EpisodeLog) -> bool:
-    """Whether two episodes went alike, bit for bit: ego, everybody else, and what was planned."""
+    """Whether two episodes are the same, bit for bit: ego, agents, and plans."""
     pairs = [(getattr(a.trace, name), getattr(b.trace, name)) for name in ("time", "ego", "position", "yaw", "valid")]
     pairs += [(a.plans.step, b.plans.step), (a.plans.poses, b.plans.poses)]
     return a.outcome == b.outcome and all(np.array_equal(mine, theirs) for mine, theirs in pairs)

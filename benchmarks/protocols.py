@@ -1,4 +1,4 @@
-"""What DiST-T is put through on one town scene, and how what it shows is scored against the oracle."""
+"""The protocols of benchmarks.temporal on one town scene, scored against the oracle."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Situation:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What may be remembered, and the stretches that are driven; a closed loop is one long stretch."""
+    """Memory policy, and the stretches that are driven; a closed loop is one long stretch."""
 
     name: str
     memory: MemoryPolicy
@@ -69,7 +69,7 @@ class Protocol:
     situations: tuple[Situation, ...]
 
 
-class Judge:
+class SceneEvaluation:
     """Everything that is run on one scene, scored against the oracle; the truth is rendered once for all of it."""
 
     def __init__(self, scene: Scene, segmenter: TownSegmenter, duration: float, starts: int) -> None:
@@ -131,7 +131,7 @@ class Judge:
             if lives_on_itself:
                 yield "splat_growing", self.roll(GrowingSplat(), situation, 0).frames
 
-        return self.judged({p.name: [dict(rows(p, situation)) for situation in p.situations] for p in self.protocols})
+        return self.scored({p.name: [dict(rows(p, situation)) for situation in p.situations] for p in self.protocols})
 
     def model(self, name: str, worlds: Mapping[MemoryPolicy, World], seed: int) -> dict[str, Any]:
         """One row: weights under one seed, on the protocols of the memories it is given for."""
@@ -140,12 +140,12 @@ class Judge:
             for p in self.protocols
             if p.memory in worlds
         }
-        judged = self.judged({protocol: [{name: run.frames} for run in rolled] for protocol, rolled in runs.items()})
+        result = self.scored({protocol: [{name: run.frames} for run in rolled] for protocol, rolled in runs.items()})
         if name == "dist4d":
             for protocol in self.protocols:
                 if protocol.closed_loop:
-                    judged["scores"][protocol.name]["share_of_steps"] = sources(runs[protocol.name][0])
-        return judged
+                    result["scores"][protocol.name]["share_of_steps"] = sources(runs[protocol.name][0])
+        return result
 
     def roll(self, world: World, situation: Situation, seed: int) -> Rollout:
         """A world on a stretch."""
@@ -153,7 +153,7 @@ class Judge:
             world, self.scene, self.rig, situation.start, seed, situation.times, situation.path, situation.plan_ahead, STEP
         )  # fmt: skip
 
-    def judged(self, shown: Mapping[str, Sequence[Mapping[str, Sequence[RGBDFrame]]]]) -> dict[str, Any]:
+    def scored(self, shown: Mapping[str, Sequence[Mapping[str, Sequence[RGBDFrame]]]]) -> dict[str, Any]:
         """shown: protocol -> for every stretch method -> frames.
 
         Returns scores: protocol -> mark or "mean" -> method -> region -> score; looks: closed loop -> method -> step.

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from benchmarks.common import Journal, header, run, write_json
+from benchmarks.common import FinishedUnits, header, run, write_json
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.driving import DiST4DDrivingEnv
@@ -41,7 +41,7 @@ SCORES: Mapping[str, Callable[[EpisodeTrace, Plans, EpisodeTrace], MetricResult]
     "EPDMS": epdms_v2,
     "CLS": lambda trace, plans, human: nuplan_cls(trace, human, form="corrected"),
 }
-"""What is judged: scores of (episode, its plans, the recorded ego in the same time), all in the corrected form."""
+"""The scores of (episode, its plans, the recorded ego in the same time), all in the corrected form."""
 BOUND = 0.9
 """Spearman's correlation that a score should reach for every kind of error."""
 
@@ -82,8 +82,8 @@ def main(options: Options) -> dict[str, Any]:
     planners |= {name: make_planner(name) for name in (options.planners[:1] if options.quick else options.planners)}
     episodes = [(scene, start) for scene in names for start in starts]
     key = {"town": dataset.dataroot, "starts": starts, "horizon": options.horizon, "scores": list(SCORES)}
-    journal = Journal(options.out, key)
-    scored = drive(dataset, planners, episodes, options, journal)
+    finished = FinishedUnits(options.out, key)
+    scored = drive(dataset, planners, episodes, options, finished)
     table = {
         planner: {score: vars(bootstrap_mean([values[score] for values in done])) for score in SCORES}
         for planner, done in scored.items()
@@ -102,13 +102,17 @@ def main(options: Options) -> dict[str, Any]:
     }
     if options.out:
         write_json(options.out, result)
-    journal.finish()
+    finished.finish()
     show(result, options)
     return result
 
 
 def drive(
-    dataset: Dataset, planners: Mapping[str, Planner], episodes: Sequence[tuple[str, float]], options: Options, journal: Journal
+    dataset: Dataset,
+    planners: Mapping[str, Planner],
+    episodes: Sequence[tuple[str, float]],
+    options: Options,
+    finished: FinishedUnits,
 ) -> dict[str, list[dict[str, float | None]]]:
     """Planner -> the scores of each of its episodes, None where one is not valid; those with noise are driven several times."""
     env = DiST4DDrivingEnv(
@@ -122,12 +126,12 @@ def drive(
         for name, seed, scene, start in progress:
             progress.set_postfix_str(name)
             unit = f"{name}/{seed}/{scene}/{start:g}"
-            if unit not in journal.done:
+            if unit not in finished.done:
                 log = run_episode(env, planners[name], seed, RunOptions(scene, start), name=name)
                 human = log_trace(dataset.load(scene), start, float(log.trace.time[-1]), log.trace.vehicle)
-                results = {score: judge(log.trace, log.plans, human) for score, judge in SCORES.items()}
-                journal.add(unit, {score: result.value if result.valid else None for score, result in results.items()})
-            scored[name].append(journal.done[unit])
+                results = {score: measure(log.trace, log.plans, human) for score, measure in SCORES.items()}
+                finished.add(unit, {score: result.value if result.valid else None for score, result in results.items()})
+            scored[name].append(finished.done[unit])
     env.close()
     return scored
 
@@ -145,10 +149,10 @@ def fall(strengths: tuple[float, ...], means: list[float]) -> float:
 
 
 def show(result: dict[str, Any], options: Options) -> None:
-    for kind, judged in result["kinds"].items():
+    for kind, ranked in result["kinds"].items():
         print(f"\n{kind:<20}" + "".join(f"{value:>8g}" for value in result["strengths"][kind]) + "  Spearman")
-        for score, means in judged["means"].items():
-            print(f"  {score:<18}" + "".join(f"{mean:>8.3f}" for mean in means) + f"{judged['spearman'][score]:>10.3f}")
+        for score, means in ranked["means"].items():
+            print(f"  {score:<18}" + "".join(f"{mean:>8.3f}" for mean in means) + f"{ranked['spearman'][score]:>10.3f}")
     for planner in (name for name in result["scores"] if name in options.planners):
         row = result["scores"][planner]
         print(f"{planner:<20}" + "  ".join(f"{score} {row[score]['mean']:.3f}" for score in SCORES))

@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 import dist4d_env  # noqa: F401 (registers the environment)
-from benchmarks.common import Journal, header, run, write_json
+from benchmarks.common import FinishedUnits, header, run, write_json
 from dist4d_env.envs.rewards import PRESETS, TERMS
 from dist4d_env.evaluation.episode_log import EpisodeLog
 from dist4d_env.evaluation.planners import make_planner
@@ -34,9 +34,9 @@ from dist4d_env.registry import PLANNERS
 BASELINES = ("constant_velocity", "lane_keeping", "idm", "lane", "log")
 SHOWN = ("pdms_v1", "ego_progress", "time_to_collision", "comfort", "no_at_fault_collision", "drivable_area_compliance")
 FULL = {term: 1.0 for term in TERMS}
-"""Every term weighed, so that every term is told."""
+"""Every term weighed, so that infos hold them all."""
 CHECKOUT = SHIPPED.parents[2]
-"""Paths below it are stored as seen from it."""
+"""Paths below it are stored relative to it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Options:
     traffic: tuple[str, ...] = ("replay", "idm")
     """Traffic as logged, reacting, or both one after the other."""
     episodes: int = 6
-    """Episodes per scene: the first from its start, the others from where the seed says."""
+    """Episodes per scene: the first from its start, the others from a start drawn with the seed."""
     dataroot: Path | None = None
     """Data set; else $NUSCENES, else the built-in town."""
     scenes: str = "val"
@@ -76,7 +76,7 @@ class Options:
 def main(options: Options) -> dict[str, Any]:
     episodes, traffics = (1, options.traffic[:1]) if options.quick else (options.episodes, options.traffic)
     key = {"seed": options.seed, "episodes": episodes, "scenes": options.scenes, "horizon": options.horizon}
-    journal = Journal(options.out, {"benchmark": "rl", **key, "dataroot": options.dataroot})
+    finished = FinishedUnits(options.out, {"benchmark": "rl", **key, "dataroot": options.dataroot})
     drivers = {name: name for name in options.planners}
     drivers |= {folder.name: str(folder) for folder in options.policies}
     drivers |= {f"{folder.name}/last": str(folder / "last") for folder in options.runs}
@@ -84,9 +84,9 @@ def main(options: Options) -> dict[str, Any]:
     for traffic, name in bar:
         bar.set_description(f"{name}, {traffic}")
         unit = f"{traffic}/{name}/{fingerprint(drivers[name])}"
-        if unit not in journal.done:
-            journal.add(unit, drive(make_planner(drivers[name]), traffic, episodes, options))
-    rows = {t: {n: journal.done[f"{t}/{n}/{fingerprint(drivers[n])}"] for n in drivers} for t in traffics}
+        if unit not in finished.done:
+            finished.add(unit, drive(make_planner(drivers[name]), traffic, episodes, options))
+    rows = {t: {n: finished.done[f"{t}/{n}/{fingerprint(drivers[n])}"] for n in drivers} for t in traffics}
     result = header("rl", options) | {
         "planners": {t: {n: summarise(row["episodes"]) for n, row in named.items()} for t, named in rows.items()},
         "reward_terms": {t: {n: row["reward_terms"] for n, row in named.items()} for t, named in rows.items()},
@@ -97,7 +97,7 @@ def main(options: Options) -> dict[str, Any]:
     result["options"] |= {"policies": [str(path) for path in policies], "runs": [str(path) for path in options.runs]}
     if options.out:
         write_json(options.out, result)
-        journal.finish()
+        finished.finish()
     if options.picture and options.runs:
         draw(options.picture, result)
     report(result)
@@ -129,7 +129,7 @@ def drive(planner: Planner, traffic: str, episodes: int, options: Options) -> di
 
 
 def episode_row(log: EpisodeLog) -> dict[str, Any]:
-    """What is kept of an episode."""
+    """Row of an episode."""
     results = results_of(log)
     values = {name: results[name].value if name in results and results[name].valid else None for name in SHOWN}
     return {"scene": log.scene, "seed": log.seed, "outcome": log.outcome, **values}

@@ -2,8 +2,8 @@
 
     python -m benchmarks.rl_repeat --out benchmarks/results/rl_repeat.json
 
-Of every rollout of PPO by Stable-Baselines3: a digest of what was seen, done and paid, and one of all weights after it; of RLlib:
-the scores after every batch and the weights at the end. The two processes hash their strings with other salts.
+Of every rollout of PPO by Stable-Baselines3: a digest of observations, actions and rewards, and one of all weights after it;
+of RLlib: the scores after every batch and the weights at the end. The two processes hash their strings with other salts.
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ def _sb3(shared: dict[str, Any], options: Options) -> list[dict[str, Any]]:
 
         def _on_rollout_end(self) -> None:
             buffer: Any = self.model.rollout_buffer  # type: ignore[attr-defined]
-            seen = [buffer.observations[key] for key in sorted(buffer.observations)]
+            observed = [buffer.observations[key] for key in sorted(buffer.observations)]
             points.append({
-                "decisions": int(self.num_timesteps), "observations": digest(seen), "actions": digest([buffer.actions]),
+                "decisions": int(self.num_timesteps), "observations": digest(observed), "actions": digest([buffer.actions]),
                 "rewards": digest([buffer.rewards]), "weights": digest(self.model.policy.state_dict().values()),
             })  # fmt: skip
 

@@ -45,7 +45,7 @@ def swerving(scene: Scene, amplitude: float, period: float, start: float) -> Dri
 
 
 def holding(scene: Scene, path: Drive, time: float) -> Drive:
-    """What a driver at ``time`` on a path is expected to do: keep the present offset from the recorded drive."""
+    """Anticipated path of a driver at ``time``: keeps the present offset from the recorded drive."""
     offset = np.linalg.inv(scene.ego_pose(time)) @ path(time)
     return lambda later: scene.ego_pose(later) @ offset
 
@@ -117,7 +117,7 @@ def roll_out(
     plan_ahead: bool,
     dt: float,
 ) -> Rollout:
-    """Show the start, then every time. plan_ahead: the world is told the path itself; else that the ego holds its offset."""
+    """Show the start, then every time. plan_ahead: the plan is the path itself; else it holds the ego's offset."""
     (state,) = world.reset([WorldStart(scene, rig, start, seed)])
     truths, frames, infos = [], [], []
     for time in (start, *times):
@@ -144,7 +144,7 @@ def codec_of(weights: str) -> Codec | None:
 
 
 def through_codec(codec: Codec, frame: RGBDFrame) -> RGBDFrame:
-    """What is left of a frame after encoding and decoding it."""
+    """A frame, encoded and decoded."""
     code = codec.config.depth_code
     with torch.no_grad():
         decoded = codec.decode_rgbd(codec.encode_rgbd(rgbd_tensor(frame.rgb, frame.depth, code)))

@@ -1,4 +1,4 @@
-"""Milliseconds of the splat, six cameras to six: plain and best, with numpy and compiled by numba, at two sizes.
+"""Milliseconds of the splat, six cameras to six: plain and best, at two sizes.
 
     python -m benchmarks.splat --out benchmarks/results/splat.json
 
@@ -8,7 +8,6 @@ process (what the splat itself needs, whatever else the machine does), ``wall_ms
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,8 +19,7 @@ from tqdm import tqdm
 
 from benchmarks.common import header, run, write_json
 from dist4d_env.data.open import open_dataset
-from dist4d_env.geometry.backend import has_numba
-from dist4d_env.geometry.fragments import BEST, PLAIN
+from dist4d_env.geometry.depth import BEST, PLAIN
 from dist4d_env.geometry.splat import splat
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
@@ -33,7 +31,7 @@ TIME, ASIDE = 3.2, pose_from_xy_yaw(0.8, 0.5, 0.03)
 
 @dataclass(frozen=True)
 class Options:
-    """Milliseconds of the splat with and without numba."""
+    """Milliseconds of the splat."""
 
     repeats: int = 40
     """Calls per row, after one that does not count."""
@@ -44,14 +42,12 @@ class Options:
 
 
 def main(options: Options) -> dict[str, Any]:
-    backends = ("numpy", "numba") if has_numba() else ("numpy",)
     dataset = open_dataset(options.dataroot)
     scene = dataset.load(dataset.scene_names("val")[0])
     rows: dict[str, Any] = {}
-    for backend, size in tqdm([(b, s) for s in SIZES for b in backends], disable=None):
-        os.environ["DIST4D_SPLAT"] = backend
-        rows[f"{backend} {size[0]} x {size[1]}"] = measure_all(scene, size, options.repeats)
-    result = header("splat", options) | {"results": rows, "compiled": has_numba()}
+    for size in tqdm(SIZES, disable=None):
+        rows[f"{size[0]} x {size[1]}"] = measure_all(scene, size, options.repeats)
+    result = header("splat", options) | {"results": rows}
     if options.out:
         write_json(options.out, result)
     for name, row in rows.items():
@@ -60,21 +56,21 @@ def main(options: Options) -> dict[str, Any]:
 
 
 def measure_all(scene: Any, size: tuple[int, int], repeats: int) -> dict[str, dict[str, float]]:
-    """Each part at one size with the backend that is chosen."""
+    """Each part at one size."""
     rig = scene.rig.at_size(*size)
     frames = [scene.sensors.rgbd(k, *size) for k in KEYFRAMES]
     boxes = [[scene.boxes(max(float(t), 0.0)) for t in frame.time] for frame in frames]
     sources = [SplatSource.from_frame(*pair) for pair in zip(frames, boxes, strict=True)]
     cameras, now = scene.ego_pose(TIME) @ ASIDE @ rig.ego_from_camera, scene.boxes(TIME)
 
-    def seen(count: int, config: Any) -> Any:
+    def rendered(count: int, config: Any) -> Any:
         return splat(sources[:count], rig.intrinsics, cameras, size, now, TIME, config)
 
-    shown = seen(3, BEST)
+    shown = rendered(3, BEST)
     parts: dict[str, Callable[[], Any]] = {
-        "plain, one frame": lambda: seen(1, PLAIN),
-        "plain, three frames": lambda: seen(3, PLAIN),
-        "best, three frames": lambda: seen(3, BEST),
+        "plain, one frame": lambda: rendered(1, PLAIN),
+        "plain, three frames": lambda: rendered(3, PLAIN),
+        "best, three frames": lambda: rendered(3, BEST),
         "fill from behind": shown.background,
         "fill Telea": shown.telea,
         "preparing a frame": lambda: SplatSource.from_frame(frames[0], boxes[0]),

@@ -1,10 +1,10 @@
 """DiST-T against geometry on town scenes it was never trained on: one step, and eight seconds in closed loop.
 
-Four protocols, each judged against the oracle's render of the same instant:
+Four protocols, each scored against the oracle's render of the same instant:
 
-- ``one_step_history``: 0.5 s ahead on the recorded drive, from several instants, remembering only what was seen before;
+- ``one_step_history``: 0.5 s ahead on the recorded drive, from several instants, remembering only images before that instant;
 - ``one_step_log``: 0.25 s ahead, halfway between two keyframes, remembering the whole log;
-- ``closed_loop_history``: 8 s on the recorded drive, remembering only what was seen before they began, the world living on
+- ``closed_loop_history``: 8 s on the recorded drive, remembering only images before they began, the world living on
   what it made;
 - ``closed_loop_log``: 8 s beside the recorded drive (a lateral swerve), at instants between the keyframes, remembering the
   whole log: what the simulator does by default. DiST-S takes part here.
@@ -12,9 +12,9 @@ Four protocols, each judged against the oracle's render of the same instant:
 Rows: the codec applied to the truth (ceiling), copy of the last real frame (with the log in memory: of the nearest one), the
 parameter-free splat with its best fill, and the weights. Where a world lives on what it made the splat has two rows: of the real
 frames alone, never updated, and growing, its own filled pixels entering the memory as a model's do. ``--regression FOLDER``
-judges a second set of weights, trained without generative terms, on the two ``history`` protocols; ``--regression-of FILE`` takes
-those rows from an earlier result whose splats are the same. ``--weights splat`` leaves out the rows that need
-weights. Closed loops are also judged for looks, see ``layout_agreement.py``.
+evaluates a second set of weights, trained without generative terms, on the two ``history`` protocols; ``--regression-of FILE``
+takes those rows from an earlier result whose splats are the same. ``--weights splat`` leaves out the rows that need
+weights. Closed loops are also measured for appearance, see ``layout_agreement.py``.
 
 What noise cannot change is run once, weights once per seed.
 
@@ -33,10 +33,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.common import Journal, header, mean_and_spread, run, write_json
+from benchmarks.common import FinishedUnits, header, mean_and_spread, run, write_json
 from benchmarks.layout_agreement import appearance
 from benchmarks.pixels import REGIONS
-from benchmarks.protocols import HISTORY_START, SIZE, STEP, Judge, Scores, average, one_step_starts
+from benchmarks.protocols import HISTORY_START, SIZE, STEP, SceneEvaluation, Scores, average, one_step_starts
 from benchmarks.rollouts import codec_of
 from benchmarks.tables import print_table
 from dist4d_env.data.open import open_dataset
@@ -58,13 +58,13 @@ class Options:
     """Scores of DiST-T beside copy-last, best splat and codec ceiling."""
 
     weights: str = "tiny"
-    """Preset or directory to judge; "splat" judges the baselines alone."""
+    """Preset or directory to evaluate; "splat" evaluates the baselines alone."""
     regression: str | None = None
-    """Weights of a regression model to judge beside it."""
+    """Weights of a regression model to evaluate beside it."""
     regression_of: Path | None = None
     """An earlier result file whose rows of a regression model are shown, where its weights are not at hand."""
     segmenter: Path | None = None
-    """Folder of the town segmenter that judges looks; the one that ships where none is given."""
+    """Folder of the town segmenter for appearance; the one that ships where none is given."""
     scenes: int = 8
     """How many val scenes."""
     starts: int = 6
@@ -94,21 +94,21 @@ def main(options: Options) -> dict[str, Any]:
         "format": 2,
     }
     key |= {"duration": duration, "starts": starts, "town": dataset.dataroot}
-    journal = Journal(options.out, key)
+    finished = FinishedUnits(options.out, key)
     units = [(name, unit) for name in names for unit in (BASELINES, *(f"{m}/{s}" for s in range(seeds) for m in models))]
-    judge: Judge | None = None
+    evaluation: SceneEvaluation | None = None
     for name, unit in tqdm(units, desc="runs", unit="run", disable=None):
-        if f"{name}/{unit}" in journal.done:
+        if f"{name}/{unit}" in finished.done:
             continue
-        if judge is None or judge.scene.name != name:
-            judge = Judge(dataset.load(name), segmenter, duration, starts)
+        if evaluation is None or evaluation.scene.name != name:
+            evaluation = SceneEvaluation(dataset.load(name), segmenter, duration, starts)
         if unit == BASELINES:
-            judged = judge.baselines(codec)
+            result = evaluation.baselines(codec)
         else:
             model, seed = unit.split("/")
-            judged = judge.model(model, models[model], int(seed))
-        journal.add(f"{name}/{unit}", judged)
-    done = [(name, journal.done[f"{name}/{unit}"]) for name, unit in units]
+            result = evaluation.model(model, models[model], int(seed))
+        finished.add(f"{name}/{unit}", result)
+    done = [(name, finished.done[f"{name}/{unit}"]) for name, unit in units]
     results = summarise([unit["scores"] for _, unit in done])
     for protocol in done[0][1]["looks"]:
         runs = [(name, unit["looks"][protocol]) for name, unit in done if protocol in unit["looks"]]
@@ -118,7 +118,7 @@ def main(options: Options) -> dict[str, Any]:
     result = header("temporal", options) | {"scenes": names, "seeds": seeds, "images": "6 x 64 x 112", "results": results}
     if options.out:
         write_json(options.out, result)
-    journal.finish()
+    finished.finish()
     print_table(results)
     return result
 
@@ -137,15 +137,15 @@ def summarise(units: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """protocol -> mark -> region -> method -> metric -> mean and spread over scenes and seeds; a unit has some of the methods."""
     table: dict[str, Any] = {}
     for protocol, mark in dict.fromkeys((name, mark) for unit in units for name, by_mark in unit.items() for mark in by_mark):
-        told = [unit[protocol][mark] for unit in units if mark in unit.get(protocol, {})]
+        found = [unit[protocol][mark] for unit in units if mark in unit.get(protocol, {})]
         if mark == "share_of_steps":
-            names = sorted({name for share in told for name in share})
-            shares = {name: float(np.mean([share.get(name, 0.0) for share in told])) for name in names}
+            names = sorted({name for share in found for name in share})
+            shares = {name: float(np.mean([share.get(name, 0.0) for share in found])) for name in names}
             table.setdefault(protocol, {})[mark] = shares
             continue
         for region in REGIONS:
-            for method in dict.fromkeys(method for by_method in told for method in by_method):
-                rows = [by_method[method][region] for by_method in told if region in by_method.get(method, {})]
+            for method in dict.fromkeys(method for by_method in found for method in by_method):
+                rows = [by_method[method][region] for by_method in found if region in by_method.get(method, {})]
                 if rows:
                     cell = {key: mean_and_spread([row[key] for row in rows]) for key in rows[0]}
                     table.setdefault(protocol, {}).setdefault(mark, {}).setdefault(region, {})[method] = cell
@@ -154,7 +154,7 @@ def summarise(units: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def take_over(results: dict[str, Any], earlier: Path) -> None:
     """Add the rows "regression" of an earlier result file. Raises ConfigError where it has none, or where its splats show that
-    it judged other pictures."""
+    it scored other pictures."""
     rows, theirs = 0, json.loads(earlier.read_text())["results"]
     for protocol, marks in results.items():
         for mark, cells in marks.items():
@@ -163,7 +163,7 @@ def take_over(results: dict[str, Any], earlier: Path) -> None:
                 if "regression" not in found:
                     continue
                 if any(not alike(found.get(name), mine[name]) for name in mine if name.startswith("splat")):
-                    raise ConfigError(f"{earlier} judged other pictures ({protocol}, {mark}): judge --regression WEIGHTS instead")
+                    raise ConfigError(f"{earlier} scored other pictures ({protocol}, {mark}): use --regression WEIGHTS")
                 mine["regression"], rows = found["regression"], rows + 1
     if not rows:
         raise ConfigError(f"{earlier} has no rows of a regression model: name another --regression-of")

@@ -4,7 +4,7 @@ Seconds are those that the process really ran, on one thread, so that what else 
 are stored beside them.
 
 Both are given the same small random controls and play from the same seeds; an episode that ends begins anew, and that counts as
-a step. "final read" looks into ``info["metrics"]["final"]`` of every ended episode, which is worked out only by who does.
+a step. "final read" looks into ``info["metrics"]["final"]`` of every ended episode, which is computed only when it is read.
 Besides: the simulator alone, 64 plans followed in a batch, and highway-env where it is installed.
 
     python -m benchmarks.vector_env --out benchmarks/results/vector_env.json
@@ -46,7 +46,7 @@ class Options:
     dataroot: Path | None = None
     """A data set; the default town is made when there is none."""
     scenes: str = "val"
-    """What is played in."""
+    """Split or scene."""
     yardsticks: bool = True
     """Measure highway-env, too."""
     quick: bool = False
@@ -101,7 +101,7 @@ def described(row: dict[str, Any]) -> str:
 
 
 def rate(step: Callable[[], int], seconds: float) -> tuple[float, float]:
-    """Decisions per second that the process ran and per second on the clock; each call of ``step`` says how many it made. The
+    """Decisions per second that the process ran and per second on the clock; ``step`` returns how many it made. The
     first half second (or as much as is measured) does not count."""
     end = time.perf_counter() + min(0.5, seconds)
     while time.perf_counter() < end:
@@ -138,7 +138,9 @@ def singles(count: int, traffic: str, options: Options, read_final: bool) -> Cal
     """N environments that share data and maps, stepped one after the other."""
     from dist4d_env.envs.driving import DiST4DDrivingEnv
 
-    envs = [DiST4DDrivingEnv(**keywords(traffic, options)) for _ in range(count)]
+    first = DiST4DDrivingEnv(**keywords(traffic, options))
+    others = {**keywords(traffic, options), "dataroot": None, "dataset": first.dataset}
+    envs = [first, *(DiST4DDrivingEnv(**others) for _ in range(count - 1))]
     random = np.random.default_rng(0)
     for seed, env in enumerate(envs):
         env.reset(seed=seed)

@@ -1,10 +1,10 @@
 """The world service against the world in one's own process: decisions a second, latency and the batches really formed.
 
 Clients are environments in threads of one process, each with an episode of its own, and ask as fast as they are answered; the
-reference is the vector environment of as many members with the models in this process. CPU time, of clients and actors
-together, says what a decision costs however busy the machine is. Frames are the same bit for bit either
-way (tests/world/test_service_ray.py). On few cores the clients and the actor share them: then what is measured is what the
-service costs, not what a GPU for the models would bring.
+reference is the vector environment of as many environments with the models in this process. CPU time, of clients and actors
+together, measures the cost of a decision independently of other load. Frames are the same bit for bit
+(tests/worlds/test_service_ray.py). On few cores the clients and the actor share them: then the overhead of the
+service is measured, not what a GPU for the models would bring.
 
     python -m benchmarks.world_service --out benchmarks/results/world_service.json
 """
@@ -34,7 +34,7 @@ NAME = "benchmark"
 
 @dataclass(frozen=True)
 class Options:
-    """How much the world service costs, and what batches it forms."""
+    """Cost of the world service, and sizes of its batches."""
 
     clients: tuple[int, ...] = (1, 2, 4, 8)
     """Environments that ask at the same time."""
@@ -69,7 +69,7 @@ def main(options: Options) -> dict[str, Any]:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # else the actor gives way to the clients that wait for it
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else the actor has lower priority than the clients that wait for it
     started = not ray.is_initialized()
     if started:
         ray.init(address="local", num_cpus=sum(options.actors), include_dashboard=False, log_to_driver=False)
@@ -112,7 +112,7 @@ def action(random: np.random.Generator) -> np.ndarray:
 
 
 def in_process(options: Options, clients: int) -> dict[str, Any]:
-    """The vector environment: one call of the world for all members."""
+    """The vector environment: one call of the world for all environments."""
     env = gym.make_vec("DiST4D-nuScenes-v0", clients, vectorization_mode="vector_entry_point", **keywords(options))
     env.reset(seed=0)
     random = [np.random.default_rng(index) for index in range(clients)]
@@ -187,7 +187,7 @@ def served(options: Options, clients: int, service: Service) -> dict[str, Any]:
 
 
 def new_bytes(before: RemoteState, after: RemoteState) -> int:
-    """What a reply brought: the parts that the state before did not have."""
+    """Bytes of a reply: parts that the state before did not have."""
     return sum(len(part.content) for key, part in after.packed.parts.items() if key not in before.packed.parts)
 
 

@@ -72,7 +72,7 @@ class Registry:
 
     def _call(self, value: Any, factory: Callable[..., Any], available: Mapping[str, Any]) -> Any:
         try:
-            parameters = inspect.signature(factory).parameters.values()
+            parameters = tuple(inspect.signature(factory).parameters.values())
         except ValueError:  # some classes written in C have no signature
             return factory()
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)

@@ -143,7 +143,7 @@ def ablation() -> str:
     rows = []
     for name, effect in load("ablation")["effects"].items():
         cells = [number(effect[key], digits) if key in effect else "-" for key, digits in EFFECTS.values()]
-        rows.append([name, *cells])
+        rows.append([name.replace("roll-out", "rollout"), *cells])
     return table(["with minus without", *EFFECTS], rows)
 
 

@@ -44,7 +44,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is searched: edits of a family in a scene, for episodes of ``horizon`` seconds from ``start`` on."""
+    """Search space: edits of a family in a scene, for episodes of ``horizon`` seconds from ``start`` on."""
 
     family: str
     scene: Scene

@@ -41,7 +41,7 @@ MOST_CLEARED = 3
 
 @dataclass(frozen=True)
 class Scale:
-    """What a family's difficulty is measured in. bounds: of easy, medium, hard and extreme, from the easy end to the hard one."""
+    """Measure of a family's difficulty. bounds: of easy, medium, hard and extreme, from the easy end to the hard one."""
 
     unit: str
     bounds: tuple[float, float, float, float, float]

@@ -72,7 +72,7 @@ def broken_root(tiny_root: Path, tmp_path: Path) -> Path:
 def town_sources() -> str:
     """A digest of every file that decides what the town looks like: a changed generator never meets an old town."""
     package = ROOT / "dist4d_env"
-    shapes = [package / "geometry" / f"{name}.py" for name in ("boxes", "cameras", "rgbd", "transforms")]
+    shapes = [package / "geometry" / f"{name}.py" for name in ("boxes", "cameras", "lidar", "rgbd", "transforms")]
     files = [package / "data" / "depth_files.py", *sorted((package / "town").glob("*.py")), *shapes]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files if path.exists())).hexdigest()[:16]
 

@@ -31,7 +31,7 @@ def test_the_ten_lines_run(town_dataroot, monkeypatch, capsys):
     block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert block is not None
     exec(compile(block[1], "README.md", "exec"), {})
-    assert re.match(r"(horizon|collision|off_road|wrong_way|trust) \('", capsys.readouterr().out)
+    assert re.match(r"(horizon|collision|off_road|wrong_way|trust) \['", capsys.readouterr().out)
 
 
 def test_tables_say_what_the_benchmarks_stored():

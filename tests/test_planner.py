@@ -16,7 +16,7 @@ from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.actions import TRAJECTORY_HIGH, TRAJECTORY_LOW
 from dist4d_env.simulation.ego import EgoState
-from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
+from tests.planners.driving import Episode, agent_features, state_of
 from tests.simulation.road import Agent, make_scene, road_map
 
 CAR = VehicleParameters()
@@ -24,17 +24,15 @@ CAR = VehicleParameters()
 
 def drive(scene, planner, decisions: int, start: float = 0.0, truth: bool = True):
     """The ego and the boxes of every tick."""
-    simulator = Simulator(scene, SimulatorConfig(0.5, "trajectory"))
+    episode = Episode(scene, start, action="trajectory")
     planner.reset(PlannerContext(scene, 0.5, decisions * 0.5), 0)
-    state, egos, boxes = simulator.reset(start), [], []
     for _ in range(decisions):
+        state = episode.state
         plan = planner.plan(PlannerInput(state.time, state.ego, {}, state if truth else None))
         assert plan.trajectory.shape == (8, 3) and np.isfinite(plan.trajectory).all()
         assert (plan.trajectory >= TRAJECTORY_LOW).all() and (plan.trajectory <= TRAJECTORY_HIGH).all()
-        state, ticks = simulator.step(state, plan.trajectory)
-        egos += ticks.ego
-        boxes += ticks.boxes
-    return egos, boxes
+        episode.step(plan.trajectory)
+    return tuple(zip(*episode.ticks(), strict=True))
 
 
 def assert_no_contact(egos, boxes):
@@ -62,11 +60,12 @@ def test_lane_follower_returns_to_its_lane():
     from dist4d_env.scenes.scenario import Scenario
 
     scene = make_scene(scene_map=road_map())
-    simulator, planner = Simulator(scene, SimulatorConfig(0.5, "trajectory")), LaneFollower()
+    episode, planner = Episode(scene, Scenario("road", ego_offset=1.0), action="trajectory"), LaneFollower()
     planner.reset(PlannerContext(scene, 0.5, 10.0), 0)
-    state = simulator.reset(Scenario("road", ego_offset=1.0))
     for _ in range(16):
-        state, _ = simulator.step(state, planner.plan(PlannerInput(state.time, state.ego, {}, state)).trajectory)
+        state = episode.state
+        episode.step(planner.plan(PlannerInput(state.time, state.ego, {}, state)).trajectory)
+    state = episode.state
     assert abs(state.ego.y) < 0.15 and state.ego.speed == pytest.approx(8.0, abs=0.4)
 
 
@@ -88,10 +87,8 @@ def test_lane_follower_passes_what_is_beside_its_lane():
 
 def test_lane_follower_reads_agents_from_the_observation():
     """Without the truth it uses the "agents" rows: the same leader, the same plan."""
-    from dist4d_env.envs.observations import agent_features
-
     scene = make_scene(Agent(30, 0, vx=2.0), scene_map=road_map())
-    state = Simulator(scene).reset(0.0)
+    state = state_of(scene)
     plans = []
     for given in ({"state": state}, {"state": None}):
         planner = LaneFollower()

@@ -1,6 +1,6 @@
 """Two recordings of an episode, compared bit for bit and stream by stream.
 
-A stream is one thing that is told at every reset and step: ``observations/KEY``, ``rewards``, ``terms/NAME``, ``infos/PATH``,
+A stream is one value returned at every reset and step: ``observations/KEY``, ``rewards``, ``terms/NAME``, ``infos/PATH``,
 ``terminated``, ``truncated``, ``final/METRIC/...`` or ``render``; ``facts/...`` are single statements such as the spaces,
 ``error`` is what stopped the episode, ``labels`` which rows are resets. Numbers are equal if they have the same bits as float64.
 """
@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 ABSENT = object()
-"""Stands in a row in which a stream says nothing."""
+"""Stands in a row in which a stream has no value."""
 
 Streams = dict[str, np.ndarray | list[Any]]
 AGREE = "facts/branches_agree"
-"""Whether a restored snapshot went on as the episode did: it has to."""
+"""Whether a restored snapshot continues as the episode did, as it must."""
 
 PREFIXES = {"metrics/final": "final", "reward_terms": "terms"}
 """Parts of the infos that are streams of their own."""
@@ -31,9 +31,9 @@ PREFIXES = {"metrics/final": "final", "reward_terms": "terms"}
 
 @dataclass(frozen=True)
 class Difference:
-    """How a stream differs.
+    """Difference of a stream.
 
-    kind: "value", "type", "shape", "length", "only before" or "only now" (also where one side tells it in more rows). step: label
+    kind: "value", "type", "shape", "length", "only before" or "only now" (also where one side has it in more rows). step: label
     of the first row that differs; rows: how many do, of so many; largest: among numbers, None where there are none.
     """
 
@@ -164,6 +164,6 @@ def shorten(value: Any) -> str:
 
 
 def matches(pattern: str, episode: str, stream: str) -> bool:
-    """Whether "STREAM" or "EPISODE:STREAM" means this one; each may hold wildcards, and a stream stands for all below it."""
+    """Whether "STREAM" or "EPISODE:STREAM" matches; each may hold wildcards, and a stream stands for all below it."""
     of, _, wanted = pattern.rpartition(":")
     return fnmatchcase(episode, of or "*") and (fnmatchcase(stream, wanted) or fnmatchcase(stream, wanted.rstrip("/*") + "/*"))

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.golden.driver import Episode
 
 VECTORS = ["ego", "route", "agents"]
-SEEN = ["cameras", "depth", "ego", "route"]
+IMAGES = ["cameras", "depth", "ego", "route"]
 SCENES = [f"town-val-{index:04}" for index in range(4)]
 CUSTOM = {
     "progress": 1.0,
@@ -59,9 +59,9 @@ def vectors(name: str, options: dict[str, Any] | None = None, steps: int = 12, *
     return episode(name, {"world": "none", "observation": VECTORS, "horizon": 5.0}, options, steps, more)
 
 
-def seen(name: str, options: dict[str, Any] | None = None, steps: int = 6, **more: Any) -> Episode:
+def imaged(name: str, options: dict[str, Any] | None = None, steps: int = 6, **more: Any) -> Episode:
     """An episode with pictures."""
-    return episode(name, {"observation": SEEN, "horizon": 3.0}, options, steps, more)
+    return episode(name, {"observation": IMAGES, "horizon": 3.0}, options, steps, more)
 
 
 def episode(name: str, keywords: dict[str, Any], options: dict[str, Any] | None, steps: int, more: dict[str, Any]) -> Episode:
@@ -99,7 +99,7 @@ def without_pictures() -> list[Episode]:
     ]
 
 
-def judged() -> list[Episode]:
+def rewarded() -> list[Episode]:
     """Rewards and terminations."""
     rewards: dict[str, Any] = {"shaped": "shaped", "sparse": "sparse", "pdms": "pdms", "custom": CUSTOM}
     return [
@@ -125,37 +125,37 @@ def edited() -> list[Episode]:
         *(vectors(f"edit-{name}-idm", scenario=scenario(name, traffic="idm"), **quick) for name in ("cut-in", "jaywalk")),
         vectors("edit-insert-throttle", scenario=scenario("insert"), steps=10, style="throttle", fixed=True),
         vectors("edit-moved-ego", scenario=scenario("remove", ego_offset=0.8, ego_yaw=-0.1, ego_speed=4.0, horizon=3.0), **quick),
-        seen("edit-insert-splat", scenario=scenario("insert"), weights="splat"),
-        seen("edit-stop-replay", scenario=scenario("stop"), world="replay", steps=4),
-        seen("edit-cut-in-oracle", scenario=scenario("cut-in"), world="oracle", size=[32, 56], steps=4),
-        seen("edit-insert-dist4d", scenario=scenario("insert"), steps=3),
+        imaged("edit-insert-splat", scenario=scenario("insert"), weights="splat"),
+        imaged("edit-stop-replay", scenario=scenario("stop"), world="replay", steps=4),
+        imaged("edit-cut-in-oracle", scenario=scenario("cut-in"), world="oracle", size=[32, 56], steps=4),
+        imaged("edit-insert-dist4d", scenario=scenario("insert"), steps=3),
     ]
 
 
 def with_pictures() -> list[Episode]:
     return [
-        seen("replay-gentle", at(0, 2.0), world="replay"),
-        seen("replay-left-history", at(1, 4.0), world="replay", memory="history", style="left"),
-        seen("replay-idm-small", at(2, 3.0), world="replay", traffic="idm", size=[40, 72], style="brake"),
-        seen("replay-dt-0.1", at(3, 2.0), world="replay", decision_dt=0.1, horizon=1.0),
-        seen("replay-drawn", None, world="replay", steps=8, horizon=1.0, seed=3),
-        seen("oracle-gentle", at(0, 1.0), world="oracle", steps=3),
-        seen("oracle-idm-trajectory", at(3, 2.0), world="oracle", steps=3, traffic="idm", action="trajectory", size=[32, 56]),
-        seen("splat-gentle", at(0, 2.0), weights="splat"),
-        seen("splat-left-history", at(1, 4.0), weights="splat", memory="history", style="left", steps=6),
-        seen("splat-idm-pdms", at(2, 3.0), weights="splat", traffic="idm", reward="pdms", style="route"),
-        seen("splat-dt-0.3-trajectory", at(3, 2.0), weights="splat", decision_dt=0.3, action="trajectory", style="route"),
-        seen("splat-trust-floor", at(1, 3.0), weights="splat", trust_floor=0.6, style="right", termination=[], steps=6),
-        seen("splat-everything", at(0, 3.0), weights="splat", observation=[*SEEN, "agents", "bev"], steps=3),
-        seen("dist4d-gentle", at(0, 2.0)),
-        seen("dist4d-left", at(1, 3.0), style="left"),
-        seen("dist4d-history", at(0, 4.0), memory="history", style="route"),
-        seen("dist4d-history-right", at(2, 3.0), memory="history", style="right", steps=4),
-        seen("dist4d-idm-trajectory", at(3, 2.0), traffic="idm", action="trajectory", style="route", steps=4),
-        seen("dist4d-dt-0.1-discrete", at(2, 2.0), decision_dt=0.1, action="discrete", steps=4),
-        seen("dist4d-dt-0.3", at(1, 1.5), decision_dt=0.3, steps=4),
-        seen("dist4d-depth-only", None, observation=["depth", "agents"], steps=3, seed=2),
-        seen("render-splat", at(0, 2.0), weights="splat", render_mode="rgb_array", render=True, steps=2),
+        imaged("replay-gentle", at(0, 2.0), world="replay"),
+        imaged("replay-left-history", at(1, 4.0), world="replay", memory="history", style="left"),
+        imaged("replay-idm-small", at(2, 3.0), world="replay", traffic="idm", size=[40, 72], style="brake"),
+        imaged("replay-dt-0.1", at(3, 2.0), world="replay", decision_dt=0.1, horizon=1.0),
+        imaged("replay-drawn", None, world="replay", steps=8, horizon=1.0, seed=3),
+        imaged("oracle-gentle", at(0, 1.0), world="oracle", steps=3),
+        imaged("oracle-idm-trajectory", at(3, 2.0), world="oracle", steps=3, traffic="idm", action="trajectory", size=[32, 56]),
+        imaged("splat-gentle", at(0, 2.0), weights="splat"),
+        imaged("splat-left-history", at(1, 4.0), weights="splat", memory="history", style="left", steps=6),
+        imaged("splat-idm-pdms", at(2, 3.0), weights="splat", traffic="idm", reward="pdms", style="route"),
+        imaged("splat-dt-0.3-trajectory", at(3, 2.0), weights="splat", decision_dt=0.3, action="trajectory", style="route"),
+        imaged("splat-trust-floor", at(1, 3.0), weights="splat", trust_floor=0.6, style="right", termination=[], steps=6),
+        imaged("splat-everything", at(0, 3.0), weights="splat", observation=[*IMAGES, "agents", "bev"], steps=3),
+        imaged("dist4d-gentle", at(0, 2.0)),
+        imaged("dist4d-left", at(1, 3.0), style="left"),
+        imaged("dist4d-history", at(0, 4.0), memory="history", style="route"),
+        imaged("dist4d-history-right", at(2, 3.0), memory="history", style="right", steps=4),
+        imaged("dist4d-idm-trajectory", at(3, 2.0), traffic="idm", action="trajectory", style="route", steps=4),
+        imaged("dist4d-dt-0.1-discrete", at(2, 2.0), decision_dt=0.1, action="discrete", steps=4),
+        imaged("dist4d-dt-0.3", at(1, 1.5), decision_dt=0.3, steps=4),
+        imaged("dist4d-depth-only", None, observation=["depth", "agents"], steps=3, seed=2),
+        imaged("render-splat", at(0, 2.0), weights="splat", render_mode="rgb_array", render=True, steps=2),
         vectors("render-none", at(1, 2.0), render_mode="rgb_array", render=True, steps=2),
     ]
 
@@ -169,9 +169,9 @@ def branched() -> list[Episode]:
         vectors("branch-vector-3", envs=3, branch=4, steps=10, horizon=3.0, seed=8),
         vectors("branch-vector-3-idm", envs=3, branch=3, steps=8, horizon=3.0, seed=9, traffic="idm", style="route"),
         vectors("branch-edit-cut-in", scenario=scenario("cut-in"), branch=2, steps=6, style="route"),
-        seen("branch-replay", at(1, 2.0), world="replay", branch=1, steps=3),
-        seen("branch-splat-history", at(0, 4.0), weights="splat", memory="history", branch=2, steps=4),
-        seen("branch-dist4d", at(3, 3.0), branch=2, steps=4),
+        imaged("branch-replay", at(1, 2.0), world="replay", branch=1, steps=3),
+        imaged("branch-splat-history", at(0, 4.0), weights="splat", memory="history", branch=2, steps=4),
+        imaged("branch-dist4d", at(3, 3.0), branch=2, steps=4),
     ]
 
 
@@ -191,10 +191,10 @@ def together() -> list[Episode]:
         vectors("vector-16-dt-0.1", envs=16, steps=24, horizon=1.0, decision_dt=0.1, seed=2),
         vectors("vector-16-mask", envs=16, steps=10, horizon=3.0, mask=4, seed=4),
         vectors("vector-3-no-copy", envs=3, steps=8, horizon=2.0, copy=False, style="wild"),
-        seen("vector-3-splat", envs=3, steps=6, weights="splat", horizon=1.5),
-        seen("vector-3-replay-history", envs=3, steps=4, world="replay", memory="history", horizon=1.5, style="left"),
-        seen("vector-3-dist4d", envs=3, steps=4, horizon=1.0, seed=1),
-        seen("vector-1-dist4d-history", envs=1, steps=3, memory="history", style="right", render_mode="rgb_array", render=True),
+        imaged("vector-3-splat", envs=3, steps=6, weights="splat", horizon=1.5),
+        imaged("vector-3-replay-history", envs=3, steps=4, world="replay", memory="history", horizon=1.5, style="left"),
+        imaged("vector-3-dist4d", envs=3, steps=4, horizon=1.0, seed=1),
+        imaged("vector-1-dist4d-history", envs=1, steps=3, memory="history", style="right", render_mode="rgb_array", render=True),
     ]
 
 
@@ -210,23 +210,23 @@ def crowds() -> list[Episode]:
         vectors(
             "crowd-trajectory", seed=5, style="wild", action="trajectory", traffic="idm", termination=[], reward=CUSTOM, **more
         ),
-        seen("crowd-splat", envs=4, steps=14, seed=1, weights="splat", style="route", horizon=5.0),
-        seen(
+        imaged("crowd-splat", envs=4, steps=14, seed=1, weights="splat", style="route", horizon=5.0),
+        imaged(
             "crowd-splat-history-wild", envs=4, steps=10, seed=2, weights="splat", memory="history", style="wild", termination=[]
         ),
-        seen("crowd-replay", envs=4, steps=10, seed=3, world="replay", style="gentle", termination=[], horizon=5.0),
-        seen("crowd-dist4d", envs=2, steps=8, seed=4, style="route", traffic="idm", horizon=4.0),
-        seen("crowd-dist4d-history", envs=2, steps=8, seed=5, memory="history", termination=[], horizon=4.0),
+        imaged("crowd-replay", envs=4, steps=10, seed=3, world="replay", style="gentle", termination=[], horizon=5.0),
+        imaged("crowd-dist4d", envs=2, steps=8, seed=4, style="route", traffic="idm", horizon=4.0),
+        imaged("crowd-dist4d-history", envs=2, steps=8, seed=5, memory="history", termination=[], horizon=4.0),
     ]
 
 
 def refused() -> list[Episode]:
-    """What cannot be driven, and how that is said."""
+    """Episodes that are refused, with their messages."""
     wrong = "scene: {}\nstart: {}\nedits:\n  - stop: {{target: {}, at: 0.5}}\n"
     return [
         vectors("error-keyword", decision_time=0.5, fails=True),
         vectors("error-reward", reward={"progres": 1.0}, fails=True),
-        vectors("error-cameras-in-none", observation=SEEN, fails=True),
+        vectors("error-cameras-in-none", observation=IMAGES, fails=True),
         vectors("error-weights", world="dist4d", weights="no-such-weights", fails=True),
         vectors("error-scene", {"scene": "town-val-none", "start": 0.0}, fails=True),
         vectors("error-start", at(0, 500.0), fails=True),
@@ -266,5 +266,5 @@ def recorded(dataroot: str) -> list[Episode]:
 
 def all_episodes(nuscenes: str | None = None) -> list[Episode]:
     """nuscenes: a data root of real data, for the episodes in it."""
-    kinds = (without_pictures, judged, edited, with_pictures, branched, together, crowds, refused)
+    kinds = (without_pictures, rewarded, edited, with_pictures, branched, together, crowds, refused)
     return [episode for kind in kinds for episode in kind()] + (recorded(nuscenes) if nuscenes else [])

@@ -1,4 +1,4 @@
-"""How fast two trees drive, measured in turn in one run."""
+"""How fast two trees drive, measured alternately in one run."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class Measured:
 def measure(
     before: Path, now: Path, dataroot: Path, folder: Path, starts: int, repeats: int, rows: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Rates of both trees by row: medians over all turns, in which each tree goes first every other time.
+    """Rates of both trees by row: medians over all passes, in which each tree goes first every other time.
 
     starts: how often both processes are started anew, for a process can be faster or slower than another of the same code by some
-    percent throughout; repeats: turns of each row per start.
+    percent throughout; repeats: passes of each row per start.
     """
     chosen = [row for row in ROWS if not rows or row in rows]
     passes: dict[str, dict[str, list[dict[str, float]]]] = {row: {side: [] for side in SIDES} for row in chosen}
@@ -59,9 +59,9 @@ def measure(
             trees = zip(SIDES, (before, now), strict=True)
             processes = {side: Measured(tree, dataroot, folder / f"speed-{side}.txt") for side, tree in trees}
             try:
-                for turn in range(repeats * len(chosen)):
-                    row = chosen[turn // repeats]
-                    for side in SIDES if (start + turn) % 2 else SIDES[::-1]:
+                for number in range(repeats * len(chosen)):
+                    row = chosen[number // repeats]
+                    for side in SIDES if (start + number) % 2 else SIDES[::-1]:
                         passes[row][side].append(processes[side](row))
                     bar.update()
             finally:
@@ -75,18 +75,18 @@ def rates(passes: Sequence[dict[str, float]], of: str = "process") -> list[float
 
 
 def summary(passes: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Per second of the process, and the ratio now / before with its range over the turns; that on the clock besides."""
-    told: dict[str, Any] = {f"{side}_per_second": median(rates(passes[side])) for side in SIDES}
+    """Per second of the process, and the ratio now / before with its range over the passes; that on the clock besides."""
+    result: dict[str, Any] = {f"{side}_per_second": median(rates(passes[side])) for side in SIDES}
     for of in ("process", "clock"):
         pairs = [new / old for old, new in zip(*(rates(passes[side], of) for side in SIDES), strict=True)]
         suffix = "" if of == "process" else "_on_the_clock"
-        told[f"ratio{suffix}"] = median(pairs)
-        told[f"ratio_range{suffix}"] = [min(pairs), max(pairs)]
-    return told
+        result[f"ratio{suffix}"] = median(pairs)
+        result[f"ratio_range{suffix}"] = [min(pairs), max(pairs)]
+    return result
 
 
 def idm_shares(passes: dict[str, dict[str, list[dict[str, float]]]]) -> dict[str, Any]:
-    """What share of its speed with replayed traffic a tree keeps with reacting traffic."""
+    """Speed with reacting traffic as a share of that with replayed traffic, by tree."""
     names = f"none x {MANY}", f"none x {MANY} idm"
     if not all(name in passes for name in names):
         return {}

@@ -1,4 +1,4 @@
-"""Measures how fast the ``dist4d_env`` that Python finds drives; row by row, as it is told on stdin.
+"""Measures how fast the ``dist4d_env`` that Python finds drives; row by row, as named on stdin.
 
 Like ``driver`` it uses the public interface only and imports nothing from beside it. Every line on stdin is a row's name; each is
 answered by a line of JSON: how many decisions (or resets) were made, in how many seconds of the process and on the clock.
@@ -37,7 +37,7 @@ ROWS: dict[str, Row] = {
     "reset dist4d": (DIST4D, "reset", 8),
     "reset dist4d, splat": (SPLAT, "reset", 25),
 }
-"""Keywords, what is done, and how often, by name: decisions of a single environment or of all members, or resets."""
+"""Keywords, what is done, and how often, by name: decisions of a single environment or of all environments, or resets."""
 
 
 def controls(random: np.random.Generator, count: int) -> np.ndarray:
@@ -104,8 +104,8 @@ def main() -> None:
             made[name] = make(ROWS[name], arguments.dataroot)
         clock, process = time.perf_counter(), time.process_time()
         number = DEEDS[deed](made[name], count)
-        told = {"count": number, "process": time.process_time() - process, "clock": time.perf_counter() - clock}
-        print(json.dumps(told), flush=True)
+        measured = {"count": number, "process": time.process_time() - process, "clock": time.perf_counter() - clock}
+        print(json.dumps(measured), flush=True)
 
 
 if __name__ == "__main__":

@@ -109,9 +109,9 @@ def missing(episodes: Sequence[Episode], folder: Path) -> list[Episode]:
 
 
 def record(
-    tree: Path, episodes: Sequence[Episode], dataroot: Path, folder: Path, workers: int, tell: Callable[[str, float], None]
+    tree: Path, episodes: Sequence[Episode], dataroot: Path, folder: Path, workers: int, report: Callable[[str, float], None]
 ) -> None:
-    """Drives episodes with a tree's package, in processes of their own. tell: is called with each episode's name and seconds."""
+    """Drives episodes with a tree's package, in processes of their own. report: called with episode and seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     threads, failed = [], []
 
@@ -126,10 +126,10 @@ def record(
             assert process.stdout is not None
             for line in process.stdout:
                 if line.startswith('{"episode"'):
-                    told = json.loads(line)
-                    tell(told["episode"], told["seconds"])
-                    if told["error"]:
-                        log.warning("%s in %s: %s", told["episode"], tree, told["error"])
+                    entry = json.loads(line)
+                    report(entry["episode"], entry["seconds"])
+                    if entry["error"]:
+                        log.warning("%s in %s: %s", entry["episode"], tree, entry["error"])
             if process.wait():
                 failed.append(folder / f"log-{number}.txt")
 

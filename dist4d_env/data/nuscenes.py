@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.cameras import CameraRig
+from dist4d_env.geometry.lidar import NUSCENES_LIDAR
 from dist4d_env.geometry.transforms import pose_from_quaternion, yaw_of
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.routing import route_from_log
@@ -211,6 +212,7 @@ class _SceneReader:
             route=route_from_log(path, yaw, scene_map),
             sensors=sensors,
             dataset="nuscenes",
+            lidar=replace(NUSCENES_LIDAR, ego_from_lidar=self._mountings(self._lidar_rows[:1])[0]),
         )
 
     def _cameras(self) -> tuple[str, ...]:

@@ -59,6 +59,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``route`` | ``"route"`` | ``(20, 2)`` float32: x, y in the ego frame of the route 2.5, 5, ... 50 m ahead |
     | ``agents`` | ``"agents"`` | ``(64, 9)`` float32: the nearest agents within 100 m, nearest first, padded with zeros |
     | ``bev`` | ``"bev"`` | ``(12, 200, 200)`` uint8, 0 or 255: 0.5 m cells, row 0 is 50 m ahead, column 0 is 50 m to the left |
+    | ``lidar`` | ``"lidar"`` | ``(N, 5)`` float32: x, y, z in the ego frame, intensity, valid: a row per beam, valid ones first |
 
     The cameras, in ring order: CAM_FRONT_LEFT, CAM_FRONT, CAM_FRONT_RIGHT, CAM_BACK_RIGHT, CAM_BACK, CAM_BACK_LEFT.
 
@@ -89,6 +90,16 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | 0 - 7 | drivable area, crossings, walkways, stop lines, car parks, road dividers, lane dividers, road blocks |
     | 8, 9, 10 | vehicles; motorcycles, bicycles and pedestrians; cones, barriers and other objects |
     | 11 | the route ahead |
+
+    | ``lidar`` column | meaning | bounds |
+    |---|---|---|
+    | 0, 1, 2 | x, y, z in the ego frame, m | -(range + 5), range + 5; range is 80 |
+    | 3 | intensity, 0 where it is unknown | 0, 255 |
+    | 4 | 1 for a return, 0 for padding | 0, 1 |
+
+    N is the number of beams of the scene's LiDAR: 32 x 1080 in nuScenes and the town. ``"oracle"`` casts them against the true
+    geometry. In other worlds with pictures they end where they meet the world's own depth images; those that no camera
+    sees, about a third, have no return, and intensity is unknown.
 
     ## Rewards
 
@@ -198,7 +209,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
         self._require_running()
         watch = Stopwatch()
         actions = np.array([checked_action(self.config.action, action)])
-        terms, rewards, terminated, truncated = self._episodes.step(actions, _GOES_ON, [], watch)
+        terms, rewards, terminated, truncated = self._episodes.step(actions, _GOES_ON, lambda row: {}, watch)
         observation, info = self._observed(terms, watch)
         return observation, float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 

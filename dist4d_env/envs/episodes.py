@@ -126,10 +126,11 @@ class Episodes:
         self.traits = world_traits(world)
         self.size = config.image_size(self.traits.image_size)
         self._sensors: list[Sensor] = [SENSORS.make(name, ("space", "observe")) for name in config.observation or ()]
-        self.rig: CameraRig = self.dataset.load(self.scene_names[0]).rig
+        first = self.dataset.load(self.scene_names[0])
+        self.rig: CameraRig = first.rig
         keys: dict[str, spaces.Space] = {}
         for sensor in self._sensors:
-            keys.update(sensor.space(self.rig, self.size))
+            keys.update(sensor.space(first, self.size))
         self.observation_space = spaces.Dict(keys)
         self.action_space = action_space(config.action)
         # Where the ego is heading is for worlds that draw ahead and for pictures of the plan.
@@ -158,9 +159,9 @@ class Episodes:
             return self._terms(np.isin(np.arange(self.count), rows))
 
     def step(
-        self, actions: np.ndarray, begins: np.ndarray, options: Sequence[dict[str, Any]], watch: Stopwatch
+        self, actions: np.ndarray, begins: np.ndarray, options: Callable[[int], dict[str, Any]], watch: Stopwatch
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
-        """One decision each; where ``begins`` (N,) an episode begins instead, with its options, and the action is ignored.
+        """One decision each; where ``begins`` (N,) an episode begins instead, with its row's options, and the action is ignored.
 
         Returns terms by name, rewards, terminated and truncated (N,). ActionError, before anything has moved, for a bad action.
         """
@@ -170,7 +171,7 @@ class Episodes:
         rows, anew = np.flatnonzero(begins), None
         begun: dict[int, Episode] = {}
         if len(rows):
-            anew, begun = self._begun(rows, [options[row] for row in rows.tolist()], watch)
+            anew, begun = self._begun(rows, [options(row) for row in rows.tolist()], watch)
         with watch("simulation"):
             state, ticks = self.simulator.execute(self.now, commands)
             if anew is not None:
@@ -187,6 +188,7 @@ class Episodes:
     def observe(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
         """The observations (N, ...) with those of some rows made anew; the arrays are kept and written to again."""
         size, category = self.simulator.bodies(self.now.scene)
+        some = self.now if len(rows) == self.count else self.now.take(np.array(rows, int))
         now = Instant(
             rows=rows,
             state=self.now,
@@ -197,6 +199,7 @@ class Episodes:
             frames=[episode.frame for episode in self.episodes],
             world=self.open_world(),
             world_states=[episode.world for episode in self.episodes],
+            truths=LazyTruths(self.simulator, some),
             end_time=np.array([episode.end_time for episode in self.episodes]),
             routes=self.metrics.routes,
         )

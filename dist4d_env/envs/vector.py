@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,12 @@ class DiST4DVectorEnv(VectorEnv):
 
     Observations are written into arrays that are kept; copy=False hands out these themselves, to be overwritten by the next
     step. ``info["metrics"]["final"]`` is computed when it is first looked into. ``envs`` are the rows, to look at, render,
-    snapshot and restore.
+    snapshot and restore; where a row has ``starts``, it gives the reset options of every episode that begins there without any.
     """
 
     metadata = {**METADATA, "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 (declared so by Gymnasium)
 
-    envs: tuple[EpisodeRow, ...] = ()
+    envs: tuple[_VectorRow, ...] = ()
 
     def __init__(self, num_envs: int = 1, copy: bool = True, **keywords: Any) -> None:
         """Raises ConfigError, DataError or WeightsError."""
@@ -71,7 +71,7 @@ class DiST4DVectorEnv(VectorEnv):
         for row in rows.tolist():
             if seeds[row] is not None:
                 self._episodes.random[row], _ = seeding.np_random(seeds[row])
-        terms = self._episodes.reset(rows, [options] * len(rows), watch)
+        terms = self._episodes.reset(rows, [options or self._start(row) for row in rows.tolist()], watch)
         self._ended = np.zeros(self.num_envs, bool) if self._ended is None else self._ended
         self._ended[rows] = False
         return self._observed(rows, terms, watch)
@@ -89,7 +89,7 @@ class DiST4DVectorEnv(VectorEnv):
             raise ActionError(f"{self.num_envs} environments take as many actions, not an array of shape {actions.shape}")
         watch, begins = Stopwatch(), self._ended
         actions[begins] = 0  # not looked at
-        terms, rewards, terminated, truncated = self._episodes.step(actions, begins, [{}] * self.num_envs, watch)
+        terms, rewards, terminated, truncated = self._episodes.step(actions, begins, self._start, watch)
         self._ended = terminated | truncated
         observations, infos = self._observed(np.arange(self.num_envs), terms, watch)
         return observations, rewards, terminated, truncated, infos
@@ -109,6 +109,11 @@ class DiST4DVectorEnv(VectorEnv):
         if self._ended is None:
             raise ResetNeeded("call reset() for all environments before restoring one of them")
         self._ended[row] = self._episodes.episodes[row].ended_by is not None
+
+    def _start(self, row: int) -> dict[str, Any]:
+        """The reset options of a row where none are given."""
+        starts = self.envs[row].starts
+        return {} if starts is None else starts()
 
     def _chosen(self, mask: Any) -> np.ndarray:
         """Indices of the environments that a reset is for. Raises ConfigError."""
@@ -135,7 +140,9 @@ class DiST4DVectorEnv(VectorEnv):
 
 
 class _VectorRow(EpisodeRow):
-    """A row of a vector environment, which learns when it is restored."""
+    """A row of a vector environment, which learns when it is restored. starts: draws reset options for episodes without."""
+
+    starts: Callable[[], dict[str, Any]] | None = None
 
     def __init__(self, venv: DiST4DVectorEnv, row: int) -> None:
         super().__init__(venv._episodes, row)

@@ -129,7 +129,7 @@ def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> None:
     traits = world_traits(campaign.world)
     for name in campaign.planners:
         needs = make_planner(name).requires
-        if not traits.shows_pictures and (needs.cameras or needs.imagination):
+        if not traits.shows_pictures and (needs.cameras or needs.lidar or needs.imagination):
             raise ConfigError(f"planner {name!r} needs pictures: choose a world that makes them, such as --world dist4d")
     for scenario in campaign.scenarios:
         if scenario.scene not in dataset.names():

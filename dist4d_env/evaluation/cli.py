@@ -82,7 +82,8 @@ class Options:
     out: Path = Path("evaluation")
     """Folder for the results. Scoring again writes to the folder itself unless this is given."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises ConfigError for what cannot work."""
         if self.episodes < 1:
             raise ConfigError(f"episodes={self.episodes} must be at least 1")
         if self.suite is None and len(self.planner) != 1:
@@ -98,6 +99,7 @@ def run(options: Options) -> int:
     from dist4d_env.evaluation.campaign import is_campaign
     from dist4d_env.evaluation.summary import write_summary
 
+    options.check()
     again = options.folder or options.rescore
     if again is not None and is_campaign(again):
         return _score_suite(again, _results_folder(options, again), options)
@@ -163,12 +165,14 @@ def drive(options: Options) -> Summary:
 
     name = options.planner[0]
     planner = make_planner(name)
-    if planner.requires.cameras and not world_traits(options.world).shows_pictures:
-        raise ConfigError(f"planner {name!r} needs cameras: choose a world that makes pictures, such as world=dist4d")
+    needs = planner.requires
+    if (needs.cameras or needs.lidar) and not world_traits(options.world).shows_pictures:
+        wanted = "cameras" if needs.cameras else "LiDAR"
+        raise ConfigError(f"planner {name!r} needs {wanted}: choose a world that makes pictures, such as world=dist4d")
     dataset = open_dataset(options.dataroot, options.version, options.scenes)
     names = dataset.scene_names(options.scenes)
     same = {name: getattr(options, name) for name in ("world", "weights", "memory", "traffic", "decision_dt", "horizon")}
-    env = EnvSettings(dataset.dataroot, dataset.version, tuple(names), **same).make(options.action)
+    env = EnvSettings(dataset.dataroot, dataset.version, tuple(names), **same).make(options.action, needs.lidar)
     scores = []
     with tqdm(total=len(names) * options.episodes, unit="episode", disable=None) as progress:
         for name in names:

@@ -45,10 +45,10 @@ class EnvSettings:
     decision_dt: float = 0.5
     horizon: float = 10.0
 
-    def make(self, action: str = "trajectory") -> gym.Env:
-        """The environment; planners get every observation that the world can make."""
+    def make(self, action: str = "trajectory", lidar: bool = False) -> gym.Env:
+        """The environment; planners get every observation that the world can make, LiDAR points only where one needs them."""
         pictures = ("cameras", "depth") if world_traits(self.world).shows_pictures else ()
-        groups = (*pictures, "ego", "route", "agents")
+        groups = (*pictures, "ego", "route", "agents", *(["lidar"] if lidar else []))
         return gym.make("DiST4D-nuScenes-v0", action=action, observation=groups, **asdict(self))
 
 
@@ -80,7 +80,8 @@ def drive(task: EpisodeTask) -> str:
 
     Bad input names the scenario. Raises Stopped when the run is being stopped.
     """
-    env, planner = _environment(task.settings), _planner(task.planner)
+    planner = _planner(task.planner)
+    env = _environment(task.settings, planner.requires.lidar)
     driving: Any = env.unwrapped
     scenario = jittered(task.scenario, driving, task.seed) if task.jitter else task.scenario
     strip = CameraStrip()
@@ -138,10 +139,10 @@ class CameraStrip:
             temporary.write_bytes(content.getvalue())
 
 
-@lru_cache(maxsize=1)
-def _environment(settings: EnvSettings) -> gym.Env:
-    """One environment per process serves all its episodes and keeps what it has loaded."""
-    return settings.make()
+@lru_cache(maxsize=2)
+def _environment(settings: EnvSettings, lidar: bool) -> gym.Env:
+    """One environment per process serves all its episodes and keeps what it has loaded, and another those with LiDAR."""
+    return settings.make(lidar=lidar)
 
 
 @lru_cache(maxsize=8)

@@ -22,7 +22,7 @@ CATEGORIES = (
     "barrier",
     "other",
 )
-"""The simulator's classes of objects, to which readers of data sets map theirs; category arrays hold indices into this tuple."""
+"""The simulator's classes of objects, to which data sets map theirs; category arrays hold indices into this tuple."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Boxes:
         return np.einsum("nij,nkj->nki", pose[:, :3, :3], local) + self.position[:, None]
 
     def select(self, mask: np.ndarray) -> Boxes:
-        """The boxes where a boolean mask or an index array (N,) says so."""
+        """The boxes that a boolean mask (N,) or an index array chooses."""
         return Boxes(*(getattr(self, name)[mask] for name in self.__dataclass_fields__))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 
-def _steady(function: Callable[..., Any]) -> Callable[..., Any]:
+def _contiguous(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         return function(*(np.asarray(argument, order="C") for argument in arguments))
 
@@ -22,6 +22,6 @@ def _steady(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-sin, cos, tanh = _steady(np.sin), _steady(np.cos), _steady(np.tanh)
-arcsin, arccos, arctan, arctan2 = _steady(np.arcsin), _steady(np.arccos), _steady(np.arctan), _steady(np.arctan2)
-exp, log = _steady(np.exp), _steady(np.log)
+sin, cos, tanh = _contiguous(np.sin), _contiguous(np.cos), _contiguous(np.tanh)
+arcsin, arccos, arctan, arctan2 = _contiguous(np.arcsin), _contiguous(np.arccos), _contiguous(np.arctan), _contiguous(np.arctan2)
+exp, log = _contiguous(np.exp), _contiguous(np.log)

@@ -15,13 +15,6 @@ def pinhole_rows(intrinsics: np.ndarray, camera_from_global: np.ndarray, origin:
     return linear.astype(np.float32), offset[..., 0].astype(np.float32)
 
 
-def to_rows(linear: np.ndarray, offset: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, ...]:
-    """``linear @ points + offset`` of (3, 3), (3,) and (3, n) as three rows, summed from left to right: a matrix product's sums
-    depend on the library that makes them."""
-    x, y, z = points
-    return tuple(a * x + b * y + c * z + d for (a, b, c), d in zip(linear, offset, strict=True))
-
-
 def ray_parts(
     intrinsics: np.ndarray, global_from_camera: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -28,7 +28,7 @@ def unproject_pixels(
     depth: Array, along_row: Array, along_column: Array, steps: Array, offset: Array, drop_mixed: bool,
     known: Array, edge: Array, points: Array, tangents: Array, inverse_depth: Array,
 ) -> None:  # fmt: skip
-    """Write what the depth images (V, H, W) say of each pixel; rays as ``frustum.ray_parts`` has them.
+    """Write known pixels, points and slopes of depth images (V, H, W); rays as ``frustum.ray_parts`` has them.
 
     offset: (V, 3) camera centres from the origin. Written: known and edge (V, H, W), points (3, V, H, W), tangents (6, V, H, W),
     inverse_depth (V, H, W, 3), as in ``SplatSource``; with ``drop_mixed`` pixels between two surfaces are not known.

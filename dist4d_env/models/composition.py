@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -102,8 +100,3 @@ def compose(
     depth = depth + gates[:, 1:2] * (proposal[:, 3:] - depth) + detail[:, 3:]
     strength = fine.abs().mean(1, keepdim=True) / 0.4
     return torch.cat([rgb, depth], 1), torch.maximum(gates[:, :1].abs(), strength).clamp(0, 1)
-
-
-def parameters_in_millions(module: nn.Module) -> float:
-    """Count of trainable parameters, in millions."""
-    return sum(math.prod(p.shape) for p in module.parameters() if p.requires_grad) / 1e6

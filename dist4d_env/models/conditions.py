@@ -33,7 +33,7 @@ MASK_CHANNELS = ("valid", "moving", "confidence", "age")
 class SplatImages:
     """A splat as network input; V cameras of H x W.
 
-    base_rgb: (V, H, W, 3) uint8 and base_depth: (V, H, W) float16 metres, holes filled the way that ``Splat.filled`` does:
+    base_rgb: (V, H, W, 3) uint8 and base_depth: (V, H, W) float16 metres, holes filled as by ``Splat.filled``:
     what compositions start from; other_rgb: holes continued from behind; masks: (V, H, W, 4) uint8 0 to 255, MASK_CHANNELS.
     """
 

@@ -96,8 +96,8 @@ class ControlTokens(nn.Module):
 
 
 class CameraPlace(nn.Module):
-    """Where each token looks: Fourier features of its camera ray ("rays", which any rig has), or sine-cosine image positions plus
-    an embedding of the 3 x 7 matrix of intrinsics and ego-from-camera ("fourier", as published)."""
+    """Viewing direction of each token: Fourier features of its camera ray ("rays", which any rig has), or sine-cosine image
+    positions plus an embedding of the 3 x 7 matrix of intrinsics and ego-from-camera ("fourier", as published)."""
 
     def __init__(self, width: int, kind: str) -> None:
         super().__init__()

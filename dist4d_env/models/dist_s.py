@@ -62,7 +62,7 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
 
     @classmethod
     def from_svd(cls, folder: str | Path, mask_channels: int = len(MASK_CHANNELS), depth_code: str = "linear") -> DiSTSUNet:
-        """Stable Video Diffusion of a local folder in diffusers' layout, widened to RGB-D as ``load_svd`` says.
+        """Stable Video Diffusion of a local folder in diffusers' layout, widened to RGB-D as in ``load_svd``.
 
         Raises ``WeightsError`` where the folder holds something else.
         """

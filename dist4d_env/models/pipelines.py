@@ -97,7 +97,7 @@ def _to_images(rgbd: torch.Tensor, share: torch.Tensor, depth_code: str) -> Gene
 class DiSTTPipeline:
     """Codec, transformer and composer: reference frames and target conditions in, the next RGB-D frames out.
 
-    Any number V of cameras. Without a composer (weights whose configuration says ``compose: false``) the decoded frames are the
+    Any number V of cameras. Without a composer (weights whose configuration has ``compose: false``) the decoded frames are the
     result. sampler: a name in ``samplers.SAMPLERS`` or an object.
 
     >>> pipeline = DiSTTPipeline.from_pretrained("tiny")
@@ -147,7 +147,7 @@ class DiSTTPipeline:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.transformer.parameters()).device
 
     def __call__(self, references: Sequence[RGBDFrame], targets: Sequence[Sequence[TargetConditions]], **how: Any) -> Generated:
@@ -231,7 +231,7 @@ class DiSTSPipeline:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.unet.parameters()).device
 
     @torch.no_grad()

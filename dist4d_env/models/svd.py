@@ -46,7 +46,7 @@ class SVDBackbone(nn.Module):
     D = c_skip x + c_out net(c_in x, c_noise, conditions), x = clean + sigma noise, with the coefficients of SVD's
     v-prediction: c_skip = 1 / (sigma^2 + 1), c_out = -sigma / sqrt(sigma^2 + 1), c_in = 1 / sqrt(sigma^2 + 1), c_noise =
     log(sigma) / 4. The UNet reads noisy RGB, noisy depth, sparse RGB, sparse depth (16 channels) and ``mask_channels`` masks,
-    whose weights start at zero. As in SVD, noisy latents carry the VAE's scaling factor and condition latents do not.
+    whose weights start at zero. As in SVD, noisy latents have the VAE's scaling factor and condition latents do not.
     """
 
     def __init__(self, unet: Mapping[str, Any], vae: Mapping[str, Any], mask_channels: int) -> None:

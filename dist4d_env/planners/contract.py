@@ -19,8 +19,9 @@ from dist4d_env.simulation.state import EpisodeState
 class PlannerNeeds:
     """Inputs that a planner asks for, declared as data.
 
-    cameras: pictures; history: frames of the past it keeps; rate_hz: how often it likes to plan (both informative); map:
-    ``context.scene.map``; privileged: the whole scene and the true state; imagination: ``context.imagination``.
+    cameras: pictures; lidar: the observation "lidar", in worlds with pictures; history: frames of the past it keeps; rate_hz: how
+    often it likes to plan (both informative); map: ``context.scene.map``; privileged: the whole scene and the true state;
+    imagination: ``context.imagination``.
     """
 
     cameras: bool = False
@@ -29,6 +30,7 @@ class PlannerNeeds:
     map: bool = False
     privileged: bool = False
     imagination: bool = False
+    lidar: bool = False
 
 
 @dataclass(frozen=True)

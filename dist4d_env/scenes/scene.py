@@ -10,6 +10,7 @@ import numpy as np
 
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.cameras import CameraRig
+from dist4d_env.geometry.lidar import NUSCENES_LIDAR, LidarPattern
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.scenes.interpolation import interpolate_poses
 from dist4d_env.scenes.maps import SceneMap
@@ -122,7 +123,8 @@ class Scene:
 
     recorded_tracks: the tracks of the log where a scenario's edits have changed ``tracks``, None where they have not. Rows of
     recorded objects stay what they are; what was inserted has rows beyond them. dataset: a name or ``"module:Class"`` by which
-    ``open_dataset`` opens the scene's data set again, None where it cannot.
+    ``open_dataset`` opens the scene's data set again, None where it cannot. lidar: the beams that LiDAR observations are made of;
+    those of nuScenes' sensor where the data set has none.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Scene:
     sensors: SensorLog
     recorded_tracks: Tracks | None = None
     dataset: str | None = None
+    lidar: LidarPattern = NUSCENES_LIDAR
 
     @property
     def recorded(self) -> Scene:

@@ -17,7 +17,7 @@ def town_folder(
     count: int | None = None,
     duration: float | None = None,
 ) -> Path:
-    """Where the cached town with these options lies; the generator's version is part of the name.
+    """Folder of the cached town with these options; the generator's version is part of the name.
 
     count: only so many scenes; duration: only so many seconds of each. None means all of them.
     """

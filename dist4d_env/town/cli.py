@@ -48,7 +48,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def run(options: Options) -> int:
-    """Writes the data set and says where it is."""
+    """Writes the data set and prints its folder."""
     from dist4d_env.town.cache import ensure_default
     from dist4d_env.town.writer import write_dataset
 

@@ -1,4 +1,4 @@
-"""Smooth drives along the lane graph: where a vehicle goes, how fast the road lets it, and what it meets on the way."""
+"""Smooth drives along the lane graph: paths, speed profiles and conflicts along them."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def wander(layout: Layout, lane: int, distance: float, rng: np.random.Generator,
 
 
 def turns_of(layout: Layout, lanes: list[int]) -> int:
-    """How many of the lanes are turns of more than 35 degrees."""
+    """Number of lanes that are turns of more than 35 degrees."""
     return sum(
         1 for i in lanes if layout.lanes[i].is_connector and abs(sum(length * k for length, k in layout.lanes[i].pieces)) > 0.6
     )

@@ -1,4 +1,4 @@
-"""What stands along the streets: buildings, trees, lamps, signs, hedges, bins and carparks."""
+"""Buildings and street furniture: buildings, trees, lamps, signs, hedges, bins and carparks."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ DURATION = 20.0
 PER_LAYOUT = {"train": 4, "val": 1, "test": 1}
 """Scenes that share a layout (with other traffic and another light)."""
 KEYFRAME = 5
-"""Ticks between keyframes: actors come and go at keyframes only, so that annotations say exactly when."""
+"""Ticks between keyframes: actors come and go at keyframes only, so that annotations are exact."""
 _LIGHTS = ("day", "overcast", "dusk", "day", "wet", "day", "night", "overcast")
 _MOVERS, _PEOPLE, _ACTORS, _AROUND = 20, 14, 64, 118.0
 _ATTEMPTS = 20
@@ -81,7 +81,7 @@ def scene_outline(split: str, index: int, seed: int = 0) -> SceneOutline:
 
 
 def _prefix(split: str, index: int, seed: int) -> str:
-    """What the tokens of a scene are made of."""
+    """Seed text of a scene's tokens."""
     return f"{VERSION}/{seed}/{split}/{index}"
 
 
@@ -148,7 +148,7 @@ def _without_overlaps(position: np.ndarray, yaw: np.ndarray, size: np.ndarray, v
 
 
 def _nearest(keep: np.ndarray, closest: np.ndarray, standing: int) -> np.ndarray:
-    """Row indices of at most _ACTORS kept bodies: when there are more, the parked ones farthest from the ego's way go."""
+    """Row indices of at most _ACTORS kept bodies; beyond that, parked ones far from the ego's path are dropped."""
     chosen = np.flatnonzero(keep)
     parked = chosen[chosen <= standing]
     surplus = max(0, len(chosen) - _ACTORS)
@@ -187,7 +187,7 @@ def _ego_body() -> Body:
 
 
 def _drivers(town: Town, ego: Driver, around: np.ndarray, rng: np.random.Generator) -> list[Driver]:
-    """Vehicles on the lanes near the ego's way, with room between them."""
+    """Vehicles on the lanes near the ego's path, with room between them."""
     layout = town.layout
     ways = [i for i, lane in enumerate(layout.lanes) if not lane.is_connector]
     taken = [np.array(ego.drive.at(np.array([ego.start + ego.body.axle]))[0, :2])]
@@ -207,7 +207,7 @@ def _drivers(town: Town, ego: Driver, around: np.ndarray, rng: np.random.Generat
         if np.sqrt(((np.array(taken) - spot) ** 2).sum(1).min()) < room:
             continue
         if name == BICYCLE and np.sqrt(((around - spot) ** 2).sum(1).min()) < 2.5:
-            continue  # nobody overtakes here, so that a bicycle in the ego's lane would set the pace of the whole scene
+            continue  # traffic does not overtake, so that a bicycle in the ego's lane would set the pace of the whole scene
         lanes = wander(layout, lane, 330.0, rng, gentle=name in (TRUCK, BUS))
         width = layout.lanes[lane].width
         offset = -(width / 2 - 0.75) if name == BICYCLE else float(rng.uniform(-0.12, 0.12))
@@ -222,7 +222,7 @@ def _drivers(town: Town, ego: Driver, around: np.ndarray, rng: np.random.Generat
 
 
 def _walkers(town: Town, around: np.ndarray, rng: np.random.Generator) -> list[Walker]:
-    """People within 60 m of the ego's way: most walk along a street, some cross it, a few stand."""
+    """People within 60 m of the ego's path: most walk along a street, some cross it, a few stand."""
     found: list[Walker] = []
     for _ in range(160):
         if len(found) >= _PEOPLE:

@@ -1,4 +1,4 @@
-"""Where streets meet: how far lanes stand back, and the turns that connect them."""
+"""Junctions: setback of the lanes, and the turns that connect them."""
 
 from __future__ import annotations
 

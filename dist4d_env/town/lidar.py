@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
 from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.lidar import LidarPattern
 from dist4d_env.town.render import TownRenderer
-from dist4d_env.town.sensors import LIDAR_AZIMUTH_STEPS, LIDAR_ELEVATIONS
+from dist4d_env.town.sensors import TOWN_LIDAR
 from dist4d_env.town.textures_ground import SEMANTICS
-
-MAX_RANGE = 80.0
-"""Metres beyond which nothing comes back."""
 
 _NOISE = 0.015  # metres, standard deviation of a range
 _REFLECTANCE = dict(
@@ -22,34 +18,30 @@ _REFLECTANCE = dict(
 _BY_CLASS = np.array([_REFLECTANCE.get(name, 0) for name in SEMANTICS], np.float32)
 
 
-@cache
-def _beams() -> tuple[np.ndarray, np.ndarray]:
-    """Unit directions (N, 3) in the sensor frame and rings (N,) of all firings of one turn."""
-    azimuth = -np.arange(LIDAR_AZIMUTH_STEPS) * (2 * np.pi / LIDAR_AZIMUTH_STEPS)  # clockwise seen from above, as nuScenes spins
-    elevation, turn = np.broadcast_arrays(LIDAR_ELEVATIONS, azimuth[:, None])
-    local = np.stack([np.cos(elevation) * np.cos(turn), np.cos(elevation) * np.sin(turn), np.sin(elevation)], -1).reshape(-1, 3)
-    return local, np.tile(np.arange(len(LIDAR_ELEVATIONS), dtype=np.float32), LIDAR_AZIMUTH_STEPS)
-
-
 def scan(
-    renderer: TownRenderer, global_from_lidar: np.ndarray, boxes: Boxes | None, time: float, seed: int | None = None
+    renderer: TownRenderer,
+    global_from_lidar: np.ndarray,
+    boxes: Boxes | None,
+    time: float,
+    seed: int | None = None,
+    pattern: LidarPattern = TOWN_LIDAR,
 ) -> np.ndarray:
-    """One turn of LIDAR_TOP, all at one instant.
+    """One turn of a LiDAR, LIDAR_TOP unless a pattern says otherwise, all at one instant.
 
     Returns (P, 5) float32 x, y, z in the sensor frame (metres), intensity 0-255, ring index (0 lowest), in firing order. Rays
-    that meet nothing within MAX_RANGE leave no point. With a ``seed`` ranges carry 1.5 cm of noise drawn from it; None is exact.
+    that meet nothing within the pattern's range leave no point. With a ``seed`` ranges carry 1.5 cm of noise drawn from it; None
+    is exact.
     """
-    local, ring = _beams()
-    around = global_from_lidar[:3, 3]
-    near = None if boxes is None else np.hypot(*(boxes.position - around)[:, :2].T) < MAX_RANGE + boxes.size.max(1, initial=0)
+    local, reach, around = pattern.directions, pattern.max_range, global_from_lidar[:3, 3]
+    near = None if boxes is None else np.hypot(*(boxes.position - around)[:, :2].T) < reach + boxes.size.max(1, initial=0)
     actors = renderer.place(boxes, time, around, near)
     origins, directions = renderer.rays(global_from_lidar, local)
-    hits = renderer.trace(origins, directions, actors, MAX_RANGE)
+    hits = renderer.trace(origins, directions, actors, reach)
     distance = hits.distance.astype(float)
     if seed is not None:
         distance = distance + np.random.default_rng([seed, 17]).normal(0, _NOISE, len(distance))
-    found = np.isfinite(distance) & (hits.distance <= MAX_RANGE)
+    found = np.isfinite(distance) & (hits.distance <= reach)
     classes = renderer.semantics(origins, directions, hits, actors)
     intensity = np.where(np.isfinite(hits.distance), _BY_CLASS[classes] * np.exp(-np.minimum(hits.distance, 100) / 90), 0)
-    points = np.concatenate([local * np.where(found, distance, 0)[:, None], intensity[:, None], ring[:, None]], 1)
+    points = np.concatenate([local * np.where(found, distance, 0)[:, None], intensity[:, None], pattern.rings[:, None]], 1)
     return points[found].astype(np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 Material = dict[str, Any]
-"""What a shape is made of: ``texture``, ``tint``, ``semantic`` and ``glow`` of ``flat``."""
+"""Material of a shape: ``texture``, ``tint``, ``semantic`` and ``glow`` of ``flat``."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Mesh:
         return len(self.corners)
 
     def moved(self, pose: np.ndarray) -> Mesh:
-        """The mesh carried by a rigid pose (4, 4)."""
+        """The mesh moved by a rigid pose (4, 4)."""
         rotation = pose[:3, :3].astype(np.float32)
         return replace(
             self, corners=self.corners @ rotation.T + pose[:3, 3].astype(np.float32), normals=self.normals @ rotation.T

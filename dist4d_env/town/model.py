@@ -1,4 +1,4 @@
-"""What a town scene is made of, as plain values: streets, things beside them, actors, light. No randomness lives here."""
+"""Data classes of a town scene: streets, props beside them, actors, light."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class SceneOutline:
-    """What is known of a scene without its traffic."""
+    """A scene without its traffic."""
 
     name: str
     token: str

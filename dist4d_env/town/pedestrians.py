@@ -1,4 +1,4 @@
-"""Where people walk: along the walkways, and over the crossings from one side of a street to the other."""
+"""Paths of pedestrians: along the walkways, and over the crossings from one side of a street to the other."""
 
 from __future__ import annotations
 

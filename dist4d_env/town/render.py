@@ -27,7 +27,7 @@ _CONTRAST = 18
 """Difference of neighbouring pixels, in 8-bit steps, above which a pixel is sampled again."""
 
 _REACH = 400.0
-"""How far rays go, in units of z-depth."""
+"""Length of rays, in units of z-depth."""
 
 _ACTORS_WITHIN = 160.0
 """Actors farther than this from the cameras, in metres, are not drawn."""
@@ -140,7 +140,7 @@ class TownRenderer:
     def place(
         self, boxes: Boxes | None, time: float, around: np.ndarray, wanted: np.ndarray | None = None
     ) -> tuple[Surface, ...]:
-        """The actors where the boxes say they are, ready for rays from near a point (2 or 3,).
+        """The actors at the poses of their boxes, ready for rays from near a point (2 or 3,).
 
         ``wanted`` (N,) bool: the others may be left out, because no ray can meet them.
         """

@@ -51,7 +51,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class LightPools:
-    """What actors do to the light on the ground. shade: darkness under them; beam: their headlights; None without."""
+    """Effect of actors on the light on the ground. shade: darkness under them; beam: their headlights; None without."""
 
     shade: Grid | None
     beam: Grid | None

@@ -32,7 +32,7 @@ class Shape:
         return cls(np.ascontiguousarray(corners, np.float32), index.reshape(-1, 3), face_rows(mesh, sizes))
 
     def moved(self, pose: np.ndarray) -> Shape:
-        """The shape carried by a rigid pose (4, 4)."""
+        """The shape moved by a rigid pose (4, 4)."""
         turn = pose[:3, :3].T.astype(np.float32)
         faces = self.faces.copy()
         faces[:, :9] = (faces[:, :9].reshape(-1, 3) @ turn).reshape(-1, 9)
@@ -93,7 +93,7 @@ def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def face_rows(mesh: Mesh, sizes: np.ndarray) -> np.ndarray:
-    """What shading needs of each face (F, 22); ``sizes``: (K, 2) of the textures, for the density of texels."""
+    """Shading attributes of each face (F, 22); ``sizes``: (K, 2) of the textures, for the density of texels."""
     edge, other = mesh.corners[:, 1] - mesh.corners[:, 0], mesh.corners[:, 2] - mesh.corners[:, 0]
     area = np.linalg.norm(np.cross(edge, other), axis=-1)
     uv = (mesh.uv - mesh.uv[:, :1])[:, 1:] * sizes[mesh.texture][:, None]

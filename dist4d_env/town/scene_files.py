@@ -23,7 +23,7 @@ from dist4d_env.town.timeline import EARLIER, KEYFRAME_RATE, SWEEP_PERIOD, boxes
 
 @dataclass(frozen=True)
 class FileOptions:
-    """What is stored. size: height, width of the images; sweeps: cameras and LiDAR at 10 Hz between keyframes;
+    """Options of the stored files. size: height, width of the images; sweeps: cameras and LiDAR at 10 Hz between keyframes;
     duration: seconds of each scene; semantics: class images under ``semantics/``; pictures: False for tables and maps alone, in
     which images and LiDAR have their rows but no files: boxes then hold no LiDAR points, and visible is what a camera faces;
     rate: keyframes per second."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dist4d_env.geometry.cameras import CameraRig
-from dist4d_env.geometry.transforms import pose_from_xy_yaw
+from dist4d_env.geometry.lidar import NUSCENES_LIDAR
 
 SOURCE_SIZE = (900, 1600)
 """Height and width of the images that the intrinsics below are written for."""
@@ -19,14 +19,9 @@ MOUNTS = {  # x, y, z in the ego frame, yaw of the optical axis in degrees, foca
     "CAM_BACK_LEFT": (1.02, 0.48, 1.57, 110.0, 1259.0),
 }
 
-EGO_FROM_LIDAR = pose_from_xy_yaw(0.94, 0.0, -np.pi / 2, 1.84)
-"""LIDAR_TOP: x of the sensor points to the car's right, y forward, as in nuScenes."""
-
-LIDAR_ELEVATIONS = np.radians(np.linspace(-30.67, 10.67, 32))
-"""(32,) beam elevations, ring 0 lowest."""
-
-LIDAR_AZIMUTH_STEPS = 1080
-"""Firings of every beam in one turn."""
+TOWN_LIDAR = NUSCENES_LIDAR
+"""LIDAR_TOP."""
+EGO_FROM_LIDAR = TOWN_LIDAR.ego_from_lidar
 
 
 def camera_pose(x: float, y: float, z: float, yaw: float) -> np.ndarray:

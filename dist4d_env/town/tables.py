@@ -198,7 +198,7 @@ def _attributes(scene: TownScene, actor: int, velocity: np.ndarray) -> list[str]
 
 
 def points_in_boxes(points: np.ndarray, boxes: Boxes) -> np.ndarray:
-    """How many of the global points (P, 3) lie in each box: (N,)."""
+    """(N,) number of global points (P, 3) in each box."""
     if not len(boxes):
         return np.zeros(0, int)
     points = points[np.argsort(points[:, 0], kind="stable")]  # so that a box looks at a slice of them only
@@ -211,7 +211,7 @@ def points_in_boxes(points: np.ndarray, boxes: Boxes) -> np.ndarray:
 
 
 def visible_share(boxes: Boxes, depth: np.ndarray, rig: CameraRig, global_from_camera: np.ndarray) -> np.ndarray:
-    """(N,) the share of 27 points spread through each box that the cameras see, judged by depth images (V, H, W).
+    """(N,) the share of 27 points spread through each box that the cameras see, according to depth images (V, H, W).
 
     A point counts as seen where the image is not nearer than the box's own front, half a diagonal before the point.
     """

@@ -118,7 +118,7 @@ def _zebra(crossing: Polygon) -> list[Polygon]:
 def _paint(
     image: np.ndarray, mask: np.ndarray, colour: np.ndarray | tuple[float, ...], opacity: np.ndarray | None = None
 ) -> None:
-    """Blend a colour, or a tiled picture, into the picture (H, W, 3) uint8 where a mask (H, W) uint8 says so."""
+    """Blend a colour, or a tiled picture, into the picture (H, W, 3) uint8 where a mask (H, W) uint8 is set."""
     at = np.flatnonzero(mask)
     cover = mask.ravel()[at].astype(np.float32)[:, None] / 255
     if opacity is not None:

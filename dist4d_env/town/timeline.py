@@ -1,4 +1,4 @@
-"""A town scene at any instant: where the ego is, where the actors are, when each sensor looks."""
+"""Poses of ego and actors and times of exposure of a town scene at any instant."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Walker:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What happened. Rows: drivers, then walkers. position: (N, T, 2) box centres; yaw: (N, T); valid: (N, T), false once a
+    """Simulated motions. Rows: drivers, then walkers. position: (N, T, 2) box centres; yaw: (N, T); valid: (N, T), false once a
     driver has reached the end of the drive; axle: (D, T, 3) rear-axle poses of the drivers; speed: (D, T)."""
 
     position: np.ndarray

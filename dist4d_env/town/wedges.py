@@ -1,4 +1,4 @@
-"""What cameras can see from above, so that actors beyond it need not be drawn."""
+"""Fields of view in the ground plane, to cull actors outside them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from dist4d_env.geometry.cameras import CameraRig
 
 _MARGIN = 0.02  # radians on each side: samples within a pixel, and rounding
-_WIDEST = 1.4  # radians to a side; a camera that sees more (it looks down steeply) may see anything
+_WIDEST = 1.4  # radians to a side; a wider one (a camera that looks down steeply) culls nothing
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Wedges:
         return cls(global_from_camera[:, :2, 3], normals, everything)
 
     def touch(self, centre: np.ndarray, radius: np.ndarray) -> np.ndarray:
-        """Whether any camera may see some of discs (N,) with ``centre`` (N, 2); never false for one that is seen."""
+        """Whether any camera may see some of discs (N,) with ``centre`` (N, 2); never false for a visible one."""
         offset = centre - self.apex[:, None]  # (V, N, 2)
         inside = np.einsum("vni,vsi->vns", offset, self.normals) > -np.asarray(radius)[None, :, None]
         return (inside.all(-1) | self.everything[:, None]).any(0)

@@ -29,7 +29,7 @@ LEAST_LEVEL = 0.2
 SPLATTED = 0.1
 """Weight of critics' gradients on splatted pixels; in holes it is 1."""
 HOLE_COLOUR = 0.4
-"""Weight of the pixel loss of colours in the holes of frames that critics judge, where pixels cannot be known."""
+"""Weight of the pixel loss of colours in the holes of frames that critics guide, where pixels cannot be known."""
 CRITIC_LOSS = 0.1
 """Weight of the critics' own losses: Adam's steps do not depend on it, and the gradient norm that is clipped is the model's."""
 CRITICS = ("discriminator", "reader")
@@ -106,27 +106,27 @@ class DiSTTRecipe(DiSTTBatches):
         target, valid = truth.flatten(0, 2), inputs.views.masks[..., :1, :, :].flatten(0, 2)
         emphasised = batch.inputs.layout.flatten(0, 2)[:, EMPHASISED].amax(1, keepdim=True) > 0.5
         far = batch.far[:, None].expand(truth.shape[:3]).flatten()
-        judged = far if self.options.critics else torch.zeros_like(far)
+        guided = far if self.options.critics else torch.zeros_like(far)
         decoded_loss = image_loss(decoded, target, self.pixel_weight(valid, emphasised))
-        composed_loss = image_loss(composed, target, self.pixel_weight(valid, emphasised, judged))
+        composed_loss = image_loss(composed, target, self.pixel_weight(valid, emphasised, guided))
         numbers = {"flow": flow.detach(), "decoded": decoded_loss.detach(), "composed": composed_loss.detach()}
         total = composed_loss + self.options.decoded_weight * decoded_loss + self.options.flow_weight * flow
         if self.options.critics:
             losses = self.critic_losses(batch, target)
-            if judged.any():
+            if guided.any():
                 (pixel,) = torch.autograd.grad(composed_loss, composed, retain_graph=True)
-                total = total + self.judge(batch, inputs, composed, target, pixel, valid, judged, losses)
+                total = total + self.critic_loss(batch, inputs, composed, target, pixel, valid, guided, losses)
             if losses:
                 total = total + CRITIC_LOSS * sum(losses.values())
                 numbers |= {name: loss.detach() for name, loss in losses.items()}
         return total, numbers
 
-    def pixel_weight(self, valid: torch.Tensor, emphasised: torch.Tensor, judged: torch.Tensor | None = None) -> torch.Tensor:
+    def pixel_weight(self, valid: torch.Tensor, emphasised: torch.Tensor, guided: torch.Tensor | None = None) -> torch.Tensor:
         """Weights (N, 4, H, W) of the loss on images: more in holes, but less for colours in the holes of images (N,) that
-        critics judge; most on markings and agents, (N, 1, H, W) bool, where the layout is known."""
+        critics guide; most on markings and agents, (N, 1, H, W) bool, where the layout is known."""
         weight = hole_weight(valid).repeat(1, 4, 1, 1)
-        if judged is not None:
-            weight[judged, :3] = hole_weight(valid[judged], HOLE_COLOUR - 1)
+        if guided is not None:
+            weight[guided, :3] = hole_weight(valid[guided], HOLE_COLOUR - 1)
         if not self.options.emphasis:
             return weight
         return torch.where(emphasised, (1 + self.options.emphasis) * hole_weight(valid), weight)
@@ -147,7 +147,7 @@ class DiSTTRecipe(DiSTTBatches):
             losses["discriminator"], _ = self.discriminator.loss(*batch.examples)
         return losses
 
-    def judge(
+    def critic_loss(
         self,
         batch: DiSTTBatch,
         inputs: DiSTTInputs,
@@ -155,20 +155,20 @@ class DiSTTRecipe(DiSTTBatches):
         target: torch.Tensor,
         pixel: torch.Tensor,
         valid: torch.Tensor,
-        judged: torch.Tensor,
+        guided: torch.Tensor,
         losses: dict[str, torch.Tensor],
     ) -> torch.Tensor:
-        """The critics' part in the loss of the ``judged`` images (N,) bool; ``losses`` are their own, updated in place.
+        """The critics' part in the loss of the ``guided`` images (N,) bool; ``losses`` are their own, updated in place.
 
         inputs: as the model is conditioned, perhaps without controls, which are then withheld from the discriminator, too;
         composed, target, pixel: (N, 4, H, W) generated and true images and the gradient of the pixel loss by the generated
         ones; valid: (N, 1, H, W).
         """
-        generated, real, pixel = composed.clamp(-1, 1)[judged], target[judged], pixel[judged]
-        trust, noise = SPLATTED + (1 - SPLATTED) * (1 - valid[judged]), batch.critic_noise.flatten(0, 2)[judged]
+        generated, real, pixel = composed.clamp(-1, 1)[guided], target[guided], pixel[guided]
+        trust, noise = SPLATTED + (1 - SPLATTED) * (1 - valid[guided]), batch.critic_noise.flatten(0, 2)[guided]
         total = generated.new_zeros(())
         if self.options.adversarial:
-            layout = inputs.layout.flatten(0, 2)[judged]
+            layout = inputs.layout.flatten(0, 2)[guided]
             own, confidence = self.discriminator.loss(real + noise, generated + noise, layout)
             losses["discriminator"] = (losses["discriminator"] + own) / 2
             gradient = self.discriminator.gradient(generated + noise, layout)

@@ -57,7 +57,7 @@ class DiSTTOptions:
 
 class DiSTTBatch(NamedTuple):
     """truth: (B, V, T, 4, H, W); noise: shaped as its latents; level: (B,); withheld: (B,) bool; reference_noise:
-    (B, V, C, h, w), already scaled; far: (B, T) bool, frames that critics judge, under ``critic_noise`` (B, V, T, 4, H, W), empty
+    (B, V, C, h, w), already scaled; far: (B, T) bool, frames that critics guide, under ``critic_noise`` (B, V, T, 4, H, W), empty
     without critics; examples: for the discriminator, true and generated frames of rollouts (N, 4, H, W) under noise, and their
     layout (N, 8, H, W), or nothing."""
 

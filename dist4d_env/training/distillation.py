@@ -1,7 +1,7 @@
 """Distillation of DiST-T: a teacher's answer to noise, in many evaluations, becomes a student's target for one or two.
 
 The student's target is the teacher's answer to the very noise that the student is given, in place of the truth (the rectified
-flow's second coupling; Liu et al., 2023): at noise level 1 the whole way in one evaluation (Luhman and Luhman, 2021).
+flow's second coupling; Liu et al., 2023): at noise level 1 from noise to data in one evaluation (Luhman and Luhman, 2021).
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ class Trainer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within this context the models carry their averaged weights and are in evaluation mode."""
+        """Within this context the models have their averaged weights and are in evaluation mode."""
         self.average.store(self.parameters)
         self.average.copy_to(self.parameters)
         for model in self.recipe.models.values():

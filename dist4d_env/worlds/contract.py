@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+
 from dist4d_env.geometry.cameras import CameraRig
+from dist4d_env.geometry.lidar import LidarPattern
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.registry import WORLDS
 from dist4d_env.scenes.scene import Scene
@@ -56,17 +59,28 @@ class World(Protocol):
         ...
 
 
+class MeasuresLidar(Protocol):
+    """What a world may offer besides: LiDAR points that are better than those that its RGB-D yields. Pure, like the rest."""
+
+    def lidar(self, states: Sequence[WorldState], scenes: Sequence[SceneAt], pattern: LidarPattern) -> Sequence[np.ndarray]:
+        """For each state and what is true at that instant (P, 4): x, y, z in the ego frame in metres, intensity 0 to 255. At most
+        one point per beam of the pattern, in firing order."""
+        ...
+
+
 @dataclass(frozen=True)
 class WorldTraits:
     """Capabilities of a world, declared as attributes of the same names on the world.
 
     shows_pictures: it returns frames, not None; needs_images: a scene can be played only where keyframes have images and depth;
-    image_size: the one (height, width) it draws unless asked otherwise, None if any will do.
+    image_size: the one (height, width) it draws unless asked otherwise, None if any will do; measures_lidar: it has the method of
+    ``MeasuresLidar``.
     """
 
     shows_pictures: bool = True
     needs_images: bool = False
     image_size: tuple[int, int] | None = None
+    measures_lidar: bool = False
 
 
 def world_traits(world: Any) -> WorldTraits:
@@ -77,4 +91,5 @@ def world_traits(world: Any) -> WorldTraits:
         bool(getattr(declared, "shows_pictures", True)),
         bool(getattr(declared, "needs_images", False)),
         (int(size[0]), int(size[1])) if isinstance(size, tuple | list) else None,
+        callable(getattr(declared, "lidar", None)),
     )

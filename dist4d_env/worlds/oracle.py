@@ -13,10 +13,13 @@ import numpy as np
 
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.lidar import LidarPattern
 from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.geometry.transforms import apply
 from dist4d_env.scenes.scene import Scene, Tracks
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.town.generate import VERSION, generate_scene
+from dist4d_env.town.lidar import scan
 from dist4d_env.town.model import Actor
 from dist4d_env.town.render import TownRenderer
 from dist4d_env.worlds.contract import WorldInfo, WorldStart
@@ -73,6 +76,16 @@ class OracleWorld:
     def step(self, states: Sequence[OracleState], scenes: Sequence[SceneAt]) -> list[tuple[OracleState, RGBDFrame, WorldInfo]]:
         """The true frame at each ego pose; all cameras expose at the scene's time. States never change."""
         return [(state, *self._show(state, now)) for state, now in zip(states, scenes, strict=True)]
+
+    def lidar(self, states: Sequence[OracleState], scenes: Sequence[SceneAt], pattern: LidarPattern) -> list[np.ndarray]:
+        """One exact turn at each ego pose against the true geometry, (P, 4): x, y, z in the ego frame, intensity."""
+        return [self._scan(state, now, pattern) for state, now in zip(states, scenes, strict=True)]
+
+    @staticmethod
+    def _scan(state: OracleState, now: SceneAt, pattern: LidarPattern) -> np.ndarray:
+        renderer, pose = _renderer(state.key, state.inserted), now.global_from_ego @ pattern.ego_from_lidar
+        points = scan(renderer, pose, actor_boxes(now.boxes, state.actors), now.time, pattern=pattern)
+        return np.concatenate([apply(pattern.ego_from_lidar, points[:, :3].astype(float)), points[:, 3:4]], 1)
 
     def _state(self, start: WorldStart) -> OracleState:
         key, tracks, recorded = _town_key(start.scene), start.scene.tracks, len(start.scene.recorded.tracks)

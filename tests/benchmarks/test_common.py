@@ -6,28 +6,28 @@ import json
 import math
 from pathlib import Path
 
-from benchmarks.common import Journal, mean_and_spread, write_json
+from benchmarks.common import FinishedUnits, mean_and_spread, write_json
 from benchmarks.novel_view import summarise as summarise_views
 from benchmarks.temporal import one_step_starts, summarise
 
 
-def test_a_journal_goes_on_only_with_the_same_key(tmp_path: Path) -> None:
+def test_a_stopped_run_resumes_only_with_the_same_key(tmp_path: Path) -> None:
     out = tmp_path / "results" / "run.json"
-    first = Journal(out, {"weights": "tiny"})
+    first = FinishedUnits(out, {"weights": "tiny"})
     first.add("scene/0", {"psnr": 20.0})
-    assert Journal(out, {"weights": "tiny"}).done == {"scene/0": {"psnr": 20.0}}
-    assert Journal(out, {"weights": "other"}).done == {}
-    assert Journal(out, {"weights": "tiny"}).done == {}  # the other run has taken its place
+    assert FinishedUnits(out, {"weights": "tiny"}).done == {"scene/0": {"psnr": 20.0}}
+    assert FinishedUnits(out, {"weights": "other"}).done == {}
+    assert FinishedUnits(out, {"weights": "tiny"}).done == {}  # the other run has taken its place
     write_json(out, {"a": 1})
-    Journal(out, {"weights": "tiny"}).finish()
+    FinishedUnits(out, {"weights": "tiny"}).finish()
     assert [p.name for p in out.parent.iterdir()] == ["run.json"] and json.loads(out.read_text()) == {"a": 1}
 
 
-def test_a_journal_without_a_file_only_remembers() -> None:
-    journal = Journal(None, {})
-    journal.add("scene/0", 1)
-    journal.finish()
-    assert journal.done == {"scene/0": 1}
+def test_units_without_a_file_are_kept_in_memory() -> None:
+    finished = FinishedUnits(None, {})
+    finished.add("scene/0", 1)
+    finished.finish()
+    assert finished.done == {"scene/0": 1}
 
 
 def test_means_leave_out_what_is_not_a_number() -> None:

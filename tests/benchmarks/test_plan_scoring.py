@@ -1,4 +1,4 @@
-"""The benchmark of plan scoring: it runs, and what it times is a crowded scene."""
+"""The benchmark of plan scoring: it runs, and what it times is a scene with many agents."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.plan_scoring import Options, crowded, main, proposals, table
+from benchmarks.plan_scoring import Options, main, proposals, table, with_agents
 from dist4d_env.data.open import open_dataset
 from dist4d_env.metrics.plans.scene import PlanScene
-from dist4d_env.simulation.simulator import Simulator
+from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,13 +30,14 @@ def test_runs(town_dataroot, tmp_path):
     assert list(result["scenes"].values()) == [stages]
 
 
-def test_the_scene_is_as_crowded_as_asked(town_dataroot):
+def test_the_scene_has_as_many_agents_as_asked(town_dataroot):
     scene = open_dataset(town_dataroot).load("town-val-0000")
-    state = Simulator(scene).reset(3.0)
+    simulator = Simulator(SimulatorConfig(), [scene])
+    state = simulator.single(simulator.reset([0], [3.0]), 0)
     around = PlanScene.forecast(state, scene)
     for count in (3, 50):
-        crowd = crowded(around, state.ego, count)
-        assert crowd.position.shape == (51, count, 2) and crowd.valid.all()
-        assert len(np.unique(crowd.position[0].round(3), axis=0)) == count
+        more = with_agents(around, state.ego, count)
+        assert more.position.shape == (51, count, 2) and more.valid.all()
+        assert len(np.unique(more.position[0].round(3), axis=0)) == count
     plans = proposals(scene, state.ego, 64)
     assert plans.shape == (64, 8, 3) and np.ptp(plans[:, -1, 0]) > 20 and np.ptp(plans[:, -1, 1]) > 5

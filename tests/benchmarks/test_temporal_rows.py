@@ -35,7 +35,7 @@ def test_numbers_that_are_none_are_alike_in_json_too() -> None:
 
 @pytest.mark.parametrize(
     ("earlier", "message"),
-    [(results(24.2, regression=26.3), "judged other pictures"), (results(24.1), "no rows of a regression model")],
+    [(results(24.2, regression=26.3), "scored other pictures"), (results(24.1), "no rows of a regression model")],
 )
 def test_other_pictures_and_missing_rows_are_refused(earlier: dict[str, Any], message: str, tmp_path: Path) -> None:
     (tmp_path / "earlier.json").write_text(json.dumps({"results": earlier}))

@@ -316,3 +316,22 @@ def test_bad_input(make_together, town_dataroot):
     with pytest.raises(ActionError):
         together.step(np.array([[0, 0], [0, 0], [np.nan, 0]], np.float32))
     assert [env.episode.state.ego for env in together.envs] == before
+
+
+def test_rows_draw_the_starts_of_their_episodes(make_together):
+    """Where options are not given: at the first reset and whenever an episode begins by itself."""
+    together = make_together(2, horizon=1.0, termination=())
+    row, drawn = together.unwrapped.envs[1], []
+
+    def starts():
+        drawn.append(Scenario(row.scene_names[0], 0.5, ego_offset=0.1 * len(drawn)))
+        return {"scenario": drawn[-1]}
+
+    row.starts = starts
+    together.reset(seed=0)
+    for count in (1, 2):
+        assert row.episode.scenario == drawn[-1] and len(drawn) == count
+        for _ in range(3):  # two decisions, and the one that begins anew
+            together.step(np.zeros((2, 2), np.float32))
+    together.reset(options={"scene": row.scene_names[1], "start": 0.0})
+    assert row.episode.scenario == Scenario(row.scene_names[1], 0.0) and len(drawn) == 3

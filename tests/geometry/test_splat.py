@@ -67,7 +67,7 @@ def test_shifted_pose_agrees_with_the_truth_where_visible(size):
     assert psnr(got.rgb, truth.rgb, sure) > 30
 
 
-def test_moving_boxes_carry_their_points(rig, sources):
+def test_points_move_with_their_boxes(rig, sources):
     got, truth = view(rig, sources, 0, 0, 0, 1.5)  # the car ahead has gone 9 m
     _, boxes, _ = at(0, 0, 0, 1.5)
     shown = SplatSource.from_frame(truth, boxes)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.golden.driver import Episode, Record
-from benchmarks.golden.episodes import CUSTOM, seen, vectors
+from benchmarks.golden.episodes import CUSTOM, imaged, vectors
 
 TOWN: dict[str, Any] = {"scenes": "val"}
 EDITED = """\
@@ -32,11 +32,11 @@ EPISODES: tuple[Episode, ...] = (
     vectors("edited", scenario=EDITED, style="route", horizon=4.0, branch=3, steps=6, **TOWN),
     vectors("many", envs=5, style="wild", horizon=2.0, seed=1, **TOWN),
     vectors("birdseye", at(0, 2.0), observation=["ego", "bev"], steps=3, **TOWN),
-    seen("replay", at(0, 2.0), world="replay", steps=3, **TOWN),
-    seen("oracle", at(1, 2.0), world="oracle", steps=1, size=[32, 56], **TOWN),
-    seen("splat-edited", scenario=EDITED, weights="splat", style="left", steps=3, **TOWN),
-    seen("dist4d", at(0, 2.0), weights="tiny", steps=3, **TOWN),
-    seen("dist4d-history", at(1, 2.0), weights="tiny", memory="history", style="right", steps=2, **TOWN),
+    imaged("replay", at(0, 2.0), world="replay", steps=3, **TOWN),
+    imaged("oracle", at(1, 2.0), world="oracle", steps=1, size=[32, 56], **TOWN),
+    imaged("splat-edited", scenario=EDITED, weights="splat", style="left", steps=3, **TOWN),
+    imaged("dist4d", at(0, 2.0), weights="tiny", steps=3, **TOWN),
+    imaged("dist4d-history", at(1, 2.0), weights="tiny", memory="history", style="right", steps=2, **TOWN),
 )
 
 LOOSE = ("observations/CAM", "observations/bev", "infos/world/trust")

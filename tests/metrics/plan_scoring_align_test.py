@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dist4d_env.metrics.plans.scoring import score_plans
-from dist4d_env.simulation.drive import drive_along
+from dist4d_env.simulation.drive import drive_along, simulate_plans
 from dist4d_env.simulation.ego import EgoState
-from dist4d_env.simulation.tracker import References, simulate_plans
+from dist4d_env.simulation.tracker import References
 
 from . import golden
 

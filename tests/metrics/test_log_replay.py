@@ -18,7 +18,9 @@ from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
 from dist4d_env.metrics.plans.episode import epdms_of_plans, pdms_of_plans
 from dist4d_env.metrics.plans.scene import PlanScene
 from dist4d_env.metrics.plans.scoring import score_plans
+from dist4d_env.simulation.ego import ego_state
 from dist4d_env.simulation.simulator import Simulator
+from tests.planners.driving import state_of
 from tests.simulation.road import Agent, make_scene
 
 SCENES = ("scene-0061", "scene-0103", "scene-0655", "scene-0796", "scene-1094")
@@ -79,10 +81,11 @@ def test_real_logs_planned_and_tracked(scene):
 def test_log_trace_is_what_replay_drives(scene):
     """The simulator's logged egos and boxes, row by row."""
     vehicle, trace = VehicleParameters(), log_trace(scene, 2.0, 5.0)
-    simulator = Simulator(scene)
+    simulator = Simulator(None, [scene])
     assert len(trace.time) == 31 and trace.time[0] == pytest.approx(2.0)
     for row in (0, 13, 30):
-        ego, state = simulator.logged_ego(20 + row), simulator.reset(2.0 + 0.1 * row)
+        ego = ego_state(simulator.logged_ego(0, 20 + row))
+        state = simulator.single(simulator.reset([0], [2.0 + 0.1 * row]), 0)
         assert trace.ego[row, :5] == pytest.approx([ego.x, ego.y, ego.yaw, ego.speed, ego.acceleration])
         assert math.tan(trace.ego[row, 5]) * ego.speed / vehicle.wheelbase == pytest.approx(ego.yaw_rate, abs=1e-9)
         assert np.array_equal(np.flatnonzero(trace.valid[row]), state.boxes.token)
@@ -92,7 +95,7 @@ def test_log_trace_is_what_replay_drives(scene):
 def test_forecast_and_future_agree_for_steady_traffic():
     """Agents at constant velocity: what is expected is what is recorded, and what then happens."""
     scene = make_scene(Agent(30, 3.5, 6.0), Agent(10, -4, 0, 1.0, "pedestrian", 0.6, 0.6))
-    expected = PlanScene.forecast(Simulator(scene).reset(2.0), scene)
+    expected = PlanScene.forecast(state_of(scene, 2.0), scene)
     logged, happened = PlanScene.logged(scene, 2.0), PlanScene.happened(log_trace(scene), 20)
     for other in (logged, happened):
         np.testing.assert_allclose(other.position, expected.position, atol=1e-9)

@@ -8,8 +8,8 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from dist4d_env.envs.episode import Snapshot
 
+from dist4d_env.envs.row import Snapshot
 from dist4d_env.evaluation.imagination import BranchingImagination
 from dist4d_env.evaluation.runner import to_action, visible_scene
 from dist4d_env.geometry.boxes import Boxes
@@ -18,7 +18,7 @@ from dist4d_env.planners.contract import PlannerContext, PlannerInput
 from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.ego import EgoState
-from dist4d_env.simulation.state import SimState
+from dist4d_env.simulation.state import EpisodeState
 from tests.metrics.worlds import Motion
 
 HERE = Motion(0.0, (0.0, 0.0))
@@ -28,7 +28,7 @@ HERE = Motion(0.0, (0.0, 0.0))
 class Moment:
     """One decision: the true state, what the environment showed, and its snapshot."""
 
-    state: SimState
+    state: EpisodeState
     observation: dict[str, np.ndarray]
     snapshot: Snapshot
 
@@ -83,17 +83,13 @@ def moved_scene(scene: Scene, motion: Motion) -> Scene:
     return replace(scene, tracks=turned, ego=ego, map=scene_map, route=motion.route(scene.route))
 
 
-def moved_state(state: SimState, motion: Motion) -> SimState:
+def moved_state(state: EpisodeState, motion: Motion) -> EpisodeState:
     """The state in the moved scene."""
     boxes, position = state.boxes, np.array(state.boxes.position)
     position[:, :2] = motion.points(position[:, :2])
     yaw, velocity = np.asarray(wrap_angle(boxes.yaw + motion.angle)), motion.vectors(boxes.velocity)
-    command = state.command
-    if command is not None and command.reference is not None:
-        reference = command.reference
-        command = replace(command, reference=replace(reference, poses=motion.poses(reference.poses)))
     turned = Boxes(boxes.token, boxes.category, position, boxes.size, yaw, velocity)
-    return replace(state, ego=moved_ego(state.ego, motion), boxes=turned, command=command)
+    return replace(state, ego=moved_ego(state.ego, motion), boxes=turned)
 
 
 def moved_ego(ego: EgoState, motion: Motion) -> EgoState:

@@ -14,6 +14,7 @@ import pytest
 import dist4d_env  # noqa: F401 (registers the environment)
 from dist4d_env.data.nuscenes import RING
 from dist4d_env.errors import ConfigError
+from dist4d_env.evaluation.drive import EnvSettings
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.vehicle import VehicleParameters
@@ -25,7 +26,7 @@ from dist4d_env.planners.adaptors.nuplan_types import StateSE2, TrackedObjectTyp
 from dist4d_env.planners.contract import PlannerContext, PlannerInput
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.ego import EgoState
-from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
+from tests.planners.driving import state_of
 from tests.simulation.road import Agent, make_scene, road_map
 
 
@@ -142,6 +143,23 @@ def test_navsim_lidar_is_given_where_it_is_asked_for():
     assert lidars[3].lidar_pc.tolist() == [[1, 4], [2, 5], [3, 6], [0.5, 0.25], [0, 0], [0, 0]]
 
 
+def test_navsim_lidar_comes_from_the_running_world(town_dataroot):
+    """An agent that declares it drives an episode with the oracle's points around it."""
+    agent = ConstantVelocityAgent()
+    agent.get_sensor_config = lambda: SimpleNamespace(get_sensors_at_iteration=lambda i: ["lidar_pc"] * (i == 3))
+    planner = NavsimAgent(agent)
+    assert planner.requires.lidar and not planner.requires.cameras
+    settings = EnvSettings(str(town_dataroot), "v1.0-town", ("town-val-0000",), world="oracle", horizon=1.0)
+    assert "lidar" not in settings.make().observation_space.spaces
+    env = settings.make(lidar=planner.requires.lidar)
+    log = run_episode(env, planner, 0, RunOptions("town-val-0000", 0.0))
+    env.close()
+    assert log.error is None
+    points = agent.inputs[-1].lidars[3].lidar_pc
+    assert points.shape[0] == 6 and points.shape[1] > 20_000 and (points[3] > 0).all() and not points[4:].any()
+    assert np.abs(np.median(points[2, points[2] < 0.5])) < 0.1, "most of what is low is the ground under the ego"
+
+
 def test_navsim_calibration_fits_the_picture():
     """A point ahead of the ego lands where the camera that is given says, at the size that is given."""
     agent = ConstantVelocityAgent()
@@ -217,9 +235,9 @@ def test_nuplan_planner_drives_an_episode(env):
 def test_nuplan_planner_sees_the_street():
     scene = make_scene(Agent(20, 0, vx=1.0), Agent(10, 5, category="pedestrian"), scene_map=road_map(speed_limit=13.9))
     inner = LeaderWatchingPlanner()
-    planner, simulator = NuplanPlanner(inner), Simulator(scene, SimulatorConfig(0.5, "trajectory"))
+    planner = NuplanPlanner(inner)
     planner.reset(PlannerContext(scene, 0.5, 4.0), 0)
-    state = simulator.reset(0.0)
+    state = state_of(scene)
     plan = planner.plan(given(0.0, state.ego, state))
     assert plan.dt == 0.5 and plan.trajectory.shape == (8, 3) and (plan.trajectory == 0).all(), "the leader is 14 m ahead"
     objects = inner.input.history.observations[0].tracked_objects
@@ -280,7 +298,7 @@ def states(times, x=lambda t: 8.0 * t, **changed):
 def test_nuplan_wrong_trajectories(result, says):
     scene = make_scene(scene_map=road_map())
     inner = SimpleNamespace(initialize=lambda initialization: None, compute_planner_trajectory=lambda current_input: result)
-    planner, state = NuplanPlanner(inner), Simulator(scene).reset(0.0)
+    planner, state = NuplanPlanner(inner), state_of(scene)
     planner.reset(PlannerContext(scene, 0.5, 4.0), 0)
     with pytest.raises(AdaptorError, match=says):
         planner.plan(given(0.0, state.ego, state))
@@ -289,7 +307,7 @@ def test_nuplan_wrong_trajectories(result, says):
 def test_nuplan_plan_is_the_trajectory_in_the_ego_frame():
     scene = make_scene(scene_map=road_map())
     inner = SimpleNamespace(initialize=lambda i: None, compute_planner_trajectory=lambda i: states(np.arange(0.0, 3.01, 0.25)))
-    planner, state = NuplanPlanner(inner), Simulator(scene).reset(0.0)
+    planner, state = NuplanPlanner(inner), state_of(scene)
     planner.reset(PlannerContext(scene, 0.5, 4.0), 0)
     trajectory = planner.plan(given(0.0, state.ego, state)).trajectory
     np.testing.assert_allclose(trajectory[:, 0], 4.0 * np.arange(1, 7), atol=1e-9)

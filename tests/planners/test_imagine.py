@@ -11,7 +11,7 @@ import pytest
 import dist4d_env  # noqa: F401 (registers the environment)
 from dist4d_env.data.nuscenes import RING
 from dist4d_env.errors import ConfigError
-from dist4d_env.evaluation.imagination import BranchingImagination, ForeseenTraffic
+from dist4d_env.evaluation.imagination import BranchingImagination, ConstantVelocityTraffic
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
@@ -22,6 +22,7 @@ from dist4d_env.planners.route_profile import PathSamples
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.simulation.drive import simulate_plans
+from tests.planners.driving import Episode
 from tests.simulation.road import Agent, make_scene
 
 PLACE = {"scene": "town-val-0000", "start": 0.0}
@@ -72,15 +73,14 @@ def test_imagined_ego_moves_as_the_real_one(make):
 
 
 def test_agents_are_foreseen_not_recorded():
-    from dist4d_env.simulation.simulator import Simulator
-
-    state = Simulator(make_scene(Agent(20, 3, vx=4.0, vy=1.0), Agent(5, -3))).reset(1.0)
-    traffic = ForeseenTraffic(state)
-    boxes, position, speed = traffic.step(10, state.ego, state.boxes, np.zeros(2), np.zeros(2))
-    np.testing.assert_allclose(boxes.position[:, :2], [[24.4, 4.1], [5, -3]])
-    (later,) = traffic.anticipate(11, position, speed, [30])
-    np.testing.assert_allclose(later.position[:, :2], [[32, 6], [5, -3]])
-    assert state.boxes.position[0, 0] == 24.0
+    state = Episode(make_scene(Agent(20, 3, vx=4.0, vy=1.0), Agent(5, -3)), 1.0).now
+    traffic, scene, row = ConstantVelocityTraffic(state.agents, 10), np.zeros(1, int), np.array([10])
+    agents, own = traffic.step(scene, row, state.ego, state.agents, {})
+    np.testing.assert_allclose(agents.position[0, :, :2], [[24.4, 4.1], [5, -3]])
+    np.testing.assert_array_equal(traffic.advance(scene, row, 1, 2).values[:, :, 0], agents.values)
+    later = traffic.anticipate(scene, row + 1, agents, own, np.array([[30]]))
+    np.testing.assert_allclose(later.position[0, 0, :, :2], [[32, 6], [5, -3]])
+    assert state.agents.position[0, 0, 0] == 24.0
 
 
 def test_what_cannot_be_imagined_is_said(make):

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from dist4d_env.envs.observations import agent_features
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.vehicle import VehicleParameters
@@ -14,10 +13,11 @@ from dist4d_env.planners.contract import PlannerContext, PlannerInput
 from dist4d_env.planners.mpc import Forecast, MpcConfig, SamplingMPC
 from dist4d_env.planners.mpc_costs import CostWeights, plan_costs
 from dist4d_env.planners.observed_agents import Agents
+from dist4d_env.simulation.commands import Commands
 from dist4d_env.simulation.drive import simulate_plans
-from dist4d_env.simulation.ego import EgoState
+from dist4d_env.simulation.ego import EgoState, ego_rows
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
-from dist4d_env.simulation.state import Command
+from tests.planners.driving import Episode, agent_features, state_of
 from tests.simulation.road import Agent, make_scene, road_map
 from tests.test_planner import assert_no_contact
 
@@ -28,7 +28,7 @@ LIGHT = MpcConfig(samples=24, elites=6, iterations=2)
 
 
 def seen(*agents: Agent) -> Agents:
-    state = Simulator(make_scene(*agents)).reset(0.0)
+    state = state_of(make_scene(*agents))
     return Agents.of(PlannerInput(0.0, EGO, {"agents": agent_features(state.boxes, EGO)}))
 
 
@@ -38,15 +38,13 @@ def forecast(*agents: Agent, step: float = 0.2) -> Forecast:
 
 def drive(scene, decisions: int, seed: int = 0):
     """The ego and the boxes of every tick, and the plans."""
-    simulator, planner = Simulator(scene, SimulatorConfig(0.5, "trajectory")), SamplingMPC(LIGHT)
+    episode, planner, plans = Episode(scene, action="trajectory"), SamplingMPC(LIGHT), []
     planner.reset(PlannerContext(scene, 0.5, decisions * 0.5), seed)
-    state, egos, boxes, plans = simulator.reset(0.0), [], [], []
     for _ in range(decisions):
+        state = episode.state
         plans.append(planner.plan(PlannerInput(state.time, state.ego, {"agents": agent_features(state.boxes, state.ego)})))
-        state, ticks = simulator.step(state, plans[-1].trajectory)
-        egos += ticks.ego
-        boxes += ticks.boxes
-    return egos, boxes, plans
+        episode.step(plans[-1].trajectory)
+    return *zip(*episode.ticks(), strict=True), plans
 
 
 def cost_of(rows: np.ndarray, *agents: Agent, **weights: float) -> list[float]:
@@ -66,11 +64,11 @@ def test_what_is_rolled_is_the_simulator():
     controls = np.random.default_rng(0).normal(size=(5, 2, 20)) * [[1.5], [0.1]]
     rows = forecast(Agent(30, 0)).rollout(controls[:, 0], controls[:, 1])
     assert rows.shape == (5, 41, 7)
-    simulator = Simulator(make_scene(), SimulatorConfig(0.2, "controls"))
-    state = replace(simulator.reset(0.0), ego=EGO)
+    simulator = Simulator(SimulatorConfig(0.2, "controls"), [make_scene()])
+    state = replace(simulator.reset([0], [0.0]), ego=ego_rows([EGO]))
     for step in range(20):
-        state, _ = simulator.execute(state, Command(controls[3, 0, step], steering=controls[3, 1, step]))
-        assert rows[3, 2 * step + 2].tolist() == [getattr(state.ego, name) for name in state.ego.__dataclass_fields__]
+        state, _ = simulator.execute(state, Commands.controls(controls[3, 0, [step]], steering=controls[3, 1, [step]]))
+        assert np.array_equal(rows[3, 2 * step + 2], state.ego[0])
 
 
 def test_controls_lead_through_what_was_driven():
@@ -87,7 +85,7 @@ def test_foresight_knows_no_recorded_future():
     """Who brakes in the recording is expected to drive on; nothing but the "agents" rows is looked at."""
     expected = forecast(Agent(30, 1, vx=5.0)).expected
     np.testing.assert_allclose(expected.position[:, 0, 0], 30 + 0.5 * np.arange(51), atol=1e-4)
-    leader = Simulator(make_scene(Agent(25, 0, vx=5.0))).reset(0.0).boxes
+    leader = state_of(make_scene(Agent(25, 0, vx=5.0))).boxes
     planner, now, plans = SamplingMPC(LIGHT), {"agents": agent_features(leader, EGO)}, []
     for other in (make_scene(scene_map=road_map()), make_scene(Agent(9, 0), scene_map=road_map())):
         planner.reset(PlannerContext(other, 0.5, 10.0), 0)

@@ -74,7 +74,7 @@ def plan(inputs):
     np.savez(os.environ["SEEN"], **inputs)
     return np.column_stack([2.0 * np.arange(1, 9), np.zeros(8), np.zeros(8)])
 
-serve(plan, port=0)
+serve(plan, port=0, lidar=True)
 """
 
 
@@ -142,13 +142,13 @@ def test_ten_line_server_drives_an_episode(town_dataroot):
         env.close()
     assert logs[0].error is None and logs[0].trace.ego[-1, 3] > 0.5 and len(logs[0].steps) > 3
     assert np.array_equal(logs[0].trace.ego, logs[1].trace.ego), "one server, two episodes: the same one again"
-    assert planner.name == "plan" and not planner.requires.cameras
+    assert planner.name == "plan" and not planner.requires.cameras and not planner.requires.lidar
 
 
 def test_what_a_model_needs_arrives_from_the_running_world(town_dataroot, tmp_path):
     """Six pictures with their calibration, ego status, CAN bus and command, as the process at the other end has them."""
     env = gym.make("DiST4D-nuScenes-v0", dataroot=str(town_dataroot), world="oracle", action="trajectory", horizon=1.0,
-                   size=(32, 56), observation=("cameras", "ego", "route", "agents"))  # fmt: skip
+                   size=(32, 56), observation=("cameras", "ego", "route", "agents", "lidar"))  # fmt: skip
     shown = []
 
     def watch(driving, info):
@@ -156,7 +156,7 @@ def test_what_a_model_needs_arrives_from_the_running_world(town_dataroot, tmp_pa
 
     with served("-c", SEEING, SEEN=str(tmp_path / "seen.npz")) as address:
         planner = RemotePlanner(RemoteConfig(address, **PATIENT))
-        assert planner.requires.cameras
+        assert planner.requires.cameras and planner.requires.lidar
         log = run_episode(env, planner, 0, RunOptions("town-val-0000", 0.5, plan_limit=600.0), watch)
     rig = env.unwrapped.scene.rig.at_size(32, 56)
     env.close()
@@ -169,6 +169,8 @@ def test_what_a_model_needs_arrives_from_the_running_world(town_dataroot, tmp_pa
     ego = state.ego
     np.testing.assert_allclose(seen["ego"], [ego.x, ego.y, ego.yaw, ego.speed, ego.acceleration, ego.steering, ego.yaw_rate])
     np.testing.assert_allclose(seen["can_bus"], can_bus(ego))
+    assert seen["lidar"].shape[1] == 4 and len(seen["lidar"]) > 20_000 and (seen["lidar"][:, 3] > 0).all()
+    assert "observation/lidar" not in seen
     assert seen["can_bus"].shape == (18,) and int(seen["command"]) in (0, 1, 2) and int(seen["step"]) == 1
     # A point of the road, 12 m ahead: by lidar2img it lies where the front camera's own pose and intrinsics put it.
     point = np.array([12.0, 0.5, 0.0, 1.0])

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from dist4d_env.envs.observations import agent_features
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import Boxes
@@ -23,7 +22,7 @@ from dist4d_env.planners.route_profile import (
 )
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.ego import EgoState
-from dist4d_env.simulation.simulator import Simulator
+from tests.planners.driving import agent_features, state_of
 from tests.simulation.road import Agent, make_scene, road_map
 
 STRAIGHT = Route.through(np.column_stack([np.arange(0.0, 300.0), np.zeros(300)]))
@@ -31,14 +30,14 @@ EVER = np.full(300, 20.0)
 
 
 def agents(*made: Agent, ego: EgoState | None = None) -> Agents:
-    boxes = Simulator(make_scene(*made)).reset(0.0).boxes
+    boxes = state_of(make_scene(*made)).boxes
     ego = ego or EgoState(0, 0, 0, 8, 0, 0, 0)
     return Agents.of(PlannerInput(0.0, ego, {"agents": agent_features(boxes, ego)}))
 
 
 def test_agents_come_back_in_the_global_frame():
     ego = EgoState(10.0, -3.0, 2.1, 5.0, 0, 0, 0)
-    boxes: Boxes = Simulator(make_scene(Agent(20, 3, vx=4, vy=1, yaw=0.3), Agent(0, 9, category="pedestrian"))).reset(0.0).boxes
+    boxes: Boxes = state_of(make_scene(Agent(20, 3, vx=4, vy=1, yaw=0.3), Agent(0, 9, category="pedestrian"))).boxes
     seen = agents(Agent(20, 3, vx=4, vy=1, yaw=0.3), Agent(0, 9, category="pedestrian"), ego=ego)
     order = np.argsort(np.hypot(boxes.position[:, 0] - ego.x, boxes.position[:, 1] - ego.y))
     np.testing.assert_allclose(seen.position, boxes.position[order, :2], atol=1e-4)

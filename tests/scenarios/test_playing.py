@@ -9,7 +9,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dist4d_env.envs.driving import EDITED_ROOMS, DiST4DDrivingEnv
+from dist4d_env.envs.driving import DiST4DDrivingEnv
+from dist4d_env.envs.episodes import EDITED_SCENES
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.runner import visible_scene
 from dist4d_env.planners.contract import PlannerNeeds
@@ -58,10 +59,10 @@ def test_one_environment_serves_many_scenarios_and_comes_back_to_each(env) -> No
     drive(env, WALL, Braking())
     again = drive(env, plain, Braking())
     assert first.trace.ego.tobytes() == again.trace.ego.tobytes() and first.trace.valid.shape == again.trace.valid.shape
-    crowd = [replace(WALL, edits=(Remove("all"), Insert(ahead=20.0 + 0.1 * k))) for k in range(EDITED_ROOMS + 3)]
+    crowd = [replace(WALL, edits=(Remove("all"), Insert(ahead=20.0 + 0.1 * k))) for k in range(EDITED_SCENES + 3)]
     for scenario in crowd:
         env.reset(seed=0, options={"scenario": scenario})
-    assert sum(bool(key[2]) for key in env._rooms) == EDITED_ROOMS
+    assert sum(bool(key[2]) for key in env._episodes._scenes) == EDITED_SCENES
     assert drive(env, WALL, LogFollower()).ended_by == "collision"
 
 
@@ -75,9 +76,9 @@ def test_a_snapshot_keeps_its_scenario(env) -> None:
 
 
 def test_traffic_is_the_scenarios_own(env) -> None:
-    for traffic in ("replay", "idm"):
+    for traffic, state in (("replay", set()), ("idm", {"idm/position", "idm/speed"})):
         env.reset(seed=0, options={"scenario": Scenario(SCENE, 0.5, 2.0, traffic=traffic)})
-        assert env._room(env.episode.scenario)[1].config.traffic == traffic
+        assert env.snapshot().episode.state.traffic.keys() == state
 
 
 @pytest.mark.parametrize("scenario", [WALL, CROWDED], ids=["replay", "idm"])
@@ -108,7 +109,8 @@ def test_what_cannot_be_played_is_refused_and_changes_nothing(env) -> None:
     ):
         with pytest.raises(error, match=said):
             env.reset(seed=0, options=options)
-    assert env.episode is before
+    after = env.episode
+    assert (after.scenario, after.state.ego, after.state.time) == (before.scenario, before.state.ego, before.state.time)
 
 
 def test_a_planner_that_is_not_privileged_sees_neither_edited_nor_recorded_tracks(env) -> None:

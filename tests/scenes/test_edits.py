@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -260,19 +261,17 @@ def test_height_follows_the_ground() -> None:
 
 def test_reacting_traffic_minds_what_was_edited() -> None:
     """The log drives on behind a lead that now stops; a recorded follower that reacts does not drive into it."""
-    from dist4d_env.geometry.vehicle import VehicleParameters
-    from dist4d_env.simulation.ego import EgoState
     from dist4d_env.simulation.idm import IdmTraffic
 
     scene = make_scene(Agent(40.0, 3.5, vx=8.0), Agent(22.0, 3.5, vx=8.0), Agent(10.0, 7.0, vx=3.0), speed=0.0)
     after = apply_all((Stop("agent-0", at=1.0, deceleration=3.0), Insert(ahead=60.0, lateral=7.0)), scene)
     assert after.edited.tolist() == [True, False, False, True] and not scene.edited.any()
-    far = EgoState(-40.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    for edited, kept in ((after.edited, True), (None, False)):
-        traffic = IdmTraffic(after.tracks, VehicleParameters(), edited=edited)
-        boxes, position, speed = traffic.start(0)
-        gaps = []
-        for row in range(95):
-            boxes, position, speed = traffic.step(row, far, boxes, position, speed)
-            gaps.append(boxes.position[0, 0] - boxes.position[1, 0] - 4.5)
-        assert (min(gaps) > 0.3) == kept
+    recorded = replace(after, recorded_tracks=None)
+    assert not recorded.edited.any()
+    far, tracks, traffic, gaps = np.tile([-40.0, 0, 0, 0, 0, 0, 0], (2, 1)), len(after.tracks), IdmTraffic(), []
+    scene = np.array([traffic.add(after), traffic.add(recorded)])
+    agents, state = traffic.start(scene, np.zeros(2, int), tracks)
+    for row in range(95):
+        agents, state = traffic.step(scene, np.full(2, row), far, agents, state)
+        gaps.append(agents.position[:, 0, 0] - agents.position[:, 1, 0] - 4.5)
+    assert (np.min(gaps, axis=0) > 0.3).tolist() == [True, False]

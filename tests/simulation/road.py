@@ -8,12 +8,14 @@ import numpy as np
 from shapely.geometry import box
 
 from dist4d_env.geometry.boxes import CATEGORIES
+from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.scenes.maps import Lane, SceneMap, make_map
 from dist4d_env.scenes.route import Route
 from dist4d_env.scenes.scene import TICK, EgoLog, Scene, Tracks
 
 WEST, EAST = -50.0, 400.0
+NO_CAMERAS = CameraRig((), np.zeros((0, 3, 3)), np.zeros((0, 4, 4)), 64, 112)
 
 
 @dataclass(frozen=True)
@@ -78,4 +80,4 @@ def make_scene(
     ego = EgoLog(tracks.time, poses, np.full(count, speed), np.zeros(count), np.zeros(count))
     points = np.column_stack([np.arange(0.0, EAST), np.zeros(round(EAST))])
     route = Route.through(points, ("A",), log_length=speed * duration)
-    return Scene(name, name, "nowhere", "", "by-formula", "v0", None, ego, tracks, scene_map, route, None)  # type: ignore[arg-type]
+    return Scene(name, name, "nowhere", "", "by-formula", "v0", NO_CAMERAS, ego, tracks, scene_map, route, None)  # type: ignore[arg-type]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from dist4d_env.data.depth_files import read_depth
 from dist4d_env.data.nuscenes import RING
 from dist4d_env.geometry.rgbd import FAR
-from dist4d_env.town.lidar import MAX_RANGE, scan
+from dist4d_env.town.lidar import scan
 from dist4d_env.town.model import TownScene
 from dist4d_env.town.render import TownRenderer
-from dist4d_env.town.sensors import EGO_FROM_LIDAR, camera_pose, town_rig
+from dist4d_env.town.sensors import EGO_FROM_LIDAR, TOWN_LIDAR, camera_pose, town_rig
 from dist4d_env.town.textures_ground import SEMANTICS
 from dist4d_env.town.timeline import EARLIER, boxes_at, ego_pose_at
 from dist4d_env.town.wedges import Wedges
@@ -90,7 +90,7 @@ def test_a_lidar_turn(renderer: TownRenderer, scene: TownScene) -> None:
     points = scan(renderer, pose, boxes_at(scene, 5.0), 5.0)
     assert points.dtype == np.float32 and points.shape[1] == 5
     reach = np.linalg.norm(points[:, :3], axis=1)
-    assert reach.max() <= MAX_RANGE + 1e-3 and 10_000 < len(points) < 32 * 1080
+    assert reach.max() <= TOWN_LIDAR.max_range + 1e-3 and 10_000 < len(points) < 32 * 1080
     assert set(np.unique(points[:, 4])) == set(range(32)) and 0 < points[:, 3].min() and points[:, 3].max() <= 255
     below = (points @ np.array([0, 0, 1, 0, 0])) < -1.5
     height = (pose @ np.concatenate([points[below, :3], np.ones((below.sum(), 1))], 1).T)[2]

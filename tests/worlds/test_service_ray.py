@@ -97,6 +97,15 @@ def test_a_vector_environment_through_both_actors_is_the_one_in_this_process(ser
     assert all(max(stats["batches"]) > 1 or sum(stats["batches"].values()) for stats in service.stats())
 
 
+def test_lidar_points_are_those_of_the_world_in_this_process(cluster, keywords):
+    keywords |= {"world": "oracle", "observation": ("lidar", "ego")}
+    serving = serve_world("measuring", world="oracle", num_cpus=0.5)
+    here, there = gym.make("DiST4D-nuScenes-v0", **keywords), gym.make("DiST4D-nuScenes-v0", service="measuring", **keywords)
+    actions = actions_of(here, 2)
+    assert_same(outcomes(here, actions), outcomes(there, actions))
+    serving.stop()
+
+
 def test_scenarios_with_inserted_agents_and_forgetful_actors(cluster, keywords, town_dataroot):
     """An actor that keeps next to nothing is told everything again, and it draws the same."""
     scene = open_dataset(town_dataroot).names()[0]

@@ -8,8 +8,8 @@ from gymnasium import spaces
 from dist4d_env.envs.sensors.contract import Instant
 from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES
-from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.transforms import wrap_angle
+from dist4d_env.scenes.scene import Scene
 
 AGENTS = 64
 AGENT_RADIUS = 100.0
@@ -21,7 +21,7 @@ class Agents:
     """``"agents"`` (64, 9) float32: the nearest within 100 m, nearest first, padded with zeros; ``DiST4DDrivingEnv`` has the
     table of the columns."""
 
-    def space(self, rig: CameraRig, size: tuple[int, int]) -> dict[str, spaces.Space]:
+    def space(self, scene: Scene, size: tuple[int, int]) -> dict[str, spaces.Space]:
         """64 rows of bounded numbers."""
         return {"agents": spaces.Box(np.tile(AGENT_LOW, (AGENTS, 1)), np.tile(AGENT_HIGH, (AGENTS, 1)), dtype=np.float32)}
 

@@ -9,7 +9,6 @@ from gymnasium import spaces
 from dist4d_env.envs.sensors.contract import Instant
 from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES, rectangle_corners
-from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.scenes.maps import BEV_LAYERS
 from dist4d_env.scenes.scene import Scene
@@ -24,7 +23,7 @@ BEV_CELLS, BEV_RESOLUTION = 200, 0.5
 class BirdsEye:
     """``"bev"`` (12, 200, 200) uint8, 0 or 255: 0.5 m cells, row 0 is 50 m ahead, column 0 is 50 m to the left."""
 
-    def space(self, rig: CameraRig, size: tuple[int, int]) -> dict[str, spaces.Space]:
+    def space(self, scene: Scene, size: tuple[int, int]) -> dict[str, spaces.Space]:
         """The raster."""
         return {"bev": spaces.Box(0, 255, (len(BEV_CHANNELS), BEV_CELLS, BEV_CELLS), np.uint8)}
 

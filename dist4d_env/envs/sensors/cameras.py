@@ -6,8 +6,8 @@ import numpy as np
 from gymnasium import spaces
 
 from dist4d_env.envs.sensors.contract import Instant
-from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import FAR
+from dist4d_env.scenes.scene import Scene
 
 
 class Cameras:
@@ -15,10 +15,10 @@ class Cameras:
 
     needs_pictures = True
 
-    def space(self, rig: CameraRig, size: tuple[int, int]) -> dict[str, spaces.Space]:
+    def space(self, scene: Scene, size: tuple[int, int]) -> dict[str, spaces.Space]:
         """An image for every camera of the rig."""
-        self._names = rig.names
-        return {name: spaces.Box(0, 255, (*size, 3), np.uint8) for name in rig.names}
+        self._names = scene.rig.names
+        return {name: spaces.Box(0, 255, (*size, 3), np.uint8) for name in scene.rig.names}
 
     def observe(self, now: Instant, out: dict[str, np.ndarray]) -> None:
         """The world's frames as they are."""
@@ -34,9 +34,9 @@ class Depth:
 
     needs_pictures = True
 
-    def space(self, rig: CameraRig, size: tuple[int, int]) -> dict[str, spaces.Space]:
+    def space(self, scene: Scene, size: tuple[int, int]) -> dict[str, spaces.Space]:
         """A depth image for every camera of the rig."""
-        self._keys = [f"{name}/depth" for name in rig.names]
+        self._keys = [f"{name}/depth" for name in scene.rig.names]
         return {key: spaces.Box(0, FAR, (*size, 1), np.float32) for key in self._keys}
 
     def observe(self, now: Instant, out: dict[str, np.ndarray]) -> None:

@@ -10,13 +10,13 @@ from typing import Protocol
 import numpy as np
 from gymnasium import spaces
 
-from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.metrics.driving.running import Running
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.ego import YAW, X, Y
 from dist4d_env.simulation.routes import Routes
+from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.simulation.state import EpisodeState, SimState, single
 from dist4d_env.worlds.contract import World, WorldState
 
@@ -27,7 +27,8 @@ class Instant:
 
     rows: those that are new, which pictures and rasters are made for; state, running: of all N; scenes: N, with their edits;
     size: (N, M, 3) and category (N, M) of the tracks; frames: N frames of the world, None where it shows no pictures;
-    world_states: N states of the world; end_time: (N,) s, when each episode is over.
+    world_states: N states of the world; truths: of ``rows``, in their order, computed where one is looked at; end_time: (N,) s,
+    when each episode is over.
     """
 
     rows: Sequence[int]
@@ -39,6 +40,7 @@ class Instant:
     frames: Sequence[RGBDFrame | None]
     world: World
     world_states: Sequence[WorldState]
+    truths: Sequence[SceneAt]
     end_time: np.ndarray
     routes: Routes
 
@@ -69,8 +71,9 @@ class Sensor(Protocol):
     ``needs_pictures`` and ``default`` (whether it belongs to the observation of environments that name none) may be left out.
     """
 
-    def space(self, rig: CameraRig, size: tuple[int, int]) -> dict[str, spaces.Space]:
-        """Its keys and their spaces, with finite bounds, for the cameras of a rig shown at a size (height, width)."""
+    def space(self, scene: Scene, size: tuple[int, int]) -> dict[str, spaces.Space]:
+        """Its keys and their spaces, with finite bounds, for the rig of a scene, its cameras shown at a size (height,
+        width). All scenes of an environment have the same rig."""
         ...
 
     def observe(self, now: Instant, out: dict[str, np.ndarray]) -> None:

@@ -7,8 +7,8 @@ from gymnasium import spaces
 
 from dist4d_env.envs.sensors.contract import Instant
 from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.transforms import wrap_angle
+from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.ego import ACCELERATION, SPEED, STEERING, YAW, YAW_RATE
 
 EGO_LOW = np.array([0, -20, -20, -5, -2, -50, -np.pi, 0, -1, 0], np.float32)
@@ -20,7 +20,7 @@ TURN = np.radians(20)
 class Ego:
     """``"ego"`` (10,) float32; ``DiST4DDrivingEnv`` has the table of its columns."""
 
-    def space(self, rig: CameraRig, size: tuple[int, int]) -> dict[str, spaces.Space]:
+    def space(self, scene: Scene, size: tuple[int, int]) -> dict[str, spaces.Space]:
         """Ten bounded numbers."""
         return {"ego": spaces.Box(EGO_LOW, EGO_HIGH, dtype=np.float32)}
 

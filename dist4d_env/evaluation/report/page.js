@@ -277,11 +277,11 @@ function episodeCharts(episode, failures, seek) {
       { name: "across", x: times, y: episode.lateral, colour: purple },
     ], failures, seek),
     chart("Time to collision", "s, at most 10", episode, [
-      { name: "if all keep their velocity", x: steps.time, y: steps.time_to_collision, colour: bad },
+      { name: "if all keep their velocity", x: steps.time, y: steps.time_to_contact, colour: bad },
     ], failures, seek, [0, 10]),
     chart("Beside", "m", episode, [
       { name: "left of the route", x: steps.time, y: steps.route_offset, colour: green },
-      { name: "from the recorded ego", x: steps.time, y: steps.expert_deviation, colour: grey, dashed: true },
+      { name: "from the recorded ego", x: steps.time, y: steps.log_deviation, colour: grey, dashed: true },
     ], failures, seek),
   ];
   if (episode.replay.front.some(source => source)) {

@@ -1,4 +1,4 @@
-"""Shared by the adaptors: the driving command, the recent past at evenly spaced instants, and their exception."""
+"""Shared by the adaptors: the driving command, LiDAR points, the recent past at evenly spaced instants, and their exception."""
 
 from __future__ import annotations
 
@@ -38,6 +38,12 @@ def driving_command(route: Route, position: float) -> Command:
     if abs(side) < TURN_OFFSET:
         return "forward"
     return "left" if side > 0 else "right"
+
+
+def lidar_points(observation: Mapping[str, Any]) -> np.ndarray:
+    """(P, 4) float32 x, y, z in the ego frame and intensity: the valid rows of an observation's "lidar"."""
+    rows = np.asarray(observation["lidar"], np.float32)
+    return rows[rows[:, 4] > 0.5, :4]
 
 
 @dataclass(frozen=True)

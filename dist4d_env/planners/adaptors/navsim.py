@@ -9,7 +9,7 @@ import numpy as np
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.cameras import CameraRig
-from dist4d_env.planners.adaptors.common import AdaptorError, History, Moment, driving_command
+from dist4d_env.planners.adaptors.common import AdaptorError, History, Moment, driving_command, lidar_points
 from dist4d_env.planners.contract import Plan, PlannerContext, PlannerInput, PlannerNeeds, in_ego_frame
 
 FRAMES, SPACING = 4, 0.5
@@ -55,8 +55,8 @@ class Cameras:
 
 @dataclass
 class Lidar:
-    """lidar_pc: (6, N) float32 x, y, z in the ego frame of that instant, intensity, ring and sensor (0: unknown); None where the
-    observation has no "lidar" or the agent does not ask for it."""
+    """lidar_pc: (6, N) float32 x, y, z in the ego frame of that instant, intensity (0 to 255, 0: unknown), ring
+    and sensor (always 0: unknown); None where the observation has no "lidar" or the agent does not ask for it."""
 
     lidar_pc: np.ndarray | None = None
     lidar_path: None = None
@@ -87,8 +87,8 @@ class NavsimAgent:
     """Drives a NAVSIM-style agent: an object with ``compute_trajectory(agent_input) -> trajectory``.
 
     Of the agent these are used where it has them: ``initialize()`` once, before its first episode; ``get_sensor_config()``, for
-    the cameras and frames it wants (without it, all of them); ``requires_scene``, which must not be true. Its trajectory has
-    ``poses`` (N, 3) in the ego frame and, if they are not 0.5 s apart, ``trajectory_sampling.interval_length``.
+    the cameras, LiDAR and frames it wants (without it, all of them); ``requires_scene``, which must not be true. Its trajectory
+    has ``poses`` (N, 3) in the ego frame and, if they are not 0.5 s apart, ``trajectory_sampling.interval_length``.
 
     Raises ConfigError for an object that is no such agent and for decisions that do not fit into 2 Hz, AdaptorError for what is
     no trajectory.
@@ -104,7 +104,7 @@ class NavsimAgent:
         config = agent.get_sensor_config() if hasattr(agent, "get_sensor_config") else None
         self._sensors = [_sensors(config, frame, tuple(CAMERAS.values())) for frame in range(FRAMES)]
         self._lidar = [bool(_sensors(config, frame, ("lidar_pc",))) for frame in range(FRAMES)]
-        self.requires = PlannerNeeds(cameras=any(self._sensors), history=FRAMES, rate_hz=1 / SPACING)
+        self.requires = PlannerNeeds(cameras=any(self._sensors), history=FRAMES, rate_hz=1 / SPACING, lidar=any(self._lidar))
 
     def reset(self, context: PlannerContext, seed: int) -> None:
         steps = SPACING / context.decision_dt
@@ -158,9 +158,8 @@ def _sensors(config: Any, frame: int, names: tuple[str, ...]) -> tuple[str, ...]
 def _lidar(moment: Moment) -> Lidar:
     if "lidar" not in moment.observation:
         return Lidar()
-    rows = np.asarray(moment.observation["lidar"])
-    rows = rows[rows[:, 4] > 0.5]
-    return Lidar(np.concatenate([rows[:, :4].T, np.zeros((2, len(rows)))]).astype(np.float32))
+    points = lidar_points(moment.observation)
+    return Lidar(np.concatenate([points.T, np.zeros((2, len(points)), np.float32)]))
 
 
 def _cameras(moment: Moment, names: tuple[str, ...], rig: CameraRig) -> Cameras:

@@ -62,7 +62,7 @@ class RemotePlanner:
         self._episode = ""
         hello = self._hello()
         self.name = str(hello.get("name", "remote"))
-        self.requires = PlannerNeeds(cameras=_cameras(hello, self.config.url))
+        self.requires = _needs(hello, self.config.url)
 
     def reset(self, context: PlannerContext, seed: int) -> None:
         self._scene, self._step = context.scene, 0
@@ -161,11 +161,11 @@ class RemotePlanner:
         return b"".join(parts)
 
 
-def _cameras(hello: dict[str, Any], url: str | None) -> bool:
+def _needs(hello: dict[str, Any], url: str | None) -> PlannerNeeds:
     needs = hello.get("needs")
     if not isinstance(needs, dict) or not isinstance(needs.get("cameras"), bool):
         raise RemoteError(f"the server at {url} does not declare whether it needs cameras: {needs!r}")
-    unknown = sorted(name for name, wanted in needs.items() if name != "cameras" and wanted)
+    unknown = sorted(name for name, wanted in needs.items() if name not in ("cameras", "lidar") and wanted)
     if unknown:
         raise RemoteError(f"the server at {url} needs {', '.join(unknown)}, which is not sent to other processes")
-    return needs["cameras"]
+    return PlannerNeeds(cameras=needs["cameras"], lidar=bool(needs.get("lidar", False)))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.geometry.transforms import invert, pose_from_xy_yaw
-from dist4d_env.planners.adaptors.common import driving_command
+from dist4d_env.planners.adaptors.common import driving_command, lidar_points
 from dist4d_env.planners.contract import PlannerInput
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.ego import EgoState
@@ -40,6 +40,7 @@ def remote_inputs(given: PlannerInput, scene: Scene, position: float, step: int)
     intrinsics            (V, 3, 3)    for images of this size
     ego_from_camera       (V, 4, 4)    camera frame: x right, y down, z forward
     lidar2img             (V, 4, 4)    from LiDAR coordinates to (u z, v z, z, 1)
+    lidar                 (P, 4)       float32 x, y, z in the ego frame (m), intensity 0 to 255 (0: unknown), where asked for
     observation/NAME                   everything else of the environment's observation as it is, such as "agents"
     ===================== ============ ===================================================================================
     """
@@ -56,7 +57,9 @@ def remote_inputs(given: PlannerInput, scene: Scene, position: float, step: int)
         "ego_from_lidar": EGO_FROM_LIDAR,
     }
     names = scene.rig.names
-    inputs |= {f"observation/{name}": value for name, value in given.observation.items() if name not in names}
+    inputs |= {f"observation/{name}": value for name, value in given.observation.items() if name not in (*names, "lidar")}
+    if "lidar" in given.observation:
+        inputs["lidar"] = lidar_points(given.observation)
     if names and set(names) <= set(given.observation):
         views = sorted(range(len(names)), key=lambda view: (*CAMERAS, names[view]).index(names[view]))
         shown = [names[view] for view in views]

@@ -82,13 +82,13 @@ def _array(data: bytes) -> np.ndarray:
     return np.frombuffer(data, dtype, count, file.tell()).reshape(shape, order="F" if fortran else "C").copy()
 
 
-def serve(planner: Any, port: int | None = None, cameras: bool = True) -> None:
+def serve(planner: Any, port: int | None = None, cameras: bool = True, lidar: bool = False) -> None:
     """Serve a planner on 127.0.0.1 until the process is stopped.
 
     planner: a function ``plan(inputs)`` or an object with such a method and, if it likes, ``reset(episode)``; both take dicts of
     arrays. ``plan`` returns an (N, 3) array of x, y, heading in the ego frame at 0.5 s, 1 s, ..., or such an array and the
-    seconds between its poses. cameras: whether pictures should be sent; port: $DIST4D_PLANNER_PORT or 8004 if not given, 0 takes
-    a free one. Prints the address once it listens. One episode at a time: run one server per worker.
+    seconds between its poses. cameras, lidar: whether pictures and LiDAR points should be sent; port: $DIST4D_PLANNER_PORT or
+    8004 if not given, 0 takes a free one. Prints the address once it listens. One episode at a time: run one server per worker.
     """
     plan = planner.plan if hasattr(planner, "plan") else planner
     if not callable(plan):
@@ -96,7 +96,7 @@ def serve(planner: Any, port: int | None = None, cameras: bool = True) -> None:
     title = getattr(planner, "__name__", type(planner).__name__)
 
     parts = {
-        "hello": {"protocol": PROTOCOL, "name": title, "needs": {"cameras": bool(cameras)}},
+        "hello": {"protocol": PROTOCOL, "name": title, "needs": {"cameras": bool(cameras), "lidar": bool(lidar)}},
         "reset_with": staticmethod(getattr(planner, "reset", lambda episode: None)),
         "plan_with": staticmethod(plan),
     }

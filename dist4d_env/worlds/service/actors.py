@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.lidar import LidarPattern
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.registry import WORLDS
@@ -69,11 +70,13 @@ class Served:
 
 @dataclass(frozen=True)
 class Question:
-    """One step of one episode. key: of the state; state: in full, None where the actor should know it; scene: what is true."""
+    """One step of one episode, or the LiDAR points of its state where there is a pattern. key: of the state; state: in full, None
+    where the actor should know it; scene: what is true."""
 
     key: str
     state: Packed | None
     scene: SceneAt
+    pattern: LidarPattern | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,13 @@ class Reply:
     state: Packed
     shown: str | None
     info: WorldInfo
+
+
+@dataclass(frozen=True)
+class Points:
+    """values: (P, 4) as of ``worlds.contract.MeasuresLidar``."""
+
+    values: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,9 @@ class WorldActor:
         """What is served here."""
         return Description(self._served, self._actors, world_traits(self._world), self._life, os.getpid())
 
-    async def step(self, questions: Sequence[Question], patience: float) -> list[Reply | Unknown | Refused | Exception] | Refused:
+    async def step(
+        self, questions: Sequence[Question], patience: float
+    ) -> list[Reply | Points | Unknown | Refused | Exception] | Refused:
         """Answers in order; exceptions of the world are answers, for they concern one episode only.
 
         patience: seconds after which the caller does not wait any more.
@@ -146,10 +158,14 @@ class WorldActor:
         about = {"life": self._life, "pid": os.getpid(), "up": up, "cpu": cpu, "unknown": self._unknown}
         return about | counts | {"states": len(self._states), "megabytes": self._megabytes}
 
-    def _answer(self, questions: Sequence[Question]) -> list[Reply | Unknown | Exception]:
+    def _answer(self, questions: Sequence[Question]) -> list[Reply | Points | Unknown | Exception]:
         """One batch. Runs in the batcher's thread, the only one that touches the states."""
         answers: list[Any] = [self._state(question) for question in questions]
-        known = [index for index, answer in enumerate(answers) if isinstance(answer, Loaded)]
+        loaded_at = [index for index, answer in enumerate(answers) if isinstance(answer, Loaded)]
+        known = [index for index in loaded_at if questions[index].pattern is None]
+        for index in loaded_at:
+            if questions[index].pattern is not None:
+                answers[index] = self._measure(answers[index].value, questions[index])
         loaded = [answers[index] for index in known]
         scenes = [questions[index].scene for index in known]
         for index, before, shown in zip(known, loaded, self._step([each.value for each in loaded], scenes), strict=True):
@@ -186,6 +202,13 @@ class WorldActor:
     def _alone(self, state: Any, scene: SceneAt) -> Any:
         try:
             return self._world.step([state], [scene])[0]
+        except Exception as error:
+            return error
+
+    def _measure(self, state: Any, question: Question) -> Points | Exception:
+        world: Any = self._world
+        try:
+            return Points(world.lidar([state], [question.scene], question.pattern)[0])
         except Exception as error:
             return error
 

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dist4d_env.errors import ConfigError, DiST4DError
+from dist4d_env.geometry.lidar import LidarPattern
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.worlds.contract import WorldInfo, WorldStart
-from dist4d_env.worlds.service.actors import NAMESPACE, Description, Question, Refused, Reply, Served, Unknown, actor_name
+from dist4d_env.worlds.service.actors import NAMESPACE, Description, Points, Question, Refused, Reply, Served, Unknown, actor_name
 from dist4d_env.worlds.service.state_parts import Packed, pack
 
 PAUSE = 0.05
@@ -83,6 +86,8 @@ class RemoteWorld:
                 raise ConfigError(f"service={name!r} serves {keyword}={there!r}, not {asked!r}: ask for what it serves")
         traits = about.traits
         self.shows_pictures, self.needs_images, self.image_size = traits.shows_pictures, traits.needs_images, traits.image_size
+        if traits.measures_lidar:
+            self.lidar = self._lidar
         self._actors = [first, *(self._actor(index) for index in range(1, about.actors))]
         mine, numbers = uuid.uuid4().hex[:12], itertools.count()
         self._new_key = lambda: f"{mine}-{next(numbers)}"
@@ -100,8 +105,20 @@ class RemoteWorld:
         self, states: Sequence[RemoteState], scenes: Sequence[SceneAt]
     ) -> list[tuple[RemoteState, RGBDFrame | None, WorldInfo]]:
         """One frame per state. Raises ServiceError where the service is gone or does not answer in time."""
+        answers = self._answers(states, scenes)
+        return [_taken(state, *answers[row]) for row, state in enumerate(states)]
+
+    def _lidar(self, states: Sequence[RemoteState], scenes: Sequence[SceneAt], pattern: LidarPattern) -> list[np.ndarray]:
+        """The points that the served world measures, see ``worlds.contract.MeasuresLidar``."""
+        answers = self._answers(states, scenes, pattern)
+        return [answers[row][1].values for row in range(len(states))]
+
+    def _answers(
+        self, states: Sequence[RemoteState], scenes: Sequence[SceneAt], pattern: LidarPattern | None = None
+    ) -> dict[int, tuple[int, Any]]:
+        """By row the actor that answered, and its answer."""
         deadline = time.monotonic() + self.timeout
-        asking = _Asking(self._actors, states, scenes)
+        asking = _Asking(self._actors, states, scenes, pattern)
         while not asking.ask(deadline):
             if time.monotonic() > deadline:
                 raise ServiceError(
@@ -110,7 +127,7 @@ class RemoteWorld:
                 )
             if asking.hurdle:
                 time.sleep(PAUSE)
-        return [_taken(state, *asking.answers[row]) for row, state in enumerate(states)]
+        return asking.answers
 
     def _actor(self, index: int) -> Any:
         import ray
@@ -125,11 +142,13 @@ class _Asking:
     """Questions about some states until all are answered. homes: the actor that each is put to; in_full: rows whose state is sent
     whole; answers: by row, with the actor that gave it; hurdle: what was in the way the last time, empty for nothing."""
 
-    def __init__(self, actors: Sequence[Any], states: Sequence[RemoteState], scenes: Sequence[SceneAt]) -> None:
-        self.actors, self.states, self.scenes = actors, states, scenes
+    def __init__(
+        self, actors: Sequence[Any], states: Sequence[RemoteState], scenes: Sequence[SceneAt], pattern: LidarPattern | None
+    ) -> None:
+        self.actors, self.states, self.scenes, self.pattern = actors, states, scenes, pattern
         self.homes = [state.home for state in states]
         self.in_full = {row for row, state in enumerate(states) if not state.begun}
-        self.answers: dict[int, tuple[int, Reply]] = {}
+        self.answers: dict[int, tuple[int, Reply | Points]] = {}
         self.hurdle = ""
 
     def ask(self, deadline: float) -> bool:
@@ -145,7 +164,7 @@ class _Asking:
                 calls.append((rows, self.actors[home].step.remote([self._question(row) for row in rows], patience)))
         for rows, reference in calls:
             for row, reply in zip(rows, self._replies(rows, reference, deadline), strict=True):
-                if isinstance(reply, Reply):
+                if isinstance(reply, Reply | Points):
                     self.answers[row] = self.homes[row], reply
                 elif isinstance(reply, Unknown):
                     self.in_full.add(row)
@@ -157,9 +176,11 @@ class _Asking:
 
     def _question(self, row: int) -> Question:
         state = self.states[row]
-        return Question(state.key, state.packed if row in self.in_full else None, self.scenes[row])
+        return Question(state.key, state.packed if row in self.in_full else None, self.scenes[row], self.pattern)
 
-    def _replies(self, rows: list[int], reference: Any, deadline: float) -> Sequence[Reply | Unknown | Refused | Exception]:
+    def _replies(
+        self, rows: list[int], reference: Any, deadline: float
+    ) -> Sequence[Reply | Points | Unknown | Refused | Exception]:
         """One for each row. Where an actor has died, the others of the service are asked next if it does not come back."""
         import ray
 

@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dist4d_env.geometry.backward import DEPTH_TOLERANCE, look_up_colours
-from dist4d_env.geometry.box_motion import STATIC, carry_sources
+from dist4d_env.geometry.box_motion import STATIC, move_sources
+from dist4d_env.geometry.colour import look_up_colours
+from dist4d_env.geometry.colour_kernels import DEPTH_TOLERANCE, octaves
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
@@ -27,10 +30,10 @@ def painted(frame: RGBDFrame, level: int) -> RGBDFrame:
 
 
 def look_up(sources, truth, depth=None, time=0.0):
-    carried = carry_sources(list(sources), NOBODY, 0.02)
+    moved = move_sources(sources, NOBODY, 0.02)
     depth = truth.depth if depth is None else depth
     label = np.full(depth.size, STATIC, np.int32)
-    return look_up_colours(carried, depth, label, truth.intrinsics, truth.global_from_camera, time)
+    return look_up_colours(moved, depth, label, truth.intrinsics, truth.global_from_camera, time)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,12 @@ def test_generated_frames_are_asked_last(truth):
     assert both.generated.any()
     assert (both.rgb[both.generated] > 190).all()
     np.testing.assert_allclose(both.age[both.found & ~both.generated], 0.5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(2**-20, 2**20, width=32))
+def test_octaves_are_logarithms(ratio):
+    assert abs(float(octaves(np.float32(ratio))) - np.log2(ratio)) < 3e-4
 
 
 def test_without_sources_nothing_is_found(truth):

@@ -1,4 +1,4 @@
-"""Points that moving boxes carry with them."""
+"""Boxes that have moved since a frame was taken, and their points."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dist4d_env.geometry.box_motion import STATIC, UNUSED, carry_motion, carry_sources, usable_pixels
+from dist4d_env.geometry.box_motion import STATIC, UNUSED, box_motion, move_sources
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import apply, invert, pose_from_xy_yaw
@@ -36,7 +36,7 @@ def moved(token: int, x: float, y: float, turn: float) -> Boxes:
 @given(st.floats(-20, 20), st.floats(-5, 5), st.floats(-2, 2))
 def test_points_keep_their_place_in_their_box(source, x, y, turn):
     now = moved(7, x, y, turn)
-    carry = carry_motion(source, now, 0.0)
+    motion = box_motion(source, now, 0.0)
     entries = np.flatnonzero(source.box_token == 7)
     row = int(np.flatnonzero(now.token == 7)[0])
     inside = np.isin(source.owner.reshape(-1), entries)
@@ -44,31 +44,31 @@ def test_points_keep_their_place_in_their_box(source, x, y, turn):
     points = source.points[:, inside].T.astype(float) + source.origin
     for entry in entries:
         then, after = invert(source.box_pose[entry]), invert(now.poses[row])
-        np.testing.assert_allclose(apply(after, apply(carry.motion[entry], points)), apply(then, points), atol=1e-6)
+        np.testing.assert_allclose(apply(after, apply(motion.motion[entry], points)), apply(then, points), atol=1e-6)
 
 
 def test_who_moved_and_who_is_gone(source):
     now = moved(7, 3, 0, 0)
     now = now.select(now.token != 4)
-    carry = carry_motion(source, now, 0.02)
+    motion = box_motion(source, now, 0.02)
     for token, exists, has_moved in ((7, True, True), (9, True, False), (4, False, False)):
         mine = source.box_token == token
-        assert mine.any() and (carry.exists[mine] == exists).all() and (carry.moved[mine] == has_moved).all()
-    np.testing.assert_array_equal(carry.motion[~carry.moved], np.broadcast_to(np.eye(4), (int((~carry.moved).sum()), 4, 4)))
-    nobody = carry_motion(source, make_boxes(), 0.02)
+        assert mine.any() and (motion.exists[mine] == exists).all() and (motion.moved[mine] == has_moved).all()
+    np.testing.assert_array_equal(motion.motion[~motion.moved], np.broadcast_to(np.eye(4), (int((~motion.moved).sum()), 4, 4)))
+    nobody = box_motion(source, make_boxes(), 0.02)
     assert not nobody.exists.any() and not nobody.moved.any()
 
 
 def test_a_nudge_below_the_threshold_is_rest(source):
-    assert not carry_motion(source, moved(7, 0.01, 0, 0), 0.02).moved.any()
-    assert carry_motion(source, moved(7, 0, 0, 0.05), 0.02).moved.any()
+    assert not box_motion(source, moved(7, 0.01, 0, 0), 0.02).moved.any()
+    assert box_motion(source, moved(7, 0, 0, 0.05), 0.02).moved.any()
 
 
 def test_ground_under_a_box_that_left_and_points_of_lost_boxes_are_not_used(source):
     owner, under = source.owner_token.reshape(-1), np.append(source.box_token, -1)[source.under.reshape(-1)]
     now = moved(7, 3, 0, 0)
     now = now.select(now.token != 4)
-    usable = usable_pixels(source, carry_motion(source, now, 0.02))
+    usable = move_sources([source], now, 0.02)[0].label != UNUSED
     assert (owner == 4).any() and not usable[owner == 4].any()
     assert (under == 7).any() and not usable[under == 7].any()
     assert (under == 9).any() and usable[(under == 9) & source.keep.reshape(-1)].all()
@@ -76,9 +76,9 @@ def test_ground_under_a_box_that_left_and_points_of_lost_boxes_are_not_used(sour
 
 def test_objects_are_numbered_alike_in_every_source(source):
     other = SplatSource.from_frame(source.frame, THEN.select(THEN.token != 9))
-    first, second = carry_sources([source, other], THEN, 0.02)
+    first, second = move_sources([source, other], THEN, 0.02)
     for token in (7, 4):
         a, b = (np.unique(c.label[c.source.owner_token.reshape(-1) == token]) for c in (first, second))
         assert len(a[a > 0]) == 1 and a[a > 0].tolist() == b[b > 0].tolist()
     assert set(np.unique(second.label)) <= {UNUSED, STATIC, *first.box_label.tolist()}
-    assert carry_sources([], THEN, 0.02) == []
+    assert move_sources([], THEN, 0.02) == []

@@ -25,7 +25,7 @@ def test_headings_do_not_depend_on_what_lies_behind_them_in_memory() -> None:
 @pytest.mark.parametrize("name", ["sin", "cos", "tanh", "arcsin", "arccos", "arctan", "exp", "log"])
 def test_functions_are_those_of_numpy(name: str) -> None:
     values = np.random.default_rng(1).uniform(0.1, 0.9, (5, 3))
-    steadily, plainly = getattr(deterministic, name), getattr(np, name)
-    assert np.array_equal(steadily(values[:, 1]), plainly(values[:, 1].copy()))
-    assert steadily(0.25) == plainly(0.25) and np.ndim(steadily(0.25)) == 0
+    ours, numpys = getattr(deterministic, name), getattr(np, name)
+    assert np.array_equal(ours(values[:, 1]), numpys(values[:, 1].copy()))
+    assert ours(0.25) == numpys(0.25) and np.ndim(ours(0.25)) == 0
     assert np.array_equal(deterministic.arctan2(values[:, 0], 0.5), np.arctan2(values[:, 0].copy(), 0.5))

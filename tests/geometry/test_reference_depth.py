@@ -1,4 +1,4 @@
-"""Footprints to depth: nearest surface first, cores before rims, surfaces averaged; checked against a plain loop."""
+"""The numpy reference of depth against a plain loop: nearest surface first, cores before rims, surfaces averaged."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dist4d_env.geometry.box_motion import STATIC
-from dist4d_env.geometry.fragments import Fragments
-from dist4d_env.geometry.rasterise import rasterise
+from tests.geometry.reference.depth import Fragments, rasterise
 
 HEIGHT, WIDTH, VIEWS, CORE = 5, 7, 2, 0.7
 

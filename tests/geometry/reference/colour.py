@@ -1,4 +1,4 @@
-"""Colours of a splat, looked up backwards: each target point in the source image that saw it best."""
+"""Colours of a splat in numpy, as ``geometry.colour``."""
 
 from __future__ import annotations
 
@@ -7,37 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dist4d_env.geometry.box_motion import STATIC, CarriedSource, motion_about
-from dist4d_env.geometry.frustum import frustum_corners, may_see, pinhole_rows, ray_parts, to_rows
-from dist4d_env.geometry.splat_source import SKY_DEPTH, SplatSource
+from dist4d_env.geometry.box_motion import STATIC, MovedSource, motion_about
+from dist4d_env.geometry.colour import AGE, GENERATED, Lookup
+from dist4d_env.geometry.colour_kernels import (
+    COARSER,
+    DEPTH_TOLERANCE,
+    DISAGREEMENT,
+    EDGE,
+    EDGE_TOLERANCE,
+    FINER,
+    NEAR,
+    OCTAVE,
+    UNCONFIRMED,
+)
+from dist4d_env.geometry.frustum import frustum_corners, may_see, pinhole_rows, ray_parts
+from dist4d_env.geometry.source_kernels import SKY_DEPTH
+from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import invert
-
-DEPTH_TOLERANCE = 0.05
-"""Relative difference of depth up to which a source pixel shows the target's point."""
-COARSER, FINER = 1.0, 0.5
-"""Cost of an octave by which a source pixel is coarser, or finer, than the target's."""
-EDGE, AGE, DISAGREEMENT, GENERATED = 1.0, 0.1, 4.0, 2.0
-"""Cost of nearness to a depth edge, of a second of age, of a unit of relative depth disagreement, of a generated source."""
-UNCONFIRMED = 50.0
-"""Cost from which on a source only stands in where nothing better is known."""
-EDGE_TOLERANCE = 0.1
-"""Relative difference of inverse depth beyond which a neighbour is another surface and gives no colour."""
-NEAR = 0.1
-"""Metres before a source camera nearer than which it sees nothing."""
-OCTAVE = np.float32(0.43872573), np.float32(-0.23905819), np.float32(0.08213064)
-"""log2(1 + t) is t + t (1 - t) (a + b t + c t t) within 0.00012 for t in [0, 1]."""
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """Per target pixel (P,): found, whether any source shows it; rgb (P, 3) float32 in [0, 255]; confidence in [0, 1]; age in
-    seconds; generated, whether the colour comes from a generated frame."""
-
-    found: np.ndarray
-    rgb: np.ndarray
-    confidence: np.ndarray
-    age: np.ndarray
-    generated: np.ndarray
+from tests.geometry.reference import to_rows
 
 
 @dataclass(frozen=True)
@@ -57,28 +44,23 @@ class Targets:
 
 
 def look_up_colours(
-    sources: Sequence[CarriedSource],
+    sources: Sequence[MovedSource],
     depth: np.ndarray,
     label: np.ndarray,
     intrinsics: np.ndarray,
     global_from_camera: np.ndarray,
     time: float,
 ) -> Lookup:
-    """Colours for target depth (V, H, W), 0 in holes, whose pixels show points of the boxes ``label`` (V H W,) or STATIC.
-
-    Among the source cameras that see a point (its depth agrees with theirs and it belongs to the same box), the one with the
-    least cost gives a bilinear sample. The cost counts octaves of lost resolution, nearness to a depth edge (where pixels mix
-    two colours) and age. A pixel that no source confirms takes the least disagreeing one, with confidence 0.
-    """
+    """As ``colour.look_up_colours``."""
     pixels = np.flatnonzero(depth > 0)
     targets = _targets(depth, pixels, label[pixels], intrinsics, global_from_camera)
     best = np.full(len(pixels), np.inf, np.float32)
     best_u, best_v, age = np.zeros((3, len(pixels)), np.float32)
     chosen, chosen_view = np.full((2, len(pixels)), -1, np.int16)
-    for number, carried in enumerate(sources):
-        source = carried.source
-        for view, landed in enumerate(_land(carried, targets)):
-            index, u, v, z, disagreement, edge = _candidates(carried, view, targets, *landed)
+    for number, source_now in enumerate(sources):
+        source = source_now.source
+        for view, landed in enumerate(_land(source_now, targets)):
+            index, u, v, z, disagreement, edge = _candidates(source_now, view, targets, *landed)
             finer = octaves(source.frame.intrinsics[view, 0, 0].astype(np.float32) / z / targets.detail[index])
             delay = abs(time - float(source.frame.time[view]))
             cost = np.where(finer < 0, -COARSER * finer, FINER * finer) + np.float32(EDGE) * edge
@@ -93,12 +75,12 @@ def look_up_colours(
     order = np.argsort(chosen, kind="stable")
     ends = np.searchsorted(chosen[order], np.arange(len(sources) + 1))
     colours = [np.zeros((1, 3), np.float32)]
-    for number, carried in enumerate(sources):
+    for number, source_now in enumerate(sources):
         index = order[ends[number] : ends[number + 1]]
-        colours.append(_bilinear(carried.source, chosen_view[index].astype(np.int64), best_u[index], best_v[index]))
+        colours.append(_bilinear(source_now.source, chosen_view[index].astype(np.int64), best_u[index], best_v[index]))
     row = np.zeros(depth.size, np.int64)  # of the colours of all sources, one after the other, 0 where there is none
     row[pixels[order[ends[0] :]]] = np.arange(1, len(order) - ends[0] + 1)
-    generated = np.append([carried.source.generated for carried in sources], False)[chosen]
+    generated = np.append([source_now.source.generated for source_now in sources], False)[chosen]
 
     def everywhere(values: np.ndarray) -> np.ndarray:
         out = np.zeros(depth.size, values.dtype)
@@ -139,21 +121,21 @@ def _targets(
 Landed = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _land(carried: CarriedSource, targets: Targets) -> list[Landed]:
+def _land(source_now: MovedSource, targets: Targets) -> list[Landed]:
     """For each camera of a source the target points in its image: index (n,), u, v, z (n,)."""
-    frame, carry = carried.source.frame, carried.carry
+    frame, motion = source_now.source.frame, source_now.motion
     views, height, width = frame.depth.shape
     camera_from_global = invert(frame.global_from_camera)
     linear, offset = pinhole_rows(frame.intrinsics, camera_from_global, targets.origin)
     visible = may_see(linear, offset, (height, width), targets.corners)
-    back = invert(carry.motion)
+    back = invert(motion.motion)
     turn, step = motion_about(back, targets.origin)
-    highest = max(int(targets.label.max(initial=0)), int(carried.box_label.max(initial=0)))
+    highest = max(int(targets.label.max(initial=0)), int(source_now.box_label.max(initial=0)))
     landed = []
     for view in range(views):
-        moved = np.flatnonzero((carried.source.box_view == view) & carry.moved)
+        moved = np.flatnonzero((source_now.source.box_view == view) & motion.moved)
         entry_of = np.full(highest + 1, -1)
-        entry_of[carried.box_label[moved]] = moved
+        entry_of[source_now.box_label[moved]] = moved
         entry = entry_of[targets.boxed_label]
         with_box = np.flatnonzero(entry >= 0)
         index, entry = targets.boxed[with_box], entry[with_box]
@@ -185,15 +167,15 @@ def _inside(parts: Sequence[tuple[np.ndarray, ...]], height: int, width: int) ->
 
 
 def _candidates(
-    carried: CarriedSource, view: int, targets: Targets, index: np.ndarray, u: np.ndarray, v: np.ndarray, z: np.ndarray
+    source_now: MovedSource, view: int, targets: Targets, index: np.ndarray, u: np.ndarray, v: np.ndarray, z: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Of the points that land in a source camera's image those whose object it shows there: index, u, v, z, relative depth
     disagreement, edge."""
-    source = carried.source
+    source = source_now.source
     _, height, width = source.frame.depth.shape
     column, row = np.minimum(u.astype(np.int32), width - 1), np.minimum(v.astype(np.int32), height - 1)
     pixel = (view * height + row) * width + column
-    seen = np.flatnonzero(carried.label[pixel] == targets.label[index])
+    seen = np.flatnonzero(source_now.label[pixel] == targets.label[index])
     index, u, v, z, column, row, pixel = (a[seen] for a in (index, u, v, z, column, row, pixel))
     inverse, per_column, per_row = source.inverse_depth.take(pixel, 0).T
     right, down = u - column.astype(np.float32) - np.float32(0.5), v - row.astype(np.float32) - np.float32(0.5)
