@@ -131,6 +131,17 @@ def test_scenarios_with_inserted_agents_and_forgetful_actors(cluster, keywords, 
         RemoteWorld("forgetful", Served("dist4d", "splat"))
 
 
+def test_any_world_is_served_by_its_path(cluster, town_dataroot):
+    keywords = {"dataroot": town_dataroot, "scenes": "val", "world": "dist4d_env.worlds.replay:ReplayWorld", "horizon": 3.0}
+    serving = serve_world("named", keywords["world"], num_cpus=0.1)
+    try:
+        envs = [gym.make("DiST4D-nuScenes-v0", **keywords, **more) for more in ({}, {"service": "named"})]
+        assert_same(*(outcomes(env, actions_of(env, 2)) for env in envs))
+        assert envs[1].unwrapped.open_world().needs_images
+    finally:
+        serving.stop()
+
+
 def test_errors_arrive_as_what_they_are(service, cluster):
     with pytest.raises(ConfigError, match="serves weights='tiny'"):
         RemoteWorld("world", Served("dist4d", "splat"))

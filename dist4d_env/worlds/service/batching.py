@@ -43,10 +43,10 @@ class Expired(Exception):
 
 @dataclass
 class Counts:
-    """Statistics. batches: by size; refused, expired: requests; waited, worked: seconds, over requests and over batches."""
+    """Statistics. batches: by size; rejected, expired: requests; waited, worked: seconds, over requests and over batches."""
 
     batches: Counter[int] = field(default_factory=Counter)
-    refused: int = 0
+    rejected: int = 0
     expired: int = 0
     waited: float = 0.0
     worked: float = 0.0
@@ -56,7 +56,7 @@ class Counts:
 class _Waiting:
     request: Any
     arrived: float
-    patience: float
+    timeout: float
     answer: asyncio.Future[Any]
 
 
@@ -73,18 +73,18 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, "batch")
         self._loop: asyncio.Task[None] | None = None
 
-    async def ask(self, requests: Sequence[Any], patience: float) -> list[Any]:
+    async def ask(self, requests: Sequence[Any], timeout: float) -> list[Any]:
         """The answers to some requests, exceptions among them. Raises Busy, none of them queued, if the queue is full.
 
-        patience: seconds after which the caller has given up.
+        timeout: seconds after which the caller has given up.
         """
         if self._queue and len(self._queue) + len(requests) > self.batching.max_queued_requests:
-            self.counts.refused += len(requests)
+            self.counts.rejected += len(requests)
             raise Busy
         if self._loop is None:
             self._loop = asyncio.create_task(self._run())
         loop, now = asyncio.get_running_loop(), time.monotonic()
-        waiting = [_Waiting(request, now, patience, loop.create_future()) for request in requests]
+        waiting = [_Waiting(request, now, timeout, loop.create_future()) for request in requests]
         self._queue.extend(waiting)
         self._arrival.set()
         return await asyncio.gather(*(each.answer for each in waiting), return_exceptions=True)
@@ -119,7 +119,7 @@ class Batcher:
             now = time.monotonic()
             while self._queue and len(batch) < self.batching.max_batch_size:
                 each = self._queue.popleft()
-                if now - each.arrived > each.patience:
+                if now - each.arrived > each.timeout:
                     self.counts.expired += 1
                     each.answer.set_exception(Expired())
                 elif not each.answer.done():
