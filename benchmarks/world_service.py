@@ -97,7 +97,7 @@ def main(options: Options) -> dict[str, Any]:
 
 
 def start(options: Options, actors: int) -> Service:
-    batching = Batching(wait=options.wait)
+    batching = Batching(batch_wait_timeout_s=options.wait)
     return serve_world(f"{NAME}-{actors}", weights=options.weights, actors=actors, threads=options.threads, batching=batching)
 
 

@@ -1,9 +1,9 @@
 """Sky, ground or object: what each pixel of an image shows, from LiDAR returns, missing returns and simple colour cues.
 
-Heuristics, stated as such. A return says ground or object. Above the horizon and within the LiDAR's vertical view, no return says
-sky (weakly: glass and dark far things return nothing either). Where the LiDAR does not reach, smooth and bright or bluish pixels
-speak for sky, everything else for object. These seeds then flow along the image; a sky region has to reach the top of the image,
-or look like sky where the LiDAR saw nothing. In the dark the colour cue is silent and only missing returns speak.
+Heuristics. A return means ground or object. Above the horizon and within the LiDAR's vertical view, no return means sky (weakly:
+glass and dark far things return nothing either). Where the LiDAR does not reach, smooth and bright or bluish pixels count as sky,
+everything else as object. These seeds then spread along the image; a sky region has to reach the top of the image, or look like
+sky where the LiDAR has no return. In the dark there is no colour cue and only missing returns count.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ EGO_LOW, EGO_HIGH = np.array([-1.2, -1.2, -0.5]), np.array([4.0, 1.2, 2.2])
 
 
 @dataclass(frozen=True)
-class CarriedSweep:
+class SeparatedSweep:
     """One sweep taken apart. static: (P, 3) global; local: (Q, 3) in the frame of box ``token`` (Q,)."""
 
     static: np.ndarray
@@ -44,7 +44,7 @@ class CarriedSweep:
         return np.concatenate([self.static, moved]), np.arange(len(self.static) + len(moved)) >= len(self.static)
 
 
-def carry(sweep: LidarSweep, boxes: Boxes, global_from_ego: np.ndarray) -> CarriedSweep:
+def separate(sweep: LidarSweep, boxes: Boxes, global_from_ego: np.ndarray) -> SeparatedSweep:
     """Takes a sweep apart with the boxes (global frame) and the ego pose at the sweep's own time."""
     points = apply(sweep.global_from_lidar, sweep.points[:, :3].astype(float))
     in_ego = apply(invert(global_from_ego), points)
@@ -62,4 +62,4 @@ def carry(sweep: LidarSweep, boxes: Boxes, global_from_ego: np.ndarray) -> Carri
         owner[near[hit]] = index
         local[near[hit]] = inside[hit]
     moving = owner >= 0
-    return CarriedSweep(points[~moving], local[moving], boxes.token[owner[moving]])
+    return SeparatedSweep(points[~moving], local[moving], boxes.token[owner[moving]])

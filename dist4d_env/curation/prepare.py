@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dist4d_env.curation.camera import CurationConfig, View, dense_depth
-from dist4d_env.curation.points import CarriedSweep, carry
+from dist4d_env.curation.points import SeparatedSweep, separate
 from dist4d_env.curation.visibility import ground_plane
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.depth_files import default_depth_root, depth_key, write_depth
@@ -109,21 +109,21 @@ def prepare_keyframe(scene: Scene, keyframe: int, root: Path, config: CurationCo
     count = Prepared(kept=len(there) - len(missing), without_image=len(views) - len(there))
     if not missing:
         return count
-    carried = carried_sweeps(scene, sensors.sweeps(keyframe, config.before, config.after))
-    if not carried:
+    separated = separated_sweeps(scene, sensors.sweeps(keyframe, config.before, config.after))
+    if not separated:
         return replace(count, without_lidar=len(missing))
     for view in missing:
-        depth = camera_depth(scene, keyframe, view, carried, config)
+        depth = camera_depth(scene, keyframe, view, separated, config)
         write_depth(root / sensors.depth_name(keyframe, view), depth)
     return replace(count, written=len(missing))
 
 
-def camera_depth(scene: Scene, keyframe: int, view: int, carried: Sequence[CarriedSweep], config: CurationConfig) -> np.ndarray:
+def camera_depth(scene: Scene, keyframe: int, view: int, sweeps: Sequence[SeparatedSweep], config: CurationConfig) -> np.ndarray:
     """Depth (H, W) float32 of one camera of a keyframe, from sweeps taken apart."""
     sensors = sensor_files(scene)
     stored = sensors.image_size[view]
     image = read_image(sensors.image_path(keyframe, view), stored, *config.size(stored))
-    points, boxed = points_at(scene, float(sensors.camera_time[keyframe, view]), carried)
+    points, boxed = points_at(scene, float(sensors.camera_time[keyframe, view]), sweeps)
     return dense_depth(image, points, boxed, camera_view(scene, keyframe, view, points, config), config)[0]
 
 
@@ -146,13 +146,13 @@ def boxes_when(scene: Scene, time: float) -> Boxes:
     return replace(boxes, position=boxes.position + drift)
 
 
-def carried_sweeps(scene: Scene, sweeps: Sequence[LidarSweep]) -> list[CarriedSweep]:
+def separated_sweeps(scene: Scene, sweeps: Sequence[LidarSweep]) -> list[SeparatedSweep]:
     """Sweeps taken apart into what stands still and what moves with the scene's annotated objects."""
-    return [carry(s, boxes_when(scene, s.time), scene.ego_pose(float(np.clip(s.time, 0.0, scene.duration)))) for s in sweeps]
+    return [separate(s, boxes_when(scene, s.time), scene.ego_pose(float(np.clip(s.time, 0.0, scene.duration)))) for s in sweeps]
 
 
-def points_at(scene: Scene, time: float, carried: Sequence[CarriedSweep]) -> tuple[np.ndarray, np.ndarray]:
+def points_at(scene: Scene, time: float, sweeps: Sequence[SeparatedSweep]) -> tuple[np.ndarray, np.ndarray]:
     """Everything known at one instant: global points (N, 3) and which belong to annotated objects (N,)."""
     boxes = boxes_when(scene, time)
-    parts = [sweep.at(boxes) for sweep in carried]
+    parts = [sweep.at(boxes) for sweep in sweeps]
     return np.concatenate([points for points, _ in parts]), np.concatenate([boxed for _, boxed in parts])

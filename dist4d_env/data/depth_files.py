@@ -87,7 +87,7 @@ def depth_roots(dataroot: str | Path) -> tuple[Path, ...]:
 
 
 def default_depth_root(dataroot: str | Path) -> Path:
-    """Where ``prepare`` writes unless told otherwise: the first of ``depth_roots`` that can be written to."""
+    """Where ``prepare`` writes by default: the first of ``depth_roots`` that can be written to."""
     for root in depth_roots(dataroot):
         existing = next(folder for folder in (root, *root.parents) if folder.exists())
         if os.access(existing, os.W_OK):

@@ -60,7 +60,7 @@ class SceneCheck:
 
 
 def check_scene(dataset: Dataset, name: str, images: bool = False) -> SceneCheck:
-    """Reads a scene; images: opens its sensor files, too. What is broken is told in the result, not raised."""
+    """Reads a scene; images: opens its sensor files, too. What is broken is in the result, not raised."""
     try:
         scene = dataset.load(name)
         sensors, height, width = scene.sensors, scene.rig.height, scene.rig.width

@@ -1,4 +1,4 @@
-"""What inserted agents look like: the pixels of recorded ones of their category, lent to their boxes."""
+"""Appearance bank: the pixels of recorded agents, shown in the boxes of inserted ones of their category."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = 2
 _TRIED = 12  # views of a lender that are looked at, the most fitting ones
 _SEEN = 0.25  # share of an agent's outline that must really be in the picture
 _THROUGH = 4.0  # m: the recorded ego, which knows nothing of a borrower, would now drive through it
-_EXPECTED = 10.0  # s of the recorded drive that tell from where a borrower will be seen
+_EXPECTED = 10.0  # s of the recorded drive over which expected views of a borrower are averaged
 _KINDS = (("truck", "bus", "trailer", "construction_vehicle"), ("motorcycle", "bicycle"))
 _ALIKE = [[CATEGORIES.index(other) for other in next((kind for kind in _KINDS if name in kind), (name,))] for name in CATEGORIES]
 """Categories, by category, that may lend their looks to one another."""
@@ -56,9 +56,9 @@ class AppearanceBank:
     def of(
         cls, scene: Scene, start_time: float, frames: Sequence[tuple[float, np.ndarray, Callable[[], SplatSource]]]
     ) -> AppearanceBank:
-        """For what a scenario has inserted into a scene. frames: time, mean camera position (3,) and source of each.
+        """For the agents that a scenario has inserted. frames: time, mean camera position (3,) and source of each.
 
-        Where no frame shows anybody alike there is nothing to borrow: then only the models know that something is there.
+        Where no frame shows an agent of a similar category, only the models draw the inserted one, from its box.
         """
         views, lift = {}, {}
         recorded = scene.recorded
@@ -77,7 +77,7 @@ class AppearanceBank:
         return cls(views, lift)
 
     def sources(self, global_from_camera: np.ndarray, boxes: Boxes) -> list[SplatSource]:
-        """What the borrowers among the boxes wear, for cameras at poses (V, 4, 4)."""
+        """Splat sources of the borrowers among the boxes, for cameras at poses (V, 4, 4)."""
         lent = []
         for token, views in self.views.items():
             here = np.flatnonzero(boxes.token == token)

@@ -1,4 +1,4 @@
-"""A run of frames that DiST-T made along the path it was told, and what it was told."""
+"""Chunks: frames that DiST-T has generated along the anticipated path with their conditions, and when they are shown."""
 
 from __future__ import annotations
 
@@ -55,9 +55,8 @@ class PolicyConfig:
 
 @dataclass(frozen=True)
 class Chunk:
-    """K frames that DiST-T foresees. time: (K,); global_from_ego: (K, 4, 4); splats: what the frames grow from; targets: what
-    DiST-T was told; latents: (1, V, K', C, h, w), what it answered: a frame becomes an image when it is needed, for many never
-    are."""
+    """K generated frames. time: (K,); global_from_ego: (K, 4, 4); splats: of the memory at these instants; targets: DiST-T's
+    conditions; latents: (1, V, K', C, h, w), its output, of which a frame is decoded when it is needed, for many never are."""
 
     time: np.ndarray
     global_from_ego: np.ndarray

@@ -26,7 +26,7 @@ def cache_budget() -> int:
 def load_source(scene: Scene, keyframe: int, height: int, width: int) -> SplatSource:
     """A keyframe's RGB-D frame with the boxes of each camera's exposure time, least recently used ones forgotten first.
 
-    The boxes are the recorded ones, for they say whose pixels these are, whatever a scenario made of the scene.
+    The boxes are the recorded ones, to which the pixels belong, whatever a scenario made of the scene.
     """
     key = (scene.dataroot, scene.version, scene.token, keyframe, height, width)
     with _lock:

@@ -70,20 +70,20 @@ class HeldFrame:
 
 @dataclass(frozen=True)
 class Memory:
-    """Frames in order of time, and what agents wear that no frame has seen. Immutable: growing a memory makes a new one that
+    """Frames in order of time, and the appearance of agents that no frame shows. Immutable: growing a memory makes a new one that
     shares the frames."""
 
     frames: tuple[MemoryFrame, ...]
     config: SplatConfig = field(default_factory=SplatConfig)
-    wardrobe: AppearanceBank | None = None
+    appearance: AppearanceBank | None = None
 
     @classmethod
     def from_log(cls, scene: Scene, rig: CameraRig, start_time: float, policy: MemoryPolicy = "log") -> Memory:
         """Remember a scene's keyframes at the size of ``rig``.
 
         policy "log": all that have images and depth; "history": only those not later than ``start_time`` (seconds), which
-        must contain at least one. Nothing is read yet, unless the scenario has inserted agents: they borrow the looks of recorded
-        ones (``wardrobe``). Raises ``DataError`` where no keyframe can be used.
+        must contain at least one. Nothing is read yet, unless the scenario has inserted agents: they take the appearance of
+        recorded ones. Raises ``DataError`` where no keyframe can be used.
         """
         if policy not in ("log", "history"):
             raise ConfigError(f'memory must be "log" or "history", not {policy!r}')
@@ -99,7 +99,9 @@ class Memory:
             raise DataError(_nothing_to_remember(scene, start_time, policy))
         if len(scene.tracks) == len(scene.recorded.tracks):
             return cls(tuple(frames))
-        return cls(tuple(frames), wardrobe=AppearanceBank.of(scene, start_time, [(f.time, f.position, f.source) for f in frames]))
+        return cls(
+            tuple(frames), appearance=AppearanceBank.of(scene, start_time, [(f.time, f.position, f.source) for f in frames])
+        )
 
     @classmethod
     def from_frames(cls, frames: Sequence[RGBDFrame], boxes: Sequence[Boxes]) -> Memory:
@@ -146,8 +148,8 @@ class Memory:
         real = self._nearest(global_from_camera, time, count, exclude, generated=False)
         generated = self._nearest(global_from_camera, time, GENERATED_SHOWN, exclude, generated=True)
         sources = [frame.source() for frame in real + generated]
-        if self.wardrobe is not None:
-            sources += self.wardrobe.sources(global_from_camera, boxes)
+        if self.appearance is not None:
+            sources += self.appearance.sources(global_from_camera, boxes)
         return splat(sources, rig.intrinsics, global_from_camera, (rig.height, rig.width), boxes, time, self.config)
 
     def distance(self, global_from_camera: np.ndarray) -> float:

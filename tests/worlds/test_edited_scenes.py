@@ -67,29 +67,29 @@ def test_an_inserted_agent_wears_what_a_recorded_one_lends() -> None:
     assert body.sum() > 100
     near = np.abs(frame.depth[body] - want.depth[body]) < 0.5
     assert near.mean() > 0.75
-    # The same memory without its wardrobe shows the empty street there.
+    # The same memory without its appearance bank shows the empty street there.
     memory = Memory.from_log(scene, scene.rig, 0.0)
-    assert memory.wardrobe is not None
+    assert memory.appearance is not None
     now = scene_at(scene, 1.0)
     cameras = now.global_from_ego @ scene.rig.ego_from_camera
-    bare = replace(memory, wardrobe=None).render(scene.rig, cameras, now.boxes, 1.0)
+    bare = replace(memory, appearance=None).render(scene.rig, cameras, now.boxes, 1.0)
     assert (np.abs(bare.depth[body] - want.depth[body]) < 0.5).mean() < 0.1
 
 
 def test_one_lender_dresses_an_agent_all_the_time_and_history_lends_nothing_from_the_future() -> None:
     scene = apply_all((Insert(ahead=14.0, size=CAR),), make_scene())
-    wardrobe = Memory.from_log(scene, scene.rig, 0.0).wardrobe
-    assert wardrobe is not None and list(wardrobe.views) == [3]
-    assert len({view.token for view in wardrobe.views[3]}) == 1
-    early = Memory.from_log(scene, scene.rig, 0.4, "history").wardrobe
+    bank = Memory.from_log(scene, scene.rig, 0.0).appearance
+    assert bank is not None and list(bank.views) == [3]
+    assert len({view.token for view in bank.views[3]}) == 1
+    early = Memory.from_log(scene, scene.rig, 0.4, "history").appearance
     assert early is not None and all(len({view.source().frame.time[0] for view in views}) == 1 for views in early.views.values())
-    assert pickle.loads(pickle.dumps(wardrobe)).views.keys() == wardrobe.views.keys()
+    assert pickle.loads(pickle.dumps(bank)).views.keys() == bank.views.keys()
 
 
 def test_a_kind_that_nobody_can_lend_to_stays_bare() -> None:
     scene = apply_all((Insert("pedestrian", ahead=10.0),), make_scene())
-    wardrobe = Memory.from_log(scene, scene.rig, 0.0).wardrobe
-    assert wardrobe is not None and not wardrobe.views
+    bank = Memory.from_log(scene, scene.rig, 0.0).appearance
+    assert bank is not None and not bank.views
     assert shown(ReplayWorld(), scene, 0.5)[1].source == ("replay",) * 6
 
 
@@ -137,4 +137,4 @@ def test_the_oracle_draws_doors_and_the_same_things_the_same(town) -> None:
 def test_the_splat_world_is_the_replay_world(town) -> None:
     scene = apply_all((Insert(ahead=12.0, at=0.0),), apply(Remove("all"), town))
     (state,) = make_world("dist4d", weights="splat").reset([WorldStart(scene, scene.rig.at_size(32, 56), 0.0, 0)])
-    assert state.memory.wardrobe is not None
+    assert state.memory.appearance is not None

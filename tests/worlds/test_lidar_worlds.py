@@ -15,7 +15,7 @@ from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.worlds.contract import WorldStart, world_traits
 from dist4d_env.worlds.oracle import OracleWorld
-from dist4d_env.worlds.service.actors import Batching, Points, Question, Served, WorldActor
+from dist4d_env.worlds.service.actors import Batching, LidarReply, Served, StepRequest, WorldActor
 from dist4d_env.worlds.service.state_parts import pack
 
 
@@ -57,12 +57,12 @@ def test_an_actor_answers_with_points_or_says_what_failed(scene, name):
     async def run():
         actor = WorldActor(Served(name), Batching(), 1, 1, 100.0)
         packed = pack(start, lambda: f"k{next(numbers)}")[0]
-        return await actor.step([Question("first", packed, at(scene, 0.5), scene.lidar)], 60.0)
+        return await actor.step([StepRequest("first", packed, at(scene, 0.5), scene.lidar)], 60.0)
 
     (answer,) = asyncio.run(run())
     if name == "oracle":
         world = OracleWorld()
-        assert isinstance(answer, Points)
+        assert isinstance(answer, LidarReply)
         assert np.array_equal(answer.values, world.lidar(world.reset([start]), [at(scene, 0.5)], scene.lidar)[0])
     else:
         assert isinstance(answer, AttributeError)

@@ -28,7 +28,7 @@ def test_what_arrives_during_a_batch_is_the_next_one_up_to_the_largest():
     gate = Gate()
 
     async def run():
-        batcher = Batcher(gate, Batching(largest=3, wait=0.0, room=10))
+        batcher = Batcher(gate, Batching(max_batch_size=3, batch_wait_timeout_s=0.0, max_queued_requests=10))
         first = asyncio.create_task(batcher.ask([1], 1e6))
         await asyncio.to_thread(gate.began.wait)
         others = [asyncio.create_task(batcher.ask(requests, 1e6)) for requests in ([2, 3], [4], [5])]
@@ -45,7 +45,7 @@ def test_a_full_queue_sends_callers_away_and_takes_nothing():
     gate = Gate()
 
     async def run():
-        batcher = Batcher(gate, Batching(largest=1, wait=0.0, room=2))
+        batcher = Batcher(gate, Batching(max_batch_size=1, batch_wait_timeout_s=0.0, max_queued_requests=2))
         first = asyncio.create_task(batcher.ask([1], 1e6))
         await asyncio.to_thread(gate.began.wait)
         second = asyncio.create_task(batcher.ask([2, 3], 1e6))
@@ -63,7 +63,7 @@ def test_errors_belong_to_their_request_and_nobody_works_for_those_who_left():
     gate = Gate()
 
     async def run():
-        batcher = Batcher(gate, Batching(largest=8, wait=0.0, room=8))
+        batcher = Batcher(gate, Batching(max_batch_size=8, batch_wait_timeout_s=0.0, max_queued_requests=8))
         first = asyncio.create_task(batcher.ask([1], 1e6))
         await asyncio.to_thread(gate.began.wait)
         late = asyncio.create_task(batcher.ask([2], 0.0))
@@ -80,12 +80,15 @@ def test_errors_belong_to_their_request_and_nobody_works_for_those_who_left():
 
 def test_the_first_of_a_batch_waits_for_others():
     async def run():
-        batcher = Batcher(lambda requests: [len(requests)] * len(requests), Batching(largest=2, wait=30.0, room=8))
+        batcher = Batcher(
+            lambda requests: [len(requests)] * len(requests),
+            Batching(max_batch_size=2, batch_wait_timeout_s=30.0, max_queued_requests=8),
+        )
         return await asyncio.gather(batcher.ask([1], 1e6), batcher.ask([2], 1e6))
 
     assert asyncio.run(run()) == [[2], [2]]
 
 
 def test_batching_that_cannot_work_is_refused():
-    with pytest.raises(ConfigError, match="largest"):
-        Batching(largest=0)
+    with pytest.raises(ConfigError, match="must be at least 1"):
+        Batching(max_batch_size=0)

@@ -111,7 +111,13 @@ def test_lidar_points_are_those_of_the_world_in_this_process(cluster, keywords):
 def test_scenarios_with_inserted_agents_and_forgetful_actors(cluster, keywords, town_dataroot):
     """An actor that keeps next to nothing is told everything again, and it draws the same."""
     scene = open_dataset(town_dataroot).names()[0]
-    serving = serve_world("forgetful", weights="splat", kept=0.001, threads=2, batching=Batching(largest=4, wait=0.0, room=4))
+    serving = serve_world(
+        "forgetful",
+        weights="splat",
+        kept=0.001,
+        threads=2,
+        batching=Batching(max_batch_size=4, batch_wait_timeout_s=0.0, max_queued_requests=4),
+    )
     try:
         keywords = {**keywords, "weights": "splat", "scenario": Scenario(scene, 0.0, edits=(Insert("car", ahead=15.0),))}
         runs = []
@@ -125,6 +131,17 @@ def test_scenarios_with_inserted_agents_and_forgetful_actors(cluster, keywords, 
         serving.stop()
     with pytest.raises(ConfigError, match="no world service"):
         RemoteWorld("forgetful", Served("dist4d", "splat"))
+
+
+def test_any_world_is_served_by_its_path(cluster, town_dataroot):
+    keywords = {"dataroot": town_dataroot, "scenes": "val", "world": "dist4d_env.worlds.replay:ReplayWorld", "horizon": 3.0}
+    serving = serve_world("named", keywords["world"], num_cpus=0.1)
+    try:
+        envs = [gym.make("DiST4D-nuScenes-v0", **keywords, **more) for more in ({}, {"service": "named"})]
+        assert_same(*(outcomes(env, actions_of(env, 2)) for env in envs))
+        assert envs[1].unwrapped.open_world().needs_images
+    finally:
+        serving.stop()
 
 
 def test_errors_arrive_as_what_they_are(service, cluster):

@@ -69,7 +69,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Question:
+class StepRequest:
     """One step of one episode, or the LiDAR points of its state where there is a pattern. key: of the state; state: in full, None
     where the actor should know it; scene: what is true."""
 
@@ -80,7 +80,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Reply:
+class StepReply:
     """key: of the new state; state: its root and its new parts; shown: the frame, which is one of the parts; ``None`` for a world
     without pictures."""
 
@@ -91,19 +91,19 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Points:
+class LidarReply:
     """values: (P, 4) as of ``worlds.contract.MeasuresLidar``."""
 
     values: np.ndarray
 
 
 @dataclass(frozen=True)
-class Unknown:
-    """The actor does not have the state (any more): ask again with the state in full."""
+class StateUnknown:
+    """The actor does not have the state (any more): send the request again with the state in full."""
 
 
 @dataclass(frozen=True)
-class Refused:
+class Rejected:
     """The actor's queue is full, or the answer came too late: ask again later."""
 
 
@@ -137,57 +137,57 @@ class WorldActor:
         return Description(self._served, self._actors, world_traits(self._world), self._life, os.getpid())
 
     async def step(
-        self, questions: Sequence[Question], patience: float
-    ) -> list[Reply | Points | Unknown | Refused | Exception] | Refused:
+        self, requests: Sequence[StepRequest], timeout: float
+    ) -> list[StepReply | LidarReply | StateUnknown | Rejected | Exception] | Rejected:
         """Answers in order; exceptions of the world are answers, for they concern one episode only.
 
-        patience: seconds after which the caller does not wait any more.
+        timeout: seconds after which the caller does not wait any more.
         """
         try:
-            answers = await self._batcher.ask(questions, patience)
+            answers = await self._batcher.ask(requests, timeout)
         except Busy:
-            return Refused()
-        return [Refused() if isinstance(answer, Expired) else answer for answer in answers]
+            return Rejected()
+        return [Rejected() if isinstance(answer, Expired) else answer for answer in answers]
 
     async def stats(self) -> dict[str, Any]:
-        """Counts since the actor began: seconds ``up`` and of ``cpu``, ``batches`` by size, questions ``refused``, ``expired``
-        and about ``unknown`` states, seconds ``waited`` (over questions) and ``worked``, and what is kept: ``states`` and their
+        """Counts since the actor began: seconds ``up`` and of ``cpu``, ``batches`` by size, requests ``rejected``, ``expired``
+        and about ``unknown`` states, seconds ``waited`` (over requests) and ``worked``, and what is kept: ``states`` and their
         ``megabytes``."""
         counts = vars(self._batcher.counts) | {"batches": dict(sorted(self._batcher.counts.batches.items()))}
         up, cpu = time.monotonic() - self._since, time.process_time()
         about = {"life": self._life, "pid": os.getpid(), "up": up, "cpu": cpu, "unknown": self._unknown}
         return about | counts | {"states": len(self._states), "megabytes": self._megabytes}
 
-    def _answer(self, questions: Sequence[Question]) -> list[Reply | Points | Unknown | Exception]:
+    def _answer(self, requests: Sequence[StepRequest]) -> list[StepReply | LidarReply | StateUnknown | Exception]:
         """One batch. Runs in the batcher's thread, the only one that touches the states."""
-        answers: list[Any] = [self._state(question) for question in questions]
+        answers: list[Any] = [self._state(request) for request in requests]
         loaded_at = [index for index, answer in enumerate(answers) if isinstance(answer, Loaded)]
-        known = [index for index in loaded_at if questions[index].pattern is None]
+        known = [index for index in loaded_at if requests[index].pattern is None]
         for index in loaded_at:
-            if questions[index].pattern is not None:
-                answers[index] = self._measure(answers[index].value, questions[index])
+            if requests[index].pattern is not None:
+                answers[index] = self._measure(answers[index].value, requests[index])
         loaded = [answers[index] for index in known]
-        scenes = [questions[index].scene for index in known]
+        scenes = [requests[index].scene for index in known]
         for index, before, shown in zip(known, loaded, self._step([each.value for each in loaded], scenes), strict=True):
-            answers[index] = shown if isinstance(shown, Exception) else self._reply(questions[index].key, before, *shown)
+            answers[index] = shown if isinstance(shown, Exception) else self._reply(requests[index].key, before, *shown)
         self._forget()
         return answers
 
-    def _state(self, question: Question) -> Loaded | Unknown | Exception:
-        """The state that a question is about; where it is an episode's start, the state that it begins with."""
-        loaded = self._states.get(question.key)
+    def _state(self, request: StepRequest) -> Loaded | StateUnknown | Exception:
+        """The state that a request is about; where it is an episode's start, the state that it begins with."""
+        loaded = self._states.get(request.key)
         if loaded is None:
-            if question.state is None:
+            if request.state is None:
                 self._unknown += 1
-                return Unknown()
+                return StateUnknown()
             try:
-                loaded = unpack(question.state)
+                loaded = unpack(request.state)
                 begins = isinstance(loaded.value, WorldStart)
                 loaded = Loaded(self._world.reset([loaded.value])[0] if begins else loaded.value[0], loaded.objects)
             except Exception as error:
                 return error
-            self._states[question.key] = loaded
-        self._states.move_to_end(question.key)
+            self._states[request.key] = loaded
+        self._states.move_to_end(request.key)
         return loaded
 
     def _step(self, states: Sequence[Any], scenes: Sequence[SceneAt]) -> list[Any]:
@@ -205,20 +205,20 @@ class WorldActor:
         except Exception as error:
             return error
 
-    def _measure(self, state: Any, question: Question) -> Points | Exception:
+    def _measure(self, state: Any, request: StepRequest) -> LidarReply | Exception:
         world: Any = self._world
         try:
-            return Points(world.lidar([state], [question.scene], question.pattern)[0])
+            return LidarReply(world.lidar([state], [request.scene], request.pattern)[0])
         except Exception as error:
             return error
 
-    def _reply(self, key: str, before: Loaded, state: Any, frame: Any, info: WorldInfo) -> Reply:
+    def _reply(self, key: str, before: Loaded, state: Any, frame: Any, info: WorldInfo) -> StepReply:
         """The new state, kept and packed; the frame goes with it as one of its parts, whether the state holds it or not."""
         packed, both = pack((state, frame), self._new_key, before)
         shown = next((key for key, (value, _) in both.objects.items() if value is frame), None)
         new = self._new_key()
         self._states[new] = Loaded(state, both.objects)
-        return Reply(new, packed, shown, info)
+        return StepReply(new, packed, shown, info)
 
     def _forget(self) -> None:
         """Keep the states within bounds, the least recently used go first."""

@@ -1,4 +1,7 @@
-"""Dynamic batching: what many callers ask at about the same time is worked out together."""
+"""Dynamic batching: requests of many callers that arrive at about the same time are computed together.
+
+Not Ray Serve's ``@serve.batch``: Serve needs a web server and twenty packages (``ray[serve]``) beyond ``ray[rllib]``.
+"""
 
 from __future__ import annotations
 
@@ -15,35 +18,35 @@ from dist4d_env.errors import ConfigError
 
 @dataclass(frozen=True)
 class Batching:
-    """How requests are put together.
+    """Limits of batches and queue, in Ray Serve's terms.
 
-    largest: requests in a batch at most; wait: seconds that the first of a batch waits for others, while nothing is being worked
-    on (what arrives meanwhile waits anyway); room: requests that may wait, beyond which callers are told to come again.
+    max_batch_size: requests in a batch at most; batch_wait_timeout_s: seconds that the first of a batch waits for others while no
+    batch is being computed (requests that arrive meanwhile wait anyway); max_queued_requests: further ones are rejected.
     """
 
-    largest: int = 16
-    wait: float = 0.002
-    room: int = 64
+    max_batch_size: int = 16
+    batch_wait_timeout_s: float = 0.002
+    max_queued_requests: int = 64
 
     def __post_init__(self) -> None:
-        if self.largest < 1 or self.room < 1 or self.wait < 0:
-            raise ConfigError(f"largest and room must be at least 1 and wait at least 0 s, not {self}")
+        if min(self.max_batch_size, self.max_queued_requests) < 1 or self.batch_wait_timeout_s < 0:
+            raise ConfigError(f"sizes of batch and queue must be at least 1 and the wait at least 0 s, not {self}")
 
 
 class Busy(Exception):
-    """The queue is full: ask again later."""
+    """The queue is full: try again later."""
 
 
 class Expired(Exception):
-    """The request waited longer than its caller would."""
+    """The request waited in the queue for longer than its caller does."""
 
 
 @dataclass
 class Counts:
-    """What has happened so far. batches: how many there were of each size."""
+    """Statistics. batches: by size; rejected, expired: requests; waited, worked: seconds, over requests and over batches."""
 
     batches: Counter[int] = field(default_factory=Counter)
-    refused: int = 0
+    rejected: int = 0
     expired: int = 0
     waited: float = 0.0
     worked: float = 0.0
@@ -53,14 +56,14 @@ class Counts:
 class _Waiting:
     request: Any
     arrived: float
-    patience: float
+    timeout: float
     answer: asyncio.Future[Any]
 
 
 class Batcher:
     """Hands batches to ``work``, a function from requests to as many answers, one batch at a time in a thread of its own.
 
-    An answer that is an exception is raised where the request came from. Lives in one event loop.
+    A result that is an exception is returned to the caller of that request. Lives in one event loop.
     """
 
     def __init__(self, work: Callable[[Sequence[Any]], Sequence[Any]], batching: Batching) -> None:
@@ -70,18 +73,18 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, "batch")
         self._loop: asyncio.Task[None] | None = None
 
-    async def ask(self, requests: Sequence[Any], patience: float) -> list[Any]:
-        """The answers to some requests, exceptions among them. Raises Busy, and nothing has been taken, if there is no room.
+    async def ask(self, requests: Sequence[Any], timeout: float) -> list[Any]:
+        """The answers to some requests, exceptions among them. Raises Busy, none of them queued, if the queue is full.
 
-        patience: seconds after which nobody waits for the answers any more.
+        timeout: seconds after which the caller has given up.
         """
-        if self._queue and len(self._queue) + len(requests) > self.batching.room:
-            self.counts.refused += len(requests)
+        if self._queue and len(self._queue) + len(requests) > self.batching.max_queued_requests:
+            self.counts.rejected += len(requests)
             raise Busy
         if self._loop is None:
             self._loop = asyncio.create_task(self._run())
         loop, now = asyncio.get_running_loop(), time.monotonic()
-        waiting = [_Waiting(request, now, patience, loop.create_future()) for request in requests]
+        waiting = [_Waiting(request, now, timeout, loop.create_future()) for request in requests]
         self._queue.extend(waiting)
         self._arrival.set()
         return await asyncio.gather(*(each.answer for each in waiting), return_exceptions=True)
@@ -95,11 +98,11 @@ class Batcher:
             self.counts.waited += sum(began - each.arrived for each in batch)
             try:
                 answers = await loop.run_in_executor(self._thread, self._work, [each.request for each in batch])
-            except Exception as error:  # of ``work`` itself: whoever asked must hear of it
+            except Exception as error:  # of ``work`` itself: it concerns every caller
                 answers = [error] * len(batch)
             self.counts.worked += time.monotonic() - began
             for each, answer in zip(batch, answers, strict=True):
-                if each.answer.done():  # whoever asked has gone
+                if each.answer.done():  # its caller has gone
                     continue
                 if isinstance(answer, Exception):
                     each.answer.set_exception(answer)
@@ -110,13 +113,13 @@ class Batcher:
         """The next batch: at least one request, in order of arrival."""
         while True:
             await self._until(1, None)
-            if len(self._queue) < self.batching.largest and self.batching.wait:
-                await self._until(self.batching.largest, self._queue[0].arrived + self.batching.wait)
+            if len(self._queue) < self.batching.max_batch_size and self.batching.batch_wait_timeout_s:
+                await self._until(self.batching.max_batch_size, self._queue[0].arrived + self.batching.batch_wait_timeout_s)
             batch: list[_Waiting] = []
             now = time.monotonic()
-            while self._queue and len(batch) < self.batching.largest:
+            while self._queue and len(batch) < self.batching.max_batch_size:
                 each = self._queue.popleft()
-                if now - each.arrived > each.patience:
+                if now - each.arrived > each.timeout:
                     self.counts.expired += 1
                     each.answer.set_exception(Expired())
                 elif not each.answer.done():

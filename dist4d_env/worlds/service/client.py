@@ -18,11 +18,21 @@ from dist4d_env.geometry.lidar import LidarPattern
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.worlds.contract import WorldInfo, WorldStart
-from dist4d_env.worlds.service.actors import NAMESPACE, Description, Points, Question, Refused, Reply, Served, Unknown, actor_name
+from dist4d_env.worlds.service.actors import (
+    NAMESPACE,
+    Description,
+    LidarReply,
+    Rejected,
+    Served,
+    StateUnknown,
+    StepReply,
+    StepRequest,
+    actor_name,
+)
 from dist4d_env.worlds.service.state_parts import Packed, pack
 
 PAUSE = 0.05
-"""Seconds before a question that was refused, or whose actor is gone, is asked again."""
+"""Seconds before a request that was rejected, or whose actor is gone, is sent again."""
 
 
 class ServiceError(DiST4DError):
@@ -57,8 +67,8 @@ class RemoteState:
 class RemoteWorld:
     """A world that a service shows (``worlds.service.actors``); frames and states are those of the world in this process.
 
-    Actors that die and come back, or that are busy, only cost time: what was under way is asked again, with the states in full
-    where the actor has forgotten them. Worlds are pure, so that asking twice changes nothing.
+    Actors that die and come back, or that are busy, only cost time: requests under way are sent again, with the states in full
+    where the actor has forgotten them. Worlds are pure, so that a request sent twice changes nothing.
     """
 
     def __init__(self, name: str, served: Served, timeout: float | None = None) -> None:
@@ -118,16 +128,16 @@ class RemoteWorld:
     ) -> dict[int, tuple[int, Any]]:
         """By row the actor that answered, and its answer."""
         deadline = time.monotonic() + self.timeout
-        asking = _Asking(self._actors, states, scenes, pattern)
-        while not asking.ask(deadline):
+        pending = _PendingRequests(self._actors, states, scenes, pattern)
+        while not pending.ask(deadline):
             if time.monotonic() > deadline:
                 raise ServiceError(
-                    f"the world service {self.name!r} did not answer within {self.timeout:g} s: {asking.hurdle}; serve it with "
-                    "more actors, or allow more time"
+                    f"the world service {self.name!r} did not answer within {self.timeout:g} s: {pending.obstacle}; serve it "
+                    "with more actors, or allow more time"
                 )
-            if asking.hurdle:
+            if pending.obstacle:
                 time.sleep(PAUSE)
-        return asking.answers
+        return pending.answers
 
     def _actor(self, index: int) -> Any:
         import ray
@@ -138,9 +148,9 @@ class RemoteWorld:
             raise ConfigError(f"there is no world service {self.name!r} on this Ray cluster: start it by serve_world") from error
 
 
-class _Asking:
-    """Questions about some states until all are answered. homes: the actor that each is put to; in_full: rows whose state is sent
-    whole; answers: by row, with the actor that gave it; hurdle: what was in the way the last time, empty for nothing."""
+class _PendingRequests:
+    """Requests about some states until all are answered. homes: the actor that each is put to; in_full: rows whose state is sent
+    whole; answers: by row, with the actor that gave it; obstacle: why some are open, empty for no reason."""
 
     def __init__(
         self, actors: Sequence[Any], states: Sequence[RemoteState], scenes: Sequence[SceneAt], pattern: LidarPattern | None
@@ -148,56 +158,56 @@ class _Asking:
         self.actors, self.states, self.scenes, self.pattern = actors, states, scenes, pattern
         self.homes = [state.home for state in states]
         self.in_full = {row for row, state in enumerate(states) if not state.begun}
-        self.answers: dict[int, tuple[int, Reply | Points]] = {}
-        self.hurdle = ""
+        self.answers: dict[int, tuple[int, StepReply | LidarReply]] = {}
+        self.obstacle = ""
 
     def ask(self, deadline: float) -> bool:
         """Puts what is open to all actors at once and waits for them; whether everything is answered now.
 
         Raises what the world raised.
         """
-        self.hurdle, calls = "", []
+        self.obstacle, calls = "", []
         for home in dict.fromkeys(self.homes):
             rows = [row for row, at in enumerate(self.homes) if at == home and row not in self.answers]
             if rows:
-                patience = max(deadline - time.monotonic(), 0.001)
-                calls.append((rows, self.actors[home].step.remote([self._question(row) for row in rows], patience)))
+                timeout = max(deadline - time.monotonic(), 0.001)
+                calls.append((rows, self.actors[home].step.remote([self._request(row) for row in rows], timeout)))
         for rows, reference in calls:
             for row, reply in zip(rows, self._replies(rows, reference, deadline), strict=True):
-                if isinstance(reply, Reply | Points):
+                if isinstance(reply, StepReply | LidarReply):
                     self.answers[row] = self.homes[row], reply
-                elif isinstance(reply, Unknown):
+                elif isinstance(reply, StateUnknown):
                     self.in_full.add(row)
-                elif isinstance(reply, Refused):
-                    self.hurdle = self.hurdle or "it is busy"
+                elif isinstance(reply, Rejected):
+                    self.obstacle = self.obstacle or "it is busy"
                 else:
                     raise reply
         return len(self.answers) == len(self.states)
 
-    def _question(self, row: int) -> Question:
+    def _request(self, row: int) -> StepRequest:
         state = self.states[row]
-        return Question(state.key, state.packed if row in self.in_full else None, self.scenes[row], self.pattern)
+        return StepRequest(state.key, state.packed if row in self.in_full else None, self.scenes[row], self.pattern)
 
     def _replies(
         self, rows: list[int], reference: Any, deadline: float
-    ) -> Sequence[Reply | Points | Unknown | Refused | Exception]:
+    ) -> Sequence[StepReply | LidarReply | StateUnknown | Rejected | Exception]:
         """One for each row. Where an actor has died, the others of the service are asked next if it does not come back."""
         import ray
 
         try:
             replies = ray.get(reference, timeout=max(deadline - time.monotonic(), 0.001))
         except ray.exceptions.GetTimeoutError:
-            replies = Refused()
+            replies = Rejected()
         except ray.exceptions.RayActorError as error:
-            self.hurdle, replies = f"an actor has died ({type(error).__name__})", Refused()
+            self.obstacle, replies = f"an actor has died ({type(error).__name__})", Rejected()
             self.in_full.update(rows)
             if isinstance(error, ray.exceptions.ActorDiedError):
                 for row in rows:
                     self.homes[row] = (self.homes[row] + 1) % len(self.actors)
-        return [replies] * len(rows) if isinstance(replies, Refused) else replies
+        return [replies] * len(rows) if isinstance(replies, Rejected) else replies
 
 
-def _taken(before: RemoteState, home: int, reply: Reply) -> tuple[RemoteState, RGBDFrame | None, WorldInfo]:
+def _taken(before: RemoteState, home: int, reply: StepReply) -> tuple[RemoteState, RGBDFrame | None, WorldInfo]:
     """The state that follows, whole, and the frame, which leads to nothing: it can be read without the rest."""
     packed = reply.state.completed(before.packed.parts)
     frame: RGBDFrame | None = None if reply.shown is None else pickle.loads(packed.parts[reply.shown].content)
