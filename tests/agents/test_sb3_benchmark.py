@@ -34,6 +34,7 @@ def trained(tmp_path_factory, town_dataroot):
     return train(options)
 
 
+@pytest.mark.medium
 def test_quick_reports_what_the_full_one_does(trained, town_dataroot, tmp_path, capsys):
     out = tmp_path / "rl.json"
     options = Options(

@@ -55,6 +55,7 @@ def test_stores_what_tables_show(suite, tmp_path):
     assert (tmp_path / "run" / "report.html").is_file()
 
 
+@pytest.mark.medium
 def test_worlds_are_told_apart_by_those_who_look(suite, tmp_path):
     """The lane follower drives the same in every world; who looks at the pictures does not."""
     planners = ("lane", f"{__name__}:Dazzled")

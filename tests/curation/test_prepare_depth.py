@@ -23,6 +23,7 @@ from tests.data import tiny_nuscenes
 SMALL = CurationConfig(height=24, before=1, after=1)
 
 
+@pytest.mark.medium
 def test_agrees_with_the_towns_exact_depth(town_dataroot, tmp_path):
     """Six cameras from eleven sweeps of a 32-beam LiDAR: AbsRel 0.04 and delta1 0.95 below 60 m, two thirds of the sky, where
     this was measured; so small a picture shows little sky."""
@@ -51,6 +52,7 @@ def test_every_camera_looks_from_where_it_was(tiny_root):
         assert np.allclose(seen.global_from_ego @ scene.rig.ego_from_camera[view], seen.global_from_camera)
 
 
+@pytest.mark.medium
 def test_real_depth_meets_the_lidar(nuscenes_real, tmp_path):
     """On the real keyframe, where the LiDAR hit something and nothing nearer lies around, depth is the LiDAR's."""
     scene = open_dataset(nuscenes_real).load("scene-0061")

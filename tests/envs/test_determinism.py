@@ -8,12 +8,12 @@ import pytest
 
 from dist4d_env.errors import ConfigError
 
-from .worlds import WORLDS, actions_of, assert_same, name_of, play
+from .worlds import EVERY_WORLD, actions_of, assert_same, play
 
 EVERY_GROUP = ("cameras", "depth", "ego", "route", "agents", "bev")
 
 
-@pytest.mark.parametrize("settings", WORLDS, ids=name_of)
+@EVERY_WORLD
 def test_same_seed_same_episode(make_env, settings):
     first, second = make_env(**settings), make_env(**settings)
     assert_same(first.reset(seed=7), second.reset(seed=7))
@@ -28,8 +28,7 @@ def test_seeds_differ(make_env):
     assert len(starts) > 3
 
 
-@pytest.mark.parametrize("settings", WORLDS, ids=name_of)
-@pytest.mark.medium
+@EVERY_WORLD
 def test_continues_after_restore(make_env, settings):
     env, other = make_env(**settings), make_env(**settings)
     env.reset(seed=3)

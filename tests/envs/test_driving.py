@@ -14,13 +14,13 @@ from dist4d_env.envs.rewards import DEFAULT_WEIGHTS
 from dist4d_env.errors import ConfigError
 from dist4d_env.scenes.scenario import Scenario
 
-from .worlds import WORLDS, actions_of, name_of, play
+from .worlds import EVERY_WORLD, actions_of, play
 
 ROLL = np.zeros(2, np.float32)
 SOURCES = {"log", "dist_t", "dist_s", "splat", "replay", "oracle"}
 
 
-@pytest.mark.parametrize("settings", WORLDS, ids=name_of)
+@EVERY_WORLD
 def test_info_of_every_world(make_env, settings):
     env = make_env(**settings)
     _, info = env.reset(seed=0, options={"start": 0.5})

@@ -15,7 +15,7 @@ from dist4d_env.errors import ActionError, ConfigError
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
 
-from .worlds import WORLDS, assert_same, name_of
+from .worlds import EVERY_WORLD, assert_same
 
 COUNT = 3
 
@@ -191,7 +191,7 @@ def test_observations_are_copies_unless_asked_otherwise(make_together):
         assert np.array_equal(first["ego"], before) != same
 
 
-@pytest.mark.parametrize("settings", WORLDS, ids=name_of)
+@EVERY_WORLD
 def test_each_row_plays_as_it_does_alone(make_together, make_env, settings):
     """Through the end of the episodes and into the next ones."""
     together = make_together(2, **settings)

@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pytest
 
 WORLDS = (
     {"world": "none"},
@@ -20,6 +21,18 @@ WORLDS = (
 def name_of(settings: dict[str, str]) -> str:
     """A test id."""
     return "-".join(settings.values())
+
+
+EVERY_WORLD = pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(
+            world, id=name_of(world), marks=[pytest.mark.medium] * (world.get("weights") == "tiny" or world["world"] == "oracle")
+        )
+        for world in WORLDS
+    ],
+)
+"""Each of them; those that take long only in the whole suite."""
 
 
 def assert_same(first: Any, second: Any, where: str = "outcome") -> None:

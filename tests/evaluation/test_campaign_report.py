@@ -104,6 +104,7 @@ def test_a_browser_shows_everything_without_errors(folder):
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here (Debian: apt-get install chromium)")
 @pytest.mark.parametrize("width", [1280, 500], ids=["desktop", "phone"])
+@pytest.mark.medium
 def test_pictures_are_drawn_and_nothing_sticks_out(folder, width, tmp_path):
     """The screenshot shows the ego's blue and the red of the car it hit; the page is no wider than the window, and on a desktop
     no table has to be moved sideways."""

@@ -160,6 +160,7 @@ def test_chunks_of_a_video_codec_have_one_frame_more_than_a_multiple_of_four() -
         published_t(time_factor=1)
 
 
+@pytest.mark.medium
 def test_guidance_and_captions_steer_dist_t() -> None:
     reference, targets = made_sample(0, 5)
     pipeline = published_t()
@@ -172,6 +173,7 @@ def test_guidance_and_captions_steer_dist_t() -> None:
     np.testing.assert_allclose(same.depth, captioned.depth, atol=1e-2)
 
 
+@pytest.mark.medium
 def test_clips_and_guidance_of_dist_s() -> None:
     _, targets = made_sample(0, 4)
     splats = [target.images for target in targets]

@@ -186,6 +186,7 @@ def written_svd(folder: Path) -> tuple[UNetSpatioTemporalConditionModel, Autoenc
 
 @torch.no_grad()
 @pytest.mark.parametrize("mask_channels", [0, 4])
+@pytest.mark.medium
 def test_pretrained_weights_are_widened_as_documented(tmp_path: Path, mask_channels: int) -> None:
     """RGB is denoised exactly as Stable Video Diffusion does from its noisy and condition latents; depth begins as its copy."""
     unet, vae = written_svd(tmp_path)

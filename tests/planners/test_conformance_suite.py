@@ -161,6 +161,7 @@ def _run(check, planner, asked):
 
 @pytest.mark.parametrize("name, status, says", [("dist4d_env.planners.constant_velocity:ConstantVelocity", 0, " passed"),
                                                 ("nowhere.nobody:Nobody", 1, "cannot be imported")])  # fmt: skip
+@pytest.mark.medium
 def test_command_line(name, status, says):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "--planner", name, "tests/planner_conformance"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTEST_ADDOPTS": ""})

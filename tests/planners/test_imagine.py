@@ -143,6 +143,7 @@ def test_free_distance_on_a_bend():
     assert free_distance(corner[:3], PathSamples(metres, path), 1.0) == 30.0, "a speck"
 
 
+@pytest.mark.medium
 def test_it_brakes_for_what_it_sees(make):
     """A truck stands in the way: it is in the pictures, and the ego stops in time; a planner that ignores them drives into it."""
     env, tried = make(), (Candidate(0.0), Candidate(1.0))
@@ -153,6 +154,7 @@ def test_it_brakes_for_what_it_sees(make):
     assert (looks.outcome, blind.outcome) == ("horizon", "collision") and looks.trace.ego[-1, 3] < 2.0
 
 
+@pytest.mark.medium
 def test_in_the_generated_world(make):
     """The shipped weights, two decisions: frames are generated, and imagining twice shows the same bits."""
     env = make("dist4d", size=None, horizon=1.0, observation=("cameras", "depth", "ego"))
