@@ -56,6 +56,7 @@ def test_unknown_scene_is_one_line(town_dataroot, tmp_path, capsys):
     assert "town-val-0099" in error and "\n" not in error and not (tmp_path / "demo").exists()
 
 
+@pytest.mark.medium
 def test_the_built_in_town_is_made_for_one_scene_and_found_again(tmp_path, monkeypatch):
     from dist4d_env.town import cache, writer
 

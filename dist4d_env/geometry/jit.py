@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
-inlined: Any = njit(cache=True, nogil=True, error_model="numpy", inline="always")
-"""For helpers in the file of their callers: numba's cache knows a kernel by its own file alone."""
-
 int32: Any = np.int32
 float32: Any = np.float32
 """Conversions in kernels, where both mix with Python's numbers more freely than numpy's own annotations allow."""
+
+
+def compiled(function: Callable[..., Any], **options: Any) -> Any:
+    """The function, compiled when it is first called; the next process finds it beside its file or in the user's cache folder.
+
+    Where neither can be written to, every process compiles anew and a warning says so.
+    """
+    options |= {"nogil": True, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError as error:
+        warnings.warn(f"{error}: every start compiles it anew; set NUMBA_CACHE_DIR to a folder to write to", stacklevel=2)
+        return njit(**options)(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """For helpers in the file of their callers: numba's cache knows a kernel by its own file alone."""
+    return compiled(function, inline="always")

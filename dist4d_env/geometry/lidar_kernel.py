@@ -6,13 +6,12 @@ Every beam is computed by itself, in one order of operations; no sum is reordere
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numba import njit
+
+from dist4d_env.geometry.jit import compiled
 
 Array = np.ndarray
-compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 NEAR = 0.1
 """Metres of z-depth below which a camera shows nothing."""

@@ -57,16 +57,16 @@ class BEVEncoder(nn.Module):
 class ControlTokens(nn.Module):
     """Ego pose, boxes, attributes and captions as tokens that every image token attends to."""
 
-    def __init__(self, width: int, attributes: bool, caption_dim: int) -> None:
+    def __init__(self, width: int, caption_dim: int) -> None:
         super().__init__()
         self.box = nn.Sequential(nn.Linear(24 * 9, width), nn.SiLU(), nn.Linear(width, width))
         self.box_class = nn.Embedding(len(CATEGORIES), width)
         self.box_instance = nn.Embedding(INSTANCES, width)
         self.ego = nn.Sequential(nn.Linear(12 * 9, width), nn.SiLU(), nn.Linear(width, width))
         self.nothing = nn.Parameter(torch.randn(1, 1, width) * 0.02)
-        self.attributes = nn.Linear(len(ATTRIBUTES), width) if attributes else None
+        self.attributes = nn.Linear(len(ATTRIBUTES), width)
         self.captions = nn.Linear(caption_dim, width) if caption_dim else None
-        for zero in (self.box_instance.weight, *(self.attributes.parameters() if self.attributes else ())):
+        for zero in (self.box_instance.weight, *self.attributes.parameters()):
             nn.init.zeros_(zero)
 
     def forward(self, inputs: DiSTTInputs, time_factor: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,11 +84,9 @@ class ControlTokens(nn.Module):
         exists = over_latent_time(exists.to(dtype), 1, time_factor) > 0.999
         batch, frames = ego.shape[:2]
         controlled = inputs.controlled[:, None, None].expand(batch, frames, 1)
-        tokens = [self.nothing[:, None].expand(batch, frames, -1, -1), ego, boxes]
-        readable = [torch.ones_like(controlled), controlled, exists]
-        if self.attributes is not None:
-            tokens.append(self.attributes(inputs.attributes.to(dtype))[:, None, None].expand(-1, frames, -1, -1))
-            readable.append(controlled)
+        attributes = self.attributes(inputs.attributes.to(dtype))[:, None, None].expand(-1, frames, -1, -1)
+        tokens = [self.nothing[:, None].expand(batch, frames, -1, -1), ego, boxes, attributes]
+        readable = [torch.ones_like(controlled), controlled, exists, controlled]
         if self.captions is not None and inputs.captions is not None:
             tokens.append(self.captions(inputs.captions.to(dtype))[:, None].expand(-1, frames, -1, -1))
             readable.append(controlled.expand(-1, -1, inputs.captions.shape[1]))

@@ -55,23 +55,16 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
         split_blocks: bool = False,
         camera: str = "rays",
         caption_dim: int = 0,
-        attributes: bool = True,
-        cross_view: bool = True,
-        splat: bool = True,
-        layout: bool = True,
-        shift: bool = True,
         image_size: tuple[int, int] = (64, 112),
         chunk: int = 4,
         steps: int = 1,
-        compose: bool = True,
     ) -> None:
         """time_factor: frames per latent frame after the first; split_blocks: a spatial and a temporal block at each depth, each
         with controls and MLP of its own (as published), else one block for all; camera: "rays" or "fourier"; caption_dim: width
-        of caption features, 0 for none; attributes: weather and time of day; cross_view, splat, layout: whether views attend to
-        each other, and whether the splat and the projected layout are conditions; shift: noise levels shifted by resolution.
+        of caption features, 0 for none.
 
-        image_size, chunk, steps and compose do not shape the network: they record the height and width, frames at once and
-        evaluations per frame that the weights are trained for, and whether a composer follows.
+        image_size, chunk and steps do not shape the network: they record the height and width, frames at once and evaluations per
+        frame that the weights are trained for.
         """
         super().__init__()
         if camera not in ("rays", "fourier"):
@@ -83,7 +76,7 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
         self.place = CameraPlace(width, camera)
         self.bev = BEVEncoder(8, width)
         self.bev_out = nn.Linear(width, width)
-        self.controls = ControlTokens(width, attributes, caption_dim)
+        self.controls = ControlTokens(width, caption_dim)
         self.embed_level = ScalarEmbedding(2, width)
         self.modulation = nn.Linear(width, len(PARTS) * 3 * width)
 
@@ -91,8 +84,7 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
             groups = [tuple(p for p in parts if p != "temporal"), ("temporal",)] if split_blocks else [parts]
             return nn.ModuleList([Block(width, heads, mlp_ratio, group) for group in groups])
 
-        spatial = ("spatial", "cross_view") if cross_view else ("spatial",)
-        self.blocks = nn.ModuleList([level((*spatial, "temporal")) for _ in range(depth)])
+        self.blocks = nn.ModuleList([level(("spatial", "cross_view", "temporal")) for _ in range(depth)])
         aside = ("spatial", "temporal") if split_blocks else ("spatial",)
         self.control_blocks = nn.ModuleList([level(aside) for _ in range(control_depth)])
         self.control_out = nn.ModuleList([nn.Linear(width, width) for _ in range(control_depth * len(level(aside)))])
@@ -102,10 +94,6 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.gradient_checkpointing = False
-
-    def shift(self, height: int, width: int, latent_frames: int) -> float:
-        """The shift of noise levels for images of that size, in pixels; 1 where the configuration has none."""
-        return timestep_shift(height, width, latent_frames) if self.config.shift else 1.0
 
     def forward(
         self,
@@ -136,8 +124,7 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
         config = self.config
         height, width = noisy.shape[-2:]
         patch, dtype = config.patch, self.embed.weight.dtype
-        known = splat if config.splat else torch.zeros_like(splat)
-        images = torch.cat([noisy, known, self._image_conditions(inputs, (height, width)).to(noisy.dtype)], 3)
+        images = torch.cat([noisy, splat, self._image_conditions(inputs, (height, width)).to(noisy.dtype)], 3)
         images, reference = _padded(images, patch), _padded(reference[:, :, None], patch)
         rows, columns = images.shape[-2] // patch, images.shape[-1] // patch
         pixels = inputs.layout.shape[-1] / width * patch
@@ -162,7 +149,7 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
 
         change = self.head(self.norm(x)).unflatten(3, (rows, columns)).unflatten(-1, (-1, patch, patch))
         change = change.permute(0, 1, 2, 5, 3, 6, 4, 7).flatten(-2).flatten(-3, -2)
-        return known + change[..., :height, :width]
+        return splat + change[..., :height, :width]
 
     def _run(self, block: nn.Module, x: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled() and self.gradient_checkpointing:
@@ -171,9 +158,7 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
 
     def _image_conditions(self, inputs: DiSTTInputs, size: tuple[int, int]) -> torch.Tensor:
         """Masks of the splat and layout at latent size and latent frames, (B, V, T', 12, h, w)."""
-        masks = inputs.views.masks if self.config.splat else torch.zeros_like(inputs.views.masks)
-        layout = inputs.layout if self.config.layout else torch.zeros_like(inputs.layout)
-        images = torch.cat([masks, layout], 3)
+        images = torch.cat([inputs.views.masks, inputs.layout], 3)
         pooled = F.adaptive_avg_pool2d(images.flatten(0, 2), size).unflatten(0, images.shape[:3])
         return over_latent_time(pooled, 2, self.config.time_factor)
 

@@ -17,7 +17,7 @@ from dist4d_env.models.composer import Composer
 from dist4d_env.models.conditions import SplatImages, TargetConditions
 from dist4d_env.models.depth_code import decode_depth
 from dist4d_env.models.dist_s import MIN_NOISE, DiSTSUNet
-from dist4d_env.models.dist_t import DiSTTTransformer
+from dist4d_env.models.dist_t import DiSTTTransformer, timestep_shift
 from dist4d_env.models.inputs import (
     DiSTTInputs,
     ViewInputs,
@@ -74,7 +74,7 @@ def denoise(
         return free + guidance * (prediction - free)
 
     height, width = inputs.layout.shape[-2:]
-    levels = _levels(sampler, steps, transformer.shift(height, width, noise.shape[2]), flow=True)
+    levels = _levels(sampler, steps, timestep_shift(height, width, noise.shape[2]), flow=True)
     return sampler.sample(model, noise, levels)
 
 
@@ -97,8 +97,7 @@ def _to_images(rgbd: torch.Tensor, share: torch.Tensor, depth_code: str) -> Gene
 class DiSTTPipeline:
     """Codec, transformer and composer: reference frames and target conditions in, the next RGB-D frames out.
 
-    Any number V of cameras. Without a composer (weights whose configuration has ``compose: false``) the decoded frames are the
-    result. sampler: a name in ``samplers.SAMPLERS`` or an object.
+    Any number V of cameras. sampler: a name in ``samplers.SAMPLERS`` or an object.
 
     >>> pipeline = DiSTTPipeline.from_pretrained("tiny")
     >>> frames = pipeline([reference], [[next_half_second, next_second]], generator=torch.Generator().manual_seed(0))
@@ -110,13 +109,12 @@ class DiSTTPipeline:
         self,
         codec: Codec,
         transformer: DiSTTTransformer,
-        composer: Composer | None,
+        composer: Composer,
         sampler: str | Sampler = "flow_euler",
     ) -> None:
-        self.codec, self.transformer, self.composer = codec.eval(), transformer.eval(), composer
+        self.codec, self.transformer, self.composer = codec.eval(), transformer.eval(), composer.eval()
         self.sampler = make_sampler(sampler)
-        if composer is not None:
-            composer.eval().to(memory_format=torch.channels_last)
+        composer.to(memory_format=torch.channels_last)
         if isinstance(codec, RGBDCodec):  # the video codec's weights have an axis more
             codec.to(memory_format=torch.channels_last)
         if transformer.config.latent_channels != 2 * codec.config.latent_channels:
@@ -136,14 +134,13 @@ class DiSTTPipeline:
         """A shipped preset's name or a folder written by ``save_pretrained``; raises ``WeightsError``."""
         folder = resolve_weights(weights)
         codec, transformer = load_codec(folder / "codec"), load_model(DiSTTTransformer, folder / "dist_t")
-        composer = load_model(Composer, folder / "composer").to(device) if transformer.config.compose else None
-        return cls(codec.to(device), transformer.to(device), composer, sampler)
+        composer = load_model(Composer, folder / "composer")
+        return cls(codec.to(device), transformer.to(device), composer.to(device), sampler)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-        """Write ``codec``, ``dist_t`` and, where there is one, ``composer`` below ``folder``."""
+        """Write ``codec``, ``dist_t`` and ``composer`` below ``folder``."""
         for model, name in ((self.codec, "codec"), (self.transformer, "dist_t"), (self.composer, "composer")):
-            if model is not None:
-                save_model(model, Path(folder) / name, dtype)
+            save_model(model, Path(folder) / name, dtype)
 
     @property
     def device(self) -> torch.device:
@@ -190,8 +187,6 @@ class DiSTTPipeline:
     def compose(self, decoded: torch.Tensor, targets: Sequence[Sequence[TargetConditions]]) -> Generated:
         """Decoded frames (B, V, T, 4, H, W) and their conditions to the final frames, arrays over (B, T, V)."""
         code = self.codec.config.depth_code
-        if self.composer is None:
-            return self.uncomposed(decoded)
         views = stacked_views(targets, code).to(self.device)
         layout = stacked_layouts([[one.controls for one in sample] for sample in targets]).to(self.device)
         interval = torch.tensor([[one.interval for one in sample] for sample in targets], dtype=torch.float32)

@@ -82,11 +82,6 @@ class AgentTable:
         logged = np.concatenate([tracks.position, tracks.yaw[..., None], tracks.velocity], -1)  # (N, T, 6)
         log.values[:, :rows] = np.where(tracks.valid, np.moveaxis(logged, -1, 0), 0.0).swapaxes(1, 2)
         self.log = log
-        self.category, self.size = tracks.category, tracks.size
-
-    def __len__(self) -> int:
-        """How many tracks there are."""
-        return len(self.category)
 
     def rows(self, first: int, count: int) -> AgentArrays:
         """(count, tracks) a run of rows from ``first`` on."""
@@ -101,5 +96,6 @@ def logged_agents(tables: Sequence[AgentTable], first: Sequence[int], count: int
     agents = AgentArrays.empty(len(tables), count, tracks)
     for row, (table, begin) in enumerate(zip(tables, first, strict=True)):
         here = table.rows(begin, count)
-        agents.values[:, row, :, : len(table)], agents.valid[row, :, : len(table)] = here.values, here.valid
+        own = here.valid.shape[1]
+        agents.values[:, row, :, :own], agents.valid[row, :, :own] = here.values, here.valid
     return agents

@@ -49,11 +49,6 @@ def sines(angles: np.ndarray) -> np.ndarray:
     return np.array([*map(math.sin, angles.tolist())])
 
 
-def tangents(angles: np.ndarray) -> np.ndarray:
-    """(B,) ``math.tan`` of each."""
-    return np.array([*map(math.tan, angles.tolist())])
-
-
 def hypotenuses(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """(B,) ``math.hypot`` of each pair."""
     return np.array([*map(math.hypot, x.tolist(), y.tolist())])

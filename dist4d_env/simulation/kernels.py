@@ -10,12 +10,12 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from dist4d_env.geometry.jit import compiled
 
 Array = np.ndarray
 Car = tuple[float, ...]
 Gains = tuple[Any, ...]
-compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 TAU = 2 * math.pi
 

@@ -54,13 +54,6 @@ class Paths:
         pace[movers, last] = pace[movers, last - 1]
         return cls(np.array(padded).reshape(-1, longest, 6), schedule[:, -1].copy(), schedule, pace, first, last)
 
-    def at(self, path: np.ndarray, s: np.ndarray) -> np.ndarray:
-        """Rows (..., 6) like ``samples`` of paths (...) at arc lengths (...) in metres, clamped to their ends."""
-        place = np.minimum(np.maximum(s, 0.0), self.end[path]) / SPACING
-        index = np.minimum(place.astype(int), self.samples.shape[1] - 2)
-        share = (place - index)[..., None]
-        return self.samples[path, index] * (1 - share) + self.samples[path, index + 1] * share
-
 
 def _directions(path: np.ndarray) -> np.ndarray:
     """(P, 2) unit vectors along a path (P, >=4); where it does not move, along its yaw."""

@@ -245,15 +245,14 @@ class Simulator:
     ) -> tuple[np.ndarray, AgentArrays, TrafficState]:
         """Egos (B, n, 7), agents (B, n, M) and the traffic's state of episodes with one traffic model."""
         config, scene = self.config, self._local[state.scene]
+        egos = drive(state.ego, commands, state.tick, ticks, config.vehicle, config.dynamics)
         if len(state) and self.is_open_loop(int(state.scene[0])):
-            egos = drive(state.ego, commands, state.tick, ticks, config.vehicle, config.dynamics)
             return egos, cast(OpenLoopTraffic, model).advance(scene, state.row, ticks, state.tracks), own
-        now, agents = state.ego, state.agents
-        egos, happened = np.empty((len(state), ticks, 7)), AgentArrays.empty(len(state), ticks, state.tracks)
+        agents, happened = state.agents, AgentArrays.empty(len(state), ticks, state.tracks)
         for tick in range(ticks):
-            agents, own = model.step(scene, state.row + tick, now, agents, own)
+            ego = egos[:, tick - 1] if tick else state.ego
+            agents, own = model.step(scene, state.row + tick, ego, agents, own)
             happened.values[:, :, tick], happened.valid[:, tick] = agents.values, agents.valid
-            now = egos[:, tick] = drive(now, commands, state.tick + tick, 1, config.vehicle, config.dynamics)[:, 0]
         return egos, happened, own
 
 

@@ -32,6 +32,8 @@ HOLE_COLOUR = 0.4
 """Weight of the pixel loss of colours in the holes of frames that critics guide, where pixels cannot be known."""
 CRITIC_LOSS = 0.1
 """Weight of the critics' own losses: Adam's steps do not depend on it, and the gradient norm that is clipped is the model's."""
+DECODED, FLOW = 0.3, 0.1
+"""Weights of the loss on decoded frames and of the flow's, beside the composed frames' 1."""
 CRITICS = ("discriminator", "reader")
 EMPHASISED = [LAYOUT_CHANNELS.index(name) for name in ("divider", "vehicle", "vulnerable")]
 """Layout channels of few pixels that matter to a driver. Crossings are not among them: where their stripes begin cannot be
@@ -63,12 +65,11 @@ class DiSTTRecipe(DiSTTBatches):
         self.frozen: dict[str, nn.Module] = {"codec": self.codec}
         if self.options.teacher is not None:
             self.frozen["teacher"] = self.options.teacher.eval()
-        use = {"image_size": self.size, "chunk": preset.chunk, "steps": preset.steps, "compose": self.options.compose}
+        use = {"image_size": self.size, "chunk": preset.chunk, "steps": preset.steps}
         self.transformer = DiSTTTransformer(**(preset.dist_t | use))
         self.models: dict[str, nn.Module] = {"dist_t": self.transformer}
-        if self.options.compose:
-            self.composer = Composer(**preset.composer).to(memory_format=torch.channels_last)
-            self.models["composer"] = self.composer
+        self.composer = Composer(**preset.composer).to(memory_format=torch.channels_last)
+        self.models["composer"] = self.composer
         if self.options.adversarial:
             self.discriminator = Discriminator().to(memory_format=torch.channels_last)
             self.models["discriminator"] = self.discriminator
@@ -91,8 +92,6 @@ class DiSTTRecipe(DiSTTBatches):
         noisy = (1 - s) * clean + s * noise
         predicted = self.transformer.predict_clean(noisy, level, inputs, reference, splat).float()
         decoded = self.codec.decode_rgbd(predicted).float()
-        if not self.options.compose:
-            return predicted, decoded.flatten(0, 2), decoded.flatten(0, 2)
         composed, _ = self.composer.frames(decoded, inputs.views, inputs.layout, inputs.interval)
         return predicted, decoded.flatten(0, 2), composed.float().flatten(0, 2)
 
@@ -110,7 +109,7 @@ class DiSTTRecipe(DiSTTBatches):
         decoded_loss = image_loss(decoded, target, self.pixel_weight(valid, emphasised))
         composed_loss = image_loss(composed, target, self.pixel_weight(valid, emphasised, guided))
         numbers = {"flow": flow.detach(), "decoded": decoded_loss.detach(), "composed": composed_loss.detach()}
-        total = composed_loss + self.options.decoded_weight * decoded_loss + self.options.flow_weight * flow
+        total = composed_loss + DECODED * decoded_loss + FLOW * flow
         if self.options.critics:
             losses = self.critic_losses(batch, target)
             if guided.any():

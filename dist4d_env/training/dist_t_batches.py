@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.models.dist_t import DiSTTTransformer
+from dist4d_env.models.dist_t import timestep_shift
 from dist4d_env.models.inputs import DiSTTInputs, channels_first, collate_targets, rgbd_tensor
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.video_codec import Codec
@@ -23,6 +23,10 @@ PURE_NOISE = 0.7
 """Share of samples at noise level 1, where few-step sampling spends its evaluations."""
 LENGTHS = {"chunk": 0.12, "between": 0.12}
 """Share of batches of whole chunks, and of hidden keyframes between their neighbours; the others are of single steps."""
+WITHHELD = 0.1
+"""Share of samples without controls, for classifier-free guidance."""
+REFERENCE_NOISE = 0.2
+"""Largest standard deviation of the noise added to the reference's latents."""
 FAR = 1.5
 """Seconds after the last real frame from which on critics are asked: before, pixels can be known."""
 
@@ -31,21 +35,14 @@ FAR = 1.5
 class DiSTTOptions:
     """rollouts: samples of the model's own rollouts (``rollouts.prepare_rollouts``), drawn in ``rollout_share`` of the steps;
     adversarial, layout_consistency: weights of the gradients of discriminator and layout reader against the pixel loss's in those
-    (0: none); withheld: share of samples without controls, for classifier-free guidance; reference_noise: largest standard
-    deviation of the noise added to the reference's latents; compose: train the composer, else the decoded frames are the result;
-    decoded_weight, flow_weight: of the loss on decoded frames and of the flow's, beside the composed frames' 1; emphasis: how
-    much more pixels of markings and agents weigh in the loss on images; teacher: its answers to the noise replace the truth.
+    (0: none); emphasis: how much more pixels of markings and agents weigh in the loss on images; teacher: its answers to the
+    noise replace the truth.
     """
 
     rollouts: SampleStore | None = None
     rollout_share: float = 0.4
     adversarial: float = 0.0
     layout_consistency: float = 0.0
-    withheld: float = 0.1
-    reference_noise: float = 0.2
-    compose: bool = True
-    decoded_weight: float = 0.3
-    flow_weight: float = 0.1
     emphasis: float = 2.0
     teacher: Teacher | None = None
 
@@ -74,8 +71,6 @@ class DiSTTBatch(NamedTuple):
 
 class DiSTTBatches:
     """Batches by step, from one store of samples or one per image size."""
-
-    transformer: DiSTTTransformer
 
     def __init__(
         self,
@@ -139,17 +134,17 @@ class DiSTTBatches:
         factor, channels = self.codec.factor, 2 * self.codec.config.latent_channels
         latent = (channels, height // factor, width // factor)
         times = 1 + (frames - 1) // self.codec.time_factor
-        shift = self.transformer.shift(height, width, times)
+        shift = timestep_shift(height, width, times)
         level = torch.sigmoid(torch.randn(count, generator=draw))
         level = shift * level / (1 + (shift - 1) * level)
         level = torch.where(torch.rand(count, generator=draw) < PURE_NOISE, torch.ones(count), level)
-        strength = self.options.reference_noise * torch.rand(count, 1, 1, 1, 1, generator=draw)
+        strength = REFERENCE_NOISE * torch.rand(count, 1, 1, 1, 1, generator=draw)
         return DiSTTBatch(
             inputs=inputs,
             truth=truth,
             noise=torch.randn(count, views, times, *latent, generator=draw),
             level=level,
-            withheld=torch.rand(count, generator=draw) < self.options.withheld,
+            withheld=torch.rand(count, generator=draw) < WITHHELD,
             reference_noise=strength * torch.randn(count, views, *latent, generator=draw),
             far=torch.tensor([[store.scenes[s].since_real(row) >= FAR for row in rows] for s, rows in chosen]),
             critic_noise=critic_noise(tuple(truth.shape), draw) if self.options.critics else torch.zeros(0),

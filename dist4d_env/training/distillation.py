@@ -39,6 +39,5 @@ class Teacher(nn.Module):
         reference, splat = (self.codec.encode_rgbd(images).float() for images in (inputs.reference, inputs.views.base))
         latents = denoise(self.transformer, noise, inputs, reference, splat, self.evaluations, self.guidance).float()
         images = self.codec.decode_rgbd(latents).float()
-        if self.composer is not None:
-            images, _ = self.composer.frames(images, inputs.views, inputs.layout, inputs.interval)
+        images, _ = self.composer.frames(images, inputs.views, inputs.layout, inputs.interval)
         return latents, images.float().clamp(-1, 1)

@@ -41,8 +41,8 @@ def run(options: Options) -> int:
     if options.blend:
         blend(dist_t, [DiSTTPipeline.from_pretrained(run / "weights") for run in options.blend], options.blend_share)
     if options.most_detail is not None:
-        if dist_t.composer is None or options.most_detail <= 0:
-            raise ConfigError(f"most_detail needs a composer, and a bound above 0, not {options.most_detail}")
+        if options.most_detail <= 0:
+            raise ConfigError(f"most_detail is a bound above 0, not {options.most_detail}")
         dist_t.composer.register_to_config(most_detail=options.most_detail)
     dist_s = DiSTSPipeline.from_pretrained(options.dist_s / "weights")
     dist_t.save_pretrained(options.out, torch.float16)
@@ -61,8 +61,6 @@ def blend(pipeline: DiSTTPipeline, others: Sequence[DiSTTPipeline], share: float
         raise WeightsError("runs whose encoders differ cannot be blended: train both with the same --codec")
     for part in ("transformer", "composer", "codec"):
         models = [getattr(one, part) for one in (pipeline, *others)]
-        if any(model is None for model in models):
-            continue
         mine, *theirs = (model.state_dict() for model in models)
         shapes = [{key: tensor.shape for key, tensor in state.items()} for state in (mine, *theirs)]
         if any(shape != shapes[0] for shape in shapes):

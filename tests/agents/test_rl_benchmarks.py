@@ -9,6 +9,8 @@ import pytest
 from benchmarks import rl_repeat
 from dist4d_env.errors import DiST4DError
 
+pytestmark = pytest.mark.medium
+
 
 def test_two_trainings_are_the_same_and_the_result_says_so(town_dataroot, tmp_path, capsys):
     out = tmp_path / "repeat.json"

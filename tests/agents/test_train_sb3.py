@@ -18,6 +18,9 @@ from agents.train_sb3 import Options, load_checkpoint, main
 from dist4d_env.errors import ConfigError
 from dist4d_env.learning.policy_files import Policy
 
+pytestmark = pytest.mark.medium
+
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"envs": 4, "rollout": 16, "minibatch": 32, "epochs": 2, "eval_every": 128, "eval_episodes": 2, "horizon": 2.0,
          "device": "cpu", "video": False, "scenes": "val"}  # fmt: skip

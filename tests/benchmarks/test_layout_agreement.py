@@ -16,6 +16,9 @@ from dist4d_env.models.segmenter import CLASSES, TownSegmenter, load_segmenter
 from dist4d_env.worlds.contract import WorldStart
 from dist4d_env.worlds.oracle import OracleWorld
 
+pytestmark = pytest.mark.medium
+
+
 TIMES = (1.0, 2.0)
 
 

@@ -15,6 +15,8 @@ from dist4d_env.town.textures_ground import SEMANTICS
 from dist4d_env.town.writer import write_dataset
 from dist4d_env.training.segmenter import Options, SegmenterRecipe, blurred, load_pictures, run
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -27,6 +27,7 @@ def test_gymnasium_accepts_vectors(make_env, observation, action):
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("observation", PICTURE_SUBSETS, ids="+".join)
+@pytest.mark.medium
 def test_gymnasium_accepts_pictures(make_env, observation, action):
     env = make_env("replay", observation=observation, action=action)
     with warnings.catch_warnings():
@@ -35,6 +36,7 @@ def test_gymnasium_accepts_pictures(make_env, observation, action):
 
 
 @pytest.mark.parametrize("settings", WORLDS, ids=name_of)
+@pytest.mark.medium
 def test_gymnasium_accepts_every_world(make_env, settings):
     env = make_env(**settings, render_mode="rgb_array")
     with warnings.catch_warnings():

@@ -29,6 +29,7 @@ def test_seeds_differ(make_env):
 
 
 @pytest.mark.parametrize("settings", WORLDS, ids=name_of)
+@pytest.mark.medium
 def test_continues_after_restore(make_env, settings):
     env, other = make_env(**settings), make_env(**settings)
     env.reset(seed=3)

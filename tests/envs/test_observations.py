@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -12,6 +14,7 @@ from dist4d_env.envs.sensors.agents import Agents
 from dist4d_env.envs.sensors.bev import BEV_CHANNELS, bev_raster
 from dist4d_env.envs.sensors.contract import Instant
 from dist4d_env.envs.sensors.ego import Ego, commands
+from dist4d_env.geometry.lidar import NUSCENES_LIDAR
 from dist4d_env.metrics.driving.running import Running
 from dist4d_env.registry import SENSORS
 from dist4d_env.simulation.agents import AgentArrays
@@ -22,6 +25,9 @@ from dist4d_env.simulation.state import SimState
 from dist4d_env.town.sensors import town_rig
 
 from .street import boxes_at, state_at, street
+
+WITH_SENSORS = SimpleNamespace(rig=town_rig(64, 112), lidar=NUSCENES_LIDAR)
+"""A scene as far as spaces depend on it."""
 
 STRAIGHT = np.stack([2.5 * np.arange(1, 21), np.zeros(20)], 1)
 
@@ -45,6 +51,7 @@ def instant(state, position=0.0, offset=0.0, limit=float("nan"), end_time=12.0):
         frames=[None],
         world=None,
         world_states=[None],
+        truths=[],
         end_time=np.array([end_time]),
         routes=Routes([scene.route]),
     )
@@ -52,7 +59,7 @@ def instant(state, position=0.0, offset=0.0, limit=float("nan"), end_time=12.0):
 
 def observed(sensor, now):
     """What a sensor of one key shows of one episode."""
-    [(key, space)] = sensor.space(town_rig(64, 112), (64, 112)).items()
+    [(key, space)] = sensor.space(WITH_SENSORS, (64, 112)).items()
     out = {key: np.zeros((1, *space.shape), space.dtype)}
     sensor.observe(now, out)
     return out[key][0]
@@ -61,13 +68,13 @@ def observed(sensor, now):
 def observation_space(groups):
     keys = {}
     for group in groups:
-        keys.update(SENSORS.make(group).space(town_rig(64, 112), (64, 112)))
+        keys.update(SENSORS.make(group).space(WITH_SENSORS, (64, 112)))
     return spaces.Dict(keys)
 
 
 def test_space_holds_exactly_the_chosen_groups():
-    space = observation_space(("cameras", "depth", "ego", "route", "agents", "bev"))
-    assert len(space) == 16
+    space = observation_space(("cameras", "depth", "ego", "route", "agents", "bev", "lidar"))
+    assert len(space) == 17 and space["lidar"].shape == (34_560, 5)
     assert space["CAM_FRONT"].shape == (64, 112, 3) and space["CAM_FRONT"].dtype == np.uint8
     assert space["CAM_FRONT/depth"].shape == (64, 112, 1) and space["CAM_FRONT/depth"].dtype == np.float32
     assert space["ego"].shape == (10,) and space["route"].shape == (20, 2)

@@ -267,6 +267,7 @@ def test_is_what_make_vec_makes_by_itself(town_dataroot):
 
 
 @pytest.mark.parametrize("context", ["sync", "fork", "spawn"])
+@pytest.mark.medium
 def test_gymnasiums_own_vectorisation_plays_the_same(make_together, town_dataroot, context):
     settings = {"dataroot": str(town_dataroot), "world": "none", "observation": ("ego", "agents"), "horizon": 1.0}
 

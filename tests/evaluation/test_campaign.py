@@ -28,6 +28,9 @@ from dist4d_env.scenes.edits import Insert, Remove
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import Suite, write_suite
 
+pytestmark = pytest.mark.medium
+
+
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = (
     Scenario("town-val-0000", name="as-logged", family="nominal", difficulty="easy", horizon=2.0),

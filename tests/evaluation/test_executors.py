@@ -89,6 +89,7 @@ def square_or_refuse(number: int) -> tuple[int, int]:
     return square(number) if number < 4 else (refuse(number), 0)
 
 
+@pytest.mark.medium
 def test_ray_does_the_same():
     """Results as they come, and then an error that arrives as what it was; Ray is started once, which takes long enough."""
     pytest.importorskip("ray")

@@ -21,6 +21,8 @@ from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import Suite, write_suite
 from tests.raying import die, fail, linger, raise_unsendable, small_ray
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def cluster():

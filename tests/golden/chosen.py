@@ -69,10 +69,11 @@ def of_array(values: np.ndarray) -> Digest:
 
 
 def of_values(values: list[Any]) -> Digest:
-    """The last value, which may be one for each member of a vector environment, and of numbers the mean."""
+    """The last known value, which may be one for each row of a vector environment, and of numbers the mean."""
     numbers = np.array([np.nan if each is None else each for value in values for each in np.atleast_1d(value)])
     if numbers.dtype.kind not in "fiu":
-        return {"rows": len(values), "last": values[-1]}
+        known_values = [value for value in values if value is not None]
+        return {"rows": len(values), "known": len(known_values), "last": known_values[-1]}
     known = numbers[~np.isnan(numbers)]
     return {
         "rows": len(values),

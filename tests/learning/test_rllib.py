@@ -29,6 +29,8 @@ from dist4d_env.learning.views import View
 from dist4d_env.worlds.service.actors import serve_world
 from tests.raying import small_ray
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def cluster():

@@ -61,6 +61,7 @@ def stop() -> dict[str, float]:
     os._exit(9)
 
 
+@pytest.mark.medium
 def test_what_cannot_be_timed_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     row = measure("tiny", "dist_t", "cpu", rate=1.0, limit=1.0)
     assert "one run would take at least" in row["skipped"] and row["parameters_m"] > 1

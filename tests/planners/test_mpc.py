@@ -18,8 +18,8 @@ from dist4d_env.simulation.drive import simulate_plans
 from dist4d_env.simulation.ego import EgoState, ego_rows
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from tests.planners.driving import Episode, agent_features, state_of
+from tests.planners.test_lane_follower import assert_no_contact
 from tests.simulation.road import Agent, make_scene, road_map
-from tests.test_planner import assert_no_contact
 
 CAR = VehicleParameters()
 EGO = EgoState(0.0, 0.0, 0.0, 8.0, 0.3, 0.01, 8.0 * np.tan(0.01) / CAR.wheelbase)

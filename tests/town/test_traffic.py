@@ -173,6 +173,7 @@ def test_drivers_let_people_cross(crossroads: Town) -> None:
     assert shown >= 3
 
 
+@pytest.mark.medium
 def test_the_same_seed_is_the_same_scene_bit_for_bit() -> None:
     first, again = scene_of("val", 1), generate_scene("val", 1)
     assert first.token == again.token and np.array_equal(first.ego_pose, again.ego_pose)

@@ -22,6 +22,7 @@ from town.conftest import SIZE
 ASK = "from dist4d_env.town.cache import ensure_town; print(ensure_town('test', (16, 28), count=1, duration=0.5))"
 
 
+@pytest.mark.medium
 def test_two_workers_write_what_one_writes(written: Path, tmp_path: Path) -> None:
     """Scene 0 beside another scene, in helper processes, without sweeps, shorter: the same files and rows as alone."""
     place = write_dataset(tmp_path / "two", "val", 2, SIZE, duration=0.5, workers=2, progress=False)
@@ -47,6 +48,7 @@ def ask(cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", ASK], env=environment, stdout=-1, stderr=-1, text=True)
 
 
+@pytest.mark.medium
 def test_the_cache_survives_a_killed_process_and_makes_a_town_once_for_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,8 @@ from dist4d_env.training.samples import SampleStore
 
 from .conftest import small_preset
 
+pytestmark = pytest.mark.medium
+
 
 def test_a_run_and_a_run_from_its_weights(town_dataroot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second, samples = tmp_path / "first", tmp_path / "second", str(tmp_path / "samples")

@@ -21,6 +21,8 @@ from dist4d_env.training.samples import SampleStore
 
 from .conftest import small_preset
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:

@@ -82,6 +82,7 @@ def half(tmp_path: Path) -> SampleStore:
 
 
 @pytest.mark.parametrize("kind", [CodecRecipe, DiSTSRecipe])
+@pytest.mark.medium
 def test_sizes_mix_at_equal_pixels(kind: type, store: SampleStore, half: SampleStore) -> None:
     recipe = kind(small_preset(), (store, half), None, 2, 0)
     shapes = [tuple(recipe.batch(step).truth.shape) for step in range(20)]

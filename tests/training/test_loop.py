@@ -24,6 +24,8 @@ from dist4d_env.training.samples import SampleStore
 
 from .conftest import HEIGHT, WIDTH, small_preset
 
+pytestmark = pytest.mark.medium
+
 
 def make(name: str, store: SampleStore) -> Recipe:
     preset = small_preset()

@@ -40,6 +40,7 @@ def test_strides_spread_the_sources_of_dense_keyframes() -> None:
         SampleSettings(32, 48, strides=(0,))
 
 
+@pytest.mark.medium
 def test_samples_of_a_town_scene(town_dataroot: Path, tmp_path: Path) -> None:
     dataset = open_dataset(town_dataroot)
     name = dataset.scene_names("val")[0]
@@ -60,6 +61,7 @@ def test_samples_of_a_town_scene(town_dataroot: Path, tmp_path: Path) -> None:
             assert np.abs(shown.base_rgb - target).mean() < np.abs(reference.rgb - target).mean()
 
 
+@pytest.mark.medium
 def test_another_data_set_is_mixed_in_with_strides_of_its_own(
     town_dataroot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

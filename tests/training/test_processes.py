@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from dist4d_env.training.checkpoint import load_checkpoint
@@ -17,6 +18,8 @@ from dist4d_env.training.loop import LoopOptions, train
 from dist4d_env.training.samples import SampleStore
 
 from .conftest import small_preset
+
+pytestmark = pytest.mark.medium
 
 
 def go(samples: str, out: str, kind: type[DiSTSRecipe] = DiSTSRecipe) -> DiSTSRecipe:

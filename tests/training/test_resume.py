@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
 from dist4d_env.training.checkpoint import load_checkpoint
@@ -18,6 +19,9 @@ from dist4d_env.training.run_log import truncate_log
 from dist4d_env.training.samples import SampleStore
 
 from .conftest import small_preset
+
+pytestmark = pytest.mark.medium
+
 
 LONG = 10**6
 

@@ -32,6 +32,8 @@ from dist4d_env.training.view_samples import runs
 
 from .conftest import HEIGHT, VIEWS, WIDTH, made_scene, small_preset
 
+pytestmark = pytest.mark.medium
+
 
 def svd_preset() -> Preset:
     """The small preset with a two-level Stable Video Diffusion."""

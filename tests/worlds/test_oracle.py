@@ -140,6 +140,7 @@ def test_refuses_what_is_not_its_town(scene, town_dataroot, tmp_path):
         world.reset([start_of(elsewhere)])
 
 
+@pytest.mark.medium
 def test_a_scene_is_built_once(world, scene):
     """Its street takes seconds: who starts an episode and who draws it must ask for the same renderer."""
     _renderer.cache_clear()

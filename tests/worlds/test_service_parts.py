@@ -42,6 +42,7 @@ def drive(world, state, scene, laterals, since=0.0):
     return out
 
 
+@pytest.mark.medium
 def test_a_state_goes_on_from_its_parts_alone_and_only_new_ones_travel(world, new_key):
     scene = make_scene()
     (start,) = world.reset([make_start(scene)])

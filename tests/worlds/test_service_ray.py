@@ -25,6 +25,8 @@ from tests.envs.worlds import actions_of, assert_same
 from tests.raying import small_ray
 from tests.worlds.street import make_scene, make_start, scene_at
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def cluster():

@@ -157,6 +157,7 @@ def test_beginning_beside_a_logged_frame_is_a_view_of_it(models):
 
 
 @pytest.mark.parametrize("memory", ["log", "history"])
+@pytest.mark.medium
 def test_batches_equal_singles_bit_for_bit(models, memory):
     scene = make_scene()
     world = generative(models, memory)

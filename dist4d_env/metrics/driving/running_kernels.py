@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numba import njit
+
+from dist4d_env.geometry.jit import compiled
 
 Array = np.ndarray
-compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @compiled

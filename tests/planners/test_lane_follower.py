@@ -1,4 +1,4 @@
-"""The two planners of the package, on the straight road and on a real log."""
+"""The lane follower and the log follower on the straight road."""
 
 from __future__ import annotations
 
