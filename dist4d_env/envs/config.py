@@ -132,16 +132,21 @@ def _subset(keyword: str, value: Any, allowed: tuple[str, ...]) -> tuple[str, ..
     return tuple(name for name in allowed if name in chosen)
 
 
+def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Names once each, and objects, which may not be hashable, once each."""
+    return tuple({value if isinstance(value, str) else id(value): value for value in values}.values())
+
+
 def _sensors(value: Any, shows_pictures: bool) -> tuple[Any, ...]:
     """The chosen sensors once each, those with names first, in the registry's order. None chooses for the world."""
     if value is None:
         return PICTURES if shows_pictures else VECTORS
-    chosen = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(dict.fromkeys(value))
+    chosen = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else _distinct(value)
     if not chosen:
         raise ConfigError(f"observation is empty: name at least one of {', '.join(SENSORS.names())}")
     for sensor in chosen:
         SENSORS.check(sensor)
-        if not shows_pictures and getattr(SENSORS.find(sensor), "needs_pictures", False):
+        if not shows_pictures and getattr(SENSORS.find(sensor), "needs_pictures", False) is True:
             raise ConfigError(
                 f"this world makes no pictures, but observation={chosen} asks for {sensor!r}: take it out of observation, or "
                 "choose another world, such as 'dist4d', 'replay' or 'oracle'"

@@ -213,6 +213,11 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
         observation, info = self._observed(terms, watch)
         return observation, float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
+    @property
+    def generator(self) -> np.random.Generator:
+        """The random generator that draws what begins: Gymnasium's."""
+        return self.np_random
+
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The dashboard of the current instant (H, W, 3) uint8; None in "human" mode, which shows it in a window."""
         picture = self.dashboard()

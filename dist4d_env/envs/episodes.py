@@ -22,6 +22,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import invert, yaw_of
+from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.recording import logged_progress, trace_of
 from dist4d_env.metrics.driving.running import Running, RunningMetrics
 from dist4d_env.metrics.driving.suite import evaluate
@@ -129,8 +130,13 @@ class Episodes:
         first = self.dataset.load(self.scene_names[0])
         self.rig: CameraRig = first.rig
         keys: dict[str, spaces.Space] = {}
-        for sensor in self._sensors:
-            keys.update(sensor.space(first, self.size))
+        for sensor, name in zip(self._sensors, config.observation or (), strict=True):
+            if getattr(sensor, "needs_pictures", False) and not self.traits.shows_pictures:
+                raise ConfigError(f"sensor {name!r} needs pictures, which world={config.world!r} does not make")
+            own = sensor.space(first, self.size)
+            if twice := keys.keys() & own.keys():
+                raise ConfigError(f"sensor {name!r} has the key {min(twice)!r}, as another sensor of observation= has")
+            keys.update(own)
         self.observation_space = spaces.Dict(keys)
         self.action_space = action_space(config.action)
         # Where the ego is heading is for worlds that draw ahead and for pictures of the plan.
@@ -187,7 +193,8 @@ class Episodes:
 
     def observe(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
         """The observations (N, ...) with those of some rows made anew; the arrays are kept and written to again."""
-        size, category = self.simulator.bodies(self.now.scene)
+        tracks = self.now.tracks
+        size, category = (body[:, :tracks] for body in self.simulator.bodies(self.now.scene))
         some = self.now if len(rows) == self.count else self.now.take(np.array(rows, int))
         now = Instant(
             rows=rows,
@@ -215,13 +222,15 @@ class Episodes:
 
     def restore(self, row: int, snapshot: EpisodeSnapshot) -> None:
         """Put an episode in the place of one of the N, or of the first where none has begun."""
-        number = self._number(snapshot.episode.scenario)
+        episode = snapshot.episode.kept()
+        episode.scene = self.scene(episode.scenario)
+        [number] = self._numbers_of([(episode.scenario, episode.scene)])
         rows, tracks = np.array([row]), self.simulator.tracks
         state = replace(snapshot.state.fitted(tracks), scene=np.array([number]))
         running = snapshot.running.fitted(tracks)
         self.state = state if self.state is None else self.state.put(rows, state)
         self.running = running if self.running is None else self.running.put(rows, running)
-        self._place(row, snapshot.episode.kept())
+        self._place(row, episode)
 
     def forget(self, row: int) -> None:
         """Go back to before the first reset, where there is one episode only."""
@@ -247,12 +256,13 @@ class Episodes:
 
     def trace(self, row: int) -> EpisodeTrace:
         """One episode so far as arrays, for the metrics of whole episodes."""
-        return self._trace(self.episodes[row])
+        return self._trace_of(row)()
 
     def final_metrics(self, row: int) -> Callable[[], dict[str, MetricResult]]:
         """What computes the metrics of an episode as it is now, whatever is played afterwards; progress is relative to the time
         that it was meant to last."""
-        return partial(self._final, self.episodes[row].kept())
+        episode = self.episodes[row].kept()
+        return partial(_final, episode, self._trace_of(row), self._reference(episode))
 
     def open_world(self) -> World:
         """The world, unless the environment has been closed."""
@@ -311,16 +321,20 @@ class Episodes:
         named = traffic if isinstance(traffic, str) else id(traffic)
         return scenario.scene, named, scenario.edits, scenario.start if scenario.edits else 0.0
 
-    def _number(self, scenario: Scenario) -> int:
-        """Which scene of simulator and metrics a scenario plays in; a new one is added."""
-        scene, traffic = self.scene(scenario), scenario.traffic or self.config.traffic
-        key = id(scene), traffic if isinstance(traffic, str) else id(traffic)
-        if key not in self._numbers:
-            if len(self._numbers) >= SPARE_SCENES + self.count:
-                self._drop_scenes()
-            self._numbers[key] = self.simulator.add(scene, traffic)
-            self.metrics.add(scene)
-        return self._numbers[key]
+    def _numbers_of(self, played: Sequence[tuple[Scenario, Scene]]) -> list[int]:
+        """Which scenes of simulator and metrics some scenarios play in; new ones are added."""
+        wanted = []
+        for scenario, scene in played:
+            traffic = scenario.traffic or self.config.traffic
+            wanted.append(((id(scene), traffic if isinstance(traffic, str) else id(traffic)), scene, traffic))
+        new = {key for key, *_ in wanted if key not in self._numbers}
+        if new and len(self._numbers) + len(new) > SPARE_SCENES + self.count:
+            self._drop_scenes()
+        for key, scene, traffic in wanted:
+            if key not in self._numbers:
+                self._numbers[key] = self.simulator.add(scene, traffic)
+                self.metrics.add(scene)
+        return [self._numbers[key] for key, *_ in wanted]
 
     def _forget_scenes(self) -> None:
         config = self.config
@@ -335,7 +349,7 @@ class Episodes:
         self._forget_scenes()
         self._scenes = kept
         if self.state is not None and self.running is not None:
-            scene = np.array([self._number(episode.scenario) for episode in self.episodes], int)
+            scene = np.array(self._numbers_of([(episode.scenario, episode.scene) for episode in self.episodes]), int)
             tracks = self.simulator.tracks
             self.state, self.running = replace(self.state.fitted(tracks), scene=scene), self.running.fitted(tracks)
 
@@ -348,13 +362,12 @@ class Episodes:
         with watch("scene"):
             chosen = [self._choose(row, own) for row, own in zip(rows.tolist(), options, strict=True)]
             scenarios = [scenario for scenario, _ in chosen]
-            for scenario in scenarios:  # all are added before one's number is used: adding may number anew
-                self._number(scenario)
-            numbers = [self._number(scenario) for scenario in scenarios]
+            scenes = [self.scene(scenario) for scenario in scenarios]
+            numbers = self._numbers_of(list(zip(scenarios, scenes, strict=True)))
         with watch("simulation"):
             state, begun = self.simulator.reset(numbers, scenarios), {}
             for place, (row, (scenario, seeds)) in enumerate(zip(rows.tolist(), chosen, strict=True)):
-                scene, time = self.scene(scenario), float(state.time[place])
+                scene, time = scenes[place], float(state.time[place])
                 end_time = min(time + (scenario.horizon or self.config.horizon), scene.duration)
                 start = state.take(np.array([place])).fitted(len(scene.tracks))
                 begun[row] = Episode(scenario, scene, end_time, seeds.policy, seeds.noise, start)
@@ -376,7 +389,9 @@ class Episodes:
             for place, first in zip(places, world.reset(starts) if starts else (), strict=True):
                 states[place] = first
             answers = world.step(states, truths)
-        return [(int(row), *answer, plan) for row, answer, plan in zip(rows, answers, plans, strict=True)]
+        if len(answers) != len(rows):
+            raise ConfigError(f"the world answered {len(answers)} of {len(rows)} episodes: step returns one answer for each")
+        return [(row, *checked_answer(answer), plan) for row, answer, plan in zip(rows.tolist(), answers, plans, strict=True)]
 
     def _world_start(self, episode: Episode, time: float) -> WorldStart:
         scene = episode.scene
@@ -412,7 +427,7 @@ class Episodes:
                     own = {value: float(array[row]) for value, array in values.items()}
                     term[row] = arrival(float(time[row]), episode.end_time, own, self._reference(episode))
                 else:
-                    so_far = pdms_so_far(self._trace(episode), episode.end_time, self._reference(episode))
+                    so_far = pdms_so_far(self._trace_of(row)(), episode.end_time, self._reference(episode))
                     term[row] = 0.0 if np.isnan(so_far - episode.collected) else so_far - episode.collected
                     episode.collected = so_far
         return terms
@@ -432,25 +447,29 @@ class Episodes:
             truncated[row] = episode.ended_by is not None
         return terminated, truncated
 
-    def _trace(self, episode: Episode) -> EpisodeTrace:
-        start, scene = episode.start, episode.scene
-        count, tracks = sum(map(len, episode.egos)), len(scene.tracks)
-        egos = np.concatenate([start.ego, *episode.egos])
-        number = self._number(episode.scenario)
-        if self.simulator.is_open_loop(number):
-            here = replace(start, scene=np.array([number])).fitted(self.simulator.tracks)
-            agents = [start.agents, *([self.simulator.foreknown(here, count)[0].fitted(tracks)] if count else [])]
-        else:
-            agents = [start.agents, *episode.agents]
-        joined = AgentArrays(np.concatenate([a.values for a in agents], 1), np.concatenate([a.valid for a in agents]))
-        return trace_of(scene, self.metrics.vehicle, int(start.row[0]) + np.arange(count + 1), egos, joined)
+    def _trace_of(self, row: int) -> Callable[[], EpisodeTrace]:
+        """What makes the trace of an episode as it is now, whatever is played afterwards."""
+        return partial(_trace, self.episodes[row].kept(), self.simulator, int(self.now.scene[row]), self.metrics.vehicle)
 
     def _reference(self, episode: Episode) -> float:
         """Metres that the logged ego makes in the time that an episode is meant to last."""
         return logged_progress(episode.scene, self.metrics.vehicle, float(episode.start.time[0]), episode.end_time)
 
-    def _final(self, episode: Episode) -> dict[str, MetricResult]:
-        return evaluate(self._trace(episode), self._reference(episode))
+
+def _trace(episode: Episode, simulator: Simulator, number: int, vehicle: VehicleParameters) -> EpisodeTrace:
+    """An episode so far as arrays. number: of its scene in the simulator."""
+    start, scene = episode.start, episode.scene
+    count, tracks = sum(map(len, episode.egos)), len(scene.tracks)
+    egos, agents = np.concatenate([start.ego, *episode.egos]), [start.agents, *episode.agents]
+    if simulator.is_open_loop(number) and count:
+        here = replace(start, scene=np.array([number])).fitted(simulator.tracks)
+        agents = [start.agents, simulator.foreknown(here, count)[0].fitted(tracks)]
+    joined = AgentArrays(np.concatenate([a.values for a in agents], 1), np.concatenate([a.valid for a in agents]))
+    return trace_of(scene, vehicle, int(start.row[0]) + np.arange(count + 1), egos, joined)
+
+
+def _final(episode: Episode, trace: Callable[[], EpisodeTrace], reference: float) -> dict[str, MetricResult]:
+    return evaluate(trace(), reference)
 
 
 class LazyTruths(Sequence[SceneAt]):
@@ -471,6 +490,16 @@ class LazyTruths(Sequence[SceneAt]):
 
     def __reduce__(self) -> Any:
         return list, (self._truths,)
+
+
+def checked_answer(answer: Any) -> tuple[WorldState, RGBDFrame | None, WorldInfo]:
+    """A world's answer to one episode. Raises ConfigError for what is none."""
+    shaped = isinstance(answer, tuple | list) and len(answer) == 3
+    if not shaped or not isinstance(answer[1], RGBDFrame | None) or not isinstance(answer[2], WorldInfo):
+        raise ConfigError(
+            f"the world's step answers each episode with (state, RGBDFrame or None, WorldInfo), not {answer!r:.200}"
+        )
+    return answer[0], answer[1], answer[2]
 
 
 def plan_ahead(truth: SceneAt) -> np.ndarray:

@@ -106,6 +106,11 @@ class EpisodeRow:
         return self._episodes.rig
 
     @property
+    def generator(self) -> np.random.Generator:
+        """The random generator that draws what begins."""
+        return self._episodes.random[self._row]
+
+    @property
     def shows_pictures(self) -> bool:
         """Whether the world makes frames."""
         return self._episodes.traits.shows_pictures
@@ -133,7 +138,7 @@ class EpisodeRow:
         """The environment's state as an immutable value, its random generator included; see ``restore``."""
         begun = self._row < len(self._episodes.episodes)
         episode = self._episodes.snapshot(self._row) if begun else None
-        return Snapshot(self.dataset.dataroot, episode, self._episodes.random[self._row].bit_generator.state)
+        return Snapshot(self.dataset.dataroot, episode, self.generator.bit_generator.state)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot of this environment or of one made with the same keywords; it continues bit-identically."""
@@ -145,7 +150,7 @@ class EpisodeRow:
             self._episodes.forget(self._row)
         else:
             self._episodes.restore(self._row, snapshot.episode)
-        self._episodes.random[self._row].bit_generator.state = snapshot.random_state
+        self.generator.bit_generator.state = snapshot.random_state
 
     def _require_episode(self, purpose: str) -> None:
         if self._row >= len(self._episodes.episodes):

@@ -52,6 +52,7 @@ class DiST4DVectorEnv(VectorEnv):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.rig = self._episodes.rig
         self._ended: np.ndarray | None = None
+        self._restored: set[int] = set()
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -106,9 +107,16 @@ class DiST4DVectorEnv(VectorEnv):
 
     def restored(self, row: int) -> None:
         """A row has been restored: it goes on, or begins anew at the next step if its episode is over."""
+        if not self._episodes.episodes:  # a snapshot from before the first reset
+            self._ended = None
+        elif self._ended is not None:
+            self._ended[row] = self._episodes.episodes[row].ended_by is not None
+            self._restored.add(row)
+
+    def require_reset(self) -> None:
+        """Raises ResetNeeded before the first reset: there are no other episodes to restore one beside."""
         if self._ended is None:
             raise ResetNeeded("call reset() for all environments before restoring one of them")
-        self._ended[row] = self._episodes.episodes[row].ended_by is not None
 
     def _start(self, row: int) -> dict[str, Any]:
         """The reset options of a row where none are given."""
@@ -131,7 +139,8 @@ class DiST4DVectorEnv(VectorEnv):
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """The observations of all environments and the infos of those that were reset or stepped."""
         with watch("observation"):
-            observations = self._episodes.observe(rows.tolist())
+            observations = self._episodes.observe(sorted({*rows.tolist(), *self._restored}))
+        self._restored.clear()
         shown = np.zeros(self.num_envs, bool)
         shown[rows] = True
         share = {stage: value / len(rows) for stage, value in watch.milliseconds.items()}
@@ -149,5 +158,6 @@ class _VectorRow(EpisodeRow):
         self._venv = venv
 
     def restore(self, snapshot: Snapshot) -> None:
+        self._venv.require_reset()
         super().restore(snapshot)
         self._venv.restored(self._row)

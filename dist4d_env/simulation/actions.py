@@ -131,7 +131,10 @@ def _between(count: int, dt: float) -> tuple[np.ndarray, np.ndarray, np.ndarray,
 
 def _array(kind: str, action: Any, shape: tuple[int, ...], low: Any, high: Any) -> np.ndarray:
     try:
-        values = np.asarray(action, float)
+        values = np.asarray(action)
+        if values.dtype.kind not in "fiub":
+            raise TypeError
+        values = values.astype(float)
     except (TypeError, ValueError) as error:
         raise ActionError(f"action={kind!r} takes numbers of shape {shape}, not {action!r}") from error
     if values.shape != shape:

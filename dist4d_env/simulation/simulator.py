@@ -21,7 +21,7 @@ from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.commands import Commands
 from dist4d_env.simulation.drive import drive
 from dist4d_env.simulation.scene_at import SceneAt
-from dist4d_env.simulation.state import EpisodeState, SimState, Ticks, single
+from dist4d_env.simulation.state import PER_EPISODE, EpisodeState, SimState, Ticks, single
 from dist4d_env.simulation.traffic import OpenLoopTraffic, TrafficModel, TrafficState, row_of
 from dist4d_env.simulation.vehicle import VehicleDynamics
 
@@ -79,7 +79,7 @@ class Simulator:
         key = traffic if isinstance(traffic, str) else id(traffic)
         if key not in self._models:
             model = TRAFFIC.make(traffic, ("add", "start", "step", "anticipate"), vehicle=self.config.vehicle)
-            name = traffic if isinstance(traffic, str) else f"{type(model).__qualname__}#{len(self._models)}"
+            name = traffic if isinstance(traffic, str) else _numbered(type(model).__qualname__, self._models.values())
             self._models[key] = f"{name}/", model
         self.scenes.append(scene)
         self._model_of.append(key)
@@ -122,7 +122,8 @@ class Simulator:
         for prefix, model, part in self._groups(scene):
             there, own = model.start(self._local[scene[part]], row[part], tracks)
             agents = _placed(agents, part, there)
-            traffic.update(_spread(prefix, own, part, len(scene)))
+            _check_state(model, own, tracks)
+            traffic.update(_spread(prefix, model, own, part, len(scene)))
         waiting = Commands.controls(np.zeros(len(scene)))
         return SimState(scene, np.zeros(len(scene), int), row, np.array(egos).reshape(-1, 7), agents, traffic, waiting)
 
@@ -148,7 +149,7 @@ class Simulator:
         if len(groups) == 1:
             prefix, model, _ = groups[0]
             egos, agents, own = self._play(model, state, commands, self._own(prefix, state), ticks)
-            traffic = {f"{prefix}{name}": array for name, array in own.items()}
+            traffic = _spread(prefix, model, own, slice(None), len(state))
         else:
             egos, agents = np.empty((len(state), ticks, 7)), AgentArrays.empty(len(state), ticks, tracks)
             traffic = {}
@@ -156,7 +157,7 @@ class Simulator:
                 some = state.take(part)
                 ego, there, own = self._play(model, some, commands.take(part), self._own(prefix, some), ticks)
                 egos[part], agents = ego, _placed(agents, part, there)
-                traffic.update(_spread(prefix, own, part, len(state)))
+                traffic.update(_spread(prefix, model, own, part, len(state)))
         after = SimState(state.scene, state.tick + ticks, rows[:, -1], egos[:, -1], agents[:, -1], traffic, commands)
         return after, Ticks(rows, egos, agents)
 
@@ -238,7 +239,8 @@ class Simulator:
 
     @staticmethod
     def _own(prefix: str, state: SimState) -> TrafficState:
-        return {name[len(prefix) :]: array for name, array in state.traffic.items() if name.startswith(prefix)}
+        own = ((name[len(prefix) :], array) for name, array in state.traffic.items() if name.startswith(prefix))
+        return {name.removeprefix(PER_EPISODE): array for name, array in own}
 
     def _play(
         self, model: TrafficModel, state: SimState, commands: Commands, own: TrafficState, ticks: int
@@ -254,6 +256,11 @@ class Simulator:
             agents, own = model.step(scene, state.row + tick, ego, agents, own)
             happened.values[:, :, tick], happened.valid[:, tick] = agents.values, agents.valid
         return egos, happened, own
+
+
+def _numbered(name: str, models: Iterable[tuple[str, TrafficModel]]) -> str:
+    """A name for a model's state that does not depend on models of other classes."""
+    return f"{name}#{sum(prefix.startswith(f'{name}#') for prefix, _ in models)}"
 
 
 def _moved(ego: np.ndarray, scenario: Scenario) -> list[float]:
@@ -273,7 +280,16 @@ def _placed(agents: AgentArrays, part: Any, some: AgentArrays) -> AgentArrays:
     return agents
 
 
-def _spread(prefix: str, own: TrafficState, part: Any, count: int) -> dict[str, np.ndarray]:
+def _check_state(model: TrafficModel, own: TrafficState, tracks: int) -> None:
+    for name, array in own.items():
+        if name not in getattr(model, "per_episode", ()) and array.ndim > 1 and array.shape[1] != tracks:
+            raise ConfigError(
+                f"the state {name!r} of traffic model {type(model).__qualname__} has shape {array.shape}, but its second axis is "
+                f"that of the {tracks} tracks: name it in the model's per_episode if it is not"
+            )
+
+
+def _spread(prefix: str, model: TrafficModel, own: TrafficState, part: Any, count: int) -> dict[str, np.ndarray]:
     """A model's state of some episodes as that of all, zero for the others."""
     spread = {}
     for name, array in own.items():
@@ -281,5 +297,6 @@ def _spread(prefix: str, own: TrafficState, part: Any, count: int) -> dict[str, 
         if not isinstance(part, slice):
             whole = np.zeros((count, *array.shape[1:]), array.dtype)
             whole[part] = array
-        spread[f"{prefix}{name}"] = whole
+        mark = PER_EPISODE if name in getattr(model, "per_episode", ()) else ""
+        spread[f"{prefix}{mark}{name}"] = whole
     return spread

@@ -67,7 +67,7 @@ class SimState:
         had = self.tracks
         if tracks == had:
             return self
-        traffic = {name: with_tracks(array, had, tracks) for name, array in self.traffic.items()}
+        traffic = {name: _fitted(name, array, had, tracks) for name, array in self.traffic.items()}
         return replace(self, agents=self.agents.fitted(tracks), traffic=traffic)
 
     def put(self, rows: np.ndarray, others: SimState) -> SimState:
@@ -91,6 +91,14 @@ class SimState:
             traffic,
             ours.commands.put(rows, theirs.commands),
         )
+
+
+PER_EPISODE = "@"
+"""Begins the name of a traffic model's array that is not over tracks."""
+
+
+def _fitted(name: str, array: np.ndarray, had: int, tracks: int) -> np.ndarray:
+    return array if name.rpartition("/")[2].startswith(PER_EPISODE) else with_tracks(array, had, tracks)
 
 
 def with_tracks(array: np.ndarray, had: int, tracks: int) -> np.ndarray:

@@ -11,7 +11,8 @@ from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.agents import AgentArrays
 
 TrafficState = Mapping[str, np.ndarray]
-"""Arrays with a leading axis of B episodes; where the second axis is that of the M tracks it is padded with zeros as M grows."""
+"""Arrays (B,) or (B, M, ...) of B episodes and M tracks, padded with zeros as M grows. Those whose second axis is another one are
+named in the model's ``per_episode``."""
 
 
 class TrafficModel(Protocol):
