@@ -53,7 +53,8 @@ def _instant(
     state: SimState, running: Running, scene: Any, size: np.ndarray, category: np.ndarray, end: float, routes: Routes
 ) -> Instant:
     """One episode without pictures, as sensors see it."""
-    return Instant([0], state, running, [scene], size, category, [None], None, [None], np.array([end]), routes)  # type: ignore[arg-type]
+    pictures: tuple[Any, ...] = ([None], None, [None], ())
+    return Instant([0], state, running, [scene], size, category, *pictures, np.array([end]), routes)
 
 
 class Episode:
