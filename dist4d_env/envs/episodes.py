@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -391,7 +392,9 @@ class Episodes:
             answers = world.step(states, truths)
         if len(answers) != len(rows):
             raise ConfigError(f"the world answered {len(answers)} of {len(rows)} episodes: step returns one answer for each")
-        return [(row, *checked_answer(answer), plan) for row, answer, plan in zip(rows.tolist(), answers, plans, strict=True)]
+        expected = (len(self.rig.names), *self.size) if self.traits.shows_pictures else None
+        shown = [checked_answer(answer, expected) for answer in answers]
+        return [(row, *answer, plan) for row, answer, plan in zip(rows.tolist(), shown, plans, strict=True)]
 
     def _world_start(self, episode: Episode, time: float) -> WorldStart:
         scene = episode.scene
@@ -492,14 +495,20 @@ class LazyTruths(Sequence[SceneAt]):
         return list, (self._truths,)
 
 
-def checked_answer(answer: Any) -> tuple[WorldState, RGBDFrame | None, WorldInfo]:
-    """A world's answer to one episode. Raises ConfigError for what is none."""
+def checked_answer(answer: Any, expected: tuple[int, int, int] | None) -> tuple[WorldState, RGBDFrame | None, WorldInfo]:
+    """A world's answer to one episode. expected: cameras, height and width of its pictures, None without. Raises ConfigError."""
     shaped = isinstance(answer, tuple | list) and len(answer) == 3
     if not shaped or not isinstance(answer[1], RGBDFrame | None) or not isinstance(answer[2], WorldInfo):
         raise ConfigError(
             f"the world's step answers each episode with (state, RGBDFrame or None, WorldInfo), not {answer!r:.200}"
         )
-    return answer[0], answer[1], answer[2]
+    state, frame, info = answer
+    if expected is not None and (frame is None or frame.depth.shape != expected):
+        given = "None" if frame is None else f"one of {frame.depth.shape}"
+        raise ConfigError(f"the world shows a frame of (cameras, height, width) {expected}, but its step gave {given}")
+    if not (math.isfinite(info.deviation_m) and 0 <= info.trust <= 1):
+        raise ConfigError(f"the world's info has deviation_m={info.deviation_m!r} and trust={info.trust!r}: a number and a share")
+    return state, frame, info
 
 
 def plan_ahead(truth: SceneAt) -> np.ndarray:

@@ -105,6 +105,9 @@ class Duration(float):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Duration) or float.__eq__(self, other)
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(Duration)
 

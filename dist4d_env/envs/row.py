@@ -51,6 +51,7 @@ class Snapshot:
     """What ``snapshot`` hands out: the episode and the state of the environment's random generator."""
 
     dataroot: str
+    settings: Mapping[str, Any]
     episode: EpisodeSnapshot | None
     random_state: Mapping[str, Any]
 
@@ -138,7 +139,7 @@ class EpisodeRow:
         """The environment's state as an immutable value, its random generator included; see ``restore``."""
         begun = self._row < len(self._episodes.episodes)
         episode = self._episodes.snapshot(self._row) if begun else None
-        return Snapshot(self.dataset.dataroot, episode, self.generator.bit_generator.state)
+        return Snapshot(self.dataset.dataroot, self._settings(), episode, self.generator.bit_generator.state)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot of this environment or of one made with the same keywords; it continues bit-identically."""
@@ -146,11 +147,21 @@ class EpisodeRow:
             raise ConfigError(f"restore takes what snapshot() returned, not a {type(snapshot).__name__}")
         if snapshot.dataroot != self.dataset.dataroot:
             raise ConfigError(f"the snapshot belongs to {snapshot.dataroot}, this environment to {self.dataset.dataroot}")
+        for name, value in self._settings().items():
+            if snapshot.settings[name] != value:
+                raise ConfigError(
+                    f"the snapshot was taken with {name}={snapshot.settings[name]!r}, this environment has {value!r}"
+                )
         if snapshot.episode is None:
             self._episodes.forget(self._row)
         else:
             self._episodes.restore(self._row, snapshot.episode)
         self.generator.bit_generator.state = snapshot.random_state
+
+    def _settings(self) -> dict[str, Any]:
+        """The keywords that a snapshot goes with."""
+        names = ("world", "weights", "memory", "traffic", "decision_dt", "horizon", "reward")
+        return {name: getattr(self.config, name) for name in names} | {"size": self._episodes.size}
 
     def _require_episode(self, purpose: str) -> None:
         if self._row >= len(self._episodes.episodes):

@@ -87,7 +87,7 @@ class Campaign:
 
     def env_settings(self, dataset: Dataset) -> EnvSettings:
         """The environment of every episode."""
-        scenes = tuple(dict.fromkeys(scenario.scene for scenario in self.suite.scenarios))
+        scenes = tuple(dict.fromkeys(scenario.scene for scenario in self.scenarios))
         names = ("world", "weights", "memory", "traffic", "decision_dt", "horizon")
         return EnvSettings(
             str(Path(dataset.dataroot).resolve()), dataset.version, scenes, **{name: getattr(self, name) for name in names}

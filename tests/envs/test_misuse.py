@@ -170,3 +170,23 @@ def test_actions_that_are_no_numbers(keywords, action):
     env.reset(seed=0)
     with pytest.raises(ActionError):
         env.step(action)
+
+
+class Blind(NoneWorld):
+    """Claims pictures and shows none."""
+
+    shows_pictures = True
+
+
+def test_a_world_that_shows_nothing_where_it_should(keywords):
+    with pytest.raises(ConfigError, match="gave None"):
+        DiST4DDrivingEnv(**{**keywords, "world": Blind()}, observation=("ego",)).reset(seed=0)
+
+
+def test_a_snapshot_of_other_keywords_is_refused_by_name(keywords):
+    one = DiST4DDrivingEnv(**keywords)
+    one.reset(seed=0)
+    for name, value in {"traffic": "idm", "decision_dt": 0.2, "horizon": 4.0, "reward": "sparse"}.items():
+        other = DiST4DDrivingEnv(**{**keywords, name: value})
+        with pytest.raises(ConfigError, match=f"taken with {name}="):
+            other.restore(one.snapshot())
