@@ -263,7 +263,7 @@ class Episodes:
         """What computes the metrics of an episode as it is now, whatever is played afterwards; progress is relative to the time
         that it was meant to last."""
         episode = self.episodes[row].kept()
-        return partial(_final, episode, self._trace_of(row), self._reference(episode))
+        return partial(_final, self._trace_of(row), partial(self._reference, episode))
 
     def open_world(self) -> World:
         """The world, unless the environment has been closed."""
@@ -471,8 +471,8 @@ def _trace(episode: Episode, simulator: Simulator, number: int, vehicle: Vehicle
     return trace_of(scene, vehicle, int(start.row[0]) + np.arange(count + 1), egos, joined)
 
 
-def _final(episode: Episode, trace: Callable[[], EpisodeTrace], reference: float) -> dict[str, MetricResult]:
-    return evaluate(trace(), reference)
+def _final(trace: Callable[[], EpisodeTrace], reference: Callable[[], float]) -> dict[str, MetricResult]:
+    return evaluate(trace(), reference())
 
 
 class LazyTruths(Sequence[SceneAt]):
