@@ -220,7 +220,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The dashboard of the current instant (H, W, 3) uint8; None in "human" mode, which shows it in a window."""
-        picture = self.dashboard()
+        picture = EpisodeRow.render(self)
         if picture is None or self.render_mode == "rgb_array":
             return picture
         self._window = self._window or Window("DiST-4D")

@@ -36,8 +36,9 @@ from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.actions import action_space, parse_actions
 from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.scene_at import SceneAt
-from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
+from dist4d_env.simulation.simulator import Simulator, SimulatorConfig, traffic_key
 from dist4d_env.simulation.state import EpisodeState, SimState, Ticks, single
+from dist4d_env.simulation.tracker import with_rows
 from dist4d_env.worlds.contract import World, WorldInfo, WorldStart, WorldState, world_traits
 from dist4d_env.worlds.factory import make_world
 from dist4d_env.worlds.stopwatch import Stopwatch
@@ -49,7 +50,7 @@ SPARE_SCENES = 256
 FORESIGHT, MOST_FORESEEN = 2.0, 16
 """Seconds that are anticipated, and decisions at most."""
 
-SceneKey = tuple[str, str | int, tuple[Edit, ...], float]
+SceneKey = tuple[str, tuple[Edit, ...], float]
 _NO_PLAN = np.zeros((0, 3))
 Shown = tuple[int, WorldState, RGBDFrame | None, WorldInfo, np.ndarray]
 """Row, state of the world, frame, info and plan."""
@@ -76,11 +77,11 @@ class Seeds:
 class Episode:
     """What belongs to one running episode apart from the arrays of all.
 
-    scenario: scene, start and what differs from the log; scene: with its edits; number: the simulator's of it; end_time: seconds
-    since the scene's first keyframe; start: the first state (1); egos, agents: since then, decision by decision, (n, 7) and (n,
-    M), the latter only where the traffic looks at the ego; world, frame, world_info: what the world showed last; plan: (K, 3) x,
-    y, heading where the ego means to go, in the ego frame; ended_by: what ended the episode, None while it runs; collected: of
-    its score, where the reward weighs that.
+    scenario: scene, start and what differs from the log; scene: with its edits; end_time: seconds since the scene's first
+    keyframe; start: the first state (1); egos, agents: since then, decision by decision, (n, 7) and (n, M), the latter only
+    where the traffic looks at the ego; world, frame, world_info: what the world showed last; plan: (K, 3) x, y, heading where
+    the ego means to go, in the ego frame; ended_by: what ended the episode, None while it runs; collected: of its score, where
+    the reward weighs that.
     """
 
     scenario: Scenario
@@ -257,13 +258,12 @@ class Episodes:
 
     def trace(self, row: int) -> EpisodeTrace:
         """One episode so far as arrays, for the metrics of whole episodes."""
-        return self._trace_of(row)()
+        return _trace(self.episodes[row], *self._simulated(row))
 
     def final_metrics(self, row: int) -> Callable[[], dict[str, MetricResult]]:
         """What computes the metrics of an episode as it is now, whatever is played afterwards; progress is relative to the time
         that it was meant to last."""
-        episode = self.episodes[row].kept()
-        return partial(_final, self._trace_of(row), partial(self._reference, episode))
+        return partial(self._evaluate, self.episodes[row].kept(), *self._simulated(row))
 
     def open_world(self) -> World:
         """The world, unless the environment has been closed."""
@@ -301,7 +301,7 @@ class Episodes:
 
     def scene(self, scenario: Scenario) -> Scene:
         """A scenario's scene, its edits included, kept for the next episode in it."""
-        key = self._key(scenario)
+        key = scenario.scene, scenario.edits, scenario.start if scenario.edits else 0.0
         scene = self._scenes.get(key)
         if scene is None:
             scene = apply_all(scenario.edits, self.dataset.load(scenario.scene), scenario.start)
@@ -311,23 +311,18 @@ class Episodes:
                     f"{self.scene_names[0]}, {', '.join(self.rig.names)}: one environment has one rig, so name scenes with the "
                     "same cameras"
                 )
-            edited = [kept for kept in self._scenes if kept[2]]
+            edited = [kept for kept in self._scenes if kept[1]]
             if scenario.edits and len(edited) >= EDITED_SCENES:
                 del self._scenes[edited[0]]
             self._scenes[key] = scene
         return scene
-
-    def _key(self, scenario: Scenario) -> SceneKey:
-        traffic = scenario.traffic or self.config.traffic
-        named = traffic if isinstance(traffic, str) else id(traffic)
-        return scenario.scene, named, scenario.edits, scenario.start if scenario.edits else 0.0
 
     def _numbers_of(self, played: Sequence[tuple[Scenario, Scene]]) -> list[int]:
         """Which scenes of simulator and metrics some scenarios play in; new ones are added."""
         wanted = []
         for scenario, scene in played:
             traffic = scenario.traffic or self.config.traffic
-            wanted.append(((id(scene), traffic if isinstance(traffic, str) else id(traffic)), scene, traffic))
+            wanted.append(((id(scene), traffic_key(traffic)), scene, traffic))
         new = {key for key, *_ in wanted if key not in self._numbers}
         if new and len(self._numbers) + len(new) > SPARE_SCENES + self.count:
             self._drop_scenes()
@@ -430,7 +425,7 @@ class Episodes:
                     own = {value: float(array[row]) for value, array in values.items()}
                     term[row] = arrival(float(time[row]), episode.end_time, own, self._reference(episode))
                 else:
-                    so_far = pdms_so_far(self._trace_of(row)(), episode.end_time, self._reference(episode))
+                    so_far = pdms_so_far(self.trace(row), episode.end_time, self._reference(episode))
                     term[row] = 0.0 if np.isnan(so_far - episode.collected) else so_far - episode.collected
                     episode.collected = so_far
         return terms
@@ -450,9 +445,12 @@ class Episodes:
             truncated[row] = episode.ended_by is not None
         return terminated, truncated
 
-    def _trace_of(self, row: int) -> Callable[[], EpisodeTrace]:
-        """What makes the trace of an episode as it is now, whatever is played afterwards."""
-        return partial(_trace, self.episodes[row].kept(), self.simulator, int(self.now.scene[row]), self.metrics.vehicle)
+    def _simulated(self, row: int) -> tuple[Simulator, int, VehicleParameters]:
+        """The simulator that an episode plays in, its scene's number there, and the vehicle."""
+        return self.simulator, int(self.now.scene[row]), self.metrics.vehicle
+
+    def _evaluate(self, episode: Episode, *simulated: Any) -> dict[str, MetricResult]:
+        return evaluate(_trace(episode, *simulated), self._reference(episode))
 
     def _reference(self, episode: Episode) -> float:
         """Metres that the logged ego makes in the time that an episode is meant to last."""
@@ -469,10 +467,6 @@ def _trace(episode: Episode, simulator: Simulator, number: int, vehicle: Vehicle
         agents = [start.agents, simulator.foreknown(here, count)[0].fitted(tracks)]
     joined = AgentArrays(np.concatenate([a.values for a in agents], 1), np.concatenate([a.valid for a in agents]))
     return trace_of(scene, vehicle, int(start.row[0]) + np.arange(count + 1), egos, joined)
-
-
-def _final(trace: Callable[[], EpisodeTrace], reference: Callable[[], float]) -> dict[str, MetricResult]:
-    return evaluate(trace(), reference())
 
 
 class LazyTruths(Sequence[SceneAt]):
@@ -527,8 +521,5 @@ def first_instant(state: SimState, count: int) -> Ticks:
 def with_first_instants(ticks: Ticks, rows: np.ndarray, state: SimState) -> Ticks:
     """The ticks (N, n) with those of some rows replaced by the first instants of episodes that begin there."""
     began = first_instant(state, ticks.row.shape[1])
-    tracks = max(ticks.agents.valid.shape[-1], began.agents.valid.shape[-1])
-    agents, new = ticks.agents.fitted(tracks), began.agents.fitted(tracks)
-    row, ego, values, valid = ticks.row.copy(), ticks.ego.copy(), agents.values.copy(), agents.valid.copy()
-    row[rows], ego[rows], values[:, rows], valid[rows] = began.row, began.ego, new.values, new.valid
-    return Ticks(row, ego, AgentArrays(values, valid))
+    agents = ticks.agents.put(rows, began.agents)
+    return Ticks(with_rows(ticks.row, rows, began.row), with_rows(ticks.ego, rows, began.ego), agents)

@@ -121,7 +121,7 @@ class EpisodeRow:
         """How many decisions ahead the world or a picture of the plan wants to know."""
         return self._episodes.foresight
 
-    def dashboard(self) -> np.ndarray | None:
+    def render(self) -> np.ndarray | None:
         """The dashboard of the current instant (H, W, 3) uint8; None and a warning without a render mode."""
         if self.render_mode is None:
             gym.logger.warn("render() without a render_mode: choose one when making the environment, render_mode='rgb_array'")
@@ -130,10 +130,6 @@ class EpisodeRow:
         terms = reward_terms(self._episodes.bookkeeping.values, self.config.decision_dt)
         info = episode_info(self._episodes, self._row, terms, {})
         return render_dashboard(episode.frame, info, episode.state, self.scene, episode.plan)
-
-    def render(self) -> np.ndarray | None:
-        """The dashboard of the current instant (H, W, 3) uint8."""
-        return self.dashboard()
 
     def snapshot(self) -> Snapshot:
         """The environment's state as an immutable value, its random generator included; see ``restore``."""

@@ -58,6 +58,14 @@ class AgentArrays:
         wider.values[..., :had], wider.valid[..., :had] = self.values, self.valid
         return wider
 
+    def put(self, rows: np.ndarray, others: AgentArrays) -> AgentArrays:
+        """This with the episodes at ``rows`` of the first dimension replaced by ``others``, either widened to fit."""
+        tracks = max(self.valid.shape[-1], others.valid.shape[-1])
+        ours, theirs = self.fitted(tracks), others.fitted(tracks)
+        values, valid = ours.values.copy(), ours.valid.copy()
+        values[:, rows], valid[rows] = theirs.values, theirs.valid
+        return AgentArrays(values, valid)
+
     def boxes(self, category: np.ndarray, size: np.ndarray) -> Boxes:
         """One instant (M,) as boxes; category (M,) and size (M, 3) of the tracks."""
         token = np.flatnonzero(self.valid)
@@ -70,6 +78,15 @@ class AgentArrays:
             yaw=values[3],
             velocity=np.ascontiguousarray(values[4:].T),
         )
+
+
+def bodies(scenes: Sequence[Tracks]) -> tuple[np.ndarray, np.ndarray]:
+    """Size (S, M, 3) and category (S, M) of all tracks of several scenes, zero where one has fewer than the most."""
+    most = max(map(len, scenes), default=0)
+    size, category = np.zeros((len(scenes), most, 3)), np.zeros((len(scenes), most), np.int8)
+    for row, tracks in enumerate(scenes):
+        size[row, : len(tracks)], category[row, : len(tracks)] = tracks.size, tracks.category
+    return size, category
 
 
 class AgentTable:

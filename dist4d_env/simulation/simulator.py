@@ -17,7 +17,7 @@ from dist4d_env.registry import TRAFFIC
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.actions import ACTIONS, parse_actions
-from dist4d_env.simulation.agents import AgentArrays
+from dist4d_env.simulation.agents import AgentArrays, bodies
 from dist4d_env.simulation.commands import Commands
 from dist4d_env.simulation.drive import drive
 from dist4d_env.simulation.scene_at import SceneAt
@@ -76,7 +76,7 @@ class Simulator:
     def add(self, scene: Scene, traffic: Any = None) -> int:
         """One more scene to play in, with its own traffic if that is given; its number. ConfigError for unknown traffic."""
         traffic = self.config.traffic if traffic is None else traffic
-        key = traffic if isinstance(traffic, str) else id(traffic)
+        key = traffic_key(traffic)
         if key not in self._models:
             model = TRAFFIC.make(traffic, ("add", "start", "step", "anticipate"), vehicle=self.config.vehicle)
             name = traffic if isinstance(traffic, str) else _numbered(type(model).__qualname__, self._models.values())
@@ -97,11 +97,7 @@ class Simulator:
     def bodies(self, scene: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Size (B, M, 3) and category (B, M) of all tracks of each episode's scene, zero where it has fewer."""
         if self._bodies is None:
-            size = np.zeros((len(self.scenes), self.tracks, 3))
-            category = np.zeros((len(self.scenes), self.tracks), np.int8)
-            for row, each in enumerate(self.scenes):
-                size[row, : len(each.tracks)], category[row, : len(each.tracks)] = each.tracks.size, each.tracks.category
-            self._bodies = size, category
+            self._bodies = bodies([each.tracks for each in self.scenes])
         return self._bodies[0][scene], self._bodies[1][scene]
 
     def reset(self, scene: Sequence[int] | np.ndarray, starts: Sequence[Scenario | float]) -> SimState:
@@ -256,6 +252,11 @@ class Simulator:
             agents, own = model.step(scene, state.row + tick, ego, agents, own)
             happened.values[:, :, tick], happened.valid[:, tick] = agents.values, agents.valid
         return egos, happened, own
+
+
+def traffic_key(traffic: Any) -> str | int:
+    """What tells one answer to ``traffic=`` from another: a name, else which object it is."""
+    return traffic if isinstance(traffic, str) else id(traffic)
 
 
 def _numbered(name: str, models: Iterable[tuple[str, TrafficModel]]) -> str:

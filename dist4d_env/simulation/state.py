@@ -74,8 +74,6 @@ class SimState:
         """This with the episodes at ``rows`` replaced by ``others`` in their order, which may bring more tracks."""
         tracks = max(self.tracks, others.tracks)
         ours, theirs = self.fitted(tracks), others.fitted(tracks)
-        values, valid = ours.agents.values.copy(), ours.agents.valid.copy()
-        values[:, rows], valid[rows] = theirs.agents.values, theirs.agents.valid
         traffic = {}
         for name in {**ours.traffic, **theirs.traffic}:
             mine, new = ours.traffic.get(name), theirs.traffic.get(name)
@@ -87,7 +85,7 @@ class SimState:
             with_rows(ours.tick, rows, theirs.tick),
             with_rows(ours.row, rows, theirs.row),
             with_rows(ours.ego, rows, theirs.ego),
-            AgentArrays(values, valid),
+            ours.agents.put(rows, theirs.agents),
             traffic,
             ours.commands.put(rows, theirs.commands),
         )

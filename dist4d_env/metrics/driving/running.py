@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from dist4d_env.metrics.driving.comfort import LIMITS
 from dist4d_env.metrics.driving.rectangles import ego_centers, first_of_each, overlap
 from dist4d_env.metrics.driving.time_to_collision import time_to_contact
 from dist4d_env.scenes.scene import TICK, Scene
+from dist4d_env.simulation.agents import bodies
 from dist4d_env.simulation.ego import SPEED, YAW, X, Y, hypotenuses
 from dist4d_env.simulation.kernels import contiguous
 from dist4d_env.simulation.routes import Routes
@@ -55,6 +57,32 @@ class Running:
         return Running(values, *kept)
 
 
+@dataclass(frozen=True)
+class _Tables:
+    """What the metrics look up by scene number (S scenes), built once all that an episode needs have been added.
+
+    footprints: (S, 2, M) length and width of the tracks; categories: (S, M) theirs; logs: (S, T, 2) places of the recorded ego;
+    log_ends: (S,) its last row.
+    """
+
+    routes: Routes
+    footprints: np.ndarray
+    categories: np.ndarray
+    logs: np.ndarray
+    log_ends: np.ndarray
+
+    @classmethod
+    def of(cls, scenes: Sequence[Scene]) -> _Tables:
+        size, categories = bodies([scene.tracks for scene in scenes])
+        places = [scene.ego.global_from_ego[:, :2, 3] for scene in scenes]
+        log_ends = np.array([len(place) - 1 for place in places], int)
+        logs = np.zeros((len(scenes), log_ends.max(initial=-1) + 1, 2))
+        for row, place in enumerate(places):
+            logs[row, : len(place)] = place
+        footprints = np.ascontiguousarray(size[..., :2].swapaxes(1, 2))
+        return cls(Routes([scene.route for scene in scenes]), footprints, categories, logs, log_ends)
+
+
 class RunningMetrics:
     """The running values of episodes in several scenes; ``scene`` (B,) says which of them each plays in.
 
@@ -85,31 +113,26 @@ class RunningMetrics:
     def __init__(self, vehicle: VehicleParameters | None = None) -> None:
         self.vehicle = vehicle or VehicleParameters()
         self._scenes: list[Scene] = []
-        self._areas, self._routes = Areas(), Routes(())
-        self._footprints, self._categories = np.zeros((0, 2, 0)), np.zeros((0, 0), np.int8)  # of each scene's tracks
-        self._logs, self._log_ends = np.zeros((0, 0, 2)), np.zeros(0, int)  # of each scene's recorded ego
+        self._areas = Areas()
+        self._built: _Tables | None = None
 
     def add(self, scene: Scene) -> int:
         """One more scene; its number."""
         self._scenes.append(scene)
         self._areas.add(scene.map)
-        self._routes = Routes([each.route for each in self._scenes])
-        tracks = max(len(each.tracks) for each in self._scenes)
-        self._footprints = np.zeros((len(self._scenes), 2, tracks))
-        self._categories = np.zeros((len(self._scenes), tracks), np.int8)
-        logs = [each.ego.global_from_ego[:, :2, 3] for each in self._scenes]
-        self._log_ends = np.array([len(log) - 1 for log in logs])
-        self._logs = np.zeros((len(logs), self._log_ends.max() + 1, 2))
-        for row, (log, each) in enumerate(zip(logs, self._scenes, strict=True)):
-            self._logs[row, : len(log)] = log
-            self._categories[row, : len(each.tracks)] = each.tracks.category
-            self._footprints[row, :, : len(each.tracks)] = each.tracks.size[:, :2].T
+        self._built = None
         return len(self._scenes) - 1
 
     @property
     def routes(self) -> Routes:
         """The routes by scene number."""
-        return self._routes
+        return self._tables.routes
+
+    @property
+    def _tables(self) -> _Tables:
+        if self._built is None:
+            self._built = _Tables.of(self._scenes)
+        return self._built
 
     def update(self, running: Running | None, begins: np.ndarray, scene: np.ndarray, ticks: Ticks) -> Running:
         """The bookkeeping one decision later. begins: (B,) the episodes that start now; their ticks are all their first instant,
@@ -125,11 +148,11 @@ class RunningMetrics:
         ego, centers = ticks.ego, ego_centers(ticks.ego, self.vehicle)
         collision, fault = self._collide(touched, begins, scene, ticks, centers)
         center = centers[:, -1]
-        position, offset, _ = self._routes.project(scene, center[:, 0], center[:, 1], near)
+        position, offset, _ = self._tables.routes.project(scene, center[:, 0], center[:, 1], near)
         values = self._place(scene, ego, center) | {
             "route_offset": offset,
             "log_deviation": self._deviation(scene, ticks.row[:, -1], ego[:, -1]),
-            "time_to_contact": time_to_contact(ego[:, -1], ticks.agents[:, -1], scene, self._footprints, self.vehicle),
+            "time_to_contact": time_to_contact(ego[:, -1], ticks.agents[:, -1], scene, self._tables.footprints, self.vehicle),
         }
         delta = np.where(begins, 0.0, position - near)
         values |= _motion(ego, before) | {
@@ -144,12 +167,13 @@ class RunningMetrics:
         self, touched: np.ndarray, begins: np.ndarray, scene: np.ndarray, ticks: Ticks, centers: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """(B,) 1.0 where a collision began and where it did at the ego's fault; ``touched`` (B, M) is brought up to date."""
+        footprints = self._tables.footprints
         radius = math.hypot(self.vehicle.length, self.vehicle.width) / 2
         values, valid = contiguous(ticks.agents.values), contiguous(ticks.agents.valid)
-        episode, tick, track = kernels.near_agents(centers, values, valid, contiguous(scene), self._footprints, radius)
+        episode, tick, track = kernels.near_agents(centers, values, valid, contiguous(scene), footprints, radius)
         if not len(episode):
             return np.zeros(len(scene)), np.zeros(len(scene))
-        own, size = np.array([self.vehicle.length, self.vehicle.width]), self._footprints[scene[episode], :, track]
+        own, size = np.array([self.vehicle.length, self.vehicle.width]), footprints[scene[episode], :, track]
         there, heading = ticks.agents.position[episode, tick, track, :2], ticks.agents.yaw[episode, tick, track]
         hit = overlap(centers[episode, tick], ticks.ego[episode, tick, YAW], own, there, heading, size)
         new = np.flatnonzero(hit & ~touched[episode, track])
@@ -168,7 +192,7 @@ class RunningMetrics:
         if not len(episode):
             return collision, fault
         ego, agents = ticks.ego[episode, tick], ticks.agents
-        category = self._categories[scene[episode], track]
+        category = self._tables.categories[scene[episode], track]
         there = agents.position[episode, tick, track, :2], agents.yaw[episode, tick, track], size
         kind = classify(ego, self.vehicle, *there, agents.velocity[episode, tick, track], category)
         out, side = np.zeros(len(episode), bool), np.flatnonzero(kind == KINDS.index("active_lateral"))
@@ -189,7 +213,7 @@ class RunningMetrics:
         }
 
     def _deviation(self, scene: np.ndarray, row: np.ndarray, ego: np.ndarray) -> np.ndarray:
-        logged = self._logs[scene, np.minimum(row, self._log_ends[scene])]
+        logged = self._tables.logs[scene, np.minimum(row, self._tables.log_ends[scene])]
         return hypotenuses(ego[:, X] - logged[:, 0], ego[:, Y] - logged[:, 1])
 
 
