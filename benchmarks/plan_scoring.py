@@ -87,10 +87,10 @@ def measure(scene: Scene, options: Options) -> dict[str, float]:
     with_past = replace(plan_scene, history=history)
     stages: dict[str, Callable[[], Any]] = {
         "simulate": lambda: simulate_plans(state.ego, plans),
-        "at-fault collisions": lambda: subscores.plan_no_at_fault_collision(ego, center, plan_scene, there),
-        "drivable area": lambda: subscores.plan_drivable_area(ego, plan_scene, there),
-        "driving direction, faithful": lambda: subscores.plan_driving_direction(ego, center, plan_scene, True, there),
-        "driving direction, corrected": lambda: subscores.plan_driving_direction(ego, center, plan_scene, False, there),
+        "at-fault collisions": lambda: subscores.plan_no_at_fault_collision(ego, center, plan_scene, True, there),
+        "drivable area": lambda: subscores.plan_drivable_area(ego, plan_scene, True, there),
+        "driving direction, faithful": lambda: subscores.plan_driving_direction(ego, center, plan_scene, "v1", True, there),
+        "driving direction, corrected": lambda: subscores.plan_driving_direction(ego, center, plan_scene, "v1", False, there),
         "time to collision": lambda: subscores.plan_time_to_collision(ego, plan_scene, 40, True, there),
         "progress": lambda: subscores.plan_progress(center, plan_scene.route),
         "comfort, v1": lambda: subscores.plan_comfort(ego, smoothed_signals(ego, 0.0, WINDOWS["v1"], True), there),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.runner import PlannerFailure, RunOptions, run_episode
+from dist4d_env.metrics.driving.areas import ego_corners, off_drivable
 from dist4d_env.metrics.driving.trace import EpisodeTrace
 from dist4d_env.planners.contract import Plan, Planner, PlannerContext, PlannerInput, PlannerNeeds
 from dist4d_env.scenes.scenario import Scenario
@@ -52,14 +52,9 @@ def make_env(dataroot: str | None, version: str | None, scenes: Any = "val", **k
 
 def drive(env: DiST4DDrivingEnv, scenario: Scenario, planner: Planner, seed: int = 0) -> Outcome:
     """Plays a scenario to its end. Raises PlannerFailure where the planner raises or returns something that is no plan."""
-    bad_starts: list[bool] = []
-
-    def watch(driving: DiST4DDrivingEnv, info: Mapping[str, Any]) -> None:
-        if not bad_starts:
-            episode = driving.episode
-            bad_starts.append(bool(episode.touched) or episode.values["off_road"] == 1.0)
-
-    log = run_episode(env, planner, seed, RunOptions(plan_limit=math.inf, scenario=scenario), watch)
+    log = run_episode(env, planner, seed, RunOptions(plan_limit=math.inf, scenario=scenario))
     if log.outcome == PLANNER_ERROR:
         raise PlannerFailure(log.error)
-    return Outcome(log.outcome, float(log.trace.time[-1] - log.trace.time[0]), bad_starts[0], log.trace)
+    trace = log.trace
+    off = trace.map is not None and bool(off_drivable(trace.map, ego_corners(trace.ego[0], trace.vehicle)))
+    return Outcome(log.outcome, float(trace.time[-1] - trace.time[0]), bool(trace.contact[0].any()) or off, trace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,7 +45,7 @@ def instant(state, position=0.0, offset=0.0, limit=float("nan"), end_time=12.0):
     return Instant(
         rows=[0],
         state=SimState(zero, zero, row, ego_rows([state.ego]), agents, {}, Commands.controls(np.zeros(1))),
-        running=Running(values, ego_rows([state.ego]), np.zeros((1, len(boxes)), bool), np.array([position])),
+        running=replace(Running.before(1, len(boxes)), values=values, route_position=np.array([position])),
         scenes=[scene],
         size=boxes.size[None],
         category=boxes.category[None],

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from shapely import from_wkt
 from shapely.geometry import box
 
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.plans.scene import PlanScene
-from dist4d_env.scenes.maps import SceneMap, make_map
+from dist4d_env.scenes.maps import Lane, SceneMap, make_map
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.vehicle import VehicleDynamics
 from tests.simulation.road import lane
@@ -73,4 +75,29 @@ def scene_of(data: dict[str, Any], world: str) -> PlanScene:
         route=route,
         vehicle=vehicle_of(data),
         on_route=frozenset("AB"),
+    )
+
+
+def worlds(stored_data: Path, version: str, mode: str) -> list[tuple[dict[str, Any], np.ndarray, PlanScene]]:
+    """The crossroads of one file: the case as stored, its driven plans (12, 41, 7), and the agents and map around them."""
+    path = stored_data / "golden" / "worlds" / f"navsim_{version}_{mode}.json.gz"
+    cases = json.loads(gzip.decompress(path.read_bytes()))["cases"]
+    return [(case, np.array(case["ego"]["rows"]), _crossroads(case)) for case in cases]
+
+
+def _crossroads(case: dict[str, Any]) -> PlanScene:
+    agents, ground, route = case["agents"], case["map"], case["route"]
+    lanes = [
+        Lane(lane["token"], lane["is_connector"], np.array(lane["centerline"]), from_wkt(lane["polygon"]), (), ())
+        for lane in ground["lanes"]
+    ]
+    layers = {name: [from_wkt(polygon) for polygon in ground[name]] for name in ("drivable_area", "carpark_area")}
+    return PlanScene(
+        **{name: np.array(agents[name]) for name in ("position", "yaw", "velocity", "valid")},
+        size=np.array(agents["size_length_width"]),
+        category=np.array([CATEGORIES.index(name) for name in agents["category"]], np.int8),
+        map=make_map("crossroads", layers, lanes, intersections=[from_wkt(ground["intersections"])]),
+        route=Route.through(np.array(route["points"]), tuple(route["lanes"])),
+        vehicle=VehicleParameters(**case["vehicle"]),
+        on_route=frozenset(route["lanes_on_route"]),
     )

@@ -65,10 +65,6 @@ def test_objects_count_only_while_they_are_there():
     assert no_collision(make_trace(straight(), Agent(20, 0, first=1.0))).value == 0.0
 
 
-def test_known_tracks_are_not_judged_again():
-    assert find_collisions(make_trace(straight(), Agent(20, 0)), frozenset({0})) == ()
-
-
 def test_time_to_collision_names_the_cause():
     """At 8 m/s and 0.9 s ahead the nose reaches 7.2 m farther: first within reach of 27.75 m at tick 22."""
     result = time_to_collision(make_trace(straight(), Agent(30, 0)))

@@ -26,8 +26,10 @@ def test_completion_is_the_most_and_at_most_one():
     turned = np.concatenate([straight(steps=21), straight(steps=21)[::-1]])
     assert log_completion(make_trace(turned), human) == pytest.approx(21 / (0.9 * 41))
     assert log_completion(make_trace(), human) == 1.0
-    # Without a human's drive, by metres: the box centre ends at 53.4 of the route's 120.
-    assert log_completion(make_trace()) == pytest.approx(53.4 / 108)
+    # Without a human's drive, by metres of what was left: the box centre goes from 21.4 to 53.4 of the route's 120.
+    assert log_completion(make_trace()) == pytest.approx(32 / (0.9 * 98.6))
+    assert log_completion(make_trace(straight(0.0))) == 0.0, "what lies before the start is not driven"
+    assert log_completion(make_trace(straight(8.0, x=100.0))) is None, "nothing is left"
 
 
 def test_the_small_ego_passes_where_the_true_one_does_not():

@@ -55,9 +55,9 @@ def test_the_original_does_not_see_pedestrians():
 
 def test_forms_differ_by_where_the_box_is():
     """The original's box reaches 2.509 m ahead of the rear axle, the true one 3.442 m."""
-    short = make_trace(straight(0.0), Agent(5.2, 0.0))  # rear at 2.95
+    short = make_trace(straight(8.0, steps=9), Agent(12.0, 0.0))  # rear at 9.75; the rear axle comes to 6.4
     assert neuroncap_score(short, 8.0).value == 5.0
-    assert neuroncap_score(short, 8.0, form="corrected").details["step"] == 0
+    assert neuroncap_score(short, 8.0, form="corrected").details["step"] == 8
 
 
 def test_without_a_reference_it_is_not_valid():

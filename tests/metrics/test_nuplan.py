@@ -29,9 +29,11 @@ def test_a_clean_drive_scores_one():
 
 
 def test_every_part_enters_with_its_weight():
-    """12 m/s where 10 are allowed, among nobody: (5 + 5 + 4 SL + 2) / 16 with SL = 1 - 2 / 2.23."""
+    """12 m/s where 10 are allowed, among nobody: (5 + 5 + 4 SL + 2) / 16 with SL = 1 - 2 / 2.23; 41 / 40 in the original."""
     result = nuplan_cls(make_trace(straight(12.0), scene_map=LIMITED))
-    assert result.value == pytest.approx((12 + 4 * (1 - 2 / 2.23)) / 16)
+    assert result.value == pytest.approx((12 + 4 * (1 - 2 / 2.23 * 41 / 40)) / 16)
+    corrected = nuplan_cls(make_trace(straight(12.0), scene_map=LIMITED), form="corrected")
+    assert corrected.value == pytest.approx((12 + 4 * (1 - 2 / 2.23)) / 16)
     slow = nuplan_cls(make_trace(straight(4.0), scene_map=LIMITED))  # half of the expert's way
     assert slow.value == pytest.approx((5 * 0.5 + 11) / 16)
     creeping = nuplan_cls(make_trace(straight(1.0), scene_map=LIMITED))  # an eighth: no progress made
@@ -110,7 +112,7 @@ def test_times_to_collision_are_those_of_projecting_step_by_step(seed):
     own, sizes = np.array([trace.vehicle.length, trace.vehicle.width]), trace.size[:, :2]
     static = np.isin(trace.category, [CATEGORIES.index(name) for name in ("traffic_cone", "barrier", "other")])
     speed = np.where(static, 0.0, np.linalg.norm(trace.velocity, axis=-1))
-    expected, counts = np.full(len(trace.time), np.inf), relevant_tracks(trace, judged)
+    expected, counts = np.full(len(trace.time), np.inf), relevant_tracks(trace, judged, True)
     for k in range(29, 0, -1):
         ahead = 0.1 * k
         center = trace.center + ahead * trace.ego[:, 3, None] * direction(trace.ego[:, 2])

@@ -81,7 +81,7 @@ def test_pdms_is_its_formula():
 
 
 def test_a_crash_at_once_is_a_zero_and_no_missing_value():
-    crash = make_trace(straight(8.0, steps=4), Agent(5, 0))
+    crash = make_trace(straight(8.0, steps=4), Agent(6, 0))
     for score in (pdms_v1(crash), epdms_v2(crash), nuplan_cls(crash)):
         assert score.valid and score.value == 0.0
     assert not pdms_v1(make_trace(straight(8.0, steps=4))).valid, "what goes well for four ticks says nothing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -131,20 +132,20 @@ def test_updates_are_pure():
     simulator, metrics = Simulator(None, [scene]), metrics_of(scene)
     state = simulator.reset([0], [0.0])
     first = metrics.update(None, BEGINS, ONE, first_instant(state, 1))
-    kept = {name: value.copy() for name, value in first.values.items()}, first.touched.copy()
+    kept = copy.deepcopy(first)
     state, _ = simulator.step(state, np.zeros((1, 2)))
     _, ticks = simulator.step(state, np.zeros((1, 2)))
     once, again = (metrics.update(first, GOES_ON, ONE, ticks) for _ in range(2))
     assert once.touched.any() and not first.touched.any()
     assert_same(once, again)
-    assert_same(first, Running(kept[0], first.ego, kept[1], first.route_position))
+    assert_same(first, kept)
 
 
 def assert_same(first: Running, second: Running) -> None:
     assert first.values.keys() == second.values.keys()
     for name, value in first.values.items():
         assert np.array_equal(value, second.values[name], equal_nan=True), name
-    for name in ("ego", "touched", "route_position"):
+    for name in ("ego", "seen", "touched", "spared", "waiting", "route_position"):
         assert np.array_equal(getattr(first, name), getattr(second, name)), name
 
 

@@ -43,7 +43,7 @@ def agent_features(boxes: Boxes, ego: EgoState) -> np.ndarray:
     agents.valid[:] = True
     agents.values[:3, 0], agents.values[3, 0], agents.values[4:, 0] = boxes.position.T, boxes.yaw, boxes.velocity.T
     state = SimState(ONE, ONE, ONE, ego_rows([ego]), agents, {}, Commands.controls(np.zeros(1)))
-    running = Running({}, state.ego, np.zeros((1, len(boxes)), bool), np.zeros(1))
+    running = Running.before(1, len(boxes))
     out = {"agents": np.zeros((1, *SHAPES["agents"]), np.float32)}
     Agents().observe(_instant(state, running, None, boxes.size[None], boxes.category[None], 0.0, Routes(())), out)
     return out["agents"][0]

@@ -31,6 +31,11 @@ def ego_corners(ego: np.ndarray, vehicle: VehicleParameters) -> np.ndarray:
 
 def off_drivable(scene_map: SceneMap, corners: np.ndarray) -> np.ndarray:
     """(...) whether some corner of footprints (..., 4, 2) lies neither on the drivable area nor in a car park."""
+    return corners_off(scene_map, corners).any(-1)
+
+
+def corners_off(scene_map: SceneMap, corners: np.ndarray) -> np.ndarray:
+    """(...) whether points (..., 2) lie neither on the drivable area nor in a car park."""
     outside = ~scene_map.on_drivable(corners)
     if outside.any() and scene_map.layers.get("carpark_area"):
         points = corners[outside]
@@ -38,7 +43,7 @@ def off_drivable(scene_map: SceneMap, corners: np.ndarray) -> np.ndarray:
         hits = scene_map.trees["carpark_area"].query(shapely.points(points), predicate="intersects")
         parked[hits[0]] = True
         outside[outside] = ~parked
-    return outside.any(-1)
+    return outside
 
 
 def lanes_holding(scene_map: SceneMap, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -142,11 +147,11 @@ class Areas:
         """(B,) whether there is a map."""
         return self._road_of[scene] >= 0
 
-    def off_drivable(self, scene: np.ndarray, corners: np.ndarray) -> np.ndarray:
-        """(B,) whether, in any of footprints (B, n, 4, 2), a corner is off the road; False where there is no map."""
-        outside = np.zeros(len(scene), bool)
+    def corners_off(self, scene: np.ndarray, corners: np.ndarray) -> np.ndarray:
+        """(B, n, 4) which corners of footprints (B, n, 4, 2) are off the road; none where there is no map."""
+        outside = np.zeros(corners.shape[:-1], bool)
         for road, rows in self._groups(scene):
-            outside[rows] = off_drivable(road.map, corners[rows]).any(-1)
+            outside[rows] = corners_off(road.map, corners[rows])
         return outside
 
     def out_of_lane(self, scene: np.ndarray, ego: np.ndarray, vehicle: VehicleParameters) -> np.ndarray:

@@ -68,7 +68,7 @@ def smoothed(acceleration: np.ndarray, lateral: np.ndarray, heading: np.ndarray,
 def comfort_signals(trace: EpisodeTrace, version: str = "v2", faithful: bool = False) -> np.ndarray:
     """(6, T) ``smoothed_signals`` of an episode; v1 takes accelerations at the rear axle, v2 (and nuPlan) at the box centre."""
     arm = 0.0 if version == "v1" else trace.vehicle.rear_axle_to_center
-    return smoothed_signals(trace.ego, arm, WINDOWS[version], faithful)
+    return smoothed_signals(trace.at_ticks().ego, arm, WINDOWS[version], faithful)
 
 
 def filtered(signal: np.ndarray, window: int, order: int, derivative: int = 0) -> np.ndarray:

@@ -23,8 +23,8 @@ PARTS: Mapping[str, Mapping[str, Callable[[EpisodeTrace], MetricResult]]] = {
         "comfort": comfort,
     },
     "faithful": {
-        "no_at_fault_collision": no_at_fault_collision,
-        "drivable_area_compliance": drivable_area_compliance,
+        "no_at_fault_collision": partial(no_at_fault_collision, form="faithful"),
+        "drivable_area_compliance": partial(drivable_area_compliance, form="faithful"),
         "time_to_collision": partial(time_to_collision, form="faithful"),
         "comfort": partial(comfort, version="v1", faithful=True),
     },
@@ -43,10 +43,12 @@ def pdms_v1(
     of any length; progress is relative to the logged ego (or ``reference`` metres) instead of a PDM-Closed rollout; the last
     0.9 s have no recorded future and are left out of TTC.
 
-    form: "faithful" takes the bearings of time to collision from the present ego, leaves the centripetal acceleration out of
-    comfort and smooths over 41 ticks, as the original does; "corrected" takes them from the projected ego, counts it, and
-    smooths with v2's windows. known: corrected results of this trace by name, which are not computed again. details: every
-    part. Not valid where a part is not, unless an at-fault collision or leaving the road makes it 0, however short the episode.
+    form: "faithful" takes what is at fault and ahead from the present ego's heading and the velocity that a track was first seen
+    with, leaves the centripetal acceleration out of comfort and smooths over 41 ticks, as the original does; "corrected" takes
+    bearings from the projected ego and its motion, counts that acceleration, smooths with v2's windows, and does not count what
+    was put where the ego was (``first_instant``). known: corrected results of this trace by name, which are not computed again.
+    details: every part. Not valid where a part is not, unless an at-fault collision or leaving the road makes it 0, however short
+    the episode.
     """
     known = {} if known is None or is_faithful(form) else known
     parts = {name: known[name] if name in known else metric(trace) for name, metric in PARTS[form].items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from dist4d_env.metrics.driving.collision import no_at_fault_collision
 from dist4d_env.metrics.driving.comfort import comfort
@@ -37,10 +38,13 @@ def epdms(parts: Mapping[str, float], forgiven: Collection[str] = ()) -> float:
 
 
 def _subscores(trace: EpisodeTrace, form: str) -> dict[str, MetricResult]:
-    """The parts that need neither plans nor a reference."""
+    """The parts that need neither plans nor a reference; faithful: without the tracks that touch the ego in the first frame,
+    which NAVSIM v2 removes from its traffic."""
+    if is_faithful(form):
+        trace = replace(trace, valid=trace.valid & ~trace.contact[0])
     return {
-        "no_at_fault_collision": no_at_fault_collision(trace),
-        "drivable_area_compliance": drivable_area_compliance(trace),
+        "no_at_fault_collision": no_at_fault_collision(trace, form),
+        "drivable_area_compliance": drivable_area_compliance(trace, form),
         "driving_direction_compliance": driving_direction_compliance(trace, form),
         "time_to_collision": time_to_collision(trace, form),
         "lane_keeping": lane_keeping(trace, "route"),

@@ -29,7 +29,7 @@ def drive_issued(trace: EpisodeTrace, plans: Plans, dynamics: VehicleDynamics | 
     if steps.min() < 0 or steps.max() >= len(trace.time):
         last = len(trace.time) - 1
         raise ConfigError(f"plans were issued at ticks {steps.min()} to {steps.max()}, the episode has 0 to {last}")
-    start = np.ascontiguousarray(trace.ego[steps])
+    start = np.ascontiguousarray(trace.at_ticks().ego[steps])
     references = References.fitted(global_plans(poses, plans.dt, start[:, :3]), np.zeros(len(steps), int))
     return drive_along(start, references, TICKS, trace.vehicle, dynamics or VehicleDynamics())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
+from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, require_finite
 
 SHORT = 5.0  # m; where nobody gets farther, progress is not compared
 
@@ -28,6 +28,7 @@ def ego_progress(trace: EpisodeTrace, multiplier: float = 1.0, reference: float 
     reference: metres, the logged ego's by default.
     """
     raw = max(0.0, progress(trace).value)
+    require_finite("progress", reference=None if reference is None else np.array(reference))
     reference = max(0.0, expert_progress(trace) if reference is None else reference)
     weighed = raw * multiplier
     best = max(weighed, reference)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from dist4d_env.metrics.driving import running_kernels as kernels
 from dist4d_env.metrics.driving.areas import Areas, ego_corners
 from dist4d_env.metrics.driving.collision import KINDS, at_fault, classify
 from dist4d_env.metrics.driving.comfort import LIMITS
+from dist4d_env.metrics.driving.first_instant import counted_corners
 from dist4d_env.metrics.driving.rectangles import ego_centers, first_of_each, overlap
 from dist4d_env.metrics.driving.time_to_collision import time_to_contact
 from dist4d_env.scenes.scene import TICK, Scene
@@ -30,31 +32,46 @@ UNKNOWN = float("nan")
 class Running:
     """Where the bookkeeping of B episodes stands.
 
-    values: (B,) by name as in ``RunningMetrics``, nan where unknown; ego: (B, 7) the last ones; touched: (B, M) tracks already
-    collided with; route_position: (B,) m.
+    values: (B,) by name as in ``RunningMetrics``, nan where unknown; ego: (B, 7) the last ones; (B, M) tracks: seen, that have
+    existed; touched, that the ego has touched; spared, that were put where it was (``first_instant``); waiting: (B, 4) corners
+    that have been off the road ever since the start; route_position: (B,) m.
     """
 
     values: dict[str, np.ndarray]
     ego: np.ndarray
+    seen: np.ndarray
     touched: np.ndarray
+    spared: np.ndarray
+    waiting: np.ndarray
     route_position: np.ndarray
 
     def take(self, rows: np.ndarray) -> Running:
         """Those of some rows."""
         values = {name: value[rows] for name, value in self.values.items()}
-        return Running(values, self.ego[rows], self.touched[rows], self.route_position[rows])
+        return Running(values, **{name: getattr(self, name)[rows] for name in (*_OF_EGO, *_OF_TRACKS)})
 
     def fitted(self, tracks: int) -> Running:
         """With room for ``tracks`` tracks exactly; no episode's scene may have more."""
-        return replace(self, touched=with_tracks(self.touched, self.touched.shape[1], tracks))
+        wider: dict[str, Any] = {n: with_tracks(getattr(self, n), self.touched.shape[1], tracks) for n in _OF_TRACKS}
+        return replace(self, **wider)
 
     def put(self, rows: np.ndarray, others: Running) -> Running:
         """This with the episodes at ``rows`` (K,) replaced by others (K), which may have more tracks."""
         tracks = max(self.touched.shape[1], others.touched.shape[1])
         ours, theirs = self.fitted(tracks), others.fitted(tracks)
         values = {name: with_rows(value, rows, theirs.values[name]) for name, value in ours.values.items()}
-        kept = (with_rows(getattr(ours, n), rows, getattr(theirs, n)) for n in ("ego", "touched", "route_position"))
-        return Running(values, *kept)
+        kept = {n: with_rows(getattr(ours, n), rows, getattr(theirs, n)) for n in (*_OF_EGO, *_OF_TRACKS)}
+        return Running(values, **kept)
+
+    @classmethod
+    def before(cls, count: int, tracks: int) -> Running:
+        """Of episodes that are about to begin."""
+        seen, touched, spared = np.zeros((3, count, tracks), bool)
+        unknown, progress = np.full(count, UNKNOWN), {"route_progress": np.zeros(count)}
+        return cls(progress, np.full((count, 7), UNKNOWN), seen, touched, spared, np.ones((count, 4), bool), unknown)
+
+
+_OF_EGO, _OF_TRACKS = ("ego", "waiting", "route_position"), ("seen", "touched", "spared")
 
 
 @dataclass(frozen=True)
@@ -89,15 +106,15 @@ class RunningMetrics:
     Values after each decision (nan where the scene cannot tell: no map, no speed limit):
 
     ===================== ==========================================================================================
-    collision             1 if the ego began to touch something during this decision
+    collision             1 if the ego began to touch something during this decision (but for ``first_instant``)
     at_fault_collision    1 if it did so at its own fault (``metrics.driving.collision``)
-    off_road              1 if a corner of the footprint left the drivable area and car parks at some tick
+    off_road              1 if a corner of the footprint was off the drivable area and car parks at some tick (likewise)
     wrong_way             1 if the centre now lies in lanes that all run against the heading
     route_progress        m along the route since the episode's start, in the box centre
     route_progress_delta  m along the route in this decision (negative backwards)
     route_offset          m to the left of the route, now
     log_deviation         m from where the logged ego was at this time
-    time_to_contact       s until contact if everybody kept velocity and heading, at most 10, agents behind left out
+    time_to_contact       s until contact if everybody kept velocity and heading, at most 10, agents behind left out (likewise)
     speed                 m/s now
     speed_limit           m/s here
     speeding              m/s above the limit, 0 if below
@@ -135,38 +152,41 @@ class RunningMetrics:
         return self._built
 
     def update(self, running: Running | None, begins: np.ndarray, scene: np.ndarray, ticks: Ticks) -> Running:
-        """The bookkeeping one decision later. begins: (B,) the episodes that start now; their ticks are all their first instant,
-        and what touches the ego then is not counted as a collision. running: None where all begin."""
-        count, tracks = len(scene), ticks.agents.valid.shape[2]
-        near, before, touched = np.full(count, np.nan), ticks.ego[:, 0].copy(), np.zeros((count, tracks), bool)
-        progress = np.zeros(count)
+        """The bookkeeping one decision later. begins: (B,) the episodes that start now; their ticks are all their first instant.
+        running: None where all begin."""
+        ego, agents, tracks = ticks.ego, ticks.agents, ticks.agents.valid.shape[2]
+        last = Running.before(len(scene), tracks)
         if running is not None:
-            goes_on = ~begins
-            near[goes_on], before[goes_on] = running.route_position[goes_on], running.ego[goes_on]
-            touched[goes_on, : running.touched.shape[1]] = running.touched[goes_on]
-            progress[goes_on] = running.values["route_progress"][goes_on]
-        ego, centers = ticks.ego, ego_centers(ticks.ego, self.vehicle)
-        collision, fault = self._collide(touched, begins, scene, ticks, centers)
+            goes_on = np.flatnonzero(~begins)
+            last = last.put(goes_on, running.take(goes_on).fitted(tracks)) if begins.any() else running.fitted(tracks)
+        centers = ego_centers(ego, self.vehicle)
+        touched, spared = last.touched.copy(), last.spared.copy()
+        collision, fault = self._collide(last.seen, touched, spared, scene, ticks, centers)
         center = centers[:, -1]
-        position, offset, _ = self._tables.routes.project(scene, center[:, 0], center[:, 1], near)
+        position, offset, _ = self._tables.routes.project(scene, center[:, 0], center[:, 1], last.route_position)
+        now = agents[:, -1]
+        others = replace(now, valid=now.valid & ~spared)
+        off_road, waiting = self._off_road(scene, ego, last.waiting)
         values = self._place(scene, ego, center) | {
             "route_offset": offset,
             "log_deviation": self._deviation(scene, ticks.row[:, -1], ego[:, -1]),
-            "time_to_contact": time_to_contact(ego[:, -1], ticks.agents[:, -1], scene, self._tables.footprints, self.vehicle),
+            "time_to_contact": time_to_contact(ego[:, -1], others, scene, self._tables.footprints, self.vehicle),
         }
-        delta = np.where(begins, 0.0, position - near)
-        values |= _motion(ego, before) | {
+        delta = np.where(begins, 0.0, position - last.route_position)
+        values |= _motion(ego, np.where(begins[:, None], ego[:, 0], last.ego)) | {
+            "off_road": off_road,
             "collision": collision,
             "at_fault_collision": fault,
-            "route_progress": progress + delta,
+            "route_progress": last.values["route_progress"] + delta,
             "route_progress_delta": delta,
         }
-        return Running(values, ego[:, -1], touched, position)
+        return Running(values, ego[:, -1], last.seen | agents.valid.any(1), touched, spared, waiting, position)
 
     def _collide(
-        self, touched: np.ndarray, begins: np.ndarray, scene: np.ndarray, ticks: Ticks, centers: np.ndarray
+        self, seen: np.ndarray, touched: np.ndarray, spared: np.ndarray, scene: np.ndarray, ticks: Ticks, centers: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(B,) 1.0 where a collision began and where it did at the ego's fault; ``touched`` (B, M) is brought up to date."""
+        """(B,) 1.0 where a collision began and where it did at the ego's fault. seen: (B, M) tracks that existed before; touched,
+        spared: (B, M), brought up to date."""
         footprints = self._tables.footprints
         radius = math.hypot(self.vehicle.length, self.vehicle.width) / 2
         values, valid = contiguous(ticks.agents.values), contiguous(ticks.agents.valid)
@@ -180,7 +200,9 @@ class RunningMetrics:
         new = new[first_of_each(episode[new], track[new], tick[new])]
         episode, tick, track = episode[new], tick[new], track[new]
         touched[episode, track] = True
-        counts = ~begins[episode]
+        first = ~seen[episode, track] & (tick == valid[episode, :, track].argmax(1))
+        spared[episode[first], track[first]] = True
+        counts = ~first
         episode, tick, track, new = episode[counts], tick[counts], track[counts], new[counts]
         return self._judge(scene, ticks, episode, tick, track, size[new])
 
@@ -201,12 +223,15 @@ class RunningMetrics:
         fault[episode[at_fault(kind, out)]] = 1.0
         return collision, fault
 
+    def _off_road(self, scene: np.ndarray, ego: np.ndarray, waiting: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(B,) 1.0 where a corner that counts was off the road; (B, 4) the corners that do not count yet."""
+        off, waiting = counted_corners(self._areas.corners_off(scene, ego_corners(ego, self.vehicle)), waiting)
+        return np.where(self._areas.known(scene), off.any((1, 2)), UNKNOWN), waiting
+
     def _place(self, scene: np.ndarray, ego: np.ndarray, center: np.ndarray) -> dict[str, np.ndarray]:
         wrong, limit = self._areas.lanes(scene, center, ego[:, -1, YAW])
-        off = self._areas.off_drivable(scene, ego_corners(ego, self.vehicle))
-        known, over = self._areas.known(scene), ego[:, -1, SPEED] - limit
+        known, over = self._areas.known(scene), np.abs(ego[:, -1, SPEED]) - limit
         return {
-            "off_road": np.where(known, off, UNKNOWN),
             "wrong_way": np.where(known, wrong, UNKNOWN),
             "speed_limit": limit,
             "speeding": np.where(over > 0, over, np.where(np.isnan(limit), UNKNOWN, 0.0)),

@@ -73,7 +73,7 @@ def time_to_contact(
 
     forward: (B, 2) unit vectors along their headings, cos, sin: (B,) of these, for the axes of their boxes; own: length and
     width; offset: m from the rear axle to the box centre; values, valid, other_cos, other_sin: (6, B, M) and (B, M) of the
-    agents; behind: cosine of the angle off the heading from which an agent does not count; horizon: the most that is reported.
+    agents; behind: cosine of the angle off the motion from which an agent does not count; horizon: the most that is reported.
     """
     out = np.full(len(ego), horizon)
     length, width = own[0] / 2, own[1] / 2
@@ -82,13 +82,14 @@ def time_to_contact(
         ahead, left, speed = forward[row, 0], forward[row, 1], ego[row, 3]
         center_x, center_y = ego[row, 0] + offset * ahead, ego[row, 1] + offset * left
         c, s = cos[row], sin[row]
+        onward = -1.0 if speed < 0 else 1.0
         sizes = footprints[scene[row]]
         for track in range(valid.shape[1]):
             if not valid[row, track]:
                 continue
             other_x, other_y = values[0, row, track], values[1, row, track]
             dx, dy = other_x - ego[row, 0], other_y - ego[row, 1]
-            if dx * ahead + dy * left < behind * math.hypot(dx, dy):
+            if (dx * ahead + dy * left) * onward < behind * math.hypot(dx, dy):
                 continue
             oc, os = other_cos[row, track], other_sin[row, track]
             turn_cos, turn_sin = abs(c * oc + s * os), abs(s * oc - c * os)

@@ -12,6 +12,7 @@ from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving import running_kernels as kernels
 from dist4d_env.metrics.driving.areas import out_of_lane
 from dist4d_env.metrics.driving.collision import BEHIND, bearing
+from dist4d_env.metrics.driving.first_instant import put_there
 from dist4d_env.metrics.driving.forms import is_faithful
 from dist4d_env.metrics.driving.rectangles import contacts, ego_centers, first_of_each
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
@@ -41,24 +42,31 @@ def meetings(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Trajectory, step, lead in ticks and track (K,) of the meetings ahead that count against egos (B, S, 7), in order of time.
 
-    At each step up to ``last`` with the ego in motion its footprint is shifted along its heading by speed times 0, 0.3, 0.6 and
-    0.9 s and compared with the tracks (position (T, N, 2), yaw (T, N), size (N, 2), valid (T, N)) as they are that much later.
-    The first meeting with each track decides: it counts if the track is ahead (within 30 degrees), or, while the ego stands
-    across lanes, off the road or in an intersection, if it is not behind (beyond 150 degrees); else the track is excused for
-    good. The bearing is taken from the projected ego; faithful: from the present ego, as in NAVSIM, so that a car
-    closing in from behind is ahead.
+    At each step up to ``last`` with the ego in motion its footprint is shifted along its velocity by 0, 0.3, 0.6 and 0.9 s and
+    compared with the tracks (position (T, N, 2), yaw (T, N), size (N, 2), valid (T, N)) as they are that much later. The first
+    meeting with each track decides: it counts if the track is ahead (within 30 degrees of the direction of motion, as seen from
+    the projected ego), or, while the ego stands across lanes, off the road or in an intersection, if it is not behind (beyond
+    150 degrees); else the track is excused for good. Tracks that were put where the ego was do not count (``first_instant``).
+
+    faithful, as in NAVSIM: also an ego that reverses is shifted along its heading, the bearing is off that heading and taken from
+    the present ego, so that a car closing in from behind is ahead, and all tracks count.
     """
-    ego = ego[:, : last + 1]
     center, own = ego_centers(ego, vehicle), np.array([vehicle.length, vehicle.width])
-    velocity = np.stack([deterministic.cos(ego[..., 2]), deterministic.sin(ego[..., 2])], -1) * ego[..., 3, None]
-    found = []
+    speed = np.abs(ego[..., 3]) if faithful else ego[..., 3]
+    velocity = np.stack([deterministic.cos(ego[..., 2]), deterministic.sin(ego[..., 2])], -1) * speed[..., None]
+    spared, found = np.zeros((len(ego), valid.shape[1]), bool), []
     for lead in LEADS:
-        later = slice(lead, None)
-        hits = contacts(center + velocity * (lead * TICK), ego[..., 2], own, position[later], yaw[later], size, valid[later])
+        steps, later = slice(None if lead == 0 else last + 1), slice(lead, None)
+        there = center[:, steps] + velocity[:, steps] * (lead * TICK), ego[:, steps, 2]
+        hits = contacts(*there, own, position[later], yaw[later], size, valid[later])
         found.append((*hits, np.full(len(hits[0]), lead)))
+        if lead == 0 and not faithful:
+            of, when, what = hits
+            first = put_there(when, what, valid)
+            spared[of[first], what[first]] = True
     plan, step, track, lead_of = (np.concatenate(column) for column in zip(*found, strict=True))
-    moving = np.abs(ego[plan, step, 3]) >= _STANDING
-    plan, step, track, lead_of = plan[moving], step[moving], track[moving], lead_of[moving]
+    counts = (np.abs(ego[plan, step, 3]) >= _STANDING) & (step <= last) & ~spared[plan, track]
+    plan, step, track, lead_of = plan[counts], step[counts], track[counts], lead_of[counts]
     first = first_of_each(plan, track, step, lead_of)
     plan, step, track, lead_of = plan[first], step[first], track[first], lead_of[first]
 
@@ -66,7 +74,7 @@ def meetings(
     seen_from = here.copy()
     if not faithful:
         seen_from[:, :2] += velocity[plan, step] * (lead_of * TICK)[:, None]
-    angle = bearing(seen_from, position[step + lead_of, track])
+    angle = bearing(seen_from, position[step + lead_of, track], faithful)
     counts = angle < _AHEAD
     beside = ~counts & (angle <= BEHIND)
     if scene_map is not None and beside.any():
@@ -81,7 +89,7 @@ def time_to_collision(trace: EpisodeTrace, form: str = "corrected") -> MetricRes
     """1 if the projected ego meets nothing within 0.9 s (``meetings``), else 0: NAVSIM's TTC over the steps whose future is
     recorded, as its v2 counts them. form: "faithful" takes bearings as NAVSIM does. details: step, track, category and lead in
     seconds of the first meeting."""
-    last = len(trace.time) - 1 - LEADS[-1]
+    last = len(trace.at_ticks().time) - 1 - LEADS[-1]
     if last < 0:
         return MetricResult(1.0, False, {"reason": f"an episode of fewer than {LEADS[-1] + 1} ticks has no recorded future"})
     there = trace.position[..., :2], trace.yaw, trace.size[:, :2], trace.valid
@@ -96,8 +104,8 @@ def time_to_collision(trace: EpisodeTrace, form: str = "corrected") -> MetricRes
 def time_to_contact(
     ego: np.ndarray, agents: AgentArrays, scene: np.ndarray, footprints: np.ndarray, vehicle: VehicleParameters
 ) -> np.ndarray:
-    """(B,) seconds until egos (B, 7) touch an agent (B, M) that is not behind them at everybody's present velocity, exactly; at
-    most HORIZON. scene: (B,) rows of footprints (S, 2, M), lengths and widths in metres of the tracks."""
+    """(B,) seconds until egos (B, 7) touch an agent (B, M) that is not behind them, as they move, at everybody's present
+    velocity, exactly; at most HORIZON. scene: (B,) rows of footprints (S, 2, M), lengths and widths in metres of the tracks."""
     yaw = contiguous(ego[:, YAW])
     return kernels.time_to_contact(
         contiguous(ego),

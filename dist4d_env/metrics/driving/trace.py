@@ -8,10 +8,32 @@ from typing import Any
 
 import numpy as np
 
+from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.first_instant import put_there
 from dist4d_env.metrics.driving.rectangles import contacts, ego_centers
 from dist4d_env.scenes.maps import Lane, SceneMap
 from dist4d_env.scenes.route import Route
+from dist4d_env.scenes.scene import TICK
+
+
+def require_finite(what: str, **arrays: np.ndarray | None) -> None:
+    """ConfigError that names the first array with a number in it that is not finite: a score of nan would look like a good one,
+    because every comparison with it is false. what: whose arrays they are."""
+    for name, array in arrays.items():
+        if array is not None and not np.isfinite(array).all():
+            raise ConfigError(f"{what}: {name} is not finite everywhere: nothing can be scored against it, so mend what made it")
+
+
+def require_agents(what: str, valid: np.ndarray, size: np.ndarray, **rows: np.ndarray) -> None:
+    """ConfigError where an agent that exists (valid: (T, N)) has a size (N, 2 or more) that is not positive or a row (T, N, ...)
+    that is not finite."""
+    there = size[valid.any(0)]
+    if not (np.isfinite(there) & (there > 0)).all():
+        raise ConfigError(f"{what}: the size of an agent is not a positive number: nothing can be scored against it")
+    for name, values in rows.items():
+        if not np.isfinite(values).all() and not np.isfinite(values[valid]).all():
+            raise ConfigError(f"{what}: {name} of an agent is not finite where it exists: nothing can be scored against it")
 
 
 @dataclass(frozen=True)
@@ -21,6 +43,9 @@ class EpisodeTrace:
     time: (T,); ego: (T, 7) x, y, yaw, speed, acceleration, steering, yaw_rate of the rear axle; agents over the N tracks of the
     scene: position (T, N, 3) centres, yaw (T, N), velocity (T, N, 2), valid (T, N), size (N, 3) length, width, height,
     category (N,) int8 into CATEGORIES; expert: (T, 3) logged x, y, yaw at the same times (clamped to the log's end).
+
+    ConfigError if the ego, the times, the recorded ego or an agent that exists is not finite, or an agent has no size. Metrics
+    that count ticks (all but collisions, areas and progress) refuse a trace of another rate: ``at_ticks``.
     """
 
     time: np.ndarray
@@ -36,6 +61,21 @@ class EpisodeTrace:
     route: Route
     vehicle: VehicleParameters
 
+    def __post_init__(self) -> None:
+        require_finite("an episode's trace", ego=self.ego, time=self.time, expert=self.expert)
+        rows = {"position": self.position, "yaw": self.yaw, "velocity": self.velocity}
+        require_agents("an episode's trace", self.valid, self.size, **rows)
+
+    def at_ticks(self) -> EpisodeTrace:
+        """This trace, for a metric that counts ticks of 0.1 s. ConfigError if its rows are not that far apart."""
+        apart = np.diff(self.time)
+        if len(apart) and np.abs(apart - TICK).max() > TICK / 10:
+            raise ConfigError(
+                f"this score counts rows {TICK} s apart (10 Hz), but the trace's are {apart.min():.3g} to {apart.max():.3g} s "
+                "apart: resample the trace to 10 Hz"
+            )
+        return self
+
     @cached_property
     def center(self) -> np.ndarray:
         """(T, 2) centres of the ego's box."""
@@ -49,6 +89,14 @@ class EpisodeTrace:
         _, step, track = contacts(self.center[None], self.ego[None, :, 2], own, *there)
         hits[step, track] = True
         return hits
+
+    @cached_property
+    def spared(self) -> np.ndarray:
+        """(N,) which tracks were put where the ego was (``first_instant``)."""
+        step, track = np.nonzero(self.contact)
+        spared = np.zeros(self.contact.shape[1], bool)
+        spared[track[put_there(step, track, self.valid)]] = True
+        return spared
 
     @cached_property
     def expert_position(self) -> np.ndarray:
@@ -71,12 +119,15 @@ class Plans:
     """The plans issued during an episode, for scores of plans instead of the driven path.
 
     step: (K,) tick of the trace at which each plan was issued; poses: (K, P, 3) x, y, heading in the ego frame of that tick, at
-    dt, 2 dt, ... seconds after it.
+    dt, 2 dt, ... seconds after it. ConfigError if poses or dt are not finite.
     """
 
     step: np.ndarray
     poses: np.ndarray
     dt: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_finite("an episode's plans", poses=self.poses, dt=np.array(self.dt))
 
 
 @dataclass(frozen=True)

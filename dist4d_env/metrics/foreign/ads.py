@@ -52,7 +52,7 @@ class PlacedPlans:
     def ticks(self, trace: EpisodeTrace) -> np.ndarray:
         """(K, P + 1) the tick at which each pose is due, -1 past the end of the episode."""
         due = self.tick[:, None] + np.round(np.arange(self.poses.shape[1]) * self.dt / TICK).astype(int)
-        return np.where(due < len(trace.time), due, -1)
+        return np.where(due < len(trace.at_ticks().time), due, -1)
 
 
 def planned_contacts(
@@ -171,8 +171,9 @@ def ads(trace: EpisodeTrace, plans: Plans, form: Form = "faithful") -> MetricRes
 
     NC and TTC compare with the episode's agents when the poses are due, EP with the recorded drive. faithful: only cars count,
     footprints are rastered, lateral acceleration is 0 and the upper bound of the longitudinal is the lateral one. corrected:
-    every agent, exact areas, lateral acceleration counted, 2.40 m/s^2. RC: ``route_completion``. details: RC, the mean of each
-    part, the first planned collision. Not valid without a map, plans or a route left to drive.
+    every agent that was not put where the ego was (``first_instant``), exact areas, lateral acceleration counted, 2.40 m/s^2.
+    RC: ``route_completion``. details: RC, the mean of each part, the first planned collision. Not valid without a map, plans or
+    a route left to drive.
     """
     is_faithful(form)
     if trace.map is None or "drivable_area" in trace.map.missing:
@@ -181,7 +182,7 @@ def ads(trace: EpisodeTrace, plans: Plans, form: Form = "faithful") -> MetricRes
         return MetricResult(0.0, False, {"reason": "there are no plans to score"})
     placed = PlacedPlans.of(trace, plans)
     corrected = form == "corrected"
-    counts = np.full(len(trace.category), True) if corrected else trace.category == _CAR
+    counts = ~trace.spared if corrected else trace.category == _CAR
     hits = [planned_contacts(trace, placed, lead, counts, trace.vehicle) for lead in LEADS]
     parts = {
         "no_collision": 1.0 - hits[0].any((1, 2)),

@@ -42,23 +42,25 @@ def ground_shares(trace: EpisodeTrace, plans: PlacedPlans, vehicle: VehicleParam
 def log_completion(trace: EpisodeTrace, human: EpisodeTrace | None = None) -> float | None:
     """min(1, (index of the nearest logged pose + 1) / (0.9 N)), the most over the episode.
 
-    The logged poses are the human drive's; without one the log's path counts, by metres. None for a path without an end.
+    The logged poses are the human drive's; without one the rest of the log's path counts, by metres from the episode's start.
+    None for a path without an end, or where the episode starts there.
     """
     if human is not None:
         logged = human.ego[:, :2]
         nearest = ((trace.ego[:, None, :2] - logged) ** 2).sum(-1).argmin(1)
         return min(1.0, float(nearest.max() + 1) / (ENOUGH * len(logged)))
-    end = trace.route.log_length
-    return None if not end else float(np.clip(trace.route_position.max() / (ENOUGH * end), 0.0, 1.0))
+    start = float(trace.route_position[0])
+    left = 0.0 if trace.route.log_length is None else trace.route.log_length - start
+    return None if left <= 0 else float(np.clip((trace.route_position.max() - start) / (ENOUGH * left), 0.0, 1.0))
 
 
 def hd_score(trace: EpisodeTrace, plans: Plans, human: EpisodeTrace | None = None, form: Form = "faithful") -> MetricResult:
     """RC x mean over plans of NC x DAC x (5 TTC + 2 C) / 7 (HUGSIM, 2024).
 
-    faithful: a small ego of 3.0 x 1.6 m, only cars count, lateral acceleration is 0. corrected: the true footprint, every agent,
-    lateral acceleration counted. The original also takes points of its background within the ego for collisions, which a vector
-    map does not have: details["unavailable"] says so. details: RC, the mean of each part, the first planned collision. Not valid
-    without a map, plans or a log's path.
+    faithful: a small ego of 3.0 x 1.6 m, only cars count, lateral acceleration is 0. corrected: the true footprint, every agent
+    that was not put where the ego was (``first_instant``), lateral acceleration counted. The original also takes points of its
+    background within the ego for collisions, which a vector map does not have: details["unavailable"] says so. details: RC, the
+    mean of each part, the first planned collision. Not valid without a map, plans or a log's path.
     """
     is_faithful(form)
     if trace.map is None or "drivable_area" in trace.map.missing:
@@ -67,10 +69,11 @@ def hd_score(trace: EpisodeTrace, plans: Plans, human: EpisodeTrace | None = Non
         return MetricResult(0.0, False, {"reason": "there are no plans to score"})
     completion = log_completion(trace, human)
     if completion is None:
-        return MetricResult(0.0, False, {"reason": "the route was not made from a log"})
+        reason = "there is no logged path ahead: the route was not made from a log, or the log ends at the start"
+        return MetricResult(0.0, False, {"reason": reason})
     placed, corrected = PlacedPlans.of(trace, plans), form == "corrected"
     vehicle = trace.vehicle if corrected else replace(trace.vehicle, length=LENGTH, width=WIDTH)
-    counts = np.full(len(trace.category), True) if corrected else trace.category == _CAR
+    counts = ~trace.spared if corrected else trace.category == _CAR
     hits = [planned_contacts(trace, placed, lead, counts, vehicle) for lead in LEADS]
     parts = {
         "no_collision": 1.0 - hits[0].any((1, 2)),

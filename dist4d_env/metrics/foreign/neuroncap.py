@@ -26,11 +26,12 @@ def neuroncap_score(trace: EpisodeTrace, reference_speed: float | None = None, f
 
     impact: the relative speed at the first contact in m/s; reference_speed: the one that doing nothing would have had,
     ``untouched_impact_speed`` of the start by default. faithful: the original's box, centred 0.5 m ahead of the rear axle.
-    corrected: the true footprint. details: impact, reference, step and track. Not valid after a collision without a reference.
+    corrected: the true footprint, and vehicles that were put where the ego was (``first_instant``) do not count. details:
+    impact, reference, step and track. Not valid after a collision without a reference.
     """
     is_faithful(form)
     vehicle = _vehicle(trace, form)
-    hit = _first_contact(trace, vehicle)
+    hit = _first_contact(trace, vehicle, _counted(trace, form))
     details = {"name": "neuroncap", "form": form, "step": None, "track": None, "impact": None, "reference": reference_speed}
     if hit is None:
         return MetricResult(BEST, True, details)
@@ -39,7 +40,7 @@ def neuroncap_score(trace: EpisodeTrace, reference_speed: float | None = None, f
     impact = float(np.linalg.norm(velocity - trace.velocity[step, track]))
     reference = untouched_impact_speed(trace, form) if reference_speed is None else reference_speed
     details |= {"step": step, "track": track, "impact": impact, "reference": reference}
-    if reference is None or reference <= 0:
+    if reference is None or not 0 < reference < np.inf:
         reason = "doing nothing meets nobody, so that the impact has no reference speed: give reference_speed"
         return MetricResult(0.0, False, {**details, "reason": reason})
     return MetricResult(TOUCHED * max(0.0, 1.0 - impact / reference), True, details)
@@ -49,7 +50,7 @@ def untouched_impact_speed(trace: EpisodeTrace, form: Form = "faithful") -> floa
     """Relative speed in m/s at which the ego, had it gone on as at the first step, first meets a vehicle going on as it is at the
     first step that it exists at; None where they never meet."""
     vehicle = _vehicle(trace, form)
-    counts = _COUNTS[trace.category] & trace.valid.any(0)
+    counts = _counted(trace, form) & trace.valid.any(0)
     if not counts.any():
         return None
     tracks = np.flatnonzero(counts)
@@ -81,8 +82,14 @@ def _vehicle(trace: EpisodeTrace, form: Form) -> VehicleParameters:
     return replace(trace.vehicle, length=LENGTH, width=WIDTH, rear_axle_to_center=REAR_AXLE_TO_CENTER)
 
 
-def _first_contact(trace: EpisodeTrace, vehicle: VehicleParameters) -> tuple[int, int] | None:
+def _counted(trace: EpisodeTrace, form: Form) -> np.ndarray:
+    """(N,) which tracks count."""
+    counts = _COUNTS[trace.category]
+    return counts if form == "faithful" else counts & ~trace.spared
+
+
+def _first_contact(trace: EpisodeTrace, vehicle: VehicleParameters, counts: np.ndarray) -> tuple[int, int] | None:
     center, own = ego_centers(trace.ego, vehicle), np.array([vehicle.length, vehicle.width])
-    agents = trace.position[..., :2], trace.yaw, trace.size[:, :2], trace.valid & _COUNTS[trace.category]
+    agents = trace.position[..., :2], trace.yaw, trace.size[:, :2], trace.valid & counts
     _, step, track = contacts(center[None], trace.ego[None, :, 2], own, *agents)
     return (int(step[0]), int(track[0])) if len(step) else None

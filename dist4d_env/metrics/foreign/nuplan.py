@@ -23,16 +23,16 @@ MAKING_PROGRESS = 0.2
 def nuplan_parts(trace: EpisodeTrace, human: EpisodeTrace | None = None, form: Form = "faithful") -> dict[str, MetricResult]:
     """The eight metrics of the closed-loop score by name."""
     is_faithful(form)
-    contacts = at_fault_collisions(trace)
+    contacts = at_fault_collisions(trace, form)
     progress = nuplan_progress(trace, human)
     return {
         "no_at_fault_collision": nuplan_no_at_fault_collision(trace, contacts),
-        "drivable_area_compliance": nuplan_drivable_area(trace),
+        "drivable_area_compliance": nuplan_drivable_area(trace, form),
         "making_progress": nuplan_making_progress(progress),
         "driving_direction_compliance": nuplan_driving_direction(trace),
         "progress": progress,
-        "time_to_collision": nuplan_time_to_collision(trace, contacts),
-        "speed_limit_compliance": speed_limit_compliance(trace),
+        "time_to_collision": nuplan_time_to_collision(trace, contacts, form),
+        "speed_limit_compliance": speed_limit_compliance(trace, form),
         "comfort": comfort(trace, "v2", faithful=form == "faithful"),
     }
 
@@ -43,7 +43,9 @@ def nuplan_cls(
     """NC x DAC x MP x DDC x (5 P + 5 TTC + 4 SL + 2 C) / 16 of one episode (nuPlan challenge 2023, devkit 1.2).
 
     reactive: whether the traffic reacted; it only names the score. human: the recorded drive, see ``nuplan_progress``. form:
-    "faithful" leaves the centripetal acceleration out of comfort as the original's bicycle model does, "corrected" counts it.
+    "faithful" leaves the centripetal acceleration out of comfort as the original's bicycle model does, takes an ego that reverses
+    to lead with its front and (time to collision) to move along its heading, and divides overspeed by one row less; "corrected"
+    does none of it, and does not count what was put where the ego was (``first_instant``).
     Where the map states no speed limit, SL is left out of the weighted mean and details["dropped"] says so; nuPlan's metrics of
     traffic lights and stop lines are no part of the score. details: every part. Not valid where another part is not,
     unless a multiplier of 0 has decided it, however short the episode.

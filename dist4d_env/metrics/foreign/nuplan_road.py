@@ -8,6 +8,8 @@ import numpy as np
 import shapely
 
 from dist4d_env.metrics.driving.areas import ego_corners
+from dist4d_env.metrics.driving.first_instant import counted_corners
+from dist4d_env.metrics.driving.forms import Form, is_faithful
 from dist4d_env.metrics.driving.road import NO_MAP
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 from dist4d_env.scenes.maps import Lane, SceneMap
@@ -18,9 +20,10 @@ TOLERATED, VIOLATED = 2.0, 6.0  # m
 _NEAR = 5.0  # m; a connector just left is kept this far away where only another connector, or none, is found
 
 
-def nuplan_drivable_area(trace: EpisodeTrace) -> MetricResult:
+def nuplan_drivable_area(trace: EpisodeTrace, form: Form = "faithful") -> MetricResult:
     """0 if a corner of the footprint is ever 0.3 m or more away from the drivable area (or a car park) and from the lane of the
-    ego's centre, else 1. details: the largest distance outside and its step. Not valid without a drivable area."""
+    ego's centre, else 1. corrected: a corner that starts outside counts from where it first is inside (``first_instant``).
+    details: the largest distance outside and its step. Not valid without a drivable area."""
     if trace.map is None or "drivable_area" in trace.map.missing:
         return MetricResult(0.0, False, NO_MAP)
     corners = ego_corners(trace.ego, trace.vehicle)
@@ -28,6 +31,8 @@ def nuplan_drivable_area(trace: EpisodeTrace) -> MetricResult:
     for step, lane in enumerate(driven_lanes(trace.map, trace.center)):
         if lane is not None and (away[step] > 0).any():
             away[step] = np.minimum(away[step], shapely.distance(lane.polygon, shapely.points(corners[step])))
+    if not is_faithful(form):
+        away[~counted_corners(away > 0, np.ones(4, bool))[0]] = 0.0
     farthest = away.max(1)
     worst, step = float(farthest.max()), int(farthest.argmax())
     return MetricResult(float(worst < TOLERANCE), True, {"distance": worst, "step": step if worst > 0 else None})

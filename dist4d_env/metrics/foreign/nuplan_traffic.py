@@ -11,6 +11,7 @@ from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.metrics.driving.areas import ego_corners
 from dist4d_env.metrics.driving.collision import BEHIND, IS_STATIC, Collision, find_collisions
+from dist4d_env.metrics.driving.forms import Form, is_faithful
 from dist4d_env.metrics.driving.rectangles import contact_interval
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 from dist4d_env.metrics.foreign.nuplan_road import within_lanes
@@ -37,10 +38,10 @@ class FirstContacts:
     first: tuple[Collision, ...]
 
 
-def at_fault_collisions(trace: EpisodeTrace) -> FirstContacts:
-    """First contacts and their fault, as nuPlan assigns it: standing tracks and hits with the front are the ego's fault, hits
-    with its side where its corners are not all in one lane or in lanes that follow each other."""
-    first = find_collisions(trace)
+def at_fault_collisions(trace: EpisodeTrace, form: Form = "faithful") -> FirstContacts:
+    """First contacts (``find_collisions``) and their fault, as nuPlan assigns it: standing tracks and hits with the front are the
+    ego's fault, hits with its side where its corners are not all in one lane or in lanes that follow each other."""
+    first = find_collisions(trace, form)
     lateral = [c for c in first if c.kind == "active_lateral"]
     lateral_faults: set[int] = set()
     unknown: tuple[Collision, ...] = ()
@@ -87,16 +88,22 @@ def nuplan_no_at_fault_collision(trace: EpisodeTrace, contacts: FirstContacts | 
 
 
 def times_to_collision(
-    trace: EpisodeTrace, contacts: FirstContacts | None = None, horizon: float = HORIZON, step: float = TIME_STEP
+    trace: EpisodeTrace,
+    contacts: FirstContacts | None = None,
+    form: Form = "faithful",
+    horizon: float = HORIZON,
+    step: float = TIME_STEP,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(T,) seconds until the ego's projected box meets a track's, multiples of ``step`` short of ``horizon``, infinite for none;
     (T,) which track's, -1 for none.
 
     0 where an at-fault collision begins. Tracks count while they have not been hit and are ahead (within 30 degrees), or not
-    behind (beyond 150) while the ego is not within lanes or is in an intersection. A standing ego meets nothing.
+    behind (beyond 150) while the ego is not within lanes or is in an intersection. A standing ego meets nothing. faithful: an ego
+    that reverses is projected along its heading, as in the original; corrected: along its velocity, which says what is ahead,
+    and tracks that were put where it was are left out (``first_instant``).
     """
-    contacts = contacts or at_fault_collisions(trace)
-    rows, tracks = np.nonzero(relevant_tracks(trace, contacts))
+    contacts, faithful = contacts or at_fault_collisions(trace, form), is_faithful(form)
+    rows, tracks = np.nonzero(relevant_tracks(trace, contacts, faithful))
     times, met = np.full(len(trace.time), np.inf), np.full(len(trace.time), -1)
     if len(rows):
         center, ego = trace.center[rows], trace.ego[rows]
@@ -106,7 +113,7 @@ def times_to_collision(
             center,
             ego[:, 2],
             own,
-            ego[:, 3, None] * direction(ego[:, 2]),
+            (np.abs(ego[:, 3, None]) if faithful else ego[:, 3, None]) * direction(ego[:, 2]),
             trace.position[rows, tracks, :2],
             heading,
             trace.size[tracks, :2],
@@ -127,10 +134,12 @@ def direction(yaw: np.ndarray) -> np.ndarray:
     return np.stack([deterministic.cos(yaw), deterministic.sin(yaw)], -1)
 
 
-def relevant_tracks(trace: EpisodeTrace, contacts: FirstContacts) -> np.ndarray:
+def relevant_tracks(trace: EpisodeTrace, contacts: FirstContacts, faithful: bool) -> np.ndarray:
     """(T, N) which tracks ``times_to_collision`` looks at."""
-    offset = trace.position[..., :2] - trace.ego[:, None, :2]
-    turn = deterministic.arctan2(offset[..., 1], offset[..., 0]) - trace.ego[:, 2, None]
+    offset, onward = trace.position[..., :2] - trace.ego[:, None, :2], trace.ego[:, 2]
+    if not faithful:
+        onward = onward + np.where(trace.ego[:, 3] < 0, np.pi, 0.0)
+    turn = deterministic.arctan2(offset[..., 1], offset[..., 0]) - onward[:, None]
     angle = np.abs((turn + np.pi) % (2 * np.pi) - np.pi)
     counts = trace.valid & (angle < _AHEAD)
     if trace.map is not None and trace.map.lanes:
@@ -138,13 +147,15 @@ def relevant_tracks(trace: EpisodeTrace, contacts: FirstContacts) -> np.ndarray:
         counts |= trace.valid & exposed[:, None] & (angle <= BEHIND)
     for collision in contacts.first:
         counts[collision.step :, collision.track] = False
-    return counts & (trace.ego[:, 3] > _STANDING)[:, None]
+    if not faithful:
+        counts &= ~trace.spared
+    return counts & (np.abs(trace.ego[:, 3]) > _STANDING)[:, None]
 
 
-def nuplan_time_to_collision(trace: EpisodeTrace, contacts: FirstContacts | None = None) -> MetricResult:
-    """1 if the time to collision stays above 0.95 s, else 0. details: the least (None for none within 3 s) and, where that is
-    too little, its step, track and category."""
-    times, met = times_to_collision(trace, contacts)
+def nuplan_time_to_collision(trace: EpisodeTrace, contacts: FirstContacts | None = None, form: Form = "faithful") -> MetricResult:
+    """1 if the time to collision stays above 0.95 s, else 0. form: as in ``times_to_collision``. details: the least (None for
+    none within 3 s) and, where that is too little, its step, track and category."""
+    times, met = times_to_collision(trace, contacts, form)
     least, step = float(times.min()), int(times.argmin())
     details: dict[str, object] = {"least": least if np.isfinite(least) else None, "step": None, "track": None}
     if least <= LEAST:

@@ -16,7 +16,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.metrics.driving.forms import Form, is_faithful
-from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
+from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans, require_agents, require_finite
 from dist4d_env.metrics.foreign.open_loop_hits import exact_hits, grid_hits, headings, occupancy
 from dist4d_env.scenes.scene import TICK
 
@@ -40,6 +40,10 @@ class FutureBoxes:
     size: np.ndarray
     category: np.ndarray
     valid: np.ndarray
+
+    def __post_init__(self) -> None:
+        for position, yaw, size, valid in zip(self.position, self.yaw, self.size, self.valid, strict=True):
+            require_agents("the boxes of a sample", valid, size, position=position, yaw=yaw)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def open_loop_samples(trace: EpisodeTrace, plans: Plans, lidar_ahead: float = LI
     if plans.poses.shape[1] * plans.dt < ahead[-1] - 1e-9:
         raise ConfigError(f"plans of {plans.poses.shape[1] * plans.dt:g} s do not reach {ahead[-1]:g} s")
     tick = plans.step[:, None] + np.round(ahead / TICK).astype(int)
-    mask = tick < len(trace.time)
+    mask = tick < len(trace.at_ticks().time)
     tick = np.minimum(tick, len(trace.time) - 1)
     origin = trace.ego[plans.step, None, :3]
     poses = np.concatenate([trace.position[tick, :, :2], trace.yaw[tick, :, None]], -1)  # (S, 6, N, 3)
@@ -132,7 +136,8 @@ def open_loop(
     faithful: boxes on a grid of half a metre, the ego's never turned; under "uniad", steps without a truth add nothing and
     still count. corrected: exact, turned rectangles (where there is no heading it follows the path), and every mean is over what
     was compared: steps with a truth, for collisions those whose truth is free of any. The originals' collision of the centre
-    point looks up a place 25 m away and is not offered. Raises ConfigError for arrays of other shapes, protocols or forms.
+    point looks up a place 25 m away and is not offered. Raises ConfigError for arrays of other shapes, protocols or forms, and
+    for paths or boxes that are not finite.
     """
     is_faithful(form)
     if protocol not in CLASSES:
@@ -140,6 +145,7 @@ def open_loop(
     if predicted.shape[:2] != truth.shape[:2] or predicted.ndim != 3 or predicted.shape[1] != STEPS:
         raise ConfigError(f"predicted and truth must be (S, {STEPS}, 2 or 3), not {predicted.shape} and {truth.shape}")
     known = np.ones(truth.shape[:2], bool) if mask is None else np.asarray(mask, bool)
+    require_finite("an open-loop score", predicted=predicted, truth=truth[known])
     whole = np.ones(len(known), bool) if protocol == "uniad" else known.all(1)
     predicted, truth, known = predicted[whole], truth[whole], known[whole]
     boxes = FutureBoxes(*(array[whole] for array in (agents.position, agents.yaw, agents.size, agents.category, agents.valid)))

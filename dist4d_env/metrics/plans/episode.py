@@ -10,6 +10,7 @@ import numpy as np
 
 from dist4d_env.metrics.driving.epdms import FILTERED, epdms
 from dist4d_env.metrics.driving.extended_comfort import NO_PLANS, consecutive_comfort
+from dist4d_env.metrics.driving.forms import is_faithful
 from dist4d_env.metrics.driving.issued import TICKS, drive_issued, reference_metres, tracking_error
 from dist4d_env.metrics.driving.time_to_collision import LEADS
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
@@ -77,8 +78,14 @@ def _scored(
     driven = drive_issued(trace, plans)
     metres = reference_metres(trace, plans.step, human) if references is None else np.asarray(references, float)
     rows = zip(plans.step.tolist(), driven, metres.tolist(), strict=True)
-    scores = [score_plans(ego[None], PlanScene.happened(trace, step), version, form, best) for step, ego, best in rows]
+    scores = [score_plans(ego[None], _around(trace, step, ego, version, form), version, form, best) for step, ego, best in rows]
     return driven, scores, {name: np.array([score.parts[name][0] for score in scores]) for name in scores[0].parts}
+
+
+def _around(trace: EpisodeTrace, step: int, ego: np.ndarray, version: str, form: str) -> PlanScene:
+    """What then happened around an ego (S, 7), as a version and a form score it."""
+    scene = PlanScene.happened(trace, step)
+    return scene.cleared(ego[0]) if version == "v2" and is_faithful(form) else scene
 
 
 def _human_breaks(trace: EpisodeTrace, plans: Plans, human: EpisodeTrace | None, form: str) -> list[frozenset[str]]:
@@ -92,7 +99,7 @@ def _human_breaks(trace: EpisodeTrace, plans: Plans, human: EpisodeTrace | None,
         if first < 0 or ego.shape[1] < LEADS[-1] + 2:
             found.append(frozenset())  # too little is recorded
             continue
-        scene = replace(PlanScene.happened(human, first), history=None)
+        scene = replace(_around(human, first, ego[0], "v2", form), history=None)
         parts = score_plans(ego, scene, "v2", form).parts
         found.append(frozenset(name for name in FILTERED if parts[name][0] == 0.0))
     return found

@@ -8,8 +8,9 @@ import numpy as np
 
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.recording import log_rows
+from dist4d_env.metrics.driving.rectangles import contacts, ego_centers
 from dist4d_env.metrics.driving.route_lanes import RouteArea, lanes_on_route, route_area
-from dist4d_env.metrics.driving.trace import EpisodeTrace
+from dist4d_env.metrics.driving.trace import EpisodeTrace, require_agents, require_finite
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.route import Route
 from dist4d_env.scenes.scene import TICK, Scene
@@ -28,7 +29,8 @@ class PlanScene:
     Over N agents: position (T, N, 2) centres, yaw (T, N), velocity (T, N, 2), valid (T, N), size (N, 2) length and width,
     category (N,) int8 into CATEGORIES. on_route: tokens of the lanes that count as the route. history: (H, 7) ego rows before
     now, oldest first, None where the past is not known. track: (N,) the agents' identities (``Boxes.token``), their index if
-    None. near: arc length on the route around which the ego is, for routes that cross themselves; None: anywhere.
+    None. near: arc length on the route around which the ego is, for routes that cross themselves; None: anywhere. ConfigError
+    where the history or an agent that exists is not finite, or an agent has no size.
     """
 
     position: np.ndarray
@@ -44,6 +46,11 @@ class PlanScene:
     history: np.ndarray | None = None
     track: np.ndarray | None = None
     near: float | None = None
+
+    def __post_init__(self) -> None:
+        require_finite("the scene of a plan", history=self.history)
+        rows = {"position": self.position, "yaw": self.yaw, "velocity": self.velocity}
+        require_agents("the scene of a plan", self.valid, self.size, **rows)
 
     @classmethod
     def forecast(
@@ -95,7 +102,7 @@ class PlanScene:
     @classmethod
     def happened(cls, trace: EpisodeTrace, step: int, ticks: int = FUTURE) -> PlanScene:
         """The episode itself from a step on, its own past included; fewer rows where it ends."""
-        rows = slice(step, step + ticks + 1)
+        rows, trace = slice(step, step + ticks + 1), trace.at_ticks()
         return cls(
             position=trace.position[rows, :, :2],
             yaw=trace.yaw[rows],
@@ -115,6 +122,15 @@ class PlanScene:
         """The first rows only."""
         cut = {name: getattr(self, name)[:rows] for name in ("position", "yaw", "velocity", "valid")}
         return replace(self, **cut)
+
+    def cleared(self, ego: np.ndarray) -> PlanScene:
+        """Without the agents that touch an ego (7,) in the first row, which the simulation of NAVSIM v2 removes for good."""
+        own, center = np.array([self.vehicle.length, self.vehicle.width]), ego_centers(ego, self.vehicle)[None, None]
+        now = self.until(1)
+        _, _, track = contacts(center, ego[None, None, 2], own, now.position, now.yaw, now.size, now.valid)
+        valid = self.valid.copy()
+        valid[:, track] = False
+        return replace(self, valid=valid)
 
     @property
     def area(self) -> RouteArea:

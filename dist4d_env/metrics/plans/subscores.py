@@ -12,12 +12,21 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.geometry.boxes import CATEGORIES
-from dist4d_env.metrics.driving.areas import ego_corners, off_drivable, out_of_lane
+from dist4d_env.metrics.driving.areas import ego_corners, out_of_lane
 from dist4d_env.metrics.driving.collision import IS_STATIC, KINDS, at_fault, classify
 from dist4d_env.metrics.driving.comfort import TERMS, WINDOWS, smoothed_signals, within_limits
+from dist4d_env.metrics.driving.first_instant import put_there
 from dist4d_env.metrics.driving.progress import SHORT
 from dist4d_env.metrics.driving.rectangles import contacts, first_of_each
-from dist4d_env.metrics.driving.road import PATIENCE, TOLERANCE, against_traffic, driven_within_a_second, graded, patience_ended
+from dist4d_env.metrics.driving.road import (
+    PATIENCE,
+    TOLERANCE,
+    against_traffic,
+    driven_within_a_second,
+    graded,
+    outside_steps,
+    patience_ended,
+)
 from dist4d_env.metrics.driving.time_to_collision import meetings
 from dist4d_env.metrics.plans.scene import PlanScene
 from dist4d_env.scenes.route import Route
@@ -27,19 +36,26 @@ Evidence = dict[str, np.ndarray]
 _MARGIN = 30.0  # m of the route beyond what a plan could reach at most
 
 
-def plan_no_at_fault_collision(ego: np.ndarray, center: np.ndarray, scene: PlanScene, evidence: Evidence) -> np.ndarray:
+def plan_no_at_fault_collision(
+    ego: np.ndarray, center: np.ndarray, scene: PlanScene, faithful: bool, evidence: Evidence
+) -> np.ndarray:
     """(B,) NC: 1, or 1/2 (a static object) or 0 (a road user) where the ego touched something at its own fault.
 
-    The first contact with each track decides about it: at fault, or the track is excused from then on.
+    The first contact with each track decides about it: at fault, or the track is excused from then on. faithful: it is judged by
+    the velocity that the track has in the first row in which it exists; else by the present one, and a track whose first contact
+    is in that row is excused (``first_instant``).
     """
     own = np.array([scene.vehicle.length, scene.vehicle.width])
     agents = scene.position, scene.yaw, scene.size, scene.valid
     plan, step, track = contacts(center, ego[..., 2], own, *agents)
     first = first_of_each(plan, track, step)
+    if not faithful:
+        first = first[~put_there(step[first], track[first], scene.valid)]
     plan, step, track = plan[first], step[first], track[first]
     here, category = ego[plan, step], scene.category[track]
-    box = scene.position[step, track], scene.yaw[step, track], scene.size[track], scene.velocity[step, track]
-    kind = classify(here, scene.vehicle, *box, category)
+    velocity = scene.velocity[scene.valid.argmax(0)[track] if faithful else step, track]
+    box = scene.position[step, track], scene.yaw[step, track], scene.size[track], velocity
+    kind = classify(here, scene.vehicle, *box, category, faithful)
     out = np.zeros(len(plan), bool)
     out[kind == 4] = out_of_lane(scene.map, here[kind == 4], scene.vehicle)
     fault = at_fault(kind, out)
@@ -57,28 +73,36 @@ def plan_time_to_collision(ego: np.ndarray, scene: PlanScene, last: int, faithfu
     return np.where(evidence["meeting_step"] >= 0, 0.0, 1.0)
 
 
-def plan_drivable_area(ego: np.ndarray, scene: PlanScene, evidence: Evidence) -> np.ndarray:
-    """(B,) DAC: 0 if a corner of the footprint leaves the drivable area at any step, without tolerance, else 1."""
+def plan_drivable_area(ego: np.ndarray, scene: PlanScene, faithful: bool, evidence: Evidence) -> np.ndarray:
+    """(B,) DAC: 0 if a corner of the footprint is off the drivable area at any step, without tolerance, else 1; not faithful: a
+    corner that starts there counts from where it first is on the road (``first_instant``)."""
     if scene.map is None or "drivable_area" in scene.map.missing:
         return np.ones(len(ego))
-    outside = off_drivable(scene.map, ego_corners(ego, scene.vehicle))
+    outside = outside_steps(scene.map, ego_corners(ego, scene.vehicle), faithful)
     evidence["off_road_step"] = first_step(outside)
     return 1.0 - outside.any(1)
 
 
 def plan_driving_direction(
-    ego: np.ndarray, center: np.ndarray, scene: PlanScene, faithful: bool, evidence: Evidence
+    ego: np.ndarray, center: np.ndarray, scene: PlanScene, version: str, faithful: bool, evidence: Evidence
 ) -> np.ndarray:
-    """(B,) DDC: 1, 1/2 or 0 by the metres driven within a second against the traffic (``against_traffic``)."""
-    if scene.map is None or not scene.map.lanes:
-        return np.ones(len(ego))
-    against = against_traffic(scene.map, scene.route, scene.on_route, center, ego[..., 2], faithful)
+    """(B,) DDC: 1, 1/2 or 0 by the metres driven within a second against the traffic (``against_traffic``). Where the map cannot
+    tell (``knows_direction``) it is nan in v1, whose score it is no part of, and 1 in v2, whose score then is not valid."""
+    if scene.map is None or not knows_direction(scene, faithful):
+        return np.full(len(ego), np.nan if version == "v1" else 1.0)
+    everywhere = faithful and version == "v1"
+    against = against_traffic(scene.map, scene.route, scene.on_route, center, ego[..., 2], faithful, everywhere)
     metres = driven_within_a_second(center, against)
     worst = metres.max(1)
     value = graded(worst)
     evidence["against_metres"] = worst
     evidence["against_step"] = np.where(value < 1, metres.argmax(1), -1)
     return value
+
+
+def knows_direction(scene: PlanScene, faithful: bool) -> bool:
+    """Whether the map has lanes that tell the driving direction; faithful: and the route runs over some of them."""
+    return scene.map is not None and bool(scene.map.lanes) and (not faithful or bool(scene.on_route))
 
 
 def plan_lane_keeping(center: np.ndarray, scene: PlanScene, evidence: Evidence) -> np.ndarray:
@@ -96,8 +120,11 @@ def plan_lane_keeping(center: np.ndarray, scene: PlanScene, evidence: Evidence) 
 
 def plan_history_comfort(ego: np.ndarray, scene: PlanScene, faithful: bool, evidence: Evidence) -> np.ndarray:
     """(B,) HC: v2's comfort over the driving before (``scene.history``) and the plans (B, S, 7) together. Without a history the
-    faithful form gives 1 and the corrected one scores the plans alone."""
+    faithful form gives 1 and the corrected one scores the plans alone. faithful: the last row before the present is left out and
+    nothing fills the gap, as in the original, which takes a steady sharp turn for a jerk of the wheel."""
     past = np.zeros((0, 7)) if scene.history is None else scene.history
+    if faithful:
+        past = past[:-1]
     rows = np.concatenate([np.broadcast_to(past, (len(ego), *past.shape)), ego], 1)
     signals = smoothed_signals(rows, scene.vehicle.rear_axle_to_center, WINDOWS["v2"], faithful)
     value = plan_comfort(ego, signals, evidence)
@@ -150,9 +177,9 @@ def project(route: Route, points: np.ndarray, low: np.ndarray, high: np.ndarray)
 
 
 def relative_progress(raw: np.ndarray, multiplier: np.ndarray, reference: float | None, version: str) -> np.ndarray:
-    """(B,) EP in [0, 1] from metres (B,) and NC x DAC (B,).
+    """(B,) EP in [0, 1] from metres (B,) and the product of the version's multipliers (B,): NC x DAC, in v2 x DDC.
 
-    Progress is multiplied by NC x DAC; the best of the batch, or of the reference's metres (multiplied already) and each plan
+    Progress is multiplied by that product; the best of the batch, or of the reference's metres (multiplied already) and each plan
     alone, is 1. v1 compares the product, v2 the plan's own metres. Where nobody gets farther than 5 m it is 1 (in v1 0 for plans
     whose multiplier is 0).
     """

@@ -1,0 +1,26 @@
+"""What holds before anybody could have driven otherwise: the one rule about it for running values, rewards and final scores.
+
+A track that touches the ego at the first instant at which it exists (the episode's first, or its first annotation in mid-drive)
+was put there: its contacts, and what is projected to meet it, are not counted for as long as the episode lasts. A corner of the
+footprint that is off the road at the first instant was put there, too: it counts once it has been on the road. Faithful forms do
+as their original does instead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def put_there(step: np.ndarray, track: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """(K,) whether contacts at a step with a track are at the first instant at which the track exists. valid: (T, N)."""
+    return step == valid.argmax(0)[track]
+
+
+def counted_corners(off: np.ndarray, pending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(..., T, 4) which of the corners that are off the road count; (..., 4) which do not yet count after the last step.
+
+    off: (..., T, 4) whether a corner is off the road; pending: (..., 4) whether it has been off at every step so far: all true
+    before the first instant.
+    """
+    waiting = np.logical_and.accumulate(off, axis=-2) & pending[..., None, :]
+    return off & ~waiting, waiting[..., -1, :]
