@@ -56,10 +56,10 @@ def metrics_of(*scenes: Scene) -> RunningMetrics:
     return metrics
 
 
-def drive(scene: Scene, actions) -> tuple[EpisodeTrace, list[dict[str, float]]]:
+def drive(scene: Scene, actions, start: float = 0.0) -> tuple[EpisodeTrace, list[dict[str, float]]]:
     """One episode: the trace and the values at its start and after every decision."""
     simulator, metrics = Simulator(None, [scene]), metrics_of(scene)
-    state = simulator.reset([0], [0.0])
+    state = simulator.reset([0], [start])
     running = metrics.update(None, BEGINS, ONE, first_instant(state, 1))
     happened, values = [first_instant(state, 1)], [running.values]
     for action in actions:

@@ -146,6 +146,7 @@ def open_loop(
         raise ConfigError(f"predicted and truth must be (S, {STEPS}, 2 or 3), not {predicted.shape} and {truth.shape}")
     known = np.ones(truth.shape[:2], bool) if mask is None else np.asarray(mask, bool)
     require_finite("an open-loop score", predicted=predicted, truth=truth[known])
+    truth = np.where(np.isfinite(truth), truth, 0.0)  # where it is not known it may be anything
     whole = np.ones(len(known), bool) if protocol == "uniad" else known.all(1)
     predicted, truth, known = predicted[whole], truth[whole], known[whole]
     boxes = FutureBoxes(*(array[whole] for array in (agents.position, agents.yaw, agents.size, agents.category, agents.valid)))
