@@ -121,7 +121,7 @@ def test_driving_direction_in_intersections():
 
 
 def test_no_lanes_on_the_route_is_no_zero():
-    """Without them the original's rule tells no lane from an oncoming one: not known, and no score with it as a factor is valid."""
+    """Without them the original's rule tells no lane from an oncoming one: not known, nor is a score with it as a factor."""
     trace = make_trace()  # its route names no lanes
     result = driving_direction_compliance(trace, "faithful")
     assert not result.valid and "no lane" in result.details["reason"] and driving_direction_compliance(trace).valid

@@ -14,6 +14,7 @@ from dist4d_env.metrics.driving.epdms import epdms_v2
 from dist4d_env.metrics.driving.extended_comfort import extended_comfort
 from dist4d_env.metrics.driving.progress import ego_progress
 from dist4d_env.metrics.driving.road import driving_direction_compliance, lane_keeping
+from dist4d_env.metrics.driving.running import RunningMetrics
 from dist4d_env.metrics.driving.suite import evaluate
 from dist4d_env.metrics.driving.time_to_collision import time_to_collision
 from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
@@ -25,7 +26,7 @@ from dist4d_env.metrics.foreign.open_loop import FutureBoxes, nuscenes_open_loop
 from dist4d_env.metrics.plans.episode import epdms_of_plans, pdms_of_plans
 from dist4d_env.metrics.plans.scene import PlanScene
 from dist4d_env.metrics.plans.scoring import score_plans
-from tests.simulation.road import Agent
+from tests.simulation.road import Agent, make_scene
 
 from .traces import make_trace, straight
 
@@ -49,6 +50,16 @@ def test_a_trace_is_finite(name, value):
     with pytest.raises(ConfigError, match=r"trace.*(finite|positive)") as refused:
         replace(trace, **{name: spoilt(getattr(trace, name), value, 0 if name == "size" else 7)})
     assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("value", BAD)
+@pytest.mark.parametrize("name", ["position", "yaw", "velocity", "size"])
+def test_running_values_are_of_finite_agents(name, value):
+    scene = make_scene(Agent(30, 0))
+    with pytest.raises(ConfigError, match=f"road.*(size|{name}) of an agent"):
+        RunningMetrics().add(
+            replace(scene, tracks=replace(scene.tracks, **{name: spoilt(getattr(scene.tracks, name), value, 0)}))
+        )
 
 
 @pytest.mark.parametrize("size", [0.0, -2.0])
@@ -146,9 +157,12 @@ def test_scores_that_count_ticks_refuse_another_rate(score):
     trace = make_trace(straight(steps=101), Agent(30, 3.5))
     NEED_TICKS[score](trace)
     every = {name: getattr(trace, name)[::5] for name in ("time", "ego", "position", "yaw", "velocity", "valid", "expert")}
+    slow = replace(trace, **every)
     with pytest.raises(ConfigError, match=r"10 Hz.*0\.5 to 0\.5 s apart") as refused:
-        NEED_TICKS[score](replace(trace, **every))
+        NEED_TICKS[score](slow)
     assert len(str(refused.value)) < 300
+    with pytest.raises(ConfigError, match="10 Hz"):
+        pdms_of_plans(trace, PLANS, slow)
 
 
 def test_scores_of_places_take_any_rate():

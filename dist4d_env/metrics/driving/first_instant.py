@@ -11,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 
 
-def put_there(step: np.ndarray, track: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """(K,) whether contacts at a step with a track are at the first instant at which the track exists. valid: (T, N)."""
-    return step == valid.argmax(0)[track]
+def put_there(step: np.ndarray, exists: np.ndarray, seen: np.ndarray | bool = False) -> np.ndarray:
+    """(K,) whether contacts at steps (K,) are at the first instant at which their tracks exist. exists: (K, T) when each one's
+    track does; seen: (K,) whether it did before these steps."""
+    return (step == exists.argmax(1)) & np.logical_not(seen)
 
 
 def counted_corners(off: np.ndarray, pending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -43,7 +43,7 @@ def reference_metres(trace: EpisodeTrace, steps: np.ndarray, human: EpisodeTrace
     if human is None:
         s, first = trace.expert_position, 0
     else:
-        s, first = human.route_position, round((float(trace.time[0]) - float(human.time[0])) / TICK)
+        s, first = human.at_ticks().route_position, round((float(trace.time[0]) - float(human.time[0])) / TICK)
     # Outside the recording the recorded ego stands before its start and drives on after its end.
     now, then = np.clip(steps + first, 0, len(s) - 1), steps + first + ticks
     beyond = np.maximum(then - np.maximum(len(s) - 1, steps + first), 0) * TICK

@@ -14,9 +14,10 @@ from dist4d_env.metrics.driving import running_kernels as kernels
 from dist4d_env.metrics.driving.areas import Areas, ego_corners
 from dist4d_env.metrics.driving.collision import KINDS, at_fault, classify
 from dist4d_env.metrics.driving.comfort import LIMITS
-from dist4d_env.metrics.driving.first_instant import counted_corners
+from dist4d_env.metrics.driving.first_instant import counted_corners, put_there
 from dist4d_env.metrics.driving.rectangles import ego_centers, first_of_each, overlap
 from dist4d_env.metrics.driving.time_to_collision import time_to_contact
+from dist4d_env.metrics.driving.trace import require_agents
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.agents import bodies
 from dist4d_env.simulation.ego import SPEED, YAW, X, Y, hypotenuses
@@ -52,7 +53,10 @@ class Running:
 
     def fitted(self, tracks: int) -> Running:
         """With room for ``tracks`` tracks exactly; no episode's scene may have more."""
-        wider: dict[str, Any] = {n: with_tracks(getattr(self, n), self.touched.shape[1], tracks) for n in _OF_TRACKS}
+        had = self.touched.shape[1]
+        if tracks == had:
+            return self
+        wider: dict[str, Any] = {name: with_tracks(getattr(self, name), had, tracks) for name in _OF_TRACKS}
         return replace(self, **wider)
 
     def put(self, rows: np.ndarray, others: Running) -> Running:
@@ -134,7 +138,10 @@ class RunningMetrics:
         self._built: _Tables | None = None
 
     def add(self, scene: Scene) -> int:
-        """One more scene; its number."""
+        """One more scene; its number. ConfigError where one of its agents is not finite or has no size."""
+        tracks = scene.tracks
+        rows = {name: getattr(tracks, name).swapaxes(0, 1) for name in ("position", "yaw", "velocity")}
+        require_agents(scene.name, tracks.valid.T, tracks.size, **rows)
         self._scenes.append(scene)
         self._areas.add(scene.map)
         self._built = None
@@ -155,10 +162,13 @@ class RunningMetrics:
         """The bookkeeping one decision later. begins: (B,) the episodes that start now; their ticks are all their first instant.
         running: None where all begin."""
         ego, agents, tracks = ticks.ego, ticks.agents, ticks.agents.valid.shape[2]
-        last = Running.before(len(scene), tracks)
-        if running is not None:
-            goes_on = np.flatnonzero(~begins)
-            last = last.put(goes_on, running.take(goes_on).fitted(tracks)) if begins.any() else running.fitted(tracks)
+        if running is not None and not begins.any():
+            last = running.fitted(tracks)
+        else:
+            last = Running.before(len(scene), tracks)
+            if running is not None:
+                goes_on = np.flatnonzero(~begins)
+                last = last.put(goes_on, running.take(goes_on).fitted(tracks))
         centers = ego_centers(ego, self.vehicle)
         touched, spared = last.touched.copy(), last.spared.copy()
         collision, fault = self._collide(last.seen, touched, spared, scene, ticks, centers)
@@ -200,7 +210,7 @@ class RunningMetrics:
         new = new[first_of_each(episode[new], track[new], tick[new])]
         episode, tick, track = episode[new], tick[new], track[new]
         touched[episode, track] = True
-        first = ~seen[episode, track] & (tick == valid[episode, :, track].argmax(1))
+        first = put_there(tick, valid[episode, :, track], seen[episode, track])
         spared[episode[first], track[first]] = True
         counts = ~first
         episode, tick, track, new = episode[counts], tick[counts], track[counts], new[counts]

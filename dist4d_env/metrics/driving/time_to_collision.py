@@ -62,7 +62,7 @@ def meetings(
         found.append((*hits, np.full(len(hits[0]), lead)))
         if lead == 0 and not faithful:
             of, when, what = hits
-            first = put_there(when, what, valid)
+            first = put_there(when, valid[:, what].T)
             spared[of[first], what[first]] = True
     plan, step, track, lead_of = (np.concatenate(column) for column in zip(*found, strict=True))
     counts = (np.abs(ego[plan, step, 3]) >= _STANDING) & (step <= last) & ~spared[plan, track]

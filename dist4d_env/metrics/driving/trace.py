@@ -95,7 +95,7 @@ class EpisodeTrace:
         """(N,) which tracks were put where the ego was (``first_instant``)."""
         step, track = np.nonzero(self.contact)
         spared = np.zeros(self.contact.shape[1], bool)
-        spared[track[put_there(step, track, self.valid)]] = True
+        spared[track[put_there(step, self.valid[:, track].T)]] = True
         return spared
 
     @cached_property

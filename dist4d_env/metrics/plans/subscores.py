@@ -50,7 +50,7 @@ def plan_no_at_fault_collision(
     plan, step, track = contacts(center, ego[..., 2], own, *agents)
     first = first_of_each(plan, track, step)
     if not faithful:
-        first = first[~put_there(step[first], track[first], scene.valid)]
+        first = first[~put_there(step[first], scene.valid[:, track[first]].T)]
     plan, step, track = plan[first], step[first], track[first]
     here, category = ego[plan, step], scene.category[track]
     velocity = scene.velocity[scene.valid.argmax(0)[track] if faithful else step, track]
