@@ -11,6 +11,8 @@ from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.recording import logged_progress
 from dist4d_env.planners.contract import PlannerContext, PlannerInput
 from dist4d_env.planners.lane_follower import LaneFollower
+from dist4d_env.scenes.edits import Insert
+from dist4d_env.scenes.scenario import Scenario
 
 
 def drive(env: gym.Env, seed: int, action=None):
@@ -81,3 +83,25 @@ def test_nothing_is_collected_at_the_start(make_env):
     env.reset(seed=0)
     driving = env.unwrapped
     assert pdms_so_far(driving.trace(), driving.episode.end_time, 30.0) == 0.0
+
+
+@pytest.mark.parametrize("touching", [Insert(ahead=-2.0, lateral=2.2), Insert(ahead=-1.0, lateral=1.6, category="barrier")])
+def test_what_touches_the_ego_at_the_start_costs_nothing(make_env, touching):
+    """A parked car, a barrier: reward, running values and final score are those without it."""
+    collected = []
+    for edits in ((), (touching,)):
+        env = make_env(action="trajectory", reward="pdms", horizon=4.0, traffic="replay")
+        env.reset(options={"scenario": Scenario(env.unwrapped.scene_names[0], 1.0, ego_offset=0.6, edits=edits)})
+        driving, rewards, over = env.unwrapped, [], False
+        assert bool(driving.trace().contact.any()) == bool(edits)
+        while not over:
+            plan = np.zeros((8, 3), np.float32)
+            plan[:, 0] = 0.5 * driving.episode.state.ego.speed * np.arange(1, 9)
+            _, reward, terminated, truncated, info = env.step(plan)
+            rewards.append(reward)
+            over = terminated or truncated
+            assert info["metrics"]["collision"] == 0.0
+        final = info["metrics"]["final"]["pdms_v1"]
+        assert info["ended_by"] == "horizon" and sum(rewards) == pytest.approx(final["value"], abs=1e-9)
+        collected.append(rewards)
+    assert collected[0] == collected[1] and sum(collected[1]) > 0.5
