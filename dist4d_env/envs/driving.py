@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from dist4d_env.envs.config import read_keywords
 from dist4d_env.envs.episodes import Episodes
@@ -131,7 +134,8 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     ## Episode End
 
     Terminated by an at-fault collision, by leaving the road or by driving the wrong way (``termination`` chooses which of these).
-    Truncated at the horizon, at the end of the log if that comes first, or when the world's trust falls below ``trust_floor``.
+    Truncated at the horizon, after the last whole decision within the log or after the ``max_episode_steps`` of ``gym.make`` if
+    these come first (all three are called "horizon"), or when the world's trust falls below ``trust_floor``.
 
     ## Info
 
@@ -200,7 +204,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
         "scenario", a ``Scenario`` or the path of its YAML."""
         super().reset(seed=seed)
         watch = Stopwatch()
-        self._episodes.random[0] = self.np_random
+        self._episodes.random[0], self._episodes.most_decisions = self.np_random, time_limit(self)
         terms = self._episodes.reset(_ONE, [options or {}], watch)
         return self._observed(terms, watch)
 
@@ -251,7 +255,23 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
         return observation, episode_info(self._episodes, 0, terms, watch.milliseconds)
 
 
+def time_limit(env: gym.Env) -> int | None:
+    """The ``max_episode_steps`` that ``gym.make`` was given. Gymnasium tells an environment nothing of the ``TimeLimit`` around
+    it, which would end an episode without its final metrics: it is looked for among the callers of ``reset``."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, TimeLimit):
+            inner = caller.env
+            while isinstance(inner, OrderEnforcing | PassiveEnvChecker):
+                inner = inner.env
+            return caller._max_episode_steps if inner is env else None
+        frame = frame.f_back
+    return None
+
+
 def rendering_metadata(decision_dt: float) -> dict[str, Any]:
     """The metadata of environments here: a window needs a display, frames come once a decision."""
     modes = ["rgb_array", "human"] if has_display() else ["rgb_array"]
-    return {"render_modes": modes, "render_fps": max(1, round(1 / decision_dt))}
+    rate = round(1 / decision_dt, 6)
+    return {"render_modes": modes, "render_fps": int(rate) if rate.is_integer() else rate}

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
 CAUSES = {"collision": "at_fault_collision", "off_road": "off_road", "wrong_way": "wrong_way"}
 """What may terminate an episode, and the running value that says so."""
+
+
+def intended_end(start: float, horizon: float, duration: float, decision_dt: float, decisions: int | None = None) -> float:
+    """Seconds since the scene's first keyframe up to which an episode is meant to last: its horizon, but only whole decisions
+    within the log, and not more than ``decisions``."""
+    whole = math.floor((duration - start) / decision_dt + 1e-6)
+    return min(start + horizon, duration, start + (whole if decisions is None else min(whole, decisions)) * decision_dt)
 
 
 def termination_causes(values: Mapping[str, np.ndarray], chosen: tuple[str, ...]) -> list[str | None]:

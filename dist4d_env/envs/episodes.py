@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.error import ClosedEnvironmentError
@@ -15,11 +16,11 @@ from gymnasium.vector.utils import create_empty_array
 
 from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.config import EnvConfig, read_scenario_option
-from dist4d_env.envs.ending import termination_causes, truncation_cause
+from dist4d_env.envs.ending import intended_end, termination_causes, truncation_cause
 from dist4d_env.envs.rewards import EPISODE_TERMS, arrival, pdms_so_far, reward_terms, weighted_sum
 from dist4d_env.envs.sensors.contract import Instant, Sensor
-from dist4d_env.envs.starts import check_start, draw_start
-from dist4d_env.errors import ConfigError
+from dist4d_env.envs.starts import check_start, draw_start, remembered_keyframes
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import invert, yaw_of
@@ -119,6 +120,7 @@ class Episodes:
     def __init__(self, config: EnvConfig, count: int) -> None:
         """Raises ConfigError, DataError or WeightsError."""
         self.config, self.count = config, count
+        self.most_decisions: int | None = None  # of an episode, apart from its horizon
         scenes = config.scenes if config.scenario is None else config.scenario.scene
         self.dataset = open_dataset(config.dataroot, config.version, scenes, dataset=config.dataset)
         self.scene_names = self.dataset.scene_names(scenes)
@@ -126,10 +128,11 @@ class Episodes:
             config.world, weights=config.weights, memory=config.memory, device=config.device, service=config.service
         )
         self._world: World | None = world
+        self._unplayable: set[str] = set()
         self.traits = world_traits(world)
         self.size = config.image_size(self.traits.image_size)
         self._sensors: list[Sensor] = [SENSORS.make(name, ("space", "observe")) for name in config.observation or ()]
-        first = self.dataset.load(self.scene_names[0])
+        first = self._first_scene()
         self.rig: CameraRig = first.rig
         keys: dict[str, spaces.Space] = {}
         for sensor, name in zip(self._sensors, config.observation or (), strict=True):
@@ -293,11 +296,44 @@ class Episodes:
             return replace(given, start=check_start(scene, needs_images, given.start, config.decision_dt)), seeds
         name, start = options.get("scene"), options.get("start")
         if name is None:
-            name = self.scene_names[int(seeds.scenario.integers(len(self.scene_names)))]
+            name = self._draw_scene(seeds.scenario)
         scene = self.scene(Scenario(name, 0.0))
         if start is None:
             start = draw_start(scene, needs_images, config.horizon, seeds.scenario)
         return Scenario(name, check_start(scene, needs_images, start, config.decision_dt)), seeds
+
+    def _first_scene(self) -> Scene:
+        """The first scene that can be read. Raises DataError where none can."""
+        for name in self.scene_names[:-1]:
+            try:
+                return self.dataset.load(name)
+            except DataError:
+                continue  # ``_playable`` says so when it is drawn
+        return self.dataset.load(self.scene_names[-1])
+
+    def _draw_scene(self, random: np.random.Generator) -> str:
+        """The name of a scene that can be played. Drawn again where it cannot, so that what is drawn does not depend on what is
+        already known of the scenes. Raises DataError where there is none."""
+        while True:
+            name = self.scene_names[int(random.integers(len(self.scene_names)))]
+            if name not in self._unplayable and self._playable(name):
+                return name
+
+    def _playable(self, name: str) -> bool:
+        """Whether a scene can be read and shown by the world; says so the first time that one cannot. Raises DataError if it is
+        the last."""
+        try:
+            scene = self.scene(Scenario(name, 0.0))
+            if self.traits.needs_images:
+                remembered_keyframes(scene)
+        except DataError as error:
+            if not self._unplayable:
+                gym.logger.warn(f"{error}. Such scenes are not drawn; `python -m dist4d_env validate` lists them all")
+            self._unplayable.add(name)
+            if len(self._unplayable) == len(self.scene_names):
+                raise
+            return False
+        return True
 
     def scene(self, scenario: Scenario) -> Scene:
         """A scenario's scene, its edits included, kept for the next episode in it."""
@@ -307,8 +343,8 @@ class Episodes:
             scene = apply_all(scenario.edits, self.dataset.load(scenario.scene), scenario.start)
             if scene.rig.names != self.rig.names:
                 raise ConfigError(
-                    f"{scene.name} has the cameras {', '.join(scene.rig.names)}, but this environment those of "
-                    f"{self.scene_names[0]}, {', '.join(self.rig.names)}: one environment has one rig, so name scenes with the "
+                    f"{scene.name} has the cameras {', '.join(scene.rig.names)}, but this environment has "
+                    f"{', '.join(self.rig.names)}: one environment has one rig, so name scenes with the "
                     "same cameras"
                 )
             edited = [kept for kept in self._scenes if kept[1]]
@@ -364,7 +400,8 @@ class Episodes:
             state, begun = self.simulator.reset(numbers, scenarios), {}
             for place, (row, (scenario, seeds)) in enumerate(zip(rows.tolist(), chosen, strict=True)):
                 scene, time = scenes[place], float(state.time[place])
-                end_time = min(time + (scenario.horizon or self.config.horizon), scene.duration)
+                horizon, dt = scenario.horizon or self.config.horizon, self.config.decision_dt
+                end_time = intended_end(time, horizon, scene.duration, dt, self.most_decisions)
                 start = state.take(np.array([place])).fitted(len(scene.tracks))
                 begun[row] = Episode(scenario, scene, end_time, seeds.policy, seeds.noise, start)
         return state, begun

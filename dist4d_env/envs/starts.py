@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.scenes.scene import TICK, Scene
+
+
+def on_grid(time: float) -> float:
+    """The first instant of the 10 Hz grid that is not before a time: what was recorded until then is known there."""
+    return math.ceil(time / TICK - 1e-6) * TICK
 
 
 def draw_start(scene: Scene, needs_images: bool, horizon: float, random: np.random.Generator) -> float:
@@ -15,19 +22,19 @@ def draw_start(scene: Scene, needs_images: bool, horizon: float, random: np.rand
     keyframe alone starts there. Raises DataError where there is none.
     """
     keyframes = remembered_keyframes(scene) if needs_images else np.arange(len(scene.sensors.keyframe_time))
-    times = np.round(scene.sensors.keyframe_time[keyframes] / TICK) * TICK
+    times = np.array([on_grid(time) for time in scene.sensors.keyframe_time[keyframes].tolist()])
     fitting = times[times <= scene.duration - horizon + 1e-6]
     return float(random.choice(fitting)) if len(fitting) else float(times[0])
 
 
 def check_start(scene: Scene, needs_images: bool, start: float, decision_dt: float) -> float:
-    """A start asked for, on the 10 Hz grid. Raises ConfigError if it lies outside the scene, DataError without any image."""
+    """A start asked for, moved on to the 10 Hz grid. Raises ConfigError outside the scene, DataError without any image."""
     latest = scene.duration - 2 * decision_dt
     if isinstance(start, bool) or not isinstance(start, int | float | np.number) or not 0 <= start <= latest + 1e-6:
         raise ConfigError(f"options['start']={start!r} must lie between 0 and {latest:.1f} s in {scene.name}")
     if needs_images:
         remembered_keyframes(scene)
-    return round(float(start) / TICK) * TICK
+    return min(on_grid(float(start)), math.floor(latest / TICK + 1e-6) * TICK)
 
 
 def remembered_keyframes(scene: Scene) -> np.ndarray:

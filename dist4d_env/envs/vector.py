@@ -28,7 +28,8 @@ class DiST4DVectorEnv(VectorEnv):
     that has ended begins anew at the next step, whose action is ignored (``AutoresetMode.NEXT_STEP``).
 
     Observations are written into arrays that are kept; copy=False hands out these themselves, to be overwritten by the next
-    step. ``info["metrics"]["final"]`` is computed when it is first looked into. ``envs`` are the rows, to look at, render,
+    step. max_episode_steps: decisions of an episode at most, as in ``gym.make``. ``info["metrics"]["final"]`` is computed when it
+    is first looked into. ``envs`` are the rows, to look at, render,
     snapshot and restore; where a row has ``starts``, it gives the reset options of every episode that begins there without any.
     """
 
@@ -36,7 +37,7 @@ class DiST4DVectorEnv(VectorEnv):
 
     envs: tuple[_VectorRow, ...] = ()
 
-    def __init__(self, num_envs: int = 1, copy: bool = True, **keywords: Any) -> None:
+    def __init__(self, num_envs: int = 1, copy: bool = True, max_episode_steps: int | None = None, **keywords: Any) -> None:
         """Raises ConfigError, DataError or WeightsError."""
         if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
             raise ConfigError(f"num_envs={num_envs!r} must be a whole number of at least 1")
@@ -44,6 +45,7 @@ class DiST4DVectorEnv(VectorEnv):
             raise ConfigError("render_mode='human' shows one episode: use it with gym.make, or 'rgb_array' here")
         self.num_envs, self.config, self._copy = int(num_envs), read_keywords(keywords), bool(copy)
         self._episodes = Episodes(self.config, self.num_envs)
+        self._episodes.most_decisions = _most_decisions(max_episode_steps)
         self.envs = tuple(_VectorRow(self, row) for row in range(self.num_envs))
         self.render_mode = self.config.render_mode
         self.metadata = {**rendering_metadata(self.config.decision_dt), "autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -146,6 +148,15 @@ class DiST4DVectorEnv(VectorEnv):
         share = {stage: value / len(rows) for stage, value in watch.milliseconds.items()}
         info = vector_info(self._episodes, shown, terms, share, self._add_info)
         return {key: value.copy() for key, value in observations.items()} if self._copy else dict(observations), info
+
+
+def _most_decisions(steps: Any) -> int | None:
+    """``max_episode_steps`` as Gymnasium means it: None and -1 limit nothing. Raises ConfigError."""
+    if steps is None or steps == -1:
+        return None
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+        raise ConfigError(f"max_episode_steps={steps!r} must be a whole number of at least 1")
+    return int(steps)
 
 
 class _VectorRow(EpisodeRow):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dist4d_env.envs.ending import intended_end
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog
 from dist4d_env.metrics.driving.composite import pdms_v1
 from dist4d_env.metrics.driving.epdms import epdms_v2
@@ -31,7 +32,8 @@ def recorded_scene(log: EpisodeLog) -> Scene:
 
 def end_time(log: EpisodeLog) -> float:
     """Seconds since the scene's first keyframe up to which an episode was meant to last."""
-    return float(log.trace.time[0]) + float(log.scenario.get("horizon") or log.settings["horizon"])
+    horizon = float(log.scenario.get("horizon") or log.settings["horizon"])
+    return intended_end(float(log.trace.time[0]), horizon, recorded_scene(log).duration, log.decision_dt)
 
 
 def recorded_human(log: EpisodeLog) -> EpisodeTrace:
