@@ -58,7 +58,8 @@ def test_max_episode_steps_ends_an_episode_with_its_metrics(make_env):
     for _ in range(3):
         *_, truncated, info = vector.step(np.zeros((2, 2), np.float32))
     assert truncated.all() and list(info["ended_by"]) == ["horizon", "horizon"]
-    assert_same(dict(info["metrics"]["final"][0]), dict(final))
+    for name, result in final.items():
+        assert info["metrics"]["final"][name]["value"][0] == result["value"]
     vector.close()
     limited = gym.wrappers.TimeLimit(gym.make("DiST4D-nuScenes-v0", **settings), 2)
     limited.reset(seed=1)
@@ -84,6 +85,19 @@ def jittered_root(town_dataroot, tmp_path_factory):
             row["timestamp"] += of_pose.get(row["token"], 0) if name == "ego_pose" else shift[key]
         (tables / f"{name}.json").write_text(json.dumps(rows))
     return root
+
+
+@pytest.fixture(scope="module")
+def two_scenes(town_dataroot, tmp_path_factory):
+    """The test town without the pictures of one scene; its folder, and the names of the whole scene and the bare one."""
+    root = tmp_path_factory.mktemp("bare") / "town"
+    shutil.copytree(town_dataroot, root)
+    dataset = open_dataset(root)
+    whole, bare = dataset.names()
+    sensors = dataset.load(bare).sensors
+    for keyframe, view in np.ndindex(len(sensors.keyframe_time), len(sensors.camera_names)):
+        sensors.image_path(keyframe, view).unlink()
+    return root, whole, bare
 
 
 @EVERY_WORLD
