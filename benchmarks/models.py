@@ -1,10 +1,6 @@
-"""Size and speed of every preset's networks: parameters, arithmetic, memory, milliseconds, and share of the device's measured
-matrix rate.
+"""Size of every preset's networks: parameters and arithmetic of one run on six cameras.
 
-Parameters and arithmetic are counted on tensors without storage, so they are there for every preset on every machine. What does
-not fit into memory, or would take longer than ``--max-seconds``, is not timed, and the result holds the reason.
-Each network is built
-and timed in a process of its own with random weights (float32 on a CPU, bfloat16 on a GPU), on six cameras:
+Both are counted on tensors without storage, so they are there for every preset on every machine:
 
 - codec_encode, codec_decode: one chunk of RGB-D frames;
 - dist_t: one evaluation for one chunk; composer: the chunk's frames at full resolution;
@@ -15,12 +11,7 @@ and timed in a process of its own with random weights (float32 on a CPU, bfloat1
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import resource
-import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from tqdm import tqdm
 
-from benchmarks.common import FinishedUnits, header, run, write_json
-from dist4d_env.errors import ConfigError
+from benchmarks.common import header, run, write_json
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.conditions import ATTRIBUTES, BEV_SHAPE, MASK_CHANNELS, MAX_BOXES
@@ -39,86 +29,37 @@ from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.inputs import DiSTTInputs, ViewInputs
 from dist4d_env.models.layout import LAYOUT_CHANNELS
-from dist4d_env.models.presets import Preset, preset
+from dist4d_env.models.presets import PRESETS, Preset, preset
 from dist4d_env.models.video_codec import make_codec
 
 VIEWS = 6
 CAPTION_TOKENS = 300
 PARTS = ("codec_encode", "codec_decode", "dist_t", "composer", "dist_s", "dist_s_vae")
-RUNS = 10
-"""At most so many timed runs; fewer where ``--max-seconds`` is over."""
-START_UP = 300.0
-"""Seconds that a fresh process may take to import its libraries on a busy machine."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Parameters, arithmetic, memory and milliseconds of the networks of every preset."""
+    """Parameters and arithmetic of the networks of every preset."""
 
-    presets: tuple[str, ...] = ("tiny", "small", "base", "paper")
-    """Presets to measure."""
-    device: str = "auto"
-    """Where to run: "auto" takes a GPU where there is one."""
-    max_seconds: float = 120.0
-    """Nothing is timed that would take longer for one run; timed runs of a network end after as long."""
-    quick: bool = False
-    """Preset tiny alone, three seconds at most per network."""
+    presets: tuple[str, ...] = tuple(PRESETS)
+    """Presets to count."""
     out: Path | None = None
-    """Result file (JSON); a stopped run goes on where it was."""
+    """Result file (JSON)."""
 
 
 def main(options: Options) -> dict[str, Any]:
-    names = ("tiny",) if options.quick else options.presets
-    limit = min(3.0, options.max_seconds) if options.quick else options.max_seconds
-    units = [(name, part) for name in names for part in PARTS if part != "dist_s_vae" or on_latents(preset(name))]
-    device = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise ConfigError(f"device {device!r} is not here: use cpu, or cuda on a machine that has it")
-    finished = FinishedUnits(options.out, {"device": device, "limit": limit})
-    if "rates" not in finished.done:
-        finished.add("rates", matrix_rates(device))
-    rates = finished.done["rates"]
-    rate = max(rates.values())
-    bar = tqdm(units, disable=None)
-    for name, part in bar:
-        bar.set_description(f"{name} {part}")
-        if f"{name}/{part}" not in finished.done:
-            finished.add(f"{name}/{part}", measure(name, part, device, rate, limit))
-    rows: dict[str, Any] = {name: {p: dict(finished.done[f"{n}/{p}"]) for n, p in units if n == name} for name in names}
-    for row in (row for parts in rows.values() for row in parts.values() if "device_ms" in row):
-        row["fraction_of_matrix_rate"] = row["gflop"] * 1e12 / row["device_ms"] / rate
-    result = header("models", options) | {
-        "device": device,
-        "precision": "bfloat16" if device == "cuda" else "float32",
-        "matrix_flop_per_second": rates,
-        "load_average": os.getloadavg()[0],
-        "images": {name: f"{VIEWS} x {preset(name).height} x {preset(name).width}" for name in names},
-        "results": rows,
-    }
+    rows: dict[str, dict[str, dict[str, float]]] = {name: {} for name in options.presets}
+    for name in tqdm(rows, disable=None):
+        on_latents = preset(name).dist_s.get("backbone") == "svd"
+        rows[name] = {part: count(preset(name), part) for part in PARTS if part != "dist_s_vae" or on_latents}
+    images = {name: f"{VIEWS} x {preset(name).height} x {preset(name).width}" for name in rows}
+    result = header("models", options) | {"images": images, "results": rows}
     if options.out:
         write_json(options.out, result)
-    finished.finish()
-    show(rows, rates)
+    for name, parts in rows.items():
+        for part, row in parts.items():
+            print(f"{name + ' ' + part:<22}{row['parameters_m']:>10.1f} M parameters{row['gflop']:>14.1f} GFLOP")
     return result
-
-
-def on_latents(one: Preset) -> bool:
-    """Whether the preset's DiST-S works on latents of a VAE of its own."""
-    return one.dist_s.get("backbone") == "svd"
-
-
-def measure(name: str, part: str, device: str, rate: float, limit: float) -> dict[str, Any]:
-    """Counts, and times or the reason why there are none."""
-    counts = count(preset(name), part)
-    weights = counts["parameters_m"] * 1e6 * (2 if device == "cuda" else 4)
-    free, least = free_bytes(device), 1.25 * weights  # activations take a quarter as much at the very least
-    seconds = counts["gflop"] * 1e9 / rate / (1 if device == "cuda" else torch.get_num_threads())
-    if least > free:
-        return counts | {"skipped": f"its weights need {least / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are free"}
-    if seconds > limit:
-        reason = f"one run would take at least {seconds:.0f} s at the full matrix rate, more than the limit of {limit:g} s"
-        return counts | {"skipped": reason}
-    return counts | in_process(timing, (name, part, device, limit), START_UP + 3 * limit + weights / 1e8)
 
 
 def count(one: Preset, part: str) -> dict[str, float]:
@@ -195,125 +136,6 @@ def dist_t_inputs(one: Preset, views: int) -> DiSTTInputs:
         controlled=torch.ones(1, dtype=torch.bool),
         captions=torch.randn(1, CAPTION_TOKENS, captions) if captions else None,
     )
-
-
-def timing(name: str, part: str, device: str, limit: float) -> dict[str, Any]:
-    """Milliseconds and peak memory of one network, weights and inputs included; to be run in its own process.
-
-    ms, best_ms: by the clock on the wall; device_ms: the mean time of the device itself, on a CPU that of all cores together,
-    which other programs on the machine change little.
-    """
-    torch.manual_seed(0)
-    before = resident_bytes()
-    durations: list[float] = []
-    worked: list[float] = []
-    cast = torch.autocast("cuda", torch.bfloat16) if device == "cuda" else nullcontext()
-    with torch.no_grad(), cast:
-        with torch.device(device):
-            model, step = build(preset(name), part)
-        if all(p.ndim < 5 for p in model.parameters()):
-            model.to(memory_format=torch.channels_last)
-        if device == "cuda":
-            model.to(torch.bfloat16)
-            torch.cuda.reset_peak_memory_stats()
-        step()
-        end = time.perf_counter() + limit
-        while len(durations) < RUNS and (not durations or time.perf_counter() + durations[-1] < end):
-            begin, clock = time.perf_counter(), time.process_time()
-            step()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            durations.append(time.perf_counter() - begin)
-            worked.append(durations[-1] if device == "cuda" else time.process_time() - clock)
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else peak_bytes() - before
-    median = 1e3 * sorted(durations)[len(durations) // 2]
-    mean = 1e3 * sum(worked) / len(worked)
-    times = {"ms": median, "best_ms": 1e3 * min(durations), "device_ms": mean, "runs": len(durations)}
-    return times | {"peak_memory_mib": peak / 2**20}
-
-
-def matrix_rates(device: str) -> dict[str, float]:
-    """Floating-point operations per second of the device (on a CPU: of one core), the best of many runs of a large matrix product
-    and of a large convolution: on some CPUs the libraries behind the two differ by a factor of two.
-    """
-    size, dtype = (8192, torch.bfloat16) if device == "cuda" else (1024, torch.float32)
-    a, b = torch.randn(size, size, device=device, dtype=dtype), torch.randn(size, size, device=device, dtype=dtype)
-    convolution = torch.nn.Conv2d(128, 128, 3, padding=1).to(device, dtype).to(memory_format=torch.channels_last)
-    side = size // 16
-    images = torch.randn(1, 128, side, side, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-    clock = time.perf_counter if device == "cuda" else time.process_time
-
-    def best(step: Callable[[], torch.Tensor]) -> float:
-        seconds = []
-        for _ in range(20):
-            begin = clock()
-            step()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            seconds.append(clock() - begin)
-        return min(seconds)
-
-    with torch.no_grad():
-        product, filtering = best(lambda: a @ b), best(lambda: convolution(images))
-    return {"product": 2 * size**3 / product, "convolution": 2 * 9 * 128**2 * side**2 / filtering}
-
-
-def in_process(function: Callable[..., dict[str, Any]], arguments: tuple[Any, ...], limit: float) -> dict[str, Any]:
-    """Result of the function in a fresh process, or the reason why there is none: too slow, or out of memory."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(there, function, arguments), daemon=True)
-    process.start()
-    there.close()
-    try:
-        if not here.poll(limit):
-            return {"skipped": f"it was not done after {limit:.0f} s"}
-        return here.recv()
-    except EOFError:
-        process.join()
-        return {"skipped": f"its process ended with status {process.exitcode}, as for want of memory"}
-    finally:
-        process.kill()
-        process.join()
-
-
-def _send(there: Any, function: Callable[..., dict[str, Any]], arguments: tuple[Any, ...]) -> None:
-    try:
-        there.send(function(*arguments))
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        there.send({"skipped": f"it ran out of memory ({str(error).splitlines()[0]})"})
-
-
-def free_bytes(device: str) -> float:
-    """Memory that is free on the device."""
-    if device == "cuda":
-        return float(torch.cuda.mem_get_info()[0])
-    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return 1024.0 * float(fields["MemAvailable"].split()[0])
-
-
-def resident_bytes() -> float:
-    """Memory that this process holds now."""
-    return float(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-def peak_bytes() -> float:
-    """The most memory that this process ever held."""
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def show(rows: dict[str, Any], rates: dict[str, float]) -> None:
-    """One line per network."""
-    print("; ".join(f"{kind}: {rate / 1e9:.0f} GFLOP/s" for kind, rate in rates.items()))
-    print(f"{'':<22}{'parameters':>12}{'GFLOP':>12}{'memory':>12}{'median':>12}{'device':>12}{'of rate':>9}")
-    for name, parts in rows.items():
-        for part, row in parts.items():
-            line = f"{name + ' ' + part:<22}{row['parameters_m']:>10.1f} M{row['gflop']:>12.1f}"
-            if "skipped" in row:
-                print(line, "  not timed:", row["skipped"])
-                continue
-            share = f"{row['fraction_of_matrix_rate']:>9.0%}"
-            print(f"{line}{row['peak_memory_mib']:>8.0f} MiB{row['ms']:>9.1f} ms{row['device_ms']:>9.1f} ms{share}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 
@@ -14,7 +13,6 @@ pytest.importorskip("ray")
 import ray
 
 import dist4d_env  # noqa: F401
-from benchmarks import world_service
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError, WeightsError
 from dist4d_env.scenes.edits import Insert
@@ -159,17 +157,6 @@ def test_errors_arrive_as_what_they_are(service, cluster):
         world.step(world.reset([make_start(scene)]), [scene_at(scene, 0.0)])
     ((_, frame, info),) = world.step(world.reset([make_start(good)]), [scene_at(good, 0.0)])
     assert info.source == ("log",) * 6 and frame.rgb.shape == (6, 64, 112, 3)
-
-
-def test_the_benchmark_measures_both_ways(cluster, town_dataroot, tmp_path):
-    result = world_service.main(world_service.Options(quick=True, dataroot=town_dataroot, out=tmp_path / "result.json"))
-    rows = json.loads((tmp_path / "result.json").read_text())["rows"]
-    assert [(row["where"], row["clients"]) for row in rows] == [
-        (where, clients) for clients in (1, 2) for where in ("this process", "service of 1")
-    ]
-    for row in result["rows"]:
-        assert row["decisions_per_second"] > 0 and row["cpu_ms_per_decision"] > 0
-    assert 1 <= rows[3]["mean_batch"] <= 2 and rows[3]["megabytes_per_decision"] > 0.1
 
 
 def test_how_long_to_wait_is_a_number_of_seconds(monkeypatch):
