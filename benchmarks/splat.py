@@ -1,4 +1,4 @@
-"""Milliseconds of the splat, six cameras to six: plain and best, at two sizes.
+"""Milliseconds of the splat, six cameras to six, at two sizes.
 
     python -m benchmarks.splat --out benchmarks/results/splat.json
 
@@ -19,8 +19,7 @@ from tqdm import tqdm
 
 from benchmarks.common import header, run, write_json
 from dist4d_env.data.open import open_dataset
-from dist4d_env.geometry.depth import BEST, PLAIN
-from dist4d_env.geometry.splat import splat
+from dist4d_env.geometry.splat import Splat, splat
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 
@@ -63,14 +62,12 @@ def measure_all(scene: Any, size: tuple[int, int], repeats: int) -> dict[str, di
     sources = [SplatSource.from_frame(*pair) for pair in zip(frames, boxes, strict=True)]
     cameras, now = scene.ego_pose(TIME) @ ASIDE @ rig.ego_from_camera, scene.boxes(TIME)
 
-    def rendered(count: int, config: Any) -> Any:
-        return splat(sources[:count], rig.intrinsics, cameras, size, now, TIME, config)
+    def rendered() -> Splat:
+        return splat(sources, rig.intrinsics, cameras, size, now, TIME)
 
-    shown = rendered(3, BEST)
+    shown = rendered()
     parts: dict[str, Callable[[], Any]] = {
-        "plain, one frame": lambda: rendered(1, PLAIN),
-        "plain, three frames": lambda: rendered(3, PLAIN),
-        "best, three frames": lambda: rendered(3, BEST),
+        "three frames": rendered,
         "fill from behind": shown.background,
         "fill Telea": shown.telea,
         "preparing a frame": lambda: SplatSource.from_frame(frames[0], boxes[0]),

@@ -20,8 +20,7 @@ class SplatConfig:
     footprint: half width of a point's footprint in units of its pixel's projected half width; core: part of the footprint, in
     [0, 1], in which a point is preferred over any that reaches the pixel with its rim only; minimum and maximum: bounds of the
     half width in target pixels; tolerance: relative depth within which points share a surface; near: metres before the camera
-    where points are cut off; motion_threshold: metres (or radians) within which a box, and its points, count as at rest; plain:
-    no footprint and no look-up, each point colours the one pixel it falls in.
+    where points are cut off; motion_threshold: metres (or radians) within which a box, and its points, count as at rest.
     """
 
     footprint: float = 1.3
@@ -31,13 +30,10 @@ class SplatConfig:
     tolerance: float = 0.03
     near: float = 0.2
     motion_threshold: float = 0.02
-    plain: bool = False
 
 
 BEST = SplatConfig()
 """The settings of the best splat."""
-PLAIN = SplatConfig(plain=True)
-"""The cheapest splat: one pixel per point."""
 
 
 def splat_depth(

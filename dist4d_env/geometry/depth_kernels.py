@@ -179,29 +179,3 @@ def average(fragments: Fragments, width: int, count: int) -> tuple[Array, Array]
         if nearest[place] != NOTHING:
             depth[place] = float32(np.float64(total[place]) / np.float64(inverse[place]))
     return depth, label
-
-
-@compiled
-def land_points(
-    points: Array, label: Array, owner: Array, moved: Array, rotation: Array, shift: Array,
-    linear: Array, offset: Array, visible: Array, height: int, width: int, near: float, first: int, nearest: Array,
-) -> None:  # fmt: skip
-    """Lower ``nearest`` (V H W,) to the bits of a depth above the number of its point, counted from ``first``; one source's
-    points, other arguments as in ``project``."""
-    per_view = points.shape[1] // visible.shape[1]
-    for camera in range(len(linear)):
-        rows = _matrix(linear, offset, camera)
-        for i in range(points.shape[1]):
-            box = owner[i]
-            travels = box >= 0 and moved[box]
-            if label[i] == UNUSED or not (travels or visible[camera, i // per_view]):
-                continue
-            point = points[0, i], points[1, i], points[2, i]
-            if travels:
-                point = _transform(_matrix(rotation, shift, box), point)
-            x, y, z = _transform(rows, point)
-            if z > near and x >= 0 and y >= 0 and x < float32(width) * z and y < float32(height) * z:
-                column, row = min(int32(x / z), width - 1), min(int32(y / z), height - 1)
-                at = (camera * height + row) * width + column
-                key = (np.int64(float32(z).view(np.int32)) - LEAST_BITS) << 32 | (i + first)
-                nearest[at] = min(nearest[at], key)

@@ -18,7 +18,6 @@ from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.colour import Lookup, look_up_colours
 from dist4d_env.geometry.depth import BEST, SplatConfig, splat_depth
 from dist4d_env.geometry.fill import fill_background, fill_telea
-from dist4d_env.geometry.plain import Points, splat_points
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.splat_source import SplatSource
 
@@ -70,8 +69,6 @@ def splat(
     """
     shape = (len(intrinsics), *size)
     moved = move_sources(sources, boxes, config.motion_threshold)
-    if config.plain:
-        return _assemble_points(splat_points(moved, intrinsics, global_from_camera, size, time, config.near), shape)
     depth, label = splat_depth(moved, intrinsics, global_from_camera, size, config)
     lookup = look_up_colours(moved, depth.reshape(shape), label, intrinsics, global_from_camera, time)
     return _assemble(depth, label, lookup, shape)
@@ -88,18 +85,4 @@ def _assemble(depth: np.ndarray, label: np.ndarray, lookup: Lookup, shape: tuple
         confidence=np.where(valid, lookup.confidence, 0).astype(np.float32).reshape(shape),
         age=np.where(valid, lookup.age, 0).astype(np.float32).reshape(shape),
         generated=(valid & lookup.generated).reshape(shape),
-    )
-
-
-def _assemble_points(points: Points, shape: tuple[int, int, int]) -> Splat:
-    """Confidence is 1 wherever a point landed: nothing else was asked."""
-    valid = (points.depth > 0).reshape(shape)
-    return Splat(
-        rgb=points.rgb.reshape(*shape, 3),
-        depth=np.minimum(points.depth, np.float32(FAR)).reshape(shape),
-        valid=valid,
-        moving=valid & (points.label != STATIC).reshape(shape),
-        confidence=valid.astype(np.float32),
-        age=points.age.reshape(shape),
-        generated=points.generated.reshape(shape),
     )

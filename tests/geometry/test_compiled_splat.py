@@ -12,10 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dist4d_env.geometry import plain as plain_module
 from dist4d_env.geometry import splat as splat_module
 from dist4d_env.geometry.box_motion import move_sources
-from dist4d_env.geometry.depth import BEST, PLAIN
 from dist4d_env.geometry.fill import fill_background
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import splat
@@ -49,7 +47,6 @@ def in_numpy():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splat_module, "splat_depth", reference_depth.splat_depth)
         patch.setattr(splat_module, "look_up_colours", reference_colour.look_up_colours)
-        patch.setattr(plain_module, "land_points", reference_pixels.land_points)
         yield
 
 
@@ -79,12 +76,11 @@ def test_every_bit_is_that_of_numpy(seed, x, y, yaw, time, noisy):
     for moved in move_sources(sources, now, 0.02):
         np.testing.assert_array_equal(moved.label, labels(moved.source, moved.motion, moved.box_label))
     cameras = render(RIG, pose_from_xy_yaw(x, y, yaw), now).global_from_camera
-    for config in (BEST, PLAIN):
-        seen = splat(sources, RIG.intrinsics, cameras, (24, 40), now, time, config)
-        with in_numpy():
-            expected = splat(sources, RIG.intrinsics, cameras, (24, 40), now, time, config)
-        assert seen.valid.any()
-        assert_same_arrays(seen, expected)
+    seen = splat(sources, RIG.intrinsics, cameras, (24, 40), now, time)
+    with in_numpy():
+        expected = splat(sources, RIG.intrinsics, cameras, (24, 40), now, time)
+    assert seen.valid.any()
+    assert_same_arrays(seen, expected)
 
 
 @settings(max_examples=25, deadline=None)
@@ -112,19 +108,3 @@ def test_read_only_and_strided_images_are_taken():
 def test_importing_the_package_does_not_import_numba():
     script = "import sys, dist4d_env; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
-
-
-def test_plain_splat_shows_the_frame_itself_and_the_nearest_point():
-    near, far = (render(RIG, pose_from_xy_yaw(0, 0, 0), make_boxes()) for _ in range(2))
-    far = replace(far, rgb=np.full_like(far.rgb, 9), depth=np.minimum(far.depth * 1.5, 90).astype(np.float32))
-    sources = [SplatSource.from_frame(frame, make_boxes()) for frame in (far, near)]
-    got = splat(sources, RIG.intrinsics, near.global_from_camera, (24, 40), make_boxes(), 0.5, PLAIN)
-    solid = (near.depth < 60) & sources[1].keep
-    assert got.valid[solid].all() and not got.moving.any() and (got.age[got.valid] == 0.5).all()
-    same = (got.rgb == near.rgb).all(-1)[solid]  # elsewhere a neighbouring camera has seen something nearer
-    assert same.mean() > 0.9
-    error = np.abs(got.depth - near.depth)[solid][same] / near.depth[solid][same]
-    assert np.mean(error > 1e-5) < 0.02
-    assert np.mean((got.rgb == 9).all(-1)[solid]) < 0.01
-    nothing = splat([], RIG.intrinsics, near.global_from_camera, (24, 40), make_boxes(), 0.5, PLAIN)
-    assert not nothing.valid.any() and not nothing.rgb.any() and nothing.depth.shape == (6, 24, 40)
