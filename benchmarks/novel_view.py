@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.common import FinishedUnits, header, mean_and_spread, run, write_json
-from benchmarks.pixels import REGIONS, regions, score
+from benchmarks.common import FinishedUnits, header, run, write_json
+from benchmarks.pixels import regions, score
+from benchmarks.protocols import average, summarise
 from benchmarks.rollouts import scene_at, through_codec
 from benchmarks.tables import print_table
 from dist4d_env.data.open import open_dataset
@@ -76,7 +77,7 @@ def main(options: Options) -> dict[str, Any]:
             entries = judge_scene(dataset.load(name), seed, instants, codec, dist_s, steps, baselines=seed == 0)
             finished.add(f"{name}/{seed}", entries)
     units_done = [finished.done[f"{name}/{seed}"] for name, seed in units]
-    results = summarise(units_done)
+    results = summarise_views(units_done)
     result = header("novel_view", options) | {
         "scenes": names,
         "images": "6 x 64 x 112",
@@ -146,25 +147,14 @@ def like(truth: RGBDFrame, rgb: np.ndarray, depth: np.ndarray) -> RGBDFrame:
     return replace(truth, rgb=rgb, depth=depth.astype(np.float32))
 
 
-def summarise(units: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
+def summarise_views(units: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
     """ "lateral_shift" -> shift -> region -> method -> metric -> mean and spread over scenes and seeds of their means.
 
     units: the entries of one scene and seed each; a unit has some of the methods.
     """
-    table: dict[str, Any] = {}
-    views = {f"{shift:g}m": [e[f"{shift:g}m"] for entries in units for e in entries if f"{shift:g}m" in e] for shift in SHIFTS}
-    for shift, scored in views.items():
-        for region in REGIONS:
-            for method in dict.fromkeys(method for one in scored for method in one):
-                per_scene = []
-                for entries in units:
-                    rows = [e[shift][method][region] for e in entries if region in e.get(shift, {}).get(method, {})]
-                    if rows:
-                        per_scene.append({key: mean_and_spread([row[key] for row in rows])["mean"] for key in rows[0]})
-                if per_scene:
-                    cell = {key: mean_and_spread([row[key] for row in per_scene]) for key in per_scene[0]}
-                    table.setdefault(shift, {}).setdefault(region, {})[method] = cell
-    return {"lateral_shift": table}
+    shown = [{f"{s:g}m": [e[f"{s:g}m"] for e in entries if f"{s:g}m" in e] for s in SHIFTS} for entries in units]
+    means = [{shift: average(scores) for shift, scores in by_shift.items() if scores} for by_shift in shown]
+    return summarise([{"lateral_shift": unit} for unit in means])
 
 
 def places(units: Sequence[list[dict[str, Any]]]) -> dict[str, int]:

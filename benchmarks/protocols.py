@@ -207,3 +207,22 @@ def marks(steps: Sequence[Scores]) -> dict[str, Any]:
     """Scores at the marked times and their mean over all steps."""
     picked = {f"{mark:g}s": steps[round(mark / STEP) - 1] for mark in MARKS if round(mark / STEP) <= len(steps)}
     return {**picked, "mean": average(steps)}
+
+
+def summarise(units: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """protocol -> mark -> region -> method -> metric -> mean and spread over scenes and seeds; a unit has some of the methods."""
+    table: dict[str, Any] = {}
+    for protocol, mark in dict.fromkeys((name, mark) for unit in units for name, by_mark in unit.items() for mark in by_mark):
+        found = [unit[protocol][mark] for unit in units if mark in unit.get(protocol, {})]
+        if mark == "share_of_steps":
+            names = sorted({name for share in found for name in share})
+            shares = {name: float(np.mean([share.get(name, 0.0) for share in found])) for name in names}
+            table.setdefault(protocol, {})[mark] = shares
+            continue
+        for region in REGIONS:
+            for method in dict.fromkeys(method for by_method in found for method in by_method):
+                rows = [by_method[method][region] for by_method in found if region in by_method.get(method, {})]
+                if rows:
+                    cell = {key: mean_and_spread([row[key] for row in rows]) for key in rows[0]}
+                    table.setdefault(protocol, {}).setdefault(mark, {}).setdefault(region, {})[method] = cell
+    return table

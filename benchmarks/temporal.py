@@ -12,9 +12,8 @@ Four protocols, each scored against the oracle's render of the same instant:
 Rows: the codec applied to the truth (ceiling), copy of the last real frame (with the log in memory: of the nearest one), the
 parameter-free splat with its best fill, and the weights. Where a world lives on what it made the splat has two rows: of the real
 frames alone, never updated, and growing, its own filled pixels entering the memory as a model's do. ``--regression FOLDER``
-evaluates a second set of weights, trained without generative terms, on the two ``history`` protocols; ``--regression-of FILE``
-takes those rows from an earlier result whose splats are the same. ``--weights splat`` leaves out the rows that need
-weights. Closed loops are also measured for appearance, see ``layout_agreement.py``.
+evaluates a second set of weights, trained without generative terms, on the two ``history`` protocols. ``--weights splat`` leaves
+out the rows that need weights. Closed loops are also measured for appearance, see ``layout_agreement.py``.
 
 What noise cannot change is run once, weights once per seed.
 
@@ -23,30 +22,22 @@ What noise cannot change is run once, weights once per seed.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from benchmarks.common import FinishedUnits, header, mean_and_spread, run, write_json
+from benchmarks.common import FinishedUnits, header, run, write_json
 from benchmarks.layout_agreement import appearance
-from benchmarks.pixels import REGIONS
-from benchmarks.protocols import HISTORY_START, SIZE, STEP, SceneEvaluation, Scores, average, one_step_starts
+from benchmarks.protocols import STEP, SceneEvaluation, summarise
 from benchmarks.rollouts import codec_of
 from benchmarks.tables import print_table
 from dist4d_env.data.open import open_dataset
-from dist4d_env.errors import ConfigError
 from dist4d_env.models.segmenter import load_segmenter
 from dist4d_env.worlds.contract import World
 from dist4d_env.worlds.factory import make_world
 from dist4d_env.worlds.memory import MemoryPolicy
-
-__all__ = ["HISTORY_START", "SIZE", "STEP", "Scores", "average", "main", "one_step_starts", "summarise"]
 
 MEMORIES: tuple[MemoryPolicy, ...] = ("history", "log")
 BASELINES = "baselines"
@@ -61,8 +52,6 @@ class Options:
     """Preset or directory to evaluate; "splat" evaluates the baselines alone."""
     regression: str | None = None
     """Weights of a regression model to evaluate beside it."""
-    regression_of: Path | None = None
-    """An earlier result file whose rows of a regression model are shown, where its weights are not at hand."""
     segmenter: Path | None = None
     """Folder of the town segmenter for appearance; the one that ships where none is given."""
     scenes: int = 8
@@ -87,12 +76,7 @@ def main(options: Options) -> dict[str, Any]:
     dataset = open_dataset(options.dataroot)
     names = dataset.scene_names("val")[: 2 if options.quick else options.scenes]
     duration, starts, seeds = (2.0, 2, 1) if options.quick else (options.duration, options.starts, options.seeds)
-    key: dict[str, Any] = {
-        "weights": options.weights,
-        "regression": options.regression,
-        "segmenter": options.segmenter,
-        "format": 2,
-    }
+    key = {"weights": options.weights, "regression": options.regression, "segmenter": options.segmenter, "format": 2}
     key |= {"duration": duration, "starts": starts, "town": dataset.dataroot}
     finished = FinishedUnits(options.out, key)
     units = [(name, unit) for name in names for unit in (BASELINES, *(f"{m}/{s}" for s in range(seeds) for m in models))]
@@ -113,8 +97,6 @@ def main(options: Options) -> dict[str, Any]:
     for protocol in done[0][1]["looks"]:
         runs = [(name, unit["looks"][protocol]) for name, unit in done if protocol in unit["looks"]]
         results[protocol]["appearance"] = appearance(runs, STEP)
-    if options.regression_of is not None:
-        take_over(results, options.regression_of)
     result = header("temporal", options) | {"scenes": names, "seeds": seeds, "images": "6 x 64 x 112", "results": results}
     if options.out:
         write_json(options.out, result)
@@ -131,52 +113,6 @@ def contenders(weights: str, regression: str | None) -> dict[str, dict[MemoryPol
     if regression is not None:
         models["regression"] = {"history": make_world("dist4d", weights=regression, memory="history")}
     return models
-
-
-def summarise(units: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """protocol -> mark -> region -> method -> metric -> mean and spread over scenes and seeds; a unit has some of the methods."""
-    table: dict[str, Any] = {}
-    for protocol, mark in dict.fromkeys((name, mark) for unit in units for name, by_mark in unit.items() for mark in by_mark):
-        found = [unit[protocol][mark] for unit in units if mark in unit.get(protocol, {})]
-        if mark == "share_of_steps":
-            names = sorted({name for share in found for name in share})
-            shares = {name: float(np.mean([share.get(name, 0.0) for share in found])) for name in names}
-            table.setdefault(protocol, {})[mark] = shares
-            continue
-        for region in REGIONS:
-            for method in dict.fromkeys(method for by_method in found for method in by_method):
-                rows = [by_method[method][region] for by_method in found if region in by_method.get(method, {})]
-                if rows:
-                    cell = {key: mean_and_spread([row[key] for row in rows]) for key in rows[0]}
-                    table.setdefault(protocol, {}).setdefault(mark, {}).setdefault(region, {})[method] = cell
-    return table
-
-
-def take_over(results: dict[str, Any], earlier: Path) -> None:
-    """Add the rows "regression" of an earlier result file. Raises ConfigError where it has none, or where its splats show that
-    it scored other pictures."""
-    rows, theirs = 0, json.loads(earlier.read_text())["results"]
-    for protocol, marks in results.items():
-        for mark, cells in marks.items():
-            for region, mine in cells.items() if mark != "share_of_steps" else ():
-                found = theirs.get(protocol, {}).get(mark, {}).get(region, {})
-                if "regression" not in found:
-                    continue
-                if any(not alike(found.get(name), mine[name]) for name in mine if name.startswith("splat")):
-                    raise ConfigError(f"{earlier} scored other pictures ({protocol}, {mark}): use --regression WEIGHTS")
-                mine["regression"], rows = found["regression"], rows + 1
-    if not rows:
-        raise ConfigError(f"{earlier} has no rows of a regression model: name another --regression-of")
-
-
-def alike(stored: Any, made: Any) -> bool:
-    """Whether a stored cell holds the numbers of one just made: kinds of processors differ in the last digits, and JSON knows no
-    nan."""
-    if isinstance(made, dict):
-        return isinstance(stored, dict) and stored.keys() == made.keys() and all(alike(stored[k], made[k]) for k in made)
-    if stored is None or made is None or math.isnan(made):
-        return stored is None and (made is None or math.isnan(made))
-    return math.isclose(stored, made, rel_tol=1e-6, abs_tol=1e-9)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 
 from benchmarks.common import FinishedUnits, mean_and_spread, write_json
-from benchmarks.novel_view import summarise as summarise_views
-from benchmarks.temporal import one_step_starts, summarise
+from benchmarks.novel_view import summarise_views
+from benchmarks.protocols import one_step_starts, summarise
 
 
 def test_a_stopped_run_resumes_only_with_the_same_key(tmp_path: Path) -> None:
