@@ -7,7 +7,7 @@ from copy import copy
 import cv2
 import numpy as np
 from scipy.sparse import csr_matrix, diags
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import cg, splu
 
 
 class ImageGraph:
@@ -80,7 +80,9 @@ class ImageGraph:
         )
         matrix, right = self._system(value, confidence, slope, sloped)
         start = cv2.resize(coarse, (self.width, self.height), interpolation=cv2.INTER_LINEAR).reshape(right.shape)
-        solved = [_conjugate_gradients(matrix, *columns, tolerance) for columns in zip(right.T, start.T, strict=True)]
+        scale = diags(1 / matrix.diagonal())  # stops early, for the start is already close
+        columns = zip(right.T, start.T, strict=True)
+        solved = [cg(matrix, goal, begin, rtol=tolerance, maxiter=80, M=scale)[0] for goal, begin in columns]
         return np.stack(solved, -1).reshape(value.shape)
 
     def _system(
@@ -109,26 +111,3 @@ def _halve(field: np.ndarray) -> np.ndarray:
     """Means of 2 x 2 blocks; an odd last row or column is repeated."""
     padded = np.pad(field, [(0, field.shape[0] % 2), (0, field.shape[1] % 2)] + [(0, 0)] * (field.ndim - 2), mode="edge")
     return (padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]) / 4
-
-
-def _conjugate_gradients(
-    matrix: csr_matrix, right: np.ndarray, start: np.ndarray, tolerance: float, most: int = 80
-) -> np.ndarray:
-    """Conjugate gradients (N,) with a diagonal preconditioner; stops early, for the start is already close."""
-    scale = 1 / matrix.diagonal()
-    result = start.copy()
-    residual = right - matrix @ result
-    goal = tolerance * np.linalg.norm(right)
-    direction = scale * residual
-    power = residual @ direction
-    for _ in range(most):
-        if np.linalg.norm(residual) <= goal:
-            break
-        moved = matrix @ direction
-        length = power / (direction @ moved)
-        result += length * direction
-        residual -= length * moved
-        ahead = scale * residual
-        power, last = residual @ ahead, power
-        direction = ahead + power / last * direction
-    return result
