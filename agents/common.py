@@ -20,6 +20,7 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.learning.views import View
 from dist4d_env.registry import TRAFFIC, WORLDS
+from dist4d_env.scenes.files import write_text
 
 
 @dataclass(frozen=True)
@@ -165,14 +166,7 @@ def remember_options(options: CommonOptions, free: tuple[str, ...]) -> None:
         other = sorted(key for key in mine if key not in free and theirs.get(key) != mine[key])
         if other:
             raise ConfigError(f"{options.out} holds a run with other {', '.join(other)}: choose another --out or remove it")
-    write(path, json.dumps(mine, indent=1) + "\n")
-
-
-def write(path: Path, text: str) -> None:
-    """Atomically."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)
+    write_text(path, json.dumps(mine, indent=1) + "\n")
 
 
 def append_usage(folder: Path, steps: int, processes: list[tuple[float, float | None]]) -> None:

@@ -37,6 +37,7 @@ from dist4d_env.learning.policy_files import Policy
 from dist4d_env.learning.rllib_policy import VALUE_SCALE, policy_of, through_view
 from dist4d_env.learning.validation import validate
 from dist4d_env.learning.views import View
+from dist4d_env.scenes.files import write_text
 
 ENVIRONMENT = "dist4d_env:DiST4D-nuScenes-v0"
 PATIENCE = 3600.0
@@ -200,7 +201,7 @@ def evaluate(
     if point["pdms"] > best:
         policy.save(options.out / "best")
     save_checkpoint(algorithm, options.out)
-    common.write(options.out / "curve.json", json.dumps(curve, indent=1) + "\n")
+    write_text(options.out / "curve.json", json.dumps(curve, indent=1) + "\n")
     group = algorithm.env_runner_group
     assert group is not None
     runners = group.foreach_env_runner(lambda runner: common.process_usage(), local_env_runner=False)

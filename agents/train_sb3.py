@@ -12,7 +12,6 @@ TensorBoard's files, ``checkpoint.pt`` and ``best.mp4``.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +41,7 @@ from dist4d_env.learning.sb3_policy import policy_kwargs, policy_of
 from dist4d_env.learning.sb3_vec_env import SB3VecEnv, ViewVecEnv
 from dist4d_env.learning.validation import validate
 from dist4d_env.learning.views import View
+from dist4d_env.scenes.files import replacing, write_text
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class Keeper(BaseCallback):
 
     def save(self) -> None:
         """The curve and a checkpoint to go on from."""
-        common.write(self.options.out / "curve.json", json.dumps(self.curve, indent=1) + "\n")
+        write_text(self.options.out / "curve.json", json.dumps(self.curve, indent=1) + "\n")
         common.append_usage(self.options.out, self.num_timesteps, [common.process_usage()])
         save_checkpoint(self.model, self.curve, self.options.out)
 
@@ -227,9 +227,8 @@ def save_checkpoint(model: BaseAlgorithm, curve: list[dict[str, float]], folder:
     state = {"steps": int(model.num_timesteps), "curve": json.dumps(curve), "parameters": model.get_parameters()}
     if isinstance(model, SAC) and model.log_ent_coef is not None:
         state["log_ent_coef"] = model.log_ent_coef.detach().cpu()
-    part = folder / "checkpoint.pt.part"
-    torch.save(state, part)
-    os.replace(part, folder / "checkpoint.pt")
+    with replacing(folder / "checkpoint.pt") as part:
+        torch.save(state, part)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:

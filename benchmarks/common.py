@@ -16,6 +16,7 @@ import numpy as np
 import tyro
 
 from dist4d_env.errors import DiST4DError
+from dist4d_env.scenes.files import write_text
 
 
 def run(main: Callable[[Any], Any], options: type) -> None:
@@ -58,11 +59,8 @@ def header(script: str, options: Any) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write atomically: a reader sees the old file or the new one. What is not a number becomes null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
     plain = json.loads(json.dumps(content, default=float), parse_constant=lambda _: None)  # JSON knows no nan
-    temporary.write_text(json.dumps(plain, indent=1, allow_nan=False) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(plain, indent=1, allow_nan=False) + "\n")
 
 
 class FinishedUnits:

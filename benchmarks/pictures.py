@@ -21,6 +21,7 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.drawing import colour_depth, draw_text
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.scenes.files import replacing
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.factory import make_world
 from dist4d_env.worlds.memory import MemoryPolicy
@@ -62,10 +63,8 @@ def main(options: Options) -> None:
         raise ConfigError(f"--scene must be 0 to {len(names) - 1}, not {options.scene}")
     shown = closed_loops(dataset.load(names[options.scene]), options.weights, options.memory, options.seed, options.times)
     picture = sheet(shown, options.times, FRONT if options.cameras == "front" else range(6), options.scale)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = options.out.with_name(f".{options.out.stem}.part.png")
-    cv2.imwrite(str(temporary), picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    temporary.replace(options.out)
+    with replacing(options.out) as temporary:
+        cv2.imwrite(str(temporary), picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     print(options.out)
 
 

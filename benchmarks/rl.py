@@ -30,6 +30,7 @@ from dist4d_env.evaluation.statistics import bootstrap_mean
 from dist4d_env.learning.policy_planner import SHIPPED
 from dist4d_env.planners.contract import Planner
 from dist4d_env.registry import PLANNERS
+from dist4d_env.scenes.files import replacing
 
 BASELINES = ("constant_velocity", "lane_keeping", "idm", "lane", "log")
 SHOWN = ("pdms_v1", "ego_progress", "time_to_collision", "comfort", "no_at_fault_collision", "drivable_area_compliance")
@@ -195,10 +196,8 @@ def draw(path: Path, result: Mapping[str, Any]) -> None:
     score.legend(fontsize=7, ncols=2)
     for panel in (score, crash):
         panel.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, dpi=110, format="png")
-    part.replace(path)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=110, format="png")
 
 
 def report(result: Mapping[str, Any]) -> None:

@@ -76,7 +76,12 @@ def main(options: Options) -> dict[str, Any]:
     dataset = open_dataset(options.dataroot)
     names = dataset.scene_names("val")[: 2 if options.quick else options.scenes]
     duration, starts, seeds = (2.0, 2, 1) if options.quick else (options.duration, options.starts, options.seeds)
-    key = {"weights": options.weights, "regression": options.regression, "segmenter": options.segmenter, "format": 2}
+    key: dict[str, Any] = {
+        "weights": options.weights,
+        "regression": options.regression,
+        "segmenter": options.segmenter,
+        "format": 2,
+    }
     key |= {"duration": duration, "starts": starts, "town": dataset.dataroot}
     finished = FinishedUnits(options.out, key)
     units = [(name, unit) for name in names for unit in (BASELINES, *(f"{m}/{s}" for s in range(seeds) for m in models))]

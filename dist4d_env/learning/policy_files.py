@@ -7,8 +7,6 @@ loaded here, without Stable-Baselines3.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,6 +24,7 @@ from dist4d_env.errors import WeightsError
 from dist4d_env.learning.networks import PolicyNetwork
 from dist4d_env.learning.route_frame import Batch
 from dist4d_env.learning.views import View
+from dist4d_env.scenes.files import replacing, write_text
 
 FORMAT = "dist4d-policy-2"
 WEIGHTS, CONFIG = "policy.safetensors", "config.json"
@@ -78,14 +77,9 @@ class Policy:
     def save(self, folder: str | Path) -> Path:
         """Write the two files; each appears whole or not at all."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            part = Path(scratch) / WEIGHTS
+        with replacing(folder / WEIGHTS) as part:
             part.write_bytes(serialise({name: value.detach().cpu() for name, value in self.network.state_dict().items()}))
-            os.replace(part, folder / WEIGHTS)
-            part = Path(scratch) / CONFIG
-            part.write_text(json.dumps({"format": FORMAT, **asdict(self.config)}, indent=1) + "\n")
-            os.replace(part, folder / CONFIG)
+        write_text(folder / CONFIG, json.dumps({"format": FORMAT, **asdict(self.config)}, indent=1) + "\n")
         return folder
 
     def act(self, observations: Batch) -> np.ndarray:

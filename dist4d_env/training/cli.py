@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.models.video_codec import load_codec
+from dist4d_env.scenes.files import write_text
 from dist4d_env.training.checkpoint import CHECKPOINT, initialise
 from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
@@ -223,7 +223,4 @@ def plain(options: AnyTraining) -> dict[str, Any]:
 
 def write_options(options: AnyTraining) -> None:
     """Keep the options beside the weights."""
-    options.out.mkdir(parents=True, exist_ok=True)
-    temporary = options.out / f".{OPTIONS}.{os.getpid()}"
-    temporary.write_text(json.dumps(plain(options), indent=2) + "\n")
-    os.replace(temporary, options.out / OPTIONS)
+    write_text(options.out / OPTIONS, json.dumps(plain(options), indent=2) + "\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.scenes.files import write_text
 
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -61,9 +61,7 @@ def truncate_log(file: Path, step: int) -> None:
             break
         if entry["step"] <= step:
             kept.append(line + "\n")
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text("".join(kept))
-    os.replace(temporary, file)
+    write_text(file, "".join(kept))
 
 
 def rgbd_rows(rows: Sequence[torch.Tensor]) -> np.ndarray:

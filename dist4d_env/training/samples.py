@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import invert
 from dist4d_env.models.conditions import BEV_SHAPE, Controls, SplatImages, TargetConditions
 from dist4d_env.models.pretrained import resolve_weights
+from dist4d_env.scenes.files import write_text
 
 NEXT, BETWEEN, SPACE = 0, 1, 2
 """Kinds of splats: the future from the past; a hidden keyframe among its neighbours; a hidden keyframe from one or two others."""
@@ -193,14 +193,11 @@ def read_settings(folder: Path) -> SampleSettings:
 
 def write_settings(folder: Path, settings: SampleSettings) -> None:
     """Mark a folder as samples of these settings; ``DataError`` where it holds others."""
-    folder.mkdir(parents=True, exist_ok=True)
     if (folder / "settings.json").is_file():
         if read_settings(folder) != settings:
             raise DataError(f"{folder} holds samples made with other settings; choose another folder or delete it")
         return
-    temporary = folder / f".settings.{os.getpid()}"
-    temporary.write_text(json.dumps({"format": FORMAT} | asdict(settings)))
-    os.replace(temporary, folder / "settings.json")
+    write_text(folder / "settings.json", json.dumps({"format": FORMAT} | asdict(settings)))
 
 
 def write_scene(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
@@ -228,6 +225,4 @@ def stamp_weights(folder: Path, weights: str, part: str) -> None:
         return
     if made_by is not None or any(path.is_dir() for path in folder.iterdir()):
         raise DataError(f"{folder} holds samples that {weights} did not make; delete it or choose another folder")
-    temporary = folder / f".weights.{os.getpid()}"
-    temporary.write_text(json.dumps({part: digest}))
-    os.replace(temporary, stamp)
+    write_text(stamp, json.dumps({part: digest}))
