@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,7 +90,9 @@ def main(options: Options) -> int:
         if options.speed:
             return compare_speeds(options, commit, tree(), dataroot.resolve(), scratch)
         before, now = drive_both(options, commit, chosen, dataroot.resolve(), scratch, tree)
-        rows = compare_all(before, now, chosen, dict(pair.split("=", 1) for pair in options.renamed))
+        names = dict(pair.split("=", 1) for pair in options.renamed)
+        compared = tqdm(chosen, "comparing", disable=None, leave=False)
+        rows = {each.name: compare(before, now, each.name, names) for each in compared}
     unexpected = report(rows, options.expect)
     if options.out:
         write_result(options, commit, result_of(options, rows, unexpected))
@@ -154,11 +156,7 @@ GROUPS = {
 """Columns of the table, and the streams that each is about."""
 
 Rows = dict[str, tuple[list[str], list[Difference]]]
-
-
-def compare_all(before: Path, now: Path, chosen: list[Episode], names: dict[str, str]) -> Rows:
-    """Every episode's streams and differences."""
-    return {each.name: compare(before, now, each.name, names) for each in tqdm(chosen, "comparing", disable=None, leave=False)}
+"""Every episode's streams and differences."""
 
 
 def report(rows: Rows, expect: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -200,7 +198,7 @@ def described(each: Difference) -> str:
 
 def result_of(options: Options, rows: Rows, unexpected: list[tuple[str, str]]) -> dict[str, Any]:
     episodes = {
-        name: {"equal": [s for s in streams if s not in {d.stream for d in found}], "differ": [d.as_dict() for d in found]}
+        name: {"equal": [s for s in streams if s not in {d.stream for d in found}], "differ": [asdict(d) for d in found]}
         for name, (streams, found) in rows.items()
     }
     return {

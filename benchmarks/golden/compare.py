@@ -11,7 +11,7 @@ import json
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,6 @@ class Difference:
     largest: float | None
     before: str
     now: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def read_streams(folder: Path, name: str) -> tuple[Streams, list[str]]:

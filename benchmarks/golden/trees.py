@@ -14,11 +14,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from benchmarks import common
 from benchmarks.golden.driver import Episode
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,19 +77,10 @@ def make_town(tree: Path, folder: Path) -> Path:
 
 def machine() -> dict[str, Any]:
     """The kind of machine and what computes on it."""
-    names = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(":", 1)[1].strip() for line in names if line.startswith("model name")), platform.machine())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": model, "cores": cores, "python": platform.python_version()} | {
-        name: package_version(name) for name in ("numpy", "torch", "numba", "gymnasium")
+    kind = common.machine()
+    return {"cpu": kind["cpu"], "cores": kind["cores"], "python": platform.python_version()} | {
+        name: version(name) for name in ("numpy", "torch", "numba", "gymnasium")
     }
-
-
-def package_version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def recording_key(dataroot: Path) -> str:

@@ -77,8 +77,7 @@ def _level(points: np.ndarray, z: float) -> np.ndarray:
 def _cap(footprint: Polygon, height: float, tint: tuple[float, float, float]) -> Mesh:
     """A horizontal face."""
     outline = np.asarray(footprint.exterior.coords)[:-1, :2]
-    corners = np.concatenate([outline, np.full((len(outline), 1), height)], 1)[_ears(outline)]
-    return flat(corners, tint=tint, semantic=BUILDING)
+    return flat(_level(outline, height)[_ears(outline)], tint=tint, semantic=BUILDING)
 
 
 def _ears(outline: np.ndarray) -> np.ndarray:

@@ -127,7 +127,7 @@ def train(recipe: Recipe, options: LoopOptions) -> dict[str, float]:
             with trainer.averaged():
                 validation = recipe.validate()
                 report.validation(done, validation, recipe.pictures())
-        if report.checkpoint_due() or last:
+        if last or time.monotonic() - report.saved > options.checkpoint_every:
             finite(loss, done)
             trainer.save(done)
             report.saved = time.monotonic()
@@ -225,10 +225,6 @@ class Report:
         self.log.write_pictures(done, pictures)
         self.log.write(done, numbers, "validation")
         self.bar.write(f"step {done}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
-
-    def checkpoint_due(self) -> bool:
-        """Whether the last checkpoint is old."""
-        return time.monotonic() - self.saved > self.options.checkpoint_every
 
     def close(self) -> None:
         """Finish log and progress bar."""

@@ -18,7 +18,7 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.rgbd import RGBDFrame
-from dist4d_env.geometry.splat import Splat, splat
+from dist4d_env.geometry.splat import splat
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.models.conditions import frame_controls, splat_images
 from dist4d_env.scenes.scene import Scene
@@ -178,8 +178,12 @@ def scene_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarra
     images: dict[str, list[np.ndarray]] = {}
     for one in plan(len(frames), settings, generator):
         noise = settings.noise * generator.random() if generator.random() < settings.noisy else 0.0
-        chosen = [_noisy(frames[k], at_exposure[k], noise, generator) if noise else sources[k] for k in one.sources]
-        rendered = _render(chosen, frames[one.target], size, at_keyframe[one.target], known.times[one.target])
+        chosen = [
+            SplatSource.from_frame(with_depth_noise(frames[k], noise, generator), at_exposure[k]) if noise else sources[k]
+            for k in one.sources
+        ]
+        frame, boxes, time = frames[one.target], at_keyframe[one.target], known.times[one.target]
+        rendered = splat(chosen, frame.intrinsics, frame.global_from_camera, size, boxes, time)
         for name, array in vars(splat_images(rendered)).items():
             images.setdefault(f"splat_{name}", []).append(array)
         for name, value in (("kind", one.kind), ("reference", one.reference), ("target", one.target), ("noise", noise)):
@@ -191,11 +195,3 @@ def scene_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarra
         **{name: np.stack(stack) for name, stack in images.items()},
         **{name: np.array(values, np.float32 if name == "noise" else np.int16) for name, values in arrays.items()},
     }
-
-
-def _noisy(frame: RGBDFrame, boxes: list[Boxes], strength: float, generator: np.random.Generator) -> SplatSource:
-    return SplatSource.from_frame(with_depth_noise(frame, strength, generator), boxes)
-
-
-def _render(sources: list[SplatSource], target: RGBDFrame, size: tuple[int, int], boxes: Boxes, time: float) -> Splat:
-    return splat(sources, target.intrinsics, target.global_from_camera, size, boxes, time)

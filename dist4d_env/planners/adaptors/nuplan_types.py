@@ -67,14 +67,11 @@ class TimePoint:
         return self.time_us * 1e-6
 
 
-@dataclass(frozen=True)
-class OrientedBox:
-    """A footprint: its centre and its full length, width and height in metres."""
+class Halved:
+    """Half sizes of what has a length and a width."""
 
-    center: StateSE2
     length: float
     width: float
-    height: float
 
     @property
     def half_length(self) -> float:
@@ -83,6 +80,16 @@ class OrientedBox:
     @property
     def half_width(self) -> float:
         return self.width / 2
+
+
+@dataclass(frozen=True)
+class OrientedBox(Halved):
+    """A footprint: its centre and its full length, width and height in metres."""
+
+    center: StateSE2
+    length: float
+    width: float
+    height: float
 
     @cached_property
     def geometry(self) -> shapely.Polygon:
@@ -94,7 +101,7 @@ class OrientedBox:
 
 
 @dataclass(frozen=True)
-class VehicleSize:
+class VehicleSize(Halved):
     """nuPlan's ``VehicleParameters`` for this ego: metres."""
 
     width: float
@@ -112,14 +119,6 @@ class VehicleSize:
     @property
     def rear_length(self) -> float:
         return self.length / 2 - self.rear_axle_to_center
-
-    @property
-    def half_length(self) -> float:
-        return self.length / 2
-
-    @property
-    def half_width(self) -> float:
-        return self.width / 2
 
 
 @dataclass(frozen=True)
