@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
@@ -46,51 +46,56 @@ class TrainCodec(RunOptions):
 
 
 @dataclass(frozen=True)
+class RolloutOptions:
+    """Training on the model's own rollouts, and so on its mistakes."""
+
+    rollouts: Weights = None
+    """Train also on rollouts of these weights, a folder or a shipped preset."""
+    rollout_share: float = 0.4
+    """Share of the steps that train on rollouts."""
+
+
+@dataclass(frozen=True)
+class CriticOptions(RolloutOptions):
+    """Training on the model's own rollouts, and critics of those of their frames whose pixels cannot be known."""
+
+    adversarial: float = 0.0
+    """Weight of a discriminator's gradient; 0 trains none."""
+    layout_consistency: float = 0.0
+    """Weight of a layout reader's gradient, for road and traffic where they should be."""
+
+
+@dataclass(frozen=True)
 class _DiSTT(RunOptions):
     codec: Weights = None
     """Weights with the codec (OUT/weights of a codec run), or a shipped preset; required."""
     emphasis: float = 2.0
     """How much more pixels of markings and agents weigh in the loss; 0: as much as others."""
-    rollouts: Weights = None
-    """Train also on rollouts of these weights, a folder or a shipped preset."""
-    rollout_share: float = 0.4
-    """Share of the steps that train on rollouts."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    rollout: RolloutOptions = field(default_factory=RolloutOptions)
 
     def rollout_store(self) -> SampleStore | None:
         """Samples of --rollouts, made where missing."""
-        if self.rollouts is None:
+        if self.rollout.rollouts is None:
             return None
         dataset, names = self.scenes()
         settings, workers = self.settings(exact=True), self.data.sample_workers
-        prepare_rollouts(dataset, names, self.samples / "rollouts", settings, self.rollouts, workers)
+        prepare_rollouts(dataset, names, self.samples / "rollouts", settings, self.rollout.rollouts, workers)
         return SampleStore(self.samples / "rollouts")
 
-    def make(
-        self,
-        strides: tuple[int, ...] = (1,),
-        adversarial: float = 0.0,
-        layout_consistency: float = 0.0,
-        teacher: tuple[str, int, float] | None = None,
-    ) -> Recipe:
-        """The recipe; teacher: arguments of ``Teacher`` beside the codec."""
+    def make(self, strides: tuple[int, ...] = (1,), teacher: tuple[str, int, float] | None = None) -> Recipe:
+        """The recipe, with its samples made where missing; teacher: arguments of ``Teacher`` beside the codec."""
         if self.codec is None:
             raise ConfigError("DiST-T needs a codec: train one and pass --codec RUN/weights, or --codec tiny for the shipped one")
         if self.emphasis < 0:
             raise ConfigError(f"--emphasis is 0 or more, not {self.emphasis}")
-        if not 0 <= self.rollout_share <= 1:
-            raise ConfigError(f"--rollout-share is a share of the steps, 0 to 1, not {self.rollout_share}")
+        if not 0 <= self.rollout.rollout_share <= 1:
+            raise ConfigError(f"--rollout-share is a share of the steps, 0 to 1, not {self.rollout.rollout_share}")
         stores, rollouts, val = self.training_stores(strides), self.rollout_store(), self.validation_store()
         codec = load_codec(resolve_weights(self.codec) / "codec")
-        chosen = DiSTTOptions(
-            rollouts=rollouts,
-            rollout_share=self.rollout_share,
-            adversarial=adversarial,
-            layout_consistency=layout_consistency,
-            emphasis=self.emphasis,
-            teacher=Teacher(teacher[0], codec, *teacher[1:]) if teacher else None,
-        )
+        taught = Teacher(teacher[0], codec, *teacher[1:]) if teacher else None
+        chosen = DiSTTOptions(**vars(self.rollout) | {"rollouts": rollouts}, emphasis=self.emphasis, teacher=taught)
         return DiSTTRecipe(self.sized, codec, stores, val, self.optimiser.batch, self.optimiser.seed, chosen)
 
 
@@ -100,20 +105,16 @@ class TrainDiSTT(_DiSTT):
 
     strides: tuple[int, ...] = (1,)
     """Keyframes from one frame of a sample to the next, one drawn for each: several where keyframes are dense."""
-    adversarial: float = 0.0
-    """With --rollouts: weight of a discriminator's gradient where pixels cannot be known; 0 trains none."""
-    layout_consistency: float = 0.0
-    """With --rollouts: weight of a layout reader's gradient, for road and traffic where they should be."""
+    rollout: CriticOptions = field(default_factory=CriticOptions)
 
     def recipe(self) -> Recipe:
         """The recipe, with its samples made where missing."""
-        critics = {"adversarial": self.adversarial, "layout_consistency": self.layout_consistency}
-        for name, weight in critics.items():
-            if weight and self.rollouts is None:
+        for name in ("adversarial", "layout_consistency"):
+            if getattr(self.rollout, name) and self.rollout.rollouts is None:
                 raise ConfigError(
                     f"--{name.replace('_', '-')} is the weight of a critic of rollouts: pass --rollouts WEIGHTS too"
                 )
-        return self.make(self.strides, self.adversarial, self.layout_consistency)
+        return self.make(self.strides)
 
 
 @dataclass(frozen=True)
@@ -216,9 +217,10 @@ def check_resumed(options: AnyTraining) -> None:
 
 def plain(options: AnyTraining) -> dict[str, Any]:
     """The options as JSON holds them, without groups."""
-    values = asdict(options)
-    model = next(name for name, kind in MODELS.items() if isinstance(options, kind))
-    return json.loads(json.dumps({"model": model} | values.pop("data") | values.pop("optimiser") | values, default=str))
+    values = {"model": next(name for name, kind in MODELS.items() if isinstance(options, kind))}
+    for name, value in asdict(options).items():
+        values |= value if isinstance(value, dict) else {name: value}
+    return json.loads(json.dumps(values, default=str))
 
 
 def write_options(options: AnyTraining) -> None:

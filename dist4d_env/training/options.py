@@ -17,9 +17,9 @@ from dist4d_env.training.loop import LoopOptions
 from dist4d_env.training.prepare import prepare
 from dist4d_env.training.samples import SampleSettings, SampleStore
 
-Folder = Annotated[Path | None, arg(metavar="DIR")]
-Weights = Annotated[str | None, arg(metavar="DIR")]
-Count = Annotated[int | None, arg(metavar="N")]
+Folder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
+Weights = Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")]
+Count = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 """Optional values with short names in the help."""
 
 
@@ -29,13 +29,13 @@ class DataOptions:
 
     dataroot: Folder = None
     """Data set (default: $NUSCENES, else the built-in town)."""
-    version: Annotated[str | None, arg(metavar="NAME")] = None
+    version: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Version folder of the data set; found by itself where there is one."""
     split: str = "train"
     """Split or scene to train on."""
     scenes: Count = None
     """Use only so many scenes."""
-    sizes: tuple[str, ...] = ()
+    sizes: Annotated[tuple[str, ...], arg(help_behavior_hint="")] = ()
     """Image sizes to mix, such as 64x112 128x224; each step draws one (default: the preset's)."""
     val_dataroot: Folder = None
     """Data set to validate on (default: the same)."""
