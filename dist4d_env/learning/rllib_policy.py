@@ -92,13 +92,7 @@ class ViewObservations(_ViewConnector):
         return self.view.observation_space
 
     def __call__(
-        self,
-        *,
-        rl_module: Any,
-        batch: dict[str, Any],
-        episodes: Sequence[Any],
-        shared_data: dict[str, Any] | None = None,
-        **more: Any,
+        self, *, batch: dict[str, Any], episodes: Sequence[Any], shared_data: dict[str, Any] | None = None, **more: Any
     ) -> dict[str, Any]:
         running = list(self.single_agent_episode_iterator(list(episodes)))
         latest = [episode.get_observations(-1) for episode in running]
@@ -116,15 +110,7 @@ class ViewObservations(_ViewConnector):
 class ViewActions(_ViewConnector):
     """Module to env: actions as the environment takes them; learning uses the policy's own numbers."""
 
-    def __call__(
-        self,
-        *,
-        rl_module: Any,
-        batch: dict[str, Any],
-        episodes: Sequence[Any],
-        shared_data: dict[str, Any] | None = None,
-        **more: Any,
-    ) -> dict[str, Any]:
+    def __call__(self, *, batch: dict[str, Any], shared_data: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         chosen = batch[Columns.ACTIONS]
         keys = list(chosen)  # (episode id,), of ended episodes as well, whose actions are not used
         actions = np.stack([chosen[key][0] for key in keys])
