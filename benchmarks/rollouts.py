@@ -19,7 +19,7 @@ from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.worlds.contract import World, WorldInfo, WorldStart
 from dist4d_env.worlds.dist4d import unseen
-from dist4d_env.worlds.memory import Memory, MemoryPolicy
+from dist4d_env.worlds.memory import Memory
 
 Drive = Callable[[float], np.ndarray]
 """Time in seconds to global_from_ego (4, 4)."""
@@ -71,12 +71,9 @@ class GrowingState:
 class GrowingSplat:
     """The best splat living on what it made: the pixels that its fill invented enter the memory as a model's would."""
 
-    def __init__(self, memory: MemoryPolicy = "history", count: int = 3) -> None:
-        self.memory, self.count = memory, count
-
     def reset(self, starts: Sequence[WorldStart]) -> list[GrowingState]:
         """Raises ``DataError`` where a scene has no usable keyframe."""
-        return [GrowingState(start, Memory.from_log(start.scene, start.rig, start.start_time, self.memory)) for start in starts]
+        return [GrowingState(start, Memory.from_log(start.scene, start.rig, start.start_time, "history")) for start in starts]
 
     def step(self, states: Sequence[GrowingState], scenes: Sequence[SceneAt]) -> list[tuple[GrowingState, RGBDFrame, WorldInfo]]:
         """One frame per state, and the state that remembers it."""
@@ -85,7 +82,7 @@ class GrowingSplat:
     def _step(self, state: GrowingState, now: SceneAt) -> tuple[GrowingState, RGBDFrame, WorldInfo]:
         rig = state.start.rig
         poses = now.global_from_ego @ rig.ego_from_camera
-        splat = state.memory.render(rig, poses, now.boxes, now.time, self.count)
+        splat = state.memory.render(rig, poses, now.boxes, now.time, 3)
         rgb, depth = splat.filled()
         frame = RGBDFrame(rgb, depth, rig.intrinsics, poses, np.full(len(rig.names), now.time))
         grown = state.memory.with_generated(frame, now.boxes, unseen(splat))

@@ -44,23 +44,21 @@ class Measured:
         self._log.close()
 
 
-def measure(
-    before: Path, now: Path, dataroot: Path, folder: Path, starts: int, repeats: int, rows: Sequence[str] = ()
-) -> dict[str, Any]:
+def measure(before: Path, now: Path, dataroot: Path, folder: Path, starts: int, repeats: int) -> dict[str, Any]:
     """Rates of both trees by row: medians over all passes, in which each tree goes first every other time.
 
     starts: how often both processes are started anew, for a process can be faster or slower than another of the same code by some
     percent throughout; repeats: passes of each row per start.
     """
-    chosen = [row for row in ROWS if not rows or row in rows]
-    passes: dict[str, dict[str, list[dict[str, float]]]] = {row: {side: [] for side in SIDES} for row in chosen}
-    with tqdm(total=starts * repeats * len(chosen), desc="measuring", unit="row", disable=None) as bar:
+    passes: dict[str, dict[str, list[dict[str, float]]]] = {row: {side: [] for side in SIDES} for row in ROWS}
+    rows = list(ROWS)
+    with tqdm(total=starts * repeats * len(ROWS), desc="measuring", unit="row", disable=None) as bar:
         for start in range(starts):
             trees = zip(SIDES, (before, now), strict=True)
             processes = {side: Measured(tree, dataroot, folder / f"speed-{side}.txt") for side, tree in trees}
             try:
-                for number in range(repeats * len(chosen)):
-                    row = chosen[number // repeats]
+                for number in range(repeats * len(ROWS)):
+                    row = rows[number // repeats]
                     for side in SIDES if (start + number) % 2 else SIDES[::-1]:
                         passes[row][side].append(processes[side](row))
                     bar.update()
@@ -88,8 +86,6 @@ def summary(passes: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
 def idm_shares(passes: dict[str, dict[str, list[dict[str, float]]]]) -> dict[str, Any]:
     """Speed with reacting traffic as a share of that with replayed traffic, by tree."""
     names = f"none x {MANY}", f"none x {MANY} idm"
-    if not all(name in passes for name in names):
-        return {}
     replay, idm = ({side: median(rates(passes[name][side])) for side in SIDES} for name in names)
     return {"idm share": {side: idm[side] / replay[side] for side in SIDES}}
 

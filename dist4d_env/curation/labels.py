@@ -8,8 +8,6 @@ sky where the LiDAR has no return. In the dark there is no colour cue and only m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
@@ -20,14 +18,8 @@ SMOOTHNESS_ROWS = 450
 """Rows of the images that the bounds of smoothness below are meant for."""
 
 
-@dataclass(frozen=True)
-class SeedWeights:
-    """How much each kind of evidence counts against the flow along the image (whose weights are at most 1)."""
-
-    lidar: float = 20.0
-    no_return: float = 0.004
-    sky_colour: float = 0.02
-    other_colour: float = 0.01
+LIDAR, NO_RETURN, SKY_COLOUR, OTHER_COLOUR = 20.0, 0.004, 0.02, 0.01
+"""How much each kind of evidence counts against the flow along the image (whose weights are at most 1)."""
 
 
 def sky_colour(image: np.ndarray, returned: np.ndarray) -> np.ndarray:
@@ -48,13 +40,7 @@ def sky_colour(image: np.ndarray, returned: np.ndarray) -> np.ndarray:
 
 
 def label_pixels(
-    graph: ImageGraph,
-    returned: np.ndarray,
-    upright: np.ndarray,
-    elevation: np.ndarray,
-    silent: np.ndarray,
-    lidar_top: float,
-    weights: SeedWeights = SeedWeights(),
+    graph: ImageGraph, returned: np.ndarray, upright: np.ndarray, elevation: np.ndarray, silent: np.ndarray, lidar_top: float
 ) -> np.ndarray:
     """Labels (H, W) int8: SKY, GROUND or OBJECT.
 
@@ -68,11 +54,11 @@ def label_pixels(
     colour = sky_colour(graph.image, returned) * above
     beyond = elevation > lidar_top
     for mask, label, weight in (
-        (silent & above, SKY, weights.no_return + weights.sky_colour * colour),
-        (beyond, SKY, weights.sky_colour * colour),
-        (beyond, OBJECT, weights.other_colour * (1 - colour)),
-        (returned & upright, OBJECT, weights.lidar),
-        (returned & ~upright, GROUND, weights.lidar),
+        (silent & above, SKY, NO_RETURN + SKY_COLOUR * colour),
+        (beyond, SKY, SKY_COLOUR * colour),
+        (beyond, OBJECT, OTHER_COLOUR * (1 - colour)),
+        (returned & upright, OBJECT, LIDAR),
+        (returned & ~upright, GROUND, LIDAR),
     ):
         added = np.where(mask, weight, 0.0)
         if label != OBJECT:
