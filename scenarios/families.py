@@ -107,10 +107,7 @@ def jaywalk(scene: Scene, start: float, random: np.random.Generator) -> Candidat
 
 def crossing(scene: Scene, start: float, random: np.random.Generator) -> Candidate:
     """A vehicle drives across the ego's path, along a lane that crosses it, without yielding."""
-    places = [place for place in lane_crossings(scene, start) if 8.0 < place[0] < 60.0]
-    if not places:
-        raise ConfigError(f"no lane crosses the route of {scene.name} ahead of {start:g} s")
-    ahead, angle = places[int(random.integers(len(places)))]
+    ahead, angle = _crossing_lane(scene, start, random, 8.0)
     category = str(random.choice(["car", "car", "truck", "motorcycle", "bicycle"]))
     speed = _uniform(random, 3.0, 6.0) if category == "bicycle" else _uniform(random, 5.0, 14.0)
     side = "right" if angle > 0 else "left"
@@ -135,6 +132,14 @@ def lane_crossings(scene: Scene, start: float) -> list[tuple[float, float]]:
         if square[row, column] < 1.0 and 1.0 < abs(angle) < math.pi - 1.0:
             found.append((float(arc[column] - frame.origin), angle))
     return found
+
+
+def _crossing_lane(scene: Scene, start: float, random: np.random.Generator, least: float) -> tuple[float, float]:
+    """One of ``lane_crossings`` from ``least`` metres to 60 m ahead. Raises ConfigError for none."""
+    places = [place for place in lane_crossings(scene, start) if least < place[0] < 60.0]
+    if not places:
+        raise ConfigError(f"no lane crosses the route of {scene.name} ahead of {start:g} s")
+    return places[int(random.integers(len(places)))]
 
 
 def oncoming(scene: Scene, start: float, random: np.random.Generator) -> Candidate:
@@ -208,10 +213,7 @@ def frontal(scene: Scene, start: float, random: np.random.Generator) -> Edit:
 
 def side(scene: Scene, start: float, random: np.random.Generator) -> Edit:
     """A vehicle drives across along a lane that crosses the route."""
-    places = [place for place in lane_crossings(scene, start) if 15.0 < place[0] < 60.0]
-    if not places:
-        raise ConfigError(f"no lane crosses the route of {scene.name} ahead of {start:g} s")
-    ahead, angle = places[int(random.integers(len(places)))]
+    ahead, angle = _crossing_lane(scene, start, random, 15.0)
     return Cross(
         category=str(random.choice(["car", "car", "truck"])), ahead=ahead, side="right" if angle > 0 else "left",
         angle=abs(angle), speed=random.uniform(5.0, 10.0), early=random.uniform(0.0, 0.4),

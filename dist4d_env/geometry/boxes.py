@@ -10,19 +10,12 @@ from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.transforms import poses_from_position_yaw
 
 CATEGORIES = (
-    "car",
-    "truck",
-    "bus",
-    "trailer",
-    "construction_vehicle",
-    "motorcycle",
-    "bicycle",
-    "pedestrian",
-    "traffic_cone",
-    "barrier",
+    "car", "truck", "bus", "trailer", "construction_vehicle", "motorcycle", "bicycle", "pedestrian", "traffic_cone", "barrier",
     "other",
-)
+)  # fmt: skip
 """The simulator's classes of objects, to which data sets map theirs; category arrays hold indices into this tuple."""
+VEHICLES, VULNERABLE = CATEGORIES[:5], CATEGORIES[5:8]
+"""Those with four wheels or more, and those whose people are not inside."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from gymnasium import spaces
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.boxes import CATEGORIES
+from dist4d_env.geometry.boxes import VEHICLES, VULNERABLE
 from dist4d_env.learning.depth_scan import SCAN_FEATURES, Calibration, Rays, scan, scan_features
 from dist4d_env.learning.route_frame import Batch, RouteFrame
 from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES, TRAJECTORY_HIGH, TRAJECTORY_LOW, action_space
@@ -27,7 +27,7 @@ AGENT_ROWS, NEAREST = 16, 40
 AHEAD = (0.0, 1.0, 2.0, 3.0)
 """Seconds after which an agent's place is a feature, at its present velocity."""
 EGO_SCALE = np.array([20, 5, 5, 1, 0.5, 3, 0.5, 20, 1, 20])
-_VEHICLES, _PEOPLE = 5, 8  # CATEGORIES: vehicles first, then motorcycles, bicycles and pedestrians, then things
+_VEHICLES, _PEOPLE = len(VEHICLES), len(VEHICLES + VULNERABLE)  # CATEGORIES: these first, then things
 NEAR_STATE_SIZE = len(EGO_SCALE) + 1
 STATE_SIZE = NEAR_STATE_SIZE + 2 * 20 + 20
 AGENT_SIZE = 2 * len(AHEAD) + 10
@@ -232,6 +232,3 @@ def _clipped(features: np.ndarray) -> np.ndarray:
 def batch_of_one(observation: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """A single observation as a batch of one."""
     return {key: np.asarray(value)[None] for key, value in observation.items()}
-
-
-assert CATEGORIES[:_VEHICLES] == ("car", "truck", "bus", "trailer", "construction_vehicle"), "_VEHICLES counts these"

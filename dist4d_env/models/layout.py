@@ -5,12 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dist4d_env.geometry.boxes import CATEGORIES, Boxes
+from dist4d_env.geometry.boxes import CATEGORIES, VEHICLES, VULNERABLE, Boxes
 from dist4d_env.geometry.frustum import ray_parts
 from dist4d_env.geometry.transforms import invert
-
-VEHICLES = ("car", "truck", "bus", "trailer", "construction_vehicle")
-VULNERABLE = ("motorcycle", "bicycle", "pedestrian")
 
 LAYOUT_CHANNELS = ("drivable", "crossing", "walkway", "divider", "vehicle", "vulnerable", "object", "nearness")
 """Map on the ground plane (0-3), agents by kind (4-6) and the nearness of the nearest box (7), 255 / (1 + metres / 10)."""
