@@ -84,21 +84,15 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
         height, width = views.base.shape[-2:]
         return (*views.base.shape[:-3], 8, height // self.svd.factor, width // self.svd.factor)
 
-    def prepare(
-        self,
-        views: ViewInputs,
-        context: torch.Tensor | None = None,
-        augmentation: torch.Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> ViewInputs | SVDConditions:
-        """The conditions of ``predict_clean``, made once for all noise levels; arguments beside ``views`` as in
-        ``SVDBackbone.conditions``, of which the composition takes none.
+    def prepare(self, views: ViewInputs, context: torch.Tensor | None = None) -> ViewInputs | SVDConditions:
+        """The conditions of ``predict_clean``, made once for all noise levels; context: as in ``SVDBackbone.conditions``, the
+        composition takes none.
         """
         if self.is_svd:
             clips = views if views.base.ndim == 5 else ViewInputs(*(tensor[:, None] for tensor in views))
-            return self.svd.conditions(clips, context, augmentation, generator)
-        if context is not None or augmentation is not None:
-            raise ConfigError("image tokens and noise augmentation are for backbone='svd', and this is the composition")
+            return self.svd.conditions(clips, context)
+        if context is not None:
+            raise ConfigError("image tokens are for backbone='svd', and this is the composition")
         return views
 
     def forward(self, noisy: torch.Tensor, noise_level: torch.Tensor, conditions: ViewInputs | SVDConditions) -> torch.Tensor:

@@ -18,20 +18,19 @@ from dist4d_env.models.pretrained import load_diffusers
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = 0.7, 1.6
 """Log-normal noise levels of training (Karras et al. 2022)."""
 FPS_ID, MOTION_BUCKET = 6.0, 127.0
-"""SVD's micro-conditioning beside noise augmentation."""
+"""SVD's micro-conditioning; its noise augmentation is 0."""
 
 
 class SVDConditions(NamedTuple):
     """Conditions of N clips of F frames, made once for all noise levels.
 
     latents: (N, F, 8, h, w) of sparse RGB and sparse depth; masks: (N, F, M, h, w) in [0, 1]; context: (N, L, D) image tokens;
-    augmentation: (N,) noise added to the sparse images; missing: (N, F, 1, H, W), 1 where nothing was splatted.
+    missing: (N, F, 1, H, W), 1 where nothing was splatted.
     """
 
     latents: torch.Tensor
     masks: torch.Tensor
     context: torch.Tensor
-    augmentation: torch.Tensor
     missing: torch.Tensor
 
     def withheld(self) -> SVDConditions:
@@ -68,40 +67,28 @@ class SVDBackbone(nn.Module):
         """Pixels per latent along each image axis."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
-    def conditions(
-        self,
-        views: ViewInputs,
-        context: torch.Tensor | None = None,
-        augmentation: torch.Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> SVDConditions:
+    def conditions(self, views: ViewInputs, context: torch.Tensor | None = None) -> SVDConditions:
         """Conditions of clips, ``views`` over (N, F).
 
-        context: (N, L, D) CLIP tokens of the source image, zeros without them; augmentation: (N,) standard deviations of noise
-        that is added to the sparse images, drawn from ``generator`` on the CPU. Pixels where nothing was splatted are black
-        and at no distance.
+        context: (N, L, D) CLIP tokens of the source image, zeros without them. Pixels where nothing was splatted are black and at
+        no distance.
         """
         clips, valid = len(views.base), views.masks[:, :, :1]
         sparse = torch.where(valid > 0.5, views.base, -torch.ones_like(views.base))
-        strength = sparse.new_zeros(clips) if augmentation is None else augmentation.to(sparse)
-        if augmentation is not None:
-            noise = torch.randn(sparse.shape, generator=generator).to(sparse)
-            sparse = sparse + strength.view(-1, 1, 1, 1, 1) * noise
         size = (sparse.shape[-2] // self.factor, sparse.shape[-1] // self.factor)
         masks = F.adaptive_avg_pool2d(views.masks[:, :, : self.mask_channels].flatten(0, 1), size).unflatten(0, (clips, -1))
         if context is None:
             width = self.unet.config.cross_attention_dim
             context = sparse.new_zeros(clips, 1, width if isinstance(width, int) else width[0])
         latents = self.encode(sparse) / self.vae.config.scaling_factor
-        return SVDConditions(latents, masks, context, strength, (valid <= 0.5).to(sparse))
+        return SVDConditions(latents, masks, context, (valid <= 0.5).to(sparse))
 
     def forward(self, noisy: torch.Tensor, sigma: torch.Tensor, conditions: SVDConditions) -> torch.Tensor:
         """D(x; sigma): noisy (N, F, 8, h, w), sigma (N,) > 0. Shaped as ``noisy``."""
         dtype, scale = self.unet.dtype, sigma.view(-1, 1, 1, 1, 1)
         root = (scale.square() + 1).sqrt()
         inputs = torch.cat([noisy / root, conditions.latents, conditions.masks], 2).to(dtype)
-        constant = torch.full_like(conditions.augmentation, 1.0)
-        ids = torch.stack([FPS_ID * constant, MOTION_BUCKET * constant, conditions.augmentation], 1)
+        ids = sigma.new_tensor([FPS_ID, MOTION_BUCKET, 0.0]).expand(len(noisy), 3)
         made = self.unet(inputs, sigma.log() / 4, conditions.context.to(dtype), ids.to(dtype)).sample.to(noisy.dtype)
         return noisy / root.square() - made * scale / root
 
