@@ -69,7 +69,7 @@ def measure_all(scene: Any, size: tuple[int, int], repeats: int) -> dict[str, di
     parts: dict[str, Callable[[], Any]] = {
         "three frames": rendered,
         "fill from behind": shown.background,
-        "fill Telea": shown.telea,
+        "fill Telea": shown.filled,
         "preparing a frame": lambda: SplatSource.from_frame(frames[0], boxes[0]),
     }
     return {name: measure(call, repeats) for name, call in parts.items()}

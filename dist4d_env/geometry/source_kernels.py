@@ -25,13 +25,13 @@ Array = np.ndarray
 
 @compiled
 def unproject_pixels(
-    depth: Array, along_row: Array, along_column: Array, steps: Array, offset: Array, drop_mixed: bool,
+    depth: Array, along_row: Array, along_column: Array, steps: Array, offset: Array,
     known: Array, edge: Array, points: Array, tangents: Array, inverse_depth: Array,
 ) -> None:  # fmt: skip
     """Write known pixels, points and slopes of depth images (V, H, W); rays as ``frustum.ray_parts`` has them.
 
     offset: (V, 3) camera centres from the origin. Written: known and edge (V, H, W), points (3, V, H, W), tangents (6, V, H, W),
-    inverse_depth (V, H, W, 3), as in ``SplatSource``; with ``drop_mixed`` pixels between two surfaces are not known.
+    inverse_depth (V, H, W, 3), as in ``SplatSource``; pixels between two surfaces are not known.
     """
     views, height, width = depth.shape
     metres, inverse = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
@@ -46,7 +46,7 @@ def unproject_pixels(
                 across, edge_u, between_u, explained_u = _slope(line_u, column, width, w)
                 down, edge_v, between_v, explained_v = _slope(steps_v[column], row, height, w)
                 edge[view, row, column] = edge_u or edge_v
-                if drop_mixed and (between_u or between_v) and not (explained_u or explained_v):
+                if (between_u or between_v) and not (explained_u or explained_v):
                     known[view, row, column] = False
                 inverse_depth[view, row, column, 0] = w
                 inverse_depth[view, row, column, 1] = across

@@ -45,13 +45,10 @@ class Splat:
         """rgb and depth with each hole continued from its farther side."""
         return fill_background(self.rgb, self.depth, self.valid)
 
-    def telea(self) -> tuple[np.ndarray, np.ndarray]:
-        """rgb with holes inpainted smoothly from their rims (Telea 2004), depth as in ``background``."""
-        return fill_telea(self.rgb, self.depth, self.valid)
-
     def filled(self) -> tuple[np.ndarray, np.ndarray]:
-        """The best rgb and depth that take no parameters: the baseline every model is held against."""
-        return self.telea()
+        """The best rgb and depth that take no parameters, the baseline every model is held against: rgb with holes inpainted
+        smoothly from their rims (Telea 2004), depth as in ``background``."""
+        return fill_telea(self.rgb, self.depth, self.valid)
 
 
 def splat(

@@ -42,20 +42,18 @@ class SplatSource:
     generated: bool = False
 
     @classmethod
-    def from_frame(
-        cls, frame: RGBDFrame, boxes: Boxes | Sequence[Boxes], keep: np.ndarray | None = None, drop_mixed: bool = True
-    ) -> SplatSource:
+    def from_frame(cls, frame: RGBDFrame, boxes: Boxes | Sequence[Boxes], keep: np.ndarray | None = None) -> SplatSource:
         """Prepare a frame. boxes: at the frame's time, or one ``Boxes`` per camera at its own exposure time (global frame).
 
-        keep: (V, H, W) bool pixels allowed in, default all; pixels without depth (<= 0 or not finite) never are, and with
-        ``drop_mixed`` neither are pixels whose depth lies between two surfaces.
+        keep: (V, H, W) bool pixels allowed in, default all; never those without depth (<= 0 or not finite), or whose depth lies
+        between two surfaces.
         """
         views = len(frame.depth)
         per_view = [boxes] * views if isinstance(boxes, Boxes) else list(boxes)
         if len(per_view) != views:
             raise ValueError(f"expected boxes for {views} cameras, got {len(per_view)}")
         origin = frame.global_from_camera[:, :3, 3].mean(0)
-        known, edge, points, tangents, inverse_depth = _unproject(frame, origin, drop_mixed)
+        known, edge, points, tangents, inverse_depth = _unproject(frame, origin)
         owner, under = np.full((2, *frame.depth.shape), -1, np.int32)
         kernels.find_owners(points, inverse_depth, *box_rows(per_view, origin), owner, under)
         return cls(
@@ -112,7 +110,7 @@ def box_rows(per_view: Sequence[Boxes], origin: np.ndarray) -> tuple[np.ndarray,
     return first, *(a.astype(np.float32) for a in (position - origin, rotation, size / 2, reach))
 
 
-def _unproject(frame: RGBDFrame, origin: np.ndarray, drop_mixed: bool) -> tuple[np.ndarray, ...]:
+def _unproject(frame: RGBDFrame, origin: np.ndarray) -> tuple[np.ndarray, ...]:
     """Known and edge (V, H, W) bool, points (3, V, H, W), tangents (6, V, H, W) and inverse depth (V, H, W, 3) float32."""
     views, height, width = frame.depth.shape
     along_row, along_column, steps = ray_parts(frame.intrinsics, frame.global_from_camera, (height, width))
@@ -121,5 +119,5 @@ def _unproject(frame: RGBDFrame, origin: np.ndarray, drop_mixed: bool) -> tuple[
     points, tangents = np.empty((3, views, height, width), np.float32), np.empty((6, views, height, width), np.float32)
     out = known, edge, points, tangents, np.empty((views, height, width, 3), np.float32)
     depth = np.require(frame.depth, np.float32, ["C", "W"])
-    kernels.unproject_pixels(depth, along_row, along_column, steps.astype(np.float32), offset, drop_mixed, *out)
+    kernels.unproject_pixels(depth, along_row, along_column, steps.astype(np.float32), offset, *out)
     return out

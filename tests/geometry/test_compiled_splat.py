@@ -68,8 +68,8 @@ def test_every_bit_is_that_of_numpy(seed, x, y, yaw, time, noisy):
     for k, then in enumerate((0.0, -0.5, 0.5)):
         frame = render(RIG, pose_from_xy_yaw(8 * then, 0.2 * k, 0.05 * k), traffic(then), then)
         frame = broken(frame, seed + k) if noisy else frame
-        source = SplatSource.from_frame(frame, traffic(then), drop_mixed=k != 1)
-        assert_same_arrays(source, prepare(frame, traffic(then), drop_mixed=k != 1))
+        source = SplatSource.from_frame(frame, traffic(then))
+        assert_same_arrays(source, prepare(frame, traffic(then)))
         sources.append(replace(source, generated=k == 2))
     now = traffic(time)
     now = now.select(now.token != 4) if seed % 3 == 0 else now

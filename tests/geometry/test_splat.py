@@ -110,7 +110,7 @@ def test_no_source_gives_only_holes_and_a_grey_fill(rig):
 def test_fills_leave_seen_pixels_alone(rig, sources):
     got, _ = view(rig, sources[:1], 3, 1.0, 0.1, 0.5)
     assert not got.valid.all()
-    for rgb, depth in (got.background(), got.telea()):
+    for rgb, depth in (got.background(), got.filled()):
         np.testing.assert_array_equal(rgb[got.valid], got.rgb[got.valid])
         np.testing.assert_array_equal(depth[got.valid], got.depth[got.valid])
         assert (depth > 0).all()

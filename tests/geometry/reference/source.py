@@ -16,18 +16,15 @@ from dist4d_env.geometry.splat_source import SplatSource, box_rows
 from tests.geometry.reference import to_rows
 
 
-def prepare(
-    frame: RGBDFrame, boxes: Boxes | Sequence[Boxes], keep: np.ndarray | None = None, drop_mixed: bool = True
-) -> SplatSource:
+def prepare(frame: RGBDFrame, boxes: Boxes | Sequence[Boxes], keep: np.ndarray | None = None) -> SplatSource:
     """As ``SplatSource.from_frame``, which gives what is not computed per pixel."""
-    source = SplatSource.from_frame(frame, boxes, keep, drop_mixed)
+    source = SplatSource.from_frame(frame, boxes, keep)
     known = np.isfinite(frame.depth) & (frame.depth > 0.05)
     depth = np.where(known, frame.depth, np.float32(FAR))
     depth = np.where(depth >= FAR * 0.999, np.float32(SKY_DEPTH), depth)
     slope, edge, mixed = _slopes(1 / depth)
     points, tangents = _points(frame, depth, slope, source.origin)
-    if drop_mixed:
-        known &= ~mixed
+    known &= ~mixed
     per_view = [boxes] * len(depth) if isinstance(boxes, Boxes) else boxes
     owner, under = _owners(points, depth < SKY_DEPTH, *box_rows(per_view, source.origin))
     return replace(
