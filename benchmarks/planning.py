@@ -19,6 +19,7 @@ from dist4d_env.evaluation.campaign import run as drive
 from dist4d_env.evaluation.executors import executor
 from dist4d_env.evaluation.leaderboard import Leaderboard
 from dist4d_env.evaluation.results import REPLAYS, write_results
+from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT
 from dist4d_env.scenes.suites import read_suite
 
 
@@ -35,7 +36,7 @@ class Options:
     world: str = "none"
     """World that makes the images; none for planners that use none."""
     workers: int = 1
-    """Processes, one thread each; 0 drives in this one."""
+    """Processes, one thread each; 0 drives in this one, planners included."""
     executor: Literal["processes", "ray"] = "processes"
     """Processes of this machine, or workers of Ray."""
     ray: bool = False
@@ -48,6 +49,8 @@ class Options:
     """Data set in place of the suite's: nuScenes, or another town."""
     version: str | None = None
     """Its version folder."""
+    dataset: str | None = None
+    """Its reader: a registered name, or your own as module:Class."""
     weights: str = "tiny"
     """Of the world dist4d: a shipped preset, a folder, or splat."""
     memory: Literal["log", "history"] = "log"
@@ -56,8 +59,12 @@ class Options:
     """Traffic of scenarios that name none: as logged (and edited), or reacting."""
     jitter: bool = True
     """Whether seeds beyond the first move the ego's start."""
-    plan_limit: float = 30.0
+    plan_limit: float = PLAN_LIMIT
     """Seconds of the clock after which a plan has timed out, which counts as the planner's failure."""
+    reset_limit: float = RESET_LIMIT
+    """Seconds that making a planner, and its reset, may take."""
+    again: bool = False
+    """Drive again the episodes in --out that other code, or a planner of other files, has driven."""
     form: Literal["corrected", "faithful"] = "corrected"
     """Of scores that others defined: as meant, or as their original code has them, known defects included."""
     replays: int = REPLAYS
@@ -67,14 +74,15 @@ class Options:
 
 
 def main(options: Options) -> dict[str, Any]:
-    names = ("seeds", "only", "world", "weights", "memory", "traffic", "jitter", "plan_limit", "version")
-    dataroot = None if options.dataroot is None else str(options.dataroot)
-    settings = {name: getattr(options, name) for name in names}
+    limits = ("plan_limit", "reset_limit")
+    names = ("seeds", "only", "world", "weights", "memory", "traffic", "jitter", "version", "dataset", *limits)
+    settings: dict[str, Any] = {name: getattr(options, name) for name in names}
+    settings |= {"dataroot": None if options.dataroot is None else str(options.dataroot), "apart": options.workers > 0}
     suite = read_suite(options.suite)
-    campaign = Campaign(options.planner, suite, dataroot=dataroot, **settings)
+    campaign = Campaign(options.planner, suite, **settings)
     execute = executor(options.workers, "ray" if options.ray else options.executor)
-    drive(campaign, options.out, execute)
-    board = write_results(options.out, execute=execute, replays=options.replays, form=options.form)
+    drive(campaign, options.out, execute, options.again)
+    board = write_results(options.out, execute=execute, replays=options.replays, form=options.form, afresh=False)
     result = header("planning", options) | {"suite": suite.name, "scenarios": len(suite.scenarios)} | digest(board)
     if options.store is not None:
         write_json(options.store, result)

@@ -10,8 +10,7 @@ import numpy as np
 
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
-from dist4d_env.evaluation.runner import PlannerFailure
-from dist4d_env.planners.contract import Planner
+from dist4d_env.planners.contract import Planner, PlannerFailure
 from dist4d_env.scenes.edits_apply import apply_all
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import Scene

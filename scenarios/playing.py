@@ -10,10 +10,10 @@ import numpy as np
 
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
-from dist4d_env.evaluation.runner import PlannerFailure, RunOptions, run_episode
+from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.metrics.driving.areas import ego_corners, off_drivable
 from dist4d_env.metrics.driving.trace import EpisodeTrace
-from dist4d_env.planners.contract import Plan, Planner, PlannerContext, PlannerInput, PlannerNeeds
+from dist4d_env.planners.contract import Plan, Planner, PlannerContext, PlannerFailure, PlannerInput, PlannerNeeds
 from dist4d_env.scenes.scenario import Scenario
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,11 @@ from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, drive, file_name
 from dist4d_env.evaluation.episode_log import scenario_record
 from dist4d_env.evaluation.executors import Executor
-from dist4d_env.evaluation.planners import make_planner
+from dist4d_env.evaluation.fingerprint import code_fingerprint
+from dist4d_env.evaluation.planner_process import Made, PlannerProcess
+from dist4d_env.evaluation.runner import check_limits
+from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT
+from dist4d_env.progress import Progress
 from dist4d_env.registry import TRAFFIC, WORLDS
 from dist4d_env.scenes.edits_apply import apply_all
 from dist4d_env.scenes.files import write_text
@@ -40,7 +46,9 @@ FORMAT = 1
 class Campaign:
     """planners: names or module:Class; seeds: 0 to seeds - 1 of every scenario; only: patterns of scenario names, families or
     difficulties, empty for all; jitter: whether seeds beyond 0 move the ego's start a little; dataroot, version: in place of the
-    suite's; horizon: seconds of an episode where the scenario names none."""
+    suite's; dataset: the reader's name; horizon: seconds of an episode where the scenario names none; plan_limit, reset_limit:
+    seconds that a plan, and making and resetting a planner, may take; apart: whether planners live in processes of their own,
+    where they can be stopped."""
 
     planners: tuple[str, ...]
     suite: Suite
@@ -53,9 +61,12 @@ class Campaign:
     decision_dt: float = 0.5
     horizon: float = 10.0
     jitter: bool = True
-    plan_limit: float = 30.0
+    plan_limit: float = PLAN_LIMIT
+    reset_limit: float = RESET_LIMIT
     dataroot: str | None = None
     version: str | None = None
+    dataset: str | None = None
+    apart: bool = True
     scenarios: tuple[Scenario, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,6 +74,7 @@ class Campaign:
             raise ConfigError(f"seeds={self.seeds} must be at least 1")
         if not self.planners:
             raise ConfigError("no planner is named: give at least one")
+        check_limits(self.plan_limit, self.reset_limit)
         WORLDS.check(self.world)
         TRAFFIC.check(self.traffic)
         _distinct("planners", self.planners)
@@ -83,73 +95,150 @@ class Campaign:
     def open_data(self) -> Dataset:
         """The data set that the campaign is driven on."""
         scenes = tuple(dict.fromkeys(scenario.scene for scenario in self.scenarios))
-        return open_dataset(self.dataroot or self.suite.dataroot, self.version or self.suite.version, scenes)
+        return open_dataset(
+            self.dataroot or self.suite.dataroot, self.version or self.suite.version, scenes, dataset=self.dataset
+        )
 
     def env_settings(self, dataset: Dataset) -> EnvSettings:
         """The environment of every episode."""
         scenes = tuple(dict.fromkeys(scenario.scene for scenario in self.scenarios))
-        names = ("world", "weights", "memory", "traffic", "decision_dt", "horizon")
+        names = ("world", "weights", "memory", "traffic", "decision_dt", "horizon", "dataset")
         return EnvSettings(
             str(Path(dataset.dataroot).resolve()), dataset.version, scenes, **{name: getattr(self, name) for name in names}
         )
 
-    def tasks(self, settings: EnvSettings, folder: Path) -> list[EpisodeTask]:
-        """Every episode, grouped by scene, so that a process loads few scenes."""
+    def tasks(self, settings: EnvSettings, folder: Path, made: Mapping[str, Made]) -> list[EpisodeTask]:
+        """Every episode, grouped by planner, of which a process holds one at a time, then by scene, of which it so loads few."""
         scenarios = sorted(self.scenarios, key=lambda scenario: (scenario.scene, scenario.name))
+        code = code_fingerprint(self.world, self.weights, self.traffic)
+        task = partial(EpisodeTask, settings=settings, folder=folder, jitter=self.jitter, apart=self.apart,
+                       plan_limit=self.plan_limit, reset_limit=self.reset_limit)  # fmt: skip
         return [
-            EpisodeTask(planner, scenario, seed, settings, folder, self.jitter, self.plan_limit)
+            task(planner, scenario, seed, needs=made[planner].requires,
+                 fingerprint=(("code", code), ("planner", made[planner].fingerprint)))
+            for planner in self.planners
             for scenario in scenarios
             for seed in range(self.seeds)
-            for planner in self.planners
-        ]
+        ]  # fmt: skip
 
 
-def run(campaign: Campaign, folder: Path, execute: Executor) -> int:
-    """Drives the episodes that are missing; returns their number. Raises before anything runs where input is bad."""
-    from tqdm import tqdm
+def run(campaign: Campaign, folder: Path, execute: Executor, again: bool = False) -> int:
+    """Drives the episodes that are missing; returns their number. Raises before anything runs where input is bad.
 
+    again: also those that other code, or a planner of other files, has driven; without it ConfigError says that there are some.
+    """
     dataset = campaign.open_data()
     settings = campaign.env_settings(dataset)
-    check(campaign, dataset, settings)
+    made = check(campaign, dataset, settings)
     with _locked(folder):
-        _agree(campaign, settings, folder)
+        content = _agree(campaign, settings, folder)
+        tasks = campaign.tasks(settings, folder.resolve(), made)  # workers may have another working directory
+        others = _driven_by_others(folder, tasks)
+        if others and not again:
+            raise ConfigError(_mixed(folder, others))
+        due = [task for task in tasks if task.name in others or not (folder / "episodes" / f"{task.name}.json").is_file()]
+        left = others.keys() - {task.name for task in due}
+        if left:
+            raise ConfigError(
+                f"{_counted(left)} in {folder}, such as {min(left)}, were driven by other code and are not of this run: "
+                "name their planners and scenarios too, or choose another --out"
+            )
+        write_text(folder / SETTINGS, content)
         for leftover in [*folder.glob("*/.*.npz"), *folder.glob("*/.*.json"), *folder.glob("*/.*.jpg")]:
             leftover.unlink()  # of a run that was killed
-        tasks = campaign.tasks(settings, folder.resolve())  # workers may have another working directory
-        due = [task for task in tasks if not (folder / "episodes" / f"{task.name}.json").is_file()]
-        with tqdm(total=len(tasks), initial=len(tasks) - len(due), unit="episode", disable=None, smoothing=0.05) as progress:
-            for name in execute(drive, due):
-                progress.set_postfix_str(name.split("__")[0], refresh=False)
+        with Progress("driving", "episode", len(tasks), len(tasks) - len(due)) as progress:
+            for _ in execute(drive, due):
                 progress.update()
     return len(due)
 
 
-def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> None:
-    """Raises one clear error for what would fail later: a planner, scene, edit, or a world that cannot draw this data set."""
+def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> dict[str, Made]:
+    """The planners' needs and fingerprints. Raises one clear error for what would fail later: a planner, scenario, edit, or a
+    world that cannot draw this data set."""
     traits = world_traits(campaign.world)
-    for name in campaign.planners:
-        needs = make_planner(name).requires
+    made = _look_at_planners(campaign)
+    for name, planner in made.items():
+        needs = planner.requires
         if not traits.shows_pictures and (needs.cameras or needs.lidar or needs.imagination):
             raise ConfigError(f"planner {name!r} needs pictures: choose a world that makes them, such as --world dist4d")
-    for scenario in campaign.scenarios:
-        if scenario.scene not in dataset.names():
-            raise DataError(
-                f"the suite {campaign.suite.name} plays {scenario.name} in {scenario.scene}, which {dataset.dataroot} does not "
-                "hold: give the suite's data set with --dataroot, or choose scenarios with --only"
-            )
-        scene = dataset.load(scenario.scene, require_map=False)
-        try:
-            check_start(scene, traits.needs_images, scenario.start, campaign.decision_dt)
-            apply_all(scenario.edits, scene, scenario.start)
-        except (ConfigError, DataError) as error:
-            raise type(error)(f"scenario {scenario.name}: {error}") from error
-    if not traits.shows_pictures:
-        return
-    env = settings.make()  # loads weights, and finds out whether the world can draw this data set
+    with Progress("checking scenarios", "scenario", len(campaign.scenarios)) as progress:
+        for scenario in campaign.scenarios:
+            _check_scenario(campaign, dataset, scenario, traits.needs_images)
+            progress.update()
+    if traits.shows_pictures:
+        with Progress("opening the world"):
+            env = settings.make()  # loads weights, and finds out whether the world can draw this data set
+            try:
+                env.reset(seed=0, options={"scenario": campaign.scenarios[0]})
+            finally:
+                env.close()
+    return made
+
+
+def _look_at_planners(campaign: Campaign) -> dict[str, Made]:
+    """Makes each planner once, in a process of its own, as many at a time as there are processors."""
+    made: dict[str, Made] = {}
+    names, most = campaign.planners, os.cpu_count() or 1
+    with Progress("making planners", "planner", len(names)) as progress:
+        for first in range(0, len(names), most):
+            processes = [PlannerProcess(name, reset_limit=campaign.reset_limit) for name in names[first : first + most]]
+            try:
+                for process in processes:
+                    process.begin()
+                for process in processes:
+                    made[process.name] = process.made()
+                    progress.update()
+            finally:
+                for process in processes:
+                    process.close()
+    return made
+
+
+def _check_scenario(campaign: Campaign, dataset: Dataset, scenario: Scenario, needs_images: bool) -> None:
+    if scenario.scene not in dataset.names():
+        raise DataError(
+            f"the suite {campaign.suite.name} plays {scenario.name} in {scenario.scene}, which {dataset.dataroot} does not "
+            "hold: give the suite's data set with --dataroot, or choose scenarios with --only"
+        )
+    scene = dataset.load(scenario.scene, require_map=False)
     try:
-        env.reset(seed=0, options={"scenario": campaign.scenarios[0]})
-    finally:
-        env.close()
+        check_start(scene, needs_images, scenario.start, campaign.decision_dt)
+        apply_all(scenario.edits, scene, scenario.start)
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"scenario {scenario.name}: {error}") from error
+
+
+def _driven_by_others(folder: Path, tasks: Sequence[EpisodeTask]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Of the stored episodes that something else has driven than would drive them now: planner and what differs, by name."""
+    now = {task.planner: dict(task.fingerprint) for task in tasks}
+    code = dict(tasks[0].fingerprint)["code"]
+    found = {}
+    for path in sorted((folder / "episodes").glob("*.json")):
+        try:
+            text = json.loads(path.read_text(encoding="utf-8"))
+            planner, then = text["planner"], text.get("fingerprint", {})
+        except (ValueError, KeyError) as error:
+            raise DataError(f"{path}: not a whole episode log ({type(error).__name__}: {error}); remove it") from error
+        different = tuple(key for key, value in now.get(planner, {"code": code}).items() if then.get(key) != value)
+        if different:
+            found[path.stem] = planner, different
+    return found
+
+
+def _mixed(folder: Path, others: Mapping[str, tuple[str, tuple[str, ...]]]) -> str:
+    what = {key for _, different in others.values() for key in different}
+    planners = sorted({planner for planner, different in others.values() if "planner" in different})
+    names = ", ".join(planners[:3]) + (" and others" if len(planners) > 3 else "")
+    causes = ["dist4d_env (or the world's weights)"] if "code" in what else []
+    causes += [f"the planner {names}"] if planners else []
+    return (
+        f"{folder} holds {_counted(others)} driven before {' and '.join(causes)} changed: give --again to drive them anew, or "
+        "choose another --out"
+    )
+
+
+def _counted(episodes: Collection[str]) -> str:
+    return f"{len(episodes)} episode{'' if len(episodes) == 1 else 's'}"
 
 
 def stored(folder: Path) -> list[Path]:
@@ -178,21 +267,22 @@ def read_settings(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path}: not a campaign's settings ({type(error).__name__}: {error}); choose another --out") from error
 
 
-def _agree(campaign: Campaign, settings: EnvSettings, folder: Path) -> None:
-    """Writes the settings, or compares them with those of an earlier run: planners, scenarios and seeds may be added, nothing may
-    differ. Raises ConfigError naming what does."""
+def _agree(campaign: Campaign, settings: EnvSettings, folder: Path) -> str:
+    """The settings as their file holds them, once compared with those of an earlier run: planners, scenarios and seeds may be
+    added, nothing may differ. Raises ConfigError naming what does."""
     records = {scenario.name: scenario_record(scenario) for scenario in campaign.scenarios}
     common = {
         **{name: value for name, value in asdict(settings).items() if name != "scenes"},
         "suite": campaign.suite.name,
         "jitter": campaign.jitter,
         "plan_limit": campaign.plan_limit,
+        "reset_limit": campaign.reset_limit,
         "dist4d_env": __version__,
     }
     if is_campaign(folder):
         before = read_settings(folder)
         for name, value in common.items():
-            if before["common"].get(name) != value:
+            if before["common"].get(name, value if name == "reset_limit" else None) != value:
                 raise ConfigError(
                     f"{folder} holds episodes with {name}={before['common'].get(name)!r}, this run has {value!r}: "
                     "choose another --out"
@@ -201,8 +291,7 @@ def _agree(campaign: Campaign, settings: EnvSettings, folder: Path) -> None:
             if before["scenarios"].get(name, record) != record:
                 raise ConfigError(f"{folder} holds episodes of another scenario by the name of {name}: choose another --out")
         records = {**before["scenarios"], **records}
-    text = json.dumps({"format": FORMAT, "common": common, "scenarios": records}, indent=1)
-    write_text(folder / SETTINGS, text)
+    return json.dumps({"format": FORMAT, "common": common, "scenarios": records}, indent=1)
 
 
 @contextmanager

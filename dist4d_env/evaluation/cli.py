@@ -11,13 +11,18 @@ from tyro.conf import Positional
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.planners import make_planner
-from dist4d_env.registry import TRAFFIC, WORLDS
+from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT
+from dist4d_env.progress import Progress
+from dist4d_env.registry import DATASETS, TRAFFIC, WORLDS
 
 if TYPE_CHECKING:
     from dist4d_env.envs.driving import DiST4DDrivingEnv
     from dist4d_env.evaluation.executors import Executor
     from dist4d_env.evaluation.summary import Summary
     from dist4d_env.metrics.driving.forms import Form
+
+ENV = ("world", "weights", "memory", "traffic", "decision_dt", "horizon", "dataset")
+"""Options that are the environment's keywords."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Options:
 
     Writes every episode (a .json and a .npz) and results.json; prints a table with 95 % confidence intervals. With --suite every
     planner drives every scenario of a YAML suite, over processes, and report.html shows them side by side; stopped, the same
-    command goes on where it was. An episode in which the planner fails is counted as such and enters no mean.
+    command goes on where it was. An episode in which the planner fails is counted as such; rankings take it for 0.
     """
 
     folder: Positional[Path | None] = None
@@ -41,13 +46,18 @@ class Options:
     only: tuple[str, ...] = ()
     """Of a suite: names, families or difficulties (with * and ?) to drive; all if none is given."""
     workers: int = 1
-    """Of a suite: processes to drive in, one thread each; 0 drives in this one."""
+    """Of a suite: processes to drive in, one thread each; planners live in processes of their own, where they can be stopped. 0
+    does everything in this process, for debuggers: there a planner that hangs or exits stops all."""
     executor: Literal["processes", "ray"] = "processes"
     """Of a suite: what the workers are, processes of this machine or workers of Ray."""
     ray: bool = False
     """The same as --executor ray."""
+    again: bool = False
+    """Of a suite: drive again the episodes in --out that other code, or a planner of other files, has driven."""
     dataroot: Path | None = None
     """Folder of a nuScenes-format data set; else $NUSCENES, else the built-in town."""
+    dataset: str | None = None
+    """Its reader: a registered name, or your own as module:Class; found by the folder if none is given."""
     version: str | None = None
     """Folder of tables below it; found by itself when there is one."""
     scenes: tuple[str, ...] = ("val",)
@@ -69,8 +79,10 @@ class Options:
     """Seconds between decisions."""
     horizon: float = 10.0
     """Seconds of an episode."""
-    plan_limit: float = 5.0
+    plan_limit: float = PLAN_LIMIT
     """Seconds that a plan may take; a slower one counts as a failure of the planner."""
+    reset_limit: float = RESET_LIMIT
+    """Seconds that making a planner, and its reset, may take."""
     seed: int = 0
     """Episode k of a scene has seed + k. The same seed makes the same episode."""
     report: bool = False
@@ -92,6 +104,8 @@ class Options:
             raise ConfigError(f"workers={self.workers} must be at least 0")
         WORLDS.check(self.world)
         TRAFFIC.check(self.traffic)
+        if self.dataset is not None:
+            DATASETS.check(self.dataset)
 
 
 def run(options: Options) -> int:
@@ -102,10 +116,10 @@ def run(options: Options) -> int:
     options.check()
     again = options.folder or options.rescore
     if again is not None and is_campaign(again):
-        return _score_suite(again, _results_folder(options, again), options)
+        return _score_suite(again, _results_folder(options, again), options, afresh=True)
     if again is None and options.suite is not None:
         _drive_suite(options)
-        return _score_suite(options.out, options.out, options)
+        return _score_suite(options.out, options.out, options, afresh=False)
     summary = drive(options) if again is None else rescore(again, options.dataroot, options.form)
     path = _results_folder(options, again) / "results.json"
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
@@ -127,19 +141,18 @@ def _drive_suite(options: Options) -> None:
     assert options.suite is not None
     if options.action != "trajectory":
         raise ConfigError(f"action={options.action!r}: suites are driven with trajectories; leave --action out")
-    names = ("seeds", "only", "world", "weights", "memory", "traffic", "decision_dt", "horizon", "plan_limit", "version")
-    dataroot = None if options.dataroot is None else str(options.dataroot)
-    settings = {name: getattr(options, name) for name in names}
-    campaign = Campaign(options.planner, read_suite(options.suite), dataroot=dataroot, **settings)
-    run(campaign, options.out, _executor(options))
+    names = ("seeds", "only", "plan_limit", "reset_limit", "version", *ENV)
+    settings: dict[str, Any] = {name: getattr(options, name) for name in names}
+    settings |= {"dataroot": None if options.dataroot is None else str(options.dataroot), "apart": options.workers > 0}
+    run(Campaign(options.planner, read_suite(options.suite), **settings), options.out, _executor(options), options.again)
 
 
-def _score_suite(folder: Path, out: Path, options: Options) -> int:
+def _score_suite(folder: Path, out: Path, options: Options, afresh: bool) -> int:
     """Scores a campaign's folder, prints its leaderboard and the paths of the results."""
     from dist4d_env.evaluation.results import write_results
 
     dataroot = None if options.dataroot is None else str(options.dataroot)
-    board = write_results(folder, out, dataroot, _executor(options), options.seed, form=options.form)
+    board = write_results(folder, out, dataroot, _executor(options), options.seed, form=options.form, afresh=afresh)
     print(board.markdown())
     print(f"results: {out / 'results.json'}\nreport:  {out / 'report.html'}")
     return 0
@@ -153,42 +166,42 @@ def _executor(options: Options) -> Executor:
 
 def drive(options: Options) -> Summary:
     """Drives every episode, storing each as it ends."""
-    from tqdm import tqdm
-
     from dist4d_env.data.open import open_dataset
     from dist4d_env.evaluation.drive import EnvSettings
     from dist4d_env.evaluation.episode_log import save_episode
+    from dist4d_env.evaluation.planner_process import PlannerProcess
     from dist4d_env.evaluation.runner import RunOptions, run_episode
     from dist4d_env.evaluation.scores import results_of
     from dist4d_env.evaluation.summary import Summary, score
     from dist4d_env.worlds.contract import world_traits
 
-    name = options.planner[0]
-    planner = make_planner(name)
+    name, limits = options.planner[0], {"plan_limit": options.plan_limit, "reset_limit": options.reset_limit}
+    planner: Any = PlannerProcess(name, **limits) if options.workers else make_planner(name)
     needs = planner.requires
     if (needs.cameras or needs.lidar) and not world_traits(options.world).shows_pictures:
         wanted = "cameras" if needs.cameras else "LiDAR"
         raise ConfigError(f"planner {name!r} needs {wanted}: choose a world that makes pictures, such as world=dist4d")
-    dataset = open_dataset(options.dataroot, options.version, options.scenes)
+    dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
     names = dataset.scene_names(options.scenes)
-    same = {name: getattr(options, name) for name in ("world", "weights", "memory", "traffic", "decision_dt", "horizon")}
+    same = {name: getattr(options, name) for name in ENV}
     env = EnvSettings(dataset.dataroot, dataset.version, tuple(names), **same).make(options.action, needs.lidar)
     scores = []
-    with tqdm(total=len(names) * options.episodes, unit="episode", disable=None) as progress:
-        for name in names:
-            progress.set_description(name)
+    with Progress("driving", "episode", len(names) * options.episodes) as progress:
+        for scene in names:
             for index in range(options.episodes):
                 seed = options.seed + index
-                place = RunOptions(name, 0.0 if index == 0 else None, options.plan_limit)
-                film = _Film(options, f"{name}_{seed}") if options.report else None
-                log = run_episode(env, planner, seed, place, film)
-                save_episode(log, options.out / "episodes", f"{name}_seed{seed}")
+                place = RunOptions(scene, 0.0 if index == 0 else None, **limits)
+                film = _Film(options, f"{scene}_{seed}") if options.report else None
+                log = run_episode(env, planner, seed, place, film, name)
+                save_episode(log, options.out / "episodes", f"{scene}_seed{seed}")
                 results = results_of(log, options.form)
                 if film is not None:
                     film.finish(log, results)
                 scores.append(score(log, results))
                 progress.update()
     env.close()
+    if options.workers:
+        planner.close()
     return Summary.of(scores, options.seed)
 
 

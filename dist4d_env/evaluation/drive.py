@@ -20,9 +20,10 @@ from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import DiST4DError
 from dist4d_env.evaluation.episode_log import forward_cameras, save_episode
 from dist4d_env.evaluation.executors import check_stop
+from dist4d_env.evaluation.planner_process import PlannerProcess
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
-from dist4d_env.planners.contract import Planner
+from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT, PlannerNeeds
 from dist4d_env.scenes.files import replacing
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.worlds.contract import world_traits
@@ -44,6 +45,7 @@ class EnvSettings:
     traffic: str = "replay"
     decision_dt: float = 0.5
     horizon: float = 10.0
+    dataset: str | None = None
 
     def make(self, action: str = "trajectory", lidar: bool = False) -> gym.Env:
         """The environment; planners get every observation that the world can make, LiDAR points only where one needs them."""
@@ -54,15 +56,21 @@ class EnvSettings:
 
 @dataclass(frozen=True)
 class EpisodeTask:
-    """A planner, a scenario, a seed: one episode. folder: of the campaign; plan_limit: seconds that a plan may take."""
+    """A planner, a scenario, a seed: one episode. needs: the planner's; folder: of the campaign; plan_limit, reset_limit: seconds
+    that a plan, and making and resetting the planner, may take; apart: whether the planner lives in a process of its own;
+    fingerprint: of what drives."""
 
     planner: str
     scenario: Scenario
     seed: int
     settings: EnvSettings
     folder: Path
+    needs: PlannerNeeds
     jitter: bool = True
-    plan_limit: float = 30.0
+    plan_limit: float = PLAN_LIMIT
+    reset_limit: float = RESET_LIMIT
+    apart: bool = True
+    fingerprint: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -78,21 +86,23 @@ def file_name(text: str) -> str:
 def drive(task: EpisodeTask) -> str:
     """Drives and stores an episode; returns its name. The log's .json comes last: where it is, the episode is whole.
 
-    Bad input names the scenario. Raises Stopped when the run is being stopped.
+    Whatever the planner does wrong ends the episode as its failure. Bad input names the scenario. Raises Stopped when the run is
+    being stopped.
     """
-    planner = _planner(task.planner)
-    env = _environment(task.settings, planner.requires.lidar)
+    planner = _planner(task.planner, task.needs, task.plan_limit, task.reset_limit, task.apart)
+    env = _environment(task.settings, task.needs.lidar)
     driving: Any = env.unwrapped
     scenario = jittered(task.scenario, driving, task.seed) if task.jitter else task.scenario
     strip = CameraStrip()
     try:
-        log = run_episode(env, planner, task.seed, RunOptions(None, None, task.plan_limit, scenario), strip, task.planner)
+        options = RunOptions(plan_limit=task.plan_limit, reset_limit=task.reset_limit, scenario=scenario)
+        log = run_episode(env, planner, task.seed, options, strip, task.planner)
     except DiST4DError as error:
         raise type(error)(f"scenario {task.scenario.name}: {error}") from error
-    if log.error is not None:
+    if log.error is not None and not task.apart:
         _planner.cache_clear()  # a fresh planner for the next episode
     strip.save(task.folder / "pictures" / f"{task.name}.jpg")
-    save_episode(log, task.folder / "episodes", task.name)
+    save_episode(replace(log, fingerprint=dict(task.fingerprint)), task.folder / "episodes", task.name)
     return task.name
 
 
@@ -145,6 +155,7 @@ def _environment(settings: EnvSettings, lidar: bool) -> gym.Env:
     return settings.make(lidar=lidar)
 
 
-@lru_cache(maxsize=8)
-def _planner(name: str) -> Planner:
-    return make_planner(name)
+@lru_cache(maxsize=1)
+def _planner(name: str, needs: PlannerNeeds, plan_limit: float, reset_limit: float, apart: bool) -> Any:
+    """One planner at a time: the process of the one before ends."""
+    return PlannerProcess(name, plan_limit, reset_limit, needs) if apart else make_planner(name)

@@ -20,7 +20,7 @@ from dist4d_env.scenes.scene import Scene
 
 FORMAT = 2
 TRACE_ARRAYS = ("time", "ego", "position", "yaw", "velocity", "valid", "size", "category", "expert")
-PLAIN_FIELDS = ("scene", "version", "planner", "seed", "decision_dt", "outcome", "error", "settings", "scenario")
+PLAIN_FIELDS = ("scene", "version", "planner", "seed", "decision_dt", "outcome", "error", "settings", "scenario", "fingerprint")
 PLANNER_ERROR = "planner_error"
 
 
@@ -44,7 +44,8 @@ class EpisodeLog:
 
     outcome: what ended it ("horizon", a termination, or "planner_error", with the reason in ``error``); steps: one per
     decision and one for the start; plans: as they were handed to the simulator, with the tick of each (none where the planner
-    returns controls); settings: the environment's keywords; scenario: the values of its YAML file.
+    returns controls); settings: the environment's keywords; scenario: the values of its YAML file; fingerprint: of the code and
+    the planner that drove it, where it was driven by name.
     """
 
     scene: str
@@ -60,6 +61,7 @@ class EpisodeLog:
     trace: EpisodeTrace
     settings: Mapping[str, Any] = field(default_factory=dict)
     scenario: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def total_reward(self) -> float:
@@ -96,12 +98,13 @@ def load_episode(path: Path, dataroot: str | None = None) -> EpisodeLog:
     from dist4d_env.data.open import open_dataset
 
     try:
-        text = json.loads(path.read_text(encoding="utf-8"))
+        text = {"fingerprint": {}, **json.loads(path.read_text(encoding="utf-8"))}
         if text["format"] != FORMAT:
             raise DataError(f"{path}: an episode log of format {text['format']}, not {FORMAT}; run the episode again")
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
-        scene = open_dataset(dataroot or text["dataroot"], text["version"]).load(text["scene"], require_map=False)
+        reader = text["settings"].get("dataset")
+        scene = open_dataset(dataroot or text["dataroot"], text["version"], dataset=reader).load(text["scene"], require_map=False)
         return _assemble(text, arrays, scene)
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: no such file; an episode log is a .json and a .npz side by side") from error

@@ -12,23 +12,8 @@ from typing import Any
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.failures import KINDS
 from dist4d_env.evaluation.statistics import Comparison, Estimate, Resampler, compare
-from dist4d_env.evaluation.summary import EpisodeScore, plain
+from dist4d_env.evaluation.summary import SCORES, EpisodeScore, plain
 from dist4d_env.scenes.scenario import DIFFICULTIES
-
-SCORES: Mapping[str, str] = {
-    "pdms_v1": "PDMS",
-    "epdms_v2": "EPDMS",
-    "nuplan_cls_nr": "CLS-NR",
-    "nuplan_cls_r": "CLS-R",
-    "pdms_of_plans": "PDMS of plans",
-    "epdms_of_plans": "EPDMS of plans",
-    "ads": "ADS",
-    "hd_score": "HD-score",
-    "alpasim_scene_score": "AlpaSim",
-    "neuroncap_score": "NeuroNCAP",
-}
-"""Composite scores in the order in which tables show those that there are; the first one ranks."""
-
 
 LABELS: Mapping[str, str] = {
     **SCORES,
@@ -45,30 +30,33 @@ def label_of(metric: str) -> str:
 @dataclass(frozen=True)
 class Standing:
     """A planner's results. outcomes, failures: how many episodes ended how, and how many had a failure of each kind; metrics:
-    estimates over its episodes; families, difficulties: the same over those of each family and difficulty."""
+    estimates over its episodes, composite scores with 0 for those in which the planner itself failed, the others without them;
+    survivors: composite scores without them, where there are any; families, difficulties: as metrics, over the episodes of each
+    family and difficulty."""
 
     planner: str
     episodes: int
     outcomes: Mapping[str, int]
     failures: Mapping[str, int]
     metrics: Mapping[str, Estimate]
+    survivors: Mapping[str, Estimate]
     families: Mapping[str, Mapping[str, Estimate]]
     difficulties: Mapping[str, Mapping[str, Estimate]]
 
     @property
     def errors(self) -> int:
-        """Episodes in which the planner itself failed; they are in no mean."""
+        """Episodes in which the planner itself failed."""
         return self.outcomes.get(PLANNER_ERROR, 0)
 
     def invalid(self, metric: str) -> int:
         """Episodes without a valid value though the planner did not fail."""
-        return self.metrics[metric].left_out - self.errors
+        return self.metrics[metric].left_out - (0 if metric in SCORES else self.errors)
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """standings: best first by ``ranked_by``; scores: the composite scores that there are; comparisons: per score, every pair of
-    planners in the order of the standings."""
+    """standings: best first by ``ranked_by``, of equals who failed less often; scores: the composite scores that there are;
+    comparisons: per score, every pair of planners in the order of the standings, failures of a planner counted as 0."""
 
     standings: tuple[Standing, ...]
     ranked_by: str
@@ -84,7 +72,7 @@ class Leaderboard:
         for episode in episodes:
             groups.setdefault(episode.planner, []).append(episode)
         standings = [_standing(planner, mine, metrics, seed) for planner, mine in groups.items()]
-        standings.sort(key=lambda row: -_or_least(row.metrics[scores[0]].mean))
+        standings.sort(key=lambda row: (-_or_least(row.metrics[scores[0]].mean), row.errors))
         order = [row.planner for row in standings]
         comparisons = {name: _compare_all({planner: groups[planner] for planner in order}, name, seed) for name in scores}
         return cls(tuple(standings), scores[0], scores, comparisons)
@@ -96,13 +84,15 @@ class Leaderboard:
         return plain({"ranked_by": self.ranked_by, "standings": standings, "comparisons": comparisons})
 
     def markdown(self) -> str:
-        """The leaderboard as a Markdown table: means with 95 % intervals."""
+        """The leaderboard as a Markdown table: means with 95 % intervals, and where the planner failed the survivors' mean."""
         head = ["planner", *map(label_of, self.scores), "collisions", "off road", "planner failed", "n"]
         lines = [head, ["---", *["---:"] * (len(head) - 1)]]
         for row in self.standings:
             counts = [row.failures.get(kind, 0) for kind in ("collision", "off_road")] + [row.errors, row.episodes]
-            lines.append([row.planner, *(interval(row.metrics[name]) for name in self.scores), *map(str, counts)])
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+            lines.append([row.planner, *(marked(row, name) for name in self.scores), *map(str, counts)])
+        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        note = "\n\n(0.000*): mean over the episodes in which the planner did not fail; the ranking counts the others as 0."
+        return table + note * any(row.survivors for row in self.standings)
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:
@@ -110,6 +100,12 @@ def interval(estimate: Estimate, digits: int = 3) -> str:
     if not estimate.count:
         return "n/a"
     return f"{estimate.mean:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+
+
+def marked(row: Standing, metric: str) -> str:
+    """A score's ``interval``, and beside it, with an asterisk, its mean over the episodes that the planner survived."""
+    survivors = row.survivors.get(metric)
+    return interval(row.metrics[metric]) + (f" ({survivors.mean:.3f}*)" if survivors and survivors.count else "")
 
 
 def nested_key(episode: EpisodeScore) -> tuple[str, str, int]:
@@ -126,6 +122,7 @@ def _standing(planner: str, episodes: Sequence[EpisodeScore], metrics: Sequence[
         dict(Counter(episode.outcome for episode in episodes)),
         {kind: failed[kind] for kind in KINDS if failed[kind]},
         _estimates(episodes, metrics, seed),
+        _estimates([e for e in episodes if not e.failed], tuple(SCORES), seed) if any(e.failed for e in episodes) else {},
         _by(episodes, metrics, seed, lambda episode: episode.family, str),
         _by(episodes, metrics, seed, lambda episode: episode.difficulty, lambda name: (ranks.get(name, len(ranks)), name)),
     )
@@ -144,15 +141,15 @@ def _estimates(episodes: Sequence[EpisodeScore], metrics: Sequence[str], seed: i
     resamplers: dict[tuple[int, ...], Resampler] = {}
     found = {}
     for name in metrics:
-        having = tuple(i for i, e in enumerate(episodes) if name in e.metrics or e.outcome == PLANNER_ERROR)
+        having = tuple(i for i, e in enumerate(episodes) if name in e.metrics)
         if having not in resamplers:
             resamplers[having] = Resampler([nested_key(episodes[i]) for i in having], seed)
-        found[name] = resamplers[having].mean([episodes[i].metrics.get(name) for i in having])
+        found[name] = resamplers[having].mean([episodes[i].ranked(name) for i in having])
     return found
 
 
 def _compare_all(groups: Mapping[str, Sequence[EpisodeScore]], metric: str, seed: int) -> tuple[Comparison, ...]:
-    values = {planner: {nested_key(e): e.metrics.get(metric) for e in episodes} for planner, episodes in groups.items()}
+    values = {planner: {nested_key(e): e.ranked(metric) for e in episodes} for planner, episodes in groups.items()}
     return tuple(compare((a, values[a]), (b, values[b]), seed, resamples=2000) for a, b in combinations(groups, 2))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,18 +11,23 @@ from pathlib import Path
 from dist4d_env.evaluation.campaign import read_settings, stored
 from dist4d_env.evaluation.episode_log import load_episode
 from dist4d_env.evaluation.executors import Executor, check_stop, serial
+from dist4d_env.evaluation.failures import Failure
+from dist4d_env.evaluation.fingerprint import package_fingerprint
 from dist4d_env.evaluation.leaderboard import Leaderboard
 from dist4d_env.evaluation.report.campaign import render_campaign
 from dist4d_env.evaluation.report.replays import pack, replay
 from dist4d_env.evaluation.scores import recorded_scene, results_of
-from dist4d_env.evaluation.summary import ScoredEpisode, score
+from dist4d_env.evaluation.summary import EpisodeScore, ScoredEpisode, score
 from dist4d_env.metrics.driving.forms import Form
+from dist4d_env.progress import Progress
 from dist4d_env.scenes.files import write_text
 
 REPLAYS = 1000
 """Episodes that a report can show as they were driven; about 4 kB each."""
 FEW = 50
 """Up to so many episodes are scored in this process: faster than starting another."""
+SCORED = "scored"
+"""Folder of a campaign that keeps what has been scored, so that a run that goes on scores only what is new."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +44,49 @@ def score_stored(task: ScoringTask) -> ScoredEpisode:
     check_stop()
     log = load_episode(task.path, task.dataroot)
     drawing = pack(replay(log, recorded_scene(log)))
-    return ScoredEpisode(task.path.stem, score(log, results_of(log, task.form)), log.dataroot, log.version, drawing)
+    place = log.dataroot, log.version, log.settings.get("dataset")
+    return ScoredEpisode(task.path.stem, score(log, results_of(log, task.form)), *place, drawing)
 
 
 def score_folder(
-    folder: Path, dataroot: str | None = None, execute: Executor = serial, form: Form = "corrected"
+    folder: Path, dataroot: str | None = None, execute: Executor = serial, form: Form = "corrected", kept: Path | None = None
 ) -> list[ScoredEpisode]:
-    """Every stored episode of a folder, in the order of their names."""
-    from tqdm import tqdm
-
+    """Every stored episode of a folder, in the order of their names. kept: a folder of scores, from which those of unchanged
+    episodes, made by this version of the metrics, are taken, and to which the others are added."""
     tasks = [ScoringTask(path.resolve(), dataroot, form) for path in stored(folder)]
-    if len(tasks) <= FEW:
-        execute = serial
-    found = tqdm(execute(score_stored, tasks), total=len(tasks), desc="scoring", unit="episode", disable=None)
+    keys = {task.path.stem: _key(task) for task in tasks} if kept is not None else {}
+    found = [one for task in tasks if kept is not None and (one := _read(kept, task.path.stem, keys[task.path.stem])) is not None]
+    known = {one.name for one in found}
+    due = [task for task in tasks if task.path.stem not in known]
+    with Progress("scoring", "episode", len(tasks), len(found)) as progress:
+        for one in (serial if len(due) <= FEW else execute)(score_stored, due):
+            if kept is not None:
+                text = json.dumps({"key": keys[one.name], "scored": asdict(one)})
+                write_text(kept / f"{one.name}.json", text)
+            found.append(one)
+            progress.update()
     return sorted(found, key=lambda scored: scored.name)
+
+
+def _key(task: ScoringTask) -> str:
+    """Of everything that an episode's scores depend on: its files, the metrics' code, where its data set is, and the form."""
+    digest = hashlib.sha256(f"{package_fingerprint()} {task.dataroot} {task.form}".encode())
+    for path in (task.path, task.path.with_suffix(".npz")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _read(kept: Path, name: str, key: str) -> ScoredEpisode | None:
+    """A kept score; None where there is none, or of something else."""
+    try:
+        text = json.loads((kept / f"{name}.json").read_text(encoding="utf-8"))
+        if text["key"] != key:
+            return None
+        values = text["scored"]["score"]
+        failures = tuple(Failure(**failure) for failure in values["failures"])
+        return ScoredEpisode(**{**text["scored"], "score": EpisodeScore(**{**values, "failures": failures})})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write_results(
@@ -62,22 +97,27 @@ def write_results(
     seed: int = 0,
     replays: int = REPLAYS,
     form: Form = "corrected",
+    afresh: bool = True,
 ) -> Leaderboard:
     """Scores a campaign's folder; writes results.json, leaderboard.md and report.html to ``out`` (the folder itself if None).
 
-    form: of scores that have two; it is named in each file.
+    form: of scores that have two; it is named in each file; afresh: False takes the scores of episodes that have not changed
+    since this version scored them from the folder, and keeps the others there.
     """
     settings = read_settings(folder)
     settings = {**settings, "common": {**settings["common"], "form": form}}
-    episodes = score_folder(folder, dataroot, execute, form)
-    board = Leaderboard.of([one.score for one in episodes], seed)
+    episodes = score_folder(folder, dataroot, execute, form, None if afresh else folder / SCORED)
+    with Progress("comparing planners"):
+        board = Leaderboard.of([one.score for one in episodes], seed)
     place = out or folder
     title = f"{settings['common']['suite']}, world {settings['common']['world']}"
     table = f"{title}: {len(episodes)} episodes; mean with 95 % interval; {form} scores\n\n{board.markdown()}\n"
     values = {"settings": settings["common"], **board.as_json(), "episodes": [asdict(one.score) for one in episodes]}
     write_text(place / "results.json", json.dumps(values, indent=1, allow_nan=False))
     write_text(place / "leaderboard.md", table)
-    write_text(place / "report.html", render_campaign(board, episodes, settings, replays, lambda name: picture(folder, name)))
+    with Progress("writing the report"):
+        page = render_campaign(board, episodes, settings, replays, lambda name: picture(folder, name))
+        write_text(place / "report.html", page)
     return board
 
 

@@ -14,7 +14,18 @@ from dist4d_env.errors import ActionError, ConfigError
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, Step, scenario_record
 from dist4d_env.evaluation.imagination import BranchingImagination, resampled
 from dist4d_env.metrics.driving.trace import Plans
-from dist4d_env.planners.contract import Plan, Planner, PlannerContext, PlannerInput, PlannerNeeds
+from dist4d_env.planners.contract import (
+    PLAN_LIMIT,
+    RESET_LIMIT,
+    Plan,
+    Planner,
+    PlannerContext,
+    PlannerFailure,
+    PlannerInput,
+    PlannerNeeds,
+    failure_text,
+    finite_numbers,
+)
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES, TRAJECTORY_HIGH, TRAJECTORY_LOW
@@ -22,19 +33,19 @@ from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES, TRAJECTORY_HIGH, 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """scene, start: where the episode begins, drawn from the seed if None; plan_limit: seconds that a plan may take; scenario:
-    the one to play, which has its own scene and start."""
+    """scene, start: where the episode begins, drawn from the seed if None; plan_limit, reset_limit: seconds that a plan and the
+    planner's reset may take; scenario: the one to play, which has its own scene and start."""
 
     scene: str | None = None
     start: float | None = None
-    plan_limit: float = 5.0
+    plan_limit: float = PLAN_LIMIT
     scenario: Scenario | None = None
+    reset_limit: float = RESET_LIMIT
 
     def __post_init__(self) -> None:
         if self.scenario is not None and (self.scene is not None or self.start is not None):
             raise ConfigError("a scenario has its own scene and start: leave scene= and start= out")
-        if not self.plan_limit > 0:
-            raise ConfigError(f"plan_limit={self.plan_limit!r} must be a positive number of seconds")
+        check_limits(self.plan_limit, self.reset_limit)
 
     def reset_options(self) -> dict[str, Any]:
         """The environment's reset options."""
@@ -42,8 +53,11 @@ class RunOptions:
         return {key: value for key, value in options.items() if value is not None}
 
 
-class PlannerFailure(Exception):
-    """A planner raised, took too long or returned something that is no plan."""
+def check_limits(plan_limit: float, reset_limit: float) -> None:
+    """Raises ConfigError for limits of time that are none."""
+    for name, limit in (("plan_limit", plan_limit), ("reset_limit", reset_limit)):
+        if not limit > 0:
+            raise ConfigError(f"{name}={limit!r} must be a positive number of seconds")
 
 
 def run_episode(
@@ -67,22 +81,20 @@ def run_episode(
     if watch:
         watch(driving, info)
     try:
-        reset_planner(driving, planner)
+        timed(options.reset_limit, "its reset", reset_planner, driving, planner)
     except PlannerFailure as failure:
         outcome, error = PLANNER_ERROR, f"reset: {failure}"
     while outcome is None:
-        time, started = driving.episode.state.time, perf_counter()
+        time = driving.episode.state.time
         try:
-            plan = guarded(planner.plan, planner_input(driving, planner, observation))
-            took = perf_counter() - started
-            if took > options.plan_limit:
-                raise PlannerFailure(f"late: {took:.2f} s for a plan, the limit is {options.plan_limit:g} s")
+            given = planner_input(driving, planner, observation)
+            plan, took = timed(options.plan_limit, "a plan", guarded, planner.plan, given)
             action = to_action(plan, driving.config.action)
             observation, reward, terminated, truncated, info = env.step(action)
         except (PlannerFailure, ActionError) as failure:
             outcome, error = PLANNER_ERROR, f"at {time:.1f} s: {failure}"
             break
-        if isinstance(plan, Plan):
+        if driving.config.action == "trajectory":
             issued.append((round((time - start) / TICK), np.asarray(action, float)))
         steps.append(_step(info, float(reward), 1e3 * took))
         if watch:
@@ -102,8 +114,15 @@ def run_episode(
         plans=_plans(issued),
         trace=driving.trace(),
         scenario=scenario_record(driving.episode.scenario),
-        settings={key: getattr(driving.config, key) for key in ("world", "weights", "memory", "traffic", "action", "horizon")},
+        settings=_settings(driving),
     )
+
+
+def _settings(driving: DiST4DDrivingEnv) -> dict[str, Any]:
+    """The environment's keywords that a log keeps; of a data set's reader its name, where it is given by name."""
+    config = driving.config
+    settings = {key: getattr(config, key) for key in ("world", "weights", "memory", "traffic", "action", "horizon")}
+    return settings | ({"dataset": config.dataset} if isinstance(config.dataset, str) else {})
 
 
 def reset_planner(driving: DiST4DDrivingEnv, planner: Planner) -> None:
@@ -139,25 +158,32 @@ def visible_scene(scene: Scene, needs: PlannerNeeds) -> Scene:
 def to_action(plan: Any, kind: str) -> Any:
     """The environment's action for a plan. Raises PlannerFailure for what is not finite or of the wrong shape.
 
-    A ``Plan`` of any length and step becomes eight poses every 0.5 s: in between linear, beyond its end at its last velocity.
-    Anything else is handed on as the action itself.
+    A ``Plan`` of any length and step becomes eight poses every 0.5 s: in between linear, beyond its end at its last velocity. A
+    bare (8, 3) array is the action "trajectory" itself and thus such a plan; one of another length says not at which times its
+    poses are due, and is refused. Other kinds of action are handed on.
     """
-    if not isinstance(plan, Plan):
-        values = np.asarray(plan)
-        if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-            raise PlannerFailure(f"neither a Plan nor finite controls: {plan!r}")
-        return plan
     if kind != "trajectory":
-        raise ConfigError(f"the planner returns trajectories, the action is {kind!r}: make an environment of action='trajectory'")
-    poses = np.asarray(plan.trajectory)
-    if poses.ndim != 2 or poses.shape[1] != 3 or not len(poses) or poses.dtype.kind not in "iuf":
+        if isinstance(plan, Plan):
+            raise ConfigError(
+                f"the planner returns trajectories, the action is {kind!r}: make an environment of action='trajectory'"
+            )
+        finite_numbers(plan, "neither a Plan nor finite controls")
+        return plan
+    if not isinstance(plan, Plan):
+        poses = finite_numbers(plan, "neither a Plan nor an array of poses")
+        if poses.shape != (PLAN_POSES, 3):
+            raise PlannerFailure(f"a bare array {poses.shape} does not say when its poses are due: return Plan(trajectory, dt)")
+        plan = Plan(poses)
+    poses = finite_numbers(plan.trajectory, "a plan that is not finite")
+    if poses.ndim != 2 or poses.shape[1] != 3 or not len(poses):
         raise PlannerFailure(f"a plan is (N, 3) numbers x, y, heading, not {poses.dtype} {poses.shape}")
-    if not np.isfinite(poses).all() or not plan.dt > 0:
-        raise PlannerFailure(f"a plan that is not finite (dt {plan.dt!r}): {poses.tolist()}")
-    action = resampled(poses, plan.dt, PLAN_DT * np.arange(1, PLAN_POSES + 1))
+    dt = finite_numbers(plan.dt, "a plan whose dt is not finite")
+    if dt.ndim or not dt > 0:
+        raise PlannerFailure(f"a plan whose dt is {plan.dt!r:.80}, not a positive number of seconds")
+    action = resampled(poses, float(dt), PLAN_DT * np.arange(1, PLAN_POSES + 1))
     action[:, 2] = (action[:, 2] + np.pi) % (2 * np.pi) - np.pi
-    if (action < TRAJECTORY_LOW - 1e-6).any() or (action > TRAJECTORY_HIGH + 1e-6).any():
-        raise PlannerFailure(f"a plan beyond the action's bounds: {np.round(action, 1).tolist()}")
+    if not ((action >= TRAJECTORY_LOW - 1e-6) & (action <= TRAJECTORY_HIGH + 1e-6)).all():
+        raise PlannerFailure(f"a plan beyond the action's bounds: {np.round(action, 1).tolist()!s:.240}")
     return np.clip(action.astype(np.float32), TRAJECTORY_LOW, TRAJECTORY_HIGH)
 
 
@@ -171,8 +197,20 @@ def guarded(call: Callable[..., Any], *arguments: Any) -> Any:
     """Calls a planner; any exception becomes a PlannerFailure with its text."""
     try:
         return call(*arguments)
-    except Exception as error:
-        raise PlannerFailure(f"{type(error).__name__}: {error}") from error
+    except PlannerFailure:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PlannerFailure(failure_text(error)) from error
+
+
+def timed(limit: float, what: str, call: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """A call's result and its seconds. Raises PlannerFailure where it took more than ``limit``."""
+    started = perf_counter()
+    result = call(*arguments)
+    took = perf_counter() - started
+    if took > limit:
+        raise PlannerFailure(f"late: {took:.2f} s for {what}, the limit is {limit:g} s")
+    return result, took
 
 
 def _step(info: Mapping[str, Any], reward: float, planner_ms: float) -> Step:

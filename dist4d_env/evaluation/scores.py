@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 from dist4d_env.envs.ending import intended_end
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog
 from dist4d_env.metrics.driving.composite import pdms_v1
 from dist4d_env.metrics.driving.epdms import epdms_v2
+from dist4d_env.metrics.driving.extended_comfort import NO_PLANS
 from dist4d_env.metrics.driving.forms import Form, is_faithful
 from dist4d_env.metrics.driving.recording import log_trace, logged_progress
 from dist4d_env.metrics.driving.suite import evaluate
@@ -23,11 +27,15 @@ NEURONCAP = ("stationary", "frontal", "side")
 """Families of scenarios that NeuroNCAP's score is defined for."""
 
 
+_FAILED = MetricResult(0.0, False, {"reason": "the planner failed"})
+
+
 def recorded_scene(log: EpisodeLog) -> Scene:
     """The scene of an episode without its scenario's edits."""
     from dist4d_env.data.open import open_dataset
 
-    return open_dataset(log.dataroot, log.version).load(log.scene, require_map=False)
+    dataset = open_dataset(log.dataroot, log.version, dataset=log.settings.get("dataset"))
+    return dataset.load(log.scene, require_map=False)
 
 
 def end_time(log: EpisodeLog) -> float:
@@ -44,30 +52,31 @@ def recorded_human(log: EpisodeLog) -> EpisodeTrace:
 
 def results_of(log: EpisodeLog, form: Form = "corrected") -> dict[str, MetricResult]:
     """Metrics by name, as reports, tables and campaigns show them; composite scores in this form where they have two. Of an
-    episode in which the planner failed only the metrics of the trace. ConfigError for an unknown form.
+    episode in which the planner failed only the metrics of the trace are valid. ConfigError for an unknown form.
 
     The metrics of the trace are those of ``info["metrics"]["final"]``: progress is relative to what the recorded ego makes up to
-    the end that the episode was meant to have.
+    the end that the episode was meant to have. Scores that look at plans are not available where there are none.
     """
     is_faithful(form)
     trace, plans = log.trace, log.plans
     reference = logged_progress(recorded_scene(log), trace.vehicle, float(trace.time[0]), end_time(log))
     results = evaluate(trace, reference)
-    if log.outcome == PLANNER_ERROR:
-        return results
-    human = recorded_human(log)
-    if form == "faithful":
+    failed = log.outcome == PLANNER_ERROR
+    if form == "faithful" and not failed:
         results["pdms_v1"] = pdms_v1(trace, reference, form=form)
     reactive = (log.scenario.get("traffic") or log.settings.get("traffic")) == "idm"
-    results["epdms_v2"] = epdms_v2(trace, plans, human, form)
-    results["nuplan_cls_r" if reactive else "nuplan_cls_nr"] = nuplan_cls(trace, human, reactive, form)
-    results["pdms_of_plans"] = pdms_of_plans(trace, plans, human, form)
-    results["epdms_of_plans"] = epdms_of_plans(trace, plans, human, form)
-    results["nuscenes_open_loop_uniad"] = nuscenes_open_loop(trace, plans, "uniad", form)
-    results["nuscenes_open_loop_stp3"] = nuscenes_open_loop(trace, plans, "stp3", form)
-    results["ads"] = ads(trace, plans, form)
-    results["hd_score"] = hd_score(trace, plans, human, form)
-    results["alpasim_scene_score"] = alpasim_scene_score(trace, human, plans)
+    human = cache(lambda: recorded_human(log))
+    composites: dict[str, Callable[[], MetricResult]] = {
+        "epdms_v2": lambda: epdms_v2(trace, plans, human(), form) if len(plans.step) else MetricResult(0.0, False, NO_PLANS),
+        "nuplan_cls_r" if reactive else "nuplan_cls_nr": lambda: nuplan_cls(trace, human(), reactive, form),
+        "pdms_of_plans": lambda: pdms_of_plans(trace, plans, human(), form),
+        "epdms_of_plans": lambda: epdms_of_plans(trace, plans, human(), form),
+        "nuscenes_open_loop_uniad": lambda: nuscenes_open_loop(trace, plans, "uniad", form),
+        "nuscenes_open_loop_stp3": lambda: nuscenes_open_loop(trace, plans, "stp3", form),
+        "ads": lambda: ads(trace, plans, form),
+        "hd_score": lambda: hd_score(trace, plans, human(), form),
+        "alpasim_scene_score": lambda: alpasim_scene_score(trace, human(), plans),
+    }
     if log.scenario.get("family") in NEURONCAP:
-        results["neuroncap_score"] = neuroncap_score(trace, form=form)
-    return results
+        composites["neuroncap_score"] = lambda: neuroncap_score(trace, form=form)
+    return results | {name: _FAILED if failed else compute() for name, compute in composites.items()}

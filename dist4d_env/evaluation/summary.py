@@ -18,6 +18,21 @@ from dist4d_env.metrics.driving.trace import MetricResult
 from dist4d_env.scenes.files import write_text
 
 
+SCORES: Mapping[str, str] = {
+    "pdms_v1": "PDMS",
+    "epdms_v2": "EPDMS",
+    "nuplan_cls_nr": "CLS-NR",
+    "nuplan_cls_r": "CLS-R",
+    "pdms_of_plans": "PDMS of plans",
+    "epdms_of_plans": "EPDMS of plans",
+    "ads": "ADS",
+    "hd_score": "HD-score",
+    "alpasim_scene_score": "AlpaSim",
+    "neuroncap_score": "NeuroNCAP",
+}
+"""Composite scores, all from 0 upwards, in the order in which tables show those that there are; the first one ranks."""
+
+
 @dataclass(frozen=True)
 class EpisodeScore:
     """One episode's outcome and its metrics; None where a metric is not valid, all None where the planner failed.
@@ -39,9 +54,18 @@ class EpisodeScore:
     difficulty: str = ""
     failures: tuple[Failure, ...] = ()
 
+    @property
+    def failed(self) -> bool:
+        """Whether the planner failed."""
+        return self.outcome == PLANNER_ERROR
+
+    def ranked(self, metric: str) -> float | None:
+        """A metric as rankings count it: a composite score of an episode in which the planner failed is 0."""
+        return 0.0 if self.failed and metric in SCORES and metric in self.metrics else self.metrics.get(metric)
+
 
 def score(log: EpisodeLog, results: Mapping[str, MetricResult] | None = None) -> EpisodeScore:
-    """Scores an episode. The metrics of one in which the planner failed are None: they enter no mean.
+    """Scores an episode. The metrics of one in which the planner failed are None; rankings count its composite scores as 0.
 
     results: those of ``results_of``, where they are known already.
     """
@@ -68,32 +92,37 @@ def score(log: EpisodeLog, results: Mapping[str, MetricResult] | None = None) ->
 
 @dataclass(frozen=True)
 class ScoredEpisode:
-    """A stored episode as results and reports have it. name: of its files; dataroot, version: of its data set; replay: its
-    drawing, packed (``report.replays``)."""
+    """A stored episode as results and reports have it. name: of its files; dataroot, version, dataset: its data set and reader;
+    replay: its drawing, packed (``report.replays``)."""
 
     name: str
     score: EpisodeScore
     dataroot: str
     version: str
+    dataset: str | None
     replay: str
 
 
 @dataclass(frozen=True)
 class Summary:
-    """episodes: in the order given; outcomes: how many ended how; metrics: estimates over the episodes where each is valid."""
+    """episodes: in the order given; outcomes: how many ended how; metrics: estimates over the episodes where each is valid;
+    ranked: of composite scores where the planner failed in some, with 0 for those."""
 
     episodes: tuple[EpisodeScore, ...]
     outcomes: Mapping[str, int]
     metrics: Mapping[str, Estimate]
+    ranked: Mapping[str, Estimate]
 
     @classmethod
     def of(cls, episodes: Sequence[EpisodeScore], seed: int = 0) -> Summary:
         """Averages over episodes; seed: of the bootstrap."""
         names = dict.fromkeys(name for episode in episodes for name in episode.metrics)
         columns = {name: [episode.metrics.get(name) for episode in episodes] for name in names}
-        columns["total_reward"] = [None if e.outcome == PLANNER_ERROR else e.total_reward for e in episodes]
+        columns["total_reward"] = [None if episode.failed else episode.total_reward for episode in episodes]
         estimates = {name: bootstrap_mean(values, seed) for name, values in columns.items()}
-        return cls(tuple(episodes), dict(Counter(episode.outcome for episode in episodes)), estimates)
+        scores = [name for name in SCORES if name in names] if any(episode.failed for episode in episodes) else []
+        ranked = {name: bootstrap_mean([episode.ranked(name) for episode in episodes], seed) for name in scores}
+        return cls(tuple(episodes), dict(Counter(episode.outcome for episode in episodes)), estimates, ranked)
 
     def table(self) -> str:
         """The summary as text: a line per metric with its 95 % interval."""
@@ -106,16 +135,19 @@ class Summary:
                 continue
             interval = f"[{estimate.low:.3f}, {estimate.high:.3f}]" if estimate.count > 1 else "one episode"
             lines.append(f"{label:<30}{estimate.mean:>9.3f}  {interval:<20}{estimate.count:>4}")
-        failed = self.outcomes.get(PLANNER_ERROR, 0)
+        failed = [episode for episode in self.episodes if episode.failed]
         if failed:
-            lines.append(f"the planner failed in {failed} of {len(self.episodes)} episodes; these are in no mean:")
-            lines += [f"  {e.scene}, seed {e.seed}: {e.error}" for e in self.episodes if e.outcome == PLANNER_ERROR]
+            lines.append(f"the planner failed in {len(failed)} of {len(self.episodes)} episodes; these are in no mean above:")
+            lines += [f"  {episode.scene}, seed {episode.seed}: {episode.error}" for episode in failed]
+            means = ", ".join(f"{SCORES[name]} {estimate.mean:.3f}" for name, estimate in self.ranked.items() if estimate.count)
+            lines.append(f"counted as 0, as rankings do: {means}")
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; nan is null."""
-        metrics = {name: asdict(estimate) for name, estimate in self.metrics.items()}
-        return plain({"outcomes": self.outcomes, "metrics": metrics, "episodes": [asdict(e) for e in self.episodes]})
+        metrics, ranked = ({n: asdict(e) for n, e in each.items()} for each in (self.metrics, self.ranked))
+        episodes = [asdict(episode) for episode in self.episodes]
+        return plain({"outcomes": self.outcomes, "metrics": metrics, "ranked": ranked, "episodes": episodes})
 
 
 def plain(value: Any) -> Any:

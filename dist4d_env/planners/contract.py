@@ -81,8 +81,31 @@ class Plan:
     dt: float = 0.5
 
 
+class PlannerFailure(Exception):
+    """A planner raised, took too long, ended its process or returned something that is no plan."""
+
+
+def failure_text(error: BaseException) -> str:
+    """An exception as one short line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def finite_numbers(value: Any, otherwise: str) -> np.ndarray:
+    """A planner's numbers as a plain array. Raises PlannerFailure, which says ``otherwise``, for anything else."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "iuf" and np.isfinite(array).all():
+            return array
+    except (ValueError, TypeError):  # rows of different lengths, objects that are no arrays
+        pass
+    raise PlannerFailure(f"{otherwise}: {value!r:.200}")
+
+
 class Planner(Protocol):
-    """requires: its inputs; ``reset`` begins an episode, all randomness comes from its seed; ``plan`` answers one decision."""
+    """requires: its inputs; ``reset`` begins an episode, all randomness comes from its seed; ``plan`` answers one decision.
+
+    files, where it is there: paths of weights and settings that plans depend on and that Python does not open itself.
+    """
 
     requires: PlannerNeeds
 
@@ -90,6 +113,8 @@ class Planner(Protocol):
     def plan(self, observation: PlannerInput) -> Plan: ...
 
 
+PLAN_LIMIT, RESET_LIMIT = 30.0, 120.0
+"""Seconds that a plan, and that making a planner and its ``reset``, may take where nothing else is asked for."""
 PLAN_POSES, PLAN_DT = 8, 0.5
 """Poses of a plan and seconds between them: the next 4 s, as the environment's ``trajectory`` action takes them."""
 PLAN_TICKS, POSE_TICKS = round(PLAN_POSES * PLAN_DT / TICK), round(PLAN_DT / TICK)

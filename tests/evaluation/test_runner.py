@@ -8,8 +8,8 @@ import pytest
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation import runner
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
-from dist4d_env.evaluation.runner import PlannerFailure, RunOptions, run_episode, to_action, visible_scene
-from dist4d_env.planners.contract import Plan, PlannerContext, PlannerInput, PlannerNeeds
+from dist4d_env.evaluation.runner import RunOptions, run_episode, to_action, visible_scene
+from dist4d_env.planners.contract import Plan, PlannerContext, PlannerFailure, PlannerInput, PlannerNeeds
 from dist4d_env.planners.lane_follower import LaneFollower
 from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.scenario import Scenario

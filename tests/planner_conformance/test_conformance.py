@@ -10,8 +10,8 @@ import pytest
 
 from dist4d_env.evaluation import runner
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
-from dist4d_env.evaluation.runner import PlannerFailure, run_episode, to_action
-from dist4d_env.planners.contract import Plan, PlannerNeeds
+from dist4d_env.evaluation.runner import run_episode, to_action
+from dist4d_env.planners.contract import Plan, PlannerFailure, PlannerNeeds
 from tests.metrics.worlds import Motion
 
 ELSEWHERE = Motion(2.2, (740.0, -1310.0))

@@ -85,8 +85,9 @@ def _chosen(episodes: Sequence[ScoredEpisode], board: Leaderboard, most: int) ->
 
 
 def _maps(episodes: Sequence[ScoredEpisode], shown: Sequence[int]) -> dict[str, str]:
-    places = {episodes[i].score.scene: (episodes[i].dataroot, episodes[i].version) for i in shown}
-    return {scene: pack(scene_drawing(open_dataset(*place).load(scene, False))) for scene, place in places.items()}
+    places = {episodes[i].score.scene: (episodes[i].dataroot, episodes[i].version, episodes[i].dataset) for i in shown}
+    opened = {place: open_dataset(place[0], place[1], dataset=place[2]) for place in set(places.values())}
+    return {scene: pack(scene_drawing(opened[place].load(scene, False))) for scene, place in places.items()}
 
 
 def _blob(name: str, text: str) -> str:
