@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -169,13 +169,15 @@ def drive(options: Options) -> Summary:
     from dist4d_env.data.open import open_dataset
     from dist4d_env.evaluation.drive import EnvSettings
     from dist4d_env.evaluation.episode_log import save_episode
+    from dist4d_env.evaluation.fingerprint import code_fingerprint
     from dist4d_env.evaluation.planner_process import PlannerProcess
     from dist4d_env.evaluation.runner import RunOptions, run_episode
     from dist4d_env.evaluation.scores import results_of
     from dist4d_env.evaluation.summary import Summary, score
     from dist4d_env.worlds.contract import world_traits
 
-    name, limits = options.planner[0], {"plan_limit": options.plan_limit, "reset_limit": options.reset_limit}
+    name = options.planner[0]
+    limits: dict[str, Any] = {"plan_limit": options.plan_limit, "reset_limit": options.reset_limit}
     planner: Any = PlannerProcess(name, **limits) if options.workers else make_planner(name)
     needs = planner.requires
     if (needs.cameras or needs.lidar) and not world_traits(options.world).shows_pictures:
@@ -184,6 +186,9 @@ def drive(options: Options) -> Summary:
     dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
     names = dataset.scene_names(options.scenes)
     same = {name: getattr(options, name) for name in ENV}
+    fingerprint = {"code": code_fingerprint(options.world, options.weights, options.traffic)}
+    if options.workers:
+        fingerprint["planner"] = planner.made().fingerprint
     env = EnvSettings(dataset.dataroot, dataset.version, tuple(names), **same).make(options.action, needs.lidar)
     scores = []
     with Progress("driving", "episode", len(names) * options.episodes) as progress:
@@ -193,7 +198,7 @@ def drive(options: Options) -> Summary:
                 place = RunOptions(scene, 0.0 if index == 0 else None, **limits)
                 film = _Film(options, f"{scene}_{seed}") if options.report else None
                 log = run_episode(env, planner, seed, place, film, name)
-                save_episode(log, options.out / "episodes", f"{scene}_seed{seed}")
+                save_episode(replace(log, fingerprint=fingerprint), options.out / "episodes", f"{scene}_seed{seed}")
                 results = results_of(log, options.form)
                 if film is not None:
                     film.finish(log, results)

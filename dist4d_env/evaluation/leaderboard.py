@@ -92,7 +92,7 @@ class Leaderboard:
             lines.append([row.planner, *(marked(row, name) for name in self.scores), *map(str, counts)])
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         note = "\n\n(0.000*): mean over the episodes in which the planner did not fail; the ranking counts the others as 0."
-        return table + note * any(row.survivors for row in self.standings)
+        return table + note * ("*)" in table)
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:

@@ -17,7 +17,6 @@ from dist4d_env.evaluation.statistics import Estimate, bootstrap_mean
 from dist4d_env.metrics.driving.trace import MetricResult
 from dist4d_env.scenes.files import write_text
 
-
 SCORES: Mapping[str, str] = {
     "pdms_v1": "PDMS",
     "epdms_v2": "EPDMS",
