@@ -14,15 +14,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import planning
 from dist4d_env.__main__ import main
+from dist4d_env.data.nuscenes import NuScenesDataset
 from dist4d_env.errors import ConfigError, DataError, WeightsError
 from dist4d_env.evaluation import campaign as engine
+from dist4d_env.evaluation import cli, results
 from dist4d_env.evaluation.campaign import Campaign, run
 from dist4d_env.evaluation.drive import EpisodeTask
-from dist4d_env.evaluation.episode_log import load_episode
+from dist4d_env.evaluation.episode_log import PLANNER_ERROR, load_episode
 from dist4d_env.evaluation.executors import Processes, serial
+from dist4d_env.evaluation.planner_process import Made
 from dist4d_env.evaluation.results import score_folder, write_results
-from dist4d_env.planners.contract import Plan, PlannerNeeds
+from dist4d_env.evaluation.runner import RunOptions
+from dist4d_env.planners.contract import PLAN_LIMIT, Plan, PlannerNeeds
 from dist4d_env.planners.lane_follower import LaneFollower
 from dist4d_env.scenes.edits import Insert, Remove
 from dist4d_env.scenes.scenario import Scenario
@@ -68,6 +73,33 @@ class Seeing(LaneFollower):
 
 class Dreaming(LaneFollower):
     requires = PlannerNeeds(imagination=True)
+
+
+class Broken(Blind):
+    def __init__(self):
+        raise KeyError("no weights")
+
+
+class Stuck(Blind):
+    """Hangs in every episode."""
+
+    def plan(self, observation):
+        time.sleep(600)
+
+
+class Bare(Blind):
+    """The same plans as arrays."""
+
+    def plan(self, observation):
+        return super().plan(observation).trajectory
+
+
+class Elsewhere(NuScenesDataset):
+    """Data in a folder that no reader recognises: a file in it says where."""
+
+    def __init__(self, dataroot, version=None):
+        super().__init__((Path(dataroot) / "where").read_text(), version)
+        self.dataroot = dataroot
 
 
 BLIND, FRAGILE = f"{__name__}:Blind", f"{__name__}:Fragile"
@@ -209,18 +241,21 @@ def test_ctrl_c_stops_cleanly(suite, tmp_path):
             time.sleep(0.02)
 
 
-def test_results_of_failing_planners_are_counted_not_averaged(driven):
+def test_results_of_failing_planners_are_zeros_of_the_ranking(driven):
     board = write_results(driven)
     rows = {row.planner: row for row in board.standings}
-    assert list(rows)[-1] == FRAGILE, "without a value it is last"
+    assert list(rows)[-1] == FRAGILE, "it never arrives"
     fragile, blind = rows[FRAGILE], rows[BLIND]
-    assert fragile.errors == 4 and fragile.metrics["pdms_v1"].count == 0 and fragile.invalid("pdms_v1") == 0
+    ranked = fragile.metrics["pdms_v1"]
+    assert (fragile.errors, ranked.mean, ranked.count, fragile.invalid("pdms_v1")) == (4, 0.0, 4, 0)
+    assert fragile.survivors["pdms_v1"].count == 0 and fragile.metrics["nuplan_cls_nr"].count == 4
+    assert "nuplan_cls_r" not in fragile.metrics, "nothing is counted that the traffic does not have"
     assert blind.failures["collision"] == 2 and blind.families["blocked"]["pdms_v1"].mean == 0.0
     assert list(blind.difficulties) == ["easy", "extreme"]
     hit = next(one.score for one in score_folder(driven) if one.score.planner == BLIND and one.score.failures)
     assert hit.failures[0].text == "drove into a standing truck" and hit.failures[0].time == pytest.approx(hit.seconds, abs=0.5)
     found = {(c.first, c.second): c for c in board.comparisons["pdms_v1"]}
-    assert found["lane", BLIND].won >= 0.5 and found["lane", FRAGILE].difference.count == 0
+    assert found["lane", BLIND].won >= 0.5 and found["lane", FRAGILE].difference.count == 4
     stored = json.loads((driven / "results.json").read_text())
     assert len(stored["episodes"]) == 12 and stored["settings"]["suite"] == "trial"
     assert "| lane |" in (driven / "leaderboard.md").read_text()
@@ -243,6 +278,9 @@ def test_a_folder_is_scored_again_without_driving(driven, tmp_path, monkeypatch,
         ({"planners": ("lane", "lane")}, ConfigError, "lane is named twice"),
         ({"planners": (f"{__name__}:Seeing",)}, ConfigError, "needs pictures"),
         ({"planners": (f"{__name__}:Dreaming",)}, ConfigError, "needs pictures"),
+        ({"planners": ("lane", f"{__name__}:Broken")}, ConfigError, r"Broken' cannot be made \(KeyError: 'no weights'\)"),
+        ({"dataset": "waymo"}, ConfigError, "dataset 'waymo' is unknown"),
+        ({"reset_limit": 0.0}, ConfigError, "reset_limit=0.0"),
         ({"seeds": 0}, ConfigError, "seeds=0"),
         ({"world": "dream"}, ConfigError, "world 'dream' is unknown"),
         ({"only": ("moon*",)}, ConfigError, "its families are blocked, nominal"),
@@ -287,6 +325,113 @@ def test_tasks_are_values_that_travel(suite, tmp_path):
     import pickle
 
     campaign = Campaign(("lane",), suite)
-    tasks = campaign.tasks(campaign.env_settings(campaign.open_data()), tmp_path)
+    made = {"lane": Made(PlannerNeeds(privileged=True), "abc")}
+    tasks = campaign.tasks(campaign.env_settings(campaign.open_data()), tmp_path, made)
     assert pickle.loads(pickle.dumps(tasks)) == tasks and isinstance(tasks[0], EpisodeTask)
     assert [task.name for task in tasks] == ["lane__as-logged__seed0", "lane__wall-of-trucks__seed0"]
+
+
+def test_who_hangs_costs_its_own_episodes_alone(suite, tmp_path):
+    """The other planner's episodes are as they would be alone, in processes and here, and a rerun meets no wall."""
+    campaign = Campaign((f"{__name__}:Stuck", "lane"), suite, plan_limit=3.0)
+    assert run(campaign, tmp_path, Processes(2)) == 4 and run(campaign, tmp_path, Processes(2)) == 0
+    logs = [load_episode(path) for path in sorted((tmp_path / "episodes").glob("*.json"))]
+    assert [log.outcome == PLANNER_ERROR for log in logs] == [True, True, False, False]
+    assert logs[0].error == "at 0.0 s: late: no answer within 3 s, its process was stopped"
+
+
+WEIGHED = """
+import numpy as np
+from pathlib import Path
+from dist4d_env.planners.contract import Plan, PlannerNeeds
+from weighed_parts import METRES
+
+class Weighed:
+    requires = PlannerNeeds()
+
+    def __init__(self):
+        self.speed = float(np.load(Path(__file__).with_name("weights.npy")))
+
+    def reset(self, context, seed):
+        pass
+
+    def plan(self, observation):
+        return Plan(np.column_stack([METRES * self.speed * np.arange(1, 9), np.zeros(8), np.zeros(8)]))
+"""
+
+
+def test_a_resume_never_mixes(suite, tmp_path, monkeypatch):
+    """Source, weights and parts of a planner, and the package's code: each difference is said, --again drives anew."""
+    source, parts, weights = (tmp_path / name for name in ("weighed.py", "weighed_parts.py", "weights.npy"))
+    source.write_text(WEIGHED)
+    parts.write_text("METRES = 0.5\n")
+    np.save(weights, 6.0)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    out = tmp_path / "out"
+    campaign = Campaign(("weighed:Weighed", "lane"), suite, only=("as-*",))
+    assert run(campaign, out, serial) == 2 and run(campaign, out, serial) == 0
+    stored = load_episode(out / "episodes" / "weighed-Weighed__as-logged__seed0.json")
+    assert set(stored.fingerprint) == {"code", "planner"}
+    for change in (
+        lambda: source.write_text(WEIGHED + "# a word\n"),
+        lambda: parts.write_text("METRES = 0.4\n"),
+        lambda: np.save(weights, 5.0),
+    ):
+        change()
+        with pytest.raises(ConfigError, match=r"1 episode driven before the planner weighed:Weighed changed: give --again"):
+            run(campaign, out, serial)
+        assert run(campaign, out, serial, again=True) == 1
+    moved = load_episode(out / "episodes" / "weighed-Weighed__as-logged__seed0.json")
+    assert moved.plans.poses[0, 0, 0] == pytest.approx(0.4 * 5.0) and stored.plans.poses[0, 0, 0] == pytest.approx(3.0)
+    monkeypatch.setattr(engine, "code_fingerprint", lambda *names: "another")
+    with pytest.raises(
+        ConfigError, match=r"2 episodes driven before dist4d_env .* changed: give --again .* or choose another --out"
+    ):
+        run(campaign, out, serial)
+    with pytest.raises(ConfigError, match=r"1 episode .* such as lane__as-logged__seed0, were driven by other code"):
+        run(Campaign(("weighed:Weighed",), suite, only=("as-*",)), out, serial, again=True)
+
+
+def test_a_run_that_goes_on_scores_only_what_is_new(suite, tmp_path, monkeypatch):
+    scored = []
+    score_it = results.score_stored
+    monkeypatch.setattr(results, "score_stored", lambda task: scored.append(task.path.stem) or score_it(task))
+    run(Campaign(("lane",), suite), tmp_path, serial)
+    first = write_results(tmp_path, afresh=False).as_json()
+    assert len(scored) == 2
+    assert write_results(tmp_path, afresh=False).as_json() == first and len(scored) == 2
+    run(Campaign(("lane", BLIND), suite), tmp_path, serial)
+    write_results(tmp_path, afresh=False)
+    assert len(scored) == 4, "two new ones"
+    kept = json.loads((tmp_path / "results.json").read_text())
+    write_results(tmp_path)
+    assert len(scored) == 8 and json.loads((tmp_path / "results.json").read_text()) == kept
+    assert write_results(tmp_path, form="faithful", afresh=False) and len(scored) == 12, "another form is another score"
+
+
+def test_plans_as_bare_arrays_are_plans(suite, tmp_path):
+    """What drives the same scores the same."""
+    run(Campaign((BLIND, f"{__name__}:Bare"), suite), tmp_path, serial)
+    plan, bare = write_results(tmp_path).standings
+    assert plan.metrics == bare.metrics and plan.metrics["hd_score"].count == 2
+
+
+def test_a_reader_from_outside_reaches_every_part(suite, tmp_path):
+    """--dataset: campaign, workers, stored episodes and report read a folder that no reader recognises."""
+    place = tmp_path / "data"
+    place.mkdir()
+    (place / "where").write_text(suite.dataroot)
+    write_suite(tmp_path / "suite.yaml", replace(suite, dataroot=str(place)))
+    command = ["evaluate", "--suite", str(tmp_path / "suite.yaml"), "--planner", "lane", "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert main([*command, "--dataset", f"{__name__}:Elsewhere"]) == 0
+    assert load_episode(next((tmp_path / "out" / "episodes").glob("*.json"))).dataroot == str(place)
+    assert main(["evaluate", str(tmp_path / "out"), "--workers", "0"]) == 0
+    with pytest.raises(ConfigError, match=r"with dataset='.*Elsewhere', this run has None"):
+        run(Campaign(("lane",), suite), tmp_path / "out", serial)
+
+
+def test_the_limit_of_a_plan_is_one_number():
+    defaults = [kind.__dataclass_fields__["plan_limit"].default
+                for kind in (RunOptions, Campaign, EpisodeTask, cli.Options, planning.Options)]  # fmt: skip
+    assert defaults == [PLAN_LIMIT] * 5

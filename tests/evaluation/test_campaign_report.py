@@ -17,9 +17,11 @@ from PIL import Image
 from dist4d_env.evaluation.campaign import Campaign, run
 from dist4d_env.evaluation.executors import serial
 from dist4d_env.evaluation.failures import find_failures
+from dist4d_env.evaluation.report.episode import write_report
 from dist4d_env.evaluation.report.replays import STRIDE, origin_of, pack, replay, scene_drawing, unpack
 from dist4d_env.evaluation.results import score_folder, write_results
 from dist4d_env.evaluation.scores import recorded_scene, results_of
+from dist4d_env.evaluation.video import write_video
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import Suite
@@ -27,6 +29,7 @@ from tests.evaluation.test_pages import Page
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 NODE = shutil.which("node")
+LINK = "#episode=log__car-in-the-way__seed0@1.5"
 ASSETS = files("dist4d_env.evaluation.report")
 SCENARIOS = (
     Scenario("town-val-0000", name="<b>as</b>-logged", family="nominal", difficulty="easy", horizon=2.0),
@@ -91,8 +94,7 @@ def browse(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here (Debian: apt-get install chromium)")
 def test_a_browser_shows_everything_without_errors(folder):
-    index = [one.name for one in score_folder(folder)].index("log__car-in-the-way__seed0")
-    shown = browse(folder / "report.html", "--dump-dom", f"{(folder / 'report.html').as_uri()}#episode-{index}@1.5")
+    shown = browse(folder / "report.html", "--dump-dom", f"{(folder / 'report.html').as_uri()}{LINK}")
     assert shown.returncode == 0 and "CONSOLE" not in shown.stderr, shown.stderr[-2000:]
     page = shown.stdout.split("<main>")[1].split("</main>")[0]
     assert 'data-ready="yes"' in shown.stdout
@@ -108,14 +110,13 @@ def test_a_browser_shows_everything_without_errors(folder):
 def test_pictures_are_drawn_and_nothing_sticks_out(folder, width, tmp_path):
     """The screenshot shows the ego's blue and the red of the car it hit; the page is no wider than the window, and on a desktop
     no table has to be moved sideways."""
-    index = [one.name for one in score_folder(folder)].index("log__car-in-the-way__seed0")
     probe = tmp_path / "report.html"
     measure = (
         "<script>const hidden = [...document.querySelectorAll('.scroll')].map(box => box.scrollWidth - box.clientWidth);"
         "document.title = document.documentElement.scrollWidth + ' and ' + Math.max(...hidden);</script></body>"
     )
     probe.write_text((folder / "report.html").read_text().replace("</body>", measure))
-    place = f"{probe.as_uri()}#episode-{index}@1.5"
+    place = f"{probe.as_uri()}{LINK}"
     size = f"--window-size={width},5200"
     title = re.search(r"<title>(\d+) and (\d+)</title>", browse(probe, size, "--dump-dom", place).stdout)
     assert title is not None and int(title[1]) == width and (width < 1000 or title[2] == "0")
@@ -123,6 +124,49 @@ def test_pictures_are_drawn_and_nothing_sticks_out(folder, width, tmp_path):
     pixels = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).astype(int)
     for red, green, blue in ((33, 102, 214), (201, 55, 44), (213, 218, 226)):
         assert (abs(pixels - (red, green, blue)).sum(-1) < 12).sum() > 300, "ego, what it hit, road"
+
+
+def framed(page: Path, width: int) -> Path:
+    """A page that shows another at this width, narrower than a browser's window can be, and says how wide that is."""
+    inner, outer = page.with_name("inner.html"), page.with_name("outer.html")
+    measure = "<script>onload = () => parent.postMessage(document.documentElement.scrollWidth, '*')</script></body>"
+    inner.write_text(page.read_text().replace("</body>", measure))
+    outer.write_text(
+        f'<iframe src="inner.html" style="border:0;width:{width}px;height:3000px"></iframe>'
+        "<script>addEventListener('message', event => document.title = 'width ' + event.data)</script>"
+    )
+    return outer
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here (Debian: apt-get install chromium)")
+@pytest.mark.medium
+def test_pages_fit_a_phone(folder, log, tmp_path):
+    """No report, of a campaign or of one episode, has to be moved sideways at 390 px."""
+    write_video(tmp_path / "film.mp4", (np.full((48, 64, 3), 90, np.uint8) for _ in range(4)), 2.0)
+    write_report(tmp_path / "episode.html", log, tmp_path / "film.mp4")
+    (tmp_path / "campaign.html").write_text((folder / "report.html").read_text())
+    for name in ("episode", "campaign"):
+        page = framed(tmp_path / f"{name}.html", 390)
+        assert "<title>width 390</title>" in browse(page, "--dump-dom", page.as_uri()).stdout, name
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here (Debian: apt-get install chromium)")
+@pytest.mark.medium
+def test_prints_have_their_pictures(folder, log, tmp_path):
+    """Failures as they are drawn and photographed, though nobody has scrolled to them; frames of the film, which cannot play."""
+    write_video(tmp_path / "film.mp4", (np.full((48, 64, 3), 40 * i, np.uint8) for i in range(6)), 2.0)
+    write_report(tmp_path / "episode.html", log, tmp_path / "film.mp4")
+    for page, least in ((tmp_path / "episode.html", 3), (folder / "report.html", 2)):
+        browse(page, f"--print-to-pdf={tmp_path / 'print.pdf'}", page.as_uri())
+        assert len(re.findall(rb"/Subtype\s*/Image", (tmp_path / "print.pdf").read_bytes())) >= least, page
+
+
+def test_counts_and_words_read_well(folder):
+    """Right plurals, and spaces where the layout alone would part words."""
+    text = re.sub(r"<script.*?</script>|<style.*?</style>", "", (folder / "report.html").read_text(), flags=re.S)
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", text))
+    assert "2 planners" in shown and "1 seed" in shown and "1 seeds" not in text and "1 episodes" not in text
+    assert "lane 2 episodes" in shown and re.search(r"1 50 %", shown) and re.search(r"0\.\d{3} 0\.\d{3} to", shown)
 
 
 def test_replays_come_back_to_the_centimetre(folder):

@@ -11,7 +11,7 @@ from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.failures import Failure
 from dist4d_env.evaluation.leaderboard import Leaderboard, nested_key
 from dist4d_env.evaluation.statistics import Resampler
-from dist4d_env.evaluation.summary import EpisodeScore
+from dist4d_env.evaluation.summary import EpisodeScore, Summary
 
 
 def episode(planner: str, scenario: str, value: float | None, **more) -> EpisodeScore:
@@ -33,10 +33,38 @@ def test_order_counts_and_groups():
     good, bad, broken = board.standings
     assert [row.planner for row in board.standings] == ["good", "bad", "broken"]
     assert bad.failures == {"collision": 1}, "episodes are counted, not hits"
-    assert (broken.errors, broken.invalid("pdms_v1"), broken.metrics["pdms_v1"].count) == (1, 1, 0)
+    assert (broken.errors, broken.invalid("pdms_v1"), broken.metrics["pdms_v1"].count) == (1, 1, 1)
     assert good.families["b"]["pdms_v1"].mean == 0.8 and list(good.difficulties) == ["easy", "hard"]
     json.dumps(board.as_json(), allow_nan=False)
-    assert "| broken | n/a |" in board.markdown()
+    assert "| broken | 0.000 [0.000, 0.000] |" in board.markdown()
+
+
+def test_failing_does_not_pay():
+    """A planner that gives up wherever it is hard: its ranking, its families and its pairs count that as 0; what it makes of the
+    easy rest stands beside it, marked."""
+    hard = [f"h{i}" for i in range(13)]
+    quitter = [episode("quitter", name, None, outcome=PLANNER_ERROR, error="no", metrics={"pdms_v1": None}) for name in hard]
+    quitter += [episode("quitter", f"e{i}", 0.978) for i in range(3)]
+    honest = [episode("honest", one.scenario, 0.5) for one in quitter]
+    board = Leaderboard.of(quitter + honest)
+    first, second = board.standings
+    assert (first.planner, second.planner) == ("honest", "quitter")
+    assert second.metrics["pdms_v1"].mean == pytest.approx(3 * 0.978 / 16) and second.metrics["pdms_v1"].count == 16
+    assert second.survivors["pdms_v1"].mean == pytest.approx(0.978) and second.survivors["pdms_v1"].count == 3
+    assert first.survivors == {} and second.families["h"]["pdms_v1"].mean == 0.0 and second.errors == 13
+    (pair,) = board.comparisons["pdms_v1"]
+    assert pair.difference.count == 16 and pair.difference.mean == pytest.approx(0.5 - 3 * 0.978 / 16)
+    row = next(line for line in board.markdown().splitlines() if "quitter" in line)
+    assert "0.183 [" in row and "(0.978*)" in row and "counts the others as 0" in board.markdown()
+    summary = Summary.of(quitter)
+    assert (
+        summary.metrics["pdms_v1"].mean == pytest.approx(0.978) and "counted as 0, as rankings do: PDMS 0.183" in summary.table()
+    )
+
+
+def test_equals_are_ordered_by_how_often_they_failed():
+    rows = [episode("fails", "a1", None, outcome=PLANNER_ERROR, metrics={"pdms_v1": None}), episode("hits", "a1", 0.0)]
+    assert [row.planner for row in Leaderboard.of(rows).standings] == ["hits", "fails"]
 
 
 def test_metrics_of_some_episodes_only_are_not_missed_in_the_others():

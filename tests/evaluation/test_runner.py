@@ -35,7 +35,7 @@ class Scripted:
     def plan(self, observation: PlannerInput):
         self.seen.append(observation)
         answer = self._answers[min(len(self.seen), len(self._answers)) - 1]
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer() if callable(answer) else answer
 
@@ -70,11 +70,32 @@ def test_log_follower_stays_with_the_log(env):
         (Plan(np.zeros((8, 2))), r"\(N, 3\) numbers"),
         (Plan(np.zeros((0, 3))), r"\(N, 3\) numbers"),
         (Plan(STRAIGHT * 1000), "beyond the action's bounds"),
-        (Plan(STRAIGHT, dt=0.0), "not finite"),
-        (None, "neither a Plan nor finite"),
-        (np.zeros(2), "shape"),
+        (Plan(STRAIGHT, dt=0.0), "dt is 0.0"),
+        (None, "neither a Plan nor an array"),
+        (np.zeros(2), "return Plan"),
+        (STRAIGHT[:6], "does not say when its poses are due: return Plan"),
+        (Plan(STRAIGHT, dt=None), "dt is not finite: None"),
+        (Plan(STRAIGHT, dt=np.array([0.5, 0.5])), "not a positive number of seconds"),
+        (Plan([[1.0, 0.0, 0.0], [2.0]]), "not finite"),
+        (Plan(STRAIGHT.astype(complex)), "not finite"),
+        (SystemExit(3), "SystemExit: 3"),
     ],
-    ids=["raises", "nan", "shape", "empty", "far", "no-time", "nothing", "other-action"],
+    ids=[
+        "raises",
+        "nan",
+        "shape",
+        "empty",
+        "far",
+        "no-time",
+        "nothing",
+        "other-action",
+        "no-dt",
+        "none-dt",
+        "two-dt",
+        "ragged",
+        "complex",
+        "exits",
+    ],
 )
 def test_failing_planners_end_the_episode(env, answer, says):
     """A good plan first, then the bad one: the episode ends there, as the planner's failure and nothing else."""
@@ -98,6 +119,20 @@ def test_late_plans_end_the_episode(env, monkeypatch):
     planner = Scripted(lambda: plan_for(0.9), lambda: plan_for(1.1))
     log = run_episode(env, planner, 0, RunOptions("town-val-0000", 0.0, plan_limit=1.0))
     assert (log.outcome, log.error) == (PLANNER_ERROR, "at 0.5 s: late: 1.10 s for a plan, the limit is 1 s")
+
+
+def test_late_resets_end_the_episode(env, monkeypatch):
+    now = iter([0.0, 121.0])
+    monkeypatch.setattr(runner, "perf_counter", lambda: next(now))
+    log = run_episode(env, Scripted(Plan(STRAIGHT)), 0, PLACE)
+    assert (log.outcome, log.error) == (PLANNER_ERROR, "reset: late: 121.00 s for its reset, the limit is 120 s")
+
+
+def test_bare_arrays_are_recorded_as_plans(env):
+    """Eight poses are the environment's own action, every 0.5 s: the same drive, and the same plans in the log."""
+    plan, bare = (run_episode(env, Scripted(answer), 0, PLACE) for answer in (Plan(STRAIGHT), STRAIGHT.tolist()))
+    assert np.array_equal(plan.trace.ego, bare.trace.ego) and len(bare.plans.step) > 1
+    assert np.array_equal(plan.plans.step, bare.plans.step) and np.array_equal(plan.plans.poses, bare.plans.poses)
 
 
 def test_failing_reset_is_the_planners_failure(env):
@@ -163,5 +198,6 @@ def test_other_actions_are_handed_on():
 
 
 def test_a_limit_must_be_positive():
-    with pytest.raises(ConfigError, match="plan_limit"):
-        RunOptions(plan_limit=0.0)
+    for name in ("plan_limit", "reset_limit"):
+        with pytest.raises(ConfigError, match=name):
+            RunOptions(**{name: 0.0})

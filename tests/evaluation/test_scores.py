@@ -98,4 +98,16 @@ def test_what_failed_at_once_is_still_looked_at(log):
     arrays = ("time", "ego", "position", "yaw", "velocity", "valid", "expert")
     start = replace(log.trace, **{name: getattr(log.trace, name)[:1] for name in arrays})
     failed = replace(log, outcome=PLANNER_ERROR, error="reset: no weights", trace=start, steps=log.steps[:1])
-    assert results_of(failed).keys() == METRICS.keys()
+    results = results_of(failed)
+    assert results.keys() == METRICS.keys() | COMPOSITES | OPEN_LOOP, "which scores it fails in is known"
+    assert not any(results[name].valid for name in COMPOSITES | OPEN_LOOP)
+
+
+def test_without_plans_their_scores_are_not_available(edited):
+    """Not even where the ego crashed, or else only crashes would have an EPDMS, of 0."""
+    controls = replace(edited, plans=replace(edited.plans, step=edited.plans.step[:0], poses=edited.plans.poses[:0]))
+    results = results_of(controls)
+    looking = COMPOSITES - {"nuplan_cls_nr", "alpasim_scene_score"} | OPEN_LOOP
+    assert {name for name in results if not results[name].valid} >= looking
+    assert all("plan" in results[name].details["reason"] for name in looking)
+    assert results["pdms_v1"].valid and results["nuplan_cls_nr"].valid

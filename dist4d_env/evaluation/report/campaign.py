@@ -11,7 +11,7 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.failures import KINDS
 from dist4d_env.evaluation.leaderboard import Leaderboard, Standing, label_of
-from dist4d_env.evaluation.report.page import render_page, short_name, tiles
+from dist4d_env.evaluation.report.page import colour_key, noun, render_page, short_name, tiles
 from dist4d_env.evaluation.report.replays import pack, scene_drawing
 from dist4d_env.evaluation.statistics import Comparison, Estimate
 from dist4d_env.evaluation.summary import ScoredEpisode
@@ -66,8 +66,8 @@ def render_campaign(
         _failures(episodes),
         _episodes(episodes, kept),
         f"<footer>Made by dist4d_env {escape(str(common['dist4d_env']))}. n/a: could not be computed, never read as zero. "
-        "Intervals: hierarchical bootstrap over scenes, their scenarios and seeds. Episodes in which the planner itself failed "
-        "are in no mean; they are counted.</footer>",
+        "Intervals: hierarchical bootstrap over scenes, their scenarios and seeds. An episode in which the planner itself failed "
+        "counts as 0 in composite scores and is left out of every other mean.</footer>",
     )
     return render_page(title, "".join(sections), f'{"".join(blobs)}<script type="application/json" id="data">{data}</script>')
 
@@ -110,6 +110,7 @@ def _data(
         "outcomes": OUTCOMES,
         "episodes": [
             {
+                "name": one.name,
                 **{name: getattr(one.score, name) for name in names},
                 "seconds": round(one.score.seconds, 2),
                 "values": [None if (value := one.score.metrics.get(name)) is None else round(value, 4) for name in metrics],
@@ -126,12 +127,15 @@ def _data(
 
 
 def _head(title: str, board: Leaderboard, episodes: Sequence[ScoredEpisode], common: Mapping[str, Any]) -> str:
-    shown = {
-        "planners": len(board.standings),
-        "scenarios": len({one.score.scenario for one in episodes}),
-        "scenes": len({one.score.scene for one in episodes}),
-        "seeds": len({one.score.seed for one in episodes}),
-        "episodes": len(episodes),
+    counts = {
+        "planner": len(board.standings),
+        "scenario": len({one.score.scenario for one in episodes}),
+        "scene": len({one.score.scene for one in episodes}),
+        "seed": len({one.score.seed for one in episodes}),
+        "episode": len(episodes),
+    }
+    shown: dict[str, object] = {noun(count, word): count for word, count in counts.items()}
+    shown |= {
         "hours driven": f"{sum(one.score.seconds for one in episodes) / 3600:.2f}",
         "with a failure": sum(bool(one.score.failures) for one in episodes),
         "planner failed": sum(row.errors for row in board.standings),
@@ -147,23 +151,24 @@ def _leaderboard(board: Leaderboard) -> str:
     heads = "".join(f"<th>{escape(label_of(name))}</th>" for name in board.scores[:LEADING])
     kinds = "".join(f'<th class="number">{escape(KINDS[kind])}</th>' for kind in KINDS)
     rows = "".join(
-        f'<tr><td class="number none">{place}</td><td class="name">{escape(short_name(row.planner))}'
-        f"<small>{row.episodes} episodes</small></td>"
+        f'<tr><td class="number none">{place}</td><td class="name">{escape(short_name(row.planner))} '
+        f"<small>{row.episodes} {noun(row.episodes, 'episode')}</small></td>"
         + "".join(f'<td class="score">{_score(row, name)}</td>' for name in board.scores[:LEADING])
         + f"<td>{_ended(row)}</td>"
         + "".join(_count(row.failures.get(kind, 0), row.episodes) for kind in KINDS)
         + "</tr>"
         for place, row in enumerate(board.standings, 1)
     )
-    key = "".join(
-        f'<span><i style="background:{colour}"></i>{escape(text)}</span>'
-        for outcome, (text, colour) in OUTCOMES.items()
-        if any(outcome in row.outcomes for row in board.standings)
-    )
+    key = {
+        text: colour for outcome, (text, colour) in OUTCOMES.items() if any(outcome in row.outcomes for row in board.standings)
+    }
+    lead = "Means over episodes with their 95 % intervals; the last columns count episodes."
+    if any(row.survivors for row in board.standings):
+        lead += " An episode in which the planner itself failed counts as 0; marked * is the mean without these."
     return (
-        "<h2>Leaderboard</h2><p>Means over episodes with their 95 % intervals; the last columns count episodes.</p>"
+        f"<h2>Leaderboard</h2><p>{lead}</p>"
         '<div class="card"><div class="scroll"><table><tr><th></th><th class="name">planner</th>'
-        f'{heads}<th>ended by</th>{kinds}</tr>{rows}</table></div><div class="key">{key}</div></div>'
+        f'{heads}<th>ended by</th>{kinds}</tr>{rows}</table></div><div class="key">{colour_key(key)}</div></div>'
     )
 
 
@@ -172,10 +177,14 @@ def _score(row: Standing, name: str) -> str:
     if not estimate.count:
         return '<span class="none">n/a</span>'
     low, mean, high = (100 * min(max(value / largest, 0.0), 1.0) for value in (estimate.low, estimate.mean, estimate.high))
-    invalid = row.invalid(name)
-    note = f"<small>{invalid} not valid</small>" if invalid else ""
+    notes = [f"{row.invalid(name)} not valid"] if row.invalid(name) else []
+    survivors = row.survivors.get(name)
+    if survivors is not None:
+        mean_of_survivors = f"{survivors.mean:.3f}*" if survivors.count else "none*"
+        notes.append(f"{mean_of_survivors} without the {row.errors} failed")
+    note = "".join(f' <small class="note">{text}</small>' for text in notes)
     return (
-        f"<b>{estimate.mean:.3f}</b><small>{estimate.low:.3f} to {estimate.high:.3f}</small>{note}"
+        f"<b>{estimate.mean:.3f}</b> <small>{estimate.low:.3f} to {estimate.high:.3f}</small>{note}"
         f'<div class="whisker"><i style="left:{low:.1f}%;width:{max(high - low, 0.5):.1f}%"></i>'
         f'<u style="left:calc({mean:.1f}% - 1px)"></u></div>'
     )
@@ -193,7 +202,7 @@ def _ended(row: Standing) -> str:
 
 
 def _count(count: int, total: int) -> str:
-    share = f"<small>{100 * count / total:.0f} %</small>" if count else ""
+    share = f" <small>{100 * count / total:.0f} %</small>" if count else ""
     return f'<td class="number count{" some" if count else ""}">{count}{share}</td>'
 
 
@@ -235,7 +244,7 @@ def _cell(estimate: Estimate | None, largest: float = 1.0) -> str:
     if estimate is None or not estimate.count:
         return '<td class="cell none">n/a</td>'
     share = min(max(estimate.mean / largest, 0.0), 1.0)
-    about = f"{estimate.low:.3f} to {estimate.high:.3f}, {estimate.count} episodes"
+    about = f"{estimate.low:.3f} to {estimate.high:.3f}, {estimate.count} {noun(estimate.count, 'episode')}"
     return f'<td class="cell" style="{_heat(share - 0.5)}" title="{about}">{estimate.mean:.2f}</td>'
 
 

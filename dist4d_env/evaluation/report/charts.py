@@ -67,7 +67,7 @@ def line_chart(title: str, unit: str, series: Sequence[Series], bands: Sequence[
         dash = ' stroke-dasharray="5 4"' if line.dashed else ""
         parts.append(f'<path d="{path}" fill="none" stroke="{line.colour}" stroke-width="2" stroke-linejoin="round"{dash}/>')
     parts.append("</svg>")
-    legend = "".join(f'<span><i style="background:{line.colour}"></i>{escape(line.name)}</span>' for line in series)
+    legend = "".join(f' <span><i style="background:{line.colour}"></i> {escape(line.name)}</span>' for line in series)
     return f"<figure><figcaption><b>{escape(title)}</b> <em>{escape(unit)}</em>{legend}</figcaption>{''.join(parts)}</figure>"
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping
 from html import escape
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from dist4d_env.evaluation.episode_log import EpisodeLog
 from dist4d_env.evaluation.report.charts import Band, Series, bar_rows, line_chart, path_map
-from dist4d_env.evaluation.report.page import render_page, short_name, tiles
+from dist4d_env.evaluation.report.page import colour_key, render_page, short_name, tiles
 from dist4d_env.evaluation.report.replays import front_sources
 from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.metrics.driving.trace import MetricResult
@@ -50,6 +52,7 @@ def render_report(
     if video is not None:
         data = base64.b64encode(video.read_bytes()).decode()
         film = f'<video controls autoplay muted loop playsinline src="data:video/mp4;base64,{data}"></video>'
+        film += '<div class="stills">' + "".join(f'<img alt="" src="{_jpeg(frame)}">' for frame in _stills(video)) + "</div>"
     sections = (
         film,
         _tiles(log, results),
@@ -64,6 +67,21 @@ def render_report(
     lead = f"{escape(notes)} Seed {log.seed}, a decision every {log.decision_dt:g} s; {escape(settings)}."
     footer = "Made by dist4d_env. Metrics marked n/a could not be computed in this scene; they are not zeros."
     return render_page(title, f'<h1>{escape(title)}</h1><p class="lead">{lead}</p>{"".join(sections)}<footer>{footer}</footer>')
+
+
+def _stills(video: Path, count: int = 3) -> list[Image.Image]:
+    """Frames of a video at even distances, its first and last among them, for prints."""
+    import av
+
+    with av.open(str(video)) as film:
+        frames = [frame.to_image() for frame in film.decode(video=0)]
+    return [frames[index] for index in dict.fromkeys(np.linspace(0, len(frames) - 1, count).round().astype(int).tolist())]
+
+
+def _jpeg(image: Image.Image) -> str:
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
 
 
 def stage_times(log: EpisodeLog) -> dict[str, tuple[float, float]]:
@@ -114,10 +132,7 @@ def _sources(log: EpisodeLog) -> str:
         for band in bands
     )
     share = {band.name: (band.colour, sum(b.end - b.start for b in bands if b.name == band.name) / total) for band in bands}
-    key = "".join(
-        f'<span><i style="background:{colour}"></i>{escape(name)} {100 * part:.0f} %</span>'
-        for name, (colour, part) in share.items()
-    )
+    key = colour_key({f"{name} {100 * part:.0f} %": colour for name, (colour, part) in share.items()})
     return f'<div class="card"><div class="sources">{strip}</div><div class="key">{key}</div></div>'
 
 

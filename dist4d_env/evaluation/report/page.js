@@ -19,7 +19,7 @@ function make(tag, attributes = {}, ...children) {
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
     else if (value !== false && value != null) element.setAttribute(key, value);
   }
-  element.append(...children);
+  element.append(...children.flatMap((child, i) => i ? [" ", child] : [child]));  // copied and read aloud with spaces
   return element;
 }
 
@@ -243,7 +243,7 @@ function chart(title, unit, episode, lines, failures, seek, limits) {
   });
   const legend = lines.map(line => make("span", {}, make("i", { style: "background:" + line.colour }), line.name));
   const move = t => { now.setAttribute("x1", px(t)); now.setAttribute("x2", px(t)); };
-  return { figure: make("figure", {}, make("figcaption", {}, make("b", {}, title), " " + unit, ...legend), svg), move };
+  return { figure: make("figure", {}, make("figcaption", {}, make("b", {}, title), unit, ...legend), svg), move };
 }
 
 function roundStep(rough) {
@@ -325,7 +325,8 @@ async function player(place, index, from) {
   if (info.failures.length) {
     right.append(make("ul", { class: "wrong" }, ...info.failures.map(f => make("li", {}, `${f.at.toFixed(1)} s: ${f.text}`))));
   }
-  right.append(...charts.map(c => c.figure), metricList(info));
+  const link = make("a", {}, "link to this instant");
+  right.append(...charts.map(c => c.figure), metricList(info), make("p", {}, link));
   place.replaceChildren(left, right);
 
   function show() {
@@ -334,6 +335,7 @@ async function player(place, index, from) {
     const speed = interpolated(episode.speed, time / episode.replay.dt), source = episode.replay.front[decisionAt(episode, time)];
     output.textContent = `${time.toFixed(1)} s  ${speed.toFixed(1)} m/s` + (source ? "  " + source : "");
     charts.forEach(c => c.move(time));
+    link.href = linkTo(info, time);
     if (strip) drawStrip(strip.views, strip.image, episode, time);
   }
   function tick(now) {
@@ -354,6 +356,7 @@ async function player(place, index, from) {
   }
   button.addEventListener("click", toggle);
   slider.addEventListener("input", () => seek(+slider.value));
+  canvas.redraw = show;
   new ResizeObserver(show).observe(canvas);
   show();
 }
@@ -418,7 +421,10 @@ function entry(index) {
   if (!e.drawn) place.textContent = "Not kept in this page; the episode's log has it.";
   details.addEventListener("toggle", () => {
     if (!e.drawn) return;
-    if (details.open) player(place, index, details.from);
+    if (details.open) {
+      history.replaceState(null, "", linkTo(e, details.from));
+      player(place, index, details.from);
+    }
     else place.replaceChildren();
   });
   return details;
@@ -447,17 +453,17 @@ function gallery() {
   all.sort((a, b) => b.e.drawn - a.e.drawn);  // those without a drawing last, as words alone
   const more = document.getElementById("gallery-more"), count = make("span");
   const kinds = [["", "all kinds"], ...Object.entries(data.kinds).filter(([k]) => all.some(({ failure }) => failure.kind === k))];
-  const observer = new IntersectionObserver(entries => entries.filter(one => one.isIntersecting).forEach(async ({ target }) => {
-    observer.unobserve(target);
-    const { index, failure } = target.shot, episode = await load(index);
-    draw(target, episode, failure.at, new Set(failure.track == null ? [] : [failure.track]), true);
-    if (target.views) drawStrip(target.views, await loadStrip(index), episode, failure.at);
-  }), { rootMargin: "300px" });
+  const drawShot = async canvas => {  // at once, not when it is scrolled to: a print has its pictures
+    const { index, failure } = canvas.shot, episode = await load(index);
+    canvas.redraw = () => draw(canvas, episode, failure.at, new Set(failure.track == null ? [] : [failure.track]), true);
+    requestAnimationFrame(canvas.redraw);
+    if (canvas.views) drawStrip(canvas.views, await loadStrip(index), episode, failure.at);
+  };
   const card = ({ index, failure, e }) => {
     const canvas = make("canvas", { class: "above" }), views = e.drawn && e.views ? make("canvas", { class: "front" }) : null;
     canvas.shot = { index, failure };
     canvas.views = views;
-    if (e.drawn) observer.observe(canvas);
+    if (e.drawn) drawShot(canvas);
     const words = make("div", {}, make("b", {}, `${shortName(e.planner)}, ${failure.at.toFixed(1)} s`),
       make("span", {}, failure.text), make("span", {}, `${e.scenario || e.scene}, seed ${e.seed}`));
     return make("button", { class: "shot", onclick: () => openEpisode(index, Math.max(0, failure.at - 2)) },
@@ -475,8 +481,19 @@ function gallery() {
   update();
 }
 
+// --- links to an episode, and printing
+
+const linkTo = (info, time) => `#episode=${encodeURIComponent(info.name)}` + (time ? `@${time.toFixed(1)}` : "");
+
+function followLink() {
+  const wanted = location.hash.match(/^#episode=(.+?)(?:@([\d.]+))?$/);
+  const index = wanted ? data.episodes.findIndex(e => e.name === decodeURIComponent(wanted[1])) : -1;
+  if (index >= 0) openEpisode(index, +(wanted[2] || 0));
+}
+
 gallery();
 list();
-const wanted = location.hash.match(/^#episode-(\d+)(?:@([\d.]+))?$/);
-if (wanted && data.episodes[+wanted[1]]) openEpisode(+wanted[1], wanted[2] ? +wanted[2] : 0);
+followLink();
+addEventListener("hashchange", followLink);
+matchMedia("print").addEventListener("change", () => document.querySelectorAll("canvas").forEach(c => c.redraw && c.redraw()));
 document.documentElement.dataset.ready = "yes";

@@ -20,9 +20,19 @@ def render_page(title: str, main: str, data: str | None = None) -> str:
 def tiles(values: Mapping[str, object]) -> str:
     """A row of tiles: values by their captions."""
     shown = "".join(
-        f'<div class="tile"><b>{escape(str(value))}</b><span>{escape(name)}</span></div>' for name, value in values.items()
+        f'<div class="tile"><b>{escape(str(value))}</b> <span>{escape(name)}</span></div>' for name, value in values.items()
     )
     return f'<div class="tiles">{shown}</div>'
+
+
+def noun(count: int, word: str) -> str:
+    """A word as it stands after a count."""
+    return word if count == 1 else f"{word}s"
+
+
+def colour_key(colours: Mapping[str, str]) -> str:
+    """What colours mean: colours by text."""
+    return " ".join(f'<span><i style="background:{colour}"></i> {escape(text)}</span>' for text, colour in colours.items())
 
 
 def short_name(planner: str) -> str:
