@@ -50,7 +50,6 @@ class Options:
 def run(options: Options) -> int:
     """Runs the demo and prints where its files are."""
     import gymnasium as gym
-    from tqdm import tqdm
 
     import dist4d_env  # noqa: F401 (registers the environment)
     from dist4d_env.envs.rendering import render_dashboard
@@ -59,6 +58,7 @@ def run(options: Options) -> int:
     from dist4d_env.evaluation.runner import RunOptions, run_episode
     from dist4d_env.evaluation.video import VideoWriter
     from dist4d_env.planners.lane_follower import LaneFollower, LaneFollowerConfig
+    from dist4d_env.progress import Progress
     from dist4d_env.worlds.contract import world_traits
 
     check_weights(options)
@@ -78,7 +78,7 @@ def run(options: Options) -> int:
     planner = LaneFollower(LaneFollowerConfig(swerve_amplitude=rehearse(settings, RunOptions(scene, options.start), options)))
     video_path, report_path = options.out / "episode.mp4", options.out / "report.html"
     total = round(options.seconds / options.decision_dt) + 1
-    progress = tqdm(total=total, desc=scene, unit="frame", disable=None)
+    progress = Progress(scene, "frame", total)
     with VideoWriter(video_path, 1 / options.decision_dt) as video, progress:
 
         def film(driving: DiST4DDrivingEnv, info: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.cameras import ImageTransform
 from dist4d_env.geometry.transforms import invert
+from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import LidarSweep, Scene
 
 
@@ -53,14 +54,11 @@ def prepare_scenes(
 
     Shows a progress bar. Raises DataError when not one depth image exists afterwards.
     """
-    from tqdm import tqdm
-
     jobs = [(name, keyframe) for name in scenes for keyframe in range(len(dataset.load(name, False).sensors.keyframe_time))]
     total = Prepared()
-    with tqdm(total=len(jobs), desc="depth", unit="keyframe", disable=None) as bar:
+    with Progress("depth", "keyframe", len(jobs)) as bar:
         for done in _run(dataset, jobs, root, config, overwrite, workers):
             total += done
-            bar.set_postfix(written=total.written, kept=total.kept)
             bar.update()
     if total.written + total.kept == 0:
         raise DataError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
+from dist4d_env.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,13 @@ def table(checks: Sequence[SceneCheck]) -> str:
 
 def run(options: Options) -> int:
     """Checks the scenes and prints the table. Returns 1 if one is broken."""
-    from tqdm import tqdm
-
     dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
     names = dataset.scene_names(options.scenes)
-    checks = [check_scene(dataset, name, options.images) for name in tqdm(names, unit="scene", disable=None)]
+    checks = []
+    with Progress("checking", "scene", len(names)) as progress:
+        for name in names:
+            checks.append(check_scene(dataset, name, options.images))
+            progress.update()
     print(f"{dataset.dataroot}, {dataset.version}: {len(checks)} scenes")
     print(table(checks))
     return int(any(check.broken for check in checks))

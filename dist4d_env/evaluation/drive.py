@@ -89,7 +89,7 @@ def drive(task: EpisodeTask) -> str:
     Whatever the planner does wrong ends the episode as its failure. Bad input names the scenario. Raises Stopped when the run is
     being stopped.
     """
-    planner = _planner(task.planner, task.needs, task.plan_limit, task.reset_limit, task.apart)
+    planner = _planner(task.planner, task.needs, task.plan_limit, task.reset_limit, task.apart, task.fingerprint)
     env = _environment(task.settings, task.needs.lidar)
     driving: Any = env.unwrapped
     scenario = jittered(task.scenario, driving, task.seed) if task.jitter else task.scenario
@@ -156,6 +156,8 @@ def _environment(settings: EnvSettings, lidar: bool) -> gym.Env:
 
 
 @lru_cache(maxsize=1)
-def _planner(name: str, needs: PlannerNeeds, plan_limit: float, reset_limit: float, apart: bool) -> Any:
-    """One planner at a time: the process of the one before ends."""
+def _planner(
+    name: str, needs: PlannerNeeds, plan_limit: float, reset_limit: float, apart: bool, fingerprint: tuple[tuple[str, str], ...]
+) -> Any:
+    """One planner at a time: the process of the one before ends. fingerprint: another is another planner."""
     return PlannerProcess(name, plan_limit, reset_limit, needs) if apart else make_planner(name)

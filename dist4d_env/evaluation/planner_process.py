@@ -7,8 +7,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.util import Finalize
@@ -80,7 +80,8 @@ class PlannerProcess:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, self.name, self._plan_limit, self._reset_limit))
-        self._process.start()
+        with _without_interrupts():
+            self._process.start()
         theirs.close()
         self._end = Finalize(self, _kill, (self._process,), exitpriority=10)  # with this object, or before the interpreter ends
         self._began = monotonic()
@@ -173,6 +174,19 @@ def _ending(code: int | None) -> str:
         why = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
         return f"its process was ended by {name}{why}"
     return f"its process exited with status {code}"
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A process that begins meanwhile is never interrupted from the keyboard; this one as soon as it is over."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _kill(process: Any) -> None:

@@ -130,7 +130,7 @@ def test_report_scores_as_tables_do(early):
     results = results_of(early)
     text = render_report(early)
     value, progress = results["pdms_v1"].value, results["ego_progress"].value
-    assert progress < 0.7 and f"<b>{value:.2f}</b><span>PDMS v1, closed loop</span>" in text
+    assert progress < 0.7 and f"<b>{value:.2f}</b> <span>PDMS v1, closed loop</span>" in text
     assert re.search(rf"<td>ego progress</td><td class=\"number\">{progress:.3f}</td>", text)
     assert "epdms v2" in text, "every score of the table, by its name"
     assert render_report(early, results=results) == text
