@@ -82,7 +82,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _own(path: Path) -> bool:
-    """Whether a file is neither Python's, an installed package's, this package's nor the system's."""
+    """Whether a file is neither Python's, an installed package's, this package's, the system's nor compiled from another."""
     installed = (
         *sysconfig.get_paths().values(),
         sys.prefix,
@@ -94,7 +94,8 @@ def _own(path: Path) -> bool:
         "/etc",
         "/usr",
     )
-    return path.is_file() and "__pycache__" not in path.parts and not any(path.is_relative_to(place) for place in installed)
+    compiled = "__pycache__" in path.parts or path.suffix in (".pyc", ".nbi", ".nbc")
+    return path.is_file() and not compiled and not any(path.is_relative_to(place) for place in installed)
 
 
 def _digest(files: Iterable[Path], more: str = "") -> str:
