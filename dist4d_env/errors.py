@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+LONGEST = 300
+"""Characters of the longest message: what a file holds may be quoted in one, and that can be of any length."""
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most ``most`` characters: of a longer one its beginning and its end."""
+    if len(text) <= most:
+        return text
+    head = 2 * most // 3
+    return f"{text[:head]} ... {text[len(text) - (most - head - 5) :]}"
+
 
 class DiST4DError(Exception):
     """Base class of every error that bad input can cause."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shortened(message, LONGEST))
 
 
 class DataError(DiST4DError):

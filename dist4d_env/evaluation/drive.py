@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import zlib
@@ -79,8 +80,9 @@ class EpisodeTask:
 
 
 def file_name(text: str) -> str:
-    """A name with characters that file names can have."""
-    return re.sub(r"[^\w.+-]+", "-", text)
+    """A name as part of file names: of characters that they can have, and short; another for every text."""
+    plain = re.sub(r"[^\w.+-]+|__+", "-", text).encode()[:80].decode(errors="ignore")
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def drive(task: EpisodeTask) -> str:

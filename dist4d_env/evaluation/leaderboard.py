@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -85,14 +86,19 @@ class Leaderboard:
 
     def markdown(self) -> str:
         """The leaderboard as a Markdown table: means with 95 % intervals, and where the planner failed the survivors' mean."""
-        head = ["planner", *map(label_of, self.scores), "collisions", "off road", "planner failed", "n"]
+        head = ["planner", *(escaped(label_of(name)) for name in self.scores), "collisions", "off road", "planner failed", "n"]
         lines = [head, ["---", *["---:"] * (len(head) - 1)]]
         for row in self.standings:
             counts = [row.failures.get(kind, 0) for kind in ("collision", "off_road")] + [row.errors, row.episodes]
-            lines.append([row.planner, *(marked(row, name) for name in self.scores), *map(str, counts)])
+            lines.append([escaped(row.planner), *(marked(row, name) for name in self.scores), *map(str, counts)])
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         note = "\n\n(0.000*): mean over the episodes in which the planner did not fail; the ranking counts the others as 0."
         return table + note * ("*)" in table)
+
+
+def escaped(text: str) -> str:
+    """A text on one line that Markdown shows as it is; underscores within words mean nothing there."""
+    return re.sub(r"([\\|`*\[\]<>&~$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:

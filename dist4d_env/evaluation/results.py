@@ -13,7 +13,7 @@ from dist4d_env.evaluation.episode_log import load_episode
 from dist4d_env.evaluation.executors import Executor, check_stop, serial
 from dist4d_env.evaluation.failures import Failure
 from dist4d_env.evaluation.fingerprint import package_fingerprint
-from dist4d_env.evaluation.leaderboard import Leaderboard
+from dist4d_env.evaluation.leaderboard import Leaderboard, escaped
 from dist4d_env.evaluation.report.campaign import render_campaign
 from dist4d_env.evaluation.report.replays import pack, replay
 from dist4d_env.evaluation.scores import recorded_scene, results_of
@@ -111,7 +111,7 @@ def write_results(
         board = Leaderboard.of([one.score for one in episodes], seed)
     place = out or folder
     title = f"{settings['common']['suite']}, world {settings['common']['world']}"
-    table = f"{title}: {len(episodes)} episodes; mean with 95 % interval; {form} scores\n\n{board.markdown()}\n"
+    table = f"{escaped(title)}: {len(episodes)} episodes; mean with 95 % interval; {form} scores\n\n{board.markdown()}\n"
     values = {"settings": settings["common"], **board.as_json(), "episodes": [asdict(one.score) for one in episodes]}
     write_text(place / "results.json", json.dumps(values, indent=1, allow_nan=False))
     write_text(place / "leaderboard.md", table)

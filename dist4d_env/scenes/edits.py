@@ -19,6 +19,8 @@ from dist4d_env.geometry.boxes import CATEGORIES
 VEHICLES = ("car", "truck", "bus", "motorcycle", "bicycle")
 """Categories of what can drive in traffic."""
 Size = tuple[float, float, float]
+MOST = 1e4
+"""Metres, seconds or radians beyond which no number of a scenario makes sense."""
 Limits = Mapping[str, tuple[float, float]]
 Choices = Mapping[str, tuple[str, ...]]
 
@@ -27,7 +29,7 @@ Choices = Mapping[str, tuple[str, ...]]
 class Edit:
     """A change to a scene's tracks, checked when it is made.
 
-    kind: its name in YAML; limits: closed intervals of its numbers, any finite number for fields without one; choices: allowed
+    kind: its name in YAML; limits: closed intervals of its numbers, -MOST to MOST for fields without one; choices: allowed
     values of its text fields; needs_target: whether it only makes sense for an object that is there.
     """
 
@@ -49,24 +51,24 @@ class Edit:
                 self._check_number(field.name, value)
 
     def _check_number(self, name: str, value: Any) -> None:
-        low, high = self.limits.get(name, (-math.inf, math.inf))
-        if not _is_number(value) or not low <= value <= high:
-            wanted = "a finite number" if name not in self.limits else f"a number in [{low:g}, {high:g}]"
-            self._refuse(name, wanted.replace(", inf]", ", inf)"))
+        low, high = self.limits.get(name, (-MOST, MOST))
+        if not is_number(value, low, high):
+            self._refuse(name, f"a number in [{low:g}, {high:g}]")
 
     def _check_size(self, size: Any) -> None:
         if isinstance(size, list):
             size = tuple(size)
             object.__setattr__(self, "size", size)
-        if not isinstance(size, tuple) or len(size) != 3 or not all(_is_number(side) and 0.05 <= side <= 30 for side in size):
+        if not isinstance(size, tuple) or len(size) != 3 or not all(is_number(side, 0.05, 30) for side in size):
             self._refuse("size", "three numbers length, width, height in [0.05, 30]")
 
     def _refuse(self, name: str, wanted: str) -> NoReturn:
         raise ConfigError(f"{self.kind}: {name} must be {wanted}, not {getattr(self, name)!r}")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: Any, low: float, high: float) -> bool:
+    """Whether a value is an integer or floating-point number in a closed interval; nan is in none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Insert(Edit):
     """
 
     kind: ClassVar[str] = "insert"
-    limits: ClassVar[Limits] = {"speed": (0.0, 60.0), "at": (0.0, math.inf)}
+    limits: ClassVar[Limits] = {"speed": (0.0, 60.0), "at": (0.0, MOST)}
     choices: ClassVar[Choices] = {"category": CATEGORIES}
     category: str = "car"
     ahead: float = 30.0
@@ -100,7 +102,7 @@ class Insert(Edit):
             given = tuple(tuple(point) if isinstance(point, list | tuple) else point for point in given)
             object.__setattr__(self, "profile", given)
         points = isinstance(given, tuple) and all(
-            isinstance(p, tuple) and len(p) == 2 and all(map(_is_number, p)) and p[0] >= 0 and 0 <= p[1] <= 60 for p in given
+            isinstance(p, tuple) and len(p) == 2 and is_number(p[0], 0, MOST) and is_number(p[1], 0, 60) for p in given
         )
         if not points or any(a[0] >= b[0] for a, b in pairwise(given)):
             self._refuse("profile", "pairs [seconds, m/s in 0 to 60] of rising seconds")
@@ -124,7 +126,7 @@ class Slow(Edit):
     """
 
     kind: ClassVar[str] = "slow"
-    limits: ClassVar[Limits] = {"at": (0.0, math.inf), "speed": (0.0, 60.0), "deceleration": (0.1, 10.0), "hold": (0.0, math.inf)}
+    limits: ClassVar[Limits] = {"at": (0.0, MOST), "speed": (0.0, 60.0), "deceleration": (0.1, 10.0), "hold": (0.0, MOST)}
     target: str = ""
     at: float = 0.0
     speed: float = 3.0
@@ -140,7 +142,7 @@ class Stop(Edit):
     """
 
     kind: ClassVar[str] = "stop"
-    limits: ClassVar[Limits] = {"at": (0.0, math.inf), "deceleration": (0.1, 10.0), "hold": (0.0, math.inf)}
+    limits: ClassVar[Limits] = {"at": (0.0, MOST), "deceleration": (0.1, 10.0), "hold": (0.0, MOST)}
     target: str = ""
     at: float = 0.0
     deceleration: float = 4.0
@@ -158,7 +160,7 @@ class CutIn(Edit):
 
     kind: ClassVar[str] = "cut_in"
     limits: ClassVar[Limits] = {
-        "at": (0.0, math.inf),
+        "at": (0.0, MOST),
         "duration": (0.5, 20.0),
         "lateral": (-12.0, 12.0),
         "speed": (0.5, 60.0),
@@ -188,7 +190,7 @@ class Jaywalk(Edit):
     """
 
     kind: ClassVar[str] = "jaywalk"
-    limits: ClassVar[Limits] = {"ahead": (3.0, math.inf), "speed": (0.3, 5.0)}
+    limits: ClassVar[Limits] = {"ahead": (3.0, MOST), "speed": (0.3, 5.0)}
     ahead: float = 40.0
     lateral: float = -4.5
     to: float | None = None
@@ -213,7 +215,7 @@ class Cross(Edit):
     """
 
     kind: ClassVar[str] = "cross"
-    limits: ClassVar[Limits] = {"ahead": (3.0, math.inf), "angle": (0.2, math.pi - 0.2), "speed": (0.3, 40.0)}
+    limits: ClassVar[Limits] = {"ahead": (3.0, MOST), "angle": (0.2, math.pi - 0.2), "speed": (0.3, 40.0)}
     choices: ClassVar[Choices] = {"category": CATEGORIES, "side": ("left", "right")}
     category: str = "car"
     ahead: float = 30.0
@@ -233,7 +235,7 @@ class Oncoming(Edit):
     """
 
     kind: ClassVar[str] = "oncoming"
-    limits: ClassVar[Limits] = {"meet": (0.5, math.inf), "speed": (0.5, 40.0), "duration": (0.5, 20.0)}
+    limits: ClassVar[Limits] = {"meet": (0.5, MOST), "speed": (0.5, 40.0), "duration": (0.5, 20.0)}
     choices: ClassVar[Choices] = {"category": VEHICLES}
     category: str = "car"
     meet: float = 4.0

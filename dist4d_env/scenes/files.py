@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import yaml
 
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, shortened
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same language, ten times faster
+_LONGEST_PATH, _DEEPEST = 120, 20
+_TAG = "tag:yaml.org,2002:"
+_MAP, _SEQ = _TAG + "map", _TAG + "seq"
+_SCALARS: Mapping[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
+    _TAG + "null": (re.compile(r"~|null|Null|NULL|"), lambda text: None),
+    _TAG + "bool": (re.compile(r"yes|no|true|false|on|off", re.I), lambda text: text.lower() in ("yes", "true", "on")),
+    _TAG + "int": (re.compile(r"[-+]?(0|[1-9][0-9]{,17})"), int),
+    _TAG + "float": (re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.I),
+                     lambda text: float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))),
+    _TAG + "str": (re.compile(r".*", re.S), str),
+}  # fmt: skip
+"""Plain values by their YAML tags: how they may be written, and what they are."""
 Built = TypeVar("Built")
 Place = tuple[str | int, ...]
 """The keys and indices that lead to a value."""
@@ -58,41 +70,78 @@ class Document:
 
 def read_document(path: str | Path, what: str) -> Document:
     """Reads a YAML file. what: its name in errors. Raises ConfigError naming file and line, also for a key that is set twice."""
+    shown, text = shortened(str(path), _LONGEST_PATH), ""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: the {what} cannot be read ({error})") from error
-    try:
-        for event in yaml.parse(text, Loader=_LOADER):
+        text = Path(path).read_bytes().decode()
+        for event in _shallow(yaml.parse(text, Loader=_LOADER)):
             if isinstance(event, yaml.AliasEvent):  # a few of them can stand for any number of values
-                line = event.start_mark.line + 1 if event.start_mark else 1
-                raise ConfigError(f"{path}, line {line}: a {what} has no aliases (*{event.anchor})")
+                raise _Fault(event, f"a {what} has no aliases (*{event.anchor})")
+        reading = _Reading()
         node = yaml.compose(text, Loader=_LOADER)
-        value = yaml.load(text, Loader=_LOADER)
+        return Document(shown, None if node is None else reading.value(node, ()), reading.lines)
+    except UnicodeDecodeError as error:
+        line, reason = error.object[: error.start].count(b"\n") + 1, f"the {what} is not UTF-8 text: save it as such"
+    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
+        raise ConfigError(f"{shown}: the {what} cannot be read ({error})") from error
+    except yaml.reader.ReaderError as error:
+        line, reason = text.encode()[: error.position].count(b"\n") + 1, f"not valid YAML ({error.reason})"
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path}, line {line}: not valid YAML ({error.problem})") from error
-    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({error})") from error
-    lines: dict[Place, int] = {}
-    if node is not None:
-        _locate(str(path), node, (), lines)
-    return Document(str(path), value, lines)
+        line, reason = error.problem_mark.line + 1 if error.problem_mark else 1, f"not valid YAML ({error.problem})"
+    except _Fault as fault:
+        line, reason = fault.line, str(fault)
+    raise ConfigError(f"{shown}, line {line}: {reason}")
 
 
-def _locate(path: str, node: yaml.Node, place: Place, lines: dict[Place, int]) -> None:
-    lines.setdefault(place, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            here = (*place, str(key.value))
-            if here in lines:
-                raise ConfigError(f"{path}, line {line}: {key.value} is set again (first on line {lines[here]})")
-            lines[here] = line
-            _locate(path, value, here, lines)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            _locate(path, value, (*place, index), lines)
+class _Fault(Exception):
+    """What is wrong with a node or an event of YAML."""
+
+    def __init__(self, at: yaml.Node | yaml.Event, reason: str) -> None:
+        super().__init__(reason)
+        self.line = at.start_mark.line + 1 if at.start_mark else 1
+
+
+def _shallow(events: Iterable[yaml.Event]) -> Iterator[yaml.Event]:
+    """The events, as long as collections are not nested deeper than the recursion over them may go."""
+    depth = 0
+    for event in events:
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise _Fault(event, f"lists and mappings are nested more than {_DEEPEST} deep")
+        yield event
+
+
+class _Reading:
+    """A document's values, and the lines that they are on. Numbers are plain decimal ones: YAML 1.1 reads 010 as eight and 1:30
+    as ninety, which nobody means who writes them here."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Place, int] = {}
+
+    def value(self, node: yaml.Node, place: Place) -> Any:
+        """The value of a node and what is below it."""
+        self.lines.setdefault(place, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode) and node.tag == _MAP:
+            return dict(self._item(key, value, place) for key, value in node.value)
+        if isinstance(node, yaml.SequenceNode) and node.tag == _SEQ:
+            return [self.value(value, (*place, index)) for index, value in enumerate(node.value)]
+        return self._scalar(node)
+
+    def _item(self, key: yaml.Node, value: yaml.Node, place: Place) -> tuple[Any, Any]:
+        name, here = self._scalar(key), (*place, str(key.value))
+        if here in self.lines:
+            raise _Fault(key, f"{key.value} is set again (first on line {self.lines[here]})")
+        self.lines[here] = key.start_mark.line + 1
+        return name, self.value(value, here)
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        pattern, convert = _SCALARS.get(node.tag, (None, None))
+        if pattern is None or convert is None or not isinstance(node, yaml.ScalarNode):
+            kind = node.tag.removeprefix(_TAG)
+            raise _Fault(node, f"not valid YAML here: a value of kind {kind} (text that looks like one needs quotes)")
+        if not pattern.fullmatch(node.value):
+            kind = node.tag.removeprefix(_TAG)
+            raise _Fault(node, f"{node.value!r} is no plain {kind}: write decimal numbers, true or false; text needs quotes")
+        return convert(node.value)
 
 
 class replacing:
@@ -138,7 +187,6 @@ class Flow(dict[str, Any]):
     """A dict that is written on one line."""
 
 
-_MAP, _SEQ = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
 _Dumper.add_representer(dict, lambda dumper, value: dumper.represent_mapping(_MAP, value.items(), flow_style=False))
 _Dumper.add_representer(Flow, lambda dumper, value: dumper.represent_mapping(_MAP, value.items(), flow_style=True))
 _Dumper.add_representer(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,21 @@ from typing import Any
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.registry import TRAFFIC
-from dist4d_env.scenes.edits import EDITS, Edit
+from dist4d_env.scenes.edits import EDITS, MOST, Edit, is_number
 from dist4d_env.scenes.files import Document, Flow, Place, dump, read_document, write_text
 
 DIFFICULTIES = ("easy", "medium", "hard", "extreme")
+LIMITS = {
+    "start": (0.0, MOST),
+    "horizon": (0.1, MOST),
+    "ego_offset": (-100.0, 100.0),
+    "ego_yaw": (-7.0, 7.0),
+    "ego_speed": (0.0, 60.0),
+}
+"""Closed intervals of a scenario's numbers."""
+OPTIONAL = ("horizon", "ego_speed")
+LONGEST_NAME = 100
+"""Characters of a scenario's or suite's name, which is part of file names."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +53,16 @@ class Scenario:
     def __post_init__(self) -> None:
         if not isinstance(self.scene, str) or not self.scene:
             raise ConfigError(f"scenario: scene must be a scene's name, not {self.scene!r}")
-        self._number("start", at_least=0.0)
-        self._number("ego_offset")
-        self._number("ego_yaw")
-        if self.horizon is not None:
-            self._number("horizon", at_least=0.1)
-        if self.ego_speed is not None:
-            self._number("ego_speed", at_least=0.0)
+        for field, (low, high) in LIMITS.items():
+            value = getattr(self, field)
+            if not (is_number(value, low, high) or (value is None and field in OPTIONAL)):
+                raise ConfigError(f"scenario: {field} must be a number in [{low:g}, {high:g}], not {value!r}")
         if self.traffic is not None:
             self._check_traffic(self.traffic)
         if not isinstance(self.edits, tuple) or not all(isinstance(edit, Edit) for edit in self.edits):
             raise ConfigError(f"scenario: edits must be a tuple of edits ({', '.join(EDITS)}), not {self.edits!r}")
         for field in ("name", "family"):
-            if not isinstance(getattr(self, field), str):
-                raise ConfigError(f"scenario: {field} must be text, not {getattr(self, field)!r}")
+            check_name("scenario", field, getattr(self, field))
         if self.difficulty not in ("", *DIFFICULTIES):
             raise ConfigError(f"scenario: difficulty must be one of {', '.join(DIFFICULTIES)}, not {self.difficulty!r}")
 
@@ -68,11 +74,12 @@ class Scenario:
         except ConfigError as error:
             raise ConfigError(f"scenario: {error}") from error
 
-    def _number(self, field: str, at_least: float = -math.inf) -> None:
-        value = getattr(self, field)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < at_least:
-            limit = "a finite number" if at_least == -math.inf else f"a number of at least {at_least:g}"
-            raise ConfigError(f"scenario: {field} must be {limit}, not {value!r}")
+
+def check_name(what: str, field: str, name: Any) -> None:
+    """Raises ConfigError for a name that is no text, too long for a file's name, or not all printable."""
+    if not isinstance(name, str) or len(name) > LONGEST_NAME or not name.isprintable():
+        given = repr(name)[:40] + "..." * (len(repr(name)) > 40)
+        raise ConfigError(f"{what}: {field} must be text of at most {LONGEST_NAME} printable characters, not {given}")
 
 
 def read_scenario(path: str | Path) -> Scenario:

@@ -14,7 +14,7 @@ from typing import Any
 
 from dist4d_env.registry import TRAFFIC
 from dist4d_env.scenes.edits import EDITS
-from dist4d_env.scenes.scenario import DIFFICULTIES, Scenario
+from dist4d_env.scenes.scenario import DIFFICULTIES, LONGEST_NAME, Scenario
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 _PAIR = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
@@ -31,6 +31,8 @@ _PATH = {"type": "string", "pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"}  # m
 _SPECIAL: dict[str, dict[str, Any]] = {
     "traffic": {"anyOf": [{"enum": [*TRAFFIC.names(), None]}, _PATH]},
     "difficulty": {"enum": ["", *DIFFICULTIES]},
+    "name": {"type": "string", "maxLength": LONGEST_NAME},
+    "family": {"type": "string", "maxLength": LONGEST_NAME},
 }
 
 
@@ -43,7 +45,7 @@ def suite_schema() -> dict[str, Any]:
     """Of a suite's YAML file: scenarios with names of their own, and perhaps the data set that they are for."""
     one = _scenario()
     one["required"] = ["name", "scene"]
-    fields = {"name": _TYPES["str"], "dataroot": _TYPES["str | None"], "version": _TYPES["str | None"]}
+    fields = {"name": _SPECIAL["name"], "dataroot": _TYPES["str | None"], "version": _TYPES["str | None"]}
     scenarios = {"type": "array", "items": one, "minItems": 1}
     return {
         "$schema": _DRAFT, "title": "suite", "type": "object", "required": ["scenarios"], "additionalProperties": False,

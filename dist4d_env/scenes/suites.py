@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.scenes.files import dump, read_document, write_text
-from dist4d_env.scenes.scenario import Scenario, scenario_dict, scenario_from
+from dist4d_env.scenes.scenario import Scenario, check_name, scenario_dict, scenario_from
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,9 @@ class Suite:
     scenarios: tuple[Scenario, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise ConfigError(f"suite: name must be text, not {self.name!r}")
+        check_name("suite", "name", self.name)
+        if not self.name:
+            raise ConfigError("suite: name must not be empty")
         for field in ("dataroot", "version"):
             if not isinstance(getattr(self, field), str | None):
                 raise ConfigError(f"suite: {field} must be text or null, not {getattr(self, field)!r}")
@@ -52,7 +54,7 @@ def find_suite(suite: str | Path) -> Path:
     shipped, path = shipped_suites(), Path(suite)
     if str(suite) in shipped:
         return shipped[str(suite)]
-    if not path.is_file():
+    if not os.path.isfile(path):  # false also for what can be no path
         raise ConfigError(f"suite {str(suite)!r} is neither a file nor one of the package's: {', '.join(shipped)}")
     return path
 

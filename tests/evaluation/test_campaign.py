@@ -21,7 +21,7 @@ from dist4d_env.errors import ConfigError, DataError, WeightsError
 from dist4d_env.evaluation import campaign as engine
 from dist4d_env.evaluation import cli, results
 from dist4d_env.evaluation.campaign import Campaign, run
-from dist4d_env.evaluation.drive import EpisodeTask
+from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, file_name
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, load_episode
 from dist4d_env.evaluation.executors import Processes, serial
 from dist4d_env.evaluation.planner_process import Made
@@ -439,3 +439,11 @@ def test_the_limit_of_a_plan_is_one_number():
     defaults = [kind.__dataclass_fields__["plan_limit"].default
                 for kind in (RunOptions, Campaign, EpisodeTask, cli.Options, planning.Options)]  # fmt: skip
     assert defaults == [PLAN_LIMIT] * 5
+
+
+def test_other_names_are_other_files() -> None:
+    names = ("a b", "a-b", "a/b", "a__b", "a", "b__a", "é" * 100, "é" * 99, "pdm_closed", "my.module:Class")
+    tasks = [EpisodeTask(p, Scenario("s", name=n), 0, EnvSettings("", "", ()), Path()) for p in names for n in names]
+    files = {task.name for task in tasks}
+    assert len(files) == len(tasks) and max(len(name.encode()) for name in files) < 200
+    assert file_name("cut_in-1") == "cut_in-1"

@@ -89,3 +89,9 @@ def test_pairs_compare_shared_episodes():
     (pair,) = Leaderboard.of(rows).comparisons["pdms_v1"]
     assert (pair.first, pair.second, pair.difference.count) == ("a", "b", 4)
     assert pair.difference.mean == pytest.approx(0.2) and pair.won == 1.0
+
+
+def test_names_are_text_in_markdown():
+    name = "a|b <img src=x> [c](d) **e** _f_ pdm_closed\n| g"
+    row = Leaderboard.of([episode(name, "a1", 0.5)]).markdown().splitlines()[2]
+    assert row.startswith(r"| a\|b \<img src=x\> \[c\](d) \*\*e\*\* \_f\_ pdm_closed \| g | 0.500")
