@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +36,7 @@ from dist4d_env.learning.policy_files import Policy
 from dist4d_env.learning.rllib_policy import VALUE_SCALE, policy_of, through_view
 from dist4d_env.learning.validation import validate
 from dist4d_env.learning.views import View
-from dist4d_env.scenes.files import write_text
+from dist4d_env.scenes.files import recovered, replacing_folder, write_text
 
 ENVIRONMENT = "dist4d_env:DiST4D-nuScenes-v0"
 PATIENCE = 3600.0
@@ -82,7 +81,7 @@ def main(options: Options) -> Path:
     start_ray(options)
 
     # The algorithm, from its last checkpoint where there is one.
-    checkpoint = options.out.resolve() / "checkpoint"
+    checkpoint = recovered(options.out / "checkpoint")
     curve: list[dict[str, float]] = json.loads((options.out / "curve.json").read_text()) if checkpoint.exists() else []
     done = int(curve[-1]["steps"]) if curve else 0
     algorithm: Any = make_config(options, done).build_algo()
@@ -209,15 +208,9 @@ def evaluate(
 
 
 def save_checkpoint(algorithm: PPO, folder: Path) -> None:
-    """RLlib's checkpoint in place of the one before, which is there until the new one is whole."""
-    new, old = folder.resolve() / "checkpoint.part", folder.resolve() / "checkpoint.old"
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    algorithm.save_to_path(str(new))
-    if (folder / "checkpoint").exists():
-        os.replace(folder / "checkpoint", old)
-    os.replace(new, folder / "checkpoint")
-    shutil.rmtree(old, ignore_errors=True)
+    """RLlib's checkpoint in place of the one before; one of the two is there, whole, at any instant."""
+    with replacing_folder(folder / "checkpoint") as fresh:
+        algorithm.save_to_path(str(fresh))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from dist4d_env.errors import WeightsError
 from dist4d_env.learning.networks import PolicyNetwork
 from dist4d_env.learning.route_frame import Batch
 from dist4d_env.learning.views import View
-from dist4d_env.scenes.files import replacing, write_text
+from dist4d_env.scenes.files import keep_beside, recovered, replacing_folder
 
 FORMAT = "dist4d-policy-2"
 WEIGHTS, CONFIG = "policy.safetensors", "config.json"
@@ -54,7 +54,7 @@ class Policy:
         """The policy that ``save`` wrote. Raises WeightsError for files that are missing, broken or of another format."""
         folder = Path(folder)
         try:
-            stored = json.loads((folder / CONFIG).read_text())
+            stored = json.loads((recovered(folder) / CONFIG).read_text())
             if stored.get("format") != FORMAT:
                 raise WeightsError(f"{folder / CONFIG} is not a policy of format {FORMAT!r}: train it with this version")
             view = View(**stored["view"])
@@ -66,20 +66,37 @@ class Policy:
                 bool(stored["squash"]),
                 stored.get("about", {}),
             )
-            network = PolicyNetwork(view, config.hidden, config.activation)
-            network.load_state_dict(load_file(folder / WEIGHTS))
+            tensors = load_file(folder / WEIGHTS)
+            broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+            if broken:
+                raise WeightsError(f"{folder / WEIGHTS}: {broken[0]} isn't finite; train the policy again")
+            with torch.device("meta"):  # shapes alone: no size is too large
+                network = PolicyNetwork(view, config.hidden, config.activation)
+            network.load_state_dict(tensors, assign=True)
         except WeightsError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RuntimeError,
+            RecursionError,
+            OverflowError,
+            SafetensorError,
+        ) as error:
             raise WeightsError(f"no policy can be read from {folder} ({error}): it takes {CONFIG} and {WEIGHTS}") from error
         return cls(config, network)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the two files; each appears whole or not at all."""
+        """Write the two files; at any instant the folder has both of the old policy or both of the new one."""
         folder = Path(folder)
-        with replacing(folder / WEIGHTS) as part:
-            part.write_bytes(serialise({name: value.detach().cpu() for name, value in self.network.state_dict().items()}))
-        write_text(folder / CONFIG, json.dumps({"format": FORMAT, **asdict(self.config)}, indent=1) + "\n")
+        tensors = {name: value.detach().cpu() for name, value in self.network.state_dict().items()}
+        with replacing_folder(folder) as fresh:
+            (fresh / WEIGHTS).write_bytes(serialise(tensors))
+            (fresh / CONFIG).write_text(json.dumps({"format": FORMAT, **asdict(self.config)}, indent=1) + "\n")
+            keep_beside(folder, fresh)
         return folder
 
     def act(self, observations: Batch) -> np.ndarray:

@@ -8,6 +8,9 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from dist4d_env.models.arguments import MOST_BLOCKS, check_channels, check_choice, check_whole
+from dist4d_env.models.depth_code import DEPTH_CODES
+
 
 class Pointwise(nn.Linear):
     """A 1x1 convolution as a matrix product over channels: the convolution's sums depend on the number of threads."""
@@ -51,6 +54,9 @@ class RGBDCodec(ModelMixin, ConfigMixin):
         depth_code: str = "log",
     ) -> None:
         super().__init__()
+        check_channels(latent_channels=latent_channels, width=width, deep_width=deep_width)
+        check_whole("blocks", blocks, 0, MOST_BLOCKS)
+        check_choice("depth_code", depth_code, DEPTH_CODES)
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(4),
             nn.Conv2d(48, width, 3, padding=1),

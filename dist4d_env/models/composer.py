@@ -6,6 +6,8 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
+from dist4d_env.errors import ConfigError
+from dist4d_env.models.arguments import check_levels
 from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, compose
 from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.inputs import ViewInputs
@@ -26,6 +28,9 @@ class Composer(ModelMixin, ConfigMixin):
         without a bound, detail grows from frame to frame into black and white specks.
         """
         super().__init__()
+        check_levels(widths, blocks)
+        if most_detail is not None and not (isinstance(most_detail, int | float) and 0 < most_detail <= 2):
+            raise ConfigError(f"most_detail must be above 0 and at most RGB's range of 2, or null, not {most_detail!r}")
         channels = 4 + 4 + 3 + len(MASK_CHANNELS) + len(LAYOUT_CHANNELS)
         self.net = CompositionUNet(channels, COMPOSE_CHANNELS, tuple(widths), blocks, scalars=1)
 

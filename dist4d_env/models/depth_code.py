@@ -14,6 +14,7 @@ NEAR_SCALE = 2.5
 """Metres at which the logarithmic code turns from linear to logarithmic."""
 
 DepthCode = Literal["log", "linear"]
+DEPTH_CODES = ("log", "linear")
 
 
 def encode_depth(depth: torch.Tensor, code: str = "log") -> torch.Tensor:

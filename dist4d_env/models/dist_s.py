@@ -10,8 +10,10 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.models.arguments import check_choice, check_levels, check_whole
 from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, compose
 from dist4d_env.models.conditions import MASK_CHANNELS
+from dist4d_env.models.depth_code import DEPTH_CODES
 from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.svd import SVDBackbone, SVDConditions, load_svd
 
@@ -49,16 +51,18 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
         composition takes all of them).
         """
         super().__init__()
+        check_levels(widths, blocks)
+        check_choice("depth_code", depth_code, DEPTH_CODES)
+        check_choice("backbone", backbone, ("composition", "svd"))
+        check_whole("mask_channels", mask_channels, 0, len(MASK_CHANNELS))
         if backbone == "composition":
+            if unet is not None or vae is not None:
+                raise ConfigError("unet and vae are for backbone='svd': leave them null")
             channels = 4 + 4 + len(MASK_CHANNELS) + 4 + 3
             self.net = CompositionUNet(channels, 4 + COMPOSE_CHANNELS, tuple(widths), blocks, scalars=1)
-        elif backbone == "svd":
-            if not 0 <= mask_channels <= len(MASK_CHANNELS):
-                raise ConfigError(f"mask_channels must be 0 to {len(MASK_CHANNELS)}, not {mask_channels}")
-            self.svd = SVDBackbone(unet or {}, vae or {}, mask_channels)
-            self._supports_gradient_checkpointing = True
         else:
-            raise ConfigError(f"backbone {backbone!r} is unknown: use 'composition' or 'svd'")
+            self.svd = SVDBackbone({} if unet is None else unet, {} if vae is None else vae, mask_channels)
+            self._supports_gradient_checkpointing = True
 
     @classmethod
     def from_svd(cls, folder: str | Path, mask_channels: int = len(MASK_CHANNELS), depth_code: str = "linear") -> DiSTSUNet:

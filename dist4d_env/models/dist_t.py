@@ -10,6 +10,8 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from dist4d_env.errors import ConfigError
+from dist4d_env.models.arguments import MOST_BLOCKS, MOST_CHANNELS, check_channels, check_choice, check_whole
 from dist4d_env.models.attention import PARTS, Block
 from dist4d_env.models.composition import ScalarEmbedding
 from dist4d_env.models.conditions import MASK_CHANNELS
@@ -67,8 +69,27 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
         frame that the weights are trained for.
         """
         super().__init__()
-        if camera not in ("rays", "fourier"):
-            raise ValueError(f"camera must be 'rays' or 'fourier', not {camera!r}")
+        check_channels(latent_channels=latent_channels, width=width)
+        for name, count, low, high in (
+            ("heads", heads, 1, width), ("depth", depth, 1, MOST_BLOCKS), ("control_depth", control_depth, 0, depth),
+            ("patch", patch, 1, 8), ("time_factor", time_factor, 1, 16), ("caption_dim", caption_dim, 0, MOST_CHANNELS),
+            ("chunk", chunk, 1, 17), ("steps", steps, 1, 1000),
+        ):  # fmt: skip
+            check_whole(name, count, low, high)
+        check_choice("split_blocks", split_blocks, (False, True))
+        check_choice("camera", camera, ("rays", "fourier"))
+        if width % heads or (camera == "fourier" and width % 4):
+            raise ConfigError(
+                f"width must be a multiple of heads, and of 4 with camera='fourier', not {width} with {heads} heads"
+            )
+        if isinstance(mlp_ratio, bool) or not isinstance(mlp_ratio, int | float) or not 1 / width <= mlp_ratio <= 16:
+            raise ConfigError(f"mlp_ratio must be a number from 1 / width to 16, not {mlp_ratio!r}")
+        if not isinstance(image_size, list | tuple) or len(image_size) != 2:
+            raise ConfigError(f"image_size must be a height and a width, not {image_size!r}")
+        for side in image_size:
+            check_whole("image_size", side, 16, 4096)
+            if side % 8:
+                raise ConfigError(f"image_size must be of multiples of 8 pixels, not {image_size!r}")
         extra = len(MASK_CHANNELS) + len(LAYOUT_CHANNELS)
         area = patch * patch
         self.embed = nn.Linear((2 * latent_channels + extra) * area, width)

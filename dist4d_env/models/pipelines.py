@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
@@ -37,8 +37,8 @@ from dist4d_env.models.video_codec import Codec, load_codec
 class Generated:
     """Frames as arrays; leading axes are (B, T, V) from DiST-T and (B, V) from DiST-S.
 
-    rgb: (..., H, W, 3) uint8; depth: (..., H, W) float32 metres; share: (..., H, W) float32 in [0, 1], how much of each pixel
-    was generated rather than splatted.
+    rgb: (..., H, W, 3) uint8; depth: (..., H, W) float32 metres, nan where a network's answer isn't finite; share: (..., H, W)
+    float32 in [0, 1], how much of each pixel was generated rather than splatted.
     """
 
     rgb: np.ndarray
@@ -89,8 +89,9 @@ def _levels(sampler: Sampler, steps: int, shift: float, flow: bool) -> list[floa
 
 def _to_images(rgbd: torch.Tensor, share: torch.Tensor, depth_code: str) -> Generated:
     """(..., 4, H, W) and (..., 1, H, W) to arrays."""
+    finite = torch.isfinite(rgbd).all(-3) & torch.isfinite(share).all(-3)
     colour = ((rgbd[..., :3, :, :].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1)
-    depth = decode_depth(rgbd[..., 3, :, :], depth_code)
+    depth = decode_depth(rgbd[..., 3, :, :], depth_code).where(finite, torch.nan)
     return Generated(colour.cpu().numpy(), depth.float().cpu().numpy(), share[..., 0, :, :].float().cpu().numpy())
 
 
@@ -122,6 +123,11 @@ class DiSTTPipeline:
                 f"the transformer takes {transformer.config.latent_channels} latent channels, the codec makes "
                 f"{codec.config.latent_channels} each for RGB and depth"
             )
+        levels = 2 ** len(composer.config.widths)
+        if any(side % levels for side in transformer.config.image_size):
+            raise ConfigError(
+                f"the composer takes multiples of {levels} pixels, DiST-T's image_size is {transformer.config.image_size}"
+            )
         if transformer.config.time_factor != codec.time_factor:
             raise ConfigError(
                 f"the transformer counts {transformer.config.time_factor} frames to a latent, the codec {codec.time_factor}"
@@ -135,7 +141,11 @@ class DiSTTPipeline:
         folder = resolve_weights(weights)
         codec, transformer = load_codec(folder / "codec"), load_model(DiSTTTransformer, folder / "dist_t")
         composer = load_model(Composer, folder / "composer")
-        return cls(codec.to(device), transformer.to(device), composer.to(device), sampler)
+        sampler = make_sampler(sampler)
+        try:
+            return cls(codec.to(device), transformer.to(device), composer.to(device), sampler)
+        except ConfigError as error:
+            raise WeightsError(f"the models in {folder} do not belong together: {error}") from error
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write ``codec``, ``dist_t`` and ``composer`` below ``folder``."""

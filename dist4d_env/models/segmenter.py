@@ -12,6 +12,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from dist4d_env.models.arguments import check_levels
 from dist4d_env.models.codec import Pointwise, ResidualConv
 from dist4d_env.models.pretrained import SHIPPED, load_model
 from dist4d_env.town.textures_ground import SEMANTICS
@@ -41,6 +42,7 @@ class TownSegmenter(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96), blocks: int = 1) -> None:
         super().__init__()
+        check_levels(widths, blocks)
         self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1))
         self.down = nn.ModuleList(nn.Sequential(*[ResidualConv(width) for _ in range(blocks)]) for width in widths)
         self.up = nn.ModuleList(nn.Sequential(*[ResidualConv(width) for _ in range(blocks)]) for width in widths[:-1])

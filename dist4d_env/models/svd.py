@@ -12,6 +12,7 @@ from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionM
 from torch import nn
 
 from dist4d_env.errors import ConfigError, WeightsError
+from dist4d_env.models.arguments import check_options
 from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.pretrained import load_diffusers
 
@@ -51,8 +52,18 @@ class SVDBackbone(nn.Module):
     def __init__(self, unet: Mapping[str, Any], vae: Mapping[str, Any], mask_channels: int) -> None:
         """unet, vae: arguments of diffusers' classes; channel counts of the UNet are set here."""
         super().__init__()
+        check_options(UNetSpatioTemporalConditionModel, "unet", unet)
+        check_options(AutoencoderKLTemporalDecoder, "vae", vae)
         self.unet = UNetSpatioTemporalConditionModel(**{**unet, "in_channels": 16 + mask_channels, "out_channels": 8})
         self.vae = AutoencoderKLTemporalDecoder(**vae).requires_grad_(False)
+        if self.vae.config.latent_channels != 4:
+            raise ConfigError(f"vae: latent_channels must be 4, as SVD's, not {self.vae.config.latent_channels}")
+        conditioning = (self.unet.config.addition_time_embed_dim, self.unet.config.projection_class_embeddings_input_dim)
+        if conditioning[1] != 3 * conditioning[0]:
+            raise ConfigError(
+                "unet: projection_class_embeddings_input_dim must be three times addition_time_embed_dim, "
+                f"not {conditioning[1]} with {conditioning[0]}"
+            )
         self.mask_channels = mask_channels
         nn.init.zeros_(self.unet.conv_in.weight[:, 16:])
 

@@ -11,7 +11,9 @@ from diffusers import AutoencoderKLCogVideoX, ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.models.arguments import check_channels, check_choice, check_options
 from dist4d_env.models.codec import RGBDCodec
+from dist4d_env.models.depth_code import DEPTH_CODES
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import load_diffusers, load_model, read_config
 
@@ -30,6 +32,9 @@ class VideoCodec(ModelMixin, ConfigMixin):
     def __init__(self, latent_channels: int = 16, depth_code: str = "linear", vae: dict[str, Any] | None = None) -> None:
         """vae: further arguments of ``AutoencoderKLCogVideoX``; none gives CogVideoX-2b's."""
         super().__init__()
+        check_channels(latent_channels=latent_channels)
+        check_choice("depth_code", depth_code, DEPTH_CODES)
+        check_options(AutoencoderKLCogVideoX, "vae", {} if vae is None else vae)
         self.autoencoder = AutoencoderKLCogVideoX(latent_channels=latent_channels, **(vae or {}))
         self.autoencoder.requires_grad_(False)
 

@@ -1,10 +1,15 @@
-"""YAML read with the line of every value, for errors that name it; files written whole or not at all."""
+"""YAML read with the line of every value, for errors that name it; files and folders written whole or not at all."""
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -160,6 +165,71 @@ class replacing:
             os.replace(self.temporary, self.path)
         else:
             self.temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """``with replacing_folder(path) as fresh``: the folder filled there takes ``path``'s place if nothing went wrong.
+
+    At any instant, also if the process is killed, ``path`` is the whole old folder or the whole new one: the two change places in
+    one step. On file systems that cannot do that the old one waits beside it meanwhile, for ``recovered`` to put it back.
+    """
+    path = recovered(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        yield fresh
+        fresh.chmod(0o755)
+        try:
+            os.rename(fresh, path)  # in place of nothing, or of an empty folder
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            if not _exchange(fresh, path):
+                shutil.rmtree(_aside(path), ignore_errors=True)
+                os.rename(path, _aside(path))
+                os.rename(fresh, path)
+                shutil.rmtree(_aside(path), ignore_errors=True)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)  # half of a new folder, or what was there before
+
+
+def keep_beside(folder: Path, fresh: Path) -> None:
+    """Copies the files of ``folder`` that ``fresh``, which is to replace it, does not have. Raises ConfigError where there are
+    folders of other things, too: they are left where they are."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and not (fresh / path.name).exists():
+            raise ConfigError(f"{folder} holds a folder of something else ({path.name}): choose another place to write to")
+        if path.is_file() and not (fresh / path.name).exists():
+            shutil.copy2(path, fresh)
+
+
+def recovered(path: str | Path) -> Path:
+    """The path of a folder that ``replacing_folder`` writes, links followed; puts the old folder back where a process was killed
+    before the new one was there."""
+    path = Path(os.path.realpath(path))
+    if os.path.isdir(_aside(path)) and not os.path.lexists(path):
+        os.rename(_aside(path), path)
+    return path
+
+
+def _aside(path: Path) -> Path:
+    return path.parent / f".{path.name}.old"
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step; False where the system or the file system cannot."""
+    library: Any = ctypes.CDLL(None) if os.name == "posix" else None
+    swap = 2  # RENAME_EXCHANGE, RENAME_SWAP
+    names = (os.fsencode(one), os.fsencode(other))
+    if hasattr(library, "renameat2"):  # Linux
+        return bool(library.renameat2(_HERE, names[0], _HERE, names[1], swap) == 0)
+    if hasattr(library, "renamex_np"):  # macOS
+        return bool(library.renamex_np(*names, swap) == 0)
+    return False
+
+
+_HERE = -100  # AT_FDCWD: no folder that a relative path starts from
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from dist4d_env.errors import DataError, WeightsError
 from dist4d_env.models.pretrained import load_model
+from dist4d_env.scenes.files import recovered
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -38,9 +40,12 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
 
 
 def remove_torn(folder: Path) -> None:
-    """Remove checkpoints that a killed process left unfinished."""
+    """Remove checkpoints and weights that a killed process left unfinished."""
     for file in folder.glob(f".{CHECKPOINT}.*"):
         file.unlink()
+    recovered(folder / "weights")
+    for fresh in folder.glob(".weights-*"):
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def initialise(models: dict[str, nn.Module], folder: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from dist4d_env.errors import ConfigError, DiST4DError, WeightsError
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.models.video_codec import encode_alike
+from dist4d_env.scenes.files import keep_beside, replacing_folder
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Options:
     dist_s: Path
     """Run folder of train dist-s."""
     out: Path
-    """Folder to write codec/, dist_t/, composer/ and dist_s/ into."""
+    """Folder to write codec/, dist_t/, composer/ and dist_s/ into; it is replaced as a whole, with the files beside them."""
     blend: tuple[Path, ...] = ()
     """Runs of train dist-t that went on from --dist-t, or from where it began: weights between them are written (Wortsman et al.,
     2022)."""
@@ -45,8 +46,10 @@ def run(options: Options) -> int:
             raise ConfigError(f"most_detail is a bound above 0, not {options.most_detail}")
         dist_t.composer.register_to_config(most_detail=options.most_detail)
     dist_s = DiSTSPipeline.from_pretrained(options.dist_s / "weights")
-    dist_t.save_pretrained(options.out, torch.float16)
-    dist_s.save_pretrained(options.out, torch.float16)
+    with replacing_folder(options.out) as fresh:
+        dist_t.save_pretrained(fresh, torch.float16)
+        dist_s.save_pretrained(fresh, torch.float16)
+        keep_beside(options.out, fresh)
     size = sum(file.stat().st_size for file in options.out.rglob("*.safetensors"))
     print(f"{options.out}: {size / 1e6:.1f} MB of weights")
     return 0

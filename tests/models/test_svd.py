@@ -136,9 +136,9 @@ def test_only_the_unet_is_trained() -> None:
     assert not any(p.requires_grad for p in model.svd.vae.parameters())
     model.train()
     assert model.svd.unet.training and not model.svd.vae.training
-    with pytest.raises(ConfigError, match="mask_channels must be 0 to 4"):
+    with pytest.raises(ConfigError, match="mask_channels must be a whole number from 0 to 4"):
         small_svd(mask_channels=5)
-    with pytest.raises(ConfigError, match="'composition' or 'svd'"):
+    with pytest.raises(ConfigError, match="backbone must be one of 'composition', 'svd'"):
         DiSTSUNet(backbone="svx")
 
 
