@@ -135,7 +135,8 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
 
     Terminated by an at-fault collision, by leaving the road or by driving the wrong way (``termination`` chooses which of these).
     Truncated at the horizon, after the last whole decision within the log or after the ``max_episode_steps`` of ``gym.make`` if
-    these come first (all three are called "horizon"), or when the world's trust falls below ``trust_floor``.
+    these come first (all three are called "horizon"), when the world's trust falls below ``trust_floor``, or when a frame or the
+    trust isn't finite: where the last frame isn't, its depth is 100 m.
 
     ## Info
 
@@ -146,13 +147,13 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``world`` | ``source`` per camera, ``deviation_m`` from the path the frame was generated on, ``trust`` in [0, 1] |
     | ``reward_terms`` | unweighted terms by name |
     | ``timing_ms`` | milliseconds per stage of this call, the world's own stages as ``world/...`` |
-    | ``ended_by`` | None; at the end "collision", "off_road", "wrong_way", "horizon" or "trust" |
+    | ``ended_by`` | None; at the end "collision", "off_road", "wrong_way", "horizon", "trust" or "broken_frame" |
 
     The keys are the same in every step and every value is JSON-serialisable. The running values are those of
     ``metrics.driving.running``; ``final`` is ``{name: {"value", "valid"}}`` over the whole episode (``metrics.driving.suite``),
     its progress, also within ``pdms_v1``, relative to what the logged ego made in the time that the episode was meant to last:
     the same numbers as in reports and the planning benchmark. It is computed when it is first looked into. A source is "log",
-    "dist_t", "dist_s", "splat", "replay" or "oracle"; the list is empty in a world without pictures.
+    "dist_t", "dist_s", "splat", "replay" or "oracle", "broken" where a frame or the trust isn't finite; the list is empty in a world without pictures.
 
     ## Arguments
 

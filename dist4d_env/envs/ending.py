@@ -7,6 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dist4d_env.worlds.contract import WorldInfo
+
+BROKEN = "broken"
+"""The source of frames that aren't finite or whose trust isn't."""
 CAUSES = {"collision": "at_fault_collision", "off_road": "off_road", "wrong_way": "wrong_way"}
 """What may terminate an episode, and the running value that says so."""
 
@@ -27,8 +31,11 @@ def termination_causes(values: Mapping[str, np.ndarray], chosen: tuple[str, ...]
     return causes
 
 
-def truncation_cause(time: float, end_time: float, trust: float, trust_floor: float) -> str | None:
-    """ "horizon" once the time is up, "trust" when the world's frame is believed less than the floor, None otherwise."""
+def truncation_cause(time: float, end_time: float, world: WorldInfo, trust_floor: float) -> str | None:
+    """ "broken_frame" when what the world made isn't finite, "horizon" once the time is up, "trust" when the world's frame is
+    believed less than the floor, None otherwise."""
+    if BROKEN in world.source:
+        return "broken_frame"
     if time > end_time - 1e-6:
         return "horizon"
-    return "trust" if trust < trust_floor else None
+    return "trust" if world.trust < trust_floor else None

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from numbers import Real
 from typing import Any
 
 import gymnasium as gym
@@ -16,13 +17,13 @@ from gymnasium.vector.utils import create_empty_array
 
 from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.config import EnvConfig, read_scenario_option
-from dist4d_env.envs.ending import intended_end, termination_causes, truncation_cause
+from dist4d_env.envs.ending import BROKEN, intended_end, termination_causes, truncation_cause
 from dist4d_env.envs.rewards import EPISODE_TERMS, arrival, pdms_so_far, reward_terms, weighted_sum
 from dist4d_env.envs.sensors.contract import Instant, Sensor
 from dist4d_env.envs.starts import check_start, draw_start, remembered_keyframes
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.geometry.cameras import CameraRig
-from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.transforms import invert, yaw_of
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.recording import logged_progress, trace_of
@@ -477,8 +478,7 @@ class Episodes:
             if episode.ended_by is not None:
                 terminated[row] = True
                 continue
-            trust = episode.world_info.trust
-            episode.ended_by = truncation_cause(float(time[row]), episode.end_time, trust, config.trust_floor)
+            episode.ended_by = truncation_cause(float(time[row]), episode.end_time, episode.world_info, config.trust_floor)
             truncated[row] = episode.ended_by is not None
         return terminated, truncated
 
@@ -527,16 +527,25 @@ class LazyTruths(Sequence[SceneAt]):
 
 
 def checked_answer(answer: Any, expected: tuple[int, int, int] | None) -> tuple[WorldState, RGBDFrame | None, WorldInfo]:
-    """A world's answer to one episode. expected: cameras, height and width of its pictures, None without. Raises ConfigError."""
+    """A world's answer to one episode. expected: cameras, height and width of its pictures, None without. Raises ConfigError.
+
+    What isn't finite ends the episode (``truncation_cause``): its last frame is shown as far as it is known, the rest at FAR.
+    """
     shaped = isinstance(answer, tuple | list) and len(answer) == 3
     if not shaped or not isinstance(answer[1], RGBDFrame | None) or not isinstance(answer[2], WorldInfo):
         raise ConfigError(
             f"the world's step answers each episode with (state, RGBDFrame or None, WorldInfo), not {answer!r:.200}"
         )
     state, frame, info = answer
+    if not (isinstance(info.trust, Real) and isinstance(info.deviation_m, Real)):
+        raise ConfigError(f"the world's info has trust={info.trust!r} and deviation_m={info.deviation_m!r}: both must be numbers")
     if expected is not None and (frame is None or frame.depth.shape != expected):
         given = "None" if frame is None else f"one of {frame.depth.shape}"
         raise ConfigError(f"the world shows a frame of (cameras, height, width) {expected}, but its step gave {given}")
+    known = True if frame is None else np.isfinite(frame.depth)
+    if not (np.all(known) and np.isfinite(info.trust)):
+        frame = None if frame is None else replace(frame, depth=np.where(known, frame.depth, np.float32(FAR)))
+        info = replace(info, source=(BROKEN,) * max(len(info.source), 1), trust=0.0)
     if not (math.isfinite(info.deviation_m) and 0 <= info.trust <= 1):
         raise ConfigError(f"the world's info has deviation_m={info.deviation_m!r} and trust={info.trust!r}: a number and a share")
     return state, frame, info

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.simulation.idm import IdmTraffic
 from dist4d_env.worlds.none import NoneWorld
+from dist4d_env.worlds.replay import SplatWorld
 
 SCENE = "town-val-0000"
 
@@ -190,3 +191,51 @@ def test_a_snapshot_of_other_keywords_is_refused_by_name(keywords):
         other = DiST4DDrivingEnv(**{**keywords, name: value})
         with pytest.raises(ConfigError, match=f"taken with {name}="):
             other.restore(one.snapshot())
+
+
+class Breaking:
+    """The splat until its third frame, of which something isn't finite."""
+
+    needs_images = True
+
+    def __init__(self, what):
+        self.what, self.world = what, SplatWorld("log")
+
+    def reset(self, starts):
+        return [(state, 0) for state in self.world.reset(starts)]
+
+    def step(self, states, scenes):
+        answers = []
+        for (_, count), (after, frame, info) in zip(states, self.world.step([s for s, _ in states], scenes), strict=True):
+            broken = count == 2 and self.what is not None
+            if broken and self.what == "trust":
+                info = replace(info, trust=float("nan"))
+            elif broken:
+                depth = frame.depth.copy()
+                depth[1, 3:5] = self.what
+                frame = replace(frame, depth=depth)
+            answers.append(((after, count + 1), frame, info))
+        return answers
+
+
+@pytest.mark.parametrize("what", ["trust", float("nan"), float("inf")])
+def test_a_frame_that_is_not_finite_ends_the_episode(town_dataroot, what):
+    settings = {"dataroot": str(town_dataroot), "horizon": 4.0, "size": (32, 48), "scenes": SCENE, "termination": ()}
+    env = DiST4DDrivingEnv(**settings, world=Breaking(what))
+    env.reset(seed=0, options={"start": 0.0})
+    assert env.step([0.0, 0.0])[2:4] == (False, False)
+    observation, _, terminated, truncated, info = env.step([0.0, 0.0])
+    assert (terminated, truncated, info["ended_by"]) == (False, True, "broken_frame")
+    assert info["world"]["trust"] == 0.0 and set(info["world"]["source"]) == {"broken"}
+    assert info["metrics"]["final"]["pdms_v1"]["valid"] and env.observation_space.contains(observation)
+    whole = DiST4DDrivingEnv(**settings, world=Breaking(None))
+    whole.reset(seed=0, options={"start": 0.0})
+    whole.step([0.0, 0.0])
+    same, _, _, truncated, info = whole.step([0.0, 0.0])
+    assert not truncated and info["ended_by"] is None
+    assert np.array_equal(same["CAM_FRONT"], observation["CAM_FRONT"]), "what is known is shown"
+    venv = DiST4DVectorEnv(2, **settings, world=Breaking(what))
+    venv.reset(seed=0, options={"start": 0.0})
+    venv.step(np.zeros((2, 2)))
+    _, _, _, truncations, infos = venv.step(np.zeros((2, 2)))
+    assert truncations.all() and list(infos["ended_by"]) == ["broken_frame"] * 2

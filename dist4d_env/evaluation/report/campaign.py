@@ -22,6 +22,7 @@ OUTCOMES = {
     "off_road": ("left the road", "#d98a1f"),
     "wrong_way": ("wrong way", "#9a4fc4"),
     "trust": ("trust too low", "#7a8aa3"),
+    "broken_frame": ("the world broke", "#5b6576"),
     PLANNER_ERROR: ("the planner failed", "#3a3f4a"),
 }
 SHARES = (
