@@ -543,7 +543,7 @@ def checked_answer(answer: Any, expected: tuple[int, int, int] | None) -> tuple[
         given = "None" if frame is None else f"one of {frame.depth.shape}"
         raise ConfigError(f"the world shows a frame of (cameras, height, width) {expected}, but its step gave {given}")
     known = True if frame is None else np.isfinite(frame.depth)
-    if not (np.all(known) and np.isfinite(info.trust)):
+    if not (np.all(known) and math.isfinite(float(info.trust))):
         frame = None if frame is None else replace(frame, depth=np.where(known, frame.depth, np.float32(FAR)))
         info = replace(info, source=(BROKEN,) * max(len(info.source), 1), trust=0.0)
     if not (math.isfinite(info.deviation_m) and 0 <= info.trust <= 1):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.scenes.edits import is_number
 
 MOST_CHANNELS = 16384
 MOST_BLOCKS = 64
@@ -72,7 +73,7 @@ def _alike(value: Any, default: Any, most: int) -> bool:
         return type(value) is type(default)
     if isinstance(default, int):
         return _is_whole(value) and 1 <= value <= most
-    return isinstance(value, int | float) and not isinstance(value, bool) and 1e-12 <= value <= most
+    return is_number(value, 1e-12, most)
 
 
 def _is_whole(value: Any) -> bool:

@@ -12,6 +12,7 @@ from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, com
 from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.layout import LAYOUT_CHANNELS
+from dist4d_env.scenes.edits import is_number
 
 
 class Composer(ModelMixin, ConfigMixin):
@@ -29,7 +30,7 @@ class Composer(ModelMixin, ConfigMixin):
         """
         super().__init__()
         check_levels(widths, blocks)
-        if most_detail is not None and not (isinstance(most_detail, int | float) and 0 < most_detail <= 2):
+        if most_detail is not None and not is_number(most_detail, 1e-6, 2):
             raise ConfigError(f"most_detail must be above 0 and at most RGB's range of 2, or null, not {most_detail!r}")
         channels = 4 + 4 + 3 + len(MASK_CHANNELS) + len(LAYOUT_CHANNELS)
         self.net = CompositionUNet(channels, COMPOSE_CHANNELS, tuple(widths), blocks, scalars=1)

@@ -18,6 +18,7 @@ from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.controls import BEVEncoder, CameraPlace, ControlTokens, over_latent_time
 from dist4d_env.models.inputs import DiSTTInputs
 from dist4d_env.models.layout import LAYOUT_CHANNELS
+from dist4d_env.scenes.edits import is_number
 
 MIN_NOISE = 0.02
 """Smallest noise level at which a velocity is formed from the predicted clean latent."""
@@ -82,7 +83,7 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
             raise ConfigError(
                 f"width must be a multiple of heads, and of 4 with camera='fourier', not {width} with {heads} heads"
             )
-        if isinstance(mlp_ratio, bool) or not isinstance(mlp_ratio, int | float) or not 1 / width <= mlp_ratio <= 16:
+        if not is_number(mlp_ratio, 1 / width, 16):
             raise ConfigError(f"mlp_ratio must be a number from 1 / width to 16, not {mlp_ratio!r}")
         if not isinstance(image_size, list | tuple) or len(image_size) != 2:
             raise ConfigError(f"image_size must be a height and a width, not {image_size!r}")

@@ -36,6 +36,7 @@ class VideoCodec(ModelMixin, ConfigMixin):
         check_choice("depth_code", depth_code, DEPTH_CODES)
         check_options(AutoencoderKLCogVideoX, "vae", {} if vae is None else vae)
         self.autoencoder = AutoencoderKLCogVideoX(latent_channels=latent_channels, **(vae or {}))
+        check_choice("vae: temporal_compression_ratio", self.autoencoder.config.temporal_compression_ratio, (1, 2, 4, 8, 16))
         self.autoencoder.requires_grad_(False)
 
     @classmethod
