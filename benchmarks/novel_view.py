@@ -24,6 +24,7 @@ from benchmarks.protocols import average, summarise
 from benchmarks.rollouts import scene_at, through_codec
 from benchmarks.tables import print_table
 from dist4d_env.data.open import open_dataset
+from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.models.conditions import splat_images
@@ -35,7 +36,6 @@ from dist4d_env.worlds.memory import Memory
 from dist4d_env.worlds.oracle import OracleWorld
 
 SHIFTS = (1.0, 2.0, 4.0)
-SIZE = (64, 112)
 CLEARANCE = 0.5
 """Metres to the nearest surface: no car can be where a camera would be nearer, as inside a parked car."""
 
@@ -52,6 +52,8 @@ class Options:
     """How many keyframes of each."""
     seeds: int = 3
     """How many noise seeds; rows without noise are evaluated once."""
+    size: str = "64x112"
+    """Height x width of the images."""
     dataroot: Path | None = None
     """A town data set; the default one is made when there is none."""
     quick: bool = False
@@ -65,22 +67,22 @@ def main(options: Options) -> dict[str, Any]:
     dist_t = DiSTTPipeline.from_pretrained(options.weights) if given else None  # of it, the codec and how it is to be sampled
     dist_s = DiSTSPipeline.from_pretrained(options.weights) if given else None
     codec, steps = (dist_t.codec, dist_t.transformer.config.steps) if dist_t else (None, 1)
-    dataset = open_dataset(options.dataroot)
+    dataset, size = open_dataset(options.dataroot), parse_size(options.size)
     names = dataset.scene_names("val")[: 2 if options.quick else options.scenes]
     instants = 1 if options.quick else options.instants
     seeds = 1 if options.quick or dist_s is None else options.seeds
-    key = {"weights": options.weights, "instants": instants, "town": dataset.dataroot, "format": 2}
+    key = {"weights": options.weights, "instants": instants, "town": dataset.dataroot, "size": options.size, "format": 2}
     finished = FinishedUnits(options.out, key)
     units = [(name, seed) for name in names for seed in range(seeds)]
     for name, seed in tqdm(units, desc="scenes", disable=None):
         if f"{name}/{seed}" not in finished.done:
-            entries = judge_scene(dataset.load(name), seed, instants, codec, dist_s, steps, baselines=seed == 0)
+            entries = judge_scene(dataset.load(name), size, seed, instants, codec, dist_s, steps, baselines=seed == 0)
             finished.add(f"{name}/{seed}", entries)
     units_done = [finished.done[f"{name}/{seed}"] for name, seed in units]
     results = summarise_views(units_done)
     result = header("novel_view", options) | {
         "scenes": names,
-        "images": "6 x 64 x 112",
+        "images": f"6 x {size[0]} x {size[1]}",
         "seeds": seeds,
         "places": places([finished.done[f"{name}/0"] for name in names]),
         "results": results,
@@ -94,6 +96,7 @@ def main(options: Options) -> dict[str, Any]:
 
 def judge_scene(
     scene: Scene,
+    size: tuple[int, int],
     seed: int,
     instants: int,
     codec: Codec | None,
@@ -105,7 +108,7 @@ def judge_scene(
 
     baselines: with the rows that no noise changes.
     """
-    rig = scene.rig.at_size(*SIZE)
+    rig = scene.rig.at_size(*size)
     oracle = OracleWorld()
     (state,) = oracle.reset([WorldStart(scene, rig, 0.0, seed)])
     last = len(scene.sensors.keyframe_time) - 1
@@ -113,7 +116,7 @@ def judge_scene(
     entries = []
     for keyframe in keyframes.tolist():
         time = float(scene.sensors.keyframe_time[keyframe])
-        source, boxes = scene.sensors.rgbd(keyframe, *SIZE), scene.boxes(time)
+        source, boxes = scene.sensors.rgbd(keyframe, *size), scene.boxes(time)
         memory = Memory.from_frames([source], [boxes])
         for side in (1.0, -1.0):
             entry: dict[str, Any] = {}

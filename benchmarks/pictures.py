@@ -15,11 +15,12 @@ import numpy as np
 
 from benchmarks.common import run
 from benchmarks.layout_agreement import TrueStreet
-from benchmarks.protocols import HISTORY_START, SIZE, STEP, SWERVE, SWERVE_PERIOD
+from benchmarks.protocols import HISTORY_START, STEP, SWERVE, SWERVE_PERIOD
 from benchmarks.rollouts import logged, roll_out, scene_at, swerving
 from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.drawing import colour_depth, draw_text
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.scenes.files import replacing
 from dist4d_env.scenes.scene import Scene
@@ -52,6 +53,8 @@ class Options:
     """Seconds in closed loop that are shown."""
     scale: int = 1
     """Enlargement of the images."""
+    size: str = "64x112"
+    """Height x width of the images."""
     dataroot: Path | None = None
     """A town data set; the default one is made when there is none."""
 
@@ -61,7 +64,8 @@ def main(options: Options) -> None:
     names = dataset.scene_names("val")
     if not 0 <= options.scene < len(names):
         raise ConfigError(f"--scene must be 0 to {len(names) - 1}, not {options.scene}")
-    shown = closed_loops(dataset.load(names[options.scene]), options.weights, options.memory, options.seed, options.times)
+    scene, size = dataset.load(names[options.scene]), parse_size(options.size)
+    shown = closed_loops(scene, size, options.weights, options.memory, options.seed, options.times)
     picture = sheet(shown, options.times, FRONT if options.cameras == "front" else range(6), options.scale)
     with replacing(options.out) as temporary:
         cv2.imwrite(str(temporary), picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
@@ -69,10 +73,10 @@ def main(options: Options) -> None:
 
 
 def closed_loops(
-    scene: Scene, weights: str, memory: MemoryPolicy, seed: int, times: Sequence[float]
+    scene: Scene, size: tuple[int, int], weights: str, memory: MemoryPolicy, seed: int, times: Sequence[float]
 ) -> dict[str, list[RGBDFrame]]:
     """Row's title -> frames at the given times (seconds in closed loop, multiples of STEP) of truth, splat and weights."""
-    rig = scene.rig.at_size(*SIZE)
+    rig = scene.rig.at_size(*size)
     steps = [round(time / STEP) for time in times]
     off = [time for time, step in zip(times, steps, strict=True) if step < 1 or abs(step * STEP - time) > 1e-6]
     if off or HISTORY_START + max(times) > scene.duration + 1e-6:

@@ -72,15 +72,17 @@ class Protocol:
 class SceneEvaluation:
     """Everything that is run on one scene, scored against the oracle; the truth is rendered once for all of it."""
 
-    def __init__(self, scene: Scene, segmenter: TownSegmenter, duration: float, starts: int) -> None:
+    def __init__(
+        self, scene: Scene, segmenter: TownSegmenter, duration: float, starts: int, size: tuple[int, int] = SIZE
+    ) -> None:
         if scene.duration < HISTORY_START + duration - 1e-6:
             raise ConfigError(
                 f"{scene.name} lasts {scene.duration:g} s, and {duration:g} s in closed loop need "
                 f"{HISTORY_START + duration:g} s: give --duration, or another --dataroot"
             )
         self.scene, self.segmenter, self.duration, self.starts = scene, segmenter, duration, starts
-        self.rig = scene.rig.at_size(*SIZE)
-        self.real = real_frames(scene, *SIZE)
+        self.rig = scene.rig.at_size(*size)
+        self.real = real_frames(scene, *size)
         self.street = TrueStreet(scene, self.rig)
 
     @cached_property

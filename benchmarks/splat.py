@@ -1,4 +1,4 @@
-"""Milliseconds of the splat, six cameras to six, at two sizes.
+"""Milliseconds of the splat, six cameras to six, at three sizes.
 
     python -m benchmarks.splat --out benchmarks/results/splat.json
 
@@ -23,7 +23,7 @@ from dist4d_env.geometry.splat import Splat, splat
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 
-SIZES = (64, 112), (128, 224)
+SIZES = (64, 112), (128, 224), (224, 400)
 KEYFRAMES = 4, 6, 8
 TIME, ASIDE = 3.2, pose_from_xy_yaw(0.8, 0.5, 0.03)
 

@@ -34,6 +34,7 @@ from benchmarks.protocols import STEP, SceneEvaluation, summarise
 from benchmarks.rollouts import codec_of
 from benchmarks.tables import print_table
 from dist4d_env.data.open import open_dataset
+from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.models.segmenter import load_segmenter
 from dist4d_env.worlds.contract import World
 from dist4d_env.worlds.factory import make_world
@@ -62,6 +63,8 @@ class Options:
     """Seconds in closed loop; scenes must be two seconds longer."""
     seeds: int = 3
     """How many noise seeds."""
+    size: str = "64x112"
+    """Height x width of the images."""
     dataroot: Path | None = None
     """A town data set; the default one is made when there is none."""
     quick: bool = False
@@ -73,7 +76,7 @@ class Options:
 def main(options: Options) -> dict[str, Any]:
     codec, segmenter = codec_of(options.weights), load_segmenter(options.segmenter)
     models = contenders(options.weights, options.regression)
-    dataset = open_dataset(options.dataroot)
+    dataset, size = open_dataset(options.dataroot), parse_size(options.size)
     names = dataset.scene_names("val")[: 2 if options.quick else options.scenes]
     duration, starts, seeds = (2.0, 2, 1) if options.quick else (options.duration, options.starts, options.seeds)
     key: dict[str, Any] = {
@@ -82,7 +85,7 @@ def main(options: Options) -> dict[str, Any]:
         "segmenter": options.segmenter,
         "format": 2,
     }
-    key |= {"duration": duration, "starts": starts, "town": dataset.dataroot}
+    key |= {"duration": duration, "starts": starts, "town": dataset.dataroot, "size": options.size}
     finished = FinishedUnits(options.out, key)
     units = [(name, unit) for name in names for unit in (BASELINES, *(f"{m}/{s}" for s in range(seeds) for m in models))]
     evaluation: SceneEvaluation | None = None
@@ -90,7 +93,7 @@ def main(options: Options) -> dict[str, Any]:
         if f"{name}/{unit}" in finished.done:
             continue
         if evaluation is None or evaluation.scene.name != name:
-            evaluation = SceneEvaluation(dataset.load(name), segmenter, duration, starts)
+            evaluation = SceneEvaluation(dataset.load(name), segmenter, duration, starts, size)
         if unit == BASELINES:
             result = evaluation.baselines(codec)
         else:
@@ -102,7 +105,12 @@ def main(options: Options) -> dict[str, Any]:
     for protocol in done[0][1]["looks"]:
         runs = [(name, unit["looks"][protocol]) for name, unit in done if protocol in unit["looks"]]
         results[protocol]["appearance"] = appearance(runs, STEP)
-    result = header("temporal", options) | {"scenes": names, "seeds": seeds, "images": "6 x 64 x 112", "results": results}
+    result = header("temporal", options) | {
+        "scenes": names,
+        "seeds": seeds,
+        "images": f"6 x {size[0]} x {size[1]}",
+        "results": results,
+    }
     if options.out:
         write_json(options.out, result)
     finished.finish()

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from benchmarks.common import header, run, write_json
 from dist4d_env.data.open import open_dataset
+from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.models.pretrained import resolve_weights
 
 WORLDS = ("none", "oracle", "replay", "dist4d", "splat")
@@ -36,6 +37,8 @@ class Options:
     """Measured seconds per row."""
     weights: str = "tiny"
     """Preset or directory of the generative world; "splat" leaves its row out."""
+    size: str = "64x112"
+    """Height x width of the worlds' images; the denoiser's stay at 64x112."""
     dataroot: Path | None = None
     """A data set with town scenes; the default one is made when there is none."""
     quick: bool = False
@@ -65,7 +68,7 @@ def main(options: Options) -> dict[str, Any]:
         else:
             rows[name] = measure(diamond_sized(), seconds)
     result = header("throughput", options) | {
-        "images": "6 x 64 x 112",
+        "images": f"6 x {options.size}",
         "ticks_per_decision": 5,
         "results": rows,
         "scene_load_seconds": loading,
@@ -148,6 +151,7 @@ def driving(world: str, options: Options) -> Callable[[], dict[str, float]]:
         dataroot=options.dataroot,
         world=world,
         weights=options.weights,
+        size=parse_size(options.size),
         observation=("cameras", "depth", "ego", "route") if pictures else ("ego", "route", "agents"),
     )
     rng = np.random.default_rng(0)

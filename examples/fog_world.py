@@ -51,7 +51,8 @@ class FogWorld:
     ) -> None:
         self._world, self._range = make_world(world, weights=weights, memory=memory, device=device), visibility
         traits = world_traits(self._world)
-        self.shows_pictures, self.needs_images, self.image_size = traits.shows_pictures, traits.needs_images, traits.image_size
+        self.shows_pictures, self.needs_images = traits.shows_pictures, traits.needs_images
+        self.image_size, self.size_multiple = traits.image_size, traits.size_multiple
 
     def reset(self, starts: Sequence[WorldStart]) -> list[FogState]:
         """States of episodes that begin."""

@@ -22,6 +22,8 @@ from dist4d_env.worlds.memory import MEMORY_POLICIES
 TERMINATIONS = ("collision", "off_road", "wrong_way")
 RENDER_MODES = ("rgb_array", "human")
 DEFAULT_SIZE = (64, 112)
+SMALLEST, LARGEST = (64, 112), (448, 800)
+"""Heights and widths between which the generated world draws."""
 PICTURES, VECTORS = ("cameras", "depth", "ego", "route"), ("ego", "route", "agents")
 """What is observed in worlds with and without pictures where nothing is asked for."""
 
@@ -78,11 +80,21 @@ class EnvConfig:
         if not (_finite(self.trust_floor) and 0 <= self.trust_floor <= 1):
             raise ConfigError(f"trust_floor={self.trust_floor!r} must lie in [0, 1] (0 never ends an episode)")
 
-    def image_size(self, made_for: tuple[int, int] | None) -> tuple[int, int]:
-        """Height and width of the camera images. made_for: the one size a world can draw, None if it draws at any."""
-        if self.size is not None and made_for is not None and tuple(made_for) != self.size:
-            raise ConfigError(f"size={self.size}, but weights={self.weights!r} draw {tuple(made_for)}: leave size out")
-        return self.size or made_for or DEFAULT_SIZE
+    def image_size(self, made_for: tuple[int, int] | None, multiple: int | None = None) -> tuple[int, int]:
+        """Height and width of the camera images. made_for: what a world draws unless asked otherwise, None if it draws at any;
+        multiple: what the sides of the other sizes that it draws must be divisible by, None if it draws no other.
+        """
+        if self.size is None or made_for is None or tuple(made_for) == self.size:
+            return self.size or made_for or DEFAULT_SIZE
+        if multiple is None:
+            raise ConfigError(f"size={self.size}, but world={self.world!r} draws {tuple(made_for)}: leave size out")
+        fits = all(side % multiple == 0 for side in self.size)
+        if not (fits and all(low <= side <= high for low, side, high in zip(SMALLEST, self.size, LARGEST, strict=True))):
+            raise ConfigError(
+                f"size={self.size} cannot be drawn with weights={self.weights!r}: height and width must be multiples of "
+                f"{multiple} from {SMALLEST} to {LARGEST}, such as (64, 112) or (224, 400)"
+            )
+        return self.size
 
 
 def read_keywords(keywords: Mapping[str, Any]) -> EnvConfig:

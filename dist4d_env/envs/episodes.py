@@ -131,7 +131,7 @@ class Episodes:
         self._world: World | None = world
         self._unplayable: set[str] = set()
         self.traits = world_traits(world)
-        self.size = config.image_size(self.traits.image_size)
+        self.size = config.image_size(self.traits.image_size, self.traits.size_multiple)
         self._sensors: list[Sensor] = [SENSORS.make(name, ("space", "observe")) for name in config.observation or ()]
         first = self._first_scene()
         self.rig: CameraRig = first.rig

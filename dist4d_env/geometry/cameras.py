@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+
+from dist4d_env.errors import ConfigError
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of "224x400". Raises ConfigError."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip(), re.ASCII)
+    if match is None:
+        raise ConfigError(f"image size {text!r} is not of the form HEIGHTxWIDTH, for example 224x400")
+    return int(match[1]), int(match[2])
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from dist4d_env.geometry.neighbours import neighbours
 from dist4d_env.geometry.rgbd import RGBDFrame
@@ -60,6 +61,31 @@ class DiSTTInputs(NamedTuple):
     def to(self, device: torch.device | str) -> DiSTTInputs:
         """The same on another device."""
         return DiSTTInputs._make(None if part is None else part.to(device) for part in self)
+
+    def at_size(self, height: int, width: int) -> DiSTTInputs:
+        """The same seen by cameras of fewer pixels: images averaged over areas, intrinsics to match."""
+        own = tuple(self.layout.shape[-2:])
+        if own == (height, width):
+            return self
+        scale = torch.tensor([width / own[1], height / own[0], 1.0], device=self.intrinsics.device)
+        return self._replace(
+            reference=resized(self.reference, height, width),
+            views=ViewInputs(*(resized(part, height, width) for part in self.views)),
+            layout=resized(self.layout, height, width),
+            intrinsics=self.intrinsics * scale[:, None],
+        )
+
+
+def resized(images: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Images (..., C, H, W) at another size: averaged over areas where it is smaller, interpolated where it is larger."""
+    if images.shape[-2:] == (height, width):
+        return images
+    flat = images.flatten(0, -4)
+    if height * width < flat.shape[-2] * flat.shape[-1]:
+        flat = F.interpolate(flat, (height, width), mode="area")
+    else:
+        flat = F.interpolate(flat, (height, width), mode="bilinear", align_corners=False)
+    return flat.unflatten(0, images.shape[:-3])
 
 
 def without_controls(inputs: DiSTTInputs, withheld: torch.Tensor) -> DiSTTInputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from dist4d_env.models.inputs import (
     ViewInputs,
     collate_targets,
     collate_views,
+    resized,
     stacked_layouts,
     stacked_views,
     without_controls,
@@ -31,6 +33,17 @@ from dist4d_env.models.pretrained import load_model, resolve_weights, save_model
 from dist4d_env.models.samplers import FlowEuler, Sampler, make_sampler
 from dist4d_env.models.svd import SVDConditions
 from dist4d_env.models.video_codec import Codec, load_codec
+
+MOST_PIXELS = 112 * 200
+"""Pixels of the largest picture that DiST-T encodes and denoises as it is. Of larger ones it takes a reduced copy: what it
+generates is smooth, and the composer takes texture from the splat at the picture's own size."""
+
+
+def coarse_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width at which DiST-T generates pictures of a size: a whole fraction of it, in multiples of 8, of at most about
+    ``MOST_PIXELS``; (112, 200) for (224, 400) and for (448, 800)."""
+    times = math.ceil(math.sqrt(height * width / MOST_PIXELS) - 1e-9)
+    return (height, width) if times <= 1 else (round(height / times / 8) * 8, round(width / times / 8) * 8)
 
 
 @dataclass(frozen=True)
@@ -183,6 +196,7 @@ class DiSTTPipeline:
         features where the weights take them.
         """
         inputs = collate_targets(references, targets, self.codec.config.depth_code, captions).to(self.device)
+        inputs = inputs.at_size(*coarse_size(*inputs.layout.shape[-2:]))
         reference = self.codec.encode_rgbd(inputs.reference)
         splat = self.codec.encode_rgbd(inputs.views.base)
         noise = torch.randn(splat.shape, generator=generator).to(self.device)
@@ -200,11 +214,13 @@ class DiSTTPipeline:
         views = stacked_views(targets, code).to(self.device)
         layout = stacked_layouts([[one.controls for one in sample] for sample in targets]).to(self.device)
         interval = torch.tensor([[one.interval for one in sample] for sample in targets], dtype=torch.float32)
+        decoded = resized(decoded, *layout.shape[-2:])
         rgbd, share = self.composer.frames(decoded, views, layout, interval.to(self.device))
         return _to_images(rgbd.transpose(1, 2), share.transpose(1, 2), code)
 
-    def uncomposed(self, decoded: torch.Tensor) -> Generated:
-        """Decoded frames (B, V, T, 4, H, W) as they are, all of them generated, arrays over (B, T, V)."""
+    def uncomposed(self, decoded: torch.Tensor, height: int, width: int) -> Generated:
+        """Decoded frames (B, V, T, 4, h, w) as they are, all of them generated, arrays of that size over (B, T, V)."""
+        decoded = resized(decoded, height, width)
         share = torch.ones_like(decoded[..., :1, :, :])
         return _to_images(decoded.transpose(1, 2), share.transpose(1, 2), self.codec.config.depth_code)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -39,16 +38,9 @@ class Options:
     """Processes that render. Default: one per core."""
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """ "128x224" to (128, 224). Raises ConfigError."""
-    match = re.fullmatch(r"(\d+)x(\d+)", text.strip())
-    if match is None:
-        raise ConfigError(f"image size {text!r} is not of the form HEIGHTxWIDTH, for example 128x224")
-    return int(match[1]), int(match[2])
-
-
 def run(options: Options) -> int:
     """Writes the data set and prints its folder."""
+    from dist4d_env.geometry.cameras import parse_size
     from dist4d_env.town.cache import ensure_default
     from dist4d_env.town.writer import write_dataset
 

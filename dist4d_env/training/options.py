@@ -12,6 +12,7 @@ from tyro.conf import arg
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.models.presets import Preset, preset
 from dist4d_env.training.loop import LoopOptions
 from dist4d_env.training.prepare import prepare
@@ -109,7 +110,7 @@ class RunOptions:
     def training_stores(self, strides: tuple[int, ...] = (1,)) -> list[SampleStore]:
         """One store per image size, made where missing."""
         own, settings, stores = (self.sized.height, self.sized.width), self.settings(strides=strides), []
-        sizes = [parse_size(size) for size in self.data.sizes] or [own]
+        sizes = [codec_size(size) for size in self.data.sizes] or [own]
         dataset, names = self.scenes()
         for height, width in sizes:
             folder = self.samples / ("train" if (height, width) == own else f"train-{height}x{width}")
@@ -143,12 +144,9 @@ class RunOptions:
         )
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def codec_size(text: str) -> tuple[int, int]:
     """(height, width) of "64x112"; ``ConfigError`` where it is no size that the codec can take."""
-    height, cross, width = text.partition("x")
-    if not (cross and height.isdecimal() and width.isdecimal()):
-        raise ConfigError(f"size {text!r} is not HEIGHTxWIDTH, such as 64x112")
-    size = (int(height), int(width))
+    size = parse_size(text)
     if min(size) < 16 or any(side % 8 for side in size):
         raise ConfigError(f"size {text}: height and width must be multiples of 8, at least 16")
     return size

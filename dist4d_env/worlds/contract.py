@@ -73,13 +73,16 @@ class WorldTraits:
     """Capabilities of a world, declared as attributes of the same names on the world.
 
     shows_pictures: it returns frames, not None; needs_images: a scene can be played only where keyframes have images and depth;
-    image_size: the one (height, width) it draws unless asked otherwise, None if any will do; measures_lidar: it has the method of
+    image_size: the (height, width) it draws unless asked otherwise, None if it has no preference and draws any; size_multiple:
+    what the sides of the other sizes that a world with an ``image_size`` draws are divisible by, None if it draws that one alone;
+    measures_lidar: it has the method of
     ``MeasuresLidar``.
     """
 
     shows_pictures: bool = True
     needs_images: bool = False
     image_size: tuple[int, int] | None = None
+    size_multiple: int | None = None
     measures_lidar: bool = False
 
 
@@ -91,5 +94,6 @@ def world_traits(world: Any) -> WorldTraits:
         bool(getattr(declared, "shows_pictures", True)),
         bool(getattr(declared, "needs_images", False)),
         (int(size[0]), int(size[1])) if isinstance(size, tuple | list) else None,
+        getattr(declared, "size_multiple", None),
         callable(getattr(declared, "lidar", None)),
     )

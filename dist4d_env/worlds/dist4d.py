@@ -50,6 +50,7 @@ class GenerativeWorld:
     """
 
     needs_images = True
+    size_multiple = 16
 
     def __init__(
         self,
@@ -179,8 +180,12 @@ class GenerativeWorld:
         alone = self.dist_t.codec.time_factor == 1  # a video codec decodes all frames together
         decoded = self.dist_t.decode(chunk.latents[:, :, k : k + 1] if alone else chunk.latents)
         decoded = decoded if alone else decoded[:, :, k : k + 1]
-        made = self.dist_t.compose(decoded, [[chunk.targets[k]]]) if composed else self.dist_t.uncomposed(decoded)
         rig = state.start.rig
+        made = (
+            self.dist_t.compose(decoded, [[chunk.targets[k]]])
+            if composed
+            else self.dist_t.uncomposed(decoded, rig.height, rig.width)
+        )
         cameras, time = chunk.global_from_ego[k] @ rig.ego_from_camera, np.full(len(rig.names), chunk.time[k])
         return RGBDFrame(made.rgb[0, 0], made.depth[0, 0], rig.intrinsics, cameras, time), made.share[0, 0]
 

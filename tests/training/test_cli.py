@@ -16,7 +16,7 @@ from dist4d_env.models.pretrained import load_model, save_model
 from dist4d_env.training.checkpoint import initialise
 from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
-from dist4d_env.training.options import parse_size
+from dist4d_env.training.options import codec_size
 from dist4d_env.training.samples import SampleStore
 
 from .conftest import small_preset
@@ -88,10 +88,10 @@ def test_no_steps_make_samples_only(town_dataroot: Path, tmp_path: Path) -> None
 
 
 def test_sizes_must_fit_the_codec() -> None:
-    assert parse_size("424x800") == (424, 800)
+    assert codec_size("424x800") == (424, 800)
     for wrong in ("64x113", "8x112", "64", "x64", "64x-8"):
         with pytest.raises(ConfigError):
-            parse_size(wrong)
+            codec_size(wrong)
 
 
 def test_training_starts_from_a_folder_of_weights(store: SampleStore, tmp_path: Path) -> None:

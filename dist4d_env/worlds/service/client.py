@@ -95,7 +95,8 @@ class RemoteWorld:
             if asked != there:
                 raise ConfigError(f"service={name!r} serves {keyword}={there!r}, not {asked!r}: ask for what it serves")
         traits = about.traits
-        self.shows_pictures, self.needs_images, self.image_size = traits.shows_pictures, traits.needs_images, traits.image_size
+        self.shows_pictures, self.needs_images = traits.shows_pictures, traits.needs_images
+        self.image_size, self.size_multiple = traits.image_size, traits.size_multiple
         if traits.measures_lidar:
             self.lidar = self._lidar
         self._actors = [first, *(self._actor(index) for index in range(1, about.actors))]
