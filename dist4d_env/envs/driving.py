@@ -153,8 +153,8 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     ``metrics.driving.running``; ``final`` is ``{name: {"value", "valid"}}`` over the whole episode (``metrics.driving.suite``),
     its progress, also within ``pdms_v1``, relative to what the logged ego made in the time that the episode was meant to last:
     the same numbers as in reports and the planning benchmark. It is computed when it is first looked into. A source is "log",
-    "dist_t", "dist_s", "splat", "replay" or "oracle", "broken" where a frame or the trust isn't finite; the list is empty in a world
-    without pictures.
+    "dist_t", "dist_s", "splat", "replay" or "oracle", "broken" where a frame or the trust isn't finite; the list is empty in a
+    world without pictures.
 
     ## Arguments
 

@@ -38,6 +38,16 @@ def check_levels(widths: Any, blocks: Any) -> None:
     check_whole("blocks", blocks, 0, MOST_BLOCKS)
 
 
+def check_image_size(image_size: Any) -> None:
+    """Raises ConfigError for a height and width that cannot be."""
+    if not isinstance(image_size, list | tuple) or len(image_size) != 2:
+        raise ConfigError(f"image_size must be a height and a width, not {image_size!r}")
+    for side in image_size:
+        check_whole("image_size", side, 16, 4096)
+        if side % 8:
+            raise ConfigError(f"image_size must be of multiples of 8 pixels, not {image_size!r}")
+
+
 def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     """Raises ConfigError for what is none of the values allowed, or equal to one but of another type."""
     if not any(value == one and type(value) is type(one) for one in allowed):

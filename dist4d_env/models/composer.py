@@ -8,7 +8,7 @@ from diffusers.configuration_utils import register_to_config
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.arguments import check_levels
-from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, compose
+from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, compose, resized
 from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.layout import LAYOUT_CHANNELS
@@ -44,12 +44,15 @@ class Composer(ModelMixin, ConfigMixin):
         layout: torch.Tensor,
         interval: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """generated, base: (N, 4, H, W); other: (N, 3, H, W); masks, layout: (N, C, H, W); seconds since the reference (N,).
+        """generated: (N, 4, h, w); base: (N, 4, H, W); other: (N, 3, H, W); masks, layout: (N, C, H, W); interval: seconds since
+        the reference (N,). The network works at h x w, the blend is of H x W.
 
         Returns the composed RGB-D image (N, 4, H, W), RGB and depth code, and the generated share (N, 1, H, W) in [0, 1].
         """
-        prediction = self.net(torch.cat([generated, base, other, masks, layout], 1), interval[:, None])
-        return compose(base, generated, other, prediction.to(base.dtype), self.config.most_detail)
+        size, coarse = base.shape[-2:], generated.shape[-2:]
+        images = torch.cat([generated, *(resized(t, *coarse) for t in (base, other, masks, layout))], 1)
+        prediction = resized(self.net(images, interval[:, None]).to(base.dtype), *size)
+        return compose(base, resized(generated, *size), other, prediction, self.config.most_detail)
 
     def frames(
         self, generated: torch.Tensor, views: ViewInputs, layout: torch.Tensor, interval: torch.Tensor

@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from dist4d_env.models.codec import Pointwise, ResidualConv
+
+MOST_PIXELS = 3.125
+"""Times the pixels of the pictures that weights are trained for: larger ones the networks see reduced. What they generate is
+smooth, and texture comes from the splat at the picture's own size, so that little is lost and most of the time saved."""
+
+
+def coarse_size(size: Sequence[int], trained: Sequence[int]) -> tuple[int, int]:
+    """Height and width at which networks trained at one size work on pictures of another: about a whole fraction of it, in
+    multiples of 16. Trained at (64, 112) they see (224, 400) and (448, 800) as (112, 208)."""
+    height, width = size
+    times = math.ceil(math.sqrt(height * width / (MOST_PIXELS * trained[0] * trained[1])) - 1e-9)
+    return (height, width) if times <= 1 else (_sixteens(height / times), _sixteens(width / times))
+
+
+def _sixteens(length: float) -> int:
+    """The nearest multiple of 16."""
+    return math.floor(length / 16 + 0.5) * 16
+
+
+def resized(images: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Images (..., C, H, W) at another size: averaged over areas where it is smaller, interpolated where it is larger."""
+    if images.shape[-2:] == (height, width):
+        return images
+    flat = images.flatten(0, -4)
+    if height * width < flat.shape[-2] * flat.shape[-1]:
+        flat = F.interpolate(flat, (height, width), mode="area")
+    else:
+        flat = F.interpolate(flat, (height, width), mode="bilinear", align_corners=False)
+    return flat.unflatten(0, images.shape[:-3])
 
 
 def fourier_features(values: torch.Tensor, frequencies: int) -> torch.Tensor:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.models.arguments import check_choice, check_levels, check_whole
-from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, compose
+from dist4d_env.models.arguments import check_choice, check_image_size, check_levels, check_whole
+from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, coarse_size, compose, resized
 from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.depth_code import DEPTH_CODES
 from dist4d_env.models.inputs import ViewInputs
@@ -45,16 +46,19 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
         mask_channels: int = len(MASK_CHANNELS),
         unet: dict[str, Any] | None = None,
         vae: dict[str, Any] | None = None,
+        image_size: tuple[int, int] = (64, 112),
     ) -> None:
         """widths, blocks: of the composition; unet, vae: arguments of diffusers' UNetSpatioTemporalConditionModel and
         AutoencoderKLTemporalDecoder for SVD; mask_channels: how many of MASK_CHANNELS SVD takes (0 as published; the
-        composition takes all of them).
+        composition takes all of them); image_size: height and width that the weights are trained for, of much larger pictures the
+        composition sees a reduced copy (``coarse_size``).
         """
         super().__init__()
         check_levels(widths, blocks)
         check_choice("depth_code", depth_code, DEPTH_CODES)
         check_choice("backbone", backbone, ("composition", "svd"))
         check_whole("mask_channels", mask_channels, 0, len(MASK_CHANNELS))
+        check_image_size(image_size)
         if backbone == "composition":
             if unet is not None or vae is not None:
                 raise ConfigError("unet and vae are for backbone='svd': leave them null")
@@ -126,8 +130,12 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
             clean, share = self.predict_clean(noisy.flatten(0, 1), noise_level.repeat_interleave(frames), flat)
             return clean.unflatten(0, (-1, frames)), share.unflatten(0, (-1, frames))
         base, other, masks = conditions
-        images = torch.cat([noisy, base * masks[:, :1], masks, base, other], 1)
-        prediction = self.net(images, noise_level[:, None]).to(base.dtype)
+        size = base.shape[-2:]
+        coarse = coarse_size(size, self.config.image_size)
+        if coarse != size:  # picked, for averaged noise would be fainter
+            noisy = F.interpolate(noisy, coarse, mode="nearest")
+        splat = (resized(image, *coarse) for image in (base * masks[:, :1], masks, base, other))
+        prediction = resized(self.net(torch.cat([noisy, *splat], 1), noise_level[:, None]).to(base.dtype), *size)
         return compose(base, prediction[:, :4], other, prediction[:, 4:])
 
     def encode(self, rgbd: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.models.arguments import MOST_BLOCKS, MOST_CHANNELS, check_channels, check_choice, check_whole
+from dist4d_env.models.arguments import MOST_BLOCKS, MOST_CHANNELS, check_channels, check_choice, check_image_size, check_whole
 from dist4d_env.models.attention import PARTS, Block
 from dist4d_env.models.composition import ScalarEmbedding
 from dist4d_env.models.conditions import MASK_CHANNELS
@@ -85,12 +85,7 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
             )
         if not is_number(mlp_ratio, 1 / width, 16):
             raise ConfigError(f"mlp_ratio must be a number from 1 / width to 16, not {mlp_ratio!r}")
-        if not isinstance(image_size, list | tuple) or len(image_size) != 2:
-            raise ConfigError(f"image_size must be a height and a width, not {image_size!r}")
-        for side in image_size:
-            check_whole("image_size", side, 16, 4096)
-            if side % 8:
-                raise ConfigError(f"image_size must be of multiples of 8 pixels, not {image_size!r}")
+        check_image_size(image_size)
         extra = len(MASK_CHANNELS) + len(LAYOUT_CHANNELS)
         area = patch * patch
         self.embed = nn.Linear((2 * latent_channels + extra) * area, width)

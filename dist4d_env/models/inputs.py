@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from dist4d_env.geometry.neighbours import neighbours
 from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.models.composition import resized
 from dist4d_env.models.conditions import Controls, SplatImages, TargetConditions
 from dist4d_env.models.depth_code import encode_depth
 
@@ -74,18 +74,6 @@ class DiSTTInputs(NamedTuple):
             layout=resized(self.layout, height, width),
             intrinsics=self.intrinsics * scale[:, None],
         )
-
-
-def resized(images: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Images (..., C, H, W) at another size: averaged over areas where it is smaller, interpolated where it is larger."""
-    if images.shape[-2:] == (height, width):
-        return images
-    flat = images.flatten(0, -4)
-    if height * width < flat.shape[-2] * flat.shape[-1]:
-        flat = F.interpolate(flat, (height, width), mode="area")
-    else:
-        flat = F.interpolate(flat, (height, width), mode="bilinear", align_corners=False)
-    return flat.unflatten(0, images.shape[:-3])
 
 
 def without_controls(inputs: DiSTTInputs, withheld: torch.Tensor) -> DiSTTInputs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
+from dist4d_env.models.composition import coarse_size, resized
 from dist4d_env.models.conditions import SplatImages, TargetConditions
 from dist4d_env.models.depth_code import decode_depth
 from dist4d_env.models.dist_s import MIN_NOISE, DiSTSUNet
@@ -24,7 +24,6 @@ from dist4d_env.models.inputs import (
     ViewInputs,
     collate_targets,
     collate_views,
-    resized,
     stacked_layouts,
     stacked_views,
     without_controls,
@@ -33,17 +32,6 @@ from dist4d_env.models.pretrained import load_model, resolve_weights, save_model
 from dist4d_env.models.samplers import FlowEuler, Sampler, make_sampler
 from dist4d_env.models.svd import SVDConditions
 from dist4d_env.models.video_codec import Codec, load_codec
-
-MOST_PIXELS = 112 * 200
-"""Pixels of the largest picture that DiST-T encodes and denoises as it is. Of larger ones it takes a reduced copy: what it
-generates is smooth, and the composer takes texture from the splat at the picture's own size."""
-
-
-def coarse_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width at which DiST-T generates pictures of a size: a whole fraction of it, in multiples of 8, of at most about
-    ``MOST_PIXELS``; (112, 200) for (224, 400) and for (448, 800)."""
-    times = math.ceil(math.sqrt(height * width / MOST_PIXELS) - 1e-9)
-    return (height, width) if times <= 1 else (round(height / times / 8) * 8, round(width / times / 8) * 8)
 
 
 @dataclass(frozen=True)
@@ -196,7 +184,7 @@ class DiSTTPipeline:
         features where the weights take them.
         """
         inputs = collate_targets(references, targets, self.codec.config.depth_code, captions).to(self.device)
-        inputs = inputs.at_size(*coarse_size(*inputs.layout.shape[-2:]))
+        inputs = inputs.at_size(*coarse_size(inputs.layout.shape[-2:], self.transformer.config.image_size))
         reference = self.codec.encode_rgbd(inputs.reference)
         splat = self.codec.encode_rgbd(inputs.views.base)
         noise = torch.randn(splat.shape, generator=generator).to(self.device)
@@ -214,7 +202,6 @@ class DiSTTPipeline:
         views = stacked_views(targets, code).to(self.device)
         layout = stacked_layouts([[one.controls for one in sample] for sample in targets]).to(self.device)
         interval = torch.tensor([[one.interval for one in sample] for sample in targets], dtype=torch.float32)
-        decoded = resized(decoded, *layout.shape[-2:])
         rgbd, share = self.composer.frames(decoded, views, layout, interval.to(self.device))
         return _to_images(rgbd.transpose(1, 2), share.transpose(1, 2), code)
 

@@ -54,7 +54,7 @@ class DiSTSRecipe:
         seed: int,
     ) -> None:
         torch.manual_seed(seed)
-        self.unet = DiSTSUNet(**preset.dist_s).to(memory_format=torch.channels_last)
+        self.unet = DiSTSUNet(**preset.dist_s, image_size=(preset.height, preset.width)).to(memory_format=torch.channels_last)
         self.models: dict[str, nn.Module] = {"dist_s": self.unet}
         self.seed = seed
         size, code = (preset.height, preset.width), str(self.unet.config.depth_code)

@@ -58,7 +58,7 @@ class DiSTSVideoRecipe:
         frames: int | None = None,
     ) -> None:
         torch.manual_seed(seed)
-        self.unet = DiSTSUNet(**preset.dist_s).train()
+        self.unet = DiSTSUNet(**preset.dist_s, image_size=(preset.height, preset.width)).train()
         if not self.unet.is_svd:
             raise ConfigError("this preset's DiST-S is the composition: train it with DiSTSRecipe")
         freeze_cross_attention(self.unet.svd.unet)

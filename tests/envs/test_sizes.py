@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.models.pipelines import coarse_size
+from dist4d_env.models.composition import coarse_size
 
 from .worlds import assert_same
 
@@ -36,10 +36,11 @@ def test_sizes_that_cannot_be_drawn_are_refused(make_env, size):
 
 
 def test_large_pictures_are_generated_from_a_reduced_copy():
-    assert coarse_size(64, 112) == (64, 112) and coarse_size(128, 224) == (64, 112)
-    assert coarse_size(224, 400) == coarse_size(448, 800) == (112, 200)
+    assert coarse_size((64, 112), (64, 112)) == (64, 112) == coarse_size((128, 224), (64, 112))
+    assert coarse_size((224, 400), (64, 112)) == (112, 208) == coarse_size((448, 800), (64, 112))
+    assert coarse_size((224, 400), (224, 400)) == (224, 400)
     for height in range(64, 449, 16):
         for width in range(112, 801, 16):
-            small = coarse_size(height, width)
-            assert all(side % 8 == 0 for side in small) and small[0] * small[1] <= 26_000
+            small = coarse_size((height, width), (64, 112))
+            assert all(side % 16 == 0 for side in small) and small[0] * small[1] <= 26_000
             assert abs(small[0] / height / (small[1] / width) - 1) < 0.1
