@@ -33,6 +33,8 @@ class Options:
     """A world's name, such as dist4d, replay or oracle (town only), or module:Class."""
     weights: str = "tiny"
     """A shipped preset, a folder, or "splat" for no model at all."""
+    size: str = "224x400"
+    """Height x width of the camera images; 64x112 is four times as fast."""
     memory: str = "log"
     """What the world may remember: "log", every recorded frame, or "history", those before the start."""
     seconds: float = 10.0
@@ -57,11 +59,13 @@ def run(options: Options) -> int:
     from dist4d_env.evaluation.report.episode import write_report
     from dist4d_env.evaluation.runner import RunOptions, run_episode
     from dist4d_env.evaluation.video import VideoWriter
+    from dist4d_env.geometry.cameras import parse_size
     from dist4d_env.planners.lane_follower import LaneFollower, LaneFollowerConfig
     from dist4d_env.progress import Progress
     from dist4d_env.worlds.contract import world_traits
 
     check_weights(options)
+    size = parse_size(options.size)
     dataset = open_data(options)
     scene = options.scene or first_scene(dataset)
     if world_traits(options.world).needs_images:
@@ -74,7 +78,9 @@ def run(options: Options) -> int:
         "decision_dt": options.decision_dt,
         "horizon": options.seconds,
     }
-    env = gym.make("DiST4D-nuScenes-v0", world=options.world, weights=options.weights, memory=options.memory, **settings)
+    env = gym.make(
+        "DiST4D-nuScenes-v0", world=options.world, weights=options.weights, memory=options.memory, size=size, **settings
+    )
     planner = LaneFollower(LaneFollowerConfig(swerve_amplitude=rehearse(settings, RunOptions(scene, options.start), options)))
     video_path, report_path = options.out / "episode.mp4", options.out / "report.html"
     total = round(options.seconds / options.decision_dt) + 1

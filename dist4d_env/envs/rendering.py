@@ -20,8 +20,8 @@ GAP = 6
 MARGIN = 12
 HEADER = 54
 FOOTER = 44
-TILE_WIDTH = 340
-"""Camera pictures are shown about this wide: small ones are enlarged by a whole factor, so that every pixel stays equal."""
+TILE_WIDTH = 400
+"""Camera pictures are shown this wide, so that all fits a screen of 1920 x 1080; small ones are enlarged by a whole factor."""
 
 PAPER: Colour = (11, 12, 16)
 INK: Colour = (232, 236, 243)
@@ -80,7 +80,7 @@ def _cameras(frame: RGBDFrame, info: Mapping[str, Any], rig: CameraRig) -> np.nd
     """The cameras that look ahead, below them those that look back, and a strip of depth maps: what is left of the car is left on
     the screen."""
     height, width = frame.depth.shape[1:]
-    factor = max(1, round(TILE_WIDTH / width)) if width < TILE_WIDTH else TILE_WIDTH / width
+    factor = TILE_WIDTH // width if 2 * width <= TILE_WIDTH else TILE_WIDTH / width
     tile_width, tile_height = round(width * factor), round(height * factor)
     rows = reading_order(rig.ego_from_camera)
     columns, views = max(map(len, rows)), len(rig.names)
