@@ -20,10 +20,12 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import nn
 
-from dist4d_env.errors import WeightsError
+from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.learning.networks import PolicyNetwork
 from dist4d_env.learning.route_frame import Batch
 from dist4d_env.learning.views import View
+from dist4d_env.models.arguments import MOST_LEVELS, check_channels, check_choice
+from dist4d_env.scenes.edits import MOST, is_number
 from dist4d_env.scenes.files import keep_beside, recovered, replacing_folder
 
 FORMAT = "dist4d-policy-2"
@@ -41,6 +43,16 @@ class PolicyConfig:
     activation: str = "tanh"
     squash: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not is_number(self.decision_dt, 0.1, MOST):
+            raise ConfigError(f"decision_dt must be a number of seconds from 0.1 on, not {self.decision_dt!r}")
+        if not isinstance(self.hidden, list | tuple) or len(self.hidden) > MOST_LEVELS:
+            raise ConfigError(f"hidden must be a list of at most {MOST_LEVELS} widths, not {self.hidden!r}")
+        check_channels(**{f"hidden[{layer}]": width for layer, width in enumerate(self.hidden)})
+        check_choice("activation", self.activation, ("tanh", "relu"))
+        check_choice("squash", self.squash, (False, True))
+        object.__setattr__(self, "hidden", tuple(self.hidden))  # a list, where it was read from a file
 
 
 class Policy:
@@ -60,10 +72,10 @@ class Policy:
             view = View(**stored["view"])
             config = PolicyConfig(
                 view,
-                float(stored["decision_dt"]),
-                tuple(int(width) for width in stored["hidden"]),
-                str(stored["activation"]),
-                bool(stored["squash"]),
+                stored["decision_dt"],
+                stored["hidden"],
+                stored["activation"],
+                stored["squash"],
                 stored.get("about", {}),
             )
             tensors = load_file(folder / WEIGHTS)

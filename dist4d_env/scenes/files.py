@@ -195,13 +195,17 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
 
 
 def keep_beside(folder: Path, fresh: Path) -> None:
-    """Copies the files of ``folder`` that ``fresh``, which is to replace it, does not have. Raises ConfigError where there are
-    folders of other things, too: they are left where they are."""
+    """Copies the files and models of ``folder`` that ``fresh``, which is to replace it, does not have. Raises ConfigError where
+    there are folders of other things, too: they are left where they are."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.is_dir() and not (fresh / path.name).exists():
-            raise ConfigError(f"{folder} holds a folder of something else ({path.name}): choose another place to write to")
-        if path.is_file() and not (fresh / path.name).exists():
+        if (fresh / path.name).exists():
+            continue
+        if path.is_file():
             shutil.copy2(path, fresh)
+        elif (path / "config.json").is_file():
+            shutil.copytree(path, fresh / path.name)
+        else:
+            raise ConfigError(f"{folder} holds a folder of something else ({path.name}): choose another place to write to")
 
 
 def recovered(path: str | Path) -> Path:

@@ -17,7 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.scenes.files import replacing_folder
+from dist4d_env.scenes.files import keep_beside, replacing_folder
 from dist4d_env.training.checkpoint import load_checkpoint, remove_torn, save_checkpoint
 from dist4d_env.training.loading import load, to_device
 from dist4d_env.training.run_log import RunLog
@@ -194,6 +194,7 @@ class Trainer:
         with self.averaged():
             with replacing_folder(self.options.out / "weights") as fresh:
                 self.recipe.export(fresh)
+                keep_beside(self.options.out / "weights", fresh)
         models = {name: model.state_dict() for name, model in self.recipe.models.items()}
         state = {"step": step, "models": models, "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict()}
         save_checkpoint(self.options.out, state)

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from dist4d_env.errors import WeightsError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat
 from dist4d_env.models.conditions import splat_images, target_conditions
@@ -85,7 +86,11 @@ class GenerativeWorld:
         use = dist_t.transformer.config
         if policy is None:
             policy = PolicyConfig(chunk=use.chunk, steps_t=use.steps, steps_s=use.steps)
-        return cls(dist_t, DiSTSPipeline.from_pretrained(weights, device=device), memory, policy)
+        dist_s = DiSTSPipeline.from_pretrained(weights, device=device)
+        multiple = dist_s.unet.svd.factor if dist_s.unet.is_svd else 2 ** len(dist_s.unet.config.widths)
+        if any(side % multiple for side in use.image_size):
+            raise WeightsError(f"{weights}: DiST-S takes multiples of {multiple} pixels, DiST-T's image_size is {use.image_size}")
+        return cls(dist_t, dist_s, memory, policy)
 
     def reset(self, starts: Sequence[WorldStart]) -> list[GenerativeState]:
         """Raises ``DataError`` where a scene has no usable keyframe."""

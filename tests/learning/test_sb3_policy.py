@@ -138,3 +138,29 @@ def test_what_the_planner_cannot_do_is_said(envs, town_dataroot, tmp_path, monke
     log = run_episode(env, PolicyPlanner(folder), 0, RunOptions(plan_limit=600.0))
     assert log.outcome == "planner_error" and "decision_dt=0.5" in log.error
     env.close()
+
+
+def test_a_policy_that_is_not_finite_or_cannot_be_is_refused(envs, tmp_path):
+    _, policy = untrained("ppo", "route", envs, tmp_path)
+    folder = policy.save(tmp_path / "policy")
+    (folder / "notes.txt").write_text("kept")
+    policy.save(folder)
+    assert (folder / "notes.txt").read_text() == "kept"
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "notes.txt", "policy.safetensors"]
+    stored, tensors = json.loads((folder / "config.json").read_text()), load_file(folder / "policy.safetensors")
+    for change in (
+        {"hidden": [10**9]},
+        {"hidden": [-1]},
+        {"hidden": None},
+        {"activation": "x"},
+        {"decision_dt": -1},
+        {"squash": "no"},
+    ):
+        (folder / "config.json").write_text(json.dumps(stored | change))
+        with pytest.raises(WeightsError, match="no policy can be read"):
+            Policy.load(folder)
+    (folder / "config.json").write_text(json.dumps(stored))
+    name = min(tensors)
+    save_file(tensors | {name: torch.full_like(tensors[name], float("nan"))}, folder / "policy.safetensors")
+    with pytest.raises(WeightsError, match="isn't finite"):
+        Policy.load(folder)

@@ -18,6 +18,7 @@ from benchmarks.fuzzing.weights import ABSURD, KINDS, attempt, config_cases
 from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
+from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.pipelines import DiSTTPipeline
 from dist4d_env.models.pretrained import load_model, resolve_weights, save_model
@@ -25,6 +26,7 @@ from dist4d_env.models.video_codec import load_codec
 from dist4d_env.scenes import files
 from dist4d_env.scenes.files import recovered, replacing_folder
 from dist4d_env.training.checkpoint import remove_torn
+from dist4d_env.worlds.dist4d import GenerativeWorld
 
 
 def codec() -> RGBDCodec:
@@ -110,6 +112,11 @@ def test_models_that_do_not_belong_together(tmp_path: Path) -> None:
     save_model(DiSTTTransformer(8, 32, 2, 1, 1, image_size=(424, 800)), tmp_path / "dist_t")
     with pytest.raises(WeightsError, match="do not belong together: the composer takes multiples of 16 pixels"):
         DiSTTPipeline.from_pretrained(tmp_path)
+
+    save_model(Composer((8, 8, 8), 1), tmp_path / "composer")
+    save_model(DiSTSUNet((8, 8, 8, 8), 1), tmp_path / "dist_s")
+    with pytest.raises(WeightsError, match="DiST-S takes multiples of 16 pixels"):
+        GenerativeWorld.from_pretrained(tmp_path, device="cpu")
 
 
 @pytest.mark.parametrize("name", ["\0", "a" * 5000, "", "/"])

@@ -101,8 +101,10 @@ def test_rate_rises_holds_and_falls() -> None:
 def test_runs_are_gathered_at_half_precision(store: SampleStore, tmp_path: Path) -> None:
     train(make("dist_t", store), options(tmp_path / "t", 1))
     train(make("dist_s", store), options(tmp_path / "s", 1))
+    (tmp_path / "out" / "codec").mkdir(parents=True)
+    (tmp_path / "out" / "README.md").write_text("kept")
     assert run_export(ExportOptions(tmp_path / "t", tmp_path / "s", tmp_path / "out")) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["codec", "composer", "dist_s", "dist_t"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "codec", "composer", "dist_s", "dist_t"]
     whole = DiSTTPipeline.from_pretrained(tmp_path / "t" / "weights").transformer.state_dict()
     half = DiSTTPipeline.from_pretrained(tmp_path / "out").transformer.state_dict()
     assert all(torch.equal(half[name], tensor.half().float()) for name, tensor in whole.items())
