@@ -29,9 +29,24 @@ class ConfigError(DiST4DError, ValueError):
     """A keyword, scenario or command-line option has a value that cannot work."""
 
 
+class KeywordError(ConfigError, TypeError):
+    """A keyword does not exist: in Python's words, which wrappers look for."""
+
+
 class WeightsError(DiST4DError):
     """Model weights are missing, unreadable or of another shape."""
 
 
 class ActionError(DiST4DError, ValueError):
-    """An action has the wrong shape, is not finite or lies outside its space."""
+    """An action has the wrong shape, is not finite or is no number."""
+
+
+def shown(value: object) -> str:
+    """``repr`` for messages: of one line, at most 80 characters long, and there for everything (Python refuses to write integers
+    of more than 4,300 digits)."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    text = " ".join(text.split())
+    return text if len(text) <= 80 else f"{text[:77]}..."

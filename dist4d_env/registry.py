@@ -12,9 +12,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
+from numbers import Number
 from typing import Any
 
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, shown
 
 
 class Registry:
@@ -35,9 +36,9 @@ class Registry:
         """``value`` if it can stand for one of this kind; a string is checked without importing anything. Raises ConfigError."""
         if isinstance(value, str) and value not in self.built_in and not _is_path(value) and value not in self._entry_points():
             raise ConfigError(self._unknown(value))
-        if value is None or isinstance(value, bytes | int | float):
+        if value is None or isinstance(value, bytes | Number):
             raise ConfigError(
-                f"{self.kind} {value!r} is neither a name nor an object: there are {', '.join(map(repr, self.names()))}"
+                f"{self.kind} {shown(value)} is neither a name nor an object: there are {', '.join(map(repr, self.names()))}"
             )
         return value
 
@@ -67,7 +68,9 @@ class Registry:
             made = self._call(value, found, available)
         missing = [name for name in contract if not hasattr(made, name)]
         if missing:
-            raise ConfigError(f"{self.kind} {value!r} has no {', '.join(missing)}: docs/extending.md says what a {self.kind} is")
+            raise ConfigError(
+                f"{self.kind} {shown(value)} has no {', '.join(missing)}: docs/extending.md says what a {self.kind} is"
+            )
         return made
 
     def _call(self, value: Any, factory: Callable[..., Any], available: Mapping[str, Any]) -> Any:
@@ -93,10 +96,10 @@ class Registry:
         return {entry.name: entry for entry in entry_points(group=self.group)}
 
     def _unknown(self, value: str) -> str:
-        near = difflib.get_close_matches(value, self.names(), 1)
+        near = difflib.get_close_matches(value[:80], self.names(), 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return (
-            f"{self.kind} {value!r} is unknown: {hint}there are {', '.join(map(repr, self.names()))}; your own is given as "
+            f"{self.kind} {shown(value)} is unknown: {hint}there are {', '.join(map(repr, self.names()))}; your own is given as "
             f"'module:Class', as an object, or by an entry point of the group {self.group!r} (docs/extending.md)"
         )
 

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, fields
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from dist4d_env.envs.rewards import reward_weights
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, KeywordError, shown
 from dist4d_env.registry import DATASETS, SENSORS, TRAFFIC, WORLDS
 from dist4d_env.scenes.scenario import Scenario, read_scenario
 from dist4d_env.scenes.scene import TICK
 from dist4d_env.simulation.actions import ACTIONS
 from dist4d_env.worlds.contract import world_traits
+from dist4d_env.worlds.factory import check_device
 from dist4d_env.worlds.memory import MEMORY_POLICIES
 
 TERMINATIONS = ("collision", "off_road", "wrong_way")
 RENDER_MODES = ("rgb_array", "human")
+RESET_OPTIONS = ("scene", "start", "scenario")
 DEFAULT_SIZE = (64, 112)
 SMALLEST, LARGEST = (64, 112), (448, 800)
 """Heights and widths between which the generated world draws."""
+LONGEST = 1000.0
+"""Seconds of a horizon: what observations can tell of the time left."""
 PICTURES, VECTORS = ("cameras", "depth", "ego", "route"), ("ego", "route", "agents")
 """What is observed in worlds with and without pictures where nothing is asked for."""
 
@@ -58,10 +66,12 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         set_field = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (frozen: normalise once, here)
-        set_field("dataroot", None if self.dataroot is None else str(self.dataroot))
-        set_field("weights", str(self.weights))
+        for name in ("dataroot", "version", "weights", "service"):
+            set_field(name, _text(name, getattr(self, name), optional=name != "weights"))
         set_field("scenes", self.scenes if isinstance(self.scenes, str) else _names("scenes", self.scenes))
         set_field("scenario", None if self.scenario is None else read_scenario_option(self.scenario))
+        if self.service is None:
+            check_device(self.device)
         shows_pictures = world_traits(WORLDS.check(self.world)).shows_pictures
         set_field("observation", _sensors(self.observation, shows_pictures))
         set_field("termination", _subset("termination", self.termination, TERMINATIONS))
@@ -74,11 +84,18 @@ class EnvConfig:
             DATASETS.check(self.dataset)
         if self.render_mode is not None:
             _choice("render_mode", self.render_mode, RENDER_MODES)
-        _durations(self.decision_dt, self.horizon)
+        for name, value in zip(("decision_dt", "horizon"), _durations(self.decision_dt, self.horizon), strict=True):
+            set_field(name, value)
         if self.scenario is not None and self.scenario.traffic is not None:
             set_field("traffic", self.scenario.traffic)
-        if not (_finite(self.trust_floor) and 0 <= self.trust_floor <= 1):
-            raise ConfigError(f"trust_floor={self.trust_floor!r} must lie in [0, 1] (0 never ends an episode)")
+        trust_floor = _number(self.trust_floor)
+        if not 0 <= trust_floor <= 1:
+            raise ConfigError(f"trust_floor={shown(self.trust_floor)} must lie in [0, 1] (0 never ends an episode)")
+        set_field("trust_floor", trust_floor)
+
+    def __deepcopy__(self, memo: Any) -> EnvConfig:
+        """Itself: nothing of it changes, and a world or traffic model given as an object stays the one that snapshots know."""
+        return self
 
     def image_size(self, made_for: tuple[int, int] | None, multiple: int | None = None) -> tuple[int, int]:
         """Height and width of the camera images. made_for: what a world draws unless asked otherwise, None if it draws at any;
@@ -98,49 +115,103 @@ class EnvConfig:
 
 
 def read_keywords(keywords: Mapping[str, Any]) -> EnvConfig:
-    """The configuration of the environment's keywords. Raises ConfigError for one that does not exist."""
+    """The configuration of the environment's keywords. Raises KeywordError, a TypeError, for one that does not exist."""
     known = [field.name for field in fields(EnvConfig)]
     for name in keywords:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-            raise ConfigError(f"keyword {name!r} is unknown: {hint}")
+            near = difflib.get_close_matches(name[:80], known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else "DiST4DDrivingEnv documents those that there are"
+            raise KeywordError(f"__init__() got an unexpected keyword argument {shown(name)}: {hint}")
     return EnvConfig(**keywords)
 
 
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def whole(value: Any) -> int | None:
+    """A whole number of any kind as Python's, None for everything else, truth values included."""
+    try:
+        return None if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def _number(value: Any) -> float:
+    """A real number of any kind as Python's, nan for everything else, truth values included."""
+    try:
+        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return math.nan
 
 
 def _choice(keyword: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{keyword}={value!r} is unknown: choose one of {', '.join(map(repr, allowed))}")
+    if not isinstance(value, str) or value not in allowed:
+        raise ConfigError(f"{keyword}={shown(value)} is unknown: choose one of {', '.join(map(repr, allowed))}")
+
+
+def _text(keyword: str, value: Any, optional: bool) -> str | None:
+    """A name or path. Raises ConfigError for what is no text, or cannot be a file's name."""
+    if value is None and optional:
+        return None
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigError(f"{keyword}={shown(value)} must be text{' or None' if optional else ''}, without null characters")
+    return text
 
 
 def read_scenario_option(value: Any) -> Scenario:
     """A scenario given as such or as the path of its YAML. Raises ConfigError."""
     if isinstance(value, Scenario):
         return value
-    if isinstance(value, str | os.PathLike):
-        return read_scenario(Path(value))
-    raise ConfigError(f"scenario={value!r} must be a Scenario or the path of a scenario YAML")
+    if not isinstance(value, str | os.PathLike):
+        raise ConfigError(f"scenario={shown(value)} must be a Scenario or the path of a scenario YAML")
+    return read_scenario(Path(_text("scenario", value, optional=False) or ""))
+
+
+def read_reset_options(options: Any) -> dict[str, Any]:
+    """The options of a reset, a copy. Raises ConfigError for what is no mapping of known names."""
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise ConfigError(f"options={shown(options)} must be a dict or None")
+    unknown = [name for name in options if name not in RESET_OPTIONS]
+    if unknown:
+        known = ", ".join(map(repr, RESET_OPTIONS))
+        raise ConfigError(f"reset option {shown(unknown[0])} is unknown: choose from {known}")
+    scene = options.get("scene")
+    if not isinstance(scene, str | None):
+        raise ConfigError(f"options['scene']={shown(scene)} must be a scene's name, or None for any")
+    start = options.get("start")
+    if start is not None and math.isnan(_number(start)):
+        raise ConfigError(f"options['start']={shown(start)} must be a number of seconds, or None for any")
+    return {**options} if start is None else {**options, "start": _number(start)}
+
+
+def read_seed(seed: Any) -> int | None:
+    """A seed as Python's integer. Raises ConfigError for what is none."""
+    number = whole(seed)
+    if seed is not None and (number is None or number < 0):
+        raise ConfigError(f"seed={shown(seed)} must be a whole number of at least 0, or None")
+    return number
 
 
 def _names(keyword: str, value: Any) -> tuple[str, ...]:
-    names = tuple(value) if isinstance(value, Iterable) else ()
+    names = _listed(value) or ()
     if not names or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"{keyword}={value!r} must be a name or a non-empty list of names")
+        raise ConfigError(f"{keyword}={shown(value)} must be a name or a non-empty list of names")
     return names
+
+
+def _listed(value: Any) -> tuple[Any, ...] | None:
+    """The items of what has an order, None for everything else: of a dict only the names would be seen, and a set is in another
+    order in every process."""
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | Set) else None
 
 
 def _subset(keyword: str, value: Any, allowed: tuple[str, ...]) -> tuple[str, ...]:
     """The chosen names once each, in the order of ``allowed``."""
-    if isinstance(value, str):
-        value = (value,)
-    chosen = tuple(value) if isinstance(value, Iterable) else None
-    unknown = None if chosen is None else [name for name in chosen if name not in allowed]
-    if chosen is None or unknown:
-        raise ConfigError(f"{keyword}={value!r} is not a selection of {', '.join(map(repr, allowed))}")
+    if isinstance(value, Set):  # the order does not matter
+        value = list(value)
+    chosen = (value,) if isinstance(value, str) else _listed(value)
+    if chosen is None or not all(isinstance(name, str) and name in allowed for name in chosen):
+        raise ConfigError(f"{keyword}={shown(value)} is not a selection of {', '.join(map(repr, allowed))}")
     return tuple(name for name in allowed if name in chosen)
 
 
@@ -153,33 +224,40 @@ def _sensors(value: Any, shows_pictures: bool) -> tuple[Any, ...]:
     """The chosen sensors once each, those with names first, in the registry's order. None chooses for the world."""
     if value is None:
         return PICTURES if shows_pictures else VECTORS
-    chosen = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else _distinct(value)
+    if isinstance(value, Set) and all(isinstance(name, str) for name in value):  # put in order below
+        value = list(value)
+    listed = _listed(value)
+    chosen = (value,) if listed is None else _distinct(listed)
     if not chosen:
         raise ConfigError(f"observation is empty: name at least one of {', '.join(SENSORS.names())}")
     for sensor in chosen:
         SENSORS.check(sensor)
         if not shows_pictures and getattr(SENSORS.find(sensor), "needs_pictures", False) is True:
             raise ConfigError(
-                f"this world makes no pictures, but observation={chosen} asks for {sensor!r}: take it out of observation, or "
-                "choose another world, such as 'dist4d', 'replay' or 'oracle'"
+                f"this world makes no pictures, but observation={shown(chosen)} asks for {shown(sensor)}: take it out of "
+                "observation, or choose another world, such as 'dist4d', 'replay' or 'oracle'"
             )
     names = SENSORS.names()
     return tuple(sorted(chosen, key=lambda sensor: names.index(sensor) if sensor in names else len(names)))
 
 
 def _size(value: Any) -> tuple[int, int]:
-    try:
-        height, width = (int(side) for side in value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"size={value!r} must be (height, width) in pixels, such as {DEFAULT_SIZE}") from None
+    height, width = map(whole, value) if isinstance(value, tuple | list | np.ndarray) and len(value) == 2 else (None, None)
+    if height is None or width is None:
+        raise ConfigError(f"size={shown(value)} must be (height, width), whole numbers of pixels such as {DEFAULT_SIZE}")
     if min(height, width) < 16 or max(height, width) > 4096:
-        raise ConfigError(f"size={value!r}: height and width must lie between 16 and 4096 pixels")
+        raise ConfigError(f"size={shown(value)}: height and width must lie between 16 and 4096 pixels")
     return height, width
 
 
-def _durations(decision_dt: Any, horizon: Any) -> None:
-    ticks = decision_dt / TICK if _finite(decision_dt) else 0
+def _durations(decision_dt: Any, horizon: Any) -> tuple[float, float]:
+    """Both in seconds. Raises ConfigError."""
+    step, length = _number(decision_dt), _number(horizon)
+    ticks = step / TICK if 0 < step <= LONGEST else 0.0
     if round(ticks) < 1 or abs(ticks - round(ticks)) > 1e-6:
-        raise ConfigError(f"decision_dt={decision_dt!r} must be a positive multiple of the {TICK} s tick, such as 0.1 or 0.5")
-    if not _finite(horizon) or horizon < 2 * decision_dt - 1e-9:
-        raise ConfigError(f"horizon={horizon!r} must be at least two decisions, {2 * decision_dt} s")
+        raise ConfigError(
+            f"decision_dt={shown(decision_dt)} must be a positive multiple of the {TICK} s tick, such as 0.1 or 0.5"
+        )
+    if not 2 * step - 1e-9 <= length <= LONGEST:
+        raise ConfigError(f"horizon={shown(horizon)} must be from two decisions, {2 * step} s, to {LONGEST:g} s")
+    return step, length

@@ -11,12 +11,11 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
-from dist4d_env.envs.config import read_keywords
+from dist4d_env.envs.config import read_keywords, read_reset_options, read_seed
 from dist4d_env.envs.episodes import Episodes
 from dist4d_env.envs.info import episode_info
 from dist4d_env.envs.row import EpisodeRow
 from dist4d_env.envs.window import Window, has_display, require_display
-from dist4d_env.simulation.actions import checked_action
 from dist4d_env.worlds.stopwatch import Stopwatch
 
 METADATA: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 2}
@@ -44,6 +43,9 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``"controls"`` | ``Box(-1, 1, (2,), float32)`` | pedals and steering rate |
     | ``"trajectory"`` | ``Box((8, 3), float32)`` | x, y (m) and heading in the ego frame at 0.5, 1.0, ... 4.0 s |
     | ``"discrete"`` | ``Discrete(42)`` | acceleration (index // 7) and front wheel angle (index % 7) |
+
+    Finite controls, and x and y of trajectories, outside these bounds are clipped to them, which ``info["clipped"]`` says;
+    headings are taken modulo 2 pi. What is not finite, no number, of another shape or no index of the grid raises ActionError.
 
     Controls: the first number is acceleration (-1 brakes with 6 m/s², 0 rolls, 1 gives 3 m/s²), the second turns the front wheels
     (±1 is ±0.5 rad/s, positive left). A trajectory is followed by an LQR tracker; x in [-20, 160], y in [-80, 80], heading in
@@ -146,6 +148,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``metrics`` | running values by name, None where not known; ``final``: None, at the end of the episode its metrics |
     | ``world`` | ``source`` per camera, ``deviation_m`` from the path the frame was generated on, ``trust`` in [0, 1] |
     | ``reward_terms`` | unweighted terms by name |
+    | ``clipped`` | whether the action lay outside its bounds and was clipped to them |
     | ``timing_ms`` | milliseconds per stage of this call, the world's own stages as ``world/...`` |
     | ``ended_by`` | None; at the end "collision", "off_road", "wrong_way", "horizon", "trust" or "broken_frame" |
 
@@ -204,18 +207,19 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Begin an episode. options: "scene", a name, and "start", seconds since its first keyframe, drawn where not given; or
         "scenario", a ``Scenario`` or the path of its YAML."""
+        self._episodes.require_open()
+        options, seed = read_reset_options(options), read_seed(seed)
         super().reset(seed=seed)
         watch = Stopwatch()
         self._episodes.random[0], self._episodes.most_decisions = self.np_random, time_limit(self)
-        terms = self._episodes.reset(_ONE, [options or {}], watch)
+        terms = self._episodes.reset(_ONE, [options], watch)
         return self._observed(terms, watch)
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """One decision of ``decision_dt`` seconds. Raises ActionError for an action outside the action space."""
+        """One decision of ``decision_dt`` seconds. Raises ActionError for an action that is not finite or of another shape."""
         self._require_running()
         watch = Stopwatch()
-        actions = np.array([checked_action(self.config.action, action)])
-        terms, rewards, terminated, truncated = self._episodes.step(actions, _GOES_ON, lambda row: {}, watch)
+        terms, rewards, terminated, truncated = self._episodes.step([action], _GOES_ON, lambda row: {}, watch)
         observation, info = self._observed(terms, watch)
         return observation, float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
@@ -240,8 +244,10 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
             self._window = None
         self._episodes.close()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_window": None}
+
     def _require_running(self) -> None:
-        self.open_world()
         self._require_episode("step")
         ended_by = self._episodes.episodes[0].ended_by
         if ended_by is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from numbers import Real
@@ -16,7 +17,7 @@ from gymnasium.error import ClosedEnvironmentError
 from gymnasium.vector.utils import create_empty_array
 
 from dist4d_env.data.open import open_dataset
-from dist4d_env.envs.config import EnvConfig, read_scenario_option
+from dist4d_env.envs.config import EnvConfig, read_reset_options, read_scenario_option
 from dist4d_env.envs.ending import BROKEN, intended_end, termination_causes, truncation_cause
 from dist4d_env.envs.rewards import EPISODE_TERMS, arrival, pdms_so_far, reward_terms, weighted_sum
 from dist4d_env.envs.sensors.contract import Instant, Sensor
@@ -35,7 +36,7 @@ from dist4d_env.scenes.edits import Edit
 from dist4d_env.scenes.edits_apply import apply_all
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.simulation.actions import action_space, parse_actions
+from dist4d_env.simulation.actions import action_space, checked_actions, to_commands
 from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig, traffic_key
@@ -54,6 +55,7 @@ FORESIGHT, MOST_FORESEEN = 2.0, 16
 
 SceneKey = tuple[str, tuple[Edit, ...], float]
 _NO_PLAN = np.zeros((0, 3))
+_MADE_ANEW = ("_world", "_scenes", "_numbers", "simulator", "metrics", "state", "running", "episodes")
 Shown = tuple[int, WorldState, RGBDFrame | None, WorldInfo, np.ndarray]
 """Row, state of the world, frame, info and plan."""
 
@@ -125,11 +127,10 @@ class Episodes:
         scenes = config.scenes if config.scenario is None else config.scenario.scene
         self.dataset = open_dataset(config.dataroot, config.version, scenes, dataset=config.dataset)
         self.scene_names = self.dataset.scene_names(scenes)
-        world = make_world(
-            config.world, weights=config.weights, memory=config.memory, device=config.device, service=config.service
-        )
-        self._world: World | None = world
         self._unplayable: set[str] = set()
+        self._closed = False
+        self._world: World | None = None  # made when it is first needed
+        world = self.open_world()
         self.traits = world_traits(world)
         self.size = config.image_size(self.traits.image_size, self.traits.size_multiple)
         self._sensors: list[Sensor] = [SENSORS.make(name, ("space", "observe")) for name in config.observation or ()]
@@ -155,6 +156,28 @@ class Episodes:
         self._forget_scenes()
         self.state: SimState | None = None
         self.running: Running | None = None
+        self.clipped = np.zeros(count, bool)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Episodes as snapshots, and what cannot be made anew: neither the world nor scenes. They go on in another process."""
+        kept = {name: value for name, value in self.__dict__.items() if name not in _MADE_ANEW}
+        return {**kept, "_snapshots": [self.snapshot(row) for row in range(len(self.episodes))]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        snapshots = state.pop("_snapshots")
+        self.__dict__.update(state)
+        self._world, self.episodes, self.state, self.running = None, [], None, None
+        self._forget_scenes()
+        for row, snapshot in enumerate(snapshots):
+            self.restore(row, snapshot)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Episodes:
+        """Values and worlds, which are pure, are shared; random generators and what is written to are copied."""
+        twin = memo[id(self)] = object.__new__(type(self))
+        own = {name: deepcopy(getattr(self, name), memo) for name in ("random", "observations", "clipped")}
+        twin.__setstate__({**self.__getstate__(), **own})
+        twin._world = self._world
+        return twin
 
     # What happens
 
@@ -164,6 +187,7 @@ class Episodes:
         anew, begun = self._begun(rows, options, watch)
         state = anew if self.state is None else self.state.put(rows, anew)
         shown = self._ask(state, rows, begun, watch)
+        self.clipped[rows] = False
         with watch("metrics"):
             running = self.metrics.update(None, np.ones(len(rows), bool), anew.scene, first_instant(anew, 1))
             self.running = running if self.running is None else self.running.put(rows, running)
@@ -171,7 +195,7 @@ class Episodes:
             return self._terms(np.isin(np.arange(self.count), rows))
 
     def step(
-        self, actions: np.ndarray, begins: np.ndarray, options: Callable[[int], dict[str, Any]], watch: Stopwatch
+        self, actions: Any, begins: np.ndarray, options: Callable[[int], dict[str, Any]], watch: Stopwatch
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
         """One decision each; where ``begins`` (N,) an episode begins instead, with its row's options, and the action is ignored.
 
@@ -179,7 +203,8 @@ class Episodes:
         """
         before = self.now
         with watch("simulation"):
-            commands = parse_actions(self.config.action, actions, before.ego, before.tick)
+            values, clipped = checked_actions(self.config.action, actions, self.count)
+            commands = to_commands(self.config.action, values, before.ego, before.tick)
         rows, anew = np.flatnonzero(begins), None
         begun: dict[int, Episode] = {}
         if len(rows):
@@ -189,6 +214,7 @@ class Episodes:
             if anew is not None:
                 state, ticks = state.put(rows, anew), with_first_instants(ticks, rows, anew)
         shown = self._ask(state, np.arange(self.count), begun, watch)
+        self.clipped = clipped & ~begins
         with watch("metrics"):
             self.running = self.metrics.update(self.running, begins, state.scene, ticks)
             self._go_on(state, begun, shown, ticks)
@@ -234,8 +260,9 @@ class Episodes:
         rows, tracks = np.array([row]), self.simulator.tracks
         state = replace(snapshot.state.fitted(tracks), scene=np.array([number]))
         running = snapshot.running.fitted(tracks)
-        self.state = state if self.state is None else self.state.put(rows, state)
-        self.running = running if self.running is None else self.running.put(rows, running)
+        everywhere = np.zeros(self.count, int)  # until the others are restored too
+        self.state = state.take(everywhere) if self.state is None else self.state.put(rows, state)
+        self.running = running.take(everywhere) if self.running is None else self.running.put(rows, running)
         self._place(row, episode)
 
     def forget(self, row: int) -> None:
@@ -269,25 +296,31 @@ class Episodes:
         that it was meant to last."""
         return partial(self._evaluate, self.episodes[row].kept(), *self._simulated(row))
 
+    def require_open(self) -> None:
+        """Raises ClosedEnvironmentError once the environment has been closed."""
+        if self._closed:
+            raise ClosedEnvironmentError("the environment is closed: make a new one")
+
     def open_world(self) -> World:
         """The world, unless the environment has been closed."""
+        self.require_open()
         if self._world is None:
-            raise ClosedEnvironmentError("the environment is closed: make a new one")
+            config = self.config
+            self._world = make_world(
+                config.world, weights=config.weights, memory=config.memory, device=config.device, service=config.service
+            )
         return self._world
 
     def close(self) -> None:
         """Let go of episodes, scenes and models."""
-        self._world, self.episodes, self.state, self.running = None, [], None, None
+        self._closed, self._world, self.episodes, self.state, self.running = True, None, [], None, None
         self._forget_scenes()
 
     # Scenes
 
     def _choose(self, row: int, options: dict[str, Any]) -> tuple[Scenario, Seeds]:
         """What a new episode plays: the scenario if there is one, else what the options say and chance for the rest."""
-        config, seeds = self.config, Seeds.draw(self.random[row])
-        unknown = set(options) - {"scene", "start", "scenario"}
-        if unknown:
-            raise ConfigError(f"reset options {sorted(map(str, unknown))} are unknown: 'scene', 'start' and 'scenario' are known")
+        options, config, seeds = read_reset_options(options), self.config, Seeds.draw(self.random[row])
         given = read_scenario_option(options["scenario"]) if "scenario" in options else config.scenario
         needs_images = self.traits.needs_images
         if given is not None:

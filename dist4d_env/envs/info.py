@@ -29,6 +29,7 @@ def episode_info(
         "metrics": metrics,
         "world": {"source": list(world.source), "deviation_m": float(world.deviation_m), "trust": float(world.trust)},
         "reward_terms": {name: float(term[row]) for name, term in terms.items()},
+        "clipped": bool(episodes.clipped[row]),
         "timing_ms": _timing(milliseconds, world),
         "ended_by": episode.ended_by,
     }
@@ -71,6 +72,7 @@ def vector_info(
     for name, term in terms.items():
         _add(weighed, name, shown, _where(term, absent))
     _add(info, "reward_terms", shown, weighed)
+    _add(info, "clipped", shown, _where(episodes.clipped, absent))
     _add(info, "timing_ms", shown, _objects([_timing(milliseconds, each) for each in world], shown))
     _add(info, "ended_by", shown, _objects(ended_by, ended))
     return info
@@ -122,7 +124,7 @@ def _where(value: np.ndarray, absent: np.ndarray | None) -> np.ndarray:
     """(N,) a copy of the values, zero where they are absent."""
     value = value.copy()
     if absent is not None:
-        value[absent] = 0.0
+        value[absent] = 0
     return value
 
 

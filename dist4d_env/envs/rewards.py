@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 from types import MappingProxyType
 
 import numpy as np
 
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, shown
 from dist4d_env.metrics.driving.composite import PARTS
 from dist4d_env.metrics.driving.composite import PDMS_WEIGHTS as PDMS_PARTS
 from dist4d_env.metrics.driving.progress import SHORT, ego_progress
@@ -41,6 +42,8 @@ PRESETS: Mapping[str, Mapping[str, float]] = MappingProxyType(
 EPISODE_TERMS = ("arrival", "pdms")
 """Terms that look at the whole episode so far: computed only where they are weighed."""
 TERMS = (*DEFAULT_WEIGHTS, *EPISODE_TERMS)
+LARGEST = 1e9
+"""Of a weight: sums of rewards stay finite also as 32-bit numbers."""
 ARRIVED = 0.9
 """Share of the logged ego's progress that counts as having arrived."""
 
@@ -54,15 +57,17 @@ def reward_weights(weights: str | Mapping[str, float] | None) -> dict[str, float
         return dict(DEFAULT_WEIGHTS)
     if isinstance(weights, str):
         if weights not in PRESETS:
-            raise ConfigError(f"reward={weights!r} is unknown: choose {', '.join(PRESETS)} or a dict of weights by term")
+            raise ConfigError(f"reward={shown(weights)} is unknown: choose {', '.join(PRESETS)} or a dict of weights by term")
         return dict(PRESETS[weights])
     if not isinstance(weights, Mapping):
-        raise ConfigError(f"reward={weights!r} must be {', '.join(PRESETS)} or a dict of weights by term: {', '.join(TERMS)}")
+        raise ConfigError(
+            f"reward={shown(weights)} must be {', '.join(PRESETS)} or a dict of weights by term: {', '.join(TERMS)}"
+        )
     for name, weight in weights.items():
         if name not in TERMS:
-            raise ConfigError(f"reward term {name!r} is unknown: choose from {', '.join(TERMS)}")
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
-            raise ConfigError(f"reward[{name!r}]={weight!r} must be a finite number")
+            raise ConfigError(f"reward term {shown(name)} is unknown: choose from {', '.join(TERMS)}")
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not -LARGEST <= weight <= LARGEST:
+            raise ConfigError(f"reward[{name!r}]={shown(weight)} must be a finite number, at most {LARGEST:g} either way")
     return {name: float(weight) for name, weight in weights.items()}
 
 

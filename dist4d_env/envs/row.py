@@ -10,11 +10,13 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 
+from dist4d_env.data.contract import Dataset
+from dist4d_env.envs.config import EnvConfig
 from dist4d_env.envs.episodes import Episodes, EpisodeSnapshot
 from dist4d_env.envs.info import episode_info
 from dist4d_env.envs.rendering import render_dashboard
 from dist4d_env.envs.rewards import reward_terms
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, shown
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.metrics.driving.trace import EpisodeTrace
@@ -50,7 +52,6 @@ class EpisodeView:
 class Snapshot:
     """What ``snapshot`` hands out: the episode and the state of the environment's random generator."""
 
-    dataroot: str
     settings: Mapping[str, Any]
     episode: EpisodeSnapshot | None
     random_state: Mapping[str, Any]
@@ -63,8 +64,22 @@ class EpisodeRow:
 
     def __init__(self, episodes: Episodes, row: int) -> None:
         self._episodes, self._row = episodes, row
-        self.config, self.dataset, self.scene_names = episodes.config, episodes.dataset, episodes.scene_names
         self.render_mode = episodes.config.render_mode
+
+    @property
+    def config(self) -> EnvConfig:
+        """The keywords that the environment was made with."""
+        return self._episodes.config
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data set that it plays in."""
+        return self._episodes.dataset
+
+    @property
+    def scene_names(self) -> list[str]:
+        """The scenes that are drawn from."""
+        return self._episodes.scene_names
 
     @property
     def episode(self) -> EpisodeView:
@@ -133,21 +148,24 @@ class EpisodeRow:
 
     def snapshot(self) -> Snapshot:
         """The environment's state as an immutable value, its random generator included; see ``restore``."""
+        self._episodes.require_open()
         begun = self._row < len(self._episodes.episodes)
         episode = self._episodes.snapshot(self._row) if begun else None
-        return Snapshot(self.dataset.dataroot, self._settings(), episode, self.generator.bit_generator.state)
+        return Snapshot(self._settings(), episode, self.generator.bit_generator.state)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to a snapshot of this environment or of one made with the same keywords; it continues bit-identically."""
+        """Go back to a snapshot of this environment or of one made with the same keywords; it continues bit-identically.
+
+        The keywords that what happens depends on must be equal (ConfigError): data set, world and what it is made of, size,
+        traffic, decision_dt, horizon and reward. Observation, action, termination, device and so on may differ.
+        """
+        self._episodes.require_open()
         if not isinstance(snapshot, Snapshot):
             raise ConfigError(f"restore takes what snapshot() returned, not a {type(snapshot).__name__}")
-        if snapshot.dataroot != self.dataset.dataroot:
-            raise ConfigError(f"the snapshot belongs to {snapshot.dataroot}, this environment to {self.dataset.dataroot}")
         for name, value in self._settings().items():
-            if snapshot.settings[name] != value:
-                raise ConfigError(
-                    f"the snapshot was taken with {name}={snapshot.settings[name]!r}, this environment has {value!r}"
-                )
+            if snapshot.settings.get(name) != value:
+                taken, here = shown(snapshot.settings.get(name)), shown(value)
+                raise ConfigError(f"the snapshot was taken with {name}={taken}, this environment has {name}={here}")
         if snapshot.episode is None:
             self._episodes.forget(self._row)
         else:
@@ -157,8 +175,10 @@ class EpisodeRow:
     def _settings(self) -> dict[str, Any]:
         """The keywords that a snapshot goes with."""
         names = ("world", "weights", "memory", "traffic", "decision_dt", "horizon", "reward")
-        return {name: getattr(self.config, name) for name in names} | {"size": self._episodes.size}
+        own = {name: getattr(self.config, name) for name in names}
+        return {"dataroot": self.dataset.dataroot, "version": self.dataset.version, "size": self._episodes.size, **own}
 
     def _require_episode(self, purpose: str) -> None:
+        self._episodes.require_open()
         if self._row >= len(self._episodes.episodes):
             raise ResetNeeded(f"call reset() first: there is no episode to {purpose}")

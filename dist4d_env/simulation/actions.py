@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dist4d_env.errors import ActionError, ConfigError
+from dist4d_env.errors import ActionError, ConfigError, shown
 from dist4d_env.simulation.commands import Commands
 from dist4d_env.simulation.ego import cosines, sines
 from dist4d_env.simulation.tracker import References, unwrapped
@@ -41,6 +41,8 @@ def action_space(kind: str) -> Any:
     raise ConfigError(f"action {kind!r} is unknown; choose one of {', '.join(ACTIONS)}")
 
 
+_NO_ARRAY = (ValueError, TypeError, RuntimeError, OverflowError)
+"""What numpy, and torch for its tensors, raise where something cannot become an array."""
 _SHAPES = {"controls": (2,), "discrete": (), "trajectory": (PLAN_POSES, 3)}
 _LIMITS: dict[str, tuple[Any, Any]] = {
     "controls": (-1.0, 1.0),
@@ -50,32 +52,49 @@ _LIMITS: dict[str, tuple[Any, Any]] = {
 
 
 def parse_actions(kind: str, actions: Any, ego: np.ndarray, tick: np.ndarray) -> Commands:
-    """The commands of B actions of one kind ("controls" (B, 2), "trajectory" (B, 8, 3) or "discrete" (B,)), given ego rows (B, 7)
-    and the simulator's ticks (B,). Raises ActionError for the first that is wrong."""
+    """The commands of B actions of one kind, given ego rows (B, 7) and the simulator's ticks (B,); see ``checked_actions``."""
+    return to_commands(kind, checked_actions(kind, actions, len(ego))[0], ego, tick)
+
+
+def checked_actions(kind: str, actions: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """B actions of one kind ("controls" (B, 2), "trajectory" (B, 8, 3) or "discrete" (B,)) in the numbers of its space, and (B,)
+    which of them had to be clipped to it.
+
+    Finite controls, and x and y of trajectories, are clipped; headings are taken modulo 2 pi. Raises ActionError for the first
+    action that is no number, not finite, of another shape or an index that is not there.
+    """
+    if kind not in _SHAPES:
+        raise ConfigError(f"action {kind!r} is unknown; choose one of {', '.join(ACTIONS)}")
     try:
         values = np.asarray(actions)
-    except ValueError:  # of different lengths
-        values = np.array([None])
-    if not _acceptable(kind, values, len(ego)):
-        if not np.ndim(values) or len(actions) != len(ego):
-            raise ActionError(f"{len(ego)} egos take as many actions, not an array of shape {values.shape}")
-        values = np.array([checked_action(kind, action) for action in actions])
+    except _NO_ARRAY:
+        values = np.array(None)
+    if not _acceptable(kind, values, count):
+        if not (np.ndim(values) or isinstance(actions, list | tuple)) or len(actions) != count:
+            raise ActionError(f"{count} environments take as many actions, not an array of shape {values.shape}")
+        values = np.array([_checked(kind, action) for action in actions])
+    if kind == "discrete":
+        return values, np.zeros(count, bool)
+    values = values.astype(float)
+    if kind == "trajectory":
+        heading = values[..., 2]
+        turns = np.where(np.abs(heading) > math.pi + 1e-6, np.round(heading / math.tau), 0.0)
+        values[..., 2] = heading - math.tau * turns
+    low, high = _LIMITS[kind]
+    outside = (values < low - 1e-6) | (values > high + 1e-6)
+    return np.clip(values, low, high), outside.reshape(count, -1).any(1)
+
+
+def to_commands(kind: str, values: np.ndarray, ego: np.ndarray, tick: np.ndarray) -> Commands:
+    """The commands of B checked actions."""
     if kind == "discrete":
         return Commands.controls(
             np.array(ACCELERATIONS)[values // len(STEERINGS)], steering=np.array(STEERINGS)[values % len(STEERINGS)]
         )
-    values = np.clip(values.astype(float), *_LIMITS[kind])
     if kind == "controls":
         pedal, wheel = values.T
         return Commands.controls(pedal * np.where(pedal > 0, PULLING, BRAKING), wheel * STEERING_RATE)
     return follow(values, PLAN_DT, ego, tick)
-
-
-def checked_action(kind: str, action: Any) -> np.ndarray | int:
-    """One action in the numbers of its space. Raises ActionError that says what is wrong with it."""
-    if kind not in _SHAPES:
-        raise ConfigError(f"action {kind!r} is unknown; choose one of {', '.join(ACTIONS)}")
-    return _index(action) if kind == "discrete" else _array(kind, action, _SHAPES[kind], *_LIMITS[kind])
 
 
 def follow(plans: np.ndarray, dt: float, ego: np.ndarray, tick: np.ndarray) -> Commands:
@@ -84,15 +103,13 @@ def follow(plans: np.ndarray, dt: float, ego: np.ndarray, tick: np.ndarray) -> C
 
 
 def _acceptable(kind: str, values: np.ndarray, count: int) -> bool:
-    """Whether all actions are well formed; what is wrong otherwise ``checked_action`` says for each."""
-    if kind not in _SHAPES or values.shape != (count, *_SHAPES[kind]):
+    """Whether all actions are well formed; what is wrong otherwise ``_checked`` says for each."""
+    if values.shape != (count, *_SHAPES[kind]):
         return False
-    low, high = _LIMITS[kind]
     if kind == "discrete":
+        low, high = _LIMITS[kind]
         return bool(np.issubdtype(values.dtype, np.integer) and ((values >= low) & (values <= high)).all())
-    if values.dtype.kind not in "fiu":
-        return False
-    return bool(((values >= low - 1e-6) & (values <= high + 1e-6)).all())
+    return values.dtype.kind in "fiu" and values.dtype.itemsize <= 8 and bool(np.isfinite(values).all())
 
 
 def global_plans(plans: np.ndarray, dt: float, start: np.ndarray) -> np.ndarray:
@@ -129,31 +146,24 @@ def _between(count: int, dt: float) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     return piece, (ticks - given[piece])[:, None], np.diff(given)[:, None], int((ticks < given[-1]).sum())
 
 
-def _array(kind: str, action: Any, shape: tuple[int, ...], low: Any, high: Any) -> np.ndarray:
+def _checked(kind: str, action: Any) -> np.ndarray | int:
+    """One action as numbers. Raises ActionError that says what is wrong with it."""
+    shape = _SHAPES[kind]
     try:
-        values = np.asarray(action)
-        if values.dtype.kind not in "fiub":
-            raise TypeError
-        values = values.astype(float)
-    except (TypeError, ValueError) as error:
-        raise ActionError(f"action={kind!r} takes numbers of shape {shape}, not {action!r}") from error
-    if values.shape != shape:
-        raise ActionError(f"action={kind!r} takes shape {shape}, not {values.shape}")
+        given = np.asarray(action)
+    except _NO_ARRAY as error:
+        raise ActionError(f"action={kind!r} takes numbers of shape {shape}, not {shown(action)}") from error
+    if kind == "discrete":
+        count = len(ACCELERATIONS) * len(STEERINGS)
+        if given.shape != () or not np.issubdtype(given.dtype, np.integer) or not 0 <= int(given) < count:
+            raise ActionError(f"action='discrete' takes one whole number from 0 to {count - 1}, not {shown(action)}")
+        return int(given)
+    if given.dtype.kind not in "fiub":
+        raise ActionError(f"action={kind!r} takes numbers of shape {shape}, not {shown(action)}")
+    if given.shape != shape:
+        raise ActionError(f"action={kind!r} takes shape {shape}, not {given.shape}")
+    with np.errstate(over="ignore"):
+        values = given.astype(float)
     if not np.isfinite(values).all():
-        raise ActionError(f"action={kind!r} takes finite numbers, but got {values.tolist()}")
-    if (values < np.asarray(low, float) - 1e-6).any() or (values > np.asarray(high, float) + 1e-6).any():
-        raise ActionError(
-            f"action={kind!r} lies outside its space ({np.min(low)} to {np.max(high)}): {values.tolist()}; "
-            "clip it to env.action_space"
-        )
-    return np.clip(values, low, high)
-
-
-def _index(action: Any) -> int:
-    count = len(ACCELERATIONS) * len(STEERINGS)
-    values = np.asarray(action)
-    if values.shape != () or not np.issubdtype(values.dtype, np.integer):
-        raise ActionError(f"action='discrete' takes one whole number from 0 to {count - 1}, not {action!r}")
-    if not 0 <= int(values) < count:
-        raise ActionError(f"action='discrete' takes a number from 0 to {count - 1}, not {int(values)}")
-    return int(values)
+        raise ActionError(f"action={kind!r} takes finite numbers, but got {shown(values.tolist())}")
+    return values

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, shown
 from dist4d_env.registry import WORLDS
 from dist4d_env.worlds.contract import World
 from dist4d_env.worlds.memory import MEMORY_POLICIES, MemoryPolicy
@@ -24,7 +24,7 @@ def make_world(
     weights: of "dist4d": a shipped preset, a folder written by ``save_pretrained``, or "splat" (no model: the memory's splat with
     its holes filled); memory: "log" | "history", what a world may remember; device: "auto" takes a GPU where there is one;
     service: the name of a world service (``worlds.service.actors``) on a Ray cluster that shows this world in place of this
-    process. Raises ``ConfigError`` for an unknown name and ``WeightsError`` for weights that cannot be loaded.
+    process. Raises ``ConfigError`` for an unknown name or device and ``WeightsError`` for weights that cannot be loaded.
     """
     if memory not in MEMORY_POLICIES:
         raise ConfigError(f"memory={memory!r} is unknown: choose one of {', '.join(map(repr, MEMORY_POLICIES))}")
@@ -34,8 +34,22 @@ def make_world(
         from dist4d_env.worlds.service.client import RemoteWorld
 
         return RemoteWorld(service, Served(value, str(weights), memory))
+    check_device(device)
     world: World = WORLDS.make(value, ("reset", "step"), weights=weights, memory=memory, device=device)
     return world
+
+
+def check_device(device: Any) -> None:
+    """Raises ``ConfigError``, naming the devices that are there, for one that is not. torch is loaded only to look for a GPU."""
+    if isinstance(device, str) and device in ("auto", "cpu"):
+        return
+    import torch
+
+    kind = torch.accelerator.current_accelerator()
+    count = 0 if kind is None else torch.accelerator.device_count()
+    there = [] if kind is None or not count else [kind.type, *(f"{kind.type}:{index}" for index in range(count))]
+    if not isinstance(device, str) or device not in there:
+        raise ConfigError(f"device={shown(device)} is not there: choose one of {', '.join(map(repr, ('auto', 'cpu', *there)))}")
 
 
 def make_dist4d(weights: str | Path = "tiny", memory: MemoryPolicy = "log", device: str = "auto") -> World:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 
 from dist4d_env.envs.config import EnvConfig, read_keywords
+from dist4d_env.envs.driving import DiST4DDrivingEnv
+from dist4d_env.envs.vector import DiST4DVectorEnv
 from dist4d_env.errors import ActionError, ConfigError, DataError
 
 from .worlds import assert_same
@@ -40,12 +43,47 @@ from .worlds import assert_same
         ({"scenario": 7}, "scenario=7.*YAML"),
         ({"scenario": "nowhere.yaml"}, "nowhere.yaml"),
         ({"render_mode": "hologram"}, "render_mode='hologram'"),
-        ({"wold": "none"}, "'wold'.*did you mean 'world'"),
+        ({"action": np.zeros(2)}, "action=array"),
+        ({"horizon": 1e308}, "horizon=1e.308.*1000"),
+        ({"horizon": 10**5000}, "horizon=<int>"),
+        ({"decision_dt": 1e300}, "decision_dt=1e.300"),
+        ({"size": (64.7, 112.2)}, "size=.64.7, 112.2.*whole"),
+        ({"size": b"@p"}, "size="),
+        ({"size": {64: 0, 112: 0}}, "size="),
+        ({"reward": {"progress": 1e308}}, "progress.*1e.308.*at most"),
+        ({"reward": {"progress": 10**400}}, "progress.*at most"),
+        ({"scenario": "\0"}, "scenario=.*null"),
+        ({"version": 3}, "version=3 must be text"),
+        ({"version": "\0"}, "version=.*null"),
+        ({"dataroot": 3}, "dataroot=3"),
+        ({"weights": None}, "weights=None must be text"),
+        ({"service": 5}, "service=5"),
+        ({"scenes": 3}, "scenes=3"),
+        ({"scenes": {"a", "b"}}, "scenes="),
+        ({"scenes": {"val": True}}, "scenes="),
+        ({"termination": {"collision": False}}, "termination="),
+        ({"trust_floor": 10**400}, "trust_floor="),
+        ({"world": 10**5000}, "world <int>"),
+        ({"world": 1j}, "world 1j"),
+        ({"device": "cuda:99"}, "device='cuda:99' is not there.*'cpu'"),
+        ({"device": "meta"}, "device='meta'"),
+        ({"device": "gpu"}, "device='gpu'"),
+        ({"device": 3}, "device=3"),
     ],
 )
 def test_keywords(keywords, said):
     with pytest.raises(ConfigError, match=said):
         read_keywords(keywords)
+
+
+def test_a_keyword_that_does_not_exist_is_a_type_error_as_python_says_it(town_dataroot):
+    for make in (DiST4DDrivingEnv, DiST4DVectorEnv):
+        with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'wold': did you mean 'world'\?"):
+            make(dataroot=str(town_dataroot), wold="none")
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'frameskip'"):
+        gym.make("DiST4D-nuScenes-v0", frameskip=4)
+    with pytest.raises(ConfigError):
+        read_keywords({"wold": "none"})
 
 
 def test_every_keyword_is_documented():
@@ -75,6 +113,17 @@ def test_missing_dataroot(make_env, tmp_path):
         ({"start": float("nan")}, ConfigError, "start"),
         ({"start": "soon"}, ConfigError, "soon"),
         ({"stop": 3.0}, ConfigError, "'stop'"),
+        ({"start": 1j}, ConfigError, "start"),
+        ({"start": 10**5000}, ConfigError, "start"),
+        ({"start": True}, ConfigError, "start"),
+        ({"scene": 3}, ConfigError, "'scene'.*=3"),
+        ({"scene": ["town-val-0000"]}, ConfigError, "'scene'"),
+        ({"scenario": None}, ConfigError, "scenario=None"),
+        ({"scenario": "\0"}, ConfigError, "null"),
+        ({3: 4}, ConfigError, "option 3 is unknown"),
+        ("scene", ConfigError, "options='scene' must be a dict"),
+        (0, ConfigError, "options=0"),
+        ([], ConfigError, "options="),
     ],
 )
 def test_reset_options(make_env, options, error, said):
@@ -83,12 +132,46 @@ def test_reset_options(make_env, options, error, said):
         env.reset(options=options)
 
 
+@pytest.mark.parametrize("seed", [-1, 1.0, "3", True, [1], float("nan"), np.array([1, 2])])
+def test_seeds(town_dataroot, seed):
+    keywords = {"dataroot": str(town_dataroot), "world": "none"}
+    with pytest.raises(ConfigError, match="seed="):
+        DiST4DDrivingEnv(**keywords).reset(seed=seed)
+    with pytest.raises(ConfigError, match="seed"):
+        DiST4DVectorEnv(3, **keywords).reset(seed=seed)
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"num_envs": 1.0},
+        {"num_envs": True},
+        {"num_envs": 10**18},
+        {"copy": "no"},
+        {"autoreset_mode": "sometimes"},
+        {"autoreset_mode": None},
+    ],
+)
+def test_keywords_of_vector_environments(town_dataroot, keywords):
+    with pytest.raises(ConfigError, match=next(iter(keywords))):
+        DiST4DVectorEnv(**keywords, dataroot=str(town_dataroot), world="none")
+
+
+@pytest.mark.parametrize("mask", [[True], [1, 0], "yes", [[True], [True, False]], np.zeros(2, bool), np.ones(3, bool)])
+def test_reset_masks(town_dataroot, mask):
+    venv = DiST4DVectorEnv(2, dataroot=str(town_dataroot), world="none")
+    venv.reset(seed=0)
+    with pytest.raises(ConfigError, match="reset_mask"):
+        venv.reset(options={"reset_mask": mask})
+
+
 @pytest.mark.parametrize(
     ("action", "value"),
     [
         ("controls", np.zeros(3, np.float32)),
         ("controls", np.array([np.nan, 0.0], np.float32)),
-        ("controls", np.array([2.0, 0.0], np.float32)),
+        ("controls", np.zeros(2) + 1j),
+        ("controls", np.zeros(2, [("pedal", float)])),
         ("controls", "left"),
         ("trajectory", np.zeros((8, 2), np.float32)),
         ("trajectory", np.full((8, 3), np.inf, np.float32)),

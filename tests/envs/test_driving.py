@@ -24,7 +24,7 @@ SOURCES = {"log", "dist_t", "dist_s", "splat", "replay", "oracle"}
 def test_info_of_every_world(make_env, settings):
     env = make_env(**settings)
     _, info = env.reset(seed=0, options={"start": 0.5})
-    keys = {"scene", "time", "metrics", "world", "reward_terms", "timing_ms", "ended_by"}
+    keys = {"scene", "time", "metrics", "world", "reward_terms", "clipped", "timing_ms", "ended_by"}
     assert set(info) == keys
     metrics = set(info["metrics"])
     assert info["time"] == pytest.approx(0.5)

@@ -311,7 +311,7 @@ def test_bad_input(make_together, town_dataroot):
     together.reset(seed=[1, 2, 3])
     with pytest.raises(ActionError, match="3 environments"):
         together.step(np.zeros((2, 2), np.float32))
-    with pytest.raises(ActionError, match="make no array"):
+    with pytest.raises(ActionError, match="shape"):
         together.step([[0.0, 0.0], [0.0], [0.0, 0.0]])
     before = [env.episode.state.ego for env in together.envs]
     with pytest.raises(ActionError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from dist4d_env.errors import ActionError, ConfigError
 from dist4d_env.simulation.actions import (
@@ -13,9 +14,8 @@ from dist4d_env.simulation.actions import (
     PULLING,
     STEERING_RATE,
     STEERINGS,
-    TRAJECTORY_HIGH,
     action_space,
-    checked_action,
+    checked_actions,
     parse_actions,
 )
 from dist4d_env.simulation.commands import Commands
@@ -83,12 +83,16 @@ def test_every_action_of_the_space_is_taken_as_alone(kind):
 WRONG = [
     ("controls", [0.0], r"shape \(2,\)"),
     ("controls", [np.nan, 0.0], "finite"),
-    ("controls", [1.5, 0.0], "outside its space"),
+    ("controls", np.zeros(2) + 1j, "numbers"),
+    ("controls", np.zeros(2, [("pedal", float)]), "numbers"),
+    ("controls", [10**400, 0.0], "numbers"),
+    ("controls", np.array(["1e4000", "0"], np.longdouble), "finite"),
+    ("controls", torch.zeros(2, requires_grad=True), "numbers"),
     ("controls", "left", "numbers"),
     ("controls", None, "finite|numbers|shape"),
     ("trajectory", AHEAD[:5], r"shape \(8, 3\)"),
     ("trajectory", np.full((8, 3), np.inf), "finite"),
-    ("trajectory", TRAJECTORY_HIGH + 1, "outside its space"),
+    ("trajectory", [[0.0, 0.0, 0.0]] * 7 + [[0.0, 0.0]], "numbers"),
     ("discrete", 42, "from 0 to 41"),
     ("discrete", -1, "from 0 to 41"),
     ("discrete", 1.0, "whole number"),
@@ -101,16 +105,31 @@ GOOD = {"controls": [0.0, 0.0], "trajectory": AHEAD, "discrete": 3}
 def test_bad_actions_are_refused(kind, action, message):
     """Alone, and beside good ones."""
     with pytest.raises(ActionError, match=message):
-        checked_action(kind, action)
+        checked_actions(kind, [action], 1)
     with pytest.raises(ActionError, match=message):
         parse(kind, action)
     with pytest.raises(ActionError, match=message):
         parse(kind, GOOD[kind], action)
 
 
+def test_controls_outside_their_space_are_clipped_and_told():
+    given = np.array([[1.5, 0.0], [0.3, -1e300], [1.0, -1.0], [0.0, 0.0]])
+    values, clipped = checked_actions("controls", given, 4)
+    assert values.tolist() == [[1.0, 0.0], [0.3, -1.0], [1.0, -1.0], [0.0, 0.0]] and clipped.tolist() == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    plans = np.array([AHEAD, AHEAD + [200.0, 0.0, 0.0], AHEAD + [0.0, 0.0, 2 * np.pi]])
+    values, clipped = checked_actions("trajectory", plans, 3)
+    assert clipped.tolist() == [False, True, False], "a heading is an angle"
+    assert np.allclose(values[2], AHEAD) and values[1, :, 0].max() == 160.0
+
+
 @pytest.mark.parametrize("actions", [[[0.0, 0.0]], 0.0])
 def test_every_ego_needs_an_action(actions):
-    with pytest.raises(ActionError, match="2 egos take as many actions"):
+    with pytest.raises(ActionError, match="2 environments take as many actions"):
         parse_actions("controls", actions, np.zeros((2, 7)), np.zeros(2, int))
 
 
