@@ -4,24 +4,29 @@ BIN := .venv/bin
 CORE := .venv/.core
 DEVELOP := .venv/.develop
 SITE := .venv/.site
+ECOSYSTEM := .venv-ecosystem/.installed
 WORKERS ?= 2
 
-.PHONY: demo test test-fast test-slow lint coverage docs install clean
+.PHONY: demo test test-fast test-slow test-ecosystem lint coverage docs install clean
 
 demo: $(CORE)
 	$(BIN)/python -m dist4d_env demo --out demo
 
 # One thread per worker: more would fight over the same cores.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not ecosystem"
 
 # What a change is tried on again and again: no linter, no Ray, no training runs, no campaigns over processes.
 test-fast: $(DEVELOP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not medium"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not medium and not ecosystem"
 
 # The wheel in an environment of its own and the site.
 test-slow: $(DEVELOP) docs
 	$(BIN)/python -m pytest -m slow
+
+# With the packages that others drive environments with, in an environment of their own: they bring much that nothing here needs.
+test-ecosystem: $(ECOSYSTEM)
+	OMP_NUM_THREADS=1 .venv-ecosystem/bin/python -m pytest -m ecosystem tests/ecosystem
 
 lint: $(DEVELOP)
 	$(BIN)/ruff check .
@@ -31,7 +36,7 @@ lint: $(DEVELOP)
 	$(BIN)/lint-imports
 
 coverage: $(DEVELOP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow" --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not ecosystem" --cov --cov-report=term
 
 docs: $(SITE)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -54,5 +59,11 @@ $(SITE): $(DEVELOP)
 	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[docs]'
 	touch $(SITE)
 
+$(ECOSYSTEM): setup.cfg pyproject.toml constraints.txt tests/ecosystem/requirements.txt
+	@test -x .venv-ecosystem/bin/python || $(PYTHON) -m venv .venv-ecosystem || \
+		{ $(PYTHON) -m venv --without-pip .venv-ecosystem && $(PYTHON) -m pip --python .venv-ecosystem/bin/python install pip; }
+	.venv-ecosystem/bin/python -m pip install --progress-bar off -c constraints.txt -e . -r tests/ecosystem/requirements.txt
+	touch $(ECOSYSTEM)
+
 clean:
-	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-ecosystem build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -145,7 +145,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | key | value |
     |---|---|
     | ``scene``, ``time`` | scene name; seconds since its first keyframe |
-    | ``metrics`` | running values by name, None where not known; ``final``: None, at the end of the episode its metrics |
+    | ``metrics`` | running values by name, None where not known; ``final``: {}, at the end of the episode its metrics |
     | ``world`` | ``source`` per camera, ``deviation_m`` from the path the frame was generated on, ``trust`` in [0, 1] |
     | ``reward_terms`` | unweighted terms by name |
     | ``clipped`` | whether the action lay outside its bounds and was clipped to them |

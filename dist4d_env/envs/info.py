@@ -21,7 +21,7 @@ def episode_info(
     """One episode's info, keys as ``DiST4DDrivingEnv`` documents them; what is not known is None."""
     episode, values = episodes.episodes[row], episodes.bookkeeping.values
     metrics: dict[str, Any] = {name: _known(float(value[row])) for name, value in values.items()}
-    metrics["final"] = LazyDict(partial(final_info, episodes.final_metrics(row))) if episode.ended_by is not None else None
+    metrics["final"] = LazyDict(partial(final_info, episodes.final_metrics(row))) if episode.ended_by is not None else {}
     world = episode.world_info
     return {
         "scene": episode.scenario.scene,

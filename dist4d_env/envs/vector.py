@@ -159,7 +159,7 @@ class DiST4DVectorEnv(VectorEnv):
         values = values if isinstance(values, list | tuple) else [values] * self.num_envs
         if len(values) != self.num_envs:
             raise ConfigError(
-                f"{len(values)} values of {name!r} for {self.num_envs} environments: give one for each, or one for all"
+                f"{len(values)} values of {name} for {self.num_envs} environments: give one for each, or one for all"
             )
         for row, value in zip(self.envs, values, strict=True):
             setattr(row, name, value)
@@ -184,6 +184,7 @@ class DiST4DVectorEnv(VectorEnv):
 
     def require_reset(self) -> None:
         """Raises ResetNeeded before the first reset: there are no other episodes to restore one beside."""
+        self._episodes.require_open()
         if self._ended is None:
             raise ResetNeeded("call reset() for all environments before restoring one of them")
 

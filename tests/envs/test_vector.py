@@ -40,11 +40,15 @@ def row_of(batch, index):
 
 
 def info_of(infos, index):
-    """One row's info out of the batched one, as it is alone: None where a mask says that there is nothing."""
+    """One row's info out of the batched one, as it is alone: None, or no metrics, where a mask says that there is nothing."""
     own = {key: value for key, value in infos.items() if not key.startswith("_")}
     known = {key: infos.get(f"_{key}", np.ones(99, bool))[index] for key in own}
     return {
-        key: None if not known[key] else info_of(value, index) if isinstance(value, dict) else value[index]
+        key: ({} if key == "final" else None)
+        if not known[key]
+        else info_of(value, index)
+        if isinstance(value, dict)
+        else value[index]
         for key, value in own.items()
     }
 

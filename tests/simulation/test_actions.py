@@ -115,13 +115,10 @@ def test_bad_actions_are_refused(kind, action, message):
 def test_controls_outside_their_space_are_clipped_and_told():
     given = np.array([[1.5, 0.0], [0.3, -1e300], [1.0, -1.0], [0.0, 0.0]])
     values, clipped = checked_actions("controls", given, 4)
-    assert values.tolist() == [[1.0, 0.0], [0.3, -1.0], [1.0, -1.0], [0.0, 0.0]] and clipped.tolist() == [
-        True,
-        True,
-        False,
-        False,
-    ]
-    plans = np.array([AHEAD, AHEAD + [200.0, 0.0, 0.0], AHEAD + [0.0, 0.0, 2 * np.pi]])
+    assert values.tolist() == [[1.0, 0.0], [0.3, -1.0], [1.0, -1.0], [0.0, 0.0]]
+    assert list(clipped) == [True, True, False, False]
+    far, turned = np.array([200.0, 0.0, 0.0]), np.array([0.0, 0.0, 2 * np.pi])
+    plans = np.array([AHEAD, AHEAD + far, AHEAD + turned])
     values, clipped = checked_actions("trajectory", plans, 3)
     assert clipped.tolist() == [False, True, False], "a heading is an angle"
     assert np.allclose(values[2], AHEAD) and values[1, :, 0].max() == 160.0

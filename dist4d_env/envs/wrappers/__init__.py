@@ -2,6 +2,16 @@
 
 from dist4d_env.envs.wrappers.actions import ActionRepeat, DiscreteControls
 from dist4d_env.envs.wrappers.history import FrameHistory
+from dist4d_env.envs.wrappers.info import SteadyInfo
 from dist4d_env.envs.wrappers.single import BirdsEyeView, FlatVectors, StackCameras, VectorOnly
 
-__all__ = ["ActionRepeat", "BirdsEyeView", "DiscreteControls", "FlatVectors", "FrameHistory", "StackCameras", "VectorOnly"]
+__all__ = [
+    "ActionRepeat",
+    "BirdsEyeView",
+    "DiscreteControls",
+    "FlatVectors",
+    "FrameHistory",
+    "StackCameras",
+    "SteadyInfo",
+    "VectorOnly",
+]

@@ -10,32 +10,33 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
-from dist4d_env.errors import ActionError, ConfigError
+from dist4d_env.errors import ActionError, ConfigError, shown
 
 PEDALS = (-1.0, -0.5, -0.15, 0.0, 0.3, 0.8)
 WHEELS = (-0.5, -0.1, 0.0, 0.1, 0.5)
 
 
 class ActionRepeat(gym.Wrapper, RecordConstructorArgs):
-    """Takes every action ``times`` times, or until the episode ends: rewards and ``info["reward_terms"]`` are summed, the last
-    observation is seen. For "controls" and "discrete"; a "trajectory" is followed for longer with a longer ``decision_dt``."""
+    """Takes every action ``times`` times, or until the episode ends: rewards and ``info["reward_terms"]`` are summed,
+    ``info["clipped"]`` is that of any, the last observation is seen. For "controls" and "discrete"; a "trajectory" is followed
+    for longer with a longer ``decision_dt``."""
 
     def __init__(self, env: gym.Env, times: int = 2) -> None:
         if isinstance(times, bool) or not isinstance(times, int) or times < 1:
-            raise ConfigError(f"times={times!r} must be a whole number of at least 1")
+            raise ConfigError(f"times={shown(times)} must be a whole number of at least 1")
         RecordConstructorArgs.__init__(self, times=times)
         gym.Wrapper.__init__(self, env)
         self.times = times
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        total, terms = 0.0, dict[str, float]()
+        total, terms, clipped = 0.0, dict[str, float](), False
         for _ in range(self.times):
             observation, reward, terminated, truncated, info = self.env.step(action)
-            total += float(reward)
+            total, clipped = total + float(reward), clipped or info.get("clipped", False)
             terms = {name: terms.get(name, 0.0) + value for name, value in info.get("reward_terms", {}).items()}
             if terminated or truncated:
                 break
-        return observation, total, terminated, truncated, {**info, "reward_terms": terms}
+        return observation, total, terminated, truncated, {**info, "reward_terms": terms, "clipped": clipped}
 
 
 class DiscreteControls(gym.ActionWrapper, RecordConstructorArgs):
@@ -46,9 +47,9 @@ class DiscreteControls(gym.ActionWrapper, RecordConstructorArgs):
     """
 
     def __init__(self, env: gym.Env, pedals: Sequence[float] = PEDALS, wheels: Sequence[float] = WHEELS) -> None:
+        self._grid = control_grid(env.action_space, pedals, wheels)
         RecordConstructorArgs.__init__(self, pedals=tuple(pedals), wheels=tuple(wheels))
         gym.ActionWrapper.__init__(self, env)
-        self._grid = control_grid(env.action_space, pedals, wheels)
         self.action_space = spaces.Discrete(len(self._grid))
 
     def action(self, action: Any) -> np.ndarray:
@@ -60,16 +61,23 @@ def control_grid(space: spaces.Space, pedals: Sequence[float], wheels: Sequence[
     """(P * W, 2) float32 controls. Raises ConfigError."""
     if not isinstance(space, spaces.Box) or space.shape != (2,):
         raise ConfigError("DiscreteControls takes an environment of action='controls'")
-    grid = np.array([(pedal, wheel) for pedal in pedals for wheel in wheels], np.float32)
+    try:
+        grid = np.array([(pedal, wheel) for pedal in pedals for wheel in wheels], np.float32)
+    except (TypeError, ValueError):
+        grid = np.zeros(0, np.float32)
     if not len(grid) or not (np.abs(grid) <= 1).all():
-        raise ConfigError(f"pedals={tuple(pedals)} and wheels={tuple(wheels)} must be numbers in [-1, 1], at least one of each")
+        given = f"pedals={shown(pedals)} and wheels={shown(wheels)}"
+        raise ConfigError(f"{given} must be numbers in [-1, 1], at least one of each")
     return grid
 
 
 def checked_index(action: Any, space: spaces.Space) -> Any:
     """The index, or indices, of an action. Raises ActionError."""
-    values = np.asarray(action)
+    try:
+        values = np.asarray(action)
+    except (TypeError, ValueError, RuntimeError):
+        values = np.array(None)
     count = space.n if isinstance(space, spaces.Discrete) else 0
     if values.dtype.kind not in "iu" or (values < 0).any() or (values >= count).any():
-        raise ActionError(f"action {action!r} must be a whole number from 0 to {count - 1}")
+        raise ActionError(f"action {shown(action)} must be a whole number from 0 to {count - 1}")
     return values

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from dist4d_env.envs.wrappers.actions import PEDALS, WHEELS, checked_index, control_grid
@@ -18,15 +19,25 @@ from dist4d_env.envs.wrappers.history import Stack
 from dist4d_env.envs.wrappers.transforms import BirdsEye, CameraStack, Flat, Vectors
 
 
-class _Seen(gym.vector.VectorObservationWrapper):
+class _Seen(gym.vector.VectorWrapper):
+    """Observations, also the last ones that SAME_STEP puts into infos, go through a transform."""
+
     def __init__(self, env: gym.vector.VectorEnv, transform: Any) -> None:
         super().__init__(env)
         self._transform = transform
         self.single_observation_space = transform.space(env.single_observation_space)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
 
-    def observations(self, observations: Any) -> Any:
-        return self._transform(observations)
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observations, infos = self.env.reset(seed=seed, options=options)
+        return self._transform(observations), infos
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        observations, rewards, terminated, truncated, infos = self.env.step(actions)
+        if "final_obs" in infos:
+            for row in np.flatnonzero(infos["_final_obs"]).tolist():
+                infos["final_obs"][row] = self._transform(infos["final_obs"][row])
+        return self._transform(observations), rewards, terminated, truncated, infos
 
 
 class StackCameras(_Seen):
@@ -67,6 +78,7 @@ class FrameHistory(gym.vector.VectorWrapper):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._past: list[Any] = []
         self._ended = np.zeros(self.num_envs, bool)
+        self._mode = env.metadata["autoreset_mode"]
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         observations, infos = self.env.reset(seed=seed, options=options)
@@ -77,10 +89,16 @@ class FrameHistory(gym.vector.VectorWrapper):
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
-        self._past = [*self._past[1:], _copy(observations)]
-        if self._ended.any():  # these have just begun anew (AutoresetMode.NEXT_STEP)
-            self._past = self._begun(observations, self._ended)
-        self._ended = terminated | truncated
+        before, self._past = self._past, [*self._past[1:], _copy(observations)]
+        ended, begun = terminated | truncated, self._ended  # by NEXT_STEP those begin anew that had ended before
+        if self._mode is AutoresetMode.SAME_STEP:
+            begun = ended
+            for row in np.flatnonzero(ended).tolist():
+                past = [_row(seen, row) for seen in before[1:]]
+                infos["final_obs"][row] = self._stack([*past, infos["final_obs"][row]])
+        if begun.any():
+            self._past = self._begun(observations, begun)
+        self._ended = ended if self._mode is AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, bool)
         return self._stack(self._past), rewards, terminated, truncated, infos
 
     def _begun(self, observations: Any, begun: np.ndarray) -> list[Any]:
@@ -107,6 +125,11 @@ class DiscreteControls(gym.vector.VectorActionWrapper):
     def actions(self, actions: Any) -> Any:
         """Raises ActionError for what are no indices."""
         return self._grid[checked_index(actions, self.single_action_space)]
+
+
+def _row(observations: Any, row: int) -> Any:
+    """One environment's."""
+    return {name: rows[row] for name, rows in observations.items()} if isinstance(observations, dict) else observations[row]
 
 
 def _copy(observations: Any) -> Any:
