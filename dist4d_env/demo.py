@@ -114,12 +114,10 @@ def check_weights(options: Options) -> None:
 
 
 def open_data(options: Options) -> Dataset:
-    """The data set asked for; of the built-in town, where it is not made yet, only the one scene that is shown."""
+    """The data set asked for."""
     from dist4d_env.data.open import open_dataset
 
-    if options.scene is None:
-        return open_dataset(options.dataroot, options.version, count=1)
-    return open_dataset(options.dataroot, options.version, options.scene)
+    return open_dataset(options.dataroot, options.version, options.scene or "val")
 
 
 def rehearse(settings: Mapping[str, Any], start: RunOptions, options: Options) -> float:

@@ -138,11 +138,16 @@ TRAFFIC = Registry(
 )
 """Called with ``vehicle`` where they name it."""
 
-DATASETS = Registry("dataset", "dist4d_env.datasets", {"nuscenes": "dist4d_env.data.nuscenes:NuScenesDataset"})
-"""Called with ``dataroot`` and ``version`` where they are given. A class with ``recognises`` is found by its folder."""
+DATASETS = Registry(
+    "dataset",
+    "dist4d_env.datasets",
+    {"town": "dist4d_env.town.dataset:TownDataset", "nuscenes": "dist4d_env.data.nuscenes:NuScenesDataset"},
+)
+"""Called with ``dataroot`` and ``version`` where they are given. A class with ``recognises`` is found by its folder; the first
+that recognises it is taken."""
 
 DEFAULT_DATAROOT = "dist4d_env.town.cache:default_dataroot"
-"""Makes the folder of the data set where none is named; called with the scenes that are wanted and how many suffice."""
+"""Makes the folder of the data set where none is named; called with the scenes that are wanted."""
 
 SENSORS = Registry(
     "sensor",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from functools import partial
 
 import av
 import numpy as np
@@ -54,21 +53,6 @@ def test_unknown_scene_is_one_line(town_dataroot, tmp_path, capsys):
     assert main(["demo", *wanted]) == 2
     error = capsys.readouterr().err.strip()
     assert "town-val-0099" in error and "\n" not in error and not (tmp_path / "demo").exists()
-
-
-@pytest.mark.medium
-def test_the_built_in_town_is_made_for_one_scene_and_found_again(tmp_path, monkeypatch):
-    from dist4d_env.town import cache, writer
-
-    monkeypatch.setattr(cache, "DEFAULT_SIZE", (24, 40))
-    monkeypatch.setattr(writer, "write_dataset", partial(writer.write_dataset, duration=1.0))  # quick
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("NUSCENES", raising=False)
-    dataset = demo.open_data(demo.Options())
-    assert dataset.names() == ("town-val-0000",) and dataset.dataroot.startswith(str(tmp_path))
-    written = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*.json"))
-    assert demo.open_data(demo.Options()) == dataset
-    assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*.json")) == written
 
 
 def test_swerve_is_as_wide_as_the_street(town_dataroot):

@@ -18,20 +18,19 @@ def open_dataset(
     dataroot: str | os.PathLike[str] | None = None,
     version: str | None = None,
     scenes: str | Sequence[str] = "val",
-    count: int | None = None,
     dataset: Any = None,
 ) -> Dataset:
     """Opens a data set.
 
     dataroot: its folder, else $NUSCENES, else the built-in town (made once, in the user's cache folder); version: the folder of
     tables below it, found by itself where there is one; scenes: names or splits that will be loaded, for the built-in town makes
-    only the split that is needed; count: how many of its scenes suffice, None for all; dataset: a name in ``registry.DATASETS``,
+    only the split that is needed; dataset: a name in ``registry.DATASETS``,
     ``"module:Class"``, or an open data set, which is returned as it is. None takes the first reader that recognises the folder.
     A reader given here finds its folder by itself where ``dataroot`` is None.
     Raises DataError naming the folder, table or file that is missing or broken, ConfigError for an unknown reader.
     """
     if dataset is None:
-        root, origin = _folder(dataroot, scenes, count)
+        root, origin = _folder(dataroot, scenes)
         dataset, dataroot = _recognised(root, origin), root
     elif not (isinstance(dataset, str) or callable(dataset)) and (dataroot is not None or version is not None):
         raise ConfigError(f"dataset={dataset!r} is open already: leave out dataroot and version")
@@ -41,7 +40,7 @@ def open_dataset(
     return opened
 
 
-def _folder(dataroot: str | os.PathLike[str] | None, scenes: str | Sequence[str], count: int | None) -> tuple[Path, str]:
+def _folder(dataroot: str | os.PathLike[str] | None, scenes: str | Sequence[str]) -> tuple[Path, str]:
     """The folder and where its name comes from."""
     origin = "the dataroot argument"
     if dataroot is None and os.environ.get("NUSCENES"):
@@ -49,7 +48,7 @@ def _folder(dataroot: str | os.PathLike[str] | None, scenes: str | Sequence[str]
     if dataroot is None:
         origin = "the built-in town"
         try:
-            dataroot = import_path(DEFAULT_DATAROOT)(scenes, count)
+            dataroot = import_path(DEFAULT_DATAROOT)(scenes)
         except OSError as error:
             raise DataError(
                 f"no data set: dataroot= was not given, $NUSCENES is not set, and the built-in town could not be made ({error})"

@@ -46,18 +46,9 @@ def split_of(scenes: str | Sequence[str]) -> str:
     return found.pop() if found else "val"
 
 
-def default_dataroot(scenes: str | Sequence[str] = "val", count: int | None = None) -> Path:
+def default_dataroot(scenes: str | Sequence[str] = "val") -> Path:
     """The built-in town's folder of the split that scenes belong to; see ``registry.DEFAULT_DATAROOT``."""
-    return ensure_default(split_of(scenes), count)
-
-
-def ensure_default(split: str = "val", count: int | None = None) -> Path:
-    """The folder of the built-in town's split; makes it first (about a minute on two cores, with a progress bar) if it is new.
-
-    count: its first scenes suffice; the whole split serves as well where it is there already.
-    """
-    whole = town_folder(split)
-    return whole if whole.is_dir() else ensure_town(split, count=count)
+    return ensure_town(split_of(scenes))
 
 
 def ensure_town(
@@ -67,7 +58,8 @@ def ensure_town(
     count: int | None = None,
     duration: float | None = None,
 ) -> Path:
-    """The cached folder of a town with these options (see ``town_folder``); makes it first if it is new.
+    """The cached folder of a town with these options (see ``town_folder``); makes it first if it is new, with a progress bar:
+    tables and maps, a second or two per scene. Pictures are drawn on demand, scene by scene (``town.dataset``).
 
     Several processes may ask at once: one makes it, the others wait. The folder appears whole or not at all.
     """
@@ -81,5 +73,6 @@ def ensure_town(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f".{folder.name}.making"):
             if not folder.is_dir():
-                write_dataset(folder, split, count, size, seed=seed, duration=DURATION if duration is None else duration)
+                seconds = DURATION if duration is None else duration
+                write_dataset(folder, split, count, size, seed=seed, duration=seconds, on_demand=True)
     return folder

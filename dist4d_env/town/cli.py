@@ -14,7 +14,8 @@ class Options:
     """Make the built-in data set: streets, traffic, six cameras with depth and LiDAR, in nuScenes format."""
 
     out: Path | None = None
-    """Folder to write; it must not exist yet. Default: the user's cache folder, where everything else looks for the town."""
+    """Folder to write; it must not exist yet. Default: the user's cache folder, where everything else looks for the town and
+    draws a scene's pictures when it first needs them; this draws them all."""
     split: Literal["train", "val", "test", "all"] = "val"
     """Which scenes; the splits' streets have nothing in common."""
     size: str = "128x224"
@@ -41,13 +42,16 @@ class Options:
 def run(options: Options) -> int:
     """Writes the data set and prints its folder."""
     from dist4d_env.geometry.cameras import parse_size
-    from dist4d_env.town.cache import ensure_default
+    from dist4d_env.town.cache import ensure_town
+    from dist4d_env.town.dataset import TownDataset, draw_missing
     from dist4d_env.town.writer import write_dataset
 
     if options.out is None:
         if options != Options(split=options.split) or options.split == "all":
             raise ConfigError("the cache folder holds towns with default options only: name a folder with --out")
-        folder = ensure_default(options.split)
+        folder = ensure_town(options.split)
+        if TownDataset.recognises(folder):
+            draw_missing(folder)
     else:
         splits = ("train", "val", "test") if options.split == "all" else options.split
         folder = write_dataset(

@@ -20,13 +20,16 @@ from dist4d_env.town.sensors import EGO_FROM_LIDAR, town_rig
 from dist4d_env.town.tables import LIDAR, Rows, SceneRows, points_in_boxes, visible_share
 from dist4d_env.town.timeline import EARLIER, KEYFRAME_RATE, SWEEP_PERIOD, boxes_at, ego_pose_at
 
+ON_DEMAND = ".pictures"
+"""Folder of a data set whose pictures are drawn on demand; in it lies an empty file for every scene that has them."""
+
 
 @dataclass(frozen=True)
 class FileOptions:
     """Options of the stored files. size: height, width of the images; sweeps: cameras and LiDAR at 10 Hz between keyframes;
     duration: seconds of each scene; semantics: class images under ``semantics/``; pictures: False for tables and maps alone, in
     which images and LiDAR have their rows but no files: boxes then hold no LiDAR points, and visible is what a camera faces;
-    rate: keyframes per second."""
+    rate: keyframes per second; on_demand: without pictures now, ``TownDataset`` draws them later."""
 
     size: tuple[int, int] = (128, 224)
     sweeps: bool = False
@@ -34,6 +37,7 @@ class FileOptions:
     semantics: bool = False
     pictures: bool = True
     rate: int = KEYFRAME_RATE
+    on_demand: bool = False
 
     @property
     def keyframes(self) -> np.ndarray:
@@ -41,13 +45,17 @@ class FileOptions:
         return np.arange(round(self.duration * self.rate) + 1) / self.rate
 
 
-def write_scene(root: Path, scene: TownScene, options: FileOptions, progress: Callable[[], object]) -> Rows:
-    """Writes images, depth and LiDAR of a scene under ``root``, if asked for; calls ``progress`` after every keyframe."""
+def write_scene(
+    root: Path, scene: TownScene, options: FileOptions, progress: Callable[[], object], some: slice = slice(None)
+) -> Rows:
+    """Writes images, depth and LiDAR of a scene under ``root``, if asked for; calls ``progress`` after every keyframe.
+
+    some: only of these keyframes; the rows are then of no use."""
     rig = town_rig(*options.size)
     renderer = TownRenderer(scene) if options.pictures else None
     keyframes = options.keyframes
     rows = SceneRows(scene, keyframes, rig)
-    for k, time in enumerate(keyframes):
+    for k, time in list(enumerate(keyframes))[some]:
         shots = [_camera(root, renderer, rows, rig, view, float(time), True, options) for view in range(len(rig.names))]
         depth, poses = (np.stack(part) for part in zip(*shots, strict=True))
         boxes = boxes_at(scene, float(time))

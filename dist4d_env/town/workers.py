@@ -19,14 +19,15 @@ from dist4d_env.errors import DataError
 from dist4d_env.town.generate import generate_scene
 from dist4d_env.town.scene_files import FileOptions, write_scene
 
-Job = tuple[str, int]
+Job = tuple[str, int, int, int]
+"""Split, index, and which keyframes: every ``step``-th from ``start`` on."""
 
 
 def run_jobs(
     root: Path, jobs: list[Job], seed: int, options: FileOptions, workers: int | None, progress: Callable[[int], object]
 ) -> None:
     """Writes all scenes ``jobs`` under ``root``; calls ``progress(1)`` per keyframe. Raises DataError if a process fails."""
-    count = min(len(jobs), workers or _cores())
+    count = min(len(jobs), workers or cores())
     if count <= 1:
         make_scenes(root, jobs, seed, options, lambda: progress(1))
         return
@@ -51,10 +52,12 @@ def run_jobs(
     failed = [error for process, error in zip(processes, errors, strict=True) if process.wait()]
     if failed:
         failed[0].seek(0)
-        raise DataError(f"a town scene could not be made: {failed[0].read().strip()[-2000:]}")
+        said = failed[0].read().strip().splitlines() or ["a process was killed"]
+        raise DataError(f"a town scene could not be made: {said[-1][-200:]}")
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -64,9 +67,11 @@ def rows_file(root: Path, split: str, index: int) -> Path:
 
 
 def make_scenes(root: Path, jobs: list[Job], seed: int, options: FileOptions, progress: Callable[[], object]) -> None:
-    """Writes the files of scenes one after the other, each time followed by its rows, which mark it as finished."""
-    for split, index in jobs:
-        rows = write_scene(root, generate_scene(split, index, seed), options, progress)
+    """Writes the files of scenes one after the other; a file of its rows comes last and marks a scene as finished."""
+    for split, index, start, step in jobs:
+        rows = write_scene(root, generate_scene(split, index, seed), options, progress, slice(start, None, step))
+        if options.on_demand and options.pictures:
+            continue  # the tables are there already
         target = rows_file(root, split, index)
         temporary = target.with_suffix(".tmp")
         temporary.write_text(json.dumps(rows))

@@ -12,7 +12,7 @@ from pathlib import Path
 from dist4d_env.errors import ConfigError
 from dist4d_env.town.generate import DURATION, SPLITS, VERSION, layout_number, scene_outline
 from dist4d_env.town.map_file import MapFile, write_mask
-from dist4d_env.town.scene_files import FileOptions
+from dist4d_env.town.scene_files import ON_DEMAND, FileOptions
 from dist4d_env.town.sensors import EGO_FROM_LIDAR, town_rig
 from dist4d_env.town.tables import TABLES, VERSION_FOLDER, Rows, log_and_map_rows, shared_rows
 from dist4d_env.town.timeline import KEYFRAME_RATE
@@ -35,13 +35,15 @@ def write_dataset(
     progress: bool = True,
     pictures: bool = True,
     rate: int = KEYFRAME_RATE,
+    on_demand: bool = False,
 ) -> Path:
     """Writes scenes 0 to ``count`` - 1 of each split to the new folder ``out`` and returns it.
 
     count: scenes per split (default 48 train, 8 val, 8 test); size: height, width of the images; sweeps: cameras and LiDAR at
     10 Hz; duration: seconds of each scene, a multiple of 0.5; workers: processes (default: one per core, at most one per scene);
     pictures: False leaves out images, depth and LiDAR, for drivers that see vectors alone or worlds that draw by themselves;
-    rate: keyframes per second, 2, 5 or 10.
+    rate: keyframes per second, 2, 5 or 10; on_demand: no pictures now, they are drawn scene by scene when they are first asked
+    for (``town.dataset``).
     The folder appears whole or not at all; scenes finished by an interrupted call with the same options are kept beside it and
     not made again. Raises ConfigError for options that cannot work or a folder that is already there.
     """
@@ -49,7 +51,7 @@ def write_dataset(
 
     out = Path(out).expanduser().absolute()
     jobs = _jobs(splits, count)
-    options = _options(size, sweeps, duration, semantics, pictures, rate)
+    options = _options(size, sweeps, duration, semantics, pictures and not on_demand, rate, on_demand)
     out.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(out.parent / f".{out.name}.lock"):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -75,7 +77,9 @@ def _jobs(splits: str | Sequence[str], count: int | Mapping[str, int] | None) ->
     return [(name, index) for name, number in counts.items() for index in range(number)]
 
 
-def _options(size: tuple[int, int], sweeps: bool, duration: float, semantics: bool, pictures: bool, rate: int) -> FileOptions:
+def _options(
+    size: tuple[int, int], sweeps: bool, duration: float, semantics: bool, pictures: bool, rate: int, on_demand: bool
+) -> FileOptions:
     height, width = (int(v) for v in size)
     if min(height, width) < 16 or max(height, width) > 1600:
         raise ConfigError(f"images of {height} x {width} cannot be rendered: choose sides between 16 and 1600 pixels")
@@ -86,7 +90,7 @@ def _options(size: tuple[int, int], sweeps: bool, duration: float, semantics: bo
         raise ConfigError(f"{rate} keyframes a second are not possible: choose {', '.join(map(str, RATES))}")
     if semantics and not pictures:
         raise ConfigError("class images are pictures: leave out either semantics or the wish for no pictures")
-    return FileOptions((height, width), bool(sweeps), float(duration), bool(semantics), bool(pictures), int(rate))
+    return FileOptions((height, width), bool(sweeps), float(duration), bool(semantics), bool(pictures), int(rate), on_demand)
 
 
 def _partial_folder(out: Path, plan: dict) -> Path:
@@ -106,7 +110,7 @@ def _make_scenes(
     from tqdm import tqdm
 
     keyframes = len(options.keyframes)
-    missing = [job for job in jobs if not rows_file(root, *job).exists()]
+    missing = [(*job, 0, 1) for job in jobs if not rows_file(root, *job).exists()]
     (root / ".rows").mkdir(exist_ok=True)
     done = len(jobs) - len(missing)
     with tqdm(total=len(jobs) * keyframes, initial=done * keyframes, desc="town", unit="keyframe", disable=not progress) as bar:
@@ -140,6 +144,8 @@ def _finish(root: Path, jobs: list[tuple[str, int]], seed: int, options: FileOpt
     about = {scene.name: {"split": scene.split, "index": scene.index, "light": scene.light} for scene in scenes}
     record = {"generator_version": VERSION, "seed": seed, **asdict(options), "scenes": about}
     _write_json(root / "town.json", record)
+    if options.on_demand:
+        (root / ON_DEMAND).mkdir()
     shutil.rmtree(root / ".rows")
     (root / ".plan").unlink()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,8 @@ from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import apply
 from dist4d_env.scenes.scene import Scene, Tracks
 from dist4d_env.simulation.scene_at import SceneAt
-from dist4d_env.town.generate import VERSION, generate_scene
+from dist4d_env.town.dataset import SceneKey, town_scene
+from dist4d_env.town.generate import generate_scene
 from dist4d_env.town.lidar import scan
 from dist4d_env.town.model import Actor
 from dist4d_env.town.render import TownRenderer
@@ -27,9 +27,6 @@ from dist4d_env.worlds.stopwatch import Stopwatch
 
 _KEPT = 8
 """Scenes kept ready to render, about 100 MB each: as many as the validation split has, so that the next driver finds them."""
-
-
-TownKey = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class OracleState:
     actors, and after them the inserted ones, of each track of the scene."""
 
     start: WorldStart
-    key: TownKey
+    key: SceneKey
     inserted: tuple[Inserted, ...]
     actors: np.ndarray
 
@@ -117,7 +114,7 @@ def actor_boxes(boxes: Boxes, actors: np.ndarray) -> Boxes:
 
 
 @lru_cache(maxsize=_KEPT)
-def _renderer(key: TownKey, inserted: tuple[Inserted, ...]) -> TownRenderer:
+def _renderer(key: SceneKey, inserted: tuple[Inserted, ...]) -> TownRenderer:
     """The renderer of a town scene, which takes seconds to make: shared by all worlds of the process, for drawing changes nothing
     in it; the least recently used one is forgotten. One with inserted objects shares all but these with the one without."""
     if inserted:
@@ -126,25 +123,10 @@ def _renderer(key: TownKey, inserted: tuple[Inserted, ...]) -> TownRenderer:
     return TownRenderer(generate_scene(split, index, seed))
 
 
-def _town_key(scene: Scene) -> TownKey:
-    """Split, index and seed of a data set's scene, from the ``town.json`` that the town's writer leaves."""
-    path = Path(scene.dataroot) / "town.json"
-    if not path.is_file():
+def _town_key(scene: Scene) -> SceneKey:
+    if not Path(scene.dataroot, "town.json").is_file():
         raise DataError(
             f"world='oracle' knows the built-in town only, and {scene.dataroot} has no town.json: choose world='dist4d' or "
             "'replay', or a data set written by `python -m dist4d_env town`"
         )
-    try:
-        record = json.loads(path.read_text())
-        version, seed, about = int(record["generator_version"]), int(record["seed"]), record["scenes"]
-        key = (str(about[scene.name]["split"]), int(about[scene.name]["index"]), seed) if scene.name in about else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be read ({error!r}): write the town again with `python -m dist4d_env town`") from error
-    if version != VERSION:
-        raise DataError(
-            f"{scene.dataroot} was written by version {version} of the town generator and this is version {VERSION}: "
-            "write the town again with `python -m dist4d_env town`"
-        )
-    if key is None:
-        raise DataError(f"{path} does not list {scene.name}: write the town again with `python -m dist4d_env town`")
-    return key
+    return town_scene(scene.dataroot, scene.name)

@@ -14,7 +14,7 @@ import pytest
 from dist4d_env.__main__ import main
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError
-from dist4d_env.town.cache import ensure_default, split_of, town_folder
+from dist4d_env.town.cache import split_of, town_folder
 from dist4d_env.town.generate import VERSION
 from dist4d_env.town.writer import write_dataset
 from town.conftest import SIZE
@@ -79,8 +79,6 @@ def test_every_option_of_the_cache_has_its_own_folder(tmp_path: Path, monkeypatc
         town_folder(duration=2.0),
     }  # fmt: skip
     assert len(folders) == 6
-    town_folder().mkdir(parents=True)
-    assert ensure_default() == ensure_default(count=1) == town_folder()  # the whole split serves for its first scenes
 
 
 def test_a_failed_call_leaves_nothing_that_counts(tmp_path: Path) -> None:
@@ -91,7 +89,8 @@ def test_a_failed_call_leaves_nothing_that_counts(tmp_path: Path) -> None:
     partial = tmp_path / ".town.partial"
     plan = {
         "generator_version": VERSION, "seed": 0, "jobs": [("val", 0)],
-        "options": {"size": SIZE, "sweeps": False, "duration": 0.5, "semantics": False, "pictures": True, "rate": 2},
+        "options": {"size": SIZE, "sweeps": False, "duration": 0.5, "semantics": False, "pictures": True, "rate": 2,
+                    "on_demand": False},
     }  # fmt: skip
     partial.mkdir()
     (partial / ".plan").write_text(json.dumps(plan, sort_keys=True))
