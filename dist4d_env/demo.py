@@ -116,8 +116,9 @@ def check_weights(options: Options) -> None:
 def open_data(options: Options) -> Dataset:
     """The data set asked for."""
     from dist4d_env.data.open import open_dataset
+    from dist4d_env.geometry.cameras import parse_size
 
-    return open_dataset(options.dataroot, options.version, options.scene or "val")
+    return open_dataset(options.dataroot, options.version, options.scene or "val", size=parse_size(options.size))
 
 
 def rehearse(settings: Mapping[str, Any], start: RunOptions, options: Options) -> float:

@@ -147,7 +147,8 @@ DATASETS = Registry(
 that recognises it is taken."""
 
 DEFAULT_DATAROOT = "dist4d_env.town.cache:default_dataroot"
-"""Makes the folder of the data set where none is named; called with the scenes that are wanted."""
+"""Makes the folder of the data set where none is named; called with the scenes that are wanted and
+the size (height, width) that images will be shown at, None for any."""
 
 SENSORS = Registry(
     "sensor",

@@ -19,18 +19,19 @@ def open_dataset(
     version: str | None = None,
     scenes: str | Sequence[str] = "val",
     dataset: Any = None,
+    size: tuple[int, int] | None = None,
 ) -> Dataset:
     """Opens a data set.
 
     dataroot: its folder, else $NUSCENES, else the built-in town (made once, in the user's cache folder); version: the folder of
     tables below it, found by itself where there is one; scenes: names or splits that will be loaded, for the built-in town makes
-    only the split that is needed; dataset: a name in ``registry.DATASETS``,
-    ``"module:Class"``, or an open data set, which is returned as it is. None takes the first reader that recognises the folder.
-    A reader given here finds its folder by itself where ``dataroot`` is None.
+    only the split that is needed; dataset: a name in ``registry.DATASETS``, ``"module:Class"``, or an open data set, which is
+    returned as it is; None takes the first reader that recognises the folder, and one given here finds its folder by itself where
+    ``dataroot`` is None; size: height and width that its images will be shown at, so that the built-in town stores larger ones.
     Raises DataError naming the folder, table or file that is missing or broken, ConfigError for an unknown reader.
     """
     if dataset is None:
-        root, origin = _folder(dataroot, scenes)
+        root, origin = _folder(dataroot, scenes, size)
         dataset, dataroot = _recognised(root, origin), root
     elif not (isinstance(dataset, str) or callable(dataset)) and (dataroot is not None or version is not None):
         raise ConfigError(f"dataset={dataset!r} is open already: leave out dataroot and version")
@@ -40,7 +41,9 @@ def open_dataset(
     return opened
 
 
-def _folder(dataroot: str | os.PathLike[str] | None, scenes: str | Sequence[str]) -> tuple[Path, str]:
+def _folder(
+    dataroot: str | os.PathLike[str] | None, scenes: str | Sequence[str], size: tuple[int, int] | None
+) -> tuple[Path, str]:
     """The folder and where its name comes from."""
     origin = "the dataroot argument"
     if dataroot is None and os.environ.get("NUSCENES"):
@@ -48,7 +51,7 @@ def _folder(dataroot: str | os.PathLike[str] | None, scenes: str | Sequence[str]
     if dataroot is None:
         origin = "the built-in town"
         try:
-            dataroot = import_path(DEFAULT_DATAROOT)(scenes)
+            dataroot = import_path(DEFAULT_DATAROOT)(scenes, size)
         except OSError as error:
             raise DataError(
                 f"no data set: dataroot= was not given, $NUSCENES is not set, and the built-in town could not be made ({error})"

@@ -125,7 +125,7 @@ class Episodes:
         self.config, self.count = config, count
         self.most_decisions: int | None = None  # of an episode, apart from its horizon
         scenes = config.scenes if config.scenario is None else config.scenario.scene
-        self.dataset = open_dataset(config.dataroot, config.version, scenes, dataset=config.dataset)
+        self.dataset = open_dataset(config.dataroot, config.version, scenes, config.dataset, config.size)
         self.scene_names = self.dataset.scene_names(scenes)
         self._unplayable: set[str] = set()
         self._closed = False

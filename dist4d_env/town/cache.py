@@ -8,6 +8,8 @@ from pathlib import Path
 from dist4d_env.errors import ConfigError
 
 DEFAULT_SIZE = (128, 224)
+SIZES = (DEFAULT_SIZE, (224, 400), (448, 800))
+"""Sizes that images are stored at: the smallest one that need not be enlarged."""
 
 
 def town_folder(
@@ -46,9 +48,11 @@ def split_of(scenes: str | Sequence[str]) -> str:
     return found.pop() if found else "val"
 
 
-def default_dataroot(scenes: str | Sequence[str] = "val") -> Path:
+def default_dataroot(scenes: str | Sequence[str] = "val", size: tuple[int, int] | None = None) -> Path:
     """The built-in town's folder of the split that scenes belong to; see ``registry.DEFAULT_DATAROOT``."""
-    return ensure_town(split_of(scenes))
+    height, width = size or DEFAULT_SIZE
+    fitting = [stored for stored in SIZES if stored[0] >= height and stored[1] >= width]
+    return ensure_town(split_of(scenes), fitting[0] if fitting else SIZES[-1])
 
 
 def ensure_town(
