@@ -15,7 +15,7 @@ from dist4d_env.errors import ActionError, ConfigError
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.scenario import Scenario
 
-from .worlds import EVERY_WORLD, assert_same
+from .worlds import EVERY_WORLD, assert_same, info_of
 
 COUNT = 3
 
@@ -37,20 +37,6 @@ def make_together(town_dataroot):
 
 def row_of(batch, index):
     return {key: value[index] for key, value in batch.items()}
-
-
-def info_of(infos, index):
-    """One row's info out of the batched one, as it is alone: None, or no metrics, where a mask says that there is nothing."""
-    own = {key: value for key, value in infos.items() if not key.startswith("_")}
-    known = {key: infos.get(f"_{key}", np.ones(99, bool))[index] for key in own}
-    return {
-        key: ({} if key == "final" else None)
-        if not known[key]
-        else info_of(value, index)
-        if isinstance(value, dict)
-        else value[index]
-        for key, value in own.items()
-    }
 
 
 def assert_plays_as_alone(together, singles, random, decisions, actions=None):

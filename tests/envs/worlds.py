@@ -52,6 +52,20 @@ def assert_same(first: Any, second: Any, where: str = "outcome") -> None:
         assert first == second, where
 
 
+def info_of(infos: dict[str, Any], index: int) -> dict[str, Any]:
+    """One row's info out of the batched one, as it is alone: None, or no metrics, where a mask says that there is nothing."""
+    own = {key: value for key, value in infos.items() if not key.startswith("_")}
+    known = {key: infos.get(f"_{key}", np.ones(99, bool))[index] for key in own}
+    return {
+        key: ({} if key == "final" else None)
+        if not known[key]
+        else info_of(value, index)
+        if isinstance(value, dict)
+        else value[index]
+        for key, value in own.items()
+    }
+
+
 def play(env: gym.Env, actions: list[Any]) -> list[Any]:
     """The outcome of every step until the episode ends or the actions do."""
     outcomes = []
