@@ -1,4 +1,4 @@
-"""Fixtures of every room: where real data lies, and one small town for everybody."""
+"""Fixtures of all packages: where real data lies, and one small town."""
 
 from __future__ import annotations
 

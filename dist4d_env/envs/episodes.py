@@ -49,7 +49,7 @@ from dist4d_env.worlds.stopwatch import Stopwatch
 EDITED_SCENES = 64
 """Edited scenes that are kept; the oldest makes room for the next."""
 SPARE_SCENES = 256
-"""Scenes that the simulator keeps though nobody plays in them; beyond that those not in use are let go."""
+"""Scenes that the simulator keeps though no episode plays in them; beyond that those not in use are let go."""
 FORESIGHT, MOST_FORESEEN = 2.0, 16
 """Seconds that are anticipated, and decisions at most."""
 
@@ -184,14 +184,14 @@ class Episodes:
     def reset(self, rows: np.ndarray, options: Sequence[dict[str, Any]], watch: Stopwatch) -> dict[str, np.ndarray]:
         """Begin an episode at some rows (at all the first time), each with its options; the reward terms (N,), zero there.
         Nothing but the random generators has changed where it raises."""
-        anew, begun = self._begun(rows, options, watch)
-        state = anew if self.state is None else self.state.put(rows, anew)
-        shown = self._ask(state, rows, begun, watch)
+        initial, new = self._new_episodes(rows, options, watch)
+        state = initial if self.state is None else self.state.put(rows, initial)
+        shown = self._ask(state, rows, new, watch)
         self.clipped[rows] = False
         with watch("metrics"):
-            running = self.metrics.update(None, np.ones(len(rows), bool), anew.scene, first_instant(anew, 1))
+            running = self.metrics.update(None, np.ones(len(rows), bool), initial.scene, first_instant(initial, 1))
             self.running = running if self.running is None else self.running.put(rows, running)
-            self._go_on(state, begun, shown)
+            self._advance(state, new, shown)
             return self._terms(np.isin(np.arange(self.count), rows))
 
     def step(
@@ -205,19 +205,19 @@ class Episodes:
         with watch("simulation"):
             values, clipped = checked_actions(self.config.action, actions, self.count)
             commands = to_commands(self.config.action, values, before.ego, before.tick)
-        rows, anew = np.flatnonzero(begins), None
-        begun: dict[int, Episode] = {}
+        rows, initial = np.flatnonzero(begins), None
+        new: dict[int, Episode] = {}
         if len(rows):
-            anew, begun = self._begun(rows, [options(row) for row in rows.tolist()], watch)
+            initial, new = self._new_episodes(rows, [options(row) for row in rows.tolist()], watch)
         with watch("simulation"):
             state, ticks = self.simulator.execute(self.now, commands)
-            if anew is not None:
-                state, ticks = state.put(rows, anew), with_first_instants(ticks, rows, anew)
-        shown = self._ask(state, np.arange(self.count), begun, watch)
+            if initial is not None:
+                state, ticks = state.put(rows, initial), with_first_instants(ticks, rows, initial)
+        shown = self._ask(state, np.arange(self.count), new, watch)
         self.clipped = clipped & ~begins
         with watch("metrics"):
             self.running = self.metrics.update(self.running, begins, state.scene, ticks)
-            self._go_on(state, begun, shown, ticks)
+            self._advance(state, new, shown, ticks)
             terms = self._terms(begins)
             rewards = np.where(begins, 0.0, weighted_sum(terms, self.weights, self.count))
             terminated, truncated = self._end(begins)
@@ -253,7 +253,7 @@ class Episodes:
         return EpisodeSnapshot(episode.kept(), self.now.take(rows).fitted(tracks), self.bookkeeping.take(rows).fitted(tracks))
 
     def restore(self, row: int, snapshot: EpisodeSnapshot) -> None:
-        """Put an episode in the place of one of the N, or of the first where none has begun."""
+        """Put an episode in the place of one of the N, or of the first where none has started."""
         episode = snapshot.episode.kept()
         episode.scene = self.scene(episode.scenario)
         [number] = self._numbers_of([(episode.scenario, episode.scene)])
@@ -410,7 +410,7 @@ class Episodes:
         self._numbers: dict[tuple[int, Any], int] = {}
 
     def _drop_scenes(self) -> None:
-        """Forget the scenes that nobody plays in."""
+        """Forget the scenes that no episode plays in."""
         kept = self._scenes
         self._forget_scenes()
         self._scenes = kept
@@ -421,7 +421,7 @@ class Episodes:
 
     # Parts of a step
 
-    def _begun(
+    def _new_episodes(
         self, rows: np.ndarray, options: Sequence[dict[str, Any]], watch: Stopwatch
     ) -> tuple[SimState, dict[int, Episode]]:
         """The first states of episodes about to begin at some rows, and what only each of them has."""
@@ -431,16 +431,16 @@ class Episodes:
             scenes = [self.scene(scenario) for scenario in scenarios]
             numbers = self._numbers_of(list(zip(scenarios, scenes, strict=True)))
         with watch("simulation"):
-            state, begun = self.simulator.reset(numbers, scenarios), {}
+            state, new = self.simulator.reset(numbers, scenarios), {}
             for place, (row, (scenario, seeds)) in enumerate(zip(rows.tolist(), chosen, strict=True)):
                 scene, time = scenes[place], float(state.time[place])
                 horizon, dt = scenario.horizon or self.config.horizon, self.config.decision_dt
                 end_time = intended_end(time, horizon, scene.duration, dt, self.most_decisions)
                 start = state.take(np.array([place])).fitted(len(scene.tracks))
-                begun[row] = Episode(scenario, scene, end_time, seeds.policy, seeds.noise, start)
-        return state, begun
+                new[row] = Episode(scenario, scene, end_time, seeds.policy, seeds.noise, start)
+        return state, new
 
-    def _ask(self, state: SimState, rows: np.ndarray, begun: Mapping[int, Episode], watch: Stopwatch) -> list[Shown]:
+    def _ask(self, state: SimState, rows: np.ndarray, new: Mapping[int, Episode], watch: Stopwatch) -> list[Shown]:
         """One call of the world for some rows: state, frame and info of each, and where each ego means to go (P, 3)."""
         world, some = self.open_world(), state if len(rows) == len(state) else state.take(rows)
         truths: Sequence[SceneAt] = LazyTruths(self.simulator, some)
@@ -450,9 +450,9 @@ class Episodes:
                 truths = self.simulator.scenes_at(some, self.foresight)
                 plans = [plan_ahead(truth) for truth in truths]
         with watch("world"):
-            states: list[WorldState] = [None if row in begun else self.episodes[row].world for row in rows.tolist()]
-            places = [place for place, row in enumerate(rows.tolist()) if row in begun]
-            starts = [self._world_start(begun[int(rows[place])], float(some.time[place])) for place in places]
+            states: list[WorldState] = [None if row in new else self.episodes[row].world for row in rows.tolist()]
+            places = [place for place, row in enumerate(rows.tolist()) if row in new]
+            starts = [self._world_start(new[int(rows[place])], float(some.time[place])) for place in places]
             for place, first in zip(places, world.reset(starts) if starts else (), strict=True):
                 states[place] = first
             answers = world.step(states, truths)
@@ -466,15 +466,15 @@ class Episodes:
         scene = episode.scene
         return WorldStart(scene, scene.rig.at_size(*self.size), time, episode.noise_seed)
 
-    def _go_on(self, state: SimState, begun: Mapping[int, Episode], shown: Sequence[Shown], ticks: Ticks | None = None) -> None:
-        """The episodes after a decision, or at their first instant where they have begun."""
+    def _advance(self, state: SimState, new: Mapping[int, Episode], shown: Sequence[Shown], ticks: Ticks | None = None) -> None:
+        """The episodes after a decision, or at their first instant where they have started."""
         self.state = state
-        for row in sorted(begun):
-            self._place(row, begun[row])
+        for row in sorted(new):
+            self._place(row, new[row])
         for row, world, frame, info, plan in shown:
             episode = self.episodes[row]
             episode.world, episode.frame, episode.world_info, episode.plan = world, frame, info, plan
-            if ticks is not None and row not in begun:
+            if ticks is not None and row not in new:
                 episode.egos.append(ticks.ego[row])
                 if not self.simulator.is_open_loop(int(state.scene[row])):
                     episode.agents.append(ticks.agents[row].fitted(len(episode.scene.tracks)))

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class LazyDict(dict[str, Any]):
-    """Equal in every way to ``make()``, which is called once, by whoever looks first; if nobody does, never.
+    """Equal in every way to ``make()``, which is called once, at the first access; without one, never.
 
     Pickled or copied it is the plain dict.
     """

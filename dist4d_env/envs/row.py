@@ -149,8 +149,8 @@ class EpisodeRow:
     def snapshot(self) -> Snapshot:
         """The environment's state as an immutable value, its random generator included; see ``restore``."""
         self._episodes.require_open()
-        begun = self._row < len(self._episodes.episodes)
-        episode = self._episodes.snapshot(self._row) if begun else None
+        started = self._row < len(self._episodes.episodes)
+        episode = self._episodes.snapshot(self._row) if started else None
         return Snapshot(self._settings(), episode, self.generator.bit_generator.state)
 
     def restore(self, snapshot: Snapshot) -> None:

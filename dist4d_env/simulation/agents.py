@@ -46,7 +46,7 @@ class AgentArrays:
 
     @classmethod
     def empty(cls, *shape: int) -> AgentArrays:
-        """Nobody, with room for (..., M) agents."""
+        """No agents, with room for (..., M) agents."""
         return cls(np.zeros((VALUES, *shape)), np.zeros(shape, bool))
 
     def fitted(self, tracks: int) -> AgentArrays:
@@ -90,7 +90,7 @@ def bodies(scenes: Sequence[Tracks]) -> tuple[np.ndarray, np.ndarray]:
 
 
 class AgentTable:
-    """A scene's logged agents by row of the 10 Hz grid; past the log's end there is nobody."""
+    """A scene's logged agents by row of the 10 Hz grid; past the log's end there are none."""
 
     def __init__(self, tracks: Tracks) -> None:
         rows, count = len(tracks.time), len(tracks)

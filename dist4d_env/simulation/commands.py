@@ -14,7 +14,7 @@ class Commands:
     """What B egos carry out, in physical units; it stands until the next decision.
 
     acceleration (B,) m/s^2; steering_rate (B,) rad/s; steering (B,) front wheel angle in rad, nan where the rate counts; follows
-    (B,) bool, where the tracker follows the row of ``references`` instead (B rows, None where nobody follows one).
+    (B,) bool, where the tracker follows the row of ``references`` instead (B rows, None where no ego follows one).
     """
 
     acceleration: np.ndarray

@@ -48,7 +48,7 @@ def drive(
 
 
 NOTHING = References(np.zeros(0, int), np.zeros((0, 1, 3)), np.zeros((0, 0)), np.zeros((0, 0)))
-"""What is followed where nobody follows a reference."""
+"""What is followed where no ego follows a reference."""
 
 
 def drive_along(

@@ -48,7 +48,7 @@ class IdmTraffic:
     nothing hinders reproduces its track exactly, logged stops included. What enters the corridor of its own width along its path
     is a leader, and the interaction term ``a (1 - (s*/s)^2)``, ``s* = gap + v T + v (v - v_leader) / (2 sqrt(a b))``, bounds
     its acceleration. Two agents that are both where the log had them do not disturb each other: the log shows that it went
-    well; it shows nothing of what a scenario has edited, so everybody minds that. A delayed agent drives on to the end of its
+    well; it shows nothing of what a scenario has edited, so every agent minds that. A delayed agent drives on to the end of its
     path, catching up with its schedule; then it is gone. Objects that hardly moved are replayed.
     """
 

@@ -1,4 +1,4 @@
-"""A straight road along x with a logged ego and tracks made by formula, for every room that drives."""
+"""A straight road along x with a logged ego and tracks made by formula, for every test that drives."""
 
 from __future__ import annotations
 

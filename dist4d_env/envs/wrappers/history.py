@@ -61,7 +61,7 @@ class Stack:
             return np.concatenate(past, self._axis[""])
         newest = past[-1]
         return {
-            name: np.concatenate([seen[name] for seen in past], self._axis[name]) if name in self._axis else newest[name]
+            name: np.concatenate([frame[name] for frame in past], self._axis[name]) if name in self._axis else newest[name]
             for name in newest
         }
 

@@ -1,4 +1,4 @@
-"""Wrappers of what is seen, for single environments."""
+"""Observation wrappers for single environments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gymnasium.utils import RecordConstructorArgs
 from dist4d_env.envs.wrappers.transforms import BirdsEye, CameraStack, Flat, Vectors
 
 
-class _Seen(gym.ObservationWrapper, RecordConstructorArgs):
+class _Transformed(gym.ObservationWrapper, RecordConstructorArgs):
     """An environment whose observations go through a transform."""
 
     def __init__(self, env: gym.Env, transform: Any, **settings: Any) -> None:
@@ -23,7 +23,7 @@ class _Seen(gym.ObservationWrapper, RecordConstructorArgs):
         return self._transform(observation)
 
 
-class StackCameras(_Seen):
+class StackCameras(_Transformed):
     """The cameras as images that learning libraries take as they are.
 
     layout: "mosaic" is one ``"cameras"`` image, (2H, 3W, 3) for nuScenes' six: cameras that look ahead above, those that look
@@ -38,7 +38,7 @@ class StackCameras(_Seen):
         super().__init__(env, CameraStack(rig, layout, depth), layout=layout, depth=depth)
 
 
-class BirdsEyeView(_Seen):
+class BirdsEyeView(_Transformed):
     """The bird's-eye raster alone: a ``Box`` (12, cells, cells) uint8, channels as in ``"bev"``.
 
     cells: 200 cells of 0.5 m a side, or a divisor for larger ones, each as bright as the brightest it covers. The environment
@@ -49,7 +49,7 @@ class BirdsEyeView(_Seen):
         super().__init__(env, BirdsEye(cells), cells=cells)
 
 
-class VectorOnly(_Seen):
+class VectorOnly(_Transformed):
     """ "ego", "route" and "agents", as far as they are observed, in one flat float32 ``Box``; pictures are left out.
 
     agents: how many of the nearest are kept. Values keep their units and bounds (``gymnasium.wrappers.RescaleObservation`` scales
@@ -60,7 +60,7 @@ class VectorOnly(_Seen):
         super().__init__(env, Vectors(agents), agents=agents)
 
 
-class FlatVectors(_Seen):
+class FlatVectors(_Transformed):
     """ "route" and "agents" as flat vectors, row after row; other keys stay. Stable-Baselines3 then has nothing to remark on."""
 
     def __init__(self, env: gym.Env) -> None:

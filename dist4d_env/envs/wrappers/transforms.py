@@ -67,13 +67,13 @@ class CameraStack:
                 made[name] = spaces.Box(0, 255, (len(self.rig.names) * channels, height, width), np.uint8)
         return spaces.Dict({**made, **self._others(given)})
 
-    def __call__(self, seen: Observation) -> dict[str, np.ndarray]:
+    def __call__(self, observation: Observation) -> dict[str, np.ndarray]:
         made: dict[str, np.ndarray] = {}
         for name in ("cameras", "depth"):
             if name == "depth" and self.depth == "none":
                 continue
             suffix = "" if name == "cameras" else "/depth"
-            shown = {camera: seen[camera + suffix] for camera in self.rig.names}
+            shown = {camera: observation[camera + suffix] for camera in self.rig.names}
             images = shown if name == "cameras" else {camera: log8(depth) for camera, depth in shown.items()}
             if self.layout == "dict":
                 made |= {camera + suffix: image for camera, image in images.items()}
@@ -81,7 +81,7 @@ class CameraStack:
                 made[name] = self._mosaic(images)
             else:
                 made[name] = np.concatenate([np.moveaxis(image, -1, -3) for image in images.values()], -3)
-        return {**made, **self._others(seen)}
+        return {**made, **self._others(observation)}
 
     def _rows(self) -> list[list[str]]:
         return [[self.rig.names[view] for view in row] for row in reading_order(self.rig.ego_from_camera)]
@@ -112,8 +112,8 @@ class BirdsEye:
         _need(given, "bev", "BirdsEyeView", "bev")
         return spaces.Box(0, 255, (given["bev"].shape[0], self.cells, self.cells), np.uint8)  # type: ignore[index]
 
-    def __call__(self, seen: Observation) -> np.ndarray:
-        raster, each = seen["bev"], BEV_CELLS // self.cells
+    def __call__(self, observation: Observation) -> np.ndarray:
+        raster, each = observation["bev"], BEV_CELLS // self.cells
         blocks = raster.reshape(*raster.shape[:-2], self.cells, each, self.cells, each)
         return blocks.max((-3, -1))  # the largest, so that thin lines and small agents stay
 
@@ -136,11 +136,11 @@ class Vectors:
         high = self({name: box.high for name, box in given.items()})  # type: ignore[attr-defined]
         return spaces.Box(low, high, dtype=np.float32)
 
-    def __call__(self, seen: Observation) -> np.ndarray:
+    def __call__(self, observation: Observation) -> np.ndarray:
         parts = []
         for name in VECTORS:
-            if name in seen:
-                part = seen[name][..., : self.agents, :] if name == "agents" else seen[name]
+            if name in observation:
+                part = observation[name][..., : self.agents, :] if name == "agents" else observation[name]
                 inner = 1 if name == "ego" else 2
                 parts.append(part.reshape(*part.shape[: part.ndim - inner], -1))
         return np.concatenate(parts, -1)
@@ -159,9 +159,9 @@ class Flat:
             flat[name] = spaces.Box(box.low.reshape(-1), box.high.reshape(-1), dtype=np.float32) if matrix else box
         return spaces.Dict(flat)
 
-    def __call__(self, seen: Observation) -> dict[str, np.ndarray]:
-        matrices = {name: seen[name] for name in ("route", "agents") if name in seen}
-        return {**seen, **{name: value.reshape(*value.shape[:-2], -1) for name, value in matrices.items()}}
+    def __call__(self, observation: Observation) -> dict[str, np.ndarray]:
+        matrices = {name: observation[name] for name in ("route", "agents") if name in observation}
+        return {**observation, **{name: value.reshape(*value.shape[:-2], -1) for name, value in matrices.items()}}
 
 
 def _keys(space: spaces.Space) -> dict[str, spaces.Space]:

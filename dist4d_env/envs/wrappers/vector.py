@@ -19,7 +19,7 @@ from dist4d_env.envs.wrappers.history import Stack
 from dist4d_env.envs.wrappers.transforms import BirdsEye, CameraStack, Flat, Vectors
 
 
-class _Seen(gym.vector.VectorWrapper):
+class _Transformed(gym.vector.VectorWrapper):
     """Observations, also the last ones that SAME_STEP puts into infos, go through a transform."""
 
     def __init__(self, env: gym.vector.VectorEnv, transform: Any) -> None:
@@ -40,28 +40,28 @@ class _Seen(gym.vector.VectorWrapper):
         return self._transform(observations), rewards, terminated, truncated, infos
 
 
-class StackCameras(_Seen):
+class StackCameras(_Transformed):
     """See ``wrappers.StackCameras``."""
 
     def __init__(self, env: gym.vector.VectorEnv, layout: str = "mosaic", depth: str = "none") -> None:
         super().__init__(env, CameraStack(env.unwrapped.rig, layout, depth))
 
 
-class BirdsEyeView(_Seen):
+class BirdsEyeView(_Transformed):
     """See ``wrappers.BirdsEyeView``."""
 
     def __init__(self, env: gym.vector.VectorEnv, cells: int = 100) -> None:
         super().__init__(env, BirdsEye(cells))
 
 
-class VectorOnly(_Seen):
+class VectorOnly(_Transformed):
     """See ``wrappers.VectorOnly``."""
 
     def __init__(self, env: gym.vector.VectorEnv, agents: int = 16) -> None:
         super().__init__(env, Vectors(agents))
 
 
-class FlatVectors(_Seen):
+class FlatVectors(_Transformed):
     """See ``wrappers.FlatVectors``."""
 
     def __init__(self, env: gym.vector.VectorEnv) -> None:
@@ -82,34 +82,36 @@ class FrameHistory(gym.vector.VectorWrapper):
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         observations, infos = self.env.reset(seed=seed, options=options)
-        begun = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
-        self._past = [_copy(observations) for _ in range(self._stack.frames)] if begun.all() else self._begun(observations, begun)
-        self._ended &= ~begun
+        started = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
+        self._past = (
+            [_copy(observations) for _ in range(self._stack.frames)] if started.all() else self._refilled(observations, started)
+        )
+        self._ended &= ~started
         return self._stack(self._past), infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
         before, self._past = self._past, [*self._past[1:], _copy(observations)]
-        ended, begun = terminated | truncated, self._ended  # by NEXT_STEP those begin anew that had ended before
+        ended, started = terminated | truncated, self._ended  # by NEXT_STEP those begin anew that had ended before
         if self._mode is AutoresetMode.SAME_STEP:
-            begun = ended
+            started = ended
             for row in np.flatnonzero(ended).tolist():
-                past = [_row(seen, row) for seen in before[1:]]
+                past = [_row(frame, row) for frame in before[1:]]
                 infos["final_obs"][row] = self._stack([*past, infos["final_obs"][row]])
-        if begun.any():
-            self._past = self._begun(observations, begun)
+        if started.any():
+            self._past = self._refilled(observations, started)
         self._ended = ended if self._mode is AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, bool)
         return self._stack(self._past), rewards, terminated, truncated, infos
 
-    def _begun(self, observations: Any, begun: np.ndarray) -> list[Any]:
-        """The past with the rows of ``begun`` filled with what these members see now."""
-        past = [_copy(seen) for seen in self._past]
-        for seen in past:
-            if isinstance(seen, dict):
-                for name, rows in seen.items():
-                    rows[begun] = observations[name][begun]
+    def _refilled(self, observations: Any, started: np.ndarray) -> list[Any]:
+        """The past with the rows of ``started`` filled with their first observations."""
+        past = [_copy(frame) for frame in self._past]
+        for frame in past:
+            if isinstance(frame, dict):
+                for name, rows in frame.items():
+                    rows[started] = observations[name][started]
             else:
-                seen[begun] = observations[begun]
+                frame[started] = observations[started]
         return past
 
 
