@@ -19,7 +19,7 @@ from dist4d_env.errors import DiST4DError
 from dist4d_env.scenes.files import write_text
 
 
-def run(main: Callable[[Any], Any], options: type) -> None:
+def run(main: Callable[[Any], Any], options: Any) -> None:
     """A benchmark from the command line; bad input is one line on stderr and status 2."""
     try:
         main(tyro.cli(options, description=sys.modules[main.__module__].__doc__))
