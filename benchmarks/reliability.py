@@ -138,7 +138,7 @@ def try_activities(options: Kill) -> None:
             store.forget(section, name)
         stored = {name: len(store.read(section, name).get("trials", [])) for name in names}
         due = [(seed, name) for name in names for seed in range(stored[name], options.trials)]
-        for seed, name in tqdm(sorted(due), unit="trial"):
+        for seed, name in tqdm(sorted(due), unit="trial", disable=None):
             trial = attempt(name, ACTIVITIES[name], inputs, work, whole[name], seed)
             promise = ACTIVITIES[name].promise
             store.change(section, name, lambda entry: _add_trial(entry, promise, trial))  # noqa: B023
@@ -171,7 +171,7 @@ def fuzz(options: Fuzz) -> None:
         store.forget("fuzz", options.kind)
     signal.signal(signal.SIGALRM, _hung)
     tried = 0.0
-    with tqdm(total=options.cases, unit="case") as bar:
+    with tqdm(total=options.cases, unit="case", disable=None) as bar:
         while tried < options.cases:
             seed = options.seed + store.read("fuzz", options.kind).get("batches", 0)
             counts, failures = batch(module, min(BATCH, options.cases - int(tried)), seed, bar)

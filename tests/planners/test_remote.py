@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -225,9 +226,69 @@ def test_two_clients_do_not_mix_their_episodes(url):
     first, second = RemotePlanner(RemoteConfig(url, **PATIENT)), RemotePlanner(RemoteConfig(url, **PATIENT))
     first.reset(CONTEXT, 0)
     second.reset(CONTEXT, 0)
-    with pytest.raises(RemoteError, match="run one per worker"):
+    with pytest.raises(RemoteError, match="another client took it over"):
         first.plan(GIVEN)
     assert len(second.plan(GIVEN).trajectory) == 40
+
+
+STATES = """
+import numpy as np
+from dist4d_env.planners.remote.planner_server import serve
+
+class Counting:
+    def reset(self, episode):
+        self.speed = float(episode["seed"])
+    def plan(self, inputs):
+        self.speed += 1
+        return np.column_stack([self.speed * np.arange(1, 9), np.zeros(8), np.zeros(8)])
+
+serve(Counting, port=0, cameras=False)
+"""
+
+
+def test_clients_of_a_class_have_planners_of_their_own():
+    with served("-c", STATES) as address:
+        clients = [RemotePlanner(RemoteConfig(address, **PATIENT)) for _ in range(3)]
+        for seed, client in enumerate(clients):
+            client.reset(CONTEXT, 10 * seed)
+        plans = [[client.plan(GIVEN).trajectory[0, 0] for client in clients] for _ in range(2)]
+    assert clients[0].name == "Counting" and plans == [[1, 11, 21], [2, 12, 22]]
+
+
+HALF = b"POST /plan HTTP/1.1\r\nHost: localhost\r\nDist4d-Protocol: 1\r\nContent-Length: 100\r\n\r\nhalf"
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST /pl", b"POST /plan HTTP/1.1\r\nContent-Le", HALF])
+def test_a_client_that_stops_talking_blocks_nobody(url, begun):
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as silent:
+        silent.sendall(begun)
+        planner = RemotePlanner(RemoteConfig(url, **PATIENT))
+        planner.reset(CONTEXT, 0)
+        assert len(planner.plan(GIVEN).trajectory) == 40
+
+
+def test_an_answer_that_drips_is_late():
+    """Every byte is in time, the whole is not."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(HELLO)
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.0 200 OK\r\n")
+                while True:
+                    connection.sendall(b"X-More: y\r\n")
+                    time.sleep(0.05)
+
+    threading.Thread(target=drip, daemon=True).start()
+    with listener:
+        planner = RemotePlanner(RemoteConfig(f"http://127.0.0.1:{listener.getsockname()[1]}", reset_limit=0.5))
+        with pytest.raises(RemoteError, match=r"late: no answer to /reset within 0\.5 s"):
+            planner.reset(CONTEXT, 0)
 
 
 def test_late_and_gone():
@@ -274,6 +335,7 @@ def test_nobody_there():
 @pytest.mark.parametrize(
     "hello, says",
     [
+        (http_answer(b"[" * 100_000), "is no planner server: it answered 200"),
         (http_answer(json.dumps({"protocol": "2", "needs": {}}).encode()), "does not speak protocol 1 .*'2'"),
         (http_answer(b"this server speaks protocol 7", "426 Upgrade Required"), "does not speak protocol 1 .*speaks protocol 7"),
         (http_answer(b"<html>"), "is no planner server: it answered 200"),
@@ -290,6 +352,19 @@ def test_handshake(hello, says):
         RemotePlanner(RemoteConfig(address, wait=0.0))
 
 
+@pytest.mark.parametrize(
+    "dt, says",
+    [("soon", "a plan of float64 with dt of <U4"), (1j, "with dt of complex128"), (math.inf, "not finite"),
+     (math.nan, "not finite"), ([0.5], r"answered \{'trajectory': \(8, 3\), 'dt': \(1,\)\}")],
+)  # fmt: skip
+def test_a_step_that_is_none(dt, says):
+    with answering(HELLO, http_answer(pack({})), http_answer(pack({"trajectory": np.zeros((8, 3)), "dt": dt}))) as address:
+        planner = RemotePlanner(RemoteConfig(address, wait=0.0))
+        planner.reset(CONTEXT, 0)
+        with pytest.raises(RemoteError, match=says):
+            planner.plan(GIVEN)
+
+
 def test_malformed_answers():
     bad = [b"not a zip", pickle.dumps([1]), b""]
     with answering(HELLO, *map(http_answer, bad)) as address:
@@ -300,8 +375,10 @@ def test_malformed_answers():
 
 
 @pytest.mark.parametrize(
-    "url", ["https://127.0.0.1:1", "http://example.org:8004", "http://10.0.0.1", "127.0.0.1:8004", "http://localhost/x"]
-)
+    "url",
+    ["https://127.0.0.1:1", "http://example.org:8004", "http://10.0.0.1", "127.0.0.1:8004", "http://localhost/x", "http://[::1",
+     "http://127.0.0.1:99999", 8004],
+)  # fmt: skip
 def test_only_the_loopback(url):
     with pytest.raises(ConfigError, match="reached on the loopback"):
         RemoteConfig(url)
@@ -324,7 +401,9 @@ def test_address_from_the_environment(monkeypatch):
         ("GET", "/etc/passwd", {"Dist4d-Protocol": "1"}, 404, "there is no /etc/passwd"),
         ("POST", "/else", {"Dist4d-Protocol": "1"}, 404, "POST /plan"),
         ("POST", "/plan", {"Dist4d-Protocol": "1", "Content-Length": "999999999999"}, 413, "at most"),
-        ("POST", "/plan", {"Dist4d-Protocol": "1", "Content-Length": "-1"}, 411, "how long"),
+        ("POST", "/plan", {"Dist4d-Protocol": "1", "Content-Length": "-1"}, 400, "no number of bytes: '-1'"),
+        ("POST", "/plan", {"Dist4d-Protocol": "1", "Content-Length": b"\xb2"}, 400, "no number of bytes: '²'"),
+        ("POST", "/plan", {"Dist4d-Protocol": "1"}, 411, "how long"),
         ("POST", "/reset", {"Dist4d-Protocol": "1", "Content-Length": "0"}, 400, "not an npz file"),
     ],
 )
@@ -370,6 +449,23 @@ def test_bombs_are_refused():
     with zipfile.ZipFile(lying, "w") as archive:
         archive.writestr("a.npy", header.getvalue() + bytes(16))
     with pytest.raises(ValueError, match="promises"):
+        unpack(lying.getvalue())
+
+
+@pytest.mark.parametrize(
+    "descr, shape, says",
+    [("|S0", (2**62,), "numbers or strings"), ("|V8", (1,), "numbers or strings"), ("<f8", (-1, -2), "promises"),
+     ("<U1", (2,), "not an npz file"), ("<f8", (2**40, 0), "promises|too big|16 bytes")],
+)  # fmt: skip
+def test_headers_that_lie_are_refused(descr, shape, says):
+    header, lying = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(lying, "w") as archive:
+        archive.writestr("a.npy", header.getvalue() + (b"" if 0 in shape else b"\xff" * 8))
+    if shape == (2**40, 0):
+        assert unpack(lying.getvalue())["a"].shape == shape
+        return
+    with pytest.raises(ValueError, match=says):
         unpack(lying.getvalue())
 
 

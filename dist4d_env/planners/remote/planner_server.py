@@ -4,8 +4,9 @@
     POST /reset   npz -> npz: an episode begins
     POST /plan    npz -> npz: one decision
 
-Every request carries the header ``Dist4d-Protocol``, the posts also ``Dist4d-Episode``. A refusal is a 4xx or 5xx with one
-sentence of plain text. Bodies are npz files of plain arrays, stored without compression; objects (pickles) are refused.
+Every request carries the headers ``Dist4d-Protocol`` and ``Dist4d-Client``, the posts also ``Dist4d-Episode``. A refusal is a
+4xx or 5xx with one line of plain text. Bodies are npz files of plain arrays, stored without compression; objects (pickles) are
+refused.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import os
 import sys
 import traceback
 import zipfile
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections import OrderedDict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +35,9 @@ MAX_REQUEST = 256 * 2**20
 
 KINDS = "biufcSU"
 """Of the arrays that travel: truths, integers, floating point and complex numbers, bytes, text."""
+
+MOST_CLIENTS = 16
+"""That have a planner of their own at the same time."""
 
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
@@ -100,28 +106,64 @@ def _array(data: bytes) -> np.ndarray:
 def serve(planner: Any, port: int | None = None, cameras: bool = True, lidar: bool = False) -> None:
     """Serve a planner on 127.0.0.1 until the process is stopped.
 
-    planner: a function ``plan(inputs)`` or an object with such a method and, if it likes, ``reset(episode)``; both take dicts of
-    arrays. ``plan`` returns an (N, 3) array of x, y, heading in the ego frame at 0.5 s, 1 s, ..., or such an array and the
-    seconds between its poses. cameras, lidar: whether pictures and LiDAR points should be sent; port: $DIST4D_PLANNER_PORT or
-    8004 if not given, 0 takes a free one. Prints the address once it listens. One episode at a time: run one server per worker.
-    """
-    plan = planner.plan if hasattr(planner, "plan") else planner
-    if not callable(plan):
-        raise TypeError(f"{planner!r} is neither a function nor has it a method plan(inputs)")
-    title = getattr(planner, "__name__", type(planner).__name__)
+    planner: a function ``plan(inputs)``; an object with such a method and, if it likes, ``reset(episode)``; or a class of such
+    objects, made without arguments. Both methods take dicts of arrays. ``plan`` returns an (N, 3) array of x, y, heading in the
+    ego frame at 0.5 s, 1 s, ..., or such an array and the seconds between its poses. cameras, lidar: whether pictures and LiDAR
+    points should be sent; port: $DIST4D_PLANNER_PORT or 8004 if not given, 0 takes a free one. Prints the address once it
+    listens.
 
-    parts = {
-        "hello": {"protocol": PROTOCOL, "name": title, "needs": {"cameras": bool(cameras), "lidar": bool(lidar)}},
-        "reset_with": staticmethod(getattr(planner, "reset", lambda episode: None)),
-        "plan_with": staticmethod(plan),
-    }
-    port = int(os.environ.get("DIST4D_PLANNER_PORT", PORT)) if port is None else port
-    server = HTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), parts))
-    print(f"{title} plans at http://127.0.0.1:{server.server_port}", flush=True)
+    Serves any number of clients; the planner itself is called for one at a time. A function drives all of them, of a class each
+    client has an object of its own (the MOST_CLIENTS heard of last keep theirs). An object with ``reset`` drives one episode:
+    who resets it takes it over from the others.
+    """
+    server = _Server(planner, port, bool(cameras), bool(lidar))
+    print(f"{server.title} plans at http://127.0.0.1:{server.server_port}", flush=True)
     try:
         server.serve_forever()
     finally:
         server.server_close()
+
+
+class _Seat:
+    """A planner, and the client's episode that it is in, empty in none."""
+
+    def __init__(self, planner: Any) -> None:
+        self.plan = planner.plan if hasattr(planner, "plan") else planner
+        if not callable(self.plan):
+            raise TypeError(f"{planner!r} is neither a function nor has it a method plan(inputs)")
+        self.reset = getattr(planner, "reset", None)
+        self.episode = ""
+
+
+class _Server(ThreadingHTTPServer):
+    """A thread per connection, so that a client that stops talking holds up nobody; ``busy`` is held while a planner works."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, planner: Any, port: int | None, cameras: bool = True, lidar: bool = False) -> None:
+        self.make = planner if isinstance(planner, type) else None
+        self.shared = None if self.make else _Seat(planner)
+        self.seats: OrderedDict[str, _Seat] = OrderedDict()
+        self.busy = Lock()
+        self.title = getattr(planner, "__name__", type(planner).__name__)
+        self.hello = {"protocol": PROTOCOL, "name": self.title, "needs": {"cameras": cameras, "lidar": lidar}}
+        port = int(os.environ.get("DIST4D_PLANNER_PORT", PORT)) if port is None else port
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def seat(self, client: str) -> _Seat:
+        """The planner of a client."""
+        if self.shared is not None:
+            return self.shared
+        if client not in self.seats:
+            self.seats[client] = _Seat(self.make())  # type: ignore[misc]
+        self.seats.move_to_end(client)
+        while len(self.seats) > MOST_CLIENTS:
+            self.seats.popitem(last=False)
+        return self.seats[client]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        print(one_line(f"a client went away: {sys.exc_info()[1]!r}"), file=sys.stderr)
 
 
 class _Refusal(Exception):
@@ -133,10 +175,7 @@ class _Refusal(Exception):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    hello: dict[str, Any]
-    reset_with: Callable[..., Any]
-    plan_with: Callable[..., Any]
-    episode = ""  # set on the class: the client's episode that the planner is in
+    server: _Server
     timeout = 60.0  # s, for a client that stops talking in the middle of a request
 
     def do_GET(self) -> None:
@@ -148,15 +187,25 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *arguments: Any) -> None:
         """Quiet: errors go to the client and are printed by ``_answer``."""
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What is no HTTP, in one line as every other refusal."""
+        self._send(int(code), "text/plain; charset=utf-8", one_line(message or "not understood").encode())
+        self.close_connection = True
+
     def _answer(self, make: Callable[[], tuple[str, bytes]]) -> None:
+        text = "text/plain; charset=utf-8"
         try:
             self._check()
             kind, body, status = (*make(), 200)
         except _Refusal as refusal:
-            kind, body, status = "text/plain; charset=utf-8", str(refusal).encode(), refusal.status
-        except Exception as error:  # what the planner raises is its client's to know, and the server goes on
+            kind, body, status = text, one_line(refusal).encode(), refusal.status
+        except (Exception, SystemExit) as error:  # what the planner raises is its client's to know, and the server goes on
             traceback.print_exc(file=sys.stderr)
-            kind, body, status = "text/plain; charset=utf-8", f"{type(error).__name__}: {error}".encode(), 500
+            kind, body, status = text, one_line(f"{type(error).__name__}: {error}").encode("utf-8", "replace"), 500
+        self._send(status, kind, body)
+
+    def _send(self, status: int, kind: str, body: bytes) -> None:
+        self.request_version = "HTTP/1.0"  # else what is taken for HTTP 0.9 is answered without a status
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -172,36 +221,52 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refusal(426, f"this server speaks protocol {PROTOCOL}, the request {version or 'none'}")
 
     def _body(self) -> dict[str, np.ndarray]:
-        length = self.headers.get("Content-Length", "")
-        if not length.isdigit():
+        length = self.headers.get("Content-Length")
+        if length is None:
             raise _Refusal(411, "the request does not say how long it is")
-        if int(length) > MAX_REQUEST:
+        if not (length.isascii() and length.isdigit()) or len(self.headers.get_all("Content-Length", [])) > 1:
+            raise _Refusal(400, f"the request's length is no number of bytes: {length!r}")
+        if len(length) > 20 or int(length) > MAX_REQUEST:
             raise _Refusal(413, f"the request has {length} bytes, at most {MAX_REQUEST} are read")
         try:
-            return unpack(self.rfile.read(int(length)))
+            data = self.rfile.read(int(length))
+        except OSError as error:
+            self.close_connection = True
+            raise _Refusal(408, f"the request breaks off: {error}") from None
+        if len(data) < int(length):
+            raise _Refusal(400, f"the request has {len(data)} bytes and says {length}")
+        try:
+            return unpack(data)
         except ValueError as error:
             raise _Refusal(400, f"the request is {error}") from None
 
     def _unknown(self) -> tuple[str, bytes]:
-        raise _Refusal(404, f"there is no {self.path}: GET /hello, POST /reset and POST /plan")
+        raise _Refusal(404, f"there is no {self.path[:100]}: GET /hello, POST /reset and POST /plan")
 
     def _hello(self) -> tuple[str, bytes]:
         if self.path != "/hello":
             self._unknown()
-        return "application/json", json.dumps(self.hello).encode()
+        return "application/json", json.dumps(self.server.hello).encode()
 
     def _reset(self) -> tuple[str, bytes]:
         episode = self._body()
-        type(self).episode = ""  # a planner that fails to begin is in no episode
-        type(self).reset_with(episode)
-        type(self).episode = self.headers.get("Dist4d-Episode", "")
+        with self.server.busy:
+            seat = self.server.seat(self.headers.get("Dist4d-Client", ""))
+            seat.episode = ""  # a planner that fails to begin is in no episode
+            if seat.reset is not None:
+                seat.reset(episode)
+            seat.episode = self.headers.get("Dist4d-Episode", "")
         return "application/x-npz", pack({})
 
     def _plan(self) -> tuple[str, bytes]:
         inputs = self._body()
-        ours, theirs = type(self).episode, self.headers.get("Dist4d-Episode", "")
-        if not ours or not hmac.compare_digest(ours.encode(), theirs.encode()):
-            raise _Refusal(409, "the planner is not in this episode: somebody else uses this server; run one per worker")
-        result = type(self).plan_with(inputs)
+        with self.server.busy:
+            seat = self.server.seat(self.headers.get("Dist4d-Client", ""))
+            theirs = self.headers.get("Dist4d-Episode", "")
+            if seat.reset is not None and not (seat.episode and hmac.compare_digest(seat.episode.encode(), theirs.encode())):
+                raise _Refusal(
+                    409, "the planner is not in this episode: another client took it over; serve a class, or run one each"
+                )
+            result = seat.plan(inputs)
         trajectory, dt = result if isinstance(result, tuple) else (result, 0.5)
         return "application/x-npz", pack({"trajectory": np.asarray(trajectory, float), "dt": float(dt)})
