@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from dist4d_env.errors import DiST4DError
 
@@ -33,7 +39,8 @@ def program() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb. Returns the exit status: 0 done, 2 bad input (one line on stderr), 130 stopped from the keyboard."""
+    """Runs one verb. Returns the exit status: 0 done, 2 bad input, 3 a fault of the machine, such as a full disk, 130 stopped
+    from the keyboard, 143 stopped by SIGTERM; all but 0 with one line on stderr."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
@@ -52,13 +59,72 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module = importlib.import_module(VERBS[verb][0])
     try:
         options = tyro.cli(module.Options, prog=f"{program()} {verb}", args=arguments[1:])
-        return int(module.run(options))
+        with _stoppable():
+            status = int(module.run(options))
+            sys.stdout.flush()
+            return status
     except DiST4DError as error:
         print(f"dist4d_env {verb}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\ndist4d_env {verb}: stopped from the keyboard", file=sys.stderr)
         return 130
+    except Terminated:
+        print(f"\ndist4d_env {verb}: stopped by SIGTERM", file=sys.stderr)
+        return 143
+    except Exception as error:
+        fault = fault_of(error)
+        if fault is None:
+            raise
+        print(f"dist4d_env {verb}: {fault}", file=sys.stderr)
+        return 3
+
+
+class Terminated(BaseException):
+    """SIGTERM came: whatever is open is closed and helper processes are ended, as for Ctrl-C."""
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Raises Terminated for SIGTERM."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+AGAIN = "and run the same command again"
+
+
+def fault_of(error: BaseException) -> str | None:
+    """One sentence for what the machine and not the caller is to blame for, or None: libraries may wrap an OSError in others."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError | BrokenProcessPool):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return None
+    if isinstance(cause, BrokenProcessPool):
+        return f"a helper process was killed, perhaps for want of memory: take fewer --workers {AGAIN}"
+    place = "".join(f" ({name})" for name in (cause.filename2, cause.filename) if name)[:200]
+    if cause.errno in FULL:
+        remedy = "free some space"
+    elif cause.errno in CLOSED:
+        remedy = "choose a folder that can be written to"
+    else:
+        remedy = "see to the file or file system"
+    return f"{os.strerror(cause.errno) if cause.errno else cause}{place}: {remedy} {AGAIN}"
 
 
 if __name__ == "__main__":

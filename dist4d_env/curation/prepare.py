@@ -20,6 +20,7 @@ from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.cameras import ImageTransform
 from dist4d_env.geometry.transforms import invert
+from dist4d_env.processes import follow_parent
 from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import LidarSweep, Scene
 
@@ -75,7 +76,7 @@ def _run(
         for name, keyframe in jobs:
             yield prepare_keyframe(dataset.load(name, False), keyframe, root, config, overwrite)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=follow_parent) as pool:
         waiting = [pool.submit(_job, dataset, *job, root, config, overwrite) for job in jobs]
         try:
             for done in as_completed(waiting):

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from typing import Any, Protocol, TypeVar
 
 from dist4d_env.errors import ConfigError, DiST4DError
+from dist4d_env.processes import follow_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -150,18 +148,10 @@ _stop: Any = None
 
 
 def _begin(stop: Any) -> None:
-    """Initialises a worker: it ignores Ctrl-C, which the parent handles, and does not outlive its parent."""
+    """Initialises a worker."""
     global _stop
     _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    follow_parent()
 
 
 @contextmanager

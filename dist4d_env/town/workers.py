@@ -16,6 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dist4d_env.errors import DataError
+from dist4d_env.processes import follow_input
+from dist4d_env.scenes.files import write_text
 from dist4d_env.town.generate import generate_scene
 from dist4d_env.town.scene_files import FileOptions, write_scene
 
@@ -39,7 +41,7 @@ def run_jobs(
     for index, error in enumerate(errors):
         work = json.dumps([str(root), jobs[index::count], seed, asdict(options)])
         command = [sys.executable, "-m", "dist4d_env.town.workers", work]
-        processes.append(subprocess.Popen(command, stdout=out, stderr=error, env=environment))
+        processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=error, env=environment))
     os.close(out)
     try:
         with open(lines) as keyframes:
@@ -72,13 +74,11 @@ def make_scenes(root: Path, jobs: list[Job], seed: int, options: FileOptions, pr
         rows = write_scene(root, generate_scene(split, index, seed), options, progress, slice(start, None, step))
         if options.on_demand and options.pictures:
             continue  # the tables are there already
-        target = rows_file(root, split, index)
-        temporary = target.with_suffix(".tmp")
-        temporary.write_text(json.dumps(rows))
-        os.replace(temporary, target)
+        write_text(rows_file(root, split, index), json.dumps(rows))
 
 
 if __name__ == "__main__":
+    follow_input()
     folder, given, number, stored = json.loads(sys.argv[1])
     as_given = FileOptions(**stored | {"size": tuple(stored["size"])})
     make_scenes(Path(folder), given, number, as_given, lambda: print("keyframe", flush=True))

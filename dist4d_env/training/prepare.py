@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from dist4d_env.data.contract import Dataset
@@ -21,6 +24,7 @@ from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import splat
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.models.conditions import frame_controls, splat_images
+from dist4d_env.processes import follow_parent
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.depth_noise import with_depth_noise
 from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, write_scene, write_settings
@@ -39,19 +43,51 @@ def prepare(
 ) -> None:
     """Make the samples of the named scenes that ``folder`` does not hold yet; a progress bar counts scenes.
 
+    Of runs that share a folder one makes what is missing, the others wait for it.
+
     make: ``scene_samples`` (None), or of ``rollouts``. Raises ``DataError`` where the folder holds samples of other
     settings, or a scene has fewer than three keyframes with images and depth.
     """
     write_settings(folder, settings)
-    work = partial(prepare_scene, dataset.dataroot, dataset.version, folder, settings, make or scene_samples)
-    missing = [name for name in names if not (folder / name).is_dir()]
-    if not missing:
+    if all((folder / name).is_dir() for name in names):  # which may be read-only
         return
-    done = len(names) - len(missing)
-    bar = tqdm(total=len(names), initial=done, desc=f"{folder.name} samples", unit="scene")
-    with bar, ProcessPoolExecutor(max(workers, 1), mp_context=get_context("spawn")) as pool:  # starts processes when first used
-        for _ in map(work, missing) if workers <= 1 else pool.map(work, missing):
-            bar.update()
+    with _locked(folder):
+        for torn in folder.glob(".*-*"):
+            shutil.rmtree(torn)  # of a run that was killed
+        work = partial(prepare_scene, dataset.dataroot, dataset.version, folder, settings, make or scene_samples)
+        missing = [name for name in names if not (folder / name).is_dir()]
+        done = len(names) - len(missing)
+        with tqdm(total=len(names), initial=done, desc=f"{folder.name} samples", unit="scene") as bar:
+            for _ in _each(work, missing, workers):
+                bar.update()
+
+
+def _each(work: Callable[[str], None], names: list[str], workers: int) -> Iterator[None]:
+    """Work on every name, in processes where there are several; they are ended at once where it fails or is stopped."""
+    if workers <= 1:
+        yield from map(work, names)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), follow_parent) as pool:
+        try:
+            yield from pool.map(work, names)
+        except BaseException:
+            for process in list(pool._processes.values()):
+                process.kill()
+            raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tqdm.write(f"another run is making samples in {folder}: waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def prepare_scene(dataroot: str, version: str, folder: Path, settings: SampleSettings, make: Maker, name: str) -> None:

@@ -1,0 +1,34 @@
+"""Helper processes that do not outlive their parent, however it ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing.connection import wait
+
+
+def follow_parent() -> None:
+    """Initialises a process of multiprocessing: it leaves Ctrl-C to its parent and ends when its parent does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # of a forked process: its parent's would be its own
+    threading.Thread(target=_follow, daemon=True).start()
+
+
+def _follow() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def follow_input() -> None:
+    """The same in a process of subprocess, whose standard input is a pipe from its parent."""
+
+    def follow() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
