@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import tyro
 
     module = importlib.import_module(VERBS[verb][0])
+    options = None
     try:
         options = tyro.cli(module.Options, prog=f"{program()} {verb}", args=arguments[1:])
         with _stoppable():
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\ndist4d_env {verb}: stopped by SIGTERM", file=sys.stderr)
         return 143
     except Exception as error:
-        fault = fault_of(error)
+        fault = fault_of(error, getattr(options, "out", None))
         if fault is None:
             raise
         print(f"dist4d_env {verb}: {fault}", file=sys.stderr)
@@ -106,19 +108,23 @@ CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 AGAIN = "and run the same command again"
 
 
-def fault_of(error: BaseException) -> str | None:
-    """One sentence for what the machine and not the caller is to blame for, or None: libraries may wrap an OSError in others."""
+def fault_of(error: BaseException, out: Path | None = None) -> str | None:
+    """One sentence for what the machine and not the caller is to blame for, or None: libraries may wrap an OSError in others.
+
+    out: the folder that is named where the error names no file.
+    """
     from concurrent.futures.process import BrokenProcessPool
 
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError | BrokenProcessPool):
-        cause = cause.__cause__ or cause.__context__
+        by_number = re.search(r"\(os error (\d+)\)", str(cause))  # what Rust's libraries raise
+        cause = OSError(int(by_number[1]), "") if by_number else cause.__cause__ or cause.__context__
     if cause is None:
         return None
     if isinstance(cause, BrokenProcessPool):
         return f"a helper process was killed, perhaps for want of memory: take fewer --workers {AGAIN}"
-    place = "".join(f" ({name})" for name in (cause.filename2, cause.filename) if name)[:200]
-    if cause.errno in FULL:
+    place = f" ({str(cause.filename2 or cause.filename or out or '-')[:200]})"
+    if cause.errno in FULL or cause.errno is None:  # numpy gives no number where it could not write all it wanted
         remedy = "free some space"
     elif cause.errno in CLOSED:
         remedy = "choose a folder that can be written to"

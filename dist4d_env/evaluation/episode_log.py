@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -83,8 +84,10 @@ def save_episode(log: EpisodeLog, folder: Path, name: str | None = None) -> Path
         "vehicle": asdict(log.trace.vehicle),
         "steps": [{**asdict(step), "timing_ms": dict(step.timing_ms)} for step in log.steps],
     }
-    with replacing(folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    content = io.BytesIO()  # a zip file that a full disk breaks off would complain by itself once more
+    np.savez_compressed(content, **arrays)
+    with replacing(folder / f"{name}.npz") as temporary:
+        temporary.write_bytes(content.getvalue())
     path = folder / f"{name}.json"
     write_text(path, json.dumps(text, indent=1, default=_plain))
     return path

@@ -21,11 +21,14 @@ CHECKPOINT = "checkpoint.pt"
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Write ``state`` (tensors, numbers, strings and containers of them) to the run's folder in one move."""
     temporary = folder / f".{CHECKPOINT}.{os.getpid()}"
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / CHECKPOINT)
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, folder / CHECKPOINT)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:

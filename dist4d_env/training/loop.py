@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -113,7 +113,15 @@ def train(recipe: Recipe, options: LoopOptions) -> dict[str, float]:
     batches = load(recipe.batch, first, options.steps, accelerator.process_index, loaders, pin=device.type == "cuda")
     trainer = Trainer(recipe, options, accelerator, state)
     del state
-    report = Report(options, first) if main else None
+    with closing(Report(options, first)) if main else nullcontext() as report:  # an error is told below the progress bar
+        validation = _steps(trainer, batches, report, first)
+    accelerator.wait_for_everyone()
+    return validation
+
+
+def _steps(trainer: Trainer, batches: Iterator[Any], report: Report | None, first: int) -> dict[str, float]:
+    """Every step from ``first`` on; the last validation."""
+    recipe, options, device = trainer.recipe, trainer.options, trainer.accelerator.device
     validation: dict[str, float] = {}
     for step in range(first, options.steps):
         asked = time.monotonic()
@@ -132,9 +140,6 @@ def train(recipe: Recipe, options: LoopOptions) -> dict[str, float]:
             finite(loss, done)
             trainer.save(done)
             report.saved = time.monotonic()
-    if report is not None:
-        report.close()
-    accelerator.wait_for_everyone()
     return validation
 
 
