@@ -69,8 +69,11 @@ def checked_actions(kind: str, actions: Any, count: int) -> tuple[np.ndarray, np
         values = np.asarray(actions)
     except _NO_ARRAY:
         values = np.array(None)
-    if not _acceptable(kind, values, count):
-        if not (np.ndim(values) or isinstance(actions, list | tuple)) or len(actions) != count:
+    # Beside whole numbers numpy takes truth values for such.
+    several = isinstance(actions, list | tuple)
+    mixed = kind == "discrete" and several and any(isinstance(each, bool | np.bool_) for each in actions)
+    if mixed or not _acceptable(kind, values, count):
+        if not (np.ndim(values) or several) or len(actions) != count:
             raise ActionError(f"{count} environments take as many actions, not an array of shape {values.shape}")
         values = np.array([_checked(kind, action) for action in actions])
     if kind == "discrete":
