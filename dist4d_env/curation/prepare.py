@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from os.path import isfile
 from pathlib import Path
 
 import numpy as np
@@ -103,8 +104,8 @@ def prepare_keyframe(scene: Scene, keyframe: int, root: Path, config: CurationCo
     """Makes and writes the depth of one keyframe's cameras."""
     sensors = sensor_files(scene)
     views = range(len(scene.rig.names))
-    there = [view for view in views if sensors.image_path(keyframe, view).is_file()]
-    missing = [view for view in there if overwrite or not (root / sensors.depth_name(keyframe, view)).is_file()]
+    there = [view for view in views if isfile(sensors.image_path(keyframe, view))]
+    missing = [view for view in there if overwrite or not isfile(root / sensors.depth_name(keyframe, view))]
     count = Prepared(kept=len(there) - len(missing), without_image=len(views) - len(there))
     if not missing:
         return count

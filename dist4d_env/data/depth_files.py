@@ -53,8 +53,11 @@ def write_depth(path: str | Path, depth: np.ndarray) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_depth(path: str | Path) -> np.ndarray:
-    """The (H, W) float32 metres stored at ``path``. Raises DataError if the file is missing or is no depth PNG."""
+def read_depth(path: str | Path, image: tuple[int, int] | None = None) -> np.ndarray:
+    """The (H, W) float32 metres stored at ``path``. image: (rows, columns) of the image that it belongs to.
+
+    Raises DataError if the file is missing, is no depth PNG, or has not the shape of its image.
+    """
     import cv2
 
     try:
@@ -63,15 +66,25 @@ def read_depth(path: str | Path) -> np.ndarray:
         raise DataError(f"{path}: no depth file; make it with `python -m dist4d_env prepare`") from error
     # PNG ends in an IEND chunk; OpenCV alone would hand back a half-empty image for a file that was cut off.
     whole = len(data) > 20 and data[-8:-4].tobytes() == b"IEND"
-    code = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if whole else None
+    try:
+        code = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if whole else None
+    except cv2.error:  # more pixels than OpenCV decodes
+        code = None
     if code is None or code.dtype != np.uint16 or code.ndim != 2:
         raise DataError(f"{path}: not a whole 16-bit depth PNG; delete it and make it again with `python -m dist4d_env prepare`")
+    rows, columns = code.shape
+    # Rows and columns are each rounded to whole pixels, hence the half of one; a hundredth is left for sizes like 224 x 400.
+    if image is not None and abs(rows * image[1] - columns * image[0]) > 0.5 * sum(image) + 0.01 * rows * image[1]:
+        raise DataError(
+            f"{path}: the depth image is {rows} x {columns}, not of the shape of its image, {image[0]} x {image[1]}; make it again "
+            "with `python -m dist4d_env prepare`"
+        )
     return decode_depth(code)
 
 
 def depth_key(dataroot: str | Path) -> str:
     """A folder name that stands for a data set wherever its depth is kept apart from it."""
-    resolved = Path(dataroot).resolve()
+    resolved = Path(os.path.realpath(dataroot))  # Path.resolve would raise for a circle of links
     return f"{resolved.name}-{hashlib.sha256(str(resolved).encode()).hexdigest()[:12]}"
 
 

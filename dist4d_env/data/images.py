@@ -11,26 +11,35 @@ from scipy.sparse import csr_matrix
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.cameras import ImageTransform
 
+_MODES = ("RGB", "L")
+
 
 def read_image(path: str | Path, stored: tuple[int, int], height: int, width: int) -> np.ndarray:
     """(height, width, 3) uint8 of an image stored at (rows, columns), area-resampled through ``ImageTransform.cover``.
 
-    Raises DataError if the file is missing, cut off, no image, or of another size than the tables say.
+    Raises DataError if the file is missing, cut off, no image, of another size than the tables say, or not 8-bit RGB or grey.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
             if image.size != stored[::-1]:
                 found = f"{image.size[1]} x {image.size[0]}"
                 raise DataError(f"{path}: the image is {found}, its table says {stored[0]} x {stored[1]}; fetch both again")
+            if image.mode not in _MODES:
+                raise DataError(
+                    f"{path}: the image's pixels are {image.mode}, not 8-bit RGB or grey; convert it, or fetch it again"
+                )
             # JPEG can decode at 1/2, 1/4 or 1/8 size for a fraction of the time; twice the target leaves the filter its work.
             image.draft("RGB", (2 * width, 2 * height))
             pixels = np.asarray(image.convert("RGB"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such image; fetch the sensor files of the data set or use another keyframe") from error
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise DataError(f"{path}: the image cannot be read ({error}); fetch the file again") from error
+    except DataError:
+        raise
+    except Exception as error:  # a decoder meets a broken file with whatever its own code runs into
+        words = f"{type(error).__name__}: {error}".replace(str(path), "it")[:80]
+        raise DataError(f"{path}: the image cannot be read ({words}); fetch the file again") from error
     return resample_area(pixels, stored, height, width)
 
 

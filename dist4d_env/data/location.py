@@ -11,12 +11,46 @@ from shapely import STRtree
 from shapely.geometry.base import BaseGeometry
 
 from dist4d_env.data.arclines import discretize
+from dist4d_env.data.tables import Kind, by_token, number, numbers, printable, shown, tokens, wrong
+from dist4d_env.errors import DataError
 from dist4d_env.scenes.maps import BEV_LAYERS, Lane, SceneMap, make_map
 
 RADIUS = 200.0
 """Metres around the logged path that a scene's map covers: the route beyond its end (150 m) and a view around that."""
+REMEDY = "fetch the map expansion (v1.3) again"
+_MARGIN = 1000.0  # m beyond its canvas that a map may reach, and a lane from its polygon
 _LINES = ("road_divider", "lane_divider")
+_AREAS = ("road_block", "ped_crossing", "walkway", "stop_line", "carpark_area")
 Records = Sequence[Mapping[str, Any]]
+
+
+def _rings(value: Any) -> bool:
+    return type(value) is list and all(type(ring) is dict and tokens(ring.get("node_tokens")) for ring in value)
+
+
+_TOKEN = Kind("a token", printable)
+_FLAG = Kind("true or false", lambda value: type(value) is bool)
+_SPEED = Kind("a speed above 0 and below 100 m/s", lambda value: value is None or number(value, 0.1, 100), optional=True)
+_COORDINATE = Kind("a number in metres", lambda value: number(value, -1e8, 1e8))
+_NODES = Kind("a list of tokens", tokens, "node")
+_AREA = {"token": _TOKEN, "polygon_token": Kind("a token", printable, "polygon")}
+_LINE = {"token": _TOKEN, "line_token": Kind("a token", printable, "line")}
+_FIELDS: Mapping[str, Mapping[str, Kind]] = {
+    "polygon": {"token": _TOKEN, "exterior_node_tokens": _NODES, "holes": Kind("a list of rings of nodes", _rings, "node")},
+    "line": {"token": _TOKEN, "node_tokens": _NODES},
+    "drivable_area": {"token": _TOKEN, "polygon_tokens": Kind("a list of tokens", tokens, "polygon")},
+    "road_segment": {**_AREA, "is_intersection": _FLAG},
+    "lane": {**_AREA, "speed_limit": _SPEED},
+    "lane_connector": {**_AREA, "speed_limit": _SPEED},
+    **dict.fromkeys(_AREAS, _AREA),
+    **dict.fromkeys(_LINES, _LINE),
+}
+_ARC: Mapping[str, Kind] = {
+    "start_pose": Kind("x, y, heading", lambda value: numbers(value, 3)),
+    "shape": Kind("three letters of L, S, R", lambda value: type(value) is str and len(value) == 3 and set(value) <= set("LSR")),
+    "radius": Kind("a radius above 0", lambda value: number(value, 1e-3, 1e9)),
+    "segment_length": Kind("three lengths below 10 km", lambda value: numbers(value, 3, 0, 1e4)),
+}
 
 
 class LocationMap:
@@ -26,14 +60,17 @@ class LocationMap:
     addition to the nuScenes format.
     """
 
-    def __init__(self, location: str, tables: Mapping[str, Any]) -> None:
-        self.location = location
-        self._xy = np.array([(node["x"], node["y"]) for node in tables["node"]], float).reshape(-1, 2)
-        self._node = {node["token"]: i for i, node in enumerate(tables["node"])}
-        self._polygon = {record["token"]: record for record in tables["polygon"]}
-        self._line = {record["token"]: record for record in tables["line"]}
-        self._arclines: Mapping[str, Any] = tables["arcline_path_3"]
-        self._connectivity: Mapping[str, Any] = tables["connectivity"]
+    def __init__(self, location: str, tables: Any) -> None:
+        self.location, self._tables = location, tables
+        if type(tables) is not dict:
+            raise self._error(f"a map is a dict of tables, not {shown(tables)}")
+        if type(version := tables.get("version")) is not str or version < "1.3":
+            raise self._error(f"version {shown(version)} is outdated")
+        self._index = {layer: self._by_token(layer) for layer in ("node", *_FIELDS)}
+        self._xy = self._nodes(tables["node"])
+        for layer in _FIELDS:
+            self._check(layer)
+        self._arclines, self._connectivity = self._table("arcline_path_3", dict), self._table("connectivity", dict)
         layers = {name: self._geometries(name, tables[name]) for name in BEV_LAYERS}
         self.missing = frozenset(name for name, geometries in layers.items() if not len(geometries))
         self._layers = {name: (geometries, STRtree(geometries)) for name, geometries in layers.items()}
@@ -44,10 +81,76 @@ class LocationMap:
             (record, connector)
             for connector, name in ((False, "lane"), (True, "lane_connector"))
             for record in tables[name]
-            if self._arclines.get(record["token"])
+            if self._arclines_of(record["token"])
         ]
         self._lane_polygons = self._polygons([record["polygon_token"] for record, _ in self._lane_records], keep_empty=True)
         self._lane_tree = STRtree(self._lane_polygons)
+
+    def _error(self, words: str) -> DataError:
+        return DataError(f"maps/expansion/{self.location}.json: {words}; {REMEDY}")
+
+    def _table(self, name: str, kind: type) -> Any:
+        if name not in self._tables:
+            raise self._error(f"the map lacks {name!r}")
+        if type(self._tables[name]) is not kind:
+            raise self._error(f"{name} is no {kind.__name__}, but {shown(self._tables[name])}")
+        return self._tables[name]
+
+    def _by_token(self, layer: str) -> dict[str, int]:
+        rows = self._table(layer, list)
+        index = by_token(rows)
+        if len(index) < len(rows):
+            row = next(i for i, row in enumerate(rows) if type(row) is not dict or index.get(str(row.get("token"))) != i)
+            raise self._error(f"{layer} row {row}: it has no token, or that of another row")
+        return index
+
+    def _nodes(self, nodes: list[dict[str, Any]]) -> np.ndarray:
+        """(N, 2) x, y of the nodes."""
+        canvas, fields = self._tables.get("canvas_edge"), {"x": _COORDINATE, "y": _COORDINATE}
+        if canvas is not None and not numbers(canvas, 2, 0):
+            raise self._error(f"canvas_edge {shown(canvas)} is not a width and height")
+        try:
+            xy = np.array([(node["x"], node["y"]) for node in nodes]).reshape(-1, 2)
+        except (KeyError, ValueError):
+            xy = np.array(None)
+        if xy.dtype.kind not in "if" or not (np.abs(xy) < 1e8).all():
+            for row, node in enumerate(nodes):
+                if words := wrong(fields, node):
+                    raise self._error(f"node row {row}: {words}")
+        if canvas is not None and len(outside := np.flatnonzero(~self._near_canvas(xy))):
+            raise self._error(f"node row {outside[0]}: x, y lie more than {_MARGIN:.0f} m outside canvas_edge {shown(canvas)}")
+        return xy
+
+    def _near_canvas(self, xy: np.ndarray) -> np.ndarray:
+        return ((xy > -_MARGIN) & (xy < np.add(self._tables["canvas_edge"], _MARGIN))).all(-1)
+
+    def _check(self, layer: str) -> None:
+        """Raises DataError for the first record of a layer that is wrong, or refers to what is not there."""
+        links = [(name, kind.target) for name, kind in _FIELDS[layer].items() if kind.target]
+        for row, record in enumerate(self._tables[layer]):
+            words = wrong(_FIELDS[layer], record)
+            for name, target in links if not words else ():
+                value = record[name]
+                named = [value] if type(value) is str else value
+                if name == "holes":
+                    named = [token for ring in value for token in ring["node_tokens"]]
+                if absent := next((token for token in named if token not in self._index[target]), None):
+                    words = f"{name}: {shown(absent)} is in no row of {target}"
+            if words:
+                raise self._error(f"{layer} row {row}: {words}")
+
+    def _arclines_of(self, lane: str) -> list[dict[str, Any]]:
+        """The records of a lane's centreline, none if it has none; its connections are checked with them."""
+        paths = self._arclines.get(lane, [])
+        if type(paths) is not list:
+            raise self._error(f"arcline_path_3 of {shown(lane)} is {shown(paths)}, no list of paths")
+        for path in paths:
+            if words := wrong(_ARC, path) if type(path) is dict else f"{shown(path)} is no path":
+                raise self._error(f"arcline_path_3 of {shown(lane)}: {words}")
+        links = self._connectivity.get(lane, {})
+        if type(links) is not dict or not all(tokens(links.get(name, [])) for name in ("incoming", "outgoing")):
+            raise self._error(f"connectivity of {shown(lane)} is {shown(links)}, not lists of lanes")
+        return paths
 
     def around(self, path: np.ndarray, radius: float = RADIUS) -> SceneMap:
         """The map within ``radius`` metres of a path (P, 2): areas and lines are cut there, lanes that reach in are kept whole.
@@ -65,12 +168,20 @@ class LocationMap:
     def _lane(self, row: int, known: set[str]) -> Lane:
         record, connector = self._lane_records[row]
         token = record["token"]
-        links = self._connectivity.get(token, {})
+        links, polygon, centerline = (
+            self._connectivity.get(token, {}),
+            self._lane_polygons[row],
+            discretize(self._arclines[token]),
+        )
+        west, south, east, north = polygon.bounds  # NaN where the polygon is empty
+        (x, y), wide = centerline[0, :2], _MARGIN
+        if x < west - wide or x > east + wide or y < south - wide or y > north + wide:
+            raise self._error(f"arcline_path_3 of {shown(token)} starts {_MARGIN:.0f} m and more from the polygon of its lane")
         return Lane(
             token=token,
             is_connector=connector,
-            centerline=discretize(self._arclines[token]),
-            polygon=self._lane_polygons[row],
+            centerline=centerline,
+            polygon=polygon,
             predecessors=tuple(other for other in links.get("incoming", ()) if other in known),
             successors=tuple(other for other in links.get("outgoing", ()) if other in known),
             speed_limit=record.get("speed_limit"),
@@ -84,16 +195,17 @@ class LocationMap:
         return self._polygons([record["polygon_token"] for record in records])
 
     def _line_strings(self, tokens: Iterable[str]) -> np.ndarray:
-        nodes = [[self._node[node] for node in self._line[token]["node_tokens"]] for token in tokens]
+        records = (self._tables["line"][self._index["line"][token]] for token in tokens)
+        nodes = [[self._index["node"][node] for node in record["node_tokens"]] for record in records]
         return np.array([shapely.linestrings(self._xy[rows]) for rows in nodes if len(rows) > 1], dtype=object)
 
     def _polygons(self, tokens: Sequence[str], keep_empty: bool = False) -> np.ndarray:
         """Valid polygons or multipolygons; records of fewer than three nodes hold no area and are dropped unless asked for."""
         polygons = []
         for token in tokens:
-            record = self._polygon[token]
+            record = self._tables["polygon"][self._index["polygon"][token]]
             rings = [record["exterior_node_tokens"], *(hole["node_tokens"] for hole in record["holes"])]
-            coordinates = [self._xy[[self._node[node] for node in ring]] for ring in rings if len(ring) > 2]
+            coordinates = [self._xy[[self._index["node"][node] for node in ring]] for ring in rings if len(ring) > 2]
             polygons.append(shapely.Polygon(coordinates[0], coordinates[1:]) if len(rings[0]) > 2 else shapely.Polygon())
         array = np.array(polygons, dtype=object)
         broken = ~shapely.is_valid(array)

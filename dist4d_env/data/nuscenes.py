@@ -1,21 +1,24 @@
-"""nuScenes-format data sets, real or built in, read through nuscenes-devkit. The only module that imports the devkit."""
+"""nuScenes-format data sets, real or built in. The only module that imports nuscenes-devkit, for the official splits.
+
+The devkit's own readers of tables and maps stop at the first row of any scene that is wrong; here it is an error of that scene.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dist4d_env.data.contract import resolve_scenes
-from dist4d_env.data.location import LocationMap
+from dist4d_env.data.location import REMEDY, LocationMap
 from dist4d_env.data.logs import ego_log, interpolate_tracks
 from dist4d_env.data.sensors import FileSensorLog
+from dist4d_env.data.tables import Record, Tables, read_json, shown, tokens
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.cameras import CameraRig
@@ -25,15 +28,14 @@ from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.routing import route_from_log
 from dist4d_env.scenes.scene import EgoLog, Scene, Tracks
 
-TABLES = (
-    "category", "attribute", "visibility", "instance", "sensor", "calibrated_sensor", "ego_pose", "log", "scene", "sample",
-    "sample_data", "sample_annotation", "map",
-)  # fmt: skip
 LIDAR = "LIDAR_TOP"
 RING = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT")
 """nuScenes' cameras, clockwise; a rig has those of them that a data set has in this order, and then its others."""
 _NOT_WALKING = ("wheelchair", "stroller", "personal_mobility")  # pedestrians that the detection benchmark leaves out
-Record = dict[str, Any]
+_LEAST_GAP, _MOST_GAP = 1e-3, 10.0  # s between keyframes
+_MOST_SHIFT = 1.0  # s between a sensor's own time and its keyframe's
+_MOST_SPEED, _JITTER = 100.0, 2.0  # m/s and m that the ego moves between two of its poses
+_MOST_RANGE = 1000.0  # m from the ego to what is annotated
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,16 @@ class NuScenesDataset:
 
     def splits(self) -> dict[str, tuple[str, ...]]:
         """Splits that hold scenes of this data set: its own ``splits.json``, else the official ones."""
-        return {name: tuple(s for s in scenes if s in self._tables.scenes) for name, scenes in self._tables.splits.items()}
+        tables = self._tables
+        return {name: tuple(s for s in scenes if s in tables.scenes) for name, scenes in tables.splits.items()}
 
     def scene_names(self, scenes: str | Sequence[str]) -> list[str]:
         """Names for a split ("train", "val", "mini_val", ...), "all", a scene's name, or a list of these. Raises DataError."""
-        return resolve_scenes(self, scenes)
+        try:
+            return resolve_scenes(self, scenes)
+        except DataError as error:
+            broken = next(self._tables.faults_of("scene"), None)  # perhaps what was asked for
+            raise (error if broken is None else DataError(f"no scenes {shown(scenes)}, but {broken}")) from error
 
     def load(self, name: str, require_map: bool = True) -> Scene:
         """Reads a scene: log, tracks, map and route; sensor files stay closed. Scenes are kept, a second call is free.
@@ -78,36 +85,36 @@ class NuScenesDataset:
             raise DataError(f"{name!r} is a split, not a scene; take one of scene_names({name!r})")
         return _load_scene(self._tables, name, require_map)
 
+    def faults(self) -> list[str]:
+        """Everything that is wrong with any row of the tables, one line each; takes a while. Not every scene uses every row."""
+        return list(self._tables.faults())
+
     @property
-    def _tables(self) -> _Tables:
+    def _tables(self) -> _NuScenesTables:
         return _open_tables(self.dataroot, self.version, _stamp(Path(self.dataroot, self.version)))
 
 
-class _Tables:
-    """The devkit's tables of one data set, with what is found once and used by every scene."""
+class _NuScenesTables(Tables):
+    """The tables of one data set, with its splits."""
 
     def __init__(self, dataroot: str, version: str) -> None:
-        self.dataroot, self.version = dataroot, version
-        self.devkit = _read_tables(dataroot, version)
-        self.scenes: dict[str, Record] = {record["name"]: record for record in self.devkit.scene}
-        self.splits = self._read_splits()
-
-    def _read_splits(self) -> dict[str, list[str]]:
-        from nuscenes.utils.splits import create_splits_scenes
-
-        for path in (Path(self.dataroot, "splits.json"), Path(self.dataroot, self.version, "splits.json")):
-            if path.is_file():
-                splits = _read_json(path)
-                if not isinstance(splits, dict) or not all(isinstance(names, list) for names in splits.values()):
-                    raise DataError(f"{path}: a split file maps names of splits to lists of scene names")
-                return splits
-        official: dict[str, list[str]] = create_splits_scenes()
-        return official
+        super().__init__(dataroot, version)
+        self._own_splits: dict[str, list[str]] | None = None
+        for path in (Path(dataroot, "splits.json"), self.folder / "splits.json"):
+            if self._own_splits is None and os.path.isfile(path):
+                self._own_splits = read_json(path, "write it again, or delete it")
+                if type(self._own_splits) is not dict or not all(tokens(names) for names in self._own_splits.values()):
+                    raise DataError(f"{path}: a split file maps names of splits to lists of scene names; write it again")
 
     @cached_property
-    def category_of_instance(self) -> dict[str, str]:
-        names = {record["token"]: record["name"] for record in self.devkit.category}
-        return {record["token"]: names[record["category_token"]] for record in self.devkit.instance}
+    def splits(self) -> dict[str, list[str]]:
+        """Names of scenes by split: the data set's own, else the official ones."""
+        if self._own_splits is not None:
+            return self._own_splits
+        from nuscenes.utils.splits import create_splits_scenes
+
+        official: dict[str, list[str]] = create_splits_scenes()
+        return official
 
 
 def _only_version(root: Path) -> str:
@@ -119,84 +126,85 @@ def _only_version(root: Path) -> str:
     raise DataError(f"{root} holds no folder of tables such as v1.0-trainval; is it the right folder?")
 
 
-def _stamp(folder: Path) -> int:
+def _stamp(folder: Path) -> tuple[tuple[str, int], ...]:
     """Changes when a table does, so that a data set made anew in the same place is read anew."""
-    return max((path.stat().st_mtime_ns for path in folder.glob("*.json")), default=0)
+    return tuple((path.name, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.json")) if os.path.isfile(path))
 
 
 @lru_cache(maxsize=4)
-def _open_tables(dataroot: str, version: str, stamp: int) -> _Tables:
-    return _Tables(dataroot, version)
-
-
-def _read_tables(dataroot: str, version: str) -> Any:
-    folder = Path(dataroot, version)
-    if not folder.is_dir():
+def _open_tables(dataroot: str, version: str, stamp: tuple[tuple[str, int], ...]) -> _NuScenesTables:
+    if not Path(dataroot, version).is_dir():
         there = ", ".join(sorted(path.name for path in Path(dataroot).glob("v*") if path.is_dir())) or "none"
         raise DataError(f"{dataroot}: no version {version!r} (there: {there})")
-    for table in TABLES:
-        if not (folder / f"{table}.json").is_file():
-            raise DataError(f"{folder / table}.json: table missing; nuScenes-format data has thirteen, fetch the metadata again")
-    from nuscenes.nuscenes import NuScenes
-
-    try:
-        return NuScenes(version=version, dataroot=dataroot, verbose=False)
-    except json.JSONDecodeError as error:
-        broken = next((table for table in TABLES if not _is_json(folder / f"{table}.json")), "?")
-        raise DataError(f"{folder / broken}.json: not valid JSON ({error}); fetch the metadata again") from error
-    except KeyError as error:
-        raise DataError(f"{folder}: the tables refer to {error}, which is not there; fetch the metadata again") from error
-    except (AssertionError, IndexError) as error:
-        raise DataError(f"{folder}: {error or 'a table is empty'}; fetch the metadata (and map masks) again") from error
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_bytes())
-    except ValueError:
-        return False
-    return True
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from error
+    return _NuScenesTables(dataroot, version)
 
 
 @lru_cache(maxsize=64)
-def _load_scene(tables: _Tables, name: str, require_map: bool) -> Scene:
+def _load_scene(tables: _NuScenesTables, name: str, require_map: bool) -> Scene:
     try:
         return _SceneReader(tables, name).read(require_map)
-    except KeyError as error:
-        raise DataError(
-            f"{name} in {tables.dataroot}/{tables.version}: the tables lack {error}; fetch the metadata again"
-        ) from error
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
 
 
 class _SceneReader:
     """Collects one scene's records and turns microseconds and quaternions into seconds and poses."""
 
-    def __init__(self, tables: _Tables, name: str) -> None:
+    def __init__(self, tables: _NuScenesTables, name: str) -> None:
         self.tables, self.name = tables, name
-        self.get = tables.devkit.get
-        self.record = tables.scenes[name]
-        self.samples = self._chain("sample", self.record["first_sample_token"])
+        self.record = tables.checked("scene", tables.scenes[name])
+        for row in tables.records("scene"):
+            if row is not self.record and row.get("name") == name:
+                raise tables.error("scene", row, f"another row has the name {name}")
+        self.samples = self._samples()
         self.start: int = self.samples[0]["timestamp"]
         self.keyframe_time = self._seconds(self.samples)
+        self.data = [self._sensors_of(sample) for sample in self.samples]  # per keyframe, channel to record
         self.cameras = self._cameras()
-        for sample in self.samples:
-            absent = [channel for channel in (*self.cameras, LIDAR) if channel not in sample["data"]]
+        for sample, data in zip(self.samples, self.data, strict=True):
+            absent = [channel for channel in (*self.cameras, LIDAR) if channel not in data]
             if absent:
-                missing = ", ".join(absent)
-                raise DataError(f"{name}: sample_data.json has no row of {missing} for the keyframe at {sample['timestamp']}")
+                raise tables.error("sample", sample, f"sample_data.json has no key frame of {', '.join(absent)} for it")
+
+    def _samples(self) -> list[Record]:
+        """The scene's keyframes. Raises DataError where the chain is not the scene's, or does not run forward in time."""
+        tables, scene = self.tables, self.record
+        samples = list(self._chain("sample", tables.follow("scene", scene, "first_sample_token")))
+        for sample in samples:
+            if sample.get("scene_token", scene["token"]) != scene["token"]:
+                raise tables.error("sample", sample, f"scene_token is not that of {self.name}, whose samples lead here")
+        for before, after in pairwise(samples):
+            if after.get("prev", before["token"]) != before["token"]:
+                raise tables.error("sample", after, "prev is not the sample whose next it is")
+            gap = (after["timestamp"] - before["timestamp"]) * 1e-6
+            if not _LEAST_GAP < gap < _MOST_GAP:
+                raise tables.error("sample", after, f"its time is {gap:g} s after the keyframe before it")
+        if scene.get("last_sample_token", samples[-1]["token"]) != samples[-1]["token"]:
+            raise tables.error("sample", samples[-1], "next ends the scene here, last_sample_token in scene.json elsewhere")
+        if scene.get("nbr_samples", len(samples)) != len(samples):
+            raise tables.error("scene", scene, f"nbr_samples is {scene['nbr_samples']}, but {len(samples)} samples are linked")
+        return samples
+
+    def _sensors_of(self, sample: Record) -> dict[str, Record]:
+        """The key frames of a sample by channel."""
+        found: dict[str, Record] = {}
+        for record in self.tables.keyframes.get(sample["token"], ()):
+            channel = self.tables.sensor(self.tables.checked("sample_data", record))["channel"]
+            if channel in found:
+                raise self.tables.error("sample_data", record, f"another row is the key frame of {channel} for its sample")
+            shift = (record["timestamp"] - sample["timestamp"]) * 1e-6
+            if abs(shift) > _MOST_SHIFT:
+                raise self.tables.error("sample_data", record, f"its time is {shift:g} s from that of its sample")
+            found[channel] = record
+        return found
 
     def read(self, require_map: bool) -> Scene:
         sensors, rig = self._sensors()
         ego = self._ego()
         path, yaw = ego.global_from_ego[:, :2, 3], yaw_of(ego.global_from_ego)
-        location = self.get("log", self.record["log_token"])["location"]
+        log = self.tables.follow("scene", self.record, "log_token")
+        self.tables.mask(log)
+        location = log["location"]
         scene_map = self._map(location, path, require_map)
         return Scene(
             name=self.name,
@@ -217,19 +225,32 @@ class _SceneReader:
 
     def _cameras(self) -> tuple[str, ...]:
         """The cameras of the scene's keyframes. Raises DataError where there is none."""
-        records = [self.get("sample_data", token) for sample in self.samples for token in sample["data"].values()]
-        found = {record["channel"] for record in records if record["sensor_modality"] == "camera"}
+        found: set[str] = set()
+        for channel, record in (item for data in self.data for item in data.items()):
+            is_camera = self.tables.sensor(record)["modality"] == "camera"
+            calibration = self.tables.follow("sample_data", record, "calibrated_sensor_token")
+            if is_camera != bool(calibration["camera_intrinsic"]):
+                words = (
+                    "camera_intrinsic is empty, but its sensor is a"
+                    if is_camera
+                    else "it has a camera_intrinsic, but its sensor is no"
+                )
+                raise self.tables.error("calibrated_sensor", calibration, f"{words} camera")
+            if is_camera and not (record["height"] and record["width"]):
+                raise self.tables.error("sample_data", record, f"height {record['height']}, width {record['width']}")
+            if is_camera:
+                found.add(channel)
         if not found:
-            raise DataError(f"{self.name}: sample_data.json has no row of any camera; fetch the metadata again")
-        table = [record["channel"] for record in self.tables.devkit.sensor]
+            raise self.tables.error("scene", self.record, "sample_data.json has no key frame of any camera for it")
+        table = [record["channel"] for record in self.tables.records("sensor") if record.get("channel") in found]
         return tuple(channel for channel in dict.fromkeys((*RING, *table)) if channel in found)
 
     def _map(self, location: str, path: np.ndarray, required: bool) -> SceneMap | None:
         file = Path(self.tables.dataroot, "maps", "expansion", f"{location}.json")
-        if not file.is_file():
+        if not os.path.isfile(file):
             if not required:
                 return None
-            raise DataError(f"{file}: no map for {self.name}; put the nuScenes map expansion (v1.3) into {file.parent}")
+            raise DataError(f"{file}: no such map; put the nuScenes map expansion (v1.3) into {file.parent}")
         return _open_location(self.tables.dataroot, location, file.stat().st_mtime_ns).around(path)
 
     def _ego(self) -> EgoLog:
@@ -238,26 +259,27 @@ class _SceneReader:
         return ego_log(self._seconds(rows), self._ego_poses(rows), float(self.keyframe_time[-1]))
 
     def _tracks(self) -> Tracks:
-        annotations = [
-            (k, self.get("sample_annotation", token)) for k, sample in enumerate(self.samples) for token in sample["anns"]
-        ]
+        annotations = list(self._annotations())
         instances = list(dict.fromkeys(record["instance_token"] for _, record in annotations))
         row_of = {token: i for i, token in enumerate(instances)}
         rows = np.array([row_of[record["instance_token"]] for _, record in annotations], int)
         columns = np.array([k for k, _ in annotations], int)
         shape = (len(instances), len(self.samples))
         position, yaw, annotated = np.zeros((*shape, 3)), np.zeros(shape), np.zeros(shape, bool)
-        size = np.zeros((len(instances), 3))
+        size, names = np.zeros((len(instances), 3)), [""] * len(instances)
         if annotations:
-            translation = np.array([record["translation"] for _, record in annotations])
+            translation = np.array([record["translation"] for _, record in annotations], float)
+            self._in_range(annotations, translation, columns)
             position[rows, columns] = translation
             yaw[rows, columns] = yaw_of(pose_from_quaternion(translation, np.array([r["rotation"] for _, r in annotations])))
             annotated[rows, columns] = True
             size[rows] = np.array([record["size"] for _, record in annotations])[:, [1, 0, 2]]  # nuScenes: width, length, height
-        names = tuple(self.tables.category_of_instance[token] for token in instances)
+        for row, (_, record) in zip(rows.tolist(), annotations, strict=True):
+            instance = self.tables.follow("sample_annotation", record, "instance_token")
+            names[row] = names[row] or self.tables.follow("instance", instance, "category_token")["name"]
         return interpolate_tracks(
             instance=tuple(instances),
-            name=names,
+            name=tuple(names),
             category=np.array([category_index(name) for name in names], np.int8),
             size=size,
             keyframe_time=self.keyframe_time,
@@ -267,18 +289,45 @@ class _SceneReader:
             duration=float(self.keyframe_time[-1]),
         )
 
+    def _annotations(self) -> Iterator[tuple[int, Record]]:
+        """Keyframe and record of every annotation. Raises DataError where one is lost: where a link to it leads nowhere."""
+        tables, own = self.tables, {sample["token"] for sample in self.samples}
+        for k, sample in enumerate(self.samples):
+            seen: set[str] = set()
+            for record in tables.annotations.get(sample["token"], ()):
+                tables.checked("sample_annotation", record)
+                instance = tables.follow("sample_annotation", record, "instance_token")["token"]
+                if instance in seen:
+                    raise tables.error("sample_annotation", record, "another row is of the same instance and sample")
+                seen.add(instance)
+                for link in ("prev", "next"):
+                    if record.get(link):
+                        other = tables.follow("sample_annotation", record, link)
+                        if other["instance_token"] != instance or other["sample_token"] not in own:
+                            raise tables.error("sample_annotation", record, f"{link} leads to another instance or scene")
+                yield k, record
+
+    def _in_range(self, annotations: Sequence[tuple[int, Record]], translation: np.ndarray, columns: np.ndarray) -> None:
+        ego = self._ego_poses([data[LIDAR] for data in self.data])[columns, :3, 3]
+        distance = np.linalg.norm(translation - ego, axis=1)
+        if (far := int(distance.argmax())) >= 0 and distance[far] > _MOST_RANGE:
+            words = f"translation is {distance[far]:.0f} m from the ego"
+            raise self.tables.error("sample_annotation", annotations[far][1], words)
+
     def _sensors(self) -> tuple[FileSensorLog, CameraRig]:
-        images = [[self.get("sample_data", sample["data"][channel]) for channel in self.cameras] for sample in self.samples]
+        images = [[data[channel] for channel in self.cameras] for data in self.data]
         flat = [record for row in images for record in row]
         sizes = [(record["height"], record["width"]) for record in images[0]]
         shape = (len(images), len(self.cameras))
         for record, size in zip(flat, sizes * len(images), strict=True):
             if (record["height"], record["width"]) != size:
-                raise DataError(f"{self.name}: images of {record['channel']} have several sizes; each camera has one in a scene")
+                words = f"{record['height']} x {record['width']} pixels, but {size[0]} x {size[1]} earlier in the scene"
+                raise self.tables.error("sample_data", record, words)
         ego_from_camera = self._mountings(flat)
-        calibrations = [self.get("calibrated_sensor", record["calibrated_sensor_token"]) for record in flat]
+        calibrations = [self.tables.follow("sample_data", record, "calibrated_sensor_token") for record in flat]
         intrinsics = np.array([record["camera_intrinsic"] for record in calibrations], float).reshape(*shape, 3, 3)
         lidar = self._lidar_rows
+        self._plausible([*flat, *lidar])
         row_of = {record["token"]: i for i, record in enumerate(lidar)}
         sensors = FileSensorLog(
             scene=self.name,
@@ -293,41 +342,64 @@ class _SceneReader:
             lidar_files=tuple(record["filename"] for record in lidar),
             global_from_lidar=self._ego_poses(lidar) @ self._mountings(lidar),
             lidar_time=self._seconds(lidar),
-            lidar_keyframe=np.array([row_of[sample["data"][LIDAR]] for sample in self.samples]),
+            lidar_keyframe=np.array([row_of[data[LIDAR]["token"]] for data in self.data]),
         )
         return sensors, CameraRig.stored(self.cameras, intrinsics[0], ego_from_camera[: shape[1]], sizes)
+
+    def _plausible(self, records: list[Record]) -> None:
+        """Raises DataError where the ego jumps between the poses of two of the scene's records of sample_data."""
+        ordered = sorted(records, key=lambda record: record["timestamp"])
+        poses = [self.tables.follow("sample_data", record, "ego_pose_token") for record in ordered]
+        place = np.array([pose["translation"] for pose in poses], float)
+        step = np.linalg.norm(np.diff(place, axis=0), axis=1)
+        jumps = np.flatnonzero(step > _JITTER + _MOST_SPEED * np.diff(self._seconds(ordered)))
+        if len(jumps):
+            away = np.linalg.norm(place - np.median(place, axis=0), axis=1)
+            row = max(jumps[0], jumps[0] + 1, key=lambda i: away[i])
+            raise self.tables.error(
+                "ego_pose", poses[row], f"translation is {step[jumps[0]]:.0f} m from the pose before or after"
+            )
 
     @cached_property
     def _lidar_rows(self) -> list[Record]:
         """LiDAR records of the scene, key frames and sweeps, in order of time."""
-        first = self.get("sample_data", self.samples[0]["data"][LIDAR])
-        rows = {record["token"]: record for record in self._chain("sample_data", first["token"])}
-        for sample in self.samples:  # key frames count even where the chain of a thinned-out data set is broken
-            rows.setdefault(sample["data"][LIDAR], self.get("sample_data", sample["data"][LIDAR]))
+        rows = {}
+        for record in self._chain("sample_data", self.data[0][LIDAR]):
+            if self.tables.sensor(record)["channel"] != LIDAR:
+                raise self.tables.error(
+                    "sample_data", record, f"a record of {LIDAR} has it as its next, but it is of another sensor"
+                )
+            rows[record["token"]] = record
+        for data in self.data:  # key frames count even where the chain of a thinned-out data set is broken
+            rows.setdefault(data[LIDAR]["token"], data[LIDAR])
         ordered = sorted(rows.values(), key=lambda record: record["timestamp"])
-        last = self.samples[-1]["timestamp"]
+        for before, after in pairwise(ordered):
+            if before["timestamp"] == after["timestamp"]:
+                raise self.tables.error("sample_data", after, f"another record of {LIDAR} has the same time")
+        last = max(self.samples[-1]["timestamp"], self.data[-1][LIDAR]["timestamp"])
         return [record for record in ordered if record["timestamp"] <= last]
 
-    def _chain(self, table: str, token: str) -> list[Record]:
-        records: list[Record] = []
+    def _chain(self, table: str, record: Record) -> Iterator[Record]:
+        """A record and those that follow it by ``next``."""
         seen: set[str] = set()
-        while token:
-            if token in seen:
-                raise DataError(f"{self.name}: the records of {table}.json run in a circle at {token}; fetch the metadata again")
-            seen.add(token)
-            records.append(self.get(table, token))
-            token = records[-1]["next"]
-        return records
+        while True:
+            if record["token"] in seen:
+                raise self.tables.error(table, record, "the records run in a circle through it")
+            seen.add(record["token"])
+            yield record
+            if not record["next"]:
+                return
+            record = self.tables.follow(table, record, "next")
 
     def _seconds(self, records: Sequence[Record]) -> np.ndarray:
         # Whole microseconds first: a difference of large floats would lose some of them.
         return np.array([record["timestamp"] - self.start for record in records], float) * 1e-6
 
     def _ego_poses(self, records: Sequence[Record]) -> np.ndarray:
-        return _poses([self.get("ego_pose", record["ego_pose_token"]) for record in records])
+        return _poses([self.tables.follow("sample_data", record, "ego_pose_token") for record in records])
 
     def _mountings(self, records: Sequence[Record]) -> np.ndarray:
-        return _poses([self.get("calibrated_sensor", record["calibrated_sensor_token"]) for record in records])
+        return _poses([self.tables.follow("sample_data", record, "calibrated_sensor_token") for record in records])
 
 
 def category_index(name: str) -> int:
@@ -352,20 +424,5 @@ def _poses(records: Sequence[Record]) -> np.ndarray:
 @lru_cache(maxsize=8)
 def _open_location(dataroot: str, location: str, stamp: int) -> LocationMap:
     """The map of a location, once per process."""
-    from nuscenes.map_expansion.map_api import NuScenesMap
-
-    file = Path(dataroot, "maps", "expansion", f"{location}.json")
-    try:
-        tables = NuScenesMap(dataroot=dataroot, map_name=location)
-    except KeyError as error:
-        raise DataError(f"{file}: the map lacks {error}; fetch the map expansion (v1.3) again") from error
-    except ValueError as error:
-        raise DataError(f"{file}: not valid JSON ({error}); fetch the map expansion (v1.3) again") from error
-    except AssertionError as error:
-        raise DataError(f"{file}: {location!r} is none of the four nuScenes locations that the devkit can read") from error
-    except Exception as error:  # the devkit raises a bare Exception for old map files
-        raise DataError(f"{file}: {error}; fetch the map expansion (v1.3) again") from error
-    try:
-        return LocationMap(location, tables.json_obj)
-    except KeyError as error:
-        raise DataError(f"{file}: the map refers to {error}, which is not there; fetch the map expansion (v1.3) again") from error
+    content = read_json(Path(dataroot, "maps", "expansion", f"{location}.json"), REMEDY)
+    return LocationMap(location, content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os.path import isfile  # False for whatever cannot be looked at, where Path.is_file may raise
 from pathlib import Path
 
 import numpy as np
@@ -41,17 +42,17 @@ class FileSensorLog:
 
     def has_images(self, keyframe: int) -> bool:
         """Whether every camera's file of a keyframe exists."""
-        return all(Path(self.dataroot, name).is_file() for name in self.image_files[self._checked(keyframe)])
+        return all(isfile(Path(self.dataroot, name)) for name in self.image_files[self._checked(keyframe)])
 
     def has_depth(self, keyframe: int) -> bool:
         """Whether curated depth exists for every camera of a keyframe."""
         roots = depth_roots(self.dataroot)
         names = [self.depth_name(keyframe, view) for view in range(len(self.camera_names))]
-        return all(any((root / name).is_file() for root in roots) for name in names)
+        return all(any(isfile(root / name) for root in roots) for name in names)
 
     def has_lidar(self, keyframe: int) -> bool:
         """Whether the LiDAR file of a keyframe exists."""
-        return Path(self.dataroot, self.lidar_files[int(self.lidar_keyframe[self._checked(keyframe)])]).is_file()
+        return isfile(Path(self.dataroot, self.lidar_files[int(self.lidar_keyframe[self._checked(keyframe)])]))
 
     def image_path(self, keyframe: int, view: int) -> Path:
         """Where the image of a camera (index into ``camera_names``) belongs, whether or not it exists."""
@@ -64,7 +65,7 @@ class FileSensorLog:
     def find_depth(self, keyframe: int, view: int) -> Path | None:
         """The curated depth file of a camera, from the first depth root that has it."""
         name = self.depth_name(keyframe, view)
-        return next((root / name for root in depth_roots(self.dataroot) if (root / name).is_file()), None)
+        return next((root / name for root in depth_roots(self.dataroot) if isfile(root / name)), None)
 
     def rgb(self, keyframe: int, height: int, width: int) -> np.ndarray:
         """(V, height, width, 3) uint8 in the rig's order, area-resampled through ``ImageTransform.cover``."""
@@ -100,7 +101,7 @@ class FileSensorLog:
         """The LiDAR sweeps (key frames and sweeps whose files exist) from ``before`` earlier to ``after`` later ones."""
         here = int(self.lidar_keyframe[self._checked(keyframe)])
         rows = range(max(here - before, 0), min(here + after, len(self.lidar_files) - 1) + 1)
-        return tuple(self._read_lidar(row) for row in rows if Path(self.dataroot, self.lidar_files[row]).is_file())
+        return tuple(self._read_lidar(row) for row in rows if isfile(Path(self.dataroot, self.lidar_files[row])))
 
     def _checked(self, keyframe: int) -> int:
         if not 0 <= keyframe < len(self.keyframe_time):
@@ -110,7 +111,7 @@ class FileSensorLog:
     def _require_images(self, keyframe: int) -> None:
         if self.has_images(keyframe):
             return
-        missing = next(name for name in self.image_files[keyframe] if not Path(self.dataroot, name).is_file())
+        missing = next(name for name in self.image_files[keyframe] if not isfile(Path(self.dataroot, name)))
         with_images = [k for k in range(len(self.keyframe_time)) if self.has_images(k)]
         others = f"keyframes with images: {_ranges(with_images)}" if with_images else "no keyframe of it has images"
         raise DataError(
@@ -125,7 +126,7 @@ class FileSensorLog:
                 f"{self.scene}: no curated depth {name} of keyframe {keyframe} in {places}; make it with "
                 f"`python -m dist4d_env prepare --dataroot {self.dataroot} --scenes {self.scene}`"
             )
-        return resample_nearest(read_depth(path), self.image_size[view], height, width)
+        return resample_nearest(read_depth(path, self.image_size[view]), self.image_size[view], height, width)
 
     def _read_lidar(self, row: int) -> LidarSweep:
         path = Path(self.dataroot, self.lidar_files[row])
@@ -135,6 +136,9 @@ class FileSensorLog:
             raise DataError(f"{path}: no such LiDAR file; fetch the sensor files of {self.scene}") from error
         if len(values) == 0 or len(values) % 5 or path.stat().st_size % 4:
             raise DataError(f"{path}: not whole rows of x, y, z, intensity, ring in 32-bit floats; fetch the file again")
+        if not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values))[0]) // 5
+            raise DataError(f"{path}: point {row} is not finite; fetch the file again")
         return LidarSweep(values.reshape(-1, 5)[:, :4].copy(), self.global_from_lidar[row], float(self.lidar_time[row]))
 
 

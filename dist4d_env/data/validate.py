@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from dist4d_env.progress import Progress
 class Options:
     """Check a data set and say what in it can be used.
 
-    Reads the tables and every scene's log, tracks, map and files; prints a line per scene. Exit status 1 if a scene is broken.
+    Reads every row of the tables and every scene's log, tracks, map and files; prints a line per scene and per fault. Exit status
+    1 if there is one.
     """
 
     dataroot: Path | None = None
@@ -33,7 +35,8 @@ class Options:
 
 @dataclass(frozen=True)
 class SceneCheck:
-    """What one scene holds. keyframes: all; images, depth, lidar: how many keyframes have the files; broken: what is wrong."""
+    """What one scene holds. keyframes: all; images, depth, lidar: how many keyframes have the files; broken: what is wrong, with
+    each of its files where they were opened."""
 
     name: str
     seconds: float = 0.0
@@ -43,7 +46,7 @@ class SceneCheck:
     depth: int = 0
     lidar: int = 0
     missing_layers: tuple[str, ...] = ()
-    broken: str | None = None
+    broken: tuple[str, ...] = ()
 
     @property
     def use(self) -> str:
@@ -54,32 +57,45 @@ class SceneCheck:
     def remedy(self) -> str:
         """What would make more of the scene usable; empty where nothing is missing."""
         if self.broken:
-            return self.broken
+            return ""
         if not self.images:
             return "no images: fetch the camera files"
         return "images without depth: run `python -m dist4d_env prepare`" if self.depth < self.images else ""
 
 
 def check_scene(dataset: Dataset, name: str, images: bool = False) -> SceneCheck:
-    """Reads a scene; images: opens its sensor files, too. What is broken is in the result, not raised."""
-    try:
+    """Reads a scene; images: opens its sensor files, too. What is broken is in the result, not raised, whatever it is."""
+    broken: list[str] = []
+    with _noted(broken):
         scene = dataset.load(name)
         sensors, height, width = scene.sensors, scene.rig.height, scene.rig.width
         keyframes = range(len(sensors.keyframe_time))
         pictured = [k for k in keyframes if sensors.has_images(k)]
         deep = [k for k in pictured if sensors.has_depth(k)]
         swept = [k for k in keyframes if sensors.has_lidar(k)]
-        if images:
-            for keyframe in pictured:
-                sensors.rgb(keyframe, height, width)
-            for keyframe in deep:
-                sensors.rgbd(keyframe, height, width)
-            for keyframe in swept:
-                sensors.lidar(keyframe)
+        for keyframe in keyframes if images else ():
+            for there, read in ((pictured, sensors.rgb), (deep, sensors.rgbd)):
+                with _noted(broken):
+                    if keyframe in there:
+                        read(keyframe, height, width)
+            with _noted(broken):
+                if keyframe in swept:
+                    sensors.lidar(keyframe)
+        missing = () if scene.map is None else tuple(sorted(scene.map.missing))
+        counts = (scene.duration, len(scene.tracks), len(keyframes), len(pictured), len(deep), len(swept))
+        return SceneCheck(name, *counts, missing, tuple(dict.fromkeys(broken)))
+    return SceneCheck(name, broken=tuple(broken))
+
+
+@contextlib.contextmanager
+def _noted(broken: list[str]) -> Iterator[None]:
+    """Adds what goes wrong to the list. A reader from elsewhere may raise anything."""
+    try:
+        yield
     except DataError as error:
-        return SceneCheck(name, broken=str(error))
-    missing = () if scene.map is None else tuple(sorted(scene.map.missing))
-    return SceneCheck(name, scene.duration, len(scene.tracks), len(keyframes), len(pictured), len(deep), len(swept), missing)
+        broken.append(str(error))
+    except Exception as error:
+        broken.append(f"its reader failed with {type(error).__name__}: {str(error)[:200]}")
 
 
 def table(checks: Sequence[SceneCheck]) -> str:
@@ -90,6 +106,8 @@ def table(checks: Sequence[SceneCheck]) -> str:
         rows.append([c.name, *(["-"] * len(counts) if c.broken else counts), c.use])
     width = max(len(row[0]) for row in rows)
     lines = [f"{row[0]:<{width}}" + "".join(f"{cell:>11}" for cell in row[1:-1]) + f"  {row[-1]}" for row in rows]
+    for words in dict.fromkeys(words for check in checks for words in check.broken):
+        lines.append(words)
     for words in dict.fromkeys(check.remedy for check in checks if check.remedy):
         lines.append(f"{words}  ({_some([check.name for check in checks if check.remedy == words])})")
     for layers in dict.fromkeys(check.missing_layers for check in checks if check.missing_layers):
@@ -99,7 +117,7 @@ def table(checks: Sequence[SceneCheck]) -> str:
 
 
 def run(options: Options) -> int:
-    """Checks the scenes and prints the table. Returns 1 if one is broken."""
+    """Checks the tables and the scenes and prints what was found. Returns 1 if something is broken."""
     dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
     names = dataset.scene_names(options.scenes)
     checks = []
@@ -109,7 +127,12 @@ def run(options: Options) -> int:
             progress.update()
     print(f"{dataset.dataroot}, {dataset.version}: {len(checks)} scenes")
     print(table(checks))
-    return int(any(check.broken for check in checks))
+    faults: list[str] = []
+    with _noted(faults):
+        faults += getattr(dataset, "faults", list)()
+    for words in faults:
+        print(words)
+    return int(bool(faults) or any(check.broken for check in checks))
 
 
 def _some(names: list[str], most: int = 4) -> str:

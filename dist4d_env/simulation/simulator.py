@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from dist4d_env.registry import TRAFFIC
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.actions import ACTIONS, parse_actions
-from dist4d_env.simulation.agents import AgentArrays, bodies
+from dist4d_env.simulation.agents import VALUES, AgentArrays, bodies
 from dist4d_env.simulation.commands import Commands
 from dist4d_env.simulation.drive import drive
 from dist4d_env.simulation.scene_at import SceneAt
@@ -116,7 +116,8 @@ class Simulator:
         row, tracks = np.array(rows, int), self.tracks
         agents, traffic = AgentArrays.empty(len(scene), tracks), {}
         for prefix, model, part in self._groups(scene):
-            there, own = model.start(self._local[scene[part]], row[part], tracks)
+            here = self._local[scene[part]]
+            there, own = _both(model, model.start(here, row[part], tracks), len(here), tracks)
             agents = _placed(agents, part, there)
             _check_state(model, own, tracks)
             traffic.update(_spread(prefix, model, own, part, len(scene)))
@@ -164,7 +165,8 @@ class Simulator:
     def foreknown(self, state: SimState, ticks: int) -> AgentArrays:
         """The agents (1, ticks, M) after the state of one episode with such traffic."""
         model = self._models[self._model_of[int(state.scene[0])]][1]
-        return cast(OpenLoopTraffic, model).advance(self._local[state.scene], state.row, ticks, state.tracks)
+        agents = cast(OpenLoopTraffic, model).advance(self._local[state.scene], state.row, ticks, state.tracks)
+        return _sound(model, agents, len(state), ticks, state.tracks)
 
     def single(self, state: SimState, index: int) -> EpisodeState:
         """One episode's state for readers."""
@@ -187,7 +189,7 @@ class Simulator:
             some = state.take(part)
             own = self._own(prefix, some)
             there = model.anticipate(self._local[some.scene], some.row, some.agents, own, later[part])
-            expected = _placed(expected, part, there)
+            expected = _placed(expected, part, _sound(model, there, len(some), decisions, state.tracks))
         for index, number in enumerate(state.scene.tolist()):
             tracks = self.scenes[number].tracks
             poses = self.poses(number, egos[index])
@@ -245,11 +247,12 @@ class Simulator:
         config, scene = self.config, self._local[state.scene]
         egos = drive(state.ego, commands, state.tick, ticks, config.vehicle, config.dynamics)
         if len(state) and self.is_open_loop(int(state.scene[0])):
-            return egos, cast(OpenLoopTraffic, model).advance(scene, state.row, ticks, state.tracks), own
+            agents = cast(OpenLoopTraffic, model).advance(scene, state.row, ticks, state.tracks)
+            return egos, _sound(model, agents, len(state), ticks, state.tracks), own
         agents, happened = state.agents, AgentArrays.empty(len(state), ticks, state.tracks)
         for tick in range(ticks):
             ego = egos[:, tick - 1] if tick else state.ego
-            agents, own = model.step(scene, state.row + tick, ego, agents, own)
+            agents, own = _both(model, model.step(scene, state.row + tick, ego, agents, own), len(state), state.tracks)
             happened.values[:, :, tick], happened.valid[:, tick] = agents.values, agents.valid
         return egos, happened, own
 
@@ -278,6 +281,30 @@ def _placed(agents: AgentArrays, part: Any, some: AgentArrays) -> AgentArrays:
     if isinstance(part, slice):
         return some
     agents.values[:, part], agents.valid[part] = some.values, some.valid
+    return agents
+
+
+def _both(model: TrafficModel, answer: Any, count: int, tracks: int) -> tuple[AgentArrays, TrafficState]:
+    """A model's agents (count, tracks) and its own state. ConfigError, naming the model, if they are not that."""
+    if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Mapping)):
+        raise ConfigError(f"traffic model {type(model).__qualname__} gave {type(answer).__name__}, not its agents and its state")
+    return _sound(model, answer[0], count, tracks), answer[1]
+
+
+def _sound(model: TrafficModel, agents: Any, *shape: int) -> AgentArrays:
+    """A model's agents of a shape. ConfigError, naming the model, if they have another one or are not finite."""
+    name = f"traffic model {type(model).__qualname__}"
+    if not isinstance(agents, AgentArrays):
+        raise ConfigError(f"{name} gave {type(agents).__name__}, not simulation.agents.AgentArrays")
+    found = np.shape(agents.values), np.shape(agents.valid)
+    if found != ((VALUES, *shape), shape):
+        raise ConfigError(f"{name} gave values {found[0]} and valid {found[1]}, not {(VALUES, *shape)} and {shape}")
+    if np.asarray(agents.valid).dtype != bool or np.asarray(agents.values).dtype.kind != "f":
+        kinds = np.asarray(agents.values).dtype, np.asarray(agents.valid).dtype
+        raise ConfigError(f"{name} gave values of {kinds[0]} and valid of {kinds[1]}, not of float64 and bool")
+    if not np.isfinite(agents.values).all():
+        where = tuple(np.argwhere(~np.isfinite(agents.values))[0].tolist())
+        raise ConfigError(f"{name} gave a value that is not finite: values[{', '.join(map(str, where))}]")
     return agents
 
 

@@ -155,3 +155,62 @@ def test_lidar_and_sweeps(broken_root: Path) -> None:
 def test_sensor_log_pickles(tiny_scene: Scene) -> None:
     back = pickle.loads(pickle.dumps(tiny_scene.sensors))
     np.testing.assert_array_equal(back.rgb(0, 32, 56), tiny_scene.sensors.rgb(0, 32, 56))
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("RGBA", "png"), ("CMYK", "jpeg"), ("I;16", "png"), ("P", "png"), ("1", "png")])
+def test_images_of_other_pixels(broken_root: Path, mode: str, suffix: str) -> None:
+    from PIL import Image
+
+    sensors = open_dataset(broken_root).load("scene-0103").sensors
+    Image.new(mode, STORED[::-1]).save(sensors.image_path(0, 2), format=suffix)
+    with pytest.raises(DataError, match=rf"CAM_FRONT_RIGHT.*pixels are {mode}, not 8-bit RGB or grey; convert it"):
+        sensors.rgb(0, *STORED)
+
+
+def test_grey_images(broken_root: Path) -> None:
+    from PIL import Image
+
+    sensors = open_dataset(broken_root).load("scene-0103").sensors
+    Image.new("L", STORED[::-1], 77).save(sensors.image_path(0, 2))
+    assert (sensors.rgb(0, 45, 80)[2] == 77).all()
+
+
+def test_depth_of_another_shape_than_its_image(broken_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DIST4D_DEPTH", raising=False)
+    sensors = open_dataset(broken_root).load("scene-0103").sensors
+    shapes = [(45, 80), (90, 160), (17, 30), (180, 320), (50, 89), (31, 55)]  # rounded to whole pixels as ``prepare`` does
+    for view, shape in enumerate(shapes):
+        write_depth(broken_root / "depth" / sensors.depth_name(0, view), np.full(shape, 5.0, np.float32))
+    assert sensors.depth(0, 45, 80).shape == (6, 45, 80)
+    for shape in ((90, 90), (160, 90), (45, 84), (1, 160)):
+        write_depth(broken_root / "depth" / sensors.depth_name(0, 3), np.full(shape, 5.0, np.float32))
+        with pytest.raises(
+            DataError, match=rf"depth image is {shape[0]} x {shape[1]}, not of the shape of its image, 90 x 160.*prepare"
+        ):
+            sensors.depth(0, 45, 80)
+
+
+def test_circles_of_links_and_points_that_are_not_finite(broken_root: Path) -> None:
+    sensors = open_dataset(broken_root).load("scene-0103").sensors
+    path = sensors.image_path(1, 0)
+    path.unlink()
+    path.symlink_to(path.name)
+    assert not sensors.has_images(1) and sensors.has_images(0)
+    with pytest.raises(DataError, match="keyframe 1 has no image"):
+        sensors.rgb(1, *STORED)
+    lidar = Path(sensors.dataroot, sensors.lidar_files[0])
+    np.array([[0, 10, np.nan, 7, 0]], np.float32).tofile(lidar)
+    with pytest.raises(DataError, match=rf"{lidar.name}: point 0 is not finite"):
+        sensors.lidar(0)
+    lidar.unlink()
+    lidar.symlink_to(lidar.name)
+    assert not sensors.has_lidar(0)
+    table = broken_root / "v1.0-tiny" / "ego_pose.json"
+    table.unlink()
+    table.symlink_to(table.name)
+    with pytest.raises(DataError, match=r"ego_pose\.json: table missing"):
+        open_dataset(broken_root)
+    loop = broken_root / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(DataError, match="is no folder"):
+        open_dataset(loop)

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes
 from dist4d_env.scenes.scene import Scene, Tracks
 from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.idm import IdmTraffic
 from dist4d_env.simulation.replay import ReplayTraffic
+from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.traffic import OpenLoopTraffic, TrafficModel, TrafficState
 
 from .road import make_scene
@@ -186,3 +188,73 @@ def test_agents_are_as_the_boxes_of_the_log(make: Callable[[], TrafficModel]) ->
     assert np.array_equal(boxes.token, np.flatnonzero(tracks.valid[:, 30])) and boxes.token.dtype == np.int64
     assert np.array_equal(boxes.size, tracks.size[boxes.token]) and boxes.category.dtype == np.int8
     np.testing.assert_allclose(boxes.position, tracks.position[boxes.token, 30], atol=1e-2)
+
+
+class Lying(IdmTraffic):
+    """Reactive traffic whose answer to one method is spoilt."""
+
+    def __init__(self, method: str, spoil: Callable[[AgentArrays], object]) -> None:
+        super().__init__()
+        self.method, self.spoil = method, spoil
+
+    def start(self, *given):  # type: ignore[no-untyped-def]
+        agents, state = super().start(*given)
+        return (self.spoil(agents) if self.method == "start" else agents), state
+
+    def step(self, *given):  # type: ignore[no-untyped-def]
+        agents, state = super().step(*given)
+        if self.method == "bare step":
+            return agents
+        return (self.spoil(agents) if self.method == "step" else agents), state
+
+    def anticipate(self, *given):  # type: ignore[no-untyped-def]
+        agents = super().anticipate(*given)
+        return self.spoil(agents) if self.method == "anticipate" else agents
+
+
+class LyingReplay(ReplayTraffic):
+    def advance(self, *given):  # type: ignore[no-untyped-def]
+        return not_finite(super().advance(*given))
+
+
+def not_finite(agents: AgentArrays) -> AgentArrays:
+    values = agents.values.copy()
+    values[3, ..., 5] = np.nan
+    return AgentArrays(values, agents.valid)
+
+
+@pytest.mark.parametrize("method", ["start", "step", "anticipate"])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (not_finite, r"gave a value that is not finite: values\[3, 0"),
+        (
+            lambda agents: AgentArrays(agents.values[..., :-1], agents.valid[..., :-1]),
+            r"gave values \(6, 1.*, 17\) and valid .*, 18\)",
+        ),
+        (lambda agents: AgentArrays(agents.values[:4], agents.valid), r"gave values \(4, 1"),
+        (lambda agents: AgentArrays(agents.values, agents.valid[..., 0]), "valid"),
+        (lambda agents: AgentArrays(agents.values, agents.valid * 0.5), "valid of float64"),
+        (lambda agents: agents.values, "gave ndarray, not simulation.agents.AgentArrays"),
+        (lambda agents: None, "gave NoneType"),
+    ],
+)
+def test_a_model_that_lies_is_named(method: str, spoil: Callable[[AgentArrays], object], said: str) -> None:
+    with pytest.raises(ConfigError, match=f"traffic model Lying .*{said}") as caught:
+        drive_a_little(Lying(method, spoil))
+    assert len(str(caught.value)) <= 300
+
+
+def test_answers_without_a_state_and_whole_decisions_are_checked() -> None:
+    with pytest.raises(ConfigError, match="traffic model Lying gave AgentArrays, not its agents and its state"):
+        drive_a_little(Lying("bare step", lambda agents: agents))
+    with pytest.raises(ConfigError, match=r"traffic model LyingReplay gave a value that is not finite: values\[3, 0, 5\]"):
+        drive_a_little(LyingReplay())
+    drive_a_little(Lying("none", lambda agents: agents))
+
+
+def drive_a_little(model: TrafficModel) -> None:
+    simulator = Simulator(SimulatorConfig(traffic=model), [crossing()])
+    state = simulator.reset([0], [0.0])
+    state, _ = simulator.step(state, np.zeros((1, 2)))
+    simulator.scenes_at(state)
