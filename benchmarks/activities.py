@@ -68,10 +68,15 @@ def make_depth(inputs: Path, out: Path, helpers: int) -> int:
     return command_line(["prepare", "--dataroot", str(inputs / "town"), "--out", str(out), *options])
 
 
+def make_samples(inputs: Path, out: Path, helpers: int) -> int:
+    dataset = open_dataset(str(inputs / "town"), None, SCENE)
+    prepare(dataset, [SCENE], out, SampleSettings(32, 48, chunk=1, space=0.5), max(helpers, 1))
+    return 0
+
+
 def train_model(inputs: Path, out: Path, helpers: int) -> int:
     """Samples, then a small DiST-S, with a checkpoint after every step."""
-    dataset = open_dataset(str(inputs / "town"), None, SCENE)
-    prepare(dataset, [SCENE], out / "samples", SampleSettings(32, 48, chunk=1, space=0.5), max(helpers, 1))
+    make_samples(inputs, out / "samples", helpers)
     small = Preset(
         32, 48, chunk=1, steps=1, codec={}, dist_t={}, composer={}, dist_s={"widths": (16, 16), "blocks": 1},
     )  # fmt: skip
@@ -188,5 +193,10 @@ ACTIVITIES: dict[str, Activity] = {
     "campaign": Activity(drive_campaign, same_campaign, "episodes and scores are the same, bit for bit; times aside"),
     "rl": Activity(learn_policy, whole_run, "the same command reaches its end; after a stop it draws other episodes", False),
 }
+SHARED = {
+    **{name: ACTIVITIES[name] for name in ("town", "prepare", "campaign")},
+    "samples": Activity(make_samples, same_files, "one makes them, the other waits"),
+}
+"""Activities that two processes may begin in the same folder."""
 MISSING = {"adapt": "the verb does not exist"}
 """Activities that cannot be tried, and why."""

@@ -1,7 +1,10 @@
 """How reliable the product is, tried: killed and begun again, two at once, driven for hours, and fed with what fuzzers make.
 
     python -m benchmarks.reliability kill --trials 40           # of each activity
+    python -m benchmarks.reliability share                      # two at once
+    python -m benchmarks.reliability soak --minutes 20          # of each world
     python -m benchmarks.reliability fuzz actions --cases 100000
+    python -m benchmarks.reliability table                      # into docs/reliability.md
 
 Every command adds to the result file, trial by trial, and goes on where it was stopped; several may run side by side.
 """
@@ -28,13 +31,16 @@ from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 
 from benchmarks.common import machine, run, write_json
 from dist4d_env.errors import ConfigError
+from dist4d_env.scenes.files import write_text
 
 RESULTS = Path(__file__).parent / "results" / "reliability.json"
+PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
 FUZZING = Path(__file__).parent / "fuzzing"
 BATCH = 2000
 """Fuzzed cases after which the counts are stored."""
 LONGEST = 60
 """Seconds that one fuzzed case may take."""
+COUNTS = ("cases", "accepted", "refused", "raw", "silent")
 KEPT = 20
 """Different failures of a fuzzer that are stored whole."""
 
@@ -104,9 +110,33 @@ class Fuzz(Common):
     """Of the first batch ever; later ones count up."""
 
 
-AnyCommand = Kill | Share | Fuzz
+@dataclass(frozen=True)
+class Soak(Common):
+    """Drive in worlds for long, and see what grows; runs add up."""
+
+    only: tuple[str, ...] = ()
+    """Worlds; all if none is given."""
+    minutes: float = 10.0
+    """In each world."""
+    work: Path = Path(tempfile.gettempdir()) / "dist4d-reliability"
+    """Folder to work in."""
+
+
+@dataclass(frozen=True)
+class Table(Common):
+    """Write the stored results into the page."""
+
+    page: Path = PAGE
+    """Page whose tables are written."""
+
+
+AnyCommand = Kill | Share | Fuzz | Soak | Table
 Options = Annotated[
-    Annotated[Kill, subcommand("kill")] | Annotated[Share, subcommand("share")] | Annotated[Fuzz, subcommand("fuzz")],
+    Annotated[Kill, subcommand("kill")]
+    | Annotated[Share, subcommand("share")]
+    | Annotated[Fuzz, subcommand("fuzz")]
+    | Annotated[Soak, subcommand("soak")]
+    | Annotated[Table, subcommand("table")],
     OmitSubcommandPrefixes,
 ]
 
@@ -114,37 +144,42 @@ Options = Annotated[
 def main(options: AnyCommand) -> None:
     if isinstance(options, Fuzz):
         fuzz(options)
+    elif isinstance(options, Soak):
+        soak(options)
+    elif isinstance(options, Table):
+        write_tables(options.page, Store(options.out))
     else:
         try_activities(options)
 
 
 def try_activities(options: Kill) -> None:
     """Trials of kills, or of two at once, in turn over the activities, so that a stopped run has some of each."""
-    from benchmarks.activities import ACTIVITIES, MISSING, make_inputs
+    from benchmarks.activities import ACTIVITIES, MISSING, SHARED, make_inputs
     from benchmarks.trials import both_at_once, killed_and_again, unbroken
 
-    section, attempt = ("share", both_at_once) if isinstance(options, Share) else ("kill", killed_and_again)
-    unknown = [name for name in options.only if name not in ACTIVITIES]
+    share = isinstance(options, Share)
+    section, attempt, activities = ("share", both_at_once, SHARED) if share else ("kill", killed_and_again, ACTIVITIES)
+    unknown = [name for name in options.only if name not in activities]
     if unknown:
-        raise ConfigError(f"there is no activity {unknown[0]!r}: choose among {', '.join(ACTIVITIES)}")
-    names, store = options.only or tuple(ACTIVITIES), Store(options.out)
+        raise ConfigError(f"there is no activity {unknown[0]!r}: choose among {', '.join(activities)}")
+    names, store = options.only or tuple(activities), Store(options.out)
     work = options.work / f"{section}-{os.getpid()}"
     work.mkdir(parents=True)
     try:
         inputs = work / "inputs"
         make_inputs(inputs)
-        whole = {name: unbroken(name, ACTIVITIES[name], inputs, work) for name in names}
+        whole = {name: unbroken(name, activities[name], inputs, work) for name in names}
         for name in names if options.afresh else ():
             store.forget(section, name)
         stored = {name: len(store.read(section, name).get("trials", [])) for name in names}
         due = [(seed, name) for name in names for seed in range(stored[name], options.trials)]
         for seed, name in tqdm(sorted(due), unit="trial", disable=None):
-            trial = attempt(name, ACTIVITIES[name], inputs, work, whole[name], seed)
-            promise = ACTIVITIES[name].promise
+            trial = attempt(name, activities[name], inputs, work, whole[name], seed)
+            promise = activities[name].promise
             store.change(section, name, lambda entry: _add_trial(entry, promise, trial))  # noqa: B023
             if trial["failure"]:
                 tqdm.write(f"{name}, trial {seed}: {trial['failure']}")
-        for name, reason in MISSING.items() if not options.only else ():
+        for name, reason in MISSING.items() if not (share or options.only) else ():
             store.change(section, name, lambda entry: entry.update(skipped=reason))  # noqa: B023
     finally:
         shutil.rmtree(work)
@@ -153,6 +188,25 @@ def try_activities(options: Kill) -> None:
 def _add_trial(entry: dict[str, Any], promise: str, trial: dict[str, Any]) -> None:
     entry["promise"] = promise
     entry.setdefault("trials", []).append(trial)
+
+
+def soak(options: Soak) -> None:
+    """One run in each world after the other."""
+    from benchmarks.activities import make_inputs
+    from benchmarks.soak import WORLDS, drive
+
+    unknown = [world for world in options.only if world not in WORLDS]
+    if unknown:
+        raise ConfigError(f"there is no world {unknown[0]!r} here: choose among {', '.join(WORLDS)}")
+    store = Store(options.out)
+    options.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
+        make_inputs(Path(folder) / "inputs")
+        for world in tqdm(options.only or WORLDS, unit="world", disable=None):
+            if options.afresh:
+                store.forget("soak", world)
+            run = drive(world, Path(folder) / "inputs" / "town", options.minutes, len(store.read("soak", world).get("runs", [])))
+            store.change("soak", world, lambda entry: entry.setdefault("runs", []).append(run))  # noqa: B023
 
 
 class Hung(BaseException):
@@ -180,14 +234,14 @@ def fuzz(options: Fuzz) -> None:
                 raise ConfigError(f"the fuzzer {options.kind} makes no cases")
             tried += counts["cases"]
     entry = store.read("fuzz", options.kind)
-    print(", ".join(f"{entry[name]} {name}" for name in ("cases", "accepted", "refused", "raw", "silent")))
+    print(", ".join(f"{entry[name]} {name}" for name in COUNTS))
 
 
 def batch(module: Any, cases: int, seed: int, bar: tqdm) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
     """Tries cases of a seed. Returns counts, and the different failures by where they come from."""
     import hypothesis
 
-    counts: dict[str, float] = dict.fromkeys(("cases", "accepted", "refused", "raw", "silent"), 0)
+    counts: dict[str, float] = dict.fromkeys(COUNTS, 0)
     failures: dict[str, dict[str, Any]] = {}
     began = time.process_time()
 
@@ -259,6 +313,57 @@ def _add_batch(entry: dict[str, Any], counts: dict[str, float], failures: dict[s
             known[place]["count"] += failure["count"]
         elif len(known) < KEPT:
             known[place] = failure
+
+
+def write_tables(page: Path, store: Store) -> None:
+    """Replaces what stands between the page's markers of each table."""
+    from benchmarks.soak import slopes
+
+    text = page.read_text(encoding="utf-8")
+    tables = {
+        "kill": [
+            "| activity | kills | in time | between file operations | with helpers | as promised |",
+            "|---|---|---|---|---|---|",
+        ],
+        "share": ["| activity | times | both ended well | as promised |", "|---|---|---|---|"],
+        "fuzz": ["| kind | cases | accepted | refused | raw | silent |", "|---|---|---|---|---|---|"],
+        "soak": ["| world | hours | episodes | MiB / h | open files / h | threads / h |", "|---|---|---|---|---|---|"],
+    }
+    for name, entry in sorted(store.read("kill").items()):
+        trials = entry.get("trials", [])
+        counts = [sum(trial["how"] == how for trial in trials) for how in ("time", "operation")]
+        counts += [sum(trial["helpers"] > 0 for trial in trials), sum(not trial["failure"] for trial in trials)]
+        tables["kill"].append(_row(name, len(trials), *counts) if trials else _row(name, entry.get("skipped", ""), *[""] * 4))
+    for name, entry in sorted(store.read("share").items()):
+        trials = entry.get("trials", [])
+        if trials:
+            well = sum(trial["statuses"] == [0, 0] for trial in trials)
+            tables["share"].append(_row(name, len(trials), well, sum(not trial["failure"] for trial in trials)))
+    fuzzed = store.read("fuzz")
+    for name, entry in [*sorted(fuzzed.items()), ("all", _sum(list(fuzzed.values())))]:
+        tables["fuzz"].append(_row(name, *(f"{entry.get(key, 0):,}" for key in COUNTS)))
+    for world, entry in store.read("soak").items():
+        runs = entry.get("runs", [])
+        found, hours = slopes(runs), sum(run["minutes"] for run in runs) / 60
+        if found:
+            memory = f"{found['memory']:+.1f} ± {found['memory_error']:.1f}"
+            grown = (f"{found[key]:+.2f}" for key in ("files", "threads"))
+            tables["soak"].append(_row(world, f"{hours:.2f}", sum(run["episodes"] for run in runs), memory, *grown))
+    for name, lines in tables.items():
+        begin, end = f"<!-- {name} -->", f"<!-- end {name} -->"
+        if begin not in text or end not in text:
+            raise ConfigError(f"{page} has no place for the table {name}: write {begin} and {end} into it")
+        before, _, rest = text.partition(begin)
+        text = before + begin + "\n" + "\n".join(lines) + "\n" + end + rest.partition(end)[2]
+    write_text(page, text)
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _sum(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    return {key: sum(entry.get(key, 0) for entry in entries) for key in COUNTS}
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from benchmarks.activities import Activity, leftovers
 
 WRITES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 """Audited events that change a file system, beside open() for writing."""
+MARK = "DIST4D_RELIABILITY"
+"""Environment variable that helper processes inherit."""
 PATIENCE = 600.0
 """Seconds after which a run counts as hung."""
 FOLLOW = 8.0
@@ -47,15 +49,16 @@ class Child:
         return None
 
     def members(self) -> list[int]:
-        """Live processes of its session, itself included."""
-        found = []
+        """Live processes of its session, or that inherited its mark in sessions of their own; itself included."""
+        found, mark = [], f"{MARK}={self.pid}".encode()
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
                     fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                    marked = mark in (entry / "environ").read_bytes().split(b"\0")
                 except OSError:
                     continue
-                if int(fields[3]) == self.pid and fields[0] != "Z":
+                if (int(fields[3]) == self.pid or marked) and fields[0] != "Z":
                     found.append(int(entry.name))
         return found
 
@@ -87,6 +90,7 @@ def start(work: Callable[[], int], log: Path, kill_at: int | None = None) -> Chi
     code = 1
     try:
         os.setsid()
+        os.environ[MARK] = str(os.getpid())
         target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(target, 1)
         os.dup2(target, 2)

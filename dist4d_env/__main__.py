@@ -123,7 +123,7 @@ def fault_of(error: BaseException, out: Path | None = None) -> str | None:
         return None
     if isinstance(cause, BrokenProcessPool):
         return f"a helper process was killed, perhaps for want of memory: take fewer --workers {AGAIN}"
-    place = f" ({str(cause.filename2 or cause.filename or out or '-')[:200]})"
+    place = f" ({str(cause.filename2 or cause.filename or out or 'standard output')[:200]})"
     if cause.errno in FULL or cause.errno is None:  # numpy gives no number where it could not write all it wanted
         remedy = "free some space"
     elif cause.errno in CLOSED:

@@ -1,0 +1,166 @@
+"""Faults of the machine: every verb ends with status 3 and one line, leaves nothing half made, and no helper outlives it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from benchmarks.trials import MARK
+from dist4d_env.__main__ import fault_of, main
+
+pytestmark = [pytest.mark.medium, pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")]
+
+SUITE = """name: small
+scenarios:
+  - {name: one, scene: town-val-0000, start: 0.0, horizon: 1.0}
+"""
+
+
+def arguments(verb: str, data: Path, out: Path) -> list[str]:
+    """A short run of a verb that writes below ``out``."""
+    (out.parent / "suite.yaml").write_text(SUITE)
+    given = ["--dataroot", str(data)]
+    return {
+        "town": ["town", "--scenes", "1", "--size", "32x48", "--duration", "0.5", "--workers", "1", "--out", str(out / "made")],
+        "prepare": ["prepare", *given, "--scenes", "town-val-0000", "--height", "32", "--sweeps", "0", "--workers", "1",
+                    "--out", str(out)],
+        "train": ["train", "codec", *given, "--split", "town-val-0000", "--val-split", "none", "--sizes", "32x56", "--steps", "1",
+                  "--batch", "1", "--workers", "1", "--out", str(out)],
+        "evaluate": ["evaluate", *given, "--scenes", "town-val-0000", "--horizon", "1.0", "--out", str(out)],
+        "suite": ["evaluate", *given, "--suite", str(out.parent / "suite.yaml"), "--workers", "0", "--out", str(out)],
+        "demo": ["demo", *given, "--scene", "town-val-0000", "--weights", "splat", "--seconds", "0.3", "--swerve", "0",
+                 "--out", str(out)],
+    }[verb]  # fmt: skip
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """No file can grow beyond so many bytes: as on a full disk, writing fails in the middle."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def told(printed: str) -> str:
+    """The line that a verb ends with on stderr, nothing of a traceback beside it."""
+    assert "Traceback" not in printed and "Exception ignored" not in printed
+    line = printed.replace("\r", "\n").strip().splitlines()[-1]
+    assert line.startswith("dist4d_env ") and len(line) <= 400
+    return line
+
+
+@pytest.mark.parametrize("verb", ["town", "prepare", "train", "evaluate", "suite", "demo"])
+@pytest.mark.parametrize("size", [1000, 8000])
+def test_full_disk(verb: str, size: int, town_dataroot: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    if verb == "prepare" and size == 8000:
+        pytest.skip("its files are smaller")
+    given = arguments(verb, town_dataroot, out)
+    with files_up_to(size):
+        assert main(given) == 3
+    line = told(capfd.readouterr().err)
+    assert "free some space and run the same command again" in line and str(out) in line
+    left = [path for path in out.rglob("*") if path.is_file()] if out.exists() else []
+    kept = [path for path in left if not any(part.endswith(".partial") for part in path.parts)]  # a town to be gone on with
+    assert not [path for path in kept if path.name.startswith(".") and not path.name.endswith("lock")], "half-made files"
+    assert all(path.stat().st_size < size or path.name.endswith("lock") for path in kept), "cut-off files"
+    assert not (out / "made").exists()
+
+
+@pytest.mark.parametrize("verb", ["town", "prepare", "train", "evaluate", "suite", "demo"])
+def test_folder_that_cannot_be_made(verb: str, town_dataroot: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    given = arguments(verb, town_dataroot, tmp_path / "out")
+    given[given.index("--out") + 1] = str(tmp_path / "file" / "below")
+    assert main(given) == 3
+    assert str(tmp_path / "file") in told(capfd.readouterr().err)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
+def test_read_only_folder(town_dataroot: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    for verb in ("town", "prepare", "train", "evaluate", "suite", "demo"):
+        assert main(arguments(verb, town_dataroot, closed / "out")) == 3
+        assert "choose a folder that can be written to" in told(capfd.readouterr().err)
+
+
+def test_standard_output_is_full(town_dataroot: Path) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "dist4d_env", "validate", "--dataroot", str(town_dataroot)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 3 and told(done.stderr) == (
+        "dist4d_env validate: No space left on device (standard output): free some space and run the same command again"
+    )
+
+
+def test_errors_that_libraries_wrap() -> None:
+    rust = RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert str(fault_of(rust, Path("runs/a"))).startswith("No space left on device (runs/a): free some space")
+    try:
+        try:
+            raise PermissionError(13, "Permission denied", "x.npz")
+        finally:
+            raise RuntimeError("unexpected pos 64 vs 0")
+    except RuntimeError as error:
+        assert str(fault_of(error)).startswith("Permission denied (x.npz): choose a folder that can be written to")
+    assert fault_of(ValueError("a bug")) is None
+
+
+def descendants(mark: str) -> list[int]:
+    """Live processes whose environment holds the mark."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0") and state != "Z":
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+@pytest.mark.parametrize("verb", ["town", "prepare", "train", "suite"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_helper_outlives_its_parent(verb: str, number: signal.Signals, town_dataroot: Path, tmp_path: Path) -> None:
+    given = arguments(verb, town_dataroot, tmp_path / "out")
+    if "--workers" in given:
+        given[given.index("--workers") + 1] = "2"
+    given += {"town": ["--scenes", "8", "--duration", "20"], "prepare": ["--scenes", "val", "--sweeps", "5"],
+              "train": ["--split", "val"], "suite": ["--seeds", "50"]}[verb]  # fmt: skip
+    mark = f"{verb}-{os.getpid()}-{number}"
+    parent = subprocess.Popen(
+        [sys.executable, "-m", "dist4d_env", *given], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {MARK: mark, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + 300
+        while len(descendants(mark)) < 3 and time.monotonic() < until:
+            assert parent.poll() is None, "it ended before it had any helpers"
+            time.sleep(0.02)
+        time.sleep(1.0)  # beyond the fork itself, whose hooks swallow what a signal raises
+        parent.send_signal(number)
+        printed = parent.communicate(timeout=300)[1]
+        until = time.monotonic() + 60
+        while descendants(mark) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not descendants(mark)
+    finally:
+        for pid in descendants(mark):
+            os.kill(pid, signal.SIGKILL)
+    assert parent.returncode == (143 if number == signal.SIGTERM else -9)
+    if number == signal.SIGTERM:
+        assert "stopped by SIGTERM" in told(printed)
