@@ -16,7 +16,8 @@ class Dataset(Protocol):
 
     A data set pickles small and is opened again from its pickle in other processes; what is read is kept once per process.
     Categories of objects are mapped to ``geometry.boxes.CATEGORIES`` by the reader ("other" where nothing fits);
-    ``Tracks.name`` keeps the data set's own.
+    ``Tracks.name`` keeps the data set's own. For ``validate``, one may have ``faults() -> list[str]``: what
+    is wrong in any of its records.
     """
 
     @property

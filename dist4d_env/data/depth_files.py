@@ -76,8 +76,8 @@ def read_depth(path: str | Path, image: tuple[int, int] | None = None) -> np.nda
     # Rows and columns are each rounded to whole pixels, hence the half of one; a hundredth is left for sizes like 224 x 400.
     if image is not None and abs(rows * image[1] - columns * image[0]) > 0.5 * sum(image) + 0.01 * rows * image[1]:
         raise DataError(
-            f"{path}: the depth image is {rows} x {columns}, not of the shape of its image, {image[0]} x {image[1]}; "
-            "make it again with `python -m dist4d_env prepare`"
+            f"{path}: the depth image is {rows} x {columns}, not of the shape of its image, {image[0]} x {image[1]}; make it "
+            "again with `python -m dist4d_env prepare`"
         )
     return decode_depth(code)
 

@@ -134,7 +134,8 @@ class LocationMap:
                 named = [value] if type(value) is str else value
                 if name == "holes":
                     named = [token for ring in value for token in ring["node_tokens"]]
-                if absent := next((token for token in named if token not in self._index[target]), None):
+                if not all(map(self._index[target].__contains__, named)):
+                    absent = next(token for token in named if token not in self._index[target])
                     words = f"{name}: {shown(absent)} is in no row of {target}"
             if words:
                 raise self._error(f"{layer} row {row}: {words}")

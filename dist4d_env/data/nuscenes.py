@@ -274,9 +274,10 @@ class _SceneReader:
             yaw[rows, columns] = yaw_of(pose_from_quaternion(translation, np.array([r["rotation"] for _, r in annotations])))
             annotated[rows, columns] = True
             size[rows] = np.array([record["size"] for _, record in annotations])[:, [1, 0, 2]]  # nuScenes: width, length, height
-        for row, (_, record) in zip(rows.tolist(), annotations, strict=True):
-            instance = self.tables.follow("sample_annotation", record, "instance_token")
-            names[row] = names[row] or self.tables.follow("instance", instance, "category_token")["name"]
+        first = {record["instance_token"]: record for _, record in reversed(annotations)}
+        for row, token in enumerate(instances):
+            instance = self.tables.follow("sample_annotation", first[token], "instance_token")
+            names[row] = self.tables.follow("instance", instance, "category_token")["name"]
         return interpolate_tracks(
             instance=tuple(instances),
             name=tuple(names),
@@ -291,19 +292,22 @@ class _SceneReader:
 
     def _annotations(self) -> Iterator[tuple[int, Record]]:
         """Keyframe and record of every annotation. Raises DataError where one is lost: where a link to it leads nowhere."""
-        tables, own = self.tables, {sample["token"] for sample in self.samples}
-        for k, sample in enumerate(self.samples):
+        tables = self.tables
+        found = [tables.annotations.get(sample["token"], []) for sample in self.samples]
+        own = {record.get("token"): record for records in found for record in records if type(record.get("token")) is str}
+        for k, records in enumerate(found):
             seen: set[str] = set()
-            for record in tables.annotations.get(sample["token"], ()):
+            for record in records:
                 tables.checked("sample_annotation", record)
-                instance = tables.follow("sample_annotation", record, "instance_token")["token"]
+                instance = record["instance_token"]
+                tables.follow("sample_annotation", record, "instance_token")
                 if instance in seen:
                     raise tables.error("sample_annotation", record, "another row is of the same instance and sample")
                 seen.add(instance)
                 for link in ("prev", "next"):
-                    if record.get(link):
-                        other = tables.follow("sample_annotation", record, link)
-                        if other["instance_token"] != instance or other["sample_token"] not in own:
+                    if token := record.get(link):
+                        other = own.get(token) or tables.follow("sample_annotation", record, link)
+                        if other.get("instance_token") != instance or token not in own:
                             raise tables.error("sample_annotation", record, f"{link} leads to another instance or scene")
                 yield k, record
 

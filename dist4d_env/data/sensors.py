@@ -70,8 +70,11 @@ class FileSensorLog:
     def rgb(self, keyframe: int, height: int, width: int) -> np.ndarray:
         """(V, height, width, 3) uint8 in the rig's order, area-resampled through ``ImageTransform.cover``."""
         self._require_images(keyframe)
-        sizes = enumerate(self.image_size)
-        return np.stack([read_image(self.image_path(keyframe, view), size, height, width) for view, size in sizes])
+        return np.stack([self.image(keyframe, view, height, width) for view in range(len(self.camera_names))])
+
+    def image(self, keyframe: int, view: int, height: int, width: int) -> np.ndarray:
+        """(height, width, 3) uint8 of one camera."""
+        return read_image(self.image_path(keyframe, view), self.image_size[view], height, width)
 
     def cameras(self, keyframe: int) -> tuple[np.ndarray, np.ndarray]:
         """global_from_camera (V, 4, 4) and time (V,), each camera with its own stamp and ego pose."""
@@ -80,7 +83,7 @@ class FileSensorLog:
 
     def depth(self, keyframe: int, height: int, width: int) -> np.ndarray:
         """(V, height, width) float32 curated depth in metres, nearest-sampled."""
-        return np.stack([self._depth_of(keyframe, view, height, width) for view in range(len(self.camera_names))])
+        return np.stack([self.depth_of(keyframe, view, height, width) for view in range(len(self.camera_names))])
 
     def rgbd(self, keyframe: int, height: int, width: int) -> RGBDFrame:
         """Images with curated depth (nearest-sampled, never interpolated)."""
@@ -118,7 +121,8 @@ class FileSensorLog:
             f"{self.scene}: keyframe {keyframe} has no image {missing} in {self.dataroot}; fetch its sensor files ({others})"
         )
 
-    def _depth_of(self, keyframe: int, view: int, height: int, width: int) -> np.ndarray:
+    def depth_of(self, keyframe: int, view: int, height: int, width: int) -> np.ndarray:
+        """(height, width) float32 curated depth of one camera in metres, nearest-sampled."""
         path = self.find_depth(self._checked(keyframe), view)
         if path is None:
             name, places = self.depth_name(keyframe, view), ", ".join(str(root) for root in depth_roots(self.dataroot))

@@ -54,7 +54,7 @@ def printable(value: Any) -> bool:
 
 def tokens(value: Any) -> bool:
     """Whether a value is a list of tokens."""
-    return type(value) is list and all(type(each) is str for each in value)
+    return type(value) is list and set(map(type, value)) <= {str}
 
 
 def _quaternion(value: Any) -> bool:
@@ -254,7 +254,7 @@ class Tables:
     def checked(self, table: str, record: Record) -> Record:
         """The record, if nothing is wrong with its own values; DataError if there is."""
         if id(record) not in self._sound:
-            for words in self._faults_of(table, record):
+            if words := self._wrong(table, record):
                 raise self.error(table, record, words)
             self._sound.add(id(record))
         return record
@@ -311,22 +311,20 @@ class Tables:
         """What is wrong with the rows of one table."""
         links = {name: kind.target for name, kind in FIELDS[table].items() if kind.target}
         for row, record in enumerate(self.rows[table]):
-            found = list(self._faults_of(table, record))
+            found = [words] if (words := self._wrong(table, record)) else []
             for name, target in links.items() if type(record) is dict else ():
                 value = record.get(name)
                 if type(value) is str and value and value not in self._index[target]:
                     found.append(f"{name} {shown(value)} is in no row of {target}.json")
             yield from (str(self.error(table, row, words)) for words in found)
 
-    def _faults_of(self, table: str, record: Any) -> Iterator[str]:
+    def _wrong(self, table: str, record: Any) -> str | None:
+        """What is wrong with a row by itself, None if nothing."""
         if type(record) is not dict or type(record.get("token")) is not str:
-            yield f"{shown(record)} is not a record with a token"
-            return
-        words = wrong(FIELDS[table], record)
-        if words:
-            yield words
+            return f"{shown(record)} is not a record with a token"
         if record["token"] in self._twice.get(table, ()):
-            yield f"its token {shown(record['token'])} is also that of another row"
+            return f"its token {shown(record['token'])} is also that of another row"
+        return wrong(FIELDS[table], record)
 
     def _faults_of_files(self) -> Iterator[str]:
         for row, record in enumerate(self.rows["map"]):

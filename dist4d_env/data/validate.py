@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
+from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.errors import DataError
 from dist4d_env.progress import Progress
+from dist4d_env.scenes.scene import SensorLog
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,9 @@ def check_scene(dataset: Dataset, name: str, images: bool = False) -> SceneCheck
         deep = [k for k in pictured if sensors.has_depth(k)]
         swept = [k for k in keyframes if sensors.has_lidar(k)]
         for keyframe in keyframes if images else ():
-            for there, read in ((pictured, sensors.rgb), (deep, sensors.rgbd)):
+            for read in _reads(sensors, keyframe, keyframe in pictured, keyframe in deep, (height, width)):
                 with _noted(broken):
-                    if keyframe in there:
-                        read(keyframe, height, width)
+                    read()
             with _noted(broken):
                 if keyframe in swept:
                     sensors.lidar(keyframe)
@@ -85,6 +88,15 @@ def check_scene(dataset: Dataset, name: str, images: bool = False) -> SceneCheck
         counts = (scene.duration, len(scene.tracks), len(keyframes), len(pictured), len(deep), len(swept))
         return SceneCheck(name, *counts, missing, tuple(dict.fromkeys(broken)))
     return SceneCheck(name, broken=tuple(broken))
+
+
+def _reads(sensors: SensorLog, keyframe: int, pictured: bool, deep: bool, size: tuple[int, int]) -> list[Callable[[], Any]]:
+    """What opens the images and depth of a keyframe, file by file where the sensors can."""
+    if isinstance(sensors, FileSensorLog):
+        views = range(len(sensors.camera_names))
+        readers = [sensors.image] * pictured + [sensors.depth_of] * deep
+        return [partial(reader, keyframe, view, *size) for reader in readers for view in views]
+    return [partial(sensors.rgb, keyframe, *size)] * pictured + [partial(sensors.rgbd, keyframe, *size)] * deep
 
 
 @contextlib.contextmanager

@@ -38,6 +38,9 @@ def write(source: Path, target: Path, rig: str) -> Path:
         for path in (target / "samples" / new).iterdir() if new in sizes else ():
             resized = cv2.resize(cv2.imread(str(path)), sizes[new][::-1], interpolation=cv2.INTER_LINEAR)
             cv2.imwrite(str(path), resized, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        for path in (target / "depth" / new).iterdir() if new in sizes else ():
+            code = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            cv2.imwrite(str(path), cv2.resize(code, sizes[new][::-1], interpolation=cv2.INTER_NEAREST_EXACT))
     for row in tables["calibrated_sensor"]:
         old = channel_of[row["token"]]
         height, width = sizes.get(cameras.get(old, ""), stored[old])

@@ -63,3 +63,24 @@ def test_broken_tables_are_named_together(broken_root: Path) -> None:
         (broken_root / "v1.0-tiny" / f"{table}.json").write_bytes(b"{")
     with pytest.raises(DataError, match=r"ego_pose\.json: not valid JSON.*\(and log\.json\)$"):
         open_dataset(broken_root)
+
+
+def test_every_broken_file_is_listed(broken_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sensors = open_dataset(broken_root).load("scene-0103").sensors
+    for view in (1, 4):
+        sensors.image_path(0, view).write_bytes(b"no picture")
+    Path(sensors.dataroot, sensors.lidar_files[0]).write_bytes(b"abc")
+    assert validate.run(validate.Options(dataroot=broken_root, scenes=("scene-0103",), images=True)) == 1
+    said = capsys.readouterr().out
+    assert said.count("cannot be read") == 2 and said.count("not whole rows of x, y, z") == 1
+
+
+def test_validate_outlives_any_reader(tiny_root: Path) -> None:
+    class Failing:
+        dataroot, version = str(tiny_root), ""
+
+        def load(self, name: str, require_map: bool = True) -> None:
+            raise ZeroDivisionError("of its own")
+
+    checked = validate.check_scene(Failing(), "one")  # type: ignore[arg-type]  # all that is called
+    assert checked.broken == ("its reader failed with ZeroDivisionError: of its own",)
