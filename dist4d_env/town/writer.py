@@ -147,7 +147,8 @@ def _finish(root: Path, jobs: list[tuple[str, int]], seed: int, options: FileOpt
     if options.on_demand:
         (root / ON_DEMAND).mkdir()
     shutil.rmtree(root / ".rows")
-    (root / ".plan").unlink()
+    for hidden in [path for path in root.rglob(".*") if path.is_file()]:
+        hidden.unlink()  # the plan, and what a killed call had not finished
 
 
 def _write_json(path: Path, content: object) -> None:
