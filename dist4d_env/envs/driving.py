@@ -159,6 +159,13 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     "dist_t", "dist_s", "splat", "replay" or "oracle", "broken" where a frame or the trust isn't finite; the list is empty in a
     world without pictures.
 
+    ## Copies
+
+    ``snapshot()`` and ``restore()`` go on with an episode bit for bit, in this environment or in another one whose keywords agree
+    where it matters; others are refused. Environments pickle (also with cloudpickle) and deep-copy, a running episode included:
+    the copy goes on as the original does. A deep copy shares the world with the original; a pickle holds no models, the world is
+    made anew where it is needed, from the same weights, which have to be there. What was given as an object pickles with it.
+
     ## Arguments
 
     | keyword | default | meaning |

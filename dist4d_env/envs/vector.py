@@ -33,8 +33,10 @@ class DiST4DVectorEnv(VectorEnv):
 
     Observations are written into arrays that are kept; copy=False hands out these themselves, to be overwritten by the next
     step. max_episode_steps: decisions of an episode at most, as in ``gym.make``. ``info["metrics"]["final"]`` is computed when it
-    is first looked into. ``envs`` are the rows, to look at, render,
-    snapshot and restore; where a row has ``starts``, it gives the reset options of every episode that begins there without any.
+    is first looked into. ``envs`` are the rows, to look at, render, snapshot and restore, also by ``call``, ``get_attr`` and
+    ``set_attr``; where a row has ``starts``, it gives the reset options of every episode that begins there without any.
+
+    Pickles and copies as the single environment does.
     """
 
     metadata = {**METADATA, "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 (declared so by Gymnasium)
