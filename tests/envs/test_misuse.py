@@ -187,10 +187,16 @@ def test_a_world_that_shows_nothing_where_it_should(keywords):
 def test_a_snapshot_of_other_keywords_is_refused_by_name(keywords):
     one = DiST4DDrivingEnv(**keywords)
     one.reset(seed=0)
-    for name, value in {"traffic": "idm", "decision_dt": 0.2, "horizon": 4.0, "reward": "sparse"}.items():
+    others = {"traffic": "idm", "decision_dt": 0.2, "horizon": 4.0, "reward": "sparse", "memory": "history", "size": (32, 48)}
+    others |= {"world": NoneWorld(), "weights": "splat"}
+    for name, value in others.items():
         other = DiST4DDrivingEnv(**{**keywords, name: value})
         with pytest.raises(ConfigError, match=f"taken with {name}="):
             other.restore(one.snapshot())
+        venv = DiST4DVectorEnv(2, **{**keywords, name: value})
+        venv.reset(seed=0)
+        with pytest.raises(ConfigError, match=f"taken with {name}="):
+            venv.envs[1].restore(one.snapshot())
 
 
 class Breaking:
