@@ -128,7 +128,5 @@ def test_a_scene_with_another_rig_is_refused_by_name(town_dataroot: Path, tmp_pa
     table.write_text(json.dumps(rows))
     env = gym.make("DiST4D-nuScenes-v0", dataroot=str(root), scenes="val", world="replay")
     env.reset(seed=0, options={"scene": "town-val-0000"})
-    with pytest.raises(
-        ConfigError, match=r"town-val-0001 has the cameras CAM_FRONT_LEFT.*environment has .*CAM_BACK,.*one rig"
-    ):
+    with pytest.raises(ConfigError, match=r"town-val-0001 has the cameras CAM_FRONT_LEFT.*environment has .*CAM_BACK,.*one rig"):
         env.reset(seed=0, options={"scene": "town-val-0001"})
