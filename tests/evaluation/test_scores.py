@@ -77,7 +77,7 @@ def test_an_environments_final_metrics_are_those_of_the_stored_episode(env, edit
     finals = []
     options = RunOptions(scenario=Scenario("town-val-0001", edits=edits), plan_limit=600.0)
     log = run_episode(env, LogFollower(), 3, options, lambda driving, info: finals.append(info["metrics"].get("final")))
-    assert log.outcome == ("collision" if edits else "horizon") and finals[:-1] == [None] * (len(finals) - 1)
+    assert log.outcome == ("collision" if edits else "horizon") and finals[:-1] == [{}] * (len(finals) - 1)
     results = results_of(log)
     assert finals[-1].keys() == METRICS.keys()
     for name, final in finals[-1].items():

@@ -105,7 +105,7 @@ def test_what_cannot_be_played_is_refused_and_changes_nothing(env) -> None:
         ({"scenario": replace(WALL, scene="town-val-0099")}, DataError, "town-val-0099"),
         ({"scenario": replace(WALL, start=50.0)}, ConfigError, "50"),
         ({"scenario": replace(WALL, edits=(Stop("nobody"),))}, ConfigError, "no instance 'nobody'"),
-        ({"scene": SCENE, "scenery": 1}, ConfigError, "'scene', 'start' and 'scenario' are known"),
+        ({"scene": SCENE, "scenery": 1}, ConfigError, "'scenery' is unknown: choose from 'scene', 'start', 'scenario'"),
     ):
         with pytest.raises(error, match=said):
             env.reset(seed=0, options=options)
