@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LONGEST = 300
-"""Characters of the longest message: what a file holds may be quoted in one, and that can be of any length."""
+"""Characters of the longest message about a file's contents, which may be quoted and of any length."""
 
 
 def shortened(text: str, most: int) -> str:
@@ -15,10 +15,12 @@ def shortened(text: str, most: int) -> str:
 
 
 class DiST4DError(Exception):
-    """Base class of every error that bad input can cause."""
+    """Base class of every error that bad input can cause. most: characters of a message, enough for several long paths."""
+
+    most = 1200
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(shortened(message, LONGEST))
+        super().__init__(shortened(message, self.most))
 
 
 class DataError(DiST4DError):
@@ -35,6 +37,8 @@ class KeywordError(ConfigError, TypeError):
 
 class WeightsError(DiST4DError):
     """Model weights are missing, unreadable or of another shape."""
+
+    most = LONGEST
 
 
 class ActionError(DiST4DError, ValueError):

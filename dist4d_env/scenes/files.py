@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 import yaml
 
-from dist4d_env.errors import ConfigError, shortened
+from dist4d_env.errors import LONGEST, ConfigError, shortened
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same language, ten times faster
 _LONGEST_PATH, _DEEPEST = 120, 20
@@ -70,7 +70,7 @@ class Document:
         """An error that names the file and the line of the value, or of the nearest one around it."""
         while place and place not in self.lines:
             place = place[:-1]
-        return ConfigError(f"{self.path}, line {self.lines.get(place, 1)}: {message}")
+        return ConfigError(shortened(f"{self.path}, line {self.lines.get(place, 1)}: {message}", LONGEST))
 
 
 def read_document(path: str | Path, what: str) -> Document:
@@ -87,14 +87,14 @@ def read_document(path: str | Path, what: str) -> Document:
     except UnicodeDecodeError as error:
         line, reason = error.object[: error.start].count(b"\n") + 1, f"the {what} is not UTF-8 text: save it as such"
     except (OSError, ValueError) as error:  # a path with a null character is a ValueError
-        raise ConfigError(f"{shown}: the {what} cannot be read ({error})") from error
+        raise ConfigError(shortened(f"{shown}: the {what} cannot be read ({error})", LONGEST)) from error
     except yaml.reader.ReaderError as error:
         line, reason = text.encode()[: error.position].count(b"\n") + 1, f"not valid YAML ({error.reason})"
     except yaml.MarkedYAMLError as error:
         line, reason = error.problem_mark.line + 1 if error.problem_mark else 1, f"not valid YAML ({error.problem})"
     except _Fault as fault:
         line, reason = fault.line, str(fault)
-    raise ConfigError(f"{shown}, line {line}: {reason}")
+    raise ConfigError(shortened(f"{shown}, line {line}: {reason}", LONGEST))
 
 
 class _Fault(Exception):

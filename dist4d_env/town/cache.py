@@ -50,9 +50,11 @@ def split_of(scenes: str | Sequence[str]) -> str:
 
 def default_dataroot(scenes: str | Sequence[str] = "val", size: tuple[int, int] | None = None) -> Path:
     """The built-in town's folder of the split that scenes belong to; see ``registry.DEFAULT_DATAROOT``."""
-    height, width = size or DEFAULT_SIZE
-    fitting = [stored for stored in SIZES if stored[0] >= height and stored[1] >= width]
-    return ensure_town(split_of(scenes), fitting[0] if fitting else SIZES[-1])
+    split = split_of(scenes)
+    if size is None:
+        return ensure_town(split)
+    fitting = [stored for stored in SIZES if stored[0] >= size[0] and stored[1] >= size[1]]
+    return ensure_town(split, fitting[0] if fitting else SIZES[-1])
 
 
 def ensure_town(

@@ -8,6 +8,7 @@ import pytest
 from dist4d_env.envs.ending import termination_causes, truncation_cause
 from dist4d_env.envs.rewards import DEFAULT_WEIGHTS, reward_terms, reward_weights, weighted_sum
 from dist4d_env.errors import ConfigError
+from dist4d_env.worlds.contract import WorldInfo
 
 NAN = float("nan")
 CALM = {
@@ -68,12 +69,16 @@ def test_rewards_that_do_not_exist(reward):
         reward_weights(reward)
 
 
+def believed(trust: float) -> WorldInfo:
+    return WorldInfo(("replay",), 0.0, trust)
+
+
 def test_causes():
     everything = ("collision", "off_road", "wrong_way")
     assert termination_causes(batch(CALM), everything) == [None]
     assert termination_causes(batch({**CALM, "off_road": 1.0}), everything) == ["off_road"]
     assert termination_causes(batch({**CALM, "off_road": 1.0}), ("collision",)) == [None]
     assert termination_causes(batch({**CALM, "off_road": NAN}), everything) == [None]
-    assert truncation_cause(9.9, 10.0, 1.0, 0.0) is None
-    assert truncation_cause(10.0, 10.0, 1.0, 0.0) == "horizon"
-    assert truncation_cause(5.0, 10.0, 0.2, 0.3) == "trust"
+    assert truncation_cause(9.9, 10.0, believed(1.0), 0.0) is None
+    assert truncation_cause(10.0, 10.0, believed(1.0), 0.0) == "horizon"
+    assert truncation_cause(5.0, 10.0, believed(0.2), 0.3) == "trust"
