@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dist4d_env.errors import DataError
+from dist4d_env.errors import LONGEST, DataError, shortened
 
 Record = dict[str, Any]
 LABELS = ("lidarseg", "panoptic")
@@ -216,7 +216,7 @@ class Tables:
         if broken:
             first, *others = broken
             more = f" (and {', '.join(f'{name}.json' for name in others)})" if others else ""
-            raise DataError(f"{broken[first]}{more}") from broken[first]
+            raise DataError(shortened(f"{broken[first]}{more}", LONGEST)) from broken[first]
         self._index = {name: by_token(rows) for name, rows in self.rows.items()}
         self._sound: set[int] = set()
         self._twice = {name: self._doubled(name) for name, rows in self.rows.items() if len(self._index[name]) < len(rows)}

@@ -59,7 +59,7 @@ def test_a_run_and_a_run_from_its_weights(town_dataroot: Path, tmp_path: Path, c
         (["dist-t", "--codec", "tiny", "--layout-consistency", "0.1"], "--layout-consistency is the weight of a critic"),
         (["dist-t", "--codec", "tiny", "--emphasis", "-1"], "--emphasis is 0 or more, not -1.0"),
         (["dist-t", "--codec", "tiny", "--rollout-share", "2"], "a share of the steps, 0 to 1, not 2.0"),
-        (["codec", "--sizes", "64"], "'64' is not HEIGHTxWIDTH"),
+        (["codec", "--sizes", "64"], "'64' is not of the form HEIGHTxWIDTH"),
         (["codec", "--preset", "huge"], "'huge' is unknown"),
     ],
 )
