@@ -29,8 +29,8 @@ from dist4d_env.training.loop import LoopOptions, train
 from dist4d_env.training.prepare import prepare
 from dist4d_env.training.samples import SampleSettings, SampleStore
 
-TIMES = ("timing_ms", "steps_per_second", "waiting", "seconds", "cpu_seconds", "memory_mib")
-"""Entries of JSON files that are measured, not computed."""
+TIMES = ("timing_ms", "steps_per_second", "waiting", "seconds", "cpu_seconds", "memory_mib", "key")
+"""Entries of JSON files that are measured, not computed, or a digest of such."""
 SCENE = "town-val-0000"
 STEPS, DECISIONS, EVERY = 8, 48, 16
 
