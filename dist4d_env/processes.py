@@ -9,17 +9,20 @@ import threading
 from multiprocessing.connection import wait
 
 
-def follow_parent() -> None:
-    """Initialises a process of multiprocessing: it leaves Ctrl-C to its parent and ends when its parent does."""
+def follow_parent(with_group: bool = False) -> None:
+    """Initialises a process of multiprocessing: it leaves Ctrl-C to its parent and ends when its parent does. with_group: so does
+    the group of processes that it leads, where the system knows groups."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # of a forked process: its parent's would be its own
-    threading.Thread(target=_follow, daemon=True).start()
+    threading.Thread(target=_follow, args=(with_group,), daemon=True).start()
 
 
-def _follow() -> None:
+def _follow(with_group: bool) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+        if with_group and hasattr(os, "killpg"):
+            os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
 

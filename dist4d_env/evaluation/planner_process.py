@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from pathlib import Path
 from time import monotonic
@@ -34,6 +34,7 @@ from dist4d_env.planners.contract import (
     failure_text,
     finite_numbers,
 )
+from dist4d_env.processes import follow_parent
 
 _PATIENCE = 0.2  # s between looks at whether the run is being stopped
 _GRACE = 10.0  # s past its limit after which a planner's process ends itself, should nobody be left to do it
@@ -215,12 +216,11 @@ class _Asking:
 
 def _serve(pipe: Connection, name: str, plan_limit: float, reset_limit: float) -> None:
     """The process: makes the planner, then answers one message after the other until nobody is there to ask."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that holds the environment
     if hasattr(os, "setsid"):
         os.setsid()
+    follow_parent(with_group=True)
     with suppress(OSError):  # where memory runs out, this process goes before the one that holds the environment
         Path("/proc/self/oom_score_adj").write_text("1000")
-    threading.Thread(target=_follow_parent, daemon=True).start()
     opened, nowhere = OpenedFiles(), open(os.devnull, "w")
     planner: Planner | None = None
 
@@ -267,13 +267,3 @@ def _plain(answer: Any) -> Any:
         return finite_numbers(answer, "neither a Plan nor an array of numbers")
     dt = finite_numbers(answer.dt, "a plan whose dt is not finite")
     return Plan(finite_numbers(answer.trajectory, "a plan that is not finite"), dt.tolist())
-
-
-def _follow_parent() -> None:
-    """Ends this process and what it has begun when the one that asks is gone."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        if hasattr(os, "killpg"):
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)

@@ -38,16 +38,18 @@ def recorded_scene(log: EpisodeLog) -> Scene:
     return dataset.load(log.scene, require_map=False)
 
 
-def end_time(log: EpisodeLog) -> float:
+def end_time(log: EpisodeLog, scene: Scene) -> float:
     """Seconds since the scene's first keyframe up to which an episode was meant to last."""
     horizon = float(log.scenario.get("horizon") or log.settings["horizon"])
-    return intended_end(float(log.trace.time[0]), horizon, recorded_scene(log).duration, log.decision_dt)
+    return intended_end(float(log.trace.time[0]), horizon, scene.duration, log.decision_dt)
 
 
-def recorded_human(log: EpisodeLog) -> EpisodeTrace:
-    """The recorded ego in the recorded scene from the episode's start to the end that it was meant to have."""
+def recorded_human(log: EpisodeLog, scene: Scene | None = None) -> EpisodeTrace:
+    """The recorded ego in the recorded scene, opened where it is not given, from the episode's start to the end that it was meant
+    to have."""
+    scene = scene or recorded_scene(log)
     start, last = float(log.trace.time[0]), float(log.trace.time[-1])
-    return log_trace(recorded_scene(log), start, max(end_time(log), last, start + 2 * TICK), log.trace.vehicle)
+    return log_trace(scene, start, max(end_time(log, scene), last, start + 2 * TICK), log.trace.vehicle)
 
 
 def results_of(log: EpisodeLog, form: Form = "corrected") -> dict[str, MetricResult]:
@@ -58,14 +60,14 @@ def results_of(log: EpisodeLog, form: Form = "corrected") -> dict[str, MetricRes
     the end that the episode was meant to have. Scores that look at plans are not available where there are none.
     """
     is_faithful(form)
-    trace, plans = log.trace, log.plans
-    reference = logged_progress(recorded_scene(log), trace.vehicle, float(trace.time[0]), end_time(log))
+    trace, plans, scene = log.trace, log.plans, recorded_scene(log)
+    reference = logged_progress(scene, trace.vehicle, float(trace.time[0]), end_time(log, scene))
     results = evaluate(trace, reference)
     failed = log.outcome == PLANNER_ERROR
     if form == "faithful" and not failed:
         results["pdms_v1"] = pdms_v1(trace, reference, form=form)
     reactive = (log.scenario.get("traffic") or log.settings.get("traffic")) == "idm"
-    human = cache(lambda: recorded_human(log))
+    human = cache(lambda: recorded_human(log, scene))
     composites: dict[str, Callable[[], MetricResult]] = {
         "epdms_v2": lambda: epdms_v2(trace, plans, human(), form) if len(plans.step) else MetricResult(0.0, False, NO_PLANS),
         "nuplan_cls_r" if reactive else "nuplan_cls_nr": lambda: nuplan_cls(trace, human(), reactive, form),

@@ -22,6 +22,16 @@ from tests.simulation.road import lane
 
 KINDS = {"vehicle": "car", "traffic_cone": "traffic_cone", "pedestrian": "pedestrian"}
 FORMS = ("faithful", "corrected")
+PARTS = {
+    "NC": "no_at_fault_collision",
+    "DAC": "drivable_area_compliance",
+    "DDC": "driving_direction_compliance",
+    "EP": "ego_progress",
+    "TTC": "time_to_collision",
+    "LK": "lane_keeping",
+    "comfort": "comfort",
+}
+"""The original's names of sub-scores, and ours."""
 UNLIMITED = VehicleDynamics(
     min_acceleration=-100, max_acceleration=100, max_steering=math.pi / 3, max_steering_rate=100, reverse=True
 )

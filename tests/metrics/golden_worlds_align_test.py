@@ -16,16 +16,6 @@ from dist4d_env.scenes.scene import TICK
 
 from . import golden
 
-PARTS = {
-    "NC": "no_at_fault_collision",
-    "DAC": "drivable_area_compliance",
-    "DDC": "driving_direction_compliance",
-    "EP": "ego_progress",
-    "TTC": "time_to_collision",
-    "LK": "lane_keeping",
-    "comfort": "comfort",
-}
-
 
 @pytest.mark.parametrize("mode", ["accel", "appear", "reverse"])
 @pytest.mark.parametrize("version", ["v1", "v2"])
@@ -38,7 +28,7 @@ def test_every_world(stored_data, version, mode):
         assert len(ego) == len(original["score"]) == 12
         scores = score_plans(ego, scene, version, "faithful")
         assert scores.valid.all()
-        found = {key: scores.parts[part].tolist() for key, part in PARTS.items() if key in original}
+        found = {key: scores.parts[part].tolist() for key, part in golden.PARTS.items() if key in original}
         assert len(found) == 6, "NC, DAC, DDC, EP, TTC and the comfort of v1 or the lane keeping of v2"
         found |= {"score": scores.score.tolist(), "progress": scores.evidence["progress"].tolist()}
         for key, column in (("fault", "fault_step"), ("ttcstep", "meeting_step")):

@@ -14,15 +14,6 @@ from dist4d_env.simulation.tracker import References
 
 from . import golden
 
-PARTS = {
-    "NC": "no_at_fault_collision",
-    "DAC": "drivable_area_compliance",
-    "DDC": "driving_direction_compliance",
-    "EP": "ego_progress",
-    "TTC": "time_to_collision",
-    "LK": "lane_keeping",
-    "comfort": "comfort",
-}
 START = EgoState(0.0, 0.0, 0.0, 8.0, 0.0, 0.0, 0.0)
 
 
@@ -72,7 +63,7 @@ def test_every_case(data, ego, version):
         assert scores.valid.all()
         for row, name in enumerate(data["plans"]):
             wanted, where = plans[name], f"{version}, {world}, {name}"
-            for key, part in PARTS.items():
+            for key, part in golden.PARTS.items():
                 if key in wanted:
                     assert scores.parts[part][row] == pytest.approx(wanted[key], abs=1e-6), (where, key)
             details = scores.details(row)
