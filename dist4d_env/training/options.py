@@ -42,6 +42,8 @@ class DataOptions:
     """Data set to validate on (default: the same)."""
     val_split: str = "val"
     """Split or scene to validate on; "none" validates on training samples."""
+    flawed: float = 0.25
+    """Share of training samples whose frames have errors of depth, pose, exposure time and boxes, as recorded ones have."""
     samples: Folder = None
     """Folder of prepared samples, shared between runs (default: OUT/samples)."""
     workers: Count = None
@@ -97,10 +99,12 @@ class RunOptions:
         return self.data.samples or self.out / "samples"
 
     def settings(self, exact: bool = False, strides: tuple[int, ...] = (1,)) -> SampleSettings:
-        """How samples of the preset's size are made; exact: without depth noise, for validation and rollouts."""
+        """How samples of the preset's size are made; exact: without errors, for validation and rollouts."""
         sized = self.sized
-        settings = SampleSettings(sized.height, sized.width, chunk=sized.chunk, seed=self.optimiser.seed, strides=strides)
-        return replace(settings, noisy=0.0) if exact else settings
+        settings = SampleSettings(
+            sized.height, sized.width, chunk=sized.chunk, seed=self.optimiser.seed, strides=strides, flawed=self.data.flawed
+        )
+        return replace(settings, flawed=0.0) if exact else settings
 
     def scenes(self) -> tuple[Dataset, list[str]]:
         """The data set to train on and the names of its scenes."""

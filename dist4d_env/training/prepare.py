@@ -26,8 +26,8 @@ from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.models.conditions import frame_controls, splat_images
 from dist4d_env.processes import follow_parent
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.training.depth_noise import with_depth_noise
 from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, write_scene, write_settings
+from dist4d_env.training.source_errors import SourceErrors, annotated_tokens, flawed_sources, with_box_noise
 
 Maker = Callable[[Scene, SampleSettings], dict[str, np.ndarray]]
 """Makes the arrays of one scene's samples, as ``SceneSamples`` reads them; can be pickled."""
@@ -206,28 +206,29 @@ def scene_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarra
     """All arrays of one scene, as ``SceneSamples`` reads them."""
     size = (settings.height, settings.width)
     known = Keyframes.read(scene, size)
-    frames, at_exposure, at_keyframe = known.frames, known.at_exposure, known.at_keyframe
+    frames, at_keyframe = known.frames, known.at_keyframe
     sources = known.sources()
 
     generator = np.random.default_rng([settings.seed, *scene.name.encode()])
-    arrays: dict[str, list] = {name: [] for name in ("kind", "reference", "target", "noise")}
+    arrays: dict[str, list] = {name: [] for name in ("kind", "reference", "target", "errors")}
     images: dict[str, list[np.ndarray]] = {}
     for one in plan(len(frames), settings, generator):
-        noise = settings.noise * generator.random() if generator.random() < settings.noisy else 0.0
-        chosen = [
-            SplatSource.from_frame(with_depth_noise(frames[k], noise, generator), at_exposure[k]) if noise else sources[k]
-            for k in one.sources
-        ]
         frame, boxes, time = frames[one.target], at_keyframe[one.target], known.times[one.target]
+        chosen, strength = [sources[k] for k in one.sources], 0.0
+        if generator.random() < settings.flawed:
+            errors = SourceErrors.draw(generator)
+            annotated, strength = annotated_tokens(scene, errors, generator), errors.strength
+            chosen = flawed_sources(scene, [frames[k] for k in one.sources], annotated, errors, generator)
+            boxes = with_box_noise(boxes, annotated, errors, generator)
         rendered = splat(chosen, frame.intrinsics, frame.global_from_camera, size, boxes, time)
         for name, array in vars(splat_images(rendered)).items():
             images.setdefault(f"splat_{name}", []).append(array)
-        for name, value in (("kind", one.kind), ("reference", one.reference), ("target", one.target), ("noise", noise)):
+        for name, value in (("kind", one.kind), ("reference", one.reference), ("target", one.target), ("errors", strength)):
             arrays[name].append(value)
 
     return {
         **known.arrays(),
         **known.control_arrays(scene),
         **{name: np.stack(stack) for name, stack in images.items()},
-        **{name: np.array(values, np.float32 if name == "noise" else np.int16) for name, values in arrays.items()},
+        **{name: np.array(values, np.float32 if name == "errors" else np.int16) for name, values in arrays.items()},
     }

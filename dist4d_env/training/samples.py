@@ -27,7 +27,7 @@ from dist4d_env.scenes.files import write_text
 NEXT, BETWEEN, SPACE = 0, 1, 2
 """Kinds of splats: the future from the past; a hidden keyframe among its neighbours; a hidden keyframe from one or two others."""
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class SampleSettings:
     """How samples are made; a folder of samples holds one kind of settings only.
 
     chunk: keyframes ahead to which a past is rendered; chunk_every: keyframes from one whole chunk to the next, single steps
-    between; between, space: splats of these kinds per keyframe; noisy: share of splats whose sources get depth noise, up to
-    ``noise`` relative standard deviation; count: frames of the memory that a splat uses; strides: keyframes from one frame of a
-    sample to the next, one of them drawn for each: several where keyframes are dense.
+    between; between, space: splats of these kinds per keyframe; flawed: share of splats whose sources have errors as
+    recorded frames have them (``source_errors``); count: frames of the memory that a splat uses; strides: keyframes from one
+    frame of a sample to the next, one of them drawn for each: several where keyframes are dense.
     """
 
     height: int
@@ -46,8 +46,7 @@ class SampleSettings:
     chunk_every: int = 3
     between: float = 0.5
     space: float = 1.5
-    noisy: float = 0.25
-    noise: float = 0.07
+    flawed: float = 0.25
     count: int = 3
     seed: int = 0
     strides: tuple[int, ...] = (1,)

@@ -26,7 +26,7 @@ def samples(town_dataroot: Path, tmp_path_factory: pytest.TempPathFactory) -> Sc
     """A val scene's splats, its own frames hidden, without depth noise."""
     dataset = open_dataset(town_dataroot)
     folder = tmp_path_factory.mktemp("samples")
-    settings = SampleSettings(64, 112, chunk=1, chunk_every=1, between=0.0, noisy=0.0)
+    settings = SampleSettings(64, 112, chunk=1, chunk_every=1, between=0.0, flawed=0.0)
     prepare(dataset, dataset.scene_names("val")[:1], folder, settings, workers=1)
     return SampleStore(folder).scenes[0]
 

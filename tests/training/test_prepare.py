@@ -11,7 +11,6 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.models.presets import PRESETS
 from dist4d_env.training.cli import TrainDiSTS
-from dist4d_env.training.depth_noise import with_depth_noise
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.options import DataOptions
 from dist4d_env.training.prepare import plan, prepare, scene_samples
@@ -19,7 +18,7 @@ from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, Sa
 
 from .conftest import small_preset
 
-SETTINGS = SampleSettings(32, 48, chunk=2, chunk_every=1, noisy=0.0)
+SETTINGS = SampleSettings(32, 48, chunk=2, chunk_every=1, flawed=0.0)
 
 
 @pytest.mark.parametrize("keyframes", [3, 9])
@@ -90,14 +89,3 @@ def test_a_finished_scene_is_not_made_again(town_dataroot: Path, tmp_path: Path)
 def test_an_empty_folder_is_no_store(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"settings\.json is missing"):
         SampleStore(tmp_path)
-
-
-def test_depth_noise_keeps_the_sky_and_its_strength(town_dataroot: Path) -> None:
-    scene = open_dataset(town_dataroot).load(open_dataset(town_dataroot).scene_names("val")[0])
-    frame = scene.sensors.rgbd(0, 32, 48)
-    noisy = with_depth_noise(frame, 0.07, np.random.default_rng(0))
-    sky = frame.depth >= 100
-    assert (noisy.depth[sky] >= 100).all()
-    relative = noisy.depth[~sky] / frame.depth[~sky] - 1
-    assert 0.02 < relative.std() < 0.12
-    np.testing.assert_array_equal(noisy.rgb, frame.rgb)
