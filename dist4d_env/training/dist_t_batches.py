@@ -17,6 +17,7 @@ from dist4d_env.models.video_codec import Codec
 from dist4d_env.training.critics import critic_noise
 from dist4d_env.training.distillation import Teacher
 from dist4d_env.training.loading import as_stores, choose_store
+from dist4d_env.training.relighting import draw_light
 from dist4d_env.training.samples import BETWEEN, SampleStore
 
 PURE_NOISE = 0.7
@@ -129,6 +130,9 @@ class DiSTTBatches:
         generator = np.random.default_rng([self.seed, step, rank])
         store, chosen = self.choose(generator)
         inputs, truth = self.collate(store, chosen)
+        light = draw_light(len(chosen), truth.shape[1], generator)
+        inputs = inputs._replace(reference=light.on(inputs.reference, True), views=light.views(inputs.views))
+        truth = light.on(truth, False)
         draw = torch.Generator().manual_seed(int(generator.integers(2**62)))
         count, views, frames, _, height, width = truth.shape
         factor, channels = self.codec.factor, 2 * self.codec.config.latent_channels

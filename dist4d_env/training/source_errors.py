@@ -100,7 +100,7 @@ def with_depth_errors(frame: RGBDFrame, strength: float, generator: np.random.Ge
     """The frame with errors as depth from LiDAR has them, as many of each as measured on ``prepare``'s own output at strength 1.
 
     In patches, on what stands upright: outlines grow, by up to 3 pixels of an image 112 wide, also over the sky, or shrink by
-    one; surfaces between two depths; surfaces that no return anchors, off by a smooth factor; false sky. Everywhere a smooth bias.
+    one; surfaces between two depths; surfaces that no return anchors, off by a smooth factor; false sky. Everywhere smooth bias.
     """
     shape = frame.depth.shape
     unit = shape[2] / 112

@@ -11,6 +11,7 @@ import torch
 from dist4d_env.errors import DataError
 from dist4d_env.models.inputs import ViewInputs, collate_views, rgbd_tensor
 from dist4d_env.training.loading import as_stores, choose_store
+from dist4d_env.training.relighting import draw_light
 from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleStore, SceneSamples
 
 SHARES = {SPACE: 0.7, BETWEEN: 0.15, NEXT: 0.15}
@@ -71,7 +72,7 @@ class ViewSamples:
     def draw(self, generator: np.random.Generator) -> tuple[ViewInputs, torch.Tensor]:
         """Inputs over (N, F) and the true frames (N, F, 4, H, W): N clips, one per sample and camera."""
         store, images = choose_store(self.stores, self.count, self.size, generator)
-        return self.collate(store, self.choose(store, generator, max(1, images // self.frames)))
+        return self.collate(store, self.choose(store, generator, max(1, images // self.frames)), generator)
 
     def choose(self, store: SampleStore, generator: np.random.Generator, count: int) -> list[tuple[int, list[int]]]:
         """(scene, splats) of ``count`` clips of a store."""
@@ -80,8 +81,13 @@ class ViewSamples:
         pools = [self.pools[store][kinds[k]] for k in generator.choice(len(kinds), size=count, p=shares / shares.sum())]
         return [pool[generator.integers(len(pool))].clip(generator) for pool in pools]
 
-    def collate(self, store: SampleStore, chosen: Sequence[tuple[int, Sequence[int]]]) -> tuple[ViewInputs, torch.Tensor]:
-        """Inputs over (B V, F) and the true frames (B V, F, 4, H, W) of B clips."""
+    def collate(
+        self,
+        store: SampleStore,
+        chosen: Sequence[tuple[int, Sequence[int]]],
+        generator: np.random.Generator | None = None,
+    ) -> tuple[ViewInputs, torch.Tensor]:
+        """Inputs over (B V, F) and the true frames (B V, F, 4, H, W) of B clips; generator: draws their light."""
         images, truths = [], []
         for s, rows in chosen:
             scene = store.scenes[s]
@@ -93,7 +99,16 @@ class ViewSamples:
         def clips(tensor: torch.Tensor) -> torch.Tensor:  # (B F, V, ...) to (B V, F, ...)
             return tensor.unflatten(0, (len(chosen), -1)).transpose(1, 2).flatten(0, 1)
 
-        return ViewInputs(*(clips(tensor) for tensor in collate_views(images, self.code))), clips(torch.stack(truths))
+        views, truth = ViewInputs(*map(clips, collate_views(images, self.code))), clips(torch.stack(truths))
+        if generator is None:
+            return views, truth
+
+        def cameras(tensor: torch.Tensor) -> torch.Tensor:  # (B V, F, ...) to (B, V, F, ...)
+            return tensor.unflatten(0, (len(chosen), -1))
+
+        light = draw_light(len(chosen), len(truth) // len(chosen), generator)
+        relit = light.views(ViewInputs(*map(cameras, views)))
+        return ViewInputs(*(tensor.flatten(0, 1) for tensor in relit)), light.on(cameras(truth), False).flatten(0, 1)
 
 
 def clip_length(stores: Sequence[SampleStore], frames: int) -> int:
