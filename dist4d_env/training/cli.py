@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
 
-from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.pretrained import resolve_weights
@@ -22,8 +21,7 @@ from dist4d_env.training.dist_t import DiSTTRecipe
 from dist4d_env.training.dist_t_batches import DiSTTOptions
 from dist4d_env.training.distillation import Teacher
 from dist4d_env.training.loop import Recipe, make_accelerator, train
-from dist4d_env.training.options import Folder, RunOptions, Weights
-from dist4d_env.training.prepare import prepare
+from dist4d_env.training.options import RunOptions, Weights
 from dist4d_env.training.rollouts import prepare_rollouts
 from dist4d_env.training.samples import SampleStore
 
@@ -141,20 +139,12 @@ class TrainDiSTS(RunOptions):
 
     strides: tuple[int, ...] = (1,)
     """Keyframes from one frame of a sample to the next, one drawn for each: several where keyframes are dense."""
-    also: Folder = None
-    """Another data set whose training samples, of successive keyframes, are mixed in, half and half."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass (Stable Video Diffusion)."""
 
     def recipe(self) -> Recipe:
         """The recipe, with its samples made where missing."""
-        stores = self.training_stores(self.strides)
-        if self.also is not None:
-            dataset, folder = open_dataset(self.also, None, self.data.split), self.samples / "also"
-            names = dataset.scene_names(self.data.split)[: self.data.scenes]
-            prepare(dataset, names, folder, self.settings(), self.data.sample_workers)
-            stores.append(SampleStore(folder))
-        return dist_s_recipe(self, stores)
+        return dist_s_recipe(self, self.training_stores(self.strides))
 
 
 def dist_s_recipe(options: RunOptions, stores: list[SampleStore]) -> Recipe:

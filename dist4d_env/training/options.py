@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,6 +33,8 @@ class DataOptions:
     """Data set (default: $NUSCENES, else the built-in town)."""
     version: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
     """Version folder of the data set; found by itself where there is one."""
+    also: Folder = None
+    """Another data set whose training samples are mixed in, half and half."""
     split: str = "train"
     """Split or scene to train on."""
     scenes: Count = None
@@ -112,12 +115,15 @@ class RunOptions:
         return dataset, dataset.scene_names(self.data.split)[: self.data.scenes]
 
     def training_stores(self, strides: tuple[int, ...] = (1,)) -> list[SampleStore]:
-        """One store per image size, made where missing."""
+        """One store per image size and data set, made where missing."""
         own, settings, stores = (self.sized.height, self.sized.width), self.settings(strides=strides), []
         sizes = [codec_size(size) for size in self.data.sizes] or [own]
-        dataset, names = self.scenes()
-        for height, width in sizes:
-            folder = self.samples / ("train" if (height, width) == own else f"train-{height}x{width}")
+        roots = {"train": self.scenes()}
+        if self.data.also is not None:
+            dataset = open_dataset(self.data.also, None, self.data.split)
+            roots["also"] = dataset, dataset.scene_names(self.data.split)[: self.data.scenes]
+        for (height, width), (name, (dataset, names)) in product(sizes, roots.items()):
+            folder = self.samples / (name if (height, width) == own else f"{name}-{height}x{width}")
             prepare(dataset, names, folder, replace(settings, height=height, width=width), self.data.sample_workers)
             stores.append(SampleStore(folder))
         return stores

@@ -61,17 +61,17 @@ def test_samples_of_a_town_scene(town_dataroot: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.medium
-def test_another_data_set_is_mixed_in_with_strides_of_its_own(
+def test_another_data_set_is_mixed_in(
     town_dataroot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(PRESETS, "small-test", small_preset())
-    data = DataOptions(dataroot=town_dataroot, split="val", val_split="none", scenes=1, workers=1)
-    recipe = TrainDiSTS(tmp_path, preset="small-test", data=data, strides=(1, 2), also=town_dataroot).recipe()
+    data = DataOptions(dataroot=town_dataroot, split="val", val_split="none", scenes=1, workers=1, also=town_dataroot)
+    recipe = TrainDiSTS(tmp_path, preset="small-test", data=data, strides=(1, 2)).recipe()
     assert isinstance(recipe, DiSTSRecipe)
     stores = recipe.samples.stores
-    assert [(store.folder.name, store.settings.strides) for store in stores] == [("train", (1, 2)), ("also", (1,))]
+    assert [(store.folder.name, store.settings.strides) for store in stores] == [("train", (1, 2)), ("also", (1, 2))]
     away = [{abs(int(s.target[k]) - int(s.reference[k])) for s in store.scenes for k in range(len(s.kind))} for store in stores]
-    assert 2 in away[0] and all(len(store.scenes) == 1 for store in stores)
+    assert all(2 in one for one in away) and all(len(store.scenes) == 1 for store in stores)
     recipe.batch(0)
 
 
