@@ -18,6 +18,8 @@ class Options:
     draws a scene's pictures when it first needs them; this draws them all."""
     split: Literal["train", "val", "test", "all"] = "val"
     """Which scenes; the splits' streets have nothing in common."""
+    looks: Literal["plain", "wild"] = "plain"
+    """plain: clean and alike; wild: textures, objects, light and cameras that differ as much as real ones do, to train on."""
     size: str = "128x224"
     """Height x width of the images."""
     scenes: int | None = None
@@ -57,6 +59,7 @@ def run(options: Options) -> int:
         folder = write_dataset(
             options.out, splits, options.scenes, parse_size(options.size), options.sweeps, options.seed, options.duration,
             options.semantics, options.workers, pictures=options.pictures, rate=options.rate,
+            looks=options.looks,
         )  # fmt: skip
     print(f"town: {folder}")
     return 0

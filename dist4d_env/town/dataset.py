@@ -18,8 +18,8 @@ from dist4d_env.town.generate import VERSION
 from dist4d_env.town.scene_files import ON_DEMAND, FileOptions
 from dist4d_env.town.workers import cores, run_jobs
 
-SceneKey = tuple[str, int, int]
-"""Split, index and seed of a town scene."""
+SceneKey = tuple[str, int, int, str]
+"""Split, index, seed and looks of a town scene: the arguments of ``generate_scene``."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ class TownSensorLog(FileSensorLog):
 
 
 def town_scene(dataroot: str | os.PathLike[str], name: str) -> SceneKey:
-    """Split, index and seed of a scene, from the ``town.json`` that the writer leaves. Raises DataError."""
+    """The key of a scene, from the ``town.json`` that the writer leaves. Raises DataError."""
     record = _record(dataroot)
     try:
-        seed, about = int(record["seed"]), record["scenes"]
-        key = (str(about[name]["split"]), int(about[name]["index"]), seed) if name in about else None
+        seed, looks, about = int(record["seed"]), str(record["looks"]), record["scenes"]
+        key = (str(about[name]["split"]), int(about[name]["index"]), seed, looks) if name in about else None
         version = int(record["generator_version"])
     except (ValueError, KeyError, TypeError) as error:
         raise _unreadable(dataroot, error) from error
@@ -117,7 +117,7 @@ def _draw(root: Path, names: list[str], progress: bool) -> None:
             group = names[first : first + at_once]
             step = max(1, min(at_once // len(group), len(options.keyframes)))
             keys = [town_scene(root, name) for name in group]
-            jobs = [(split, index, start, step) for split, index, _ in keys for start in range(step)]
+            jobs = [(split, index, start, step) for split, index, *_ in keys for start in range(step)]
             partial = root / ON_DEMAND / ".partial"
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
@@ -142,7 +142,7 @@ def _options(root: Path) -> FileOptions:
 
 def _record(dataroot: str | os.PathLike[str]) -> dict:
     try:
-        return dict(json.loads(Path(dataroot, "town.json").read_text()))
+        return {"looks": "plain"} | dict(json.loads(Path(dataroot, "town.json").read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise _unreadable(dataroot, error) from error
 

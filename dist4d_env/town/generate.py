@@ -13,11 +13,12 @@ from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.town.actors import BICYCLE, BUS, CAR, MOTORCYCLE, PEDESTRIAN, TRUCK, Body, Standing, make_body, park
 from dist4d_env.town.drives import Drive, conflicts, lane_path, make_drive, turns_of, wander
 from dist4d_env.town.layout import CELL, Town, make_town
-from dist4d_env.town.model import Actor, SceneOutline, TownScene
+from dist4d_env.town.model import LOOKS, Actor, SceneOutline, TownScene
 from dist4d_env.town.overlaps import overlapping_pairs
 from dist4d_env.town.pedestrians import across, along
 from dist4d_env.town.plans import HALF
 from dist4d_env.town.traffic import DT, Driver, Traffic, Walker, simulate
+from dist4d_env.town.wild.dress import dressed
 
 VERSION = 1
 """Changes whenever a scene of the same split, index and seed comes out differently: caches are keyed by it."""
@@ -37,12 +38,12 @@ def layout_number(split: str, index: int) -> int:
     return index // PER_LAYOUT[split]
 
 
-def generate_scene(split: str, index: int, seed: int = 0) -> TownScene:
+def generate_scene(split: str, index: int, seed: int = 0, looks: str = "plain") -> TownScene:
     """Scene ``index`` of a split; the same arguments give the same scene, bit for bit.
 
     201 ticks of 0.1 s. Raises ConfigError for an unknown split or an index outside the canvas.
     """
-    outline = scene_outline(split, index, seed)
+    outline = scene_outline(split, index, seed, looks)
     town = _town(split, layout_number(split, index), seed)
     ticks = round(DURATION / DT) + 1
     for attempt in range(_ATTEMPTS):
@@ -66,17 +67,21 @@ def generate_scene(split: str, index: int, seed: int = 0) -> TownScene:
     )
 
 
-def scene_outline(split: str, index: int, seed: int = 0) -> SceneOutline:
+def scene_outline(split: str, index: int, seed: int = 0, looks: str = "plain") -> SceneOutline:
     """Name, light and layout of a scene, without simulating its traffic. Raises as ``generate_scene`` does."""
     if split not in SPLITS:
         raise ConfigError(f"the town has no split {split!r}: use one of {', '.join(SPLITS)}")
     if not 0 <= index < 128 * PER_LAYOUT[split]:
         raise ConfigError(f"split {split!r} of the town has scenes 0 to {128 * PER_LAYOUT[split] - 1}, not {index}")
-    town = _town(split, layout_number(split, index), seed)
+    if looks not in LOOKS:
+        raise ConfigError(f"the town has no looks {looks!r}: use one of {', '.join(LOOKS)}")
+    layout = _town(split, layout_number(split, index), seed).layout
+    if looks == "wild":
+        layout = dressed(layout, np.random.default_rng([seed, SPLITS.index(split), index, 70]))
     light = _LIGHTS[(index + index // len(_LIGHTS)) % len(_LIGHTS)]
     return SceneOutline(
         name=f"town-{split}-{index:04d}", token=_token(f"{_prefix(split, index, seed)}/scene"), split=split, index=index,
-        seed=seed, light=light, layout=town.layout,
+        seed=seed, light=light, looks=looks, layout=layout,
     )  # fmt: skip
 
 

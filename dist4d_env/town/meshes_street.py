@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from shapely.affinity import translate
@@ -11,7 +13,7 @@ from shapely.geometry.polygon import orient
 
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
-from dist4d_env.town import textures_facade as pictures
+from dist4d_env.town import textures_facade
 from dist4d_env.town.meshes import Material, Mesh, blob, box, cylinder, flat, join, quads, tube
 from dist4d_env.town.model import Building, Layout, Prop
 from dist4d_env.town.textures import TextureSet
@@ -21,37 +23,56 @@ BAY, STOREY, SHOP = 3.0, 3.1, 4.0
 """Metres: width of a window bay, height of a storey and of the ground floor."""
 
 
+class Pictures(Protocol):
+    """What is painted on buildings and furniture, as ``textures_facade`` draws it: (H, W, 4) uint8 by style."""
+
+    @property
+    def STYLES(self) -> int: ...
+    def wall_colour(self, style: int) -> np.ndarray: ...
+    def facade(self, style: int) -> np.ndarray: ...
+    def ground_floor(self, style: int) -> np.ndarray: ...
+    def roof_tiles(self, style: int) -> np.ndarray: ...
+    def leaves(self, style: int) -> np.ndarray: ...
+    def bark(self) -> np.ndarray: ...
+    def road_sign(self, style: int) -> np.ndarray: ...
+
+
+Maker = Callable[[Prop, TextureSet, Pictures], Mesh]
+
+
 def street_mesh(layout: Layout, textures: TextureSet, origin: np.ndarray) -> Mesh | None:
     """Buildings and props of a layout relative to ``origin`` (2,), or None where there are none."""
     x, y = map(float, origin)
     buildings = [replace(b, footprint=translate(b.footprint, -x, -y)) for b in layout.buildings]
     props = [replace(p, x=p.x - x, y=p.y - y) for p in layout.props]
-    meshes = [building_mesh(b, textures) for b in buildings] + [prop_mesh(p, textures) for p in props]
+    meshes = [building_mesh(b, textures, textures_facade) for b in buildings] + [
+        prop_mesh(p, textures, textures_facade) for p in props
+    ]
     return join(meshes) if meshes else None
 
 
-def building_mesh(building: Building, textures: TextureSet) -> Mesh:
+def building_mesh(building: Building, textures: TextureSet, pictures: Pictures) -> Mesh:
     """Walls with windows, a ground floor, a cornice, and a flat or (on small houses) a pitched roof."""
     footprint = orient(building.footprint, 1.0)
     outline = np.asarray(footprint.exterior.coords)[:-1, :2]
-    style = building.style % 61
+    style = building.style % pictures.STYLES
     rng = np.random.default_rng([building.style, 21])
     upper = textures.get(("facade", style), lambda: pictures.facade(style))
     lower = textures.get(("ground floor", style), lambda: pictures.ground_floor(style))
     pitched = building.height < 10.0 and len(outline) == 4
     eaves = building.height - (min(2.5, building.height / 3) if pitched else 0.0)
     shop = min(SHOP, eaves / 2)
-    start = rng.integers(pictures.BAYS) / pictures.BAYS
+    start = rng.integers(textures_facade.BAYS) / textures_facade.BAYS
     ends = np.roll(outline, -1, 0)
-    bays = np.maximum(np.rint(np.hypot(*(ends - outline).T) / BAY), 1) / pictures.BAYS
+    bays = np.maximum(np.rint(np.hypot(*(ends - outline).T) / BAY), 1) / textures_facade.BAYS
     right = start + np.cumsum(bays)
-    storeys = max(round((eaves - shop) / STOREY), 1) / pictures.FLOORS
+    storeys = max(round((eaves - shop) / STOREY), 1) / textures_facade.FLOORS
     left = right - bays
     walls = ((0.0, shop, 1.0, lower), (shop, eaves, storeys, upper))
     meshes = [_walls(outline, ends, low, high, left, right, tiles, face) for low, high, tiles, face in walls]
     colour = pictures.wall_colour(style)
     if pitched:
-        meshes.append(_pitched_roof(outline, eaves, building.height, textures, style))
+        meshes.append(_pitched_roof(outline, eaves, building.height, textures, style, pictures))
     else:
         meshes.append(_cap(footprint, eaves, (0.42, 0.41, 0.40)))
         meshes.append(_band(footprint, eaves - 0.45, eaves + 0.25, 0.22, np.minimum(colour * 1.12, 0.95)))
@@ -125,7 +146,7 @@ def _outward(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.stack([d[:, 1], -d[:, 0]], 1) / np.maximum(np.hypot(d[:, 0], d[:, 1]), 1e-9)[:, None]
 
 
-def _pitched_roof(outline: np.ndarray, eaves: float, ridge: float, textures: TextureSet, style: int) -> Mesh:
+def _pitched_roof(outline: np.ndarray, eaves: float, ridge: float, textures: TextureSet, style: int, pictures: Pictures) -> Mesh:
     """A gable over four corners with the ridge along the longer side."""
     if np.hypot(*(outline[1] - outline[0])) < np.hypot(*(outline[2] - outline[1])):
         outline = np.roll(outline, -1, 0)
@@ -139,15 +160,15 @@ def _pitched_roof(outline: np.ndarray, eaves: float, ridge: float, textures: Tex
     return join([roof, gable])
 
 
-def prop_mesh(prop: Prop, textures: TextureSet) -> Mesh:
-    """One piece of street furniture, on the ground where it stands."""
-    makers = {"tree": _tree, "pole": _pole, "lamp": _lamp, "sign": _sign, "hedge": _hedge, "bin": _bin}
+def prop_mesh(prop: Prop, textures: TextureSet, pictures: Pictures, makers: Mapping[str, Maker] | None = None) -> Mesh:
+    """One piece of street furniture, on the ground where it stands; makers: of each kind, MAKERS by default."""
+    makers = MAKERS if makers is None else makers
     if prop.kind not in makers:
         raise DataError(f"unknown street furniture {prop.kind!r} in the town layout; known kinds are {', '.join(makers)}")
-    return makers[prop.kind](prop, textures).moved(pose_from_xy_yaw(prop.x, prop.y, prop.yaw))
+    return makers[prop.kind](prop, textures, pictures).moved(pose_from_xy_yaw(prop.x, prop.y, prop.yaw))
 
 
-def _tree(prop: Prop, textures: TextureSet) -> Mesh:
+def _tree(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
     rng = np.random.default_rng([prop.style, 31])
     length, width, height = prop.size
     leaf = textures.get(("leaves", prop.style % 10), lambda: pictures.leaves(prop.style % 10))
@@ -170,11 +191,11 @@ def _tree(prop: Prop, textures: TextureSet) -> Mesh:
     return join([*meshes, top])
 
 
-def _pole(prop: Prop, textures: TextureSet) -> Mesh:
+def _pole(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
     return cylinder(0, 0, 0, prop.size[2], 0.09, 0.07, semantic=POLE, tint=(0.42, 0.42, 0.42))
 
 
-def _lamp(prop: Prop, textures: TextureSet) -> Mesh:
+def _lamp(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
     height = prop.size[2]
     arm = max(prop.size[0] / 2, 1.0)
     steel: Material = {"semantic": POLE, "tint": (0.36, 0.38, 0.39)}
@@ -187,7 +208,7 @@ def _lamp(prop: Prop, textures: TextureSet) -> Mesh:
     ])  # fmt: skip
 
 
-def _sign(prop: Prop, textures: TextureSet) -> Mesh:
+def _sign(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
     height = prop.size[2]
     face = textures.get(("sign", prop.style % 5), lambda: pictures.road_sign(prop.style % 5))
     half = min(max(prop.size[1] / 2, 0.3), 0.5)
@@ -201,7 +222,7 @@ def _sign(prop: Prop, textures: TextureSet) -> Mesh:
     ])  # fmt: skip
 
 
-def _hedge(prop: Prop, textures: TextureSet) -> Mesh:
+def _hedge(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
     length, width, height = prop.size
     leaf = textures.get(("leaves", prop.style % 10), lambda: pictures.leaves(prop.style % 10))
     sections = max(round(length / 0.8), 1) + 1
@@ -216,10 +237,14 @@ def _hedge(prop: Prop, textures: TextureSet) -> Mesh:
     return tube(rings[:, ::-1], (2.0, max(length / 2.0, 1.0)), texture=leaf, semantic=VEGETATION)
 
 
-def _bin(prop: Prop, textures: TextureSet) -> Mesh:
+def _bin(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
     length, width, height = prop.size
     colour = [(0.16, 0.30, 0.18), (0.22, 0.22, 0.24), (0.42, 0.30, 0.12)][prop.style % 3]
     return join([
         box((-length / 2, -width / 2, 0), (length / 2, width / 2, height * 0.9), semantic=POLE, tint=colour),
         box((-length / 2, -width / 2, height * 0.9), (length / 2, width / 2, height), semantic=POLE, tint=np.array(colour) * 0.6),
     ])  # fmt: skip
+
+
+MAKERS: dict[str, Maker] = {"tree": _tree, "pole": _pole, "lamp": _lamp, "sign": _sign, "hedge": _hedge, "bin": _bin}
+"""Shapes of street furniture by ``Prop.kind``."""

@@ -8,6 +8,7 @@ import numpy as np
 from shapely.geometry import LineString, Polygon
 
 LIGHTS = ("day", "dusk", "night", "overcast", "wet")
+LOOKS = ("plain", "wild")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Actor:
 
 @dataclass(frozen=True)
 class SceneOutline:
-    """A scene without its traffic."""
+    """A scene without its traffic. looks: one of LOOKS."""
 
     name: str
     token: str
@@ -101,6 +102,7 @@ class SceneOutline:
     index: int
     seed: int
     light: str
+    looks: str
     layout: Layout
 
 

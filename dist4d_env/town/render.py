@@ -14,6 +14,7 @@ from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import wrap_angle
 from dist4d_env.town.light import light_of
+from dist4d_env.town.meshes import Mesh
 from dist4d_env.town.meshes_actors import actor_mesh, poses
 from dist4d_env.town.meshes_street import street_mesh
 from dist4d_env.town.model import Actor, TownScene
@@ -22,6 +23,8 @@ from dist4d_env.town.render_surface import SEMANTIC_ROW, Shape, Surface, dot
 from dist4d_env.town.textures import TextureSet
 from dist4d_env.town.textures_ground import SKY, draw_ground
 from dist4d_env.town.wedges import Wedges
+from dist4d_env.town.wild.lens import HEADROOM
+from dist4d_env.town.wild.scenery import WildScenery
 
 _CONTRAST = 18
 """Difference of neighbouring pixels, in 8-bit steps, above which a pixel is sampled again."""
@@ -78,22 +81,28 @@ class TownRenderer:
         self.scene = scene
         self._origin = np.array([*np.rint(scene.ego_pose[:, :2, 3].mean(0)), 0.0])  # float32 is exact enough near zero only
         textures = TextureSet()
-        street = street_mesh(scene.layout, textures, self._origin[:2])
-        still = [actor_mesh(actor, textures) for actor in scene.actors]
+        self._wild = WildScenery(scene, textures) if scene.looks == "wild" else None
+        street = self._wild.street(self._origin[:2]) if self._wild else street_mesh(scene.layout, textures, self._origin[:2])
+        still = [self._actor_mesh(actor, textures) for actor in scene.actors]
         self._textures, self._table = textures, textures.freeze()
         sizes = self._table.sizes
         self._street = Surface.build([Shape.of(street, sizes, shared=False)]) if street is not None else None
         self._still = [Shape.of(mesh, sizes) for mesh in still]
         self._strides: dict[tuple[int, int], Shape] = {}
         self._standing: tuple[bytes, Surface] | None = None
-        self._ground = draw_ground(scene.layout, scene.ego_pose[:, :2, 3])
-        self._shading = Shading(scene, light_of(scene.light, scene.seed), self._ground, self._origin[:2])
+        self._ground = self._wild.ground() if self._wild else draw_ground(scene.layout, scene.ego_pose[:, :2, 3])
+        light, headroom = (self._wild.light, HEADROOM) if self._wild else (light_of(scene.light, scene.seed), 1.0)
+        self._shading = Shading(scene, light, self._ground, self._origin[:2], headroom)
+
+    def _actor_mesh(self, actor: Actor, textures: TextureSet, phase: float = 0.0, walking: bool = False) -> Mesh:
+        mesh = actor_mesh(actor, textures, phase, walking)
+        return self._wild.worn(mesh, actor.style) if self._wild else mesh
 
     def with_actors(self, actors: Sequence[Actor]) -> TownRenderer:
         """A renderer that knows more actors, numbered after those of the scene; it shares street and ground with this one."""
         other = copy(self)
         other.scene = replace(self.scene, actors=(*self.scene.actors, *actors))
-        meshes = [actor_mesh(actor, self._textures) for actor in actors]  # may add textures; those known keep their numbers
+        meshes = [self._actor_mesh(actor, self._textures) for actor in actors]  # may add textures; those known keep their numbers
         if len(self._textures.sizes) > len(self._table.sizes):
             other._table = self._textures.freeze()
         other._still = [*self._still, *(Shape.of(mesh, other._table.sizes) for mesh in meshes)]
@@ -115,17 +124,20 @@ class TownRenderer:
         rays = cast(view, column, row)
         hits = self.trace(*rays[:2], placed.surfaces, _REACH)
         image = self._colours(*rays, hits, placed)
-        again = np.flatnonzero(_contrast(image.reshape(3, views, height, width)) > _CONTRAST)
+        again = np.flatnonzero(_contrast(image.reshape(3, views, height, width)) > _CONTRAST * (2 if self._wild else 1))
         if len(again):
             across, down = column[again, None] + _GRID[:, 0], row[again, None] + _GRID[:, 1]
             fine = cast(np.repeat(view[again], 4), across.ravel(), down.ravel())
             samples = self._colours(*fine, self.trace(*fine[:2], placed.surfaces, _REACH), placed).reshape(3, -1, 4)
             image[:, again] = (samples[..., 0] + samples[..., 1] + samples[..., 2] + samples[..., 3]) / 4
-        rgb = np.ascontiguousarray(np.rint(image).astype(np.uint8).T)
+        depth = np.minimum(hits.distance, np.float32(FAR)).reshape(views, height, width)
+        classes = self.semantics(*rays[:2], hits, placed.surfaces).reshape(views, height, width)
+        if self._wild:
+            light = np.ascontiguousarray(image.T).reshape(views, height, width, 3)
+            return TownImages(self._wild.develop(light, rig.names, time, depth), depth, classes)
         return TownImages(
-            rgb.reshape(views, height, width, 3), np.minimum(hits.distance, np.float32(FAR)).reshape(views, height, width),
-            self.semantics(*rays[:2], hits, placed.surfaces).reshape(views, height, width),
-        )  # fmt: skip
+            np.ascontiguousarray(np.rint(image).astype(np.uint8).T).reshape(views, height, width, 3), depth, classes
+        )
 
     def _placed(self, rig: CameraRig, global_from_camera: np.ndarray, boxes: Boxes | None, time: float) -> Placed:
         """The actors that cameras may see, or whose shadows they may see, and the light they throw."""
@@ -175,7 +187,7 @@ class TownRenderer:
         actor = self.scene.actors[token]
         phase = int((_CADENCE * time + actor.style % 17 / 17) * _POSES + 0.37) % _POSES
         if (token, phase) not in self._strides:
-            mesh = actor_mesh(actor, self._textures, 2 * np.pi * phase / _POSES, walking=True)
+            mesh = self._actor_mesh(actor, self._textures, 2 * np.pi * phase / _POSES, walking=True)
             self._strides[token, phase] = Shape.of(mesh, self._table.sizes)
         return self._strides[token, phase]
 

@@ -63,10 +63,13 @@ class LightPools:
 
 
 class Shading:
-    """Turns hits into linear colours (3, N). Built once a scene; all coordinates are relative to ``origin`` (2,)."""
+    """Turns hits into linear colours (3, N). Built once a scene; all coordinates are relative to ``origin`` (2,).
 
-    def __init__(self, scene: TownScene, light: Light, ground: Ground, origin: np.ndarray) -> None:
-        self.light = light
+    headroom: light above this, in units of the screen's white, is cut off.
+    """
+
+    def __init__(self, scene: TownScene, light: Light, ground: Ground, origin: np.ndarray, headroom: float = 1.0) -> None:
+        self.light, self._headroom = light, headroom
         rng = np.random.default_rng([scene.seed, 13])
         clouds = noise(rng, 256, 1.7, 2)
         self._clouds = np.clip((clouds + (light.cover - 0.5) * 3.0) * 0.55 + 0.2, 0, 1).astype(np.float32)
@@ -147,8 +150,8 @@ class Shading:
         return self.light.wet * (0.02 + 0.98 * (1 - slant) ** 5) * (0.12 + 0.38 * puddle)
 
     def develop(self, rgb: np.ndarray) -> np.ndarray:
-        """Linear light to [0, 255] of the screen."""
-        return np.sqrt(np.clip(rgb * np.float32(self.light.exposure), 0, 1)) * 255
+        """Linear light to [0, 255] of the screen, brighter ones to as much as the headroom allows."""
+        return np.sqrt(np.clip(rgb * np.float32(self.light.exposure), 0, self._headroom)) * 255
 
     def _in_sun(self, start: np.ndarray, blockers: Sequence[Surface]) -> np.ndarray:
         """(N,) bool for points (3, N), false where something casts its shadow."""

@@ -29,7 +29,7 @@ class FileOptions:
     """Options of the stored files. size: height, width of the images; sweeps: cameras and LiDAR at 10 Hz between keyframes;
     duration: seconds of each scene; semantics: class images under ``semantics/``; pictures: False for tables and maps alone, in
     which images and LiDAR have their rows but no files: boxes then hold no LiDAR points, and visible is what a camera faces;
-    rate: keyframes per second; on_demand: without pictures now, ``TownDataset`` draws them later."""
+    rate: keyframes per second; on_demand: without pictures now, ``TownDataset`` draws them later; looks: one of ``model.LOOKS``."""
 
     size: tuple[int, int] = (128, 224)
     sweeps: bool = False
@@ -38,6 +38,7 @@ class FileOptions:
     pictures: bool = True
     rate: int = KEYFRAME_RATE
     on_demand: bool = False
+    looks: str = "plain"
 
     @property
     def keyframes(self) -> np.ndarray:

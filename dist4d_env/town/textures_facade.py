@@ -13,6 +13,8 @@ from dist4d_env.town.textures import grain, noise, texels
 
 BAYS, FLOORS = 8, 4
 """Bays and storeys of one facade tile."""
+STYLES = 61
+"""Different buildings."""
 
 _WALLS = (
     (0.78, 0.73, 0.64), (0.70, 0.52, 0.40), (0.62, 0.36, 0.28), (0.84, 0.82, 0.78), (0.58, 0.60, 0.62), (0.80, 0.68, 0.46),

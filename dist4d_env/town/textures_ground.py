@@ -129,22 +129,23 @@ def _paint(
     flat[at] = np.rint(under + cover * (paint - under)).astype(np.uint8)
 
 
-_TILE = 1024  # texels a side of the repeated materials, 102.4 m
+TILE = 1024
+"""Texels a side of the repeated materials, 102.4 m."""
 
 
-def _materials(seed: int) -> dict[str, np.ndarray]:
-    """Asphalt, paving and grass (_TILE, _TILE, 3), and the opacity of worn paint and puddles (_TILE, _TILE), all uint8."""
+def materials(seed: int) -> dict[str, np.ndarray]:
+    """Asphalt, paving and grass (TILE, TILE, 3), and the opacity of worn paint and puddles (TILE, TILE), all uint8."""
     rng = np.random.default_rng([seed, 7])
     fine, broad, vein, pool = (
-        np.roll(grain(number, _TILE, smooth, detail), rng.integers(0, _TILE, 2), (0, 1))
+        np.roll(grain(number, TILE, smooth, detail), rng.integers(0, TILE, 2), (0, 1))
         for number, smooth, detail in ((2, 0.4, 1.0), (3, 1.6, 1.0), (4, 1.3, 6.0), (5, 1.9, 1.0))
     )
     cracks = (np.abs(vein) < 0.03) & (broad > 0.2)
     tone = float(rng.uniform(0.40, 0.46))
     asphalt = tone + 0.020 * broad + 0.030 * fine - 0.10 * cracks
-    cell = np.arange(_TILE) // 16
-    slab = rng.uniform(0.575, 0.625, (_TILE // 16, _TILE // 16))[cell[:, None], cell[None]] + 0.02 * fine + 0.02 * broad
-    seam = np.arange(_TILE) % 16 == 0
+    cell = np.arange(TILE) // 16
+    slab = rng.uniform(0.575, 0.625, (TILE // 16, TILE // 16))[cell[:, None], cell[None]] + 0.02 * fine + 0.02 * broad
+    seam = np.arange(TILE) % 16 == 0
     slab -= 0.12 * (seam[:, None] | seam[None])
     grass = np.stack([0.30 + 0.04 * broad, 0.34 + 0.03 * broad, 0.19 + 0.02 * broad], -1) + 0.035 * fine[..., None]
     colours = {
@@ -156,12 +157,15 @@ def _materials(seed: int) -> dict[str, np.ndarray]:
     return {name: texels(value) for name, value in colours.items()}
 
 
-def draw_ground(layout: Layout, path: np.ndarray) -> Ground:
-    """The ground within 120 m of the bounding box of a path (P, 2); its edge texels go on beyond."""
+def draw_ground(layout: Layout, path: np.ndarray, patterns: dict[str, np.ndarray] | None = None) -> Ground:
+    """The ground within 120 m of the bounding box of a path (P, 2); its edge texels go on beyond.
+
+    patterns: what it is made of, as ``materials`` gives by default.
+    """
     low = np.floor((path.min(0) - 120.0) / TEXEL) * TEXEL
     size = np.ceil((path.max(0) + 120.0 - low) / TEXEL).astype(int)
     canvas = _Canvas(low, int(size[1]), int(size[0]))
-    material = {name: canvas.tile(pattern) for name, pattern in _materials(layout.seed).items()}
+    material = {name: canvas.tile(pattern) for name, pattern in (patterns or materials(layout.seed)).items()}
     image = material["grass"]
     classes = np.full(image.shape[:2], TERRAIN, np.uint8)
     near = Polygon.from_bounds(*low, *(low + size * TEXEL))

@@ -36,6 +36,7 @@ def write_dataset(
     pictures: bool = True,
     rate: int = KEYFRAME_RATE,
     on_demand: bool = False,
+    looks: str = "plain",
 ) -> Path:
     """Writes scenes 0 to ``count`` - 1 of each split to the new folder ``out`` and returns it.
 
@@ -51,7 +52,7 @@ def write_dataset(
 
     out = Path(out).expanduser().absolute()
     jobs = _jobs(splits, count)
-    options = _options(size, sweeps, duration, semantics, pictures and not on_demand, rate, on_demand)
+    options = _options(size, sweeps, duration, semantics, pictures and not on_demand, rate, on_demand, looks)
     out.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(out.parent / f".{out.name}.lock"):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -78,7 +79,7 @@ def _jobs(splits: str | Sequence[str], count: int | Mapping[str, int] | None) ->
 
 
 def _options(
-    size: tuple[int, int], sweeps: bool, duration: float, semantics: bool, pictures: bool, rate: int, on_demand: bool
+    size: tuple[int, int], sweeps: bool, duration: float, semantics: bool, pictures: bool, rate: int, on_demand: bool, looks: str
 ) -> FileOptions:
     height, width = (int(v) for v in size)
     if min(height, width) < 16 or max(height, width) > 1600:
@@ -90,7 +91,9 @@ def _options(
         raise ConfigError(f"{rate} keyframes a second are not possible: choose {', '.join(map(str, RATES))}")
     if semantics and not pictures:
         raise ConfigError("class images are pictures: leave out either semantics or the wish for no pictures")
-    return FileOptions((height, width), bool(sweeps), float(duration), bool(semantics), bool(pictures), int(rate), on_demand)
+    return FileOptions(
+        (height, width), bool(sweeps), float(duration), bool(semantics), bool(pictures), int(rate), on_demand, looks
+    )
 
 
 def _partial_folder(out: Path, plan: dict) -> Path:
@@ -118,7 +121,7 @@ def _make_scenes(
 
 
 def _finish(root: Path, jobs: list[tuple[str, int]], seed: int, options: FileOptions) -> None:
-    scenes = [scene_outline(split, index, seed) for split, index in jobs]
+    scenes = [scene_outline(split, index, seed, options.looks) for split, index in jobs]
     rows: Rows = shared_rows(town_rig(*options.size), EGO_FROM_LIDAR)
     for job in jobs:
         for name, part in json.loads(rows_file(root, *job).read_text()).items():

@@ -54,7 +54,7 @@ class Inserted:
 
 @dataclass(frozen=True)
 class OracleState:
-    """key: split, index and seed of the town scene; inserted: what a scenario put into it; actors: (N,) index into the town's
+    """key: the town scene; inserted: what a scenario put into it; actors: (N,) index into the town's
     actors, and after them the inserted ones, of each track of the scene."""
 
     start: WorldStart
@@ -119,8 +119,7 @@ def _renderer(key: SceneKey, inserted: tuple[Inserted, ...]) -> TownRenderer:
     in it; the least recently used one is forgotten. One with inserted objects shares all but these with the one without."""
     if inserted:
         return _renderer(key, ()).with_actors([thing.actor() for thing in inserted])
-    split, index, seed = key
-    return TownRenderer(generate_scene(split, index, seed))
+    return TownRenderer(generate_scene(*key))
 
 
 def _town_key(scene: Scene) -> SceneKey:
