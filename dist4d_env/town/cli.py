@@ -20,6 +20,8 @@ class Options:
     """Which scenes; the splits' streets have nothing in common."""
     looks: Literal["plain", "wild"] = "plain"
     """plain: clean and alike; wild: textures, objects, light and cameras that differ as much as real ones do, to train on."""
+    cameras: int = 6
+    """Cameras of a wild rig, 1 to 8; where they are and what they see differs from seed to seed."""
     size: str = "128x224"
     """Height x width of the images."""
     scenes: int | None = None
@@ -59,7 +61,7 @@ def run(options: Options) -> int:
         folder = write_dataset(
             options.out, splits, options.scenes, parse_size(options.size), options.sweeps, options.seed, options.duration,
             options.semantics, options.workers, pictures=options.pictures, rate=options.rate,
-            looks=options.looks,
+            looks=options.looks, cameras=options.cameras,
         )  # fmt: skip
     print(f"town: {folder}")
     return 0

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from dist4d_env.data.nuscenes import category_index
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import FAR
-from dist4d_env.geometry.transforms import wrap_angle
+from dist4d_env.geometry.transforms import invert, wrap_angle
 from dist4d_env.town.light import light_of
 from dist4d_env.town.meshes import Mesh
 from dist4d_env.town.meshes_actors import actor_mesh, poses
@@ -20,8 +21,9 @@ from dist4d_env.town.meshes_street import street_mesh
 from dist4d_env.town.model import Actor, TownScene
 from dist4d_env.town.render_shade import LightPools, Shading
 from dist4d_env.town.render_surface import SEMANTIC_ROW, Shape, Surface, dot
+from dist4d_env.town.sensors import town_rig
 from dist4d_env.town.textures import TextureSet
-from dist4d_env.town.textures_ground import SKY, draw_ground
+from dist4d_env.town.textures_ground import SKY, VEHICLE, draw_ground
 from dist4d_env.town.wedges import Wedges
 from dist4d_env.town.wild.lens import HEADROOM
 from dist4d_env.town.wild.scenery import WildScenery
@@ -93,6 +95,20 @@ class TownRenderer:
         self._ground = self._wild.ground() if self._wild else draw_ground(scene.layout, scene.ego_pose[:, :2, 3])
         light, headroom = (self._wild.light, HEADROOM) if self._wild else (light_of(scene.light, scene.seed), 1.0)
         self._shading = Shading(scene, light, self._ground, self._origin[:2], headroom)
+        if self._wild:
+            self._wild.meter(self._light_along_the_way())
+
+    def _light_along_the_way(self) -> np.ndarray:
+        """What the ego's cameras see (N, 3) here and there, in small, 255 times the root of light."""
+        rig = town_rig(12, 20)
+        columns, rows = (part.ravel().astype(np.float32) + 0.5 for part in np.meshgrid(np.arange(20), np.arange(12)))
+        seen = []
+        for ego in self.scene.ego_pose[:: max(len(self.scene.ego_pose) // 4, 1)]:
+            cast = _Cast(rig.intrinsics, ego @ rig.ego_from_camera, self._origin)
+            views = len(rig.names)
+            rays = cast(np.repeat(np.arange(views), len(rows)), np.tile(columns, views), np.tile(rows, views))
+            seen.append(self._colours(*rays, self.trace(*rays[:2], (), _REACH), Placed((), LightPools.none())).T)
+        return np.concatenate(seen)
 
     def _actor_mesh(self, actor: Actor, textures: TextureSet, phase: float = 0.0, walking: bool = False) -> Mesh:
         mesh = actor_mesh(actor, textures, phase, walking)
@@ -133,11 +149,51 @@ class TownRenderer:
         depth = np.minimum(hits.distance, np.float32(FAR)).reshape(views, height, width)
         classes = self.semantics(*rays[:2], hits, placed.surfaces).reshape(views, height, width)
         if self._wild:
+            ego = global_from_camera[0] @ invert(rig.ego_from_camera[0])
+            self._draw_body(image, depth, classes, rig, ego, placed)
             light = np.ascontiguousarray(image.T).reshape(views, height, width, 3)
             return TownImages(self._wild.develop(light, rig.names, time, depth), depth, classes)
         return TownImages(
             np.ascontiguousarray(np.rint(image).astype(np.uint8).T).reshape(views, height, width, 3), depth, classes
         )
+
+    def jpeg(self, channel: str) -> list[int]:
+        """How a camera's pictures are stored, as options of OpenCV."""
+        quality, sampling = self._wild.jpeg(channel) if self._wild else (95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+        return [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+
+    def _draw_body(
+        self,
+        image: np.ndarray,
+        depth: np.ndarray,
+        classes: np.ndarray,
+        rig: CameraRig,
+        global_from_ego: np.ndarray,
+        placed: Placed,
+    ) -> None:
+        """The ego's own body over light (3, V * H * W), depth and classes (V, H, W), with the street mirrored in its paint."""
+        assert self._wild is not None
+        seen = self._wild.body(rig)
+        middle = seen.depth > 0
+        depth[middle], classes[middle] = seen.depth[middle], VEHICLE
+        if not len(seen.pixel):
+            return
+        turn = global_from_ego[:3, :3].astype(np.float32)
+        point = turn @ seen.point + (global_from_ego[:3, 3] - self._origin).astype(np.float32)[:, None]
+        normal, ray = turn @ seen.normal, turn @ seen.ray
+        blockers = [mesh for _, mesh in self._numbered(placed.surfaces)]
+        length, glow = np.sqrt(dot(ray, ray)), np.zeros(len(seen.pixel), np.float32)
+        light = self._shading.solid(point, ray, length, seen.albedo, glow, normal, placed.pools, blockers)
+        out = ray / length
+        back = out - 2 * dot(out, normal) * normal
+        rays, starts = np.ascontiguousarray(back.T), np.ascontiguousarray((point + np.float32(0.02) * normal).T)
+        width = np.full(len(starts), 0.02, np.float32)
+        mirrored = self._colours(starts, rays, width, self.trace(starts, rays, placed.surfaces, _REACH), placed, mirrored=True)
+        share = np.float32(0.05) + np.float32(0.75) * (1 - np.abs(dot(out, normal))) ** 5
+        colour = self._shading.develop(light + share * (mirrored - light))
+        at, first, number = np.unique(seen.pixel, return_index=True, return_counts=True)
+        total = np.add.reduceat(colour, first, axis=1)
+        image[:, at] += (total - number * image[:, at]) / len(_GRID)
 
     def _placed(self, rig: CameraRig, global_from_camera: np.ndarray, boxes: Boxes | None, time: float) -> Placed:
         """The actors that cameras may see, or whose shadows they may see, and the light they throw."""

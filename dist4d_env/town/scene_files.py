@@ -19,6 +19,7 @@ from dist4d_env.town.render import TownRenderer
 from dist4d_env.town.sensors import EGO_FROM_LIDAR, town_rig
 from dist4d_env.town.tables import LIDAR, Rows, SceneRows, points_in_boxes, visible_share
 from dist4d_env.town.timeline import EARLIER, KEYFRAME_RATE, SWEEP_PERIOD, boxes_at, ego_pose_at
+from dist4d_env.town.wild.cameras import wild_rig
 
 ON_DEMAND = ".pictures"
 """Folder of a data set whose pictures are drawn on demand; in it lies an empty file for every scene that has them."""
@@ -29,7 +30,8 @@ class FileOptions:
     """Options of the stored files. size: height, width of the images; sweeps: cameras and LiDAR at 10 Hz between keyframes;
     duration: seconds of each scene; semantics: class images under ``semantics/``; pictures: False for tables and maps alone, in
     which images and LiDAR have their rows but no files: boxes then hold no LiDAR points, and visible is what a camera faces;
-    rate: keyframes per second; on_demand: without pictures now, ``TownDataset`` draws them later; looks: one of ``model.LOOKS``."""
+    rate: keyframes per second; on_demand: without pictures now, ``TownDataset`` draws them later; looks: one of
+    ``model.LOOKS``; cameras: how many a wild rig has."""
 
     size: tuple[int, int] = (128, 224)
     sweeps: bool = False
@@ -39,11 +41,16 @@ class FileOptions:
     rate: int = KEYFRAME_RATE
     on_demand: bool = False
     looks: str = "plain"
+    cameras: int = 6
 
     @property
     def keyframes(self) -> np.ndarray:
         """Times of the keyframes (K,), seconds."""
         return np.arange(round(self.duration * self.rate) + 1) / self.rate
+
+    def rig(self, seed: int) -> CameraRig:
+        """The cameras of the data set of a seed. Raises ConfigError for a number of cameras that no rig has."""
+        return wild_rig(seed, self.cameras, *self.size) if self.looks == "wild" else town_rig(*self.size)
 
 
 def write_scene(
@@ -52,7 +59,7 @@ def write_scene(
     """Writes images, depth and LiDAR of a scene under ``root``, if asked for; calls ``progress`` after every keyframe.
 
     some: only of these keyframes; the rows are then of no use."""
-    rig = town_rig(*options.size)
+    rig = options.rig(scene.seed)
     renderer = TownRenderer(scene) if options.pictures else None
     keyframes = options.keyframes
     rows = SceneRows(scene, keyframes, rig)
@@ -94,8 +101,7 @@ def _camera(
     alone = replace(rig, names=(channel,), intrinsics=rig.intrinsics[one], ego_from_camera=rig.ego_from_camera[one])
     images = renderer.render(alone, pose[None], boxes_at(rows.scene, time), time)
     path.parent.mkdir(parents=True, exist_ok=True)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    if not cv2.imwrite(str(path), np.ascontiguousarray(images.rgb[0, ..., ::-1]), quality):
+    if not cv2.imwrite(str(path), np.ascontiguousarray(images.rgb[0, ..., ::-1]), renderer.jpeg(channel)):
         raise OSError(f"could not write {path}")
     write_depth(root / "depth" / channel / f"{path.stem}.png", images.depth[0])
     if options.semantics:

@@ -15,6 +15,7 @@ SWEEP_PERIOD = 0.1
 EARLIER = {
     "CAM_FRONT_LEFT": 0.042, "CAM_FRONT": 0.035, "CAM_FRONT_RIGHT": 0.027,
     "CAM_BACK_RIGHT": 0.020, "CAM_BACK": 0.010, "CAM_BACK_LEFT": 0.002,
+    "CAM_LEFT": 0.047, "CAM_RIGHT": 0.023,
 }  # fmt: skip
 """Seconds by which each camera is exposed before the LiDAR's stamp: the turning beam passes it earlier, as in nuScenes."""
 

@@ -12,10 +12,13 @@ from pathlib import Path
 from dist4d_env.errors import ConfigError
 from dist4d_env.town.generate import DURATION, SPLITS, VERSION, layout_number, scene_outline
 from dist4d_env.town.map_file import MapFile, write_mask
+from dist4d_env.town.model import LOOKS
 from dist4d_env.town.scene_files import ON_DEMAND, FileOptions
-from dist4d_env.town.sensors import EGO_FROM_LIDAR, town_rig
+from dist4d_env.town.sensors import EGO_FROM_LIDAR, MOUNTS
 from dist4d_env.town.tables import TABLES, VERSION_FOLDER, Rows, log_and_map_rows, shared_rows
 from dist4d_env.town.timeline import KEYFRAME_RATE
+from dist4d_env.town.wild.body import write_masks
+from dist4d_env.town.wild.cameras import CHANNELS
 from dist4d_env.town.workers import rows_file, run_jobs
 
 RATES = (2, 5, 10)
@@ -37,6 +40,7 @@ def write_dataset(
     rate: int = KEYFRAME_RATE,
     on_demand: bool = False,
     looks: str = "plain",
+    cameras: int = 6,
 ) -> Path:
     """Writes scenes 0 to ``count`` - 1 of each split to the new folder ``out`` and returns it.
 
@@ -52,7 +56,7 @@ def write_dataset(
 
     out = Path(out).expanduser().absolute()
     jobs = _jobs(splits, count)
-    options = _options(size, sweeps, duration, semantics, pictures and not on_demand, rate, on_demand, looks)
+    options = _options(size, sweeps, duration, semantics, pictures and not on_demand, rate, on_demand, looks, cameras)
     out.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(out.parent / f".{out.name}.lock"):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -79,7 +83,15 @@ def _jobs(splits: str | Sequence[str], count: int | Mapping[str, int] | None) ->
 
 
 def _options(
-    size: tuple[int, int], sweeps: bool, duration: float, semantics: bool, pictures: bool, rate: int, on_demand: bool, looks: str
+    size: tuple[int, int],
+    sweeps: bool,
+    duration: float,
+    semantics: bool,
+    pictures: bool,
+    rate: int,
+    on_demand: bool,
+    looks: str,
+    cameras: int,
 ) -> FileOptions:
     height, width = (int(v) for v in size)
     if min(height, width) < 16 or max(height, width) > 1600:
@@ -91,8 +103,12 @@ def _options(
         raise ConfigError(f"{rate} keyframes a second are not possible: choose {', '.join(map(str, RATES))}")
     if semantics and not pictures:
         raise ConfigError("class images are pictures: leave out either semantics or the wish for no pictures")
+    if looks not in LOOKS:
+        raise ConfigError(f"the town has no looks {looks!r}: use one of {', '.join(LOOKS)}")
+    if cameras not in CHANNELS or (looks == "plain" and cameras != len(MOUNTS)):
+        raise ConfigError(f"{cameras} cameras are not possible: wild rigs have 1 to {max(CHANNELS)}, plain ones {len(MOUNTS)}")
     return FileOptions(
-        (height, width), bool(sweeps), float(duration), bool(semantics), bool(pictures), int(rate), on_demand, looks
+        (height, width), bool(sweeps), float(duration), bool(semantics), bool(pictures), int(rate), on_demand, looks, int(cameras)
     )
 
 
@@ -122,7 +138,7 @@ def _make_scenes(
 
 def _finish(root: Path, jobs: list[tuple[str, int]], seed: int, options: FileOptions) -> None:
     scenes = [scene_outline(split, index, seed, options.looks) for split, index in jobs]
-    rows: Rows = shared_rows(town_rig(*options.size), EGO_FROM_LIDAR)
+    rows: Rows = shared_rows(options.rig(seed), EGO_FROM_LIDAR)
     for job in jobs:
         for name, part in json.loads(rows_file(root, *job).read_text()).items():
             rows[name] += part
@@ -142,6 +158,8 @@ def _finish(root: Path, jobs: list[tuple[str, int]], seed: int, options: FileOpt
         (root / "maps" / "expansion").mkdir(parents=True, exist_ok=True)
         _write_json(root / "maps" / "expansion" / f"{location}.json", tables.content())
         write_mask(root / "maps" / f"{location}.png", [layouts[number] for number in sorted(layouts)])
+    if options.looks == "wild":
+        write_masks(root / "body", options.rig(seed), seed)
     named = {split: [s.name for s in scenes if s.split == split] for split in SPLITS}
     _write_json(root / "splits.json", named)
     about = {scene.name: {"split": scene.split, "index": scene.index, "light": scene.light} for scene in scenes}

@@ -23,7 +23,7 @@ def wild_materials(seed: int) -> dict[str, np.ndarray]:
     tone = rng.uniform(0.30, 0.56)
     cracks = (np.abs(rough(rng, TILE, TILE, 1.3, 6.0)) < 0.02) & (broad > rng.uniform(-0.5, 1.5))
     spots = rough(rng, TILE, TILE, 0.9, 30.0) > 2.6  # oil, gum, leaves
-    asphalt = tone * (1 + 0.05 * broad + 0.06 * patch + 0.06 * fine - 0.25 * cracks - 0.2 * spots)[..., None] * hue[0]
+    asphalt = tone * (1 + 0.05 * broad + 0.05 * patch + 0.03 * fine - 0.25 * cracks - 0.2 * spots)[..., None] * hue[0]
     across, along = int(rng.choice([4, 8, 16, 32])), int(rng.choice([4, 8, 16, 32]))
     cells = rng.normal(1, rng.uniform(0.01, 0.07), (TILE // across, TILE // along))
     slab = np.repeat(np.repeat(cells, across, 0), along, 1)
@@ -65,7 +65,7 @@ def grainy(ground: Ground, seed: int) -> GrainyGround:
     rng = np.random.default_rng([seed, 73])
     tiles = TextureSet()  # its first texture is white: never used here, for 128 stands for no change
     for relief_of, strength in (
-        (relief("gravel"), rng.uniform(0.06, 0.16)), (relief("grass"), rng.uniform(0.15, 0.3)),
+        (relief("gravel"), rng.uniform(0.04, 0.12)), (relief("grass"), rng.uniform(0.12, 0.25)),
         (rough(rng, 512, 512, 0.6), rng.uniform(0.03, 0.09)),
     ):  # fmt: skip
         image = (1 + strength * np.clip(relief_of, -3, 3))[..., None] * np.ones(4)

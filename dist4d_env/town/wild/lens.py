@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-
 HEADROOM = 6.0
 """How many times brighter than white paint light may be before it is cut off."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """How one camera develops light in one scene. gain: exposure; drift: (3, 4) amplitude, period in seconds, phase and, for red
-    against blue, weight of slow waves; balance: (3,) factor of each channel; blur, halo: pixels at 100 rows of height."""
+    """How one camera develops light in one scene. gain: exposure about the scene's; drift: (3, 4) amplitude, period in seconds, phase and, for red
+    against blue, weight of slow waves; balance: (3,) factor of each channel; blur, halo: pixels at 100 rows of height; shot, read: noise of a picture of 900 rows, which smaller ones average away."""
 
     gain: float
     drift: np.ndarray
@@ -43,30 +42,38 @@ def camera_of(scene_seed: tuple[int, ...], name: str, light: str) -> Camera:
     tint = rng.normal(0, 0.02) + own.normal(0, 0.01)
     drift = np.stack([own.uniform(0, 0.09, 3), own.uniform(3, 25, 3), own.uniform(0, 2 * np.pi, 3), own.normal(0, 0.25, 3)], 1)
     noise = float(rng.lognormal(-0.3, 0.7)) * (2.5 if dark else 1.0)
-    soft = float(rng.choice([0.25, 0.5, 0.9], p=[0.5, 0.35, 0.15]))
+    soft = float(rng.choice([0.0, 0.2, 0.5], p=[0.6, 0.28, 0.12]))
     return Camera(
-        gain=float(np.exp(rng.normal(0.02, 0.28) + own.normal(0, 0.10))), drift=drift,
+        gain=float(np.exp(rng.normal(0.0, 0.18) + own.normal(0, 0.10))), drift=drift,
         balance=np.exp(np.array([cast, tint, -cast])).astype(np.float32),
-        saturation=float(np.clip(rng.normal(0.85, 0.18), 0.3, 1.3)), gamma=float(np.exp(rng.normal(0, 0.12))),
+        saturation=float(np.clip(rng.normal(0.85, 0.18), 0.3, 1.3)), gamma=float(np.exp(rng.normal(0, 0.08))),
         contrast=float(rng.uniform(0, 0.8)), black=float(max(rng.normal(0.01, 0.02), 0)),
         vignette=float(rng.uniform(0, 0.35)), blur=soft * float(own.uniform(0.6, 1.3)), halo=float(rng.uniform(1.5, 7)),
-        flare=float(rng.lognormal(-3.2, 0.7)), shot=0.012 * noise, read=0.004 * noise,
+        flare=float(rng.lognormal(-3.2, 0.7)), shot=0.02 * noise, read=0.005 * noise,
         quality=int(np.clip(100 - rng.exponential(12), 55, 97)),
         drops=int(own.integers(2, 14)) if light == "wet" and rng.random() < 0.5 else 0,
     )  # fmt: skip
 
 
 def developed(
-    image: np.ndarray, camera: Camera, seed: tuple[int, ...], name: str, time: float, rain: float, depth: np.ndarray
+    image: np.ndarray,
+    camera: Camera,
+    seed: tuple[int, ...],
+    name: str,
+    time: float,
+    rain: float,
+    depth: np.ndarray,
+    exposure: float,
 ) -> np.ndarray:
     """The picture (H, W, 3) uint8 that a camera makes of light (H, W, 3) float32, given as 255 times its square root.
 
-    rain: how dense the streaks are; depth: (H, W), for rain lies before what is far. The same arguments, the same bits.
+    rain: how dense the streaks are; depth: (H, W), for rain lies before what is far; exposure: the scene's. The same arguments,
+    the same bits.
     """
     height, width = image.shape[:2]
     scale = height / 100
     rng = np.random.default_rng([*seed, 84, _number(name), max(round(time * 1e4) + 10**6, 0)])
-    light = np.square(image * np.float32(1 / 255))
+    light = np.square(image * np.float32(1 / 255)) * np.float32(exposure)
     glare = cv2.GaussianBlur(light, (0, 0), max(camera.halo * scale, 0.8), borderType=cv2.BORDER_REPLICATE)
     light += np.float32(camera.flare) * (glare + glare.mean((0, 1)) * np.float32(0.5))
     light = _ghosts(light, camera, seed, name)
@@ -83,7 +90,7 @@ def developed(
     rows, columns = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None]
     light *= (1 - np.float32(camera.vignette / 2) * (rows * rows + columns * columns))[..., None] * factor
     # a sensor's noise: that of light grows with its root, the amplifier's does not
-    white = rng.standard_normal(light.shape, np.float32)
+    white = rng.standard_normal(light.shape, np.float32) * np.float32(min(height / 900, 1) ** 0.5)
     light += white * np.sqrt(np.float32(camera.shot**2) * np.maximum(light, 0) + np.float32(camera.read**2))
     return np.rint(_toned(light, camera) * 255).astype(np.uint8)
 
@@ -103,7 +110,7 @@ def _toned(light: np.ndarray, camera: Camera) -> np.ndarray:
 
 def _ghosts(light: np.ndarray, camera: Camera, seed: tuple[int, ...], name: str) -> np.ndarray:
     """Reflections between lenses: what is far brighter than white appears again, mirrored through the middle and blurred."""
-    bright = np.maximum(light - 1.2, 0)
+    bright = np.maximum(light - 1.5, 0)
     if not bright.any():
         return light
     rng = np.random.default_rng([*seed, 85, _number(name)])

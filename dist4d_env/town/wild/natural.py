@@ -54,7 +54,7 @@ def muted(rng: np.random.Generator, count: int, vivid: float = 0.08, low: float 
     green = rng.normal(0, 0.012, (count, 1)) * np.array([-0.5, 1.0, -0.5])
     colour = grey * (1 + 1.6 * (warm + green))
     hue = rng.uniform(0, 1, (count, 3))
-    strong = hue / hue.max(1, keepdims=True) * rng.uniform(0.3, 0.9, (count, 1))
+    strong = grey + rng.uniform(0.15, 0.6, (count, 1)) * (hue / hue.max(1, keepdims=True) * np.minimum(1.6 * grey, 0.9) - grey)
     return np.clip(np.where(rng.random((count, 1)) < vivid, strong, colour), 0.02, 0.97)
 
 

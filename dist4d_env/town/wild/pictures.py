@@ -27,7 +27,7 @@ class WildPictures:
 
     def wall_colour(self, style: int) -> np.ndarray:
         """The wall of a style (3,)."""
-        return muted(self._rng(style, 1), 1, low=0.3, high=0.85)[0]
+        return muted(self._rng(style, 1), 1, 0.05, 0.3, 0.9)[0]
 
     def facade(self, style: int) -> np.ndarray:
         """Upper storeys: BAYS x FLOORS windows on (256, 512, 4)."""
@@ -68,7 +68,7 @@ class WildPictures:
     def leaves(self, style: int) -> np.ndarray:
         """Foliage (256, 256, 4): leaves of all sizes over one another, dark between, light above."""
         rng = self._rng(style, 5)
-        hue = np.array([0.27, 0.31, 0.17]) * rng.uniform(0.75, 1.35) + rng.normal(0, 0.02, 3)
+        hue = np.array([0.37, 0.43, 0.24]) * rng.uniform(0.8, 1.35) + rng.normal(0, 0.02, 3)
         if rng.random() < 0.12:
             hue = np.array([0.42, 0.32, 0.18]) * rng.uniform(0.8, 1.1)
         tone = rng.lognormal(0, 0.45, (24, 1)) * (1 + rng.normal(0, 0.06, (24, 3)))

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 from shapely.affinity import translate
 
+from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.town.light import Light, light_of
 from dist4d_env.town.meshes import Mesh, join
 from dist4d_env.town.meshes_street import prop_mesh
 from dist4d_env.town.model import TownScene
 from dist4d_env.town.textures import TextureSet
 from dist4d_env.town.textures_ground import Ground, draw_ground
+from dist4d_env.town.wild.body import BodyView, view_of_body
 from dist4d_env.town.wild.ground import grainy, wild_materials
 from dist4d_env.town.wild.lens import camera_of, developed
 from dist4d_env.town.wild.pictures import WildPictures
@@ -32,6 +35,8 @@ class WildScenery:
         self._textures, self._pictures, self._number = textures, WildPictures(number), number
         rng = np.random.default_rng([number, 88])
         self.light = varied(light_of(scene.light, number), rng)
+        self.exposure = 1.0
+        self._target = float(rng.uniform(0.16, 0.30) if scene.light == "night" else rng.uniform(0.36, 0.52))
         self._rain = float(rng.uniform(0.2, 1.2)) if scene.light == "wet" and rng.random() < 0.7 else 0.0
 
     def street(self, origin: np.ndarray) -> Mesh | None:
@@ -54,10 +59,24 @@ class WildScenery:
         scene = self.scene
         return grainy(draw_ground(scene.layout, scene.ego_pose[:, :2, 3], wild_materials(self._number)), self._number)
 
+    def body(self, rig: CameraRig) -> BodyView:
+        """What the cameras of a rig see of the ego's own body; kept for the rigs that were asked for last."""
+        return view_of_body(self.scene.seed, rig)
+
+    def jpeg(self, name: str) -> tuple[int, int]:
+        """Quality and sampling of the colours in the JPEGs of a camera."""
+        quality = camera_of(self.key, name, self.scene.light).quality
+        return quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444 if quality > 90 else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+
+    def meter(self, light: np.ndarray) -> None:
+        """Sets the scene's exposure so that such light (..., 3), 255 times its square root, becomes a middling picture."""
+        grey = np.minimum(np.square(light / 255) @ np.array([0.3, 0.6, 0.1]), 3.0)
+        self.exposure = float(np.clip(self._target**2 / max(float(np.exp(np.log(grey + 1e-3).mean())), 1e-3), 0.3, 12.0))
+
     def develop(self, image: np.ndarray, names: Sequence[str], time: float, depth: np.ndarray) -> np.ndarray:
         """Pictures (V, H, W, 3) uint8 that cameras make of light, as ``lens.developed`` takes it, before depth (V, H, W)."""
         return np.stack([
-            developed(image[v], camera_of(self.key, name, self.scene.light), self.key, name, time, self._rain, depth[v])
+            developed(image[v], camera_of(self.key, name, self.scene.light), self.key, name, time, self._rain, depth[v], self.exposure)
             for v, name in enumerate(names)
         ])  # fmt: skip
 
