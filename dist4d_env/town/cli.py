@@ -38,7 +38,7 @@ class Options:
     """Store images, depth and LiDAR. Without (--no-pictures) there are tables and maps alone, enough for observations without
     cameras and for the world oracle, in seconds instead of minutes."""
     duration: float = 20.0
-    """Seconds of each scene."""
+    """Seconds of each scene, up to 60; beyond 20 they are drives and traffic of their own."""
     workers: int | None = None
     """Processes that render. Default: one per core."""
 

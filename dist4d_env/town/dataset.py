@@ -18,8 +18,8 @@ from dist4d_env.town.generate import VERSION
 from dist4d_env.town.scene_files import ON_DEMAND, FileOptions
 from dist4d_env.town.workers import cores, run_jobs
 
-SceneKey = tuple[str, int, int, str]
-"""Split, index, seed and looks of a town scene: the arguments of ``generate_scene``."""
+SceneKey = tuple[str, int, int, str, float]
+"""Split, index, seed, looks and seconds of a town scene: the arguments of ``generate_scene``."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,11 @@ def town_scene(dataroot: str | os.PathLike[str], name: str) -> SceneKey:
     record = _record(dataroot)
     try:
         seed, looks, about = int(record["seed"]), str(record["looks"]), record["scenes"]
-        key = (str(about[name]["split"]), int(about[name]["index"]), seed, looks) if name in about else None
+        key = (
+            (str(about[name]["split"]), int(about[name]["index"]), seed, looks, float(record["duration"]))
+            if name in about
+            else None
+        )
         version = int(record["generator_version"])
     except (ValueError, KeyError, TypeError) as error:
         raise _unreadable(dataroot, error) from error

@@ -82,19 +82,36 @@ def _crossings_met(layout: Layout, points: np.ndarray) -> list[tuple[float, floa
     return sorted(met)
 
 
-def wander(layout: Layout, lane: int, distance: float, rng: np.random.Generator, gentle: bool = False) -> list[int]:
+def wander(
+    layout: Layout,
+    lane: int,
+    distance: float,
+    rng: np.random.Generator,
+    gentle: bool = False,
+    within: frozenset[int] = frozenset(),
+) -> list[int]:
     """Consecutive lanes from one lane on, chosen at random at junctions, until ``distance`` metres or an open end.
 
-    gentle: turn only where the arc's radius is above 14 m, if there is a choice (long vehicles).
+    gentle: turn only where the arc's radius is above 14 m, if there is a choice (long vehicles); within: stay on these lanes, if
+    there is a choice.
     """
     lanes, length = [lane], lane_path(layout.lanes[lane]).length
     while length < distance and layout.lanes[lanes[-1]].successors:
         options = list(layout.lanes[lanes[-1]].successors)
         if gentle:
             options = [i for i in options if max((abs(k) for _, k in layout.lanes[i].pieces), default=0.0) < 1 / 14] or options
+        options = [i for i in options if i in within] or options
         lanes.append(int(rng.choice(options)))
         length += lane_path(layout.lanes[lanes[-1]]).length
     return lanes
+
+
+def endless(layout: Layout) -> frozenset[int]:
+    """Lanes from which one can drive on for ever."""
+    left = frozenset(range(len(layout.lanes)))
+    while dead := {i for i in left if left.isdisjoint(layout.lanes[i].successors)}:
+        left -= dead
+    return left
 
 
 def turns_of(layout: Layout, lanes: list[int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -11,7 +12,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.transforms import poses_from_position_yaw, wrap_angle
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.town.actors import BICYCLE, BUS, CAR, MOTORCYCLE, PEDESTRIAN, TRUCK, Body, Standing, make_body, park
-from dist4d_env.town.drives import Drive, conflicts, lane_path, make_drive, turns_of, wander
+from dist4d_env.town.drives import Drive, conflicts, endless, lane_path, make_drive, turns_of, wander
 from dist4d_env.town.layout import CELL, Town, make_town
 from dist4d_env.town.model import LOOKS, Actor, SceneOutline, TownScene
 from dist4d_env.town.overlaps import overlapping_pairs
@@ -23,7 +24,8 @@ from dist4d_env.town.wild.dress import dressed
 VERSION = 1
 """Changes whenever a scene of the same split, index and seed comes out differently: caches are keyed by it."""
 SPLITS = ("train", "val", "test")
-DURATION = 20.0
+DURATION, LONGEST = 20.0, 60.0
+"""Seconds of a scene, and of the longest that can be asked for."""
 PER_LAYOUT = {"train": 4, "val": 1, "test": 1}
 """Scenes that share a layout (with other traffic and another light)."""
 KEYFRAME = 5
@@ -38,14 +40,15 @@ def layout_number(split: str, index: int) -> int:
     return index // PER_LAYOUT[split]
 
 
-def generate_scene(split: str, index: int, seed: int = 0, looks: str = "plain") -> TownScene:
+def generate_scene(split: str, index: int, seed: int = 0, looks: str = "plain", seconds: float = DURATION) -> TownScene:
     """Scene ``index`` of a split; the same arguments give the same scene, bit for bit.
 
-    201 ticks of 0.1 s. Raises ConfigError for an unknown split or an index outside the canvas.
+    201 ticks of 0.1 s. ``seconds``, where it is more than DURATION: so many more, with another drive and other traffic. Raises
+    ConfigError for an unknown split or an index outside the canvas.
     """
     outline = scene_outline(split, index, seed, looks)
     town = _town(split, layout_number(split, index), seed)
-    ticks = round(DURATION / DT) + 1
+    ticks = round(max(seconds, DURATION) / DT) + 1
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng(np.random.SeedSequence((seed, SPLITS.index(split), index, 1, attempt)))
         scene = _try_scene(town, rng, ticks)
@@ -105,13 +108,14 @@ _Found = tuple[list[Body], np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 def _try_scene(town: Town, rng: np.random.Generator, ticks: int) -> _Found | None:
     """Bodies with their motion and the ego's rear axle, or None when this draw gives the ego too little to drive."""
-    ego = _ego(town, rng)
+    length = (ticks - 1) * DT / DURATION  # in usual scenes
+    ego = _ego(town, rng) if length == 1 else _lasting_ego(town, rng, length * DURATION)
     if ego is None:
         return None
     travelled = ego.drive.points[:: round(8 / 0.5), :2]
-    travelled = travelled[: max(2, int((ego.start + 170) / 8))]
-    drivers = [ego, *_drivers(town, ego, travelled, rng)]
-    walkers = _walkers(town, travelled, rng)
+    travelled = travelled[: max(2, int((ego.start + 170 * length) / 8))]
+    drivers = [ego, *_drivers(town, ego, travelled, rng, length)]
+    walkers = _walkers(town, travelled, rng, length)
     traffic = simulate(drivers, walkers, conflicts(town.layout), ticks)
     distance = float(traffic.speed[0].sum() * DT)
     border = np.abs(traffic.position[0, -1] - (np.array(town.layout.road[0].centroid.coords[0]) // CELL * CELL + CELL / 2)).max()
@@ -186,19 +190,36 @@ def _ego(town: Town, rng: np.random.Generator) -> Driver | None:
     return Driver(body, drive, 0.0, float(drive.speed[0] * rng.uniform(0.6, 0.95)))
 
 
+def _lasting_ego(town: Town, rng: np.random.Generator, seconds: float) -> Driver | None:
+    """A drive for so long, round the blocks where the streets allow it, else slowly enough not to reach their end."""
+    layout = town.layout
+    entries = [i for i, lane in enumerate(layout.lanes) if not lane.is_connector and lane.successors]
+    round_blocks = endless(layout)
+    ways = [wander(layout, int(rng.choice(entries)), 9.0 * seconds + 100, rng, within=round_blocks) for _ in range(24)]
+    totals = [sum(lane_path(layout.lanes[i]).length for i in lanes) for lanes in ways]
+    lanes, total = ways[int(np.argmax(totals))], max(totals)
+    start = float(rng.uniform(0.0, 20.0))
+    pace = (total - start - 75.0) / seconds
+    if pace < 3.0:
+        return None
+    drive = make_drive(layout, lanes, start, 0.0, float(rng.uniform(0.85, 1.0)))
+    drive = replace(drive, speed=np.minimum(drive.speed, pace))
+    return Driver(_ego_body(), drive, 0.0, float(drive.speed[0] * rng.uniform(0.6, 0.95)))
+
+
 def _ego_body() -> Body:
     vehicle = VehicleParameters()
     return Body(CAR, (vehicle.length, vehicle.width, vehicle.height), 0, vehicle.rear_axle_to_center)
 
 
-def _drivers(town: Town, ego: Driver, around: np.ndarray, rng: np.random.Generator) -> list[Driver]:
-    """Vehicles on the lanes near the ego's path, with room between them."""
+def _drivers(town: Town, ego: Driver, around: np.ndarray, rng: np.random.Generator, length: float) -> list[Driver]:
+    """Vehicles on the lanes near the ego's path, with room between them; length: of the scene, in usual ones."""
     layout = town.layout
     ways = [i for i, lane in enumerate(layout.lanes) if not lane.is_connector]
     taken = [np.array(ego.drive.at(np.array([ego.start + ego.body.axle]))[0, :2])]
     found: list[Driver] = []
-    for _ in range(140):
-        if len(found) >= _MOVERS:
+    for _ in range(round(140 * length)):
+        if len(found) >= round(_MOVERS * min(length, 1.8)):
             break
         lane = int(rng.choice(ways))
         path = lane_path(layout.lanes[lane])
@@ -213,7 +234,7 @@ def _drivers(town: Town, ego: Driver, around: np.ndarray, rng: np.random.Generat
             continue
         if name == BICYCLE and np.sqrt(((around - spot) ** 2).sum(1).min()) < 2.5:
             continue  # traffic does not overtake, so that a bicycle in the ego's lane would set the pace of the whole scene
-        lanes = wander(layout, lane, 330.0, rng, gentle=name in (TRUCK, BUS))
+        lanes = wander(layout, lane, 330.0 * length, rng, gentle=name in (TRUCK, BUS))
         width = layout.lanes[lane].width
         offset = -(width / 2 - 0.75) if name == BICYCLE else float(rng.uniform(-0.12, 0.12))
         drive = make_drive(layout, lanes, start, offset, float(rng.uniform(0.75, 1.0)))
@@ -226,11 +247,11 @@ def _drivers(town: Town, ego: Driver, around: np.ndarray, rng: np.random.Generat
     return found
 
 
-def _walkers(town: Town, around: np.ndarray, rng: np.random.Generator) -> list[Walker]:
+def _walkers(town: Town, around: np.ndarray, rng: np.random.Generator, length: float) -> list[Walker]:
     """People within 60 m of the ego's path: most walk along a street, some cross it, a few stand."""
     found: list[Walker] = []
-    for _ in range(160):
-        if len(found) >= _PEOPLE:
+    for _ in range(round(160 * length)):
+        if len(found) >= round(_PEOPLE * min(length, 1.5)):
             break
         street = town.streets[int(rng.integers(len(town.streets)))]
         side = int(rng.choice([-1, 1]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from shapely.affinity import translate
@@ -37,7 +37,8 @@ class Pictures(Protocol):
     def road_sign(self, style: int) -> np.ndarray: ...
 
 
-Maker = Callable[[Prop, TextureSet, Pictures], Mesh]
+Maker = Callable[[Prop, TextureSet, Any], Mesh]
+"""From a piece of furniture, textures and pictures to its shape."""
 
 
 def street_mesh(layout: Layout, textures: TextureSet, origin: np.ndarray) -> Mesh | None:

@@ -108,7 +108,7 @@ class SceneOutline:
 
 @dataclass(frozen=True)
 class TownScene(SceneOutline):
-    """One 20 s scene. time: (T,) at 10 Hz from 0; ego_pose: (T, 4, 4) global_from_ego (rear axle, ground)."""
+    """A scene of 20 s or more. time: (T,) at 10 Hz from 0; ego_pose: (T, 4, 4) global_from_ego (rear axle, ground)."""
 
     actors: tuple[Actor, ...]
     time: np.ndarray

@@ -37,8 +37,9 @@ def token(*parts: object) -> str:
 
 
 def stamp(scene: TownScene, time: float) -> int:
-    """Microseconds of a scene's time; scenes lie a minute apart, so that no two of a split share a stamp."""
-    return _EPOCH + _SPLIT_EPOCH[scene.split] + scene.index * 60_000_000 + round(time * 1e6)
+    """Microseconds of a scene's time; scenes lie a minute apart, long ones two, so that no two of a split share a stamp."""
+    apart = 60_000_000 if scene.time[-1] < 50 else 120_000_000
+    return _EPOCH + _SPLIT_EPOCH[scene.split] + scene.index * apart + round(time * 1e6)
 
 
 def quaternion(rotation: np.ndarray) -> list[float]:

@@ -71,7 +71,9 @@ def rows_file(root: Path, split: str, index: int) -> Path:
 def make_scenes(root: Path, jobs: list[Job], seed: int, options: FileOptions, progress: Callable[[], object]) -> None:
     """Writes the files of scenes one after the other; a file of its rows comes last and marks a scene as finished."""
     for split, index, start, step in jobs:
-        rows = write_scene(root, generate_scene(split, index, seed, options.looks), options, progress, slice(start, None, step))
+        rows = write_scene(
+            root, generate_scene(split, index, seed, options.looks, options.duration), options, progress, slice(start, None, step)
+        )
         if options.on_demand and options.pictures:
             continue  # the tables are there already
         write_text(rows_file(root, split, index), json.dumps(rows))

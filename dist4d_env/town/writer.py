@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.town.generate import DURATION, SPLITS, VERSION, layout_number, scene_outline
+from dist4d_env.town.generate import DURATION, LONGEST, SPLITS, VERSION, layout_number, scene_outline
 from dist4d_env.town.map_file import MapFile, write_mask
 from dist4d_env.town.model import LOOKS
 from dist4d_env.town.scene_files import ON_DEMAND, FileOptions
@@ -97,8 +97,8 @@ def _options(
     if min(height, width) < 16 or max(height, width) > 1600:
         raise ConfigError(f"images of {height} x {width} cannot be rendered: choose sides between 16 and 1600 pixels")
     steps = duration * KEYFRAME_RATE
-    if not 1 <= steps <= DURATION * KEYFRAME_RATE or abs(steps - round(steps)) > 1e-6:
-        raise ConfigError(f"a scene cannot last {duration} s: choose a multiple of {1 / KEYFRAME_RATE} s up to {DURATION:.0f} s")
+    if not 1 <= steps <= LONGEST * KEYFRAME_RATE or abs(steps - round(steps)) > 1e-6:
+        raise ConfigError(f"a scene cannot last {duration} s: choose a multiple of {1 / KEYFRAME_RATE} s up to {LONGEST:.0f} s")
     if rate not in RATES:
         raise ConfigError(f"{rate} keyframes a second are not possible: choose {', '.join(map(str, RATES))}")
     if semantics and not pictures:

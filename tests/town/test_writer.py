@@ -90,7 +90,7 @@ def test_a_failed_call_leaves_nothing_that_counts(tmp_path: Path) -> None:
     plan = {
         "generator_version": VERSION, "seed": 0, "jobs": [("val", 0)],
         "options": {"size": SIZE, "sweeps": False, "duration": 0.5, "semantics": False, "pictures": True, "rate": 2,
-                    "on_demand": False},
+                    "on_demand": False, "looks": "plain", "cameras": 6},
     }  # fmt: skip
     partial.mkdir()
     (partial / ".plan").write_text(json.dumps(plan, sort_keys=True))
@@ -108,8 +108,10 @@ def test_a_failed_call_leaves_nothing_that_counts(tmp_path: Path) -> None:
         (["--size", "big"], "'big' is not of the form HEIGHTxWIDTH"),
         (["--size", "8x14"], "8 x 14 cannot be rendered: choose sides between 16 and 1600"),
         (["--scenes", "0"], "at least one scene"),
-        (["--duration", "0.7"], "cannot last 0.7 s: choose a multiple of 0.5 s up to 20 s"),
+        (["--duration", "0.7"], "cannot last 0.7 s: choose a multiple of 0.5 s up to 60 s"),
         (["--no-pictures", "--semantics"], "class images are pictures"),
+        (["--looks", "wild", "--cameras", "9"], "9 cameras are not possible: wild rigs have 1 to 8"),
+        (["--cameras", "4"], "4 cameras are not possible: wild rigs have 1 to 8, plain ones 6"),
     ],
 )
 def test_bad_options_are_one_clear_error(

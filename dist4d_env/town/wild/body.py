@@ -95,7 +95,7 @@ def _body(seed: int, channel: str) -> tuple[Surface, TextureTable]:
 
 
 def write_masks(folder: Path, rig: CameraRig, seed: int) -> None:
-    """A mask of the body for each camera, 255 where it is, as ``<CHANNEL>.png``; for every camera, also where it shows nothing."""
+    """A mask of the body for each camera, 255 where it is, as ``<CHANNEL>.png``; also where it shows nothing."""
     seen = view_of_body(seed, rig)
     folder.mkdir(exist_ok=True)
     for name, mask in zip(rig.names, seen.mask, strict=True):

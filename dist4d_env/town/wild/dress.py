@@ -73,7 +73,7 @@ def _beside(
     tree = STRtree(taken)
     props: list[Prop] = []
     places = [np.array([p.x, p.y]) for p in there]
-    weights = rng.dirichlet(np.array([2.0, 2.0, 1.2, 1.2, 0.5, 0.5, 0.4]))
+    weights = 0.8 * rng.dirichlet(np.array([2.0, 2.0, 1.2, 1.2, 0.5, 0.5, 0.4])) + 0.2 / len(_BESIDE)
     for x, y, yaw in np.repeat(spots, 3, 0):
         kind = str(rng.choice(_BESIDE, p=weights))
         size, along = _size(kind, rng)

@@ -14,8 +14,13 @@ HEADROOM = 6.0
 
 @dataclass(frozen=True)
 class Camera:
-    """How one camera develops light in one scene. gain: exposure about the scene's; drift: (3, 4) amplitude, period in seconds, phase and, for red
-    against blue, weight of slow waves; balance: (3,) factor of each channel; blur, halo: pixels at 100 rows of height; shot, read: noise of a picture of 900 rows, which smaller ones average away."""
+    """How one camera develops light in one scene.
+
+    gain: exposure about the scene's; drift: (3, 4) amplitude, period in seconds and phase of slow waves of exposure, and how
+    much each turns red into blue; balance: (3,) factor of each channel; vignette: share of light lost in the corners; blur, halo:
+    pixels at 100 rows of height; flare: share of light that strays; shot, read: noise of a picture of 900 rows, which smaller ones
+    average away; quality: of the stored JPEG; drops: of rain on the glass.
+    """
 
     gain: float
     drift: np.ndarray

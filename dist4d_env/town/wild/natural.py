@@ -61,7 +61,7 @@ def muted(rng: np.random.Generator, count: int, vivid: float = 0.08, low: float 
 def dead_leaves(
     rng: np.random.Generator, height: int, width: int, count: int, colours: np.ndarray, least: float = 2.0
 ) -> np.ndarray:
-    """Discs, ellipses and rectangles that hide one another (height, width, 3), radii of density 1 / r**3 from ``least`` pixels on:
+    """Discs, ellipses and rectangles that hide one another (height, width, 3), radii of density 1 / r**3 from ``least`` pixels:
     the dead-leaves model, whose edges and spectrum are those of natural scenes. colours: (K, 3) to choose from."""
     image = np.full((height, width, 3), colours[0], np.float32)
     most = max(height, width) / 3

@@ -75,8 +75,9 @@ class WildScenery:
 
     def develop(self, image: np.ndarray, names: Sequence[str], time: float, depth: np.ndarray) -> np.ndarray:
         """Pictures (V, H, W, 3) uint8 that cameras make of light, as ``lens.developed`` takes it, before depth (V, H, W)."""
+        cameras = [camera_of(self.key, name, self.scene.light) for name in names]
         return np.stack([
-            developed(image[v], camera_of(self.key, name, self.scene.light), self.key, name, time, self._rain, depth[v], self.exposure)
+            developed(image[v], cameras[v], self.key, name, time, self._rain, depth[v], self.exposure)
             for v, name in enumerate(names)
         ])  # fmt: skip
 

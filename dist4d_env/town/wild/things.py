@@ -1,18 +1,21 @@
-"""Shapes of what stands in wild streets: leafy trees, bushes, fences, rails, cables, cabinets, trailers, boards, random solids."""
+"""Shapes of what stands in wild streets: leafy trees, bushes, fences, rails, cables, trailers, boards, random solids."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from shapely.geometry.polygon import orient
 
 from dist4d_env.town.meshes import Material, Mesh, blob, box, cylinder, flat, join, quads, tube
-from dist4d_env.town.meshes_street import MAKERS, Maker, Pictures, building_mesh
+from dist4d_env.town.meshes_street import MAKERS, Maker, building_mesh
 from dist4d_env.town.model import Building, Prop
 from dist4d_env.town.textures import TextureSet
 from dist4d_env.town.textures_ground import BARRIER, BUILDING, POLE, VEGETATION, VEHICLE
 from dist4d_env.town.wild.natural import muted
+from dist4d_env.town.wild.pictures import WildPictures
 
 _GRIME = 2.4
 """Metres that a tile of grime covers."""
@@ -31,7 +34,7 @@ def grimy(mesh: Mesh, texture: int) -> Mesh:
     )  # fmt: skip
 
 
-def wild_building(building: Building, textures: TextureSet, pictures: Pictures) -> Mesh:
+def wild_building(building: Building, textures: TextureSet, pictures: WildPictures) -> Mesh:
     """A building with things on its walls: fins, slabs, canopies and boxes that throw shadows."""
     rng = np.random.default_rng([building.style, 74])
     outline = np.asarray(orient(building.footprint, 1.0).exterior.coords)[:-1, :2]
@@ -87,11 +90,11 @@ def _foliage(centre: np.ndarray, radii: np.ndarray, count: int, size: float, tex
     )  # fmt: skip
 
 
-def _leaves(prop: Prop, textures: TextureSet, pictures: Pictures) -> int:
+def _leaves(prop: Prop, textures: TextureSet, pictures: WildPictures) -> int:
     return textures.get(("leaves", prop.style % 8), lambda: pictures.leaves(prop.style % 8))
 
 
-def _tree(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
+def _tree(prop: Prop, textures: TextureSet, pictures: WildPictures) -> Mesh:
     """Broad, slim or high trees, palms and bare ones."""
     rng = np.random.default_rng([prop.style, 75])
     leaf = _leaves(prop, textures, pictures)
@@ -119,7 +122,7 @@ def _tree(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
         centre = np.array([*(lean + rng.normal(0, 0.04 if slim else 0.17, 2) * length), height * rng.uniform(0.55, 0.8)])
         lumps = rng.uniform(0.65, 1.0, 42)
         meshes.append(blob(centre, radii * 0.85, lumps, texture=leaf, semantic=VEGETATION, tint=(0.62, 0.62, 0.62)))
-        meshes.append(_foliage(centre, radii, 70, 0.045 * height, leaf, rng))
+        meshes.append(_foliage(centre, radii, 110, 0.03 * height, leaf, rng))
     return join(meshes)
 
 
@@ -141,7 +144,7 @@ def _frond(base: np.ndarray, angle: float, rng: np.random.Generator, texture: in
     return quads(np.array(faces), np.repeat(_FACE, 3, 0), texture=texture, semantic=VEGETATION)
 
 
-def _stick(start: np.ndarray, end: np.ndarray, radius: float, **material: object) -> Mesh:
+def _stick(start: np.ndarray, end: np.ndarray, radius: float, **material: Any) -> Mesh:
     """A thin bar of three sides between two points (3,)."""
     axis = (end - start) / max(float(np.linalg.norm(end - start)), 1e-6)
     across = np.cross(axis, (0.3, 0.9, 0.1) if abs(axis[1]) < 0.9 else (1.0, 0, 0))
@@ -151,7 +154,7 @@ def _stick(start: np.ndarray, end: np.ndarray, radius: float, **material: object
     return tube(np.stack([start + circle, end + circle]), caps=False, **material)
 
 
-def _bush(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
+def _bush(prop: Prop, textures: TextureSet, pictures: WildPictures) -> Mesh:
     rng = np.random.default_rng([prop.style, 76])
     leaf, (length, width, height) = _leaves(prop, textures, pictures), prop.size
     meshes = []
@@ -166,7 +169,7 @@ def _bush(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
     return replace(mesh, corners=np.maximum(mesh.corners, (-np.inf, -np.inf, 0)).astype(np.float32))
 
 
-def _fence(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
+def _fence(prop: Prop, textures: TextureSet, pictures: WildPictures) -> Mesh:
     """Posts with bars, boards or a wall between them."""
     rng = np.random.default_rng([prop.style, 77])
     (length, _, height), half = prop.size, prop.size[0] / 2
@@ -190,7 +193,7 @@ def _fence(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
     return join(meshes)
 
 
-def _rail(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
+def _rail(prop: Prop, textures: TextureSet, pictures: WildPictures) -> Mesh:
     """A guard rail, kerbside barriers in two colours, or a row of posts."""
     rng = np.random.default_rng([prop.style, 78])
     half, height, kind = prop.size[0] / 2, prop.size[2], rng.random()
@@ -216,7 +219,7 @@ def _rail(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
     return join(meshes)
 
 
-def _cable(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
+def _cable(prop: Prop, textures: TextureSet, pictures: WildPictures) -> Mesh:
     """Poles with cables that sag between them, along x."""
     rng = np.random.default_rng([prop.style, 79])
     length, _, height = prop.size
@@ -226,11 +229,11 @@ def _cable(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
         y, z, sag = rng.uniform(-0.5, 0.5), height - rng.uniform(0.05, 1.2), rng.uniform(0.2, 0.9)
         at = np.linspace(-1, 1, 9)
         line = np.stack([at * length / 2, np.full(9, y), z - sag * (1 - at**2)], -1)
-        meshes += [_stick(a, b, 0.02, semantic=POLE, tint=(0.06, 0.06, 0.06)) for a, b in zip(line[:-1], line[1:], strict=True)]
+        meshes += [_stick(a, b, 0.02, semantic=POLE, tint=(0.06, 0.06, 0.06)) for a, b in pairwise(line)]
     return join(meshes)
 
 
-def _trailer(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
+def _trailer(prop: Prop, textures: TextureSet, pictures: WildPictures) -> Mesh:
     """A parked trailer, container or caravan."""
     rng = np.random.default_rng([prop.style, 80])
     half, side, height = prop.size[0] / 2, prop.size[1] / 2, prop.size[2]
@@ -249,7 +252,7 @@ def _trailer(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
     return join(meshes)
 
 
-def _board(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
+def _board(prop: Prop, textures: TextureSet, pictures: WildPictures) -> Mesh:
     """A poster or a large sign on one or two posts."""
     rng = np.random.default_rng([prop.style, 81])
     half, height = prop.size[1] / 2, prop.size[2]
@@ -264,7 +267,7 @@ def _board(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
     return join(meshes)
 
 
-def _solid(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
+def _solid(prop: Prop, textures: TextureSet, pictures: WildPictures) -> Mesh:
     """Something: lumps, stacked boxes, a bent tube or a tapering block, in any colour."""
     rng = np.random.default_rng([prop.style, 82])
     length, width, height = prop.size
@@ -288,9 +291,7 @@ def _solid(prop: Prop, textures: TextureSet, pictures: Pictures) -> Mesh:
     elif kind == 2:
         turn = np.linspace(0, np.pi, 8)
         path = np.stack([np.cos(turn) * length / 2, np.zeros(8), np.sin(turn) * height * 0.95], -1)
-        mesh = join(
-            [_stick(a, b, 0.05 + 0.05 * width, semantic=POLE, tint=colours[0]) for a, b in zip(path[:-1], path[1:], strict=True)]
-        )
+        mesh = join([_stick(a, b, 0.05 + 0.05 * width, semantic=POLE, tint=colours[0]) for a, b in pairwise(path)])
     else:
         sides = int(rng.integers(3, 9))
         angle = np.arange(sides) / sides * 2 * np.pi
