@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from dist4d_env.geometry.boxes import Boxes
@@ -16,7 +17,13 @@ from dist4d_env.metrics.images.accuracy import depth_abs_rel, depth_delta1, psnr
 MOVING_SPEED = 0.5
 """m/s above which an agent counts as moving."""
 
-REGIONS = ("all", "disoccluded", "never_seen", "moving")
+REGIONS = ("all", "disoccluded", "never_seen", "moving", "silhouettes", "valid", "holes")
+SILHOUETTE_STEP, SILHOUETTE_PIXELS = 0.2, 3
+"""Relative step of inverse depth that is an outline, and how many pixels around it count as its silhouette."""
+SPECK_PIXELS, SPECK_ERROR, AROUND_ERROR = 4, 48, 24
+"""A speck has at most so many pixels (8-connected), each further from the truth than SPECK_ERROR (of 255) in its worst channel,
+while the median error of the pixels that touch it stays below AROUND_ERROR and the truth is smooth there: it varies by less than
+SPECK_ERROR. Without that, texture that is a fraction of a pixel off would count."""
 
 
 def regions(truth: RGBDFrame, boxes: Boxes, remembered: Sequence[RGBDFrame]) -> dict[str, np.ndarray]:
@@ -24,7 +31,7 @@ def regions(truth: RGBDFrame, boxes: Boxes, remembered: Sequence[RGBDFrame]) -> 
 
     moving: inside the box of an agent faster than MOVING_SPEED; disoccluded: not moving, in the field of view of a remembered
     frame but hidden there by something nearer, in all of them; never_seen: not moving, outside the field of view of every
-    remembered frame. Boxes are those at the truth's time, in the global frame.
+    remembered frame; silhouettes: see there. Boxes are those at the truth's time, in the global frame.
     """
     points = _global_points(truth)
     moving = _inside(points, boxes.select(np.linalg.norm(boxes.velocity, axis=1) > MOVING_SPEED)).reshape(truth.depth.shape)
@@ -44,11 +51,51 @@ def regions(truth: RGBDFrame, boxes: Boxes, remembered: Sequence[RGBDFrame]) -> 
         "disoccluded": in_view & ~visible & ~moving,
         "never_seen": ~in_view & ~visible & ~moving,
         "moving": moving,
+        "silhouettes": silhouettes(truth.depth),
     }
 
 
+def silhouettes(depth: np.ndarray) -> np.ndarray:
+    """(V, H, W) bool: within SILHOUETTE_PIXELS pixels of an outline in depth (V, H, W).
+
+    An outline runs between two neighbours whose inverse depths differ by SILHOUETTE_STEP of the smaller one, and by so much more
+    or less than on either side of them: inverse depth is linear on a plane, so that neither a steep road nor the crease between
+    road and wall is one.
+    """
+    inverse = 1 / np.where(depth < FAR - 1e-3, depth, SKY_DEPTH).astype(float)
+    outline = np.zeros(depth.shape, np.uint8)
+    for axis in (-2, -1):
+        lines = np.moveaxis(inverse, axis, -1)
+        here = np.moveaxis(outline, axis, -1)
+        step = np.pad(np.diff(lines), ((0, 0), (0, 0), (1, 1)), mode="edge")
+        unlike = SILHOUETTE_STEP * np.minimum(lines[..., :-1], lines[..., 1:])
+        found = np.minimum(np.abs(step[..., 1:-1] - step[..., :-2]), np.abs(step[..., 1:-1] - step[..., 2:])) > unlike
+        found &= np.abs(step[..., 1:-1]) > unlike
+        here[..., :-1] |= found
+        here[..., 1:] |= found
+    window = np.ones((2 * SILHOUETTE_PIXELS - 1,) * 2, np.uint8)  # the pixels at the outline are the first of them
+    return np.stack([cv2.dilate(one, window) for one in outline]) > 0
+
+
+def specks(image: np.ndarray, truth: np.ndarray) -> int:
+    """How many specks images (V, H, W, 3) uint8 hold that the true ones don't; see SPECK_PIXELS."""
+    many = 0
+    for one, true in zip(image, truth, strict=True):
+        error = np.abs(one.astype(np.int16) - true).max(-1)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats((error > SPECK_ERROR).astype(np.uint8), connectivity=8)
+        for label in range(1, count):
+            if stats[label, cv2.CC_STAT_AREA] > SPECK_PIXELS:
+                continue
+            left, top, width, height = stats[label, :4]
+            window = np.s_[max(top - 1, 0) : top + height + 1, max(left - 1, 0) : left + width + 1]
+            smooth = np.ptp(true[window], axis=(0, 1)).max() < SPECK_ERROR
+            many += bool(smooth and np.median(error[window][labels[window] != label]) < AROUND_ERROR)
+    return many
+
+
 def score(frame: RGBDFrame, truth: RGBDFrame, masks: dict[str, np.ndarray], minimum: int = 30) -> dict[str, dict[str, float]]:
-    """PSNR, SSIM, depth AbsRel and delta1 per region; a region of fewer than ``minimum`` pixels is left out.
+    """PSNR, SSIM, depth AbsRel and delta1 per region, and of all pixels the specks; a region of fewer than ``minimum`` pixels is
+    left out.
 
     Depth is scored where the truth is nearer than the sky.
     """
@@ -65,6 +112,8 @@ def score(frame: RGBDFrame, truth: RGBDFrame, masks: dict[str, np.ndarray], mini
             "delta1": depth_delta1(frame.depth, truth.depth, solid) if solid.any() else float("nan"),
             "share": float(mask.mean()),
         }
+        if name == "all":
+            result[name]["specks"] = float(specks(frame.rgb, truth.rgb))
     return result
 
 

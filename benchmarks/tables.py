@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-COLUMNS = ("psnr", "ssim", "abs_rel", "delta1")
+COLUMNS = ("psnr", "ssim", "abs_rel", "delta1", "specks")
 APPEARANCE = ("miou", "share_of_truth", "sharpness", "frechet")
 
 
@@ -20,10 +20,11 @@ def print_table(results: dict[str, Any]) -> None:
                 print_appearance(by_region)
                 continue
             for region, methods in by_region.items():
-                share = next(iter(methods.values()))["share"]["mean"]
-                print(f"  {mark:>6} {region:<12} ({share:6.1%} of pixels)" + "".join(f"{c:>16}" for c in COLUMNS))
+                first = next(iter(methods.values()))
+                share, columns = first["share"]["mean"], [c for c in COLUMNS if c in first]
+                print(f"  {mark:>6} {region:<12} ({share:6.1%} of pixels)" + "".join(f"{c:>16}" for c in columns))
                 for method, cell in methods.items():
-                    cells = "".join(f"{cell[c]['mean']:>9.3f} ±{cell[c]['std']:5.3f}" for c in COLUMNS)
+                    cells = "".join(f"{cell[c]['mean']:>9.3f} ±{cell[c]['std']:5.3f}" for c in columns)
                     print(f"         {method:<28}{cells}")
 
 

@@ -89,17 +89,25 @@ def dense_depth(
     points: (N, 3) global, at the image's exposure; boxed: (N,) bool, those that belong to annotated objects.
     """
     height, width = image.shape[:2]
+    sparse, upright = visible_returns(points, boxed, view, height, width, config)
+    plane_depth, elevation = ground_depth(view, height, width)
+    graph = ImageGraph(image)
+    silent = silent_pixels(points, view, elevation, config)
+    labels = label_pixels(graph, sparse > 0, upright, elevation, silent, np.deg2rad(config.lidar_top))
+    return complete(graph, sparse, labels, plane_depth, config), labels
+
+
+def visible_returns(
+    points: np.ndarray, boxed: np.ndarray, view: View, height: int, width: int, config: CurationConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Depth (H, W) float32 of the LiDAR points that a camera sees, 0 where there is none, and which pixels (H, W) hold one above
+    the ground. Points and boxed as in ``dense_depth``."""
     over = height_above(points, view.plane, view.global_from_ego)
     ego = apply(invert(view.global_from_ego), points)
     # Roads bend away from a plane: the farther, the higher a return may lie and still be road.
     upright = boxed | (over > config.upright_above + 0.01 * np.linalg.norm(ego[:, :2], axis=1))
     sparse, index = visible_depth(points, upright, view.global_from_camera, view.intrinsics, height, width)
-    returned = sparse > 0
-    plane_depth, elevation = ground_depth(view, height, width)
-    graph = ImageGraph(image)
-    silent = silent_pixels(points, view, elevation, config)
-    labels = label_pixels(graph, returned, returned & upright[index], elevation, silent, np.deg2rad(config.lidar_top))
-    return complete(graph, sparse, labels, plane_depth, config), labels
+    return sparse, (sparse > 0) & upright[index]
 
 
 def complete(

@@ -1,0 +1,303 @@
+"""The models on real pixels: frames of a real camera, remembered and predicted.
+
+On ``kitti_real`` (consecutive real frames with LiDAR), where frames 0 to 53 move, by steps of 0.1, 0.2 and 0.5 s:
+
+- ``next_frame``: from the frames up to one (history) to the camera of a later one;
+- ``between``: a hidden frame seen from all that are at least so much earlier or later (log).
+
+Truth are the real picture and the LiDAR points of that instant that its camera sees. Rows: copy of the last frame known, the
+parameter-free splat with its best fill on the same memory, DiST-T, DiST-S and the codec applied to the truth (ceiling) of each of
+the weights. Regions: all, what the splat reaches (valid) and not (holes), within 3 pixels of an outline of depth (silhouettes).
+
+On the one real keyframe of ``nuscenes_real`` (scene-0061) the ego drives on, and what was generated after 1, 2 and 4 s is held
+against the same camera's real picture under the same mask: distance of colours and of gradient spectra, as a ratio to what the
+real pictures of two cameras of that keyframe differ by there. Generated is what a model says it made (share above one half), and
+of the splat what it filled.
+
+Depth is what ``prepare`` makes, in ``--work`` or a temporary folder; it knows later sweeps, too.
+
+    python -m benchmarks.real --size 224x400 --out benchmarks/results/real_224x400.json
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from benchmarks.common import FinishedUnits, header, mean_and_spread, run, write_json
+from benchmarks.image_statistics import chroma_distance, spectrum_distance
+from benchmarks.novel_view import like
+from benchmarks.pixels import score, silhouettes
+from benchmarks.protocols import STEP, Scores, average, summarise
+from benchmarks.rollouts import logged, real_frames, scene_at, through_codec
+from benchmarks.tables import print_table
+from dist4d_env.curation.camera import CurationConfig, visible_returns
+from dist4d_env.curation.prepare import camera_view, depth_root, points_at, prepare_scenes, sensor_files, separated_sweeps
+from dist4d_env.data.open import open_dataset
+from dist4d_env.errors import DataError
+from dist4d_env.geometry.cameras import parse_size
+from dist4d_env.geometry.rgbd import FAR, RGBDFrame
+from dist4d_env.geometry.splat import Splat
+from dist4d_env.models.conditions import splat_images, target_conditions
+from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
+from dist4d_env.scenes.scene import Scene
+from dist4d_env.worlds.contract import World, WorldStart
+from dist4d_env.worlds.dist4d import GenerativeWorld
+from dist4d_env.worlds.memory import Memory
+from dist4d_env.worlds.replay import SplatWorld
+
+STEPS = (1, 2, 5)
+"""Frames (of 0.1 s) to what is predicted."""
+MOVING = 54
+"""Frames of the clip in which the ego moves; it stands afterwards."""
+TIMES = (1.0, 2.0, 4.0)
+"""Seconds after the one keyframe at which generated pixels are measured."""
+LEAST_SHARE = 0.01
+"""Share of a picture below which what was generated in it is too little to have statistics."""
+SPLAT = "splat"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Scores on real frames, and statistics of what is generated from one real keyframe."""
+
+    size: str = "64x112"
+    """Height x width of the images."""
+    weights: tuple[str, ...] = ("tiny",)
+    """Presets or folders of weights."""
+    stride: int = 3
+    """Every how many frames one is predicted."""
+    seeds: int = 3
+    """How many noise seeds."""
+    work: Path | None = None
+    """Folder that keeps the depth for another run."""
+    out: Path | None = None
+    """Result file (JSON); a stopped run goes on where it was."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One frame to predict. truth: depth of the LiDAR, FAR where there is none; reference, target: numbers of frames."""
+
+    protocol: str
+    mark: str
+    truth: RGBDFrame
+    splat: Splat
+    reference: int
+    target: int
+
+
+def main(options: Options) -> dict[str, Any]:
+    size = parse_size(options.size)
+    names = {weights: Path(weights).name for weights in options.weights}
+    place = nullcontext(str(options.work)) if options.work else TemporaryDirectory()
+    with place as work:
+        os.environ["DIST4D_DEPTH"] = str(Path(work).resolve())
+        clip = Clip(prepared("kitti_real", "scene-9100", Path(work)), size, options.stride)
+        keyframe = OneKeyframe(prepared("nuscenes_real", "scene-0061", Path(work)), size)
+        finished = FinishedUnits(options.out, {"size": size, "stride": options.stride, "format": 1})
+        units = [(SPLAT, 0), *((weights, seed) for seed in range(options.seeds) for weights in options.weights)]
+        for weights, seed in tqdm(units, desc="runs", disable=None):
+            if f"{weights}/{seed}" not in finished.done:
+                rows = clip.baselines() if weights == SPLAT else clip.model(weights, names[weights], seed)
+                value = {"frames": rows, "statistics": keyframe.statistics(weights, seed)}
+                finished.add(f"{weights}/{seed}", value)
+    done = [(names.get(weights, weights), finished.done[f"{weights}/{seed}"]) for weights, seed in units]
+    results = summarise([value["frames"] for _, value in done])
+    statistics = summarised_statistics([(name, value["statistics"]) for name, value in done])
+    result = header("real", options) | {"seeds": options.seeds, "results": results, "scene-0061": statistics}
+    if options.out:
+        write_json(options.out, result)
+    finished.finish()
+    print_table(results)
+    print_statistics(statistics)
+    return result
+
+
+def prepared(dataset: str, scene: str, work: Path) -> Scene:
+    """A scene of the shared data with the depth that ``prepare`` makes, in ``work``. Raises DataError where it is absent."""
+    place = Path(os.environ.get("DIST4D_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data" / dataset
+    if not place.is_dir():
+        raise DataError(f"no real frames at {place}: set DIST4D_SHARED to the folder that holds data/{dataset}")
+    opened = open_dataset(place, scenes=scene)
+    prepare_scenes(opened, [scene], depth_root(opened.dataroot, work), CurationConfig(), workers=os.cpu_count() or 1)
+    return opened.load(scene)
+
+
+class Clip:
+    """Consecutive real frames at one size, and what the LiDAR saw at each."""
+
+    def __init__(self, scene: Scene, size: tuple[int, int], stride: int) -> None:
+        self.scene, self.stride, self.rig = scene, stride, scene.rig.at_size(*size)
+        self.frames = [frame for _, frame in real_frames(scene, *size)]
+        self.time = np.asarray(scene.sensors.keyframe_time, float)
+        self.memory = Memory.from_log(scene, self.rig, 0.0, "log")
+
+    def cases(self) -> Iterator[Case]:
+        """All frames to predict, by protocol and step."""
+        for step in STEPS:
+            mark, every = f"{step / 10:g}s", range(len(self.frames))
+            for known in range(2, MOVING - step, self.stride):
+                yield self.case("next_frame", mark, known, known + step, list(range(known + 1)))
+            for hidden in range(step, MOVING, self.stride):
+                yield self.case("between", mark, hidden - step, hidden, [k for k in every if abs(k - hidden) >= step])
+
+    def case(self, protocol: str, mark: str, reference: int, target: int, remembered: list[int]) -> Case:
+        """The memory of the frames ``remembered``, seen from the target's camera at its time."""
+        memory = replace(self.memory, frames=tuple(self.memory.frames[k] for k in remembered))
+        real, time = self.frames[target], float(self.time[target])
+        splat = memory.render(self.rig, real.global_from_camera, self.scene.boxes(time), time)
+        return Case(protocol, mark, replace(real, depth=self.returns(target)), splat, reference, target)
+
+    def returns(self, keyframe: int) -> np.ndarray:
+        """(V, H, W) float32 depth of the LiDAR points of one instant that its cameras see, FAR where there is none."""
+        sensors, config = sensor_files(self.scene), CurationConfig()
+        sweeps = separated_sweeps(self.scene, sensors.sweeps(keyframe, 0, 0))
+        found = []
+        for camera in range(len(self.rig.names)):
+            points, boxed = points_at(self.scene, float(sensors.camera_time[keyframe, camera]), sweeps)
+            view = replace(camera_view(self.scene, keyframe, camera, points, config), intrinsics=self.rig.intrinsics[camera])
+            found.append(visible_returns(points, boxed, view, self.rig.height, self.rig.width, config)[0])
+        return np.where(np.stack(found) > 0, np.stack(found), np.float32(FAR))
+
+    def baselines(self) -> dict[str, Any]:
+        """The rows that need no weights."""
+
+        def rows(case: Case) -> dict[str, RGBDFrame]:
+            return {"copy": self.frames[case.reference], SPLAT: like(case.truth, *case.splat.filled())}
+
+        return self.scored((case, rows(case)) for case in self.cases())
+
+    def model(self, weights: str, name: str, seed: int) -> dict[str, Any]:
+        """The rows of weights under one seed."""
+        dist_t, dist_s = DiSTTPipeline.from_pretrained(weights), DiSTSPipeline.from_pretrained(weights)
+        steps = dist_t.transformer.config.steps
+
+        def rows(case: Case) -> dict[str, RGBDFrame]:
+            time, then = float(self.time[case.target]), float(self.time[case.reference])
+            target = target_conditions(
+                case.splat,
+                intrinsics=self.rig.intrinsics,
+                global_from_camera=case.truth.global_from_camera,
+                global_from_ego=self.scene.ego_pose(time),
+                reference_global_from_ego=self.scene.ego_pose(then),
+                interval=time - then,
+                boxes=self.scene.boxes(time),
+                scene_map=self.scene.map,
+                description=self.scene.description,
+            )
+            noise = (noise_of(seed, case, stream) for stream in range(2))
+            made_t = dist_t([self.frames[case.reference]], [[target]], generator=next(noise), steps=steps)
+            made_s = dist_s([splat_images(case.splat)], generator=next(noise), steps=steps)
+            made = {
+                f"dist_t {name}": like(case.truth, made_t.rgb[0, 0], made_t.depth[0, 0]),
+                f"dist_s {name}": like(case.truth, made_s.rgb[0], made_s.depth[0]),
+            }
+            return made if seed else made | {f"codec {name}": through_codec(dist_t.codec, self.frames[case.target])}
+
+        return self.scored((case, rows(case)) for case in self.cases())
+
+    def scored(self, shown: Iterator[tuple[Case, dict[str, RGBDFrame]]]) -> dict[str, Any]:
+        """protocol -> mark -> method -> region -> mean score over the frames."""
+        found: dict[str, dict[str, list[Scores]]] = {}
+        for case, methods in shown:
+            everything = np.ones_like(case.splat.valid)
+            masks = {
+                "all": everything,
+                "silhouettes": silhouettes(self.frames[case.target].depth),
+                "valid": case.splat.valid,
+                "holes": ~case.splat.valid,
+            }
+            scores = {method: score(frame, case.truth, masks) for method, frame in methods.items()}
+            found.setdefault(case.protocol, {}).setdefault(case.mark, []).append(scores)
+        return {protocol: {mark: average(steps) for mark, steps in marks.items()} for protocol, marks in found.items()}
+
+
+def noise_of(seed: int, case: Case, stream: int) -> torch.Generator:
+    """One noise per seed, frame and network."""
+    state = np.random.SeedSequence((seed, case.reference, case.target, stream)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state))
+
+
+class Watched(GenerativeWorld):
+    """The generated world, which keeps how much of each pixel of its last frame was generated, (V, H, W) in [0, 1]."""
+
+    share: np.ndarray
+
+    def _image(self, *of: Any, **how: Any) -> tuple[RGBDFrame, np.ndarray]:
+        frame, self.share = super()._image(*of, **how)
+        return frame, self.share
+
+    def _view(self, *of: Any) -> tuple[RGBDFrame, Splat, np.ndarray]:
+        frame, splat, self.share = super()._view(*of)
+        return frame, splat, self.share
+
+
+class OneKeyframe:
+    """A scene whose first keyframe alone has images, driven on from there as recorded."""
+
+    def __init__(self, scene: Scene, size: tuple[int, int]) -> None:
+        self.scene, self.rig = scene, scene.rig.at_size(*size)
+        self.real = scene.sensors.rgbd(0, *size)
+
+    def statistics(self, weights: str, seed: int) -> dict[str, Any]:
+        """time -> ratio of each distance and share of generated pixels; see the module."""
+        world: World = SplatWorld("history") if weights == SPLAT else Watched.from_pretrained(weights, "history")
+        (state,) = world.reset([WorldStart(self.scene, self.rig, 0.0, seed)])
+        memory, found = Memory.from_log(self.scene, self.rig, 0.0, "history"), {}
+        for time in np.arange(0.0, max(TIMES) + STEP / 2, STEP).tolist():
+            drive = logged(self.scene)
+            now = scene_at(self.scene, time, drive, drive, STEP, ahead=4)
+            ((state, frame, _),) = world.step([state], [now])
+            assert frame is not None
+            if time in TIMES:
+                splat = memory.render(self.rig, frame.global_from_camera, now.boxes, time)
+                generated = world.share > 0.5 if isinstance(world, Watched) else ~splat.valid
+                found[f"{time:g}s"] = self.ratios(frame.rgb, generated)
+        return found
+
+    def ratios(self, rgb: np.ndarray, generated: np.ndarray) -> dict[str, float]:
+        """How pictures (V, H, W, 3) differ from the real ones where ``generated`` (V, H, W), against how these differ there."""
+        result, weight = {"share": float(generated.mean())}, generated.mean((1, 2))
+        views = [view for view in range(len(rgb)) if weight[view] > LEAST_SHARE]
+        for name, distance in (("chroma", chroma_distance), ("spectrum", spectrum_distance)):
+            made = [distance(rgb[v], self.real.rgb[v], generated[v]) for v in views]
+            between = [
+                np.mean([distance(other, self.real.rgb[v], generated[v]) for w, other in enumerate(self.real.rgb) if w != v])
+                for v in views
+            ]
+            ratio = np.average(made, weights=weight[views]) / np.average(between, weights=weight[views]) if views else np.nan
+            result[name] = float(ratio)
+        return result
+
+
+def summarised_statistics(units: list[tuple[str, dict[str, dict[str, float]]]]) -> dict[str, Any]:
+    """time -> method -> measure -> mean and spread over seeds."""
+    table: dict[str, Any] = {}
+    for time in units[0][1]:
+        for method in dict.fromkeys(name for name, _ in units):
+            rows = [found[time] for name, found in units if name == method]
+            table.setdefault(time, {})[method] = {key: mean_and_spread([row[key] for row in rows]) for key in rows[0]}
+    return table
+
+
+def print_statistics(table: dict[str, Any]) -> None:
+    """One line per time and method."""
+    print("\nscene-0061: generated pixels, distance as a ratio to that of two real cameras")
+    for time, methods in table.items():
+        for method, cell in methods.items():
+            cells = "".join(f"{key:>10} {value['mean']:.3f} ±{value['std']:.3f}" for key, value in cell.items())
+            print(f"  {time:>6} {method:<28}{cells}")
+
+
+if __name__ == "__main__":
+    run(main, Options)
