@@ -20,7 +20,8 @@ class SplatConfig:
     footprint: half width of a point's footprint in units of its pixel's projected half width; core: part of the footprint, in
     [0, 1], in which a point is preferred over any that reaches the pixel with its rim only; minimum and maximum: bounds of the
     half width in target pixels; tolerance: relative depth within which points share a surface; near: metres before the camera
-    where points are cut off; motion_threshold: metres (or radians) within which a box, and its points, count as at rest.
+    where points are cut off; motion_threshold: metres (or radians) within which a box, and its points, count as at rest; rounds:
+    how often gaps of single pixels are closed through which one would see what is behind a surface.
     """
 
     footprint: float = 1.3
@@ -30,10 +31,14 @@ class SplatConfig:
     tolerance: float = 0.03
     near: float = 0.2
     motion_threshold: float = 0.02
+    rounds: int = 2
 
 
 BEST = SplatConfig()
 """The settings of the best splat."""
+GAP, ALIKE, AROUND = 1 / 1.1, 1.25, 6
+"""A gap's neighbours are less than GAP times as far away as what shows through it, within ALIKE times the nearest one's depth,
+and at least AROUND of eight: along a straight outline there are three, on both sides of a slit one pixel wide six."""
 
 
 def splat_depth(
@@ -47,7 +52,8 @@ def splat_depth(
     cameras with intrinsics (V, 3, 3), poses (V, 4, 4) and images of (height, width).
 
     The nearest fragment of a pixel wins, one whose core covers the pixel's centre before any that only reaches it with its rim;
-    the inverse depths of its surface's fragments are averaged with tent weights.
+    the inverse depths of its surface's fragments are averaged with tent weights. Where a surface comes much closer than it was,
+    its points spread out and the noise of their depth leaves gaps between them, which are closed.
     """
     targets, pixels = len(intrinsics), len(intrinsics) * size[0] * size[1]
     pinholes, room = [], 0
@@ -70,4 +76,8 @@ def splat_depth(
             source.points, source.tangents, one.label, source.owner.reshape(-1), one.motion.moved, rotation, shift,
             *pinhole, *size, settings, fragments, count,
         )  # fmt: skip
-    return kernels.average(fragments, size[1], count)
+    depth, label = kernels.average(fragments, size[1], count)
+    images = depth.reshape(targets, *size), label.reshape(targets, *size)
+    for _ in range(config.rounds):
+        kernels.close_gaps(*images, np.float32(GAP), np.float32(ALIKE), AROUND)
+    return depth, label

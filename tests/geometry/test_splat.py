@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from dist4d_env.geometry.depth import ALIKE, AROUND, GAP
+from dist4d_env.geometry.depth_kernels import close_gaps
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.splat import Splat, splat
 from dist4d_env.geometry.splat_source import SplatSource
@@ -142,3 +144,15 @@ def test_bits_do_not_depend_on_threads():
         done = subprocess.run([sys.executable, "-c", script], env=env, check=True, capture_output=True, text=True)
         digests.add(done.stdout.strip())
     assert len(digests) == 1
+
+
+def test_gaps_of_a_near_surface_close_and_its_outline_stays():
+    depth, label = np.full((1, 12, 20), 30.0, np.float32), np.zeros((1, 12, 20), np.int32)
+    depth[0, 2:10, 2:12], label[0, 2:10, 2:12] = 5.0, 3
+    whole, whole_label = depth.copy(), label.copy()
+    for row, column, seen in ((4, 4, 30.0), (4, 5, 30.0), (7, 8, 0.0), (6, 3, 0.0)):
+        depth[0, row, column], label[0, row, column] = seen, 0
+    for _ in range(2):
+        close_gaps(depth, label, np.float32(GAP), np.float32(ALIKE), AROUND)
+    np.testing.assert_allclose(depth, whole, rtol=1e-6)
+    np.testing.assert_array_equal(label, whole_label)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist4d_env.geometry.box_motion import STATIC, UNUSED, MovedSource, motion_about
-from dist4d_env.geometry.depth import SplatConfig
+from dist4d_env.geometry.depth import ALIKE, AROUND, GAP, SplatConfig
 from dist4d_env.geometry.depth_kernels import FRINGE, LEAST_BITS, NOTHING, UNITS
 from dist4d_env.geometry.frustum import may_see, pinhole_rows
 from dist4d_env.geometry.transforms import invert
@@ -120,7 +120,33 @@ def splat_depth(
     parts = [part for one in sources for part in project_source(one, intrinsics, global_from_camera, size, config)]
     if not parts:
         return np.zeros(pixels, np.float32), np.full(pixels, STATIC, np.int32)
-    return rasterise(Fragments.join(parts), pixels, size, config.core)
+    depth, label = rasterise(Fragments.join(parts), pixels, size, config.core)
+    for _ in range(config.rounds):
+        closed = [close_gaps(*one) for one in zip(depth.reshape(-1, *size), label.reshape(-1, *size), strict=True)]
+        depth, label = (np.stack(part).ravel() for part in zip(*closed, strict=True))
+    return depth, label
+
+
+def close_gaps(depth: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As ``depth_kernels.close_gaps``, of one image (H, W)."""
+    height, width = depth.shape
+    steps = [(row, column) for row in range(3) for column in range(3) if (row, column) != (1, 1)]
+    inner = [np.s_[row : row + height - 2, column : column + width - 2] for row, column in steps]
+    z, of = np.stack([depth[part] for part in inner]), np.stack([label[part] for part in inner])
+    here, here_label = depth[1:-1, 1:-1], label[1:-1, 1:-1]
+    limit = np.where(here > 0, here * np.float32(GAP), np.float32(np.inf))
+    nearer = (z > 0) & (z < limit)
+    first = np.argmin(np.where(nearer, z, np.inf), 0)[None]
+    nearest, owner = np.take_along_axis(np.where(nearer, z, np.float32(np.inf)), first, 0), np.take_along_axis(of, first, 0)
+    same = nearer & (z < nearest * np.float32(ALIKE)) & (of == owner)
+    count, inverse = same.sum(0), np.zeros(here.shape, np.float32)
+    for k, one in enumerate(z):
+        inverse += np.where(same[k], np.float32(1) / np.where(same[k], one, np.float32(1)), np.float32(0))
+    closed = count >= AROUND
+    depth, label = depth.copy(), label.copy()
+    mean = count.astype(np.float32) / np.where(closed, inverse, np.float32(1))
+    depth[1:-1, 1:-1], label[1:-1, 1:-1] = np.where(closed, mean, here), np.where(closed, owner[0], here_label)
+    return depth, label
 
 
 def rasterise(fragments: Fragments, pixels: int, size: tuple[int, int], core: float) -> tuple[np.ndarray, np.ndarray]:
