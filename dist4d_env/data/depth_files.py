@@ -36,14 +36,18 @@ def decode_depth(code: np.ndarray) -> np.ndarray:
 
 def write_depth(path: str | Path, depth: np.ndarray) -> None:
     """Stores a (H, W) depth image in metres; the file appears whole or not at all. Folders are made."""
-    import cv2
-
     if depth.ndim != 2:
         raise ValueError(f"a depth image is (H, W), not {depth.shape}")
-    done, png = cv2.imencode(".png", encode_depth(depth), [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    write_png(Path(path), encode_depth(depth))
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    """Stores (H, W) uint8 or uint16; the file appears whole or not at all. Folders are made."""
+    import cv2
+
+    done, png = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 6])
     if not done:
-        raise DataError(f"{path}: the depth image could not be encoded as PNG")
-    path = Path(path)
+        raise DataError(f"{path}: the image could not be encoded as PNG")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -58,28 +62,38 @@ def read_depth(path: str | Path, image: tuple[int, int] | None = None) -> np.nda
 
     Raises DataError if the file is missing, is no depth PNG, or has not the shape of its image.
     """
-    import cv2
-
     try:
-        data = np.fromfile(path, np.uint8)
+        code = read_png(Path(path))
     except OSError as error:
         raise DataError(f"{path}: no depth file; make it with `python -m dist4d_env prepare`") from error
+    if code is None or code.dtype != np.uint16 or code.ndim != 2:
+        raise DataError(f"{path}: not a whole 16-bit depth PNG; delete it and make it again with `python -m dist4d_env prepare`")
+    if image is not None:
+        check_shape(path, "depth image", code.shape, image, "make it again with `python -m dist4d_env prepare`")
+    return decode_depth(code)
+
+
+def read_png(path: Path) -> np.ndarray | None:
+    """The pixels of a PNG as they are stored, None if it is not a whole one. Raises OSError."""
+    import cv2
+
+    data = np.fromfile(path, np.uint8)
     # PNG ends in an IEND chunk; OpenCV alone would hand back a half-empty image for a file that was cut off.
     whole = len(data) > 20 and data[-8:-4].tobytes() == b"IEND"
     try:
-        code = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if whole else None
+        return cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if whole else None
     except cv2.error:  # more pixels than OpenCV decodes
-        code = None
-    if code is None or code.dtype != np.uint16 or code.ndim != 2:
-        raise DataError(f"{path}: not a whole 16-bit depth PNG; delete it and make it again with `python -m dist4d_env prepare`")
-    rows, columns = code.shape
+        return None
+
+
+def check_shape(path: str | Path, what: str, shape: tuple[int, ...], image: tuple[int, int], remedy: str) -> None:
+    """Raises DataError unless (rows, columns) is the shape, at any size, of an image of (rows, columns)."""
+    rows, columns = shape
     # Rows and columns are each rounded to whole pixels, hence the half of one; a hundredth is left for sizes like 224 x 400.
-    if image is not None and abs(rows * image[1] - columns * image[0]) > 0.5 * sum(image) + 0.01 * rows * image[1]:
+    if abs(rows * image[1] - columns * image[0]) > 0.5 * sum(image) + 0.01 * rows * image[1]:
         raise DataError(
-            f"{path}: the depth image is {rows} x {columns}, not of the shape of its image, {image[0]} x {image[1]}; make it "
-            "again with `python -m dist4d_env prepare`"
+            f"{path}: the {what} is {rows} x {columns}, not of the shape of its image, {image[0]} x {image[1]}; {remedy}"
         )
-    return decode_depth(code)
 
 
 def depth_key(dataroot: str | Path) -> str:

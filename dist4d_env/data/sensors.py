@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dist4d_env.data.body_masks import find_mask, read_mask
 from dist4d_env.data.depth_files import depth_roots, read_depth
 from dist4d_env.data.images import read_image, resample_nearest
 from dist4d_env.errors import DataError
@@ -85,8 +86,17 @@ class FileSensorLog:
         """(V, height, width) float32 curated depth in metres, nearest-sampled."""
         return np.stack([self.depth_of(keyframe, view, height, width) for view in range(len(self.camera_names))])
 
+    def body(self, height: int, width: int) -> np.ndarray | None:
+        """(V, height, width) bool, what the cameras see of their own car, nearest-sampled; None where no mask shows any."""
+        masks = np.zeros((len(self.camera_names), height, width), bool)
+        for view, (channel, size) in enumerate(zip(self.camera_names, self.image_size, strict=True)):
+            path = find_mask(self.dataroot, self.scene, channel)
+            if path is not None:
+                masks[view] = resample_nearest(read_mask(path, size), size, height, width)
+        return masks if masks.any() else None
+
     def rgbd(self, keyframe: int, height: int, width: int) -> RGBDFrame:
-        """Images with curated depth (nearest-sampled, never interpolated)."""
+        """Images with curated depth and masks of the car's own body (nearest-sampled, never interpolated)."""
         poses, time = self.cameras(keyframe)
         return RGBDFrame(
             rgb=self.rgb(keyframe, height, width),
@@ -94,6 +104,7 @@ class FileSensorLog:
             intrinsics=covering_intrinsics(self.intrinsics[keyframe], self.image_size, (height, width)),
             global_from_camera=poses,
             time=time,
+            body=self.body(height, width),
         )
 
     def lidar(self, keyframe: int) -> LidarSweep:

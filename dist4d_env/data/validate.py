@@ -39,8 +39,8 @@ class Options:
 
 @dataclass(frozen=True)
 class SceneCheck:
-    """What one scene holds. keyframes: all; images, depth, lidar: how many keyframes have the files; broken: what is wrong, with
-    each of its files where they were opened."""
+    """What one scene holds. keyframes: all; images, depth, lidar: how many keyframes have the files; body: cameras with a mask of
+    the car's own body; broken: what is wrong, with each of its files where they were opened."""
 
     name: str
     seconds: float = 0.0
@@ -51,6 +51,7 @@ class SceneCheck:
     lidar: int = 0
     missing_layers: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
+    body: tuple[str, ...] = ()
 
     @property
     def use(self) -> str:
@@ -84,10 +85,20 @@ def check_scene(dataset: Dataset, name: str, images: bool = False) -> SceneCheck
             with _noted(broken):
                 if keyframe in swept:
                     sensors.lidar(keyframe)
+        body: tuple[str, ...] = ()
         missing = () if scene.map is None else tuple(sorted(scene.map.missing))
+        with _noted(broken):
+            body = _masked(sensors, height, width)
         counts = (scene.duration, len(scene.tracks), len(keyframes), len(pictured), len(deep), len(swept))
-        return SceneCheck(name, *counts, missing, tuple(dict.fromkeys(broken)))
+        return SceneCheck(name, *counts, missing, tuple(dict.fromkeys(broken)), body)
     return SceneCheck(name, broken=tuple(broken))
+
+
+def _masked(sensors: SensorLog, height: int, width: int) -> tuple[str, ...]:
+    """The cameras that have a mask of the car's own body."""
+    if not isinstance(sensors, FileSensorLog) or (masks := sensors.body(height, width)) is None:
+        return ()
+    return tuple(name for name, mask in zip(sensors.camera_names, masks, strict=True) if mask.any())
 
 
 def _reads(sensors: SensorLog, keyframe: int, pictured: bool, deep: bool, size: tuple[int, int]) -> list[Callable[[], Any]]:
@@ -122,6 +133,9 @@ def table(checks: Sequence[SceneCheck]) -> str:
         lines.append(words)
     for words in dict.fromkeys(check.remedy for check in checks if check.remedy):
         lines.append(f"{words}  ({_some([check.name for check in checks if check.remedy == words])})")
+    for cameras in dict.fromkeys(check.body for check in checks if check.body):
+        names = _some([check.name for check in checks if check.body == cameras])
+        lines.append(f"the car's own body is masked in {', '.join(cameras)}  ({names})")
     for layers in dict.fromkeys(check.missing_layers for check in checks if check.missing_layers):
         names = _some([check.name for check in checks if check.missing_layers == layers])
         lines.append(f"the map has no {', '.join(layers)}: what needs it is reported as not valid  ({names})")

@@ -16,7 +16,8 @@ class RGBDFrame:
 
     rgb: (V, H, W, 3) uint8; depth: (V, H, W) float32 z-depth in metres, clipped to FAR; intrinsics: (V, 3, 3);
     global_from_camera: (V, 4, 4), each camera at its own exposure; time: (V,) seconds of the exposures since the scene's
-    first keyframe.
+    first keyframe; body: (V, H, W) bool, pixels that show the car that the cameras are mounted on, None where nothing is known of
+    them.
     """
 
     rgb: np.ndarray
@@ -24,6 +25,7 @@ class RGBDFrame:
     intrinsics: np.ndarray
     global_from_camera: np.ndarray
     time: np.ndarray
+    body: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.rgb.shape[:3] != self.depth.shape or self.rgb.dtype != np.uint8 or self.depth.dtype != np.float32:
@@ -31,3 +33,5 @@ class RGBDFrame:
                 f"an RGB-D frame needs (V, H, W, 3) uint8 and (V, H, W) float32, not {self.rgb.shape} {self.rgb.dtype} "
                 f"and {self.depth.shape} {self.depth.dtype}"
             )
+        if self.body is not None and (self.body.shape != self.depth.shape or self.body.dtype != bool):
+            raise ValueError(f"a mask of the body needs {self.depth.shape} bool, not {self.body.shape} {self.body.dtype}")

@@ -8,8 +8,8 @@ so results do not depend on the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,8 +18,11 @@ from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.colour import Lookup, look_up_colours
 from dist4d_env.geometry.depth import BEST, SplatConfig, splat_depth
 from dist4d_env.geometry.fill import fill_background, fill_telea
-from dist4d_env.geometry.rgbd import FAR
+from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.splat_source import SplatSource
+
+Fill = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""rgb, depth and what of them is known, to rgb and depth without holes."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Splat:
     moving: (V, H, W) bool, the pixel shows a point that lies in an agent's box; confidence: (V, H, W) float32 in [0, 1], 1
     where a source image at least as fine as the target confirms depth and colour, 0 in holes; age: (V, H, W) float32, seconds
     between the target and the source that gave the colour, 0 in holes; generated: (V, H, W) bool, that source is a generated
-    frame.
+    frame; body: (V, H, W) bool, pixels that ``with_body`` has put on top, None where there are none.
     """
 
     rgb: np.ndarray
@@ -40,15 +43,49 @@ class Splat:
     confidence: np.ndarray
     age: np.ndarray
     generated: np.ndarray
+    body: np.ndarray | None = None
+
+    def with_body(self, frame: RGBDFrame) -> Splat:
+        """The car's own body on top, as a frame of the same cameras shows it: it goes where they go, so its pixels stay its own.
+
+        They count as seen just now, in full detail. The splat itself where the frame knows of no body.
+        """
+        body = frame.body
+        if body is None:
+            return self
+        return Splat(
+            rgb=np.where(body[..., None], frame.rgb, self.rgb),
+            depth=np.where(body, np.minimum(frame.depth, np.float32(FAR)), self.depth),
+            valid=self.valid | body,
+            moving=self.moving & ~body,
+            confidence=np.where(body, np.float32(1), self.confidence),
+            age=np.where(body, np.float32(0), self.age),
+            generated=self.generated & ~body,
+            body=body,
+        )
+
+    def over(self, frame: RGBDFrame) -> RGBDFrame:
+        """A frame of the splat's cameras with the body of the splat on top; the frame itself where there is none."""
+        if self.body is None:
+            return frame
+        rgb = np.where(self.body[..., None], self.rgb, frame.rgb)
+        return replace(frame, rgb=rgb, depth=np.where(self.body, self.depth, frame.depth), body=self.body)
 
     def background(self) -> tuple[np.ndarray, np.ndarray]:
         """rgb and depth with each hole continued from its farther side."""
-        return fill_background(self.rgb, self.depth, self.valid)
+        return self._filled(fill_background)
 
     def filled(self) -> tuple[np.ndarray, np.ndarray]:
         """The best rgb and depth that take no parameters, the baseline every model is held against: rgb with holes inpainted
         smoothly from their rims (Telea 2004), depth as in ``background``."""
-        return fill_telea(self.rgb, self.depth, self.valid)
+        return self._filled(fill_telea)
+
+    def _filled(self, fill: Fill) -> tuple[np.ndarray, np.ndarray]:
+        """Without the body, from which nothing goes on, then with it."""
+        if self.body is None:
+            return fill(self.rgb, self.depth, self.valid)
+        rgb, depth = fill(self.rgb, self.depth, self.valid & ~self.body)
+        return np.where(self.body[..., None], self.rgb, rgb), np.where(self.body, self.depth, depth)
 
 
 def splat(

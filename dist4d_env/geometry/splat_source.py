@@ -46,7 +46,7 @@ class SplatSource:
         """Prepare a frame. boxes: at the frame's time, or one ``Boxes`` per camera at its own exposure time (global frame).
 
         keep: (V, H, W) bool pixels allowed in, default all; never those without depth (<= 0 or not finite), or whose depth lies
-        between two surfaces.
+        between two surfaces, or that show the car's own body or touch one that does, whose colour is mixed with it.
         """
         views = len(frame.depth)
         per_view = [boxes] * views if isinstance(boxes, Boxes) else list(boxes)
@@ -54,6 +54,8 @@ class SplatSource:
             raise ValueError(f"expected boxes for {views} cameras, got {len(per_view)}")
         origin = frame.global_from_camera[:, :3, 3].mean(0)
         known, edge, points, tangents, inverse_depth = _unproject(frame, origin)
+        if frame.body is not None:
+            known &= ~widened(frame.body)
         owner, under = np.full((2, *frame.depth.shape), -1, np.int32)
         kernels.find_owners(points, inverse_depth, *box_rows(per_view, origin), owner, under)
         return cls(
@@ -94,6 +96,13 @@ class SplatSource:
             self.frame.depth,
         )
         return sum(a.nbytes for a in arrays)
+
+
+def widened(mask: np.ndarray) -> np.ndarray:
+    """A mask (V, H, W) and the pixels beside it, corners included."""
+    import cv2
+
+    return np.stack([cv2.dilate(view.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0 for view in mask])
 
 
 def box_rows(per_view: Sequence[Boxes], origin: np.ndarray) -> tuple[np.ndarray, ...]:

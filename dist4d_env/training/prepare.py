@@ -220,7 +220,8 @@ def scene_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarra
             annotated, strength = annotated_tokens(scene, errors, generator), errors.strength
             chosen = flawed_sources(scene, [frames[k] for k in one.sources], annotated, errors, generator)
             boxes = with_box_noise(boxes, annotated, errors, generator)
-        rendered = splat(chosen, frame.intrinsics, frame.global_from_camera, size, boxes, time)
+        last = max((k for k in one.sources if k < one.target), default=one.sources[0])
+        rendered = splat(chosen, frame.intrinsics, frame.global_from_camera, size, boxes, time).with_body(frames[last])
         for name, array in vars(splat_images(rendered)).items():
             images.setdefault(f"splat_{name}", []).append(array)
         for name, value in (("kind", one.kind), ("reference", one.reference), ("target", one.target), ("errors", strength)):

@@ -115,7 +115,7 @@ def roll_out(
             record.add(one, kind=NEXT, reference=at, target=t, made=made, chunk=chunk, last_real=start)
         drawn = pipeline([last], [conditions], generator=generator, steps=int(pipeline.transformer.config.steps))
         for k, t in enumerate(targets):
-            last = replace(frames[t], rgb=drawn.rgb[0, k], depth=drawn.depth[0, k])
+            last = splats[k].over(replace(frames[t], rgb=drawn.rgb[0, k], depth=drawn.depth[0, k]))
             memory = memory.with_generated(last, known.at_keyframe[t], unseen(splats[k]))
         record.generated.append(last)
         made, at = len(record.generated) - 1, targets[-1]

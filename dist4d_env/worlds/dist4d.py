@@ -136,6 +136,8 @@ class GenerativeWorld:
         deviation = (
             pose_difference(chunk.global_from_ego[k], now.global_from_ego)[0] if chunk is not None and k is not None else 0.0
         )
+        if splat.body is not None:
+            frame, share = splat.over(frame), np.where(splat.body, np.float32(0), share)
         with watch("trust"):
             believed = trust(
                 frame, splat, np.maximum(share, splat.generated), deviation, state.memory.distance(frame.global_from_camera)
@@ -213,7 +215,7 @@ class GenerativeWorld:
             with watch("decode"):
                 foreseen, _ = self._image(state, chunk, k, composed=unseen(chunk.splats[k]).mean() > FEW)
             with watch("splat"):
-                memory = memory.with_generated(foreseen, chunk.boxes[k], unseen(chunk.splats[k]))
+                memory = memory.with_generated(chunk.splats[k].over(foreseen), chunk.boxes[k], unseen(chunk.splats[k]))
         with watch("splat"):
             splat = memory.render(rig, poses, now.boxes, now.time, self.policy.count)
         with watch("conditions"):

@@ -142,7 +142,8 @@ class Memory:
         """The bullet-time splat of this memory at camera poses (V, 4, 4), agents standing where ``boxes`` (global) say.
 
         count: how many real frames take part (beside them up to GENERATED_SHOWN generated ones); exclude_time: a frame of this
-        time is not used, so that training can hide the frame it asks for.
+        time is not used, so that training can hide the frame it asks for. The car's own body, where frames know of it, is no part
+        of what is splatted and stands on top as the last real frame shows it.
         """
         exclude = () if exclude_time is None else (exclude_time,)
         real = self._nearest(global_from_camera, time, count, exclude, generated=False)
@@ -150,7 +151,15 @@ class Memory:
         sources = [frame.source() for frame in real + generated]
         if self.appearance is not None:
             sources += self.appearance.sources(global_from_camera, boxes)
-        return splat(sources, rig.intrinsics, global_from_camera, (rig.height, rig.width), boxes, time, self.config)
+        shown = splat(sources, rig.intrinsics, global_from_camera, (rig.height, rig.width), boxes, time, self.config)
+        if all(source.frame.body is None for source in sources):
+            return shown
+        return shown.with_body(self._last_real(time, exclude).source().frame)
+
+    def _last_real(self, time: float, exclude: Sequence[float]) -> MemoryFrame:
+        """The latest real frame up to a time, or the first where none is that early."""
+        real = [f for f in self.frames if not f.generated and all(abs(f.time - t) > 1e-3 for t in exclude)]
+        return next((f for f in reversed(real) if f.time < time + 1e-3), real[0])
 
     def distance(self, global_from_camera: np.ndarray) -> float:
         """Metres from cameras at poses (V, 4, 4) to the nearest real frame."""

@@ -54,7 +54,7 @@ class ReplayWorld:
         poses = now.global_from_ego @ rig.ego_from_camera
         splat = memory.render(rig, poses, now.boxes, now.time, self.count)
         rgb, depth = splat.filled()
-        frame = RGBDFrame(rgb, depth, rig.intrinsics, poses, np.full(len(rig.names), now.time))
+        frame = RGBDFrame(rgb, depth, rig.intrinsics, poses, np.full(len(rig.names), now.time), splat.body)
         spent = {"splat": watch.total()}
         deviation = distance_to_path(state.start.scene.ego.global_from_ego[:, :2, 3], now.global_from_ego[:2, 3])
         believed = trust(frame, splat, (~splat.valid).astype(np.float32), deviation, memory.distance(poses))

@@ -62,15 +62,16 @@ def camera_disagreement(frame: RGBDFrame, stride: int = 4) -> float:
     """Mean absolute colour difference in [0, 1] between neighbouring cameras where both show the same surface.
 
     Every ``stride``-th pixel is projected into the two neighbours of its camera; pairs whose depths differ by more than 10 %
-    see different surfaces and do not count.
+    see different surfaces and do not count, nor does the car's own body.
     """
     views, height, width = frame.depth.shape
+    depths = frame.depth if frame.body is None else np.where(frame.body, np.float32(FAR), frame.depth)
     columns, rows = (a.ravel() for a in np.meshgrid(np.arange(0, width, stride), np.arange(0, height, stride)))
     pixels = np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))])
     beside = neighbours(frame.global_from_camera).tolist()
     total, count = 0.0, 0
     for view in range(views):
-        depth = frame.depth[view, rows, columns]
+        depth = depths[view, rows, columns]
         near = depth < FAR
         points = (invert_intrinsics(frame.intrinsics[view]) @ pixels * depth)[:, near]
         for other in {*beside[view]} - {view}:
@@ -79,7 +80,7 @@ def camera_disagreement(frame: RGBDFrame, stride: int = 4) -> float:
             z = np.maximum(z, 1e-6)
             seen = np.flatnonzero((z > 0.2) & (x >= 0) & (y >= 0) & (x < width * z) & (y < height * z))
             u, v = (x[seen] / z[seen]).astype(int), (y[seen] / z[seen]).astype(int)
-            same = np.abs(frame.depth[other, v, u] / z[seen] - 1) < 0.1
+            same = np.abs(depths[other, v, u] / z[seen] - 1) < 0.1
             mine = frame.rgb[view, rows[near][seen][same], columns[near][seen][same]]
             total += float(np.abs(frame.rgb[other, v[same], u[same]].astype(np.int16) - mine).sum())
             count += mine.size
