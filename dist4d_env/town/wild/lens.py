@@ -18,8 +18,8 @@ class Camera:
 
     gain: exposure about the scene's; drift: (3, 4) amplitude, period in seconds and phase of slow waves of exposure, and how
     much each turns red into blue; balance: (3,) factor of each channel; vignette: share of light lost in the corners; blur, halo:
-    pixels at 100 rows of height; flare: share of light that strays; shot, read: noise of a picture of 900 rows, which smaller ones
-    average away; quality: of the stored JPEG; drops: of rain on the glass.
+    pixels at 100 rows of height; flare: share of light that strays; shot, read: noise of a picture of 900 rows, which smaller
+    ones average away; quality: of the stored JPEG; drops: of rain on the glass.
     """
 
     gain: float
