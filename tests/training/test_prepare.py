@@ -61,9 +61,7 @@ def test_samples_of_a_town_scene(town_dataroot: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.medium
-def test_another_data_set_is_mixed_in(
-    town_dataroot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_data_set_is_mixed_in(town_dataroot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "small-test", small_preset())
     data = DataOptions(dataroot=town_dataroot, split="val", val_split="none", scenes=1, workers=1, also=town_dataroot)
     recipe = TrainDiSTS(tmp_path, preset="small-test", data=data, strides=(1, 2)).recipe()
