@@ -157,8 +157,9 @@ def first_scene(dataset: Dataset) -> str:
 
 
 def ensure_depth(dataset: Dataset, scene: str) -> None:
-    """Makes depth for a scene whose images have none yet: below $DIST4D_DEPTH, else in the user's cache, never beside the data,
-    which may be shared."""
+    """Makes depth, and masks of the car's own body, for a scene whose images have no depth yet: below $DIST4D_DEPTH, else in the
+    user's cache, never beside the data, which may be shared."""
+    from dist4d_env.curation.body import prepare_bodies
     from dist4d_env.curation.camera import CurationConfig
     from dist4d_env.curation.prepare import prepare_scenes
     from dist4d_env.data.depth_files import depth_roots
@@ -170,6 +171,7 @@ def ensure_depth(dataset: Dataset, scene: str) -> None:
         root = roots[0] if os.environ.get("DIST4D_DEPTH") else roots[-1]
         print(f"{scene}: {len(missing)} keyframes have images but no depth yet; making it in {root}")
         prepare_scenes(dataset, [scene], root, CurationConfig(), workers=os.cpu_count() or 1)
+        prepare_bodies(dataset, [scene], root)
 
 
 def frame_shares(log: Any) -> dict[str, float]:

@@ -49,6 +49,15 @@ def nuscenes_real(shared_data: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def kitti_real(shared_data: Path) -> Path:
+    """77 consecutive real frames of one camera with LiDAR in nuScenes format, scene-9100; the car moves 8 m, then stands."""
+    place = shared_data / "kitti_real"
+    if not place.is_dir():
+        pytest.skip(f"no real KITTI frames at {place}")
+    return place
+
+
+@pytest.fixture(scope="session")
 def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The handmade data set of ``tests.data.tiny_nuscenes``."""
     from tests.data import tiny_nuscenes

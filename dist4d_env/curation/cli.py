@@ -11,7 +11,7 @@ from dist4d_env.curation.camera import CurationConfig
 
 @dataclass(frozen=True)
 class Options:
-    """Make metric depth for the images of a data set, from its LiDAR, boxes and images.
+    """Make metric depth for the images of a data set, from its LiDAR, boxes and images, and masks of the car's own body in them.
 
     Can be stopped at any time and run again: files that exist are kept.
     """
@@ -39,16 +39,20 @@ class Options:
 
 def run(options: Options) -> int:
     """Prepares depth as the options say and prints where it is."""
+    from dist4d_env.curation.body import prepare_bodies
     from dist4d_env.curation.prepare import depth_root, prepare_scenes
     from dist4d_env.data.open import open_dataset
 
     config = CurationConfig(height=options.height, before=options.sweeps, after=options.sweeps)
     dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
     root = depth_root(dataset.dataroot, options.out)
-    done = prepare_scenes(dataset, dataset.scene_names(options.scenes), root, config, options.overwrite, options.workers)
+    names = dataset.scene_names(options.scenes)
+    done = prepare_scenes(dataset, names, root, config, options.overwrite, options.workers)
     print(f"{done.written} depth images written, {done.kept} kept, in {root}")
     if done.without_image or done.without_lidar:
         print(f"skipped {done.without_image} camera frames without image file and {done.without_lidar} without LiDAR near them")
+    for line in prepare_bodies(dataset, names, root, options.overwrite, options.workers):
+        print(line)
     if options.out is not None:
         print(f"to use them: export DIST4D_DEPTH={options.out.resolve()}")
     return 0

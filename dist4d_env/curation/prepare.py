@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from os.path import isfile
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +26,9 @@ from dist4d_env.geometry.transforms import invert
 from dist4d_env.processes import follow_parent
 from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import LidarSweep, Scene
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def prepare_scenes(
     jobs = [(name, keyframe) for name in scenes for keyframe in range(len(dataset.load(name, False).sensors.keyframe_time))]
     total = Prepared()
     with Progress("depth", "keyframe", len(jobs)) as bar:
-        for done in _run(dataset, jobs, root, config, overwrite, workers):
+        for done in run_jobs(partial(_job, dataset, root, config, overwrite), jobs, workers):
             total += done
             bar.update()
     if total.written + total.kept == 0:
@@ -70,15 +75,13 @@ def prepare_scenes(
     return total
 
 
-def _run(
-    dataset: Dataset, jobs: list[tuple[str, int]], root: Path, config: CurationConfig, overwrite: bool, workers: int
-) -> Iterator[Prepared]:
+def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
+    """``work(job)`` for every job, in processes where there are several, as they are done; ``work`` can be pickled."""
     if workers <= 1 or len(jobs) == 1:
-        for name, keyframe in jobs:
-            yield prepare_keyframe(dataset.load(name, False), keyframe, root, config, overwrite)
+        yield from map(work, jobs)
         return
     with ProcessPoolExecutor(workers, initializer=follow_parent) as pool:
-        waiting = [pool.submit(_job, dataset, *job, root, config, overwrite) for job in jobs]
+        waiting = [pool.submit(work, job) for job in jobs]
         try:
             for done in as_completed(waiting):
                 yield done.result()
@@ -86,8 +89,8 @@ def _run(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _job(dataset: Dataset, name: str, keyframe: int, root: Path, config: CurationConfig, overwrite: bool) -> Prepared:
-    return prepare_keyframe(dataset.load(name, False), keyframe, root, config, overwrite)
+def _job(dataset: Dataset, root: Path, config: CurationConfig, overwrite: bool, job: tuple[str, int]) -> Prepared:
+    return prepare_keyframe(dataset.load(job[0], False), job[1], root, config, overwrite)
 
 
 def sensor_files(scene: Scene) -> FileSensorLog:
