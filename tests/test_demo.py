@@ -75,7 +75,7 @@ def test_depth_never_lands_beside_the_data(nuscenes_real, tmp_path, monkeypatch,
         pytest.skip("depth lies beside the shared data already")
     demo.ensure_depth(dataset, "scene-0061")
     assert dataset.load("scene-0061").sensors.has_depth(0)
-    assert len(list(tmp_path.rglob("*.png"))) == 6 and not (nuscenes_real / "depth").exists()
+    assert len(list(tmp_path.rglob("*.png"))) == 6 + 6 and not (nuscenes_real / "depth").exists()
     assert str(tmp_path) in capsys.readouterr().out
     demo.ensure_depth(dataset, "scene-0061")
     assert capsys.readouterr().out == ""

@@ -11,6 +11,8 @@ import pytest
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat_source import widened
 from dist4d_env.scenes.scene import Scene
+from dist4d_env.training.prepare import scene_samples
+from dist4d_env.training.samples import NEXT, SampleSettings
 from dist4d_env.worlds.chunk import PolicyConfig
 from dist4d_env.worlds.dist4d import GenerativeWorld
 from dist4d_env.worlds.factory import make_world
@@ -140,6 +142,19 @@ def test_states_travel_with_the_body(tiny):
     ((_, one, _),), ((_, other, _),) = (tiny.step([s], [later]) for s in (state, back))
     np.testing.assert_array_equal(one.rgb, other.rgb)
     np.testing.assert_array_equal(one.depth, other.depth)
+
+
+@pytest.mark.medium
+def test_training_samples_leave_the_body_out_of_splats():
+    """Depth noise or not: outside the body no bit depends on it, on it stands the last real frame among the sources."""
+    mask, settings = body_mask(), SampleSettings(64, 112, chunk=1, noisy=0.5)
+    one, other = (scene_samples(body_scene("trained", tint), settings) for tint in (0, 150))
+    for name in ("splat_base_rgb", "splat_other_rgb", "splat_masks"):
+        a, b = one[name], other[name]
+        same = np.broadcast_to(mask, a.shape[:4]) if name != "splat_masks" else np.zeros(a.shape[:4], bool)
+        assert len(a) and (a[~same] == b[~same]).all(), name
+    for kind, reference, shown in zip(one["kind"], one["reference"], one["splat_base_rgb"], strict=True):
+        assert kind != NEXT or (shown[mask] == 10 * reference).all()
 
 
 def test_neighbouring_cameras_are_not_compared_on_the_body():
