@@ -147,7 +147,7 @@ def test_states_travel_with_the_body(tiny):
 @pytest.mark.medium
 def test_training_samples_leave_the_body_out_of_splats():
     """Depth noise or not: outside the body no bit depends on it, on it stands the last real frame among the sources."""
-    mask, settings = body_mask(), SampleSettings(64, 112, chunk=1, noisy=0.5)
+    mask, settings = body_mask(), SampleSettings(64, 112, chunk=1, flawed=0.5)
     one, other = (scene_samples(body_scene("trained", tint), settings) for tint in (0, 150))
     for name in ("splat_base_rgb", "splat_other_rgb", "splat_masks"):
         a, b = one[name], other[name]
