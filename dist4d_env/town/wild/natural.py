@@ -66,7 +66,7 @@ def dead_leaves(
     image = np.full((height, width, 3), colours[0], np.float32)
     most = max(height, width) / 3
     inverse = rng.uniform(1 / most**2, 1 / least**2, count)
-    radius = np.sort(1 / np.sqrt(inverse))[::-1]
+    radius = 1 / np.sqrt(inverse)
     centre = rng.uniform(0, (width, height), (count, 2))
     flat, turn, kind = rng.uniform(0.35, 1.0, count), rng.uniform(0, 180, count), rng.random(count)
     for i in range(count):
