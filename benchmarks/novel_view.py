@@ -47,7 +47,9 @@ class Options:
     weights: str = "tiny"
     """Preset or directory to judge; "splat" evaluates the baselines alone."""
     scenes: int = 8
-    """How many val scenes."""
+    """How many scenes of the split."""
+    split: str = "val"
+    """val for choosing between weights; test is judged once."""
     instants: int = 4
     """How many keyframes of each."""
     seeds: int = 3
@@ -68,7 +70,7 @@ def main(options: Options) -> dict[str, Any]:
     dist_s = DiSTSPipeline.from_pretrained(options.weights) if given else None
     codec, steps = (dist_t.codec, dist_t.transformer.config.steps) if dist_t else (None, 1)
     dataset, size = open_dataset(options.dataroot), parse_size(options.size)
-    names = dataset.scene_names("val")[: 2 if options.quick else options.scenes]
+    names = dataset.scene_names(options.split)[: 2 if options.quick else options.scenes]
     instants = 1 if options.quick else options.instants
     seeds = 1 if options.quick or dist_s is None else options.seeds
     key = {"weights": options.weights, "instants": instants, "town": dataset.dataroot, "size": options.size, "format": 2}

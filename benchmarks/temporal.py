@@ -56,7 +56,9 @@ class Options:
     segmenter: Path | None = None
     """Folder of the town segmenter for appearance; the one that ships where none is given."""
     scenes: int = 8
-    """How many val scenes."""
+    """How many scenes of the split."""
+    split: str = "val"
+    """val for choosing between weights; test is judged once."""
     starts: int = 6
     """Instants of each scene from which one step is predicted."""
     duration: float = 8.0
@@ -77,7 +79,7 @@ def main(options: Options) -> dict[str, Any]:
     codec, segmenter = codec_of(options.weights), load_segmenter(options.segmenter)
     models = contenders(options.weights, options.regression)
     dataset, size = open_dataset(options.dataroot), parse_size(options.size)
-    names = dataset.scene_names("val")[: 2 if options.quick else options.scenes]
+    names = dataset.scene_names(options.split)[: 2 if options.quick else options.scenes]
     duration, starts, seeds = (2.0, 2, 1) if options.quick else (options.duration, options.starts, options.seeds)
     key: dict[str, Any] = {
         "weights": options.weights,
