@@ -16,7 +16,7 @@ NOTHING = np.iinfo(np.int64).max
 UNITS = 2.0**36
 """Weights are summed as whole numbers of this part of one, so that their sums do not depend on the order."""
 
-_ZERO, _HALF, _ONE, _TENT, _INFINITE = float32(0), float32(0.5), float32(1), float32(1.02), float32(np.inf)
+_ZERO, _HALF, _ONE, _TENT = float32(0), float32(0.5), float32(1), float32(1.02)
 _START_U, _START_V, _SHARP_U, _SHARP_V, _Z, _BEHIND = range(6)
 _PIXEL, _COLUMNS, _ROWS, _LABEL = range(4)
 
@@ -185,9 +185,9 @@ def average(fragments: Fragments, width: int, count: int) -> tuple[Array, Array]
 def close_gaps(depth: Array, label: Array, near: float, alike: float, least: int) -> None:
     """Close gaps of single pixels in the surfaces of depth and label (V, H, W), in place.
 
-    A hole or a farther pixel lies in such a gap where at least ``least`` of its eight neighbours show one surface, less than
+    A pixel lies in such a gap where at least ``least`` of its eight neighbours show one surface, less than
     ``near`` times as far away: they have the label of the nearest of them and are within ``alike`` times its depth. It takes
-    their mean inverse depth. Pixels at the border stay.
+    their mean inverse depth. Holes stay, for the fill knows more about them, and so do pixels at the border.
     """
     views, height, width = depth.shape
     before, labels = np.empty((height, width), np.float32), np.empty((height, width), np.int32)
@@ -196,9 +196,9 @@ def close_gaps(depth: Array, label: Array, near: float, alike: float, least: int
         for row in range(1, height - 1):
             for column in range(1, width - 1):
                 here = before[row, column]
-                limit = here * near if here > 0 else _INFINITE
+                limit = here * near
                 beside = min(before[row, column - 1], before[row, column + 1])
-                if here > 0 and min(beside, min(before[row - 1, column], before[row + 1, column])) >= limit:
+                if min(beside, min(before[row - 1, column], before[row + 1, column])) >= limit:
                     continue  # a gap has such a pixel on one of its sides; this ends most searches
                 nearest, of = limit, int32(0)
                 for down in range(-1, 2):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.pixels import REGIONS, regions, score
+from benchmarks.pixels import REGIONS, regions, score, silhouettes, specks
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from tests.geometry.analytic import make_boxes, make_rig, render
 
@@ -26,7 +26,7 @@ def here():
 
 def test_what_a_frame_shows_is_neither_hidden_nor_new(here):
     masks = regions(here, CARS, [here])
-    assert tuple(masks) == REGIONS and masks["all"].all()
+    assert tuple(masks) == REGIONS[: len(masks)] and masks["all"].all()
     assert masks["disoccluded"].mean() < 0.005 and masks["never_seen"].mean() < 0.005
     moving = masks["moving"]
     assert moving.any() and not (moving & (masks["disoccluded"] | masks["never_seen"])).any()
@@ -57,8 +57,29 @@ def test_the_sky_is_seen_from_everywhere_that_looks_at_it(here):
 def test_a_perfect_frame_scores_perfectly_and_tiny_regions_are_left_out(here):
     masks = regions(here, CARS, [here])
     best = score(here, here, masks)
-    assert set(best) == {"all", "moving"}
+    assert set(best) == {"all", "moving", "silhouettes"} and best["all"]["specks"] == 0
     assert best["all"]["psnr"] == np.inf and best["all"]["ssim"] == pytest.approx(1)
     assert best["moving"]["abs_rel"] == 0 and best["moving"]["delta1"] == 1
     worse = score(replace(here, rgb=255 - here.rgb, depth=here.depth * np.float32(1.3)), here, masks)
     assert worse["all"]["psnr"] < 15 and worse["all"]["abs_rel"] == pytest.approx(0.3, abs=1e-4) and worse["all"]["delta1"] == 0
+
+
+def test_silhouettes_are_around_outlines_and_not_on_roads_or_creases():
+    road = np.broadcast_to(30.0 / np.arange(1, 31, dtype=np.float32)[:, None], (30, 40))  # linear in inverse depth
+    crease = np.maximum(1 / road, 0.25)
+    outline = np.array(road)
+    outline[:, 20:] = 0.3 * road[:, 20:]
+    found = silhouettes(np.stack([road, 1 / crease, outline]).astype(np.float32))
+    assert not found[:2].any()
+    assert found[2, :, 17:23].all() and not found[2, :, :17].any() and not found[2, :, 23:].any()
+
+
+def test_specks_are_small_stand_out_and_are_not_texture():
+    truth = np.full((1, 30, 40, 3), 90, np.uint8)
+    truth[0, :, 20:] += np.uint8(100) * (np.arange(20) % 2 == 0)[:, None].astype(np.uint8)
+    image = truth.copy()
+    image[0, 5, 5] = 250  # one
+    image[0, 10:12, 8:10] = 0  # another, of four pixels
+    image[0, 20:24, 4:8] = 0  # too large
+    image[0, 5, 30] += 60  # in texture
+    assert specks(image, truth) == 2 and specks(truth, truth) == 0

@@ -149,8 +149,9 @@ def test_bits_do_not_depend_on_threads():
 def test_gaps_of_a_near_surface_close_and_its_outline_stays():
     depth, label = np.full((1, 12, 20), 30.0, np.float32), np.zeros((1, 12, 20), np.int32)
     depth[0, 2:10, 2:12], label[0, 2:10, 2:12] = 5.0, 3
+    depth[0, 4, 9] = 0  # a hole stays
     whole, whole_label = depth.copy(), label.copy()
-    for row, column, seen in ((4, 4, 30.0), (4, 5, 30.0), (7, 8, 0.0), (6, 3, 0.0)):
+    for row, column, seen in ((4, 4, 30.0), (4, 5, 30.0), (7, 8, 20.0), (6, 3, 100.0)):
         depth[0, row, column], label[0, row, column] = seen, 0
     for _ in range(2):
         close_gaps(depth, label, np.float32(GAP), np.float32(ALIKE), AROUND)

@@ -134,8 +134,7 @@ def close_gaps(depth: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.nda
     inner = [np.s_[row : row + height - 2, column : column + width - 2] for row, column in steps]
     z, of = np.stack([depth[part] for part in inner]), np.stack([label[part] for part in inner])
     here, here_label = depth[1:-1, 1:-1], label[1:-1, 1:-1]
-    limit = np.where(here > 0, here * np.float32(GAP), np.float32(np.inf))
-    nearer = (z > 0) & (z < limit)
+    nearer = (z > 0) & (z < here * np.float32(GAP))
     first = np.argmin(np.where(nearer, z, np.inf), 0)[None]
     nearest, owner = np.take_along_axis(np.where(nearer, z, np.float32(np.inf)), first, 0), np.take_along_axis(of, first, 0)
     same = nearer & (z < nearest * np.float32(ALIKE)) & (of == owner)
