@@ -13,7 +13,7 @@ from dist4d_env.curation.camera import CurationConfig
 class Options:
     """Make metric depth for the images of a data set, from its LiDAR, boxes and images, and masks of the car's own body in them.
 
-    Can be stopped at any time and run again: files that exist are kept.
+    Can be stopped at any time and run again: files that exist are kept. All depth in one folder is made with the same settings.
     """
 
     dataroot: Path | None = None
@@ -31,6 +31,9 @@ class Options:
     """Rows of the depth images (at most those of the image)."""
     sweeps: int = 5
     """LiDAR sweeps gathered before and after each keyframe, as far as their files exist."""
+    past_only: bool = False
+    """Gather no sweep later than the keyframe, so that memory="history" knows nothing that a car could not know yet. Such depth
+    has a folder of its own, which is used where $DIST4D_DEPTH names it."""
     overwrite: bool = False
     """Make files again that exist."""
     workers: int = os.cpu_count() or 1
@@ -43,9 +46,10 @@ def run(options: Options) -> int:
     from dist4d_env.curation.prepare import depth_root, prepare_scenes
     from dist4d_env.data.open import open_dataset
 
-    config = CurationConfig(height=options.height, before=options.sweeps, after=options.sweeps)
+    after = 0 if options.past_only else options.sweeps
+    config = CurationConfig(height=options.height, before=options.sweeps, after=after)
     dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
-    root = depth_root(dataset.dataroot, options.out)
+    root = depth_root(dataset.dataroot, options.out, options.past_only)
     names = dataset.scene_names(options.scenes)
     done = prepare_scenes(dataset, names, root, config, options.overwrite, options.workers)
     print(f"{done.written} depth images written, {done.kept} kept, in {root}")
@@ -53,6 +57,6 @@ def run(options: Options) -> int:
         print(f"skipped {done.without_image} camera frames without image file and {done.without_lidar} without LiDAR near them")
     for line in prepare_bodies(dataset, names, root, options.overwrite, options.workers):
         print(line)
-    if options.out is not None:
-        print(f"to use them: export DIST4D_DEPTH={options.out.resolve()}")
+    if options.out is not None or options.past_only:
+        print(f"to use them: export DIST4D_DEPTH={root.parent.resolve()}")
     return 0

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from os.path import isfile
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from dist4d_env.curation.camera import CurationConfig, View, dense_depth
 from dist4d_env.curation.points import SeparatedSweep, separate
 from dist4d_env.curation.visibility import ground_plane
+from dist4d_env.data.body_masks import FOLDER as BODY_MASKS
 from dist4d_env.data.contract import Dataset
-from dist4d_env.data.depth_files import default_depth_root, depth_key, write_depth
+from dist4d_env.data.depth_files import SETTINGS, default_depth_root, depth_key, read_settings, write_depth, write_settings
 from dist4d_env.data.images import read_image
 from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.errors import DataError
@@ -44,9 +45,12 @@ class Prepared:
         return Prepared(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
-def depth_root(dataroot: str, out: Path | None) -> Path:
-    """The folder that depth of a data set is written to: below ``out`` (found through $DIST4D_DEPTH) or the default place."""
-    return default_depth_root(dataroot) if out is None else out / depth_key(dataroot)
+def depth_root(dataroot: str, out: Path | None, past: bool = False) -> Path:
+    """The folder that depth of a data set is written to: below ``out`` (found through $DIST4D_DEPTH) or the default place.
+
+    past: the depth is of past sweeps only.
+    """
+    return default_depth_root(dataroot, past) if out is None else out / depth_key(dataroot)
 
 
 def prepare_scenes(
@@ -59,9 +63,16 @@ def prepare_scenes(
 ) -> Prepared:
     """Makes the depth of every keyframe of scenes that has images and LiDAR; skips files that exist unless told to overwrite.
 
-    Shows a progress bar. Raises DataError when not one depth image exists afterwards.
+    Shows a progress bar. Raises DataError when not one depth image exists afterwards, and where depth made with other settings
+    would stay beside it.
     """
-    jobs = [(name, keyframe) for name in scenes for keyframe in range(len(dataset.load(name, False).sensors.keyframe_time))]
+    jobs, names = [], set()
+    for name in scenes:
+        sensors = sensor_files(dataset.load(name, False))
+        keyframes, views = range(len(sensors.keyframe_time)), range(len(sensors.camera_names))
+        jobs += [(name, keyframe) for keyframe in keyframes]
+        names |= {sensors.depth_name(keyframe, view) for keyframe in keyframes for view in views}
+    clear_other_settings(root, config, names, overwrite)
     total = Prepared()
     with Progress("depth", "keyframe", len(jobs)) as bar:
         for done in run_jobs(partial(_job, dataset, root, config, overwrite), jobs, workers):
@@ -73,6 +84,36 @@ def prepare_scenes(
             f"image file and {total.without_lidar} no LiDAR file near them; fetch the sensor files of these scenes"
         )
     return total
+
+
+def clear_other_settings(root: Path, config: CurationConfig, names: Set[Path], overwrite: bool) -> None:
+    """Makes sure that all depth below a root is made with one set of settings.
+
+    names: the files, below the root, that are wanted. Where others than those of ``config`` made what is there, it is deleted if
+    ``overwrite`` allows it and every file is wanted anew; else a DataError.
+    """
+    made, wanted = read_settings(root), asdict(config)
+    if made == wanted:
+        return
+    there = [path for path in root.glob("*/*.png") if path.parent.name != BODY_MASKS]
+    if there and not overwrite:
+        raise DataError(f"{root}: {_difference(made, wanted)}; --overwrite makes it anew, --out DIR puts the new depth elsewhere")
+    others = sum(path.relative_to(root) not in names for path in there)
+    if others:
+        raise DataError(
+            f"{root}: {_difference(made, wanted)}, {others} images of other scenes too: name these scenes with --overwrite, too, "
+            "or use --out DIR"
+        )
+    for path in there:
+        path.unlink()
+    (root / SETTINGS).unlink(missing_ok=True)
+
+
+def _difference(made: dict[str, Any] | None, wanted: dict[str, Any]) -> str:
+    if made is None:
+        return "nothing says how the depth there was made"
+    changed = [f"{name} {made.get(name, 'unset')} (now {value:g})" for name, value in wanted.items() if made.get(name) != value]
+    return f"the depth there was made with {', '.join(changed) or 'settings that are no more'}"
 
 
 def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
@@ -117,6 +158,8 @@ def prepare_keyframe(scene: Scene, keyframe: int, root: Path, config: CurationCo
         return replace(count, without_lidar=len(missing))
     for view in missing:
         depth = camera_depth(scene, keyframe, view, separated, config)
+        if not isfile(root / SETTINGS):
+            write_settings(root, asdict(config))
         write_depth(root / sensors.depth_name(keyframe, view), depth)
     return replace(count, written=len(missing))
 

@@ -3,13 +3,16 @@
 The code of a depth d is ``round(A * log1p(d / B))`` with A = 250 and B = 2.5 m: steps of 1 cm at the camera, 5 cm at 10 m, 41 cm
 at 100 m; the error, half a step, stays below 0.5 cm + 0.2 %. Code 928 is 100 m and means sky or nothing.
 A file lies at ``<depth root>/<CHANNEL>/<image stem>.png`` and covers the same field of view as the stored image, at any size.
+``<depth root>/prepared.json`` says how ``prepare`` made them all; depth from elsewhere has no such file.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +23,7 @@ A, B = 250.0, 2.5
 FAR_CODE = round(A * np.log1p(FAR / B))
 _METRES = np.minimum(B * np.expm1(np.arange(2**16, dtype=np.float64) / A), FAR).astype(np.float32)
 _METRES[FAR_CODE:] = FAR
+SETTINGS = "prepared.json"
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:
@@ -48,13 +52,44 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
     done, png = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 6])
     if not done:
         raise DataError(f"{path}: the image could not be encoded as PNG")
+    _write_whole(path, png.tobytes())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(png.tobytes())
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_settings(root: Path, settings: dict[str, Any]) -> None:
+    """Notes how all depth below a root is made; the file appears whole or not at all."""
+    _write_whole(root / SETTINGS, f"{json.dumps(settings, indent=1)}\n".encode())
+
+
+def read_settings(root: Path) -> dict[str, Any] | None:
+    """How ``prepare`` made the depth below a root, by the fields of ``CurationConfig``; None for depth from elsewhere.
+
+    Raises DataError where the file is broken.
+    """
+    try:
+        settings = json.loads((root / SETTINGS).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{root / SETTINGS}: cannot be read ({error}); delete it with the depth beside it") from error
+    if not isinstance(settings, dict):
+        raise DataError(f"{root / SETTINGS}: not a mapping of settings; delete it with the depth beside it")
+    return settings
+
+
+def past_only(root: Path) -> bool:
+    """Whether ``prepare`` made the depth below a root without any LiDAR sweep later than its keyframe."""
+    settings = read_settings(root)
+    return settings is not None and settings.get("after") == 0
 
 
 def read_depth(path: str | Path, image: tuple[int, int] | None = None) -> np.ndarray:
@@ -103,19 +138,31 @@ def depth_key(dataroot: str | Path) -> str:
 
 
 def depth_roots(dataroot: str | Path) -> tuple[Path, ...]:
-    """Where depth of a data set is looked for, first match wins: $DIST4D_DEPTH, the data set itself, the user's cache."""
+    """Where depth of a data set is looked for, first match wins: $DIST4D_DEPTH, the data set itself, the user's cache.
+
+    Where $DIST4D_DEPTH holds depth of past sweeps only, nowhere else: what is missing there would come with the future in it.
+    """
+    roots = _usual_roots(dataroot, "depth", "")
+    if os.environ.get("DIST4D_DEPTH"):
+        chosen = Path(os.environ["DIST4D_DEPTH"]) / depth_key(dataroot)
+        return (chosen,) if past_only(chosen) else (chosen, *roots)
+    return roots
+
+
+def _usual_roots(dataroot: str | Path, folder: str, key_beside_data: str) -> tuple[Path, ...]:
     import platformdirs
 
-    key = depth_key(dataroot)
-    roots = [Path(dataroot) / "depth", Path(platformdirs.user_cache_dir("dist4d_env")) / "depth" / key]
-    if os.environ.get("DIST4D_DEPTH"):
-        roots.insert(0, Path(os.environ["DIST4D_DEPTH"]) / key)
-    return tuple(roots)
+    cache = Path(platformdirs.user_cache_dir("dist4d_env")) / folder / depth_key(dataroot)
+    return Path(dataroot) / folder / key_beside_data, cache
 
 
-def default_depth_root(dataroot: str | Path) -> Path:
-    """Where ``prepare`` writes by default: the first of ``depth_roots`` that can be written to."""
-    for root in depth_roots(dataroot):
+def default_depth_root(dataroot: str | Path, past: bool = False) -> Path:
+    """Where ``prepare`` writes by default: the first of ``depth_roots`` that can be written to.
+
+    past: depth of past sweeps only lies in a folder of its own instead, whose parent $DIST4D_DEPTH has to name before it is used.
+    """
+    apart = past and not os.environ.get("DIST4D_DEPTH")
+    for root in _usual_roots(dataroot, "depth_past_only", depth_key(dataroot)) if apart else depth_roots(dataroot):
         existing = next(folder for folder in (root, *root.parents) if folder.exists())
         if os.access(existing, os.W_OK):
             return root

@@ -159,6 +159,13 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     "dist_t", "dist_s", "splat", "replay" or "oracle", "broken" where a frame or the trust isn't finite; the list is empty in a
     world without pictures.
 
+    ## Memory
+
+    With ``memory="log"`` a world remembers every keyframe of the scene that has images and depth, later ones too. With "history"
+    it knows the images of keyframes up to the start, and of what comes later only what the simulator says is true: boxes, map,
+    poses. Depth of these images is as it was made: ``prepare`` gathers five LiDAR sweeps before and after a keyframe, so that
+    history knows a little of what a car could not have measured yet; ``prepare --past-only`` gathers none after it.
+
     ## Copies
 
     ``snapshot()`` and ``restore()`` go on with an episode bit for bit, in this environment or in another one whose keywords agree
@@ -180,7 +187,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``size`` | None | camera height and width, for weights multiples of 16 up to (448, 800); None: their own, else (64, 112) |
     | ``observation`` | None | groups of the observation space, ``"module:Class"``, objects; None: the default given there |
     | ``action`` | "controls" | "controls", "trajectory" or "discrete" |
-    | ``memory`` | "log" | what a world may remember: "log" all of the scene, "history" what was seen before the start |
+    | ``memory`` | "log" | what a world may remember: "log" all of the scene, "history" what was seen up to the start |
     | ``traffic`` | "replay" | "replay" of the log, "idm" (reacts along the logged paths), ``"module:Class"``, an object |
     | ``decision_dt`` | 0.5 | seconds per step, a multiple of 0.1 |
     | ``horizon`` | 10.0 | seconds until truncation |

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -75,7 +76,8 @@ def test_is_taken_up_again(tiny_root, tmp_path):
     total = len(RING) * tiny_nuscenes.KEYFRAMES
     assert prepare_scenes(dataset, ["scene-0103"], tmp_path, SMALL).written == total
     files = sorted(tmp_path.rglob("*.png"))
-    assert len(files) == total and sorted(tmp_path.rglob("*")) == sorted([*files, *{file.parent for file in files}])
+    everything = [*files, *{file.parent for file in files}, tmp_path / "prepared.json"]
+    assert len(files) == total and sorted(tmp_path.rglob("*")) == sorted(everything)
     code = cv2.imread(str(files[0]), cv2.IMREAD_UNCHANGED)
     assert code.dtype == np.uint16 and code.shape == (24, round(24 * tiny_nuscenes.COLUMNS / tiny_nuscenes.ROWS))
     before = files[0].read_bytes()
@@ -86,6 +88,75 @@ def test_is_taken_up_again(tiny_root, tmp_path):
     assert (kept.written, kept.kept) == (0, total)
     assert prepare_scenes(dataset, ["scene-0103"], tmp_path, SMALL, overwrite=True, workers=2).written == total
     assert files[0].read_bytes() == before  # the same on any number of processes
+
+
+def test_past_only_depth_owes_nothing_to_later_sweeps(broken_root, tmp_path):
+    scene = open_dataset(broken_root).load("scene-0103")
+    sensors, past = scene.sensors, replace(SMALL, after=0)
+    names = [sensors.depth_name(1, view) for view in range(len(RING))]
+
+    def made(folder: str, config: CurationConfig) -> list[bytes]:
+        assert prepare_keyframe(scene, 1, tmp_path / folder, config).written == len(RING)
+        return [(tmp_path / folder / name).read_bytes() for name in names]
+
+    both, before = made("both", SMALL), made("past", past)
+    for file, time in zip(sensors.lidar_files, sensors.lidar_time, strict=True):
+        if time > sensors.keyframe_time[1] + 1e-6:
+            path = broken_root / file
+            (np.fromfile(path, np.float32) * np.float32(0.8)).tofile(path)
+    assert made("both in another future", SMALL) != both, "the change can be seen"
+    assert made("past in another future", past) == before
+
+
+def test_one_folder_has_one_way_of_making_depth(tiny_root, tmp_path):
+    """Another run says what differs and mixes nothing; told to overwrite it leaves no file of the old kind."""
+    dataset, past = open_dataset(tiny_root), replace(SMALL, after=0)
+    prepare_scenes(dataset, ["scene-0103"], tmp_path, SMALL)
+    files = {file: file.read_bytes() for file in tmp_path.rglob("*.png")}
+    cases = (past, r"with after 1 \(now 0\); --overwrite .* --out"), (replace(SMALL, height=32), r"height 24 \(now 32\)")
+    for config, says in cases:
+        with pytest.raises(DataError, match=says):
+            prepare_scenes(dataset, ["scene-0103"], tmp_path, config)
+    (tmp_path / "CAM_FRONT" / "of_another_scene.png").write_bytes(b"")
+    with pytest.raises(DataError, match="1 images of other scenes"):
+        prepare_scenes(dataset, ["scene-0103"], tmp_path, past, overwrite=True)
+    (tmp_path / "CAM_FRONT" / "of_another_scene.png").unlink()
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.png")} == files, "refused, nothing is touched"
+    assert prepare_scenes(dataset, ["scene-0103"], tmp_path, past, overwrite=True).written == len(files)
+    assert prepare_scenes(dataset, ["scene-0103"], tmp_path, past).kept == len(files)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.png")} != files
+    (tmp_path / "prepared.json").unlink()
+    with pytest.raises(DataError, match="nothing says how the depth there was made"):
+        prepare_scenes(dataset, ["scene-0103"], tmp_path, past)
+
+
+def test_past_only_depth_is_used_alone_and_only_where_named(tiny_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("DIST4D_DEPTH", raising=False)
+    root = Path(shutil.copytree(tiny_root, tmp_path / "data"))
+    wanted = ["--dataroot", str(root), "--scenes", "scene-0103", "--height", "24", "--sweeps", "1", "--workers", "1"]
+    assert main(["prepare", *wanted, "--past-only"]) == 0
+    folder = root / "depth_past_only"
+    assert f"export DIST4D_DEPTH={folder}" in capsys.readouterr().out
+    sensors = open_dataset(root).load("scene-0103").sensors
+    assert not sensors.has_depth(0), "found only where the variable names it"
+    assert main(["prepare", *wanted]) == 0, "its folder is another"
+    assert sensors.find_depth(0, 0).parent.parent == root / "depth"
+    monkeypatch.setenv("DIST4D_DEPTH", str(folder))
+    chosen = sensors.find_depth(0, 0)
+    assert folder in chosen.parents
+    chosen.unlink()
+    assert not sensors.has_depth(0), "what is missing does not come from elsewhere, with the future in it"
+    assert main(["prepare", *wanted]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "after 0 (now 1)" in error and "\n" not in error
+
+
+def test_broken_settings_are_named(tiny_root, tmp_path):
+    dataset = open_dataset(tiny_root)
+    for content in ("{", "[]"):
+        (tmp_path / "prepared.json").write_text(content)
+        with pytest.raises(DataError, match=r"prepared\.json.*delete it"):
+            prepare_scenes(dataset, ["scene-0103"], tmp_path, SMALL)
 
 
 def test_command_line_tells_where_depth_is_and_how_to_use_it(tiny_root, tmp_path, monkeypatch, capsys):
