@@ -116,7 +116,7 @@ def test_a_single_image_shows_the_boot_of_a_real_car(nuscenes_real: Path):
 
 @pytest.mark.medium
 def test_prepare_writes_masks_and_says_how(painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, opaque: None):
-    root = Path(shutil.copytree(painted, tmp_path / "town"))
+    root = Path(shutil.copytree(painted, tmp_path / "town", ignore=shutil.ignore_patterns("depth")))
     scene = first(root)
     write_mask(root / "body" / "CAM_FRONT.png", outline("CAM_FRONT", 64, 112))
     command = ["prepare", "--dataroot", str(root), "--scenes", scene.name, "--workers", "1"]
