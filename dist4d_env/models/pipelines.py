@@ -96,6 +96,24 @@ def _to_images(rgbd: torch.Tensor, share: torch.Tensor, depth_code: str) -> Gene
     return Generated(colour.cpu().numpy(), depth.float().cpu().numpy(), share[..., 0, :, :].float().cpu().numpy())
 
 
+DRAWN, CONFIRMED, ALIKE = 0.5, 0.5, 1.5
+"""Share from which a pixel counts as drawn anew; confidence from which the splat counts as confirmed; factor of depth up to which
+a network's answer is no more than a correction. Chosen on other streets than are reported."""
+
+
+def protect_depth(rgbd: torch.Tensor, share: torch.Tensor, views: ViewInputs, depth_code: str) -> torch.Tensor:
+    """RGB-D images (..., 4, H, W) with the splat's depth where it is valid and the network is not sure: where the colour stays
+    the splat's, too (share (..., 1, H, W) below ``DRAWN``), or sources confirm it and the network would only correct it.
+
+    On streets unlike those that it learned from, a network moves depth that was right. views: the splat, same leading axes.
+    """
+    ours, theirs = (decode_depth(image[..., 3:, :, :], depth_code).clamp(min=0.1) for image in (rgbd, views.base))
+    valid, confidence = (views.masks[..., k : k + 1, :, :] > level for k, level in ((0, 0.5), (2, CONFIRMED)))
+    corrected = torch.maximum(ours / theirs, theirs / ours) < ALIKE
+    kept = valid & ((share < DRAWN) | (confidence & corrected))
+    return torch.cat([rgbd[..., :3, :, :], torch.where(kept, views.base[..., 3:, :, :], rgbd[..., 3:, :, :])], -3)
+
+
 class DiSTTPipeline:
     """Codec, transformer and composer: reference frames and target conditions in, the next RGB-D frames out.
 
@@ -203,6 +221,7 @@ class DiSTTPipeline:
         layout = stacked_layouts([[one.controls for one in sample] for sample in targets]).to(self.device)
         interval = torch.tensor([[one.interval for one in sample] for sample in targets], dtype=torch.float32)
         rgbd, share = self.composer.frames(decoded, views, layout, interval.to(self.device))
+        rgbd = protect_depth(rgbd, share, views, code)
         return _to_images(rgbd.transpose(1, 2), share.transpose(1, 2), code)
 
     def uncomposed(self, decoded: torch.Tensor, height: int, width: int) -> Generated:
@@ -287,4 +306,7 @@ class DiSTSPipeline:
 
         noise = torch.randn(self.unet.noise_shape(views), generator=generator).to(self.device)
         clean = self.sampler.sample(model, noise, _levels(self.sampler, steps, 1.0, flow=not self.unet.is_svd))
-        return _to_images(splat_order(self.unet.decode(clean)), splat_order(share), self.depth_code)
+        rgbd = self.unet.decode(clean)
+        if not self.unet.is_svd:
+            rgbd = protect_depth(rgbd, share, views, self.depth_code)
+        return _to_images(splat_order(rgbd), splat_order(share), self.depth_code)
