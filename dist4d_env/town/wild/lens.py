@@ -147,16 +147,16 @@ def _streaks(light: np.ndarray, depth: np.ndarray, rain: float, rng: np.random.G
 
 
 def _dropped(light: np.ndarray, camera: Camera, seed: tuple[int, ...], name: str) -> np.ndarray:
-    """Drops on the glass: in each the picture upside down and out of focus."""
+    """Drops on the glass: in each the picture, and the picture upside down, out of focus."""
     rng = np.random.default_rng([*seed, 86, _number(name)])
     height, width = light.shape[:2]
-    soft = cv2.GaussianBlur(light[::-1], (0, 0), 0.05 * height)
+    soft = cv2.GaussianBlur(np.minimum(light[::-1] + light, 2.0) / 2, (0, 0), 0.05 * height)
     weight = np.zeros((height, width), np.float32)
     for _ in range(camera.drops):
         radius = float(np.clip(rng.lognormal(-3.2, 0.5), 0.01, 0.12)) * height
         at = tuple(int(v * 16) for v in rng.uniform(0, 1, 2) * (width, height))
         cv2.ellipse(weight, at, (int(radius * 16), int(radius * rng.uniform(1, 1.5) * 16)), 0, 0, 360, 1.0, -1, cv2.LINE_8, 4)
-    weight = cv2.GaussianBlur(weight, (0, 0), max(0.012 * height, 0.5))[..., None] * np.float32(0.8)
+    weight = cv2.GaussianBlur(weight, (0, 0), max(0.012 * height, 0.5))[..., None] * np.float32(0.6)
     return light + weight * (soft - light)
 
 
