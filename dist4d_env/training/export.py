@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from dist4d_env.errors import ConfigError, DiST4DError, WeightsError
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
@@ -28,8 +29,10 @@ class Options:
     blend: tuple[Path, ...] = ()
     """Runs of train dist-t that went on from --dist-t, or from where it began: weights between them are written (Wortsman et al.,
     2022)."""
+    blend_s: tuple[Path, ...] = ()
+    """The same of runs of train dist-s and --dist-s."""
     blend_share: float = 0.5
-    """How far the weights are moved towards the mean of --blend, 0 to 1."""
+    """How far the weights are moved towards the mean of --blend and --blend-s, 0 to 1."""
     most_detail: float | None = None
     """Bound of the detail that the composer may add to RGB, whose range is 2: less makes fewer bright and dark specks."""
 
@@ -46,6 +49,9 @@ def run(options: Options) -> int:
             raise ConfigError(f"most_detail is a bound above 0, not {options.most_detail}")
         dist_t.composer.register_to_config(most_detail=options.most_detail)
     dist_s = DiSTSPipeline.from_pretrained(options.dist_s / "weights")
+    if options.blend_s:
+        others = [DiSTSPipeline.from_pretrained(run / "weights").unet for run in options.blend_s]
+        _move(dist_s.unet, others, options.blend_share)
     with replacing_folder(options.out) as fresh:
         dist_t.save_pretrained(fresh, torch.float16)
         dist_s.save_pretrained(fresh, torch.float16)
@@ -63,13 +69,16 @@ def blend(pipeline: DiSTTPipeline, others: Sequence[DiSTTPipeline], share: float
     if not all(encode_alike(pipeline.codec, other.codec) for other in others):
         raise WeightsError("runs whose encoders differ cannot be blended: train both with the same --codec")
     for part in ("transformer", "composer", "codec"):
-        models = [getattr(one, part) for one in (pipeline, *others)]
-        mine, *theirs = (model.state_dict() for model in models)
-        shapes = [{key: tensor.shape for key, tensor in state.items()} for state in (mine, *theirs)]
-        if any(shape != shapes[0] for shape in shapes):
-            raise WeightsError("runs of different sizes cannot be blended: --blend must have gone on from --dist-t")
-        means = {key: torch.stack([state[key] for state in theirs]).mean(0) for key in mine}
-        models[0].load_state_dict({key: torch.lerp(value, means[key], share) for key, value in mine.items()})
+        _move(getattr(pipeline, part), [getattr(other, part) for other in others], share)
+
+
+def _move(model: nn.Module, others: Sequence[nn.Module], share: float) -> None:
+    mine, theirs = model.state_dict(), [other.state_dict() for other in others]
+    shapes = [{key: tensor.shape for key, tensor in state.items()} for state in (mine, *theirs)]
+    if any(shape != shapes[0] for shape in shapes):
+        raise WeightsError("runs of different sizes cannot be blended: they must have begun from the same weights")
+    means = {key: torch.stack([state[key] for state in theirs]).mean(0) for key in mine}
+    model.load_state_dict({key: torch.lerp(value, means[key], share) for key, value in mine.items()})
 
 
 if __name__ == "__main__":

@@ -164,8 +164,12 @@ def test_runs_are_blended(store: SampleStore, tmp_path: Path) -> None:
     train(make("dist_t", store), options(tmp_path / "later", 3))
     train(make("dist_s", store), options(tmp_path / "s", 1))
     train(make("dist_t", store), options(tmp_path / "other", 2))
-    run_export(ExportOptions(tmp_path / "t", tmp_path / "s", tmp_path / "out", (tmp_path / "later",), 0.25))
-    run_export(ExportOptions(tmp_path / "t", tmp_path / "s", tmp_path / "three", (tmp_path / "later", tmp_path / "other"), 0.8))
+    run_export(ExportOptions(tmp_path / "t", tmp_path / "s", tmp_path / "out", (tmp_path / "later",), blend_share=0.25))
+    run_export(
+        ExportOptions(
+            tmp_path / "t", tmp_path / "s", tmp_path / "three", (tmp_path / "later", tmp_path / "other"), blend_share=0.8
+        )
+    )
     folders = [tmp_path / run / "weights" for run in ("t", "later", "other")] + [tmp_path / "out", tmp_path / "three"]
     first, second, third, made, mean = (DiSTTPipeline.from_pretrained(folder).transformer.state_dict() for folder in folders)
     for name, tensor in made.items():
@@ -173,7 +177,19 @@ def test_runs_are_blended(store: SampleStore, tmp_path: Path) -> None:
         assert torch.allclose(mean[name], 0.2 * first[name] + 0.4 * second[name] + 0.4 * third[name], atol=2e-3), name
     assert any(not torch.equal(first[name], made[name]) for name in made)
     with pytest.raises(ConfigError, match="between 0 and 1"):
-        run_export(ExportOptions(tmp_path / "t", tmp_path / "s", tmp_path / "out", (tmp_path / "later",), 2.0))
+        run_export(ExportOptions(tmp_path / "t", tmp_path / "s", tmp_path / "out", (tmp_path / "later",), blend_share=2.0))
+
+
+def test_runs_of_dist_s_are_blended(store: SampleStore, tmp_path: Path) -> None:
+    train(make("dist_t", store), options(tmp_path / "t", 1))
+    for name, steps in (("s", 1), ("later", 3)):
+        train(make("dist_s", store), options(tmp_path / name, steps))
+    run_export(ExportOptions(tmp_path / "t", tmp_path / "s", tmp_path / "out", blend_s=(tmp_path / "later",), blend_share=0.25))
+    folders = tmp_path / "s" / "weights", tmp_path / "later" / "weights", tmp_path / "out"
+    first, second, made = (DiSTSPipeline.from_pretrained(folder).unet.state_dict() for folder in folders)
+    for name, tensor in made.items():
+        assert torch.allclose(tensor, 0.75 * first[name] + 0.25 * second[name], atol=2e-3), name
+    assert any(not torch.equal(first[name], made[name]) for name in made)
 
 
 def test_decoders_are_blended_under_the_same_encoder_only(store: SampleStore, tmp_path: Path) -> None:
