@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.common import FinishedUnits, header, run, write_json
-from benchmarks.pixels import regions, score
+from benchmarks.pixels import regions
 from benchmarks.protocols import average, summarise
 from benchmarks.rollouts import scene_at, through_codec
 from benchmarks.tables import print_table
@@ -27,6 +27,7 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
+from dist4d_env.metrics.images.regional import score
 from dist4d_env.models.conditions import splat_images
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.models.video_codec import Codec

@@ -1,4 +1,4 @@
-"""Which pixels of a true frame the memory could know, and scores over them."""
+"""Which pixels of a true frame the memory could know."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from dist4d_env.geometry.cameras import project, unproject
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.source_kernels import SKY_DEPTH
 from dist4d_env.geometry.transforms import apply, invert
-from dist4d_env.metrics.images.accuracy import depth_abs_rel, depth_delta1, psnr, ssim_map
 
 MOVING_SPEED = 0.5
 """m/s above which an agent counts as moving."""
@@ -20,10 +19,6 @@ MOVING_SPEED = 0.5
 REGIONS = ("all", "disoccluded", "never_seen", "moving", "silhouettes", "valid", "holes")
 SILHOUETTE_STEP, SILHOUETTE_PIXELS = 0.2, 3
 """Relative step of inverse depth that is an outline, and how many pixels around it count as its silhouette."""
-SPECK_PIXELS, SPECK_ERROR, AROUND_ERROR = 4, 48, 24
-"""A speck has at most so many pixels (8-connected), each further from the truth than SPECK_ERROR (of 255) in its worst channel,
-while the median error of the pixels that touch it stays below AROUND_ERROR and the truth is smooth there: it varies by less than
-SPECK_ERROR. Without that, texture that is a fraction of a pixel off would count."""
 
 
 def regions(truth: RGBDFrame, boxes: Boxes, remembered: Sequence[RGBDFrame]) -> dict[str, np.ndarray]:
@@ -75,46 +70,6 @@ def silhouettes(depth: np.ndarray) -> np.ndarray:
         here[..., 1:] |= found
     window = np.ones((2 * SILHOUETTE_PIXELS - 1,) * 2, np.uint8)  # the pixels at the outline are the first of them
     return np.stack([cv2.dilate(one, window) for one in outline]) > 0
-
-
-def specks(image: np.ndarray, truth: np.ndarray) -> int:
-    """How many specks images (V, H, W, 3) uint8 hold that the true ones don't; see SPECK_PIXELS."""
-    many = 0
-    for one, true in zip(image, truth, strict=True):
-        error = np.abs(one.astype(np.int16) - true).max(-1)
-        count, labels, stats, _ = cv2.connectedComponentsWithStats((error > SPECK_ERROR).astype(np.uint8), connectivity=8)
-        for label in range(1, count):
-            if stats[label, cv2.CC_STAT_AREA] > SPECK_PIXELS:
-                continue
-            left, top, width, height = stats[label, :4]
-            window = np.s_[max(top - 1, 0) : top + height + 1, max(left - 1, 0) : left + width + 1]
-            smooth = np.ptp(true[window], axis=(0, 1)).max() < SPECK_ERROR
-            many += bool(smooth and np.median(error[window][labels[window] != label]) < AROUND_ERROR)
-    return many
-
-
-def score(frame: RGBDFrame, truth: RGBDFrame, masks: dict[str, np.ndarray], minimum: int = 30) -> dict[str, dict[str, float]]:
-    """PSNR, SSIM, depth AbsRel and delta1 per region, and of all pixels the specks; a region of fewer than ``minimum`` pixels is
-    left out.
-
-    Depth is scored where the truth is nearer than the sky.
-    """
-    similarity = ssim_map(frame.rgb, truth.rgb)
-    result = {}
-    for name, mask in masks.items():
-        if mask.sum() < minimum:
-            continue
-        solid = mask & (truth.depth < FAR - 1e-3)
-        result[name] = {
-            "psnr": psnr(frame.rgb, truth.rgb, mask),
-            "ssim": float(similarity[mask].mean()),
-            "abs_rel": depth_abs_rel(frame.depth, truth.depth, solid) if solid.any() else float("nan"),
-            "delta1": depth_delta1(frame.depth, truth.depth, solid) if solid.any() else float("nan"),
-            "share": float(mask.mean()),
-        }
-        if name == "all":
-            result[name]["specks"] = float(specks(frame.rgb, truth.rgb))
-    return result
 
 
 def _global_points(frame: RGBDFrame) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.common import mean_and_spread
 from benchmarks.layout_agreement import TRUTH, TrueStreet, look
-from benchmarks.pixels import REGIONS, regions, score
+from benchmarks.pixels import REGIONS, regions
 from benchmarks.rollouts import (
     Drive,
     GrowingSplat,
@@ -25,6 +25,7 @@ from benchmarks.rollouts import (
 )
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.metrics.images.regional import score
 from dist4d_env.models.segmenter import TownSegmenter
 from dist4d_env.models.video_codec import Codec
 from dist4d_env.scenes.scene import Scene

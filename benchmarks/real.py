@@ -25,6 +25,7 @@ import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,19 +36,19 @@ from tqdm import tqdm
 
 from benchmarks.common import FinishedUnits, header, mean_and_spread, run, write_json
 from benchmarks.image_statistics import chroma_distance, spectrum_distance
-from benchmarks.novel_view import like
-from benchmarks.pixels import score, silhouettes
+from benchmarks.pixels import silhouettes
 from benchmarks.protocols import STEP, Scores, average, summarise
 from benchmarks.rollouts import logged, real_frames, scene_at, through_codec
 from benchmarks.tables import print_table
-from dist4d_env.curation.camera import CurationConfig, visible_returns
-from dist4d_env.curation.prepare import camera_view, depth_root, points_at, prepare_scenes, sensor_files, separated_sweeps
+from dist4d_env.curation.camera import CurationConfig
+from dist4d_env.curation.prepare import depth_root, lidar_depth, prepare_scenes
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
+from dist4d_env.evaluation.held_out import HiddenFrame
 from dist4d_env.geometry.cameras import parse_size
-from dist4d_env.geometry.rgbd import FAR, RGBDFrame
+from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat
-from dist4d_env.models.conditions import splat_images, target_conditions
+from dist4d_env.metrics.images.regional import score
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.contract import World, WorldStart
@@ -86,12 +87,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Case:
-    """One frame to predict. truth: depth of the LiDAR, FAR where there is none; reference, target: numbers of frames."""
+    """One frame to predict, judged by depth of the LiDAR; reference, target: numbers of frames."""
 
     protocol: str
     mark: str
-    truth: RGBDFrame
-    splat: Splat
+    frame: HiddenFrame
     reference: int
     target: int
 
@@ -154,26 +154,16 @@ class Clip:
     def case(self, protocol: str, mark: str, reference: int, target: int, remembered: list[int]) -> Case:
         """The memory of the frames ``remembered``, seen from the target's camera at its time."""
         memory = replace(self.memory, frames=tuple(self.memory.frames[k] for k in remembered))
-        real, time = self.frames[target], float(self.time[target])
-        splat = memory.render(self.rig, real.global_from_camera, self.scene.boxes(time), time)
-        return Case(protocol, mark, replace(real, depth=self.returns(target)), splat, reference, target)
-
-    def returns(self, keyframe: int) -> np.ndarray:
-        """(V, H, W) float32 depth of the LiDAR points of one instant that its cameras see, FAR where there is none."""
-        sensors, config = sensor_files(self.scene), CurationConfig()
-        sweeps = separated_sweeps(self.scene, sensors.sweeps(keyframe, 0, 0))
-        found = []
-        for camera in range(len(self.rig.names)):
-            points, boxed = points_at(self.scene, float(sensors.camera_time[keyframe, camera]), sweeps)
-            view = replace(camera_view(self.scene, keyframe, camera, points, config), intrinsics=self.rig.intrinsics[camera])
-            found.append(visible_returns(points, boxed, view, self.rig.height, self.rig.width, config)[0])
-        return np.where(np.stack(found) > 0, np.stack(found), np.float32(FAR))
+        truth = replace(self.frames[target], depth=lidar_depth(self.scene, self.rig, target))
+        start = self.memory.frames[reference]
+        frame = HiddenFrame.of(self.scene, self.rig, float(self.time[target]), truth, memory, start)
+        return Case(protocol, mark, frame, reference, target)
 
     def baselines(self) -> dict[str, Any]:
         """The rows that need no weights."""
 
         def rows(case: Case) -> dict[str, RGBDFrame]:
-            return {"copy": self.frames[case.reference], SPLAT: like(case.truth, *case.splat.filled())}
+            return {"copy": self.frames[case.reference], SPLAT: case.frame.showing(*case.frame.splat.filled())}
 
         return self.scored((case, rows(case)) for case in self.cases())
 
@@ -183,25 +173,8 @@ class Clip:
         steps = dist_t.transformer.config.steps
 
         def rows(case: Case) -> dict[str, RGBDFrame]:
-            time, then = float(self.time[case.target]), float(self.time[case.reference])
-            target = target_conditions(
-                case.splat,
-                intrinsics=self.rig.intrinsics,
-                global_from_camera=case.truth.global_from_camera,
-                global_from_ego=self.scene.ego_pose(time),
-                reference_global_from_ego=self.scene.ego_pose(then),
-                interval=time - then,
-                boxes=self.scene.boxes(time),
-                scene_map=self.scene.map,
-                description=self.scene.description,
-            )
-            noise = (noise_of(seed, case, stream) for stream in range(2))
-            made_t = dist_t([self.frames[case.reference]], [[target]], generator=next(noise), steps=steps)
-            made_s = dist_s([splat_images(case.splat)], generator=next(noise), steps=steps)
-            made = {
-                f"dist_t {name}": like(case.truth, made_t.rgb[0, 0], made_t.depth[0, 0]),
-                f"dist_s {name}": like(case.truth, made_s.rgb[0], made_s.depth[0]),
-            }
+            made_t, made_s = case.frame.drawn(dist_t, dist_s, steps, partial(noise_of, seed, case))
+            made = {f"dist_t {name}": made_t, f"dist_s {name}": made_s}
             return made if seed else made | {f"codec {name}": through_codec(dist_t.codec, self.frames[case.target])}
 
         return self.scored((case, rows(case)) for case in self.cases())
@@ -210,14 +183,14 @@ class Clip:
         """protocol -> mark -> method -> region -> mean score over the frames."""
         found: dict[str, dict[str, list[Scores]]] = {}
         for case, methods in shown:
-            everything = np.ones_like(case.splat.valid)
+            valid = case.frame.splat.valid
             masks = {
-                "all": everything,
+                "all": np.ones_like(valid),
                 "silhouettes": silhouettes(self.frames[case.target].depth),
-                "valid": case.splat.valid,
-                "holes": ~case.splat.valid,
+                "valid": valid,
+                "holes": ~valid,
             }
-            scores = {method: score(frame, case.truth, masks) for method, frame in methods.items()}
+            scores = {method: score(frame, case.frame.truth, masks) for method, frame in methods.items()}
             found.setdefault(case.protocol, {}).setdefault(case.mark, []).append(scores)
         return {protocol: {mark: average(steps) for mark, steps in marks.items()} for protocol, marks in found.items()}
 

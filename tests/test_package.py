@@ -94,7 +94,7 @@ def test_bad_input_is_one_line_and_status_two(tmp_path, capsys):
 
 
 def test_keyboard_stops_with_130(monkeypatch, capsys):
-    from dist4d_env.data import validate
+    from dist4d_env.evaluation import validation as validate
 
     def interrupted(options: validate.Options) -> int:
         raise KeyboardInterrupt

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dist4d_env.curation.camera import CurationConfig, View, dense_depth
+from dist4d_env.curation.camera import CurationConfig, View, dense_depth, visible_returns
 from dist4d_env.curation.points import SeparatedSweep, separate
 from dist4d_env.curation.visibility import ground_plane
 from dist4d_env.data.body_masks import FOLDER as BODY_MASKS
@@ -22,7 +22,8 @@ from dist4d_env.data.images import read_image
 from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import Boxes
-from dist4d_env.geometry.cameras import ImageTransform
+from dist4d_env.geometry.cameras import CameraRig, ImageTransform
+from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import invert
 from dist4d_env.processes import follow_parent
 from dist4d_env.progress import Progress
@@ -180,6 +181,20 @@ def camera_view(scene: Scene, keyframe: int, view: int, points: np.ndarray, conf
     ego = pose @ invert(scene.rig.ego_from_camera[view])  # the ego at this camera's stamp, not at the LiDAR's
     transform = ImageTransform.cover(sensors.image_size[view], config.size(sensors.image_size[view]))
     return View(transform.intrinsics(sensors.intrinsics[keyframe, view]), pose, ego, ground_plane(points, ego))
+
+
+def lidar_depth(scene: Scene, rig: CameraRig, keyframe: int) -> np.ndarray:
+    """(V, H, W) float32 depth of the points of a keyframe's LiDAR that its cameras see at the size of ``rig``, FAR where there is
+    none."""
+    sensors, config = sensor_files(scene), CurationConfig()
+    sweeps = separated_sweeps(scene, sensors.sweeps(keyframe, 0, 0))
+    found = []
+    for camera in range(len(rig.names)):
+        points, boxed = points_at(scene, float(sensors.camera_time[keyframe, camera]), sweeps)
+        view = replace(camera_view(scene, keyframe, camera, points, config), intrinsics=rig.intrinsics[camera])
+        found.append(visible_returns(points, boxed, view, rig.height, rig.width, config)[0])
+    depth = np.stack(found)
+    return np.where(depth > 0, depth, np.float32(FAR))
 
 
 def boxes_when(scene: Scene, time: float) -> Boxes:

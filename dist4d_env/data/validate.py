@@ -1,4 +1,4 @@
-"""``python -m dist4d_env validate``: what a data set holds, and what of it the worlds can use."""
+"""What a data set holds, and what of it the worlds can use."""
 
 from __future__ import annotations
 
@@ -144,6 +144,11 @@ def table(checks: Sequence[SceneCheck]) -> str:
 
 def run(options: Options) -> int:
     """Checks the tables and the scenes and prints what was found. Returns 1 if something is broken."""
+    return int(not examine(options)[2])
+
+
+def examine(options: Options) -> tuple[Dataset, list[SceneCheck], bool]:
+    """The same; returns the data set, what its scenes hold, and whether all is sound."""
     dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
     names = dataset.scene_names(options.scenes)
     checks = []
@@ -158,7 +163,7 @@ def run(options: Options) -> int:
         faults += getattr(dataset, "faults", list)()
     for words in faults:
         print(words)
-    return int(bool(faults) or any(check.broken for check in checks))
+    return dataset, checks, not faults and not any(check.broken for check in checks)
 
 
 def _some(names: list[str], most: int = 4) -> str:

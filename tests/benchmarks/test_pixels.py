@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.pixels import REGIONS, regions, score, silhouettes, specks
+from benchmarks.pixels import REGIONS, regions, silhouettes
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
+from dist4d_env.metrics.images.regional import score, specks
 from tests.geometry.analytic import make_boxes, make_rig, render
 
 RIG = make_rig(32, 56)

@@ -1,0 +1,229 @@
+"""Which weights suit a data set: its keyframes are hidden, drawn from others, and held against their pictures.
+
+Of each hidden keyframe the truth is its picture, and the depth of the LiDAR points that its cameras see; where it has no LiDAR,
+its prepared depth. Memory "log" holds all other keyframes of the scene, "history" those before it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from dist4d_env.curation.prepare import lidar_depth
+from dist4d_env.data.contract import Dataset
+from dist4d_env.data.sensors import FileSensorLog
+from dist4d_env.data.validate import SceneCheck
+from dist4d_env.errors import DataError
+from dist4d_env.evaluation.statistics import Comparison, compare
+from dist4d_env.geometry.cameras import CameraRig
+from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.geometry.splat import Splat
+from dist4d_env.metrics.images.regional import score
+from dist4d_env.models.conditions import splat_images, target_conditions
+from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
+from dist4d_env.scenes.scene import Scene
+from dist4d_env.worlds.dist4d import GenerativeWorld
+from dist4d_env.worlds.memory import LoggedFrame, Memory, MemoryFrame, MemoryPolicy
+
+Key = tuple[str, int]
+"""A scene's name and one of its keyframes."""
+Scores = dict[str, dict[str, dict[str, float]]]
+"""Of one hidden keyframe: method -> region -> metric -> value."""
+COPY, SPLAT, DIST_T, DIST_S = "copy of nearest", "splat", "DiST-T", "DiST-S"
+NEIGHBOURS = 2
+"""Keyframes of a scene that are never hidden: its first and its last, which have neighbours on one side alone."""
+LEAST_SPEED = 0.5
+"""m/s since the keyframe before from which the ego moves."""
+COLUMNS = {
+    "PSNR": ("all", "psnr"),
+    "SSIM": ("all", "ssim"),
+    "PSNR holes": ("holes", "psnr"),
+    "SSIM holes": ("holes", "ssim"),
+    "AbsRel": ("all", "abs_rel"),
+    "delta1": ("all", "delta1"),
+}
+"""Of the table: region and metric."""
+
+
+@dataclass(frozen=True)
+class HiddenFrame:
+    """A frame to draw from others.
+
+    time: seconds; truth: its picture at its cameras, with depth where it is known and FAR elsewhere; splat: what is remembered,
+    seen from there; reference, reference_time: the remembered frame that DiST-T starts from, and its time.
+    """
+
+    scene: Scene
+    rig: CameraRig
+    time: float
+    truth: RGBDFrame
+    splat: Splat
+    reference: RGBDFrame
+    reference_time: float
+
+    @classmethod
+    def of(
+        cls, scene: Scene, rig: CameraRig, time: float, truth: RGBDFrame, memory: Memory, reference: MemoryFrame
+    ) -> HiddenFrame:
+        """Traffic as recorded; ``rig`` at the size of the truth."""
+        splat = memory.render(rig, truth.global_from_camera, scene.boxes(time), time)
+        return cls(scene, rig, time, truth, splat, reference.source().frame, reference.time)
+
+    def showing(self, rgb: np.ndarray, depth: np.ndarray) -> RGBDFrame:
+        """Images (V, H, W, 3) and depth (V, H, W) at the truth's cameras."""
+        return replace(self.truth, rgb=rgb, depth=depth.astype(np.float32))
+
+    def drawn(
+        self, dist_t: DiSTTPipeline, dist_s: DiSTSPipeline, steps: int, noise: Callable[[int], torch.Generator]
+    ) -> tuple[RGBDFrame, RGBDFrame]:
+        """The frame by DiST-T and by DiST-S. noise: of each stream, 0 and 1."""
+        target = target_conditions(
+            self.splat,
+            intrinsics=self.rig.intrinsics,
+            global_from_camera=self.truth.global_from_camera,
+            global_from_ego=self.scene.ego_pose(self.time),
+            reference_global_from_ego=self.scene.ego_pose(self.reference_time),
+            interval=self.time - self.reference_time,
+            boxes=self.scene.boxes(self.time),
+            scene_map=self.scene.map,
+            description=self.scene.description,
+        )
+        made_t = dist_t([self.reference], [[target]], generator=noise(0), steps=steps)
+        made_s = dist_s([splat_images(self.splat)], generator=noise(1), steps=steps)
+        return self.showing(made_t.rgb[0, 0], made_t.depth[0, 0]), self.showing(made_s.rgb[0], made_s.depth[0])
+
+
+def hidden_keyframes(
+    dataset: Dataset, checks: Sequence[SceneCheck], count: int, size: tuple[int, int]
+) -> list[tuple[Scene, Memory, int]]:
+    """Up to ``count`` keyframes to hide, evenly spread: each with its scene, the scene's whole memory at (height, width), and its
+    place there. Only where the ego moves: where it stands, others show the same picture.
+
+    Raises DataError where no scene has enough of them.
+    """
+    places = [c.name for c in checks if not c.broken for _ in range(c.depth - NEIGHBOURS)]
+    if not places:
+        raise DataError(f"{dataset.dataroot}: nothing to compare worlds on: {_missing(checks)}")
+    hidden = []
+    for name, wanted in Counter(places[index] for index in _spread(len(places), count)).items():
+        scene = dataset.load(name)
+        memory = Memory.from_log(scene, scene.rig.at_size(*size), 0.0, "log")
+        steps = np.linalg.norm(np.diff([frame.position for frame in memory.frames], axis=0), axis=1)
+        speed = steps / np.diff([frame.time for frame in memory.frames])
+        moving = 1 + np.flatnonzero(speed[:-1] > LEAST_SPEED)
+        hidden += [(scene, memory, int(moving[index])) for index in _spread(len(moving), wanted)]
+    if not hidden:
+        raise DataError(f"{dataset.dataroot}: nothing to compare worlds on: the car stands still; choose other --scenes")
+    return hidden
+
+
+def _spread(length: int, count: int) -> list[int]:
+    """Up to ``count`` of the indices below ``length``, evenly spread."""
+    many = min(count, length)
+    return ((np.arange(many) + 0.5) * length / max(many, 1)).astype(int).tolist()
+
+
+def _missing(checks: Sequence[SceneCheck]) -> str:
+    if not any(c.images for c in checks):
+        return "no keyframe of these scenes has images; fetch the camera files"
+    if not any(c.depth for c in checks):
+        remedy = "make it with `python -m dist4d_env prepare`" if any(c.lidar for c in checks) else "nor LiDAR to make it from"
+        return f"the images of these scenes have no depth, {remedy}"
+    return f"no scene has {NEIGHBOURS + 1} keyframes with images and depth; fetch or prepare more of a scene"
+
+
+def compare_on(
+    hidden: Sequence[tuple[Scene, Memory, int]], world: GenerativeWorld, size: tuple[int, int], progress: Callable[[], None]
+) -> dict[MemoryPolicy, dict[Key, Scores]]:
+    """Scores of copy, splat, DiST-T and DiST-S by memory and keyframe; ``progress`` is called after each of both."""
+    found: dict[MemoryPolicy, dict[Key, Scores]] = {"log": {}, "history": {}}
+    for scene, memory, place in hidden:
+        rig, frame = scene.rig.at_size(*size), memory.frames[place]
+        assert isinstance(frame, LoggedFrame)
+        truth = true_frame(scene, rig, frame)
+        before, after = memory.frames[:place], memory.frames[place + 1 :]
+        for policy, frames in (("log", before + after), ("history", before)):
+            found[policy][scene.name, frame.keyframe] = _scores(scene, rig, frame, truth, replace(memory, frames=frames), world)
+            progress()
+    return found
+
+
+def true_frame(scene: Scene, rig: CameraRig, frame: LoggedFrame) -> RGBDFrame:
+    """A keyframe's picture with the depth that it is judged by."""
+    real = frame.source().frame
+    measured = isinstance(scene.sensors, FileSensorLog) and scene.sensors.has_lidar(frame.keyframe)
+    return replace(real, depth=lidar_depth(scene, rig, frame.keyframe)) if measured else real
+
+
+def _scores(scene: Scene, rig: CameraRig, frame: LoggedFrame, truth: RGBDFrame, memory: Memory, world: GenerativeWorld) -> Scores:
+    """Of every method, over all pixels but the car's own body, and over those of them that the splat doesn't reach."""
+    (nearest,) = memory.select(truth.global_from_camera, frame.time, 1)
+    hidden = HiddenFrame.of(scene, rig, frame.time, truth, memory, nearest)
+
+    def noise(stream: int) -> torch.Generator:
+        seed = np.random.SeedSequence((frame.keyframe, stream)).generate_state(1, np.uint64)[0]
+        return torch.Generator().manual_seed(int(seed))
+
+    copied = hidden.showing(hidden.reference.rgb, hidden.reference.depth)
+    made_t, made_s = hidden.drawn(world.dist_t, world.dist_s, world.policy.steps_t, noise)
+    methods = {COPY: copied, SPLAT: hidden.showing(*hidden.splat.filled()), DIST_T: made_t, DIST_S: made_s}
+    street = np.ones_like(hidden.splat.valid) if truth.body is None else ~truth.body
+    masks = {"all": street, "holes": street & ~hidden.splat.valid}
+    return {method: score(made, truth, masks) for method, made in methods.items()}
+
+
+def _values(scores: Mapping[Key, Scores], method: str, region: str, metric: str) -> dict[Key, float | None]:
+    return {key: row[method].get(region, {}).get(metric) for key, row in scores.items()}
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def difference(scores: Mapping[Key, Scores], method: str, region: str, metric: str) -> Comparison:
+    """A method minus the splat, keyframe by keyframe, with its interval over scenes and keyframes."""
+    return compare((method, _values(scores, method, region, metric)), (SPLAT, _values(scores, SPLAT, region, metric)))
+
+
+def table(scores: Mapping[Key, Scores]) -> str:
+    """A line per metric: the mean of every method, and what the networks gain on the splat with its 95 % interval."""
+    networks = "".join(f"{method:>10}{'- splat':^28}" for method in (DIST_T, DIST_S))
+    lines = [f"{'':<12}{COPY:>16}{SPLAT:>10}{networks}"]
+    for head, column in COLUMNS.items():
+        means = {method: _mean(_values(scores, method, *column).values()) for method in (COPY, SPLAT, DIST_T, DIST_S)}
+        line = f"{head:<12}{means[COPY]:>16.3f}{means[SPLAT]:>10.3f}"
+        for method in (DIST_T, DIST_S):
+            gain = difference(scores, method, *column).difference
+            line += f"{means[method]:>10.3f}{f'{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]':^28}"
+        lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def advice(memory: str, scores: Mapping[Key, Scores], weights: str) -> str:
+    """Which weights to use, in a sentence.
+
+    The world shows frames of either network. Weights must be clearly better than the splat in PSNR with one and clearly worse
+    with none (95 % interval). Of depth that is clearly worse (delta1) a warning is given.
+    """
+    gains = {method: difference(scores, method, "all", "psnr") for method in (DIST_T, DIST_S)}
+    shown = ", ".join(
+        f"{method} {g.difference.mean:+.2f} dB [{g.difference.low:+.2f}, {g.difference.high:+.2f}]" for method, g in gains.items()
+    )
+    clear = {method: gain.difference.mean for method, gain in gains.items() if gain.clear}
+    if any(gain < 0 for gain in clear.values()):
+        worst = min(clear, key=lambda method: clear[method])
+        return f'memory="{memory}": use weights="splat": {weights} is {-clear[worst]:.2f} dB worse with {worst} ({shown})'
+    if not clear:
+        return f'memory="{memory}": use weights="splat": {weights} is not clearly better ({shown}) and takes longer'
+    worse = [
+        f"{method} {gain.difference.mean:+.3f}"
+        for method in (DIST_T, DIST_S)
+        if (gain := difference(scores, method, "all", "delta1")).clear and gain.difference.mean < 0
+    ]
+    but = f"; its depth is worse: delta1 {', '.join(worse)}" if worse else ""
+    return f'memory="{memory}": use weights="{weights}": it is better than the splat ({shown}){but}'
