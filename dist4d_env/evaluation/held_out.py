@@ -146,7 +146,8 @@ def compare_on(
         assert isinstance(frame, LoggedFrame)
         truth = true_frame(scene, rig, frame)
         before, after = memory.frames[:place], memory.frames[place + 1 :]
-        for policy, frames in (("log", before + after), ("history", before)):
+        remembered: dict[MemoryPolicy, tuple[MemoryFrame, ...]] = {"log": before + after, "history": before}
+        for policy, frames in remembered.items():
             found[policy][scene.name, frame.keyframe] = _scores(scene, rig, frame, truth, replace(memory, frames=frames), world)
             progress()
     return found
