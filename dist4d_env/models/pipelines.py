@@ -96,20 +96,22 @@ def _to_images(rgbd: torch.Tensor, share: torch.Tensor, depth_code: str) -> Gene
     return Generated(colour.cpu().numpy(), depth.float().cpu().numpy(), share[..., 0, :, :].float().cpu().numpy())
 
 
-DRAWN, CONFIRMED, ALIKE = 0.5, 0.5, 1.5
-"""Share from which a pixel counts as drawn anew; confidence from which the splat counts as confirmed; factor of depth up to which
-a network's answer is no more than a correction. Chosen on other streets than are reported."""
+DRAWN = 0.5
+"""Share from which a pixel counts as drawn anew."""
 
 
-def protect_depth(rgbd: torch.Tensor, share: torch.Tensor, views: ViewInputs, depth_code: str) -> torch.Tensor:
+def protect_depth(
+    rgbd: torch.Tensor, share: torch.Tensor, views: ViewInputs, depth_code: str, alike: float, confirmed: float
+) -> torch.Tensor:
     """RGB-D images (..., 4, H, W) with the splat's depth where it is valid and the network is not sure: where the colour stays
-    the splat's, too (share (..., 1, H, W) below ``DRAWN``), or sources confirm it and the network would only correct it.
+    the splat's, too (share (..., 1, H, W) below ``DRAWN``), or where its confidence is at least ``confirmed`` and the network's
+    depth is within a factor ``alike`` of it.
 
     On streets unlike those that it learned from, a network moves depth that was right. views: the splat, same leading axes.
     """
     ours, theirs = (decode_depth(image[..., 3:, :, :], depth_code).clamp(min=0.1) for image in (rgbd, views.base))
-    valid, confidence = (views.masks[..., k : k + 1, :, :] > level for k, level in ((0, 0.5), (2, CONFIRMED)))
-    corrected = torch.maximum(ours / theirs, theirs / ours) < ALIKE
+    valid, confidence = (views.masks[..., k : k + 1, :, :] >= level for k, level in ((0, 0.5), (2, confirmed)))
+    corrected = torch.maximum(ours / theirs, theirs / ours) < alike
     kept = valid & ((share < DRAWN) | (confidence & corrected))
     return torch.cat([rgbd[..., :3, :, :], torch.where(kept, views.base[..., 3:, :, :], rgbd[..., 3:, :, :])], -3)
 
@@ -124,6 +126,9 @@ class DiSTTPipeline:
     >>> frames.rgb.shape
     (1, 2, 6, 64, 112, 3)
     """
+
+    PROTECTED = 2.0, 0.0
+    """``alike`` and ``confirmed`` of ``protect_depth``, chosen on other streets than are reported."""
 
     def __init__(
         self,
@@ -221,7 +226,7 @@ class DiSTTPipeline:
         layout = stacked_layouts([[one.controls for one in sample] for sample in targets]).to(self.device)
         interval = torch.tensor([[one.interval for one in sample] for sample in targets], dtype=torch.float32)
         rgbd, share = self.composer.frames(decoded, views, layout, interval.to(self.device))
-        rgbd = protect_depth(rgbd, share, views, code)
+        rgbd = protect_depth(rgbd, share, views, code, *self.PROTECTED)
         return _to_images(rgbd.transpose(1, 2), share.transpose(1, 2), code)
 
     def uncomposed(self, decoded: torch.Tensor, height: int, width: int) -> Generated:
@@ -236,6 +241,9 @@ class DiSTSPipeline:
 
     sampler: a name in ``samplers.SAMPLERS`` or an object; None is "karras" for Stable Video Diffusion, else "euler".
     """
+
+    PROTECTED = 1.5, 0.5
+    """``alike`` and ``confirmed`` of ``protect_depth``, chosen on other streets than are reported."""
 
     def __init__(self, unet: DiSTSUNet, sampler: str | Sampler | None = None) -> None:
         self.unet = unet.eval()
@@ -308,5 +316,5 @@ class DiSTSPipeline:
         clean = self.sampler.sample(model, noise, _levels(self.sampler, steps, 1.0, flow=not self.unet.is_svd))
         rgbd = self.unet.decode(clean)
         if not self.unet.is_svd:
-            rgbd = protect_depth(rgbd, share, views, self.depth_code)
+            rgbd = protect_depth(rgbd, share, views, self.depth_code, *self.PROTECTED)
         return _to_images(splat_order(rgbd), splat_order(share), self.depth_code)

@@ -30,6 +30,6 @@ def test_each_case() -> None:
     rgbd = image(network)
     rgbd[:, :3] = 0.5
     views = ViewInputs(image(base), torch.zeros(1, 3, 1, len(CASES)), masks)
-    made = protect_depth(rgbd, share[None, None, None], views, "log")
+    made = protect_depth(rgbd, share[None, None, None], views, "log", alike=1.5, confirmed=0.5)
     torch.testing.assert_close(decode_depth(made[0, 3, 0], "log"), stands, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(made[:, :3], rgbd[:, :3])
