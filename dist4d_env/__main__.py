@@ -43,24 +43,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb. Returns the exit status: 0 done, 2 bad input, 3 a fault of the machine, such as a full disk, 130 stopped
     from the keyboard, 143 stopped by SIGTERM; all but 0 with one line on stderr."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
-        return 0 if arguments else 2
-    verb = arguments[0]
-    if verb == "--version":
-        from dist4d_env import __version__
-
-        print(__version__)
-        return 0
-    if verb not in VERBS:
+    verb, out = arguments[0] if arguments else "--help", None
+    if verb not in (*VERBS, "-h", "--help", "--version"):
         print(f"dist4d_env: there is no verb {verb!r}; choose one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
-    import tyro
-
-    module = importlib.import_module(VERBS[verb][0])
-    options = None
     try:
-        options = tyro.cli(module.Options, prog=f"{program()} {verb}", args=arguments[1:])
+        if verb not in VERBS:
+            print(_about(verb))
+            sys.stdout.flush()
+            return 0 if arguments else 2
+        import tyro
+
+        module = importlib.import_module(VERBS[verb][0])
+        try:
+            options = tyro.cli(module.Options, prog=f"{program()} {verb}", args=arguments[1:])
+        finally:
+            sys.stdout.flush()  # of --help
+        out = getattr(options, "out", None)
         with _stoppable():
             status = int(module.run(options))
             sys.stdout.flush()
@@ -75,11 +74,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\ndist4d_env {verb}: stopped by SIGTERM", file=sys.stderr)
         return 143
     except Exception as error:
-        fault = fault_of(error, getattr(options, "out", None))
+        fault = fault_of(error, out)
         if fault is None:
             raise
         print(f"dist4d_env {verb}: {fault}", file=sys.stderr)
         return 3
+
+
+def _about(flag: str) -> str:
+    if flag != "--version":
+        return usage()
+    from dist4d_env import __version__
+
+    return __version__
 
 
 class Terminated(BaseException):

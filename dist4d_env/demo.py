@@ -95,7 +95,7 @@ def run(options: Options) -> int:
         log = run_episode(env, planner, options.seed, RunOptions(scene, options.start), film)
     env.close()
     save_episode(log, options.out, "episode")
-    write_report(report_path, log, video_path, f"World {options.world}.")
+    write_report(report_path, log, video_path)
     made = "; ".join(f"{name} {100 * share:.0f} %" for name, share in frame_shares(log).items())
     print(f"{scene}: drove {log.trace.time[-1] - log.trace.time[0]:.1f} s until {log.outcome}; frames by {made}")
     print(f"video:  {video_path}\nreport: {report_path}")

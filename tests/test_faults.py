@@ -97,12 +97,14 @@ def test_read_only_folder(town_dataroot: Path, tmp_path: Path, capfd: pytest.Cap
         assert "choose a folder that can be written to" in told(capfd.readouterr().err)
 
 
-def test_standard_output_is_full(town_dataroot: Path) -> None:
+@pytest.mark.parametrize("arguments", [["validate"], ["--help"], ["--version"], ["validate", "--help"]])
+def test_standard_output_is_full(arguments: list[str], town_dataroot: Path) -> None:
+    given = [*arguments, "--dataroot", str(town_dataroot)] if arguments == ["validate"] else arguments
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "dist4d_env", "validate", "--dataroot", str(town_dataroot)]
+        command = [sys.executable, "-m", "dist4d_env", *given]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 3 and told(done.stderr) == (
-        "dist4d_env validate: No space left on device (standard output): free some space and run the same command again"
+        f"dist4d_env {arguments[0]}: No space left on device (standard output): free some space and run the same command again"
     )
 
 

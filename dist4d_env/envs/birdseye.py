@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from dist4d_env.envs.drawing import Colour
 from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.boxes import CATEGORIES, Boxes, rectangle_corners
+from dist4d_env.geometry.boxes import CATEGORIES, VEHICLES, Boxes, rectangle_corners
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.scene import Scene
@@ -24,7 +24,7 @@ ROUTE: Colour = (46, 132, 118)
 PLAN: Colour = (102, 224, 255)
 EGO: Colour = (240, 246, 255)
 AGENTS: dict[str, Colour] = {
-    **dict.fromkeys(("car", "truck", "bus", "trailer", "construction_vehicle"), (255, 158, 74)),
+    **dict.fromkeys(VEHICLES, (255, 158, 74)),
     **dict.fromkeys(("motorcycle", "bicycle"), (255, 98, 128)),
     "pedestrian": (96, 156, 255),
     **dict.fromkeys(("traffic_cone", "barrier", "other"), (172, 152, 120)),

@@ -244,4 +244,4 @@ class _Film:
         if self._frames:
             video = folder / f"{self._name}.mp4"
             write_video(video, self._frames, 1 / self._options.decision_dt)
-        write_report(folder / f"{self._name}.html", log, video, f"World {self._options.world}.", results)
+        write_report(folder / f"{self._name}.html", log, video, results=results)

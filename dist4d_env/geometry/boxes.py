@@ -14,8 +14,8 @@ CATEGORIES = (
     "other",
 )  # fmt: skip
 """The simulator's classes of objects, to which data sets map theirs; category arrays hold indices into this tuple."""
-VEHICLES, VULNERABLE = CATEGORIES[:5], CATEGORIES[5:8]
-"""Those with four wheels or more, and those whose people are not inside."""
+VEHICLES, VULNERABLE, ON_WHEELS = CATEGORIES[:5], CATEGORIES[5:8], CATEGORIES[:7]
+"""Those with four wheels or more, those whose people are not inside, and what nuScenes calls vehicles: two-wheelers, too."""
 
 
 @dataclass(frozen=True)

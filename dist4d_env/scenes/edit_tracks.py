@@ -11,7 +11,7 @@ import shapely
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.boxes import CATEGORIES, rectangle_corners
+from dist4d_env.geometry.boxes import CATEGORIES, ON_WHEELS, rectangle_corners
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scene import TICK, Scene, Tracks
@@ -37,9 +37,7 @@ INSERTED = {
 edit gives none."""
 
 _GROUND_NEIGHBOURS = 6
-_ON_WHEELS = tuple(CATEGORIES.index(name) for name in (
-    "car", "truck", "bus", "trailer", "construction_vehicle", "motorcycle", "bicycle"
-))  # fmt: skip
+_ON_WHEELS = tuple(CATEGORIES.index(name) for name in ON_WHEELS)
 _MOVABLE = (*_ON_WHEELS, CATEGORIES.index("pedestrian"))
 _LEAD = 80.0  # m along the route within which a vehicle can be the lead
 _ALIGNED = math.radians(60)

@@ -8,14 +8,12 @@ from gymnasium import spaces
 
 from dist4d_env.envs.sensors.contract import Instant
 from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.boxes import CATEGORIES, rectangle_corners
+from dist4d_env.geometry.boxes import CATEGORIES, VEHICLES, VULNERABLE, rectangle_corners
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.scenes.maps import BEV_LAYERS
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.state import EpisodeState
 
-VEHICLES = frozenset(CATEGORIES.index(name) for name in ("car", "truck", "bus", "trailer", "construction_vehicle"))
-VULNERABLE = frozenset(CATEGORIES.index(name) for name in ("motorcycle", "bicycle", "pedestrian"))
 BEV_CHANNELS = (*BEV_LAYERS, "vehicles", "vulnerable", "objects", "route")
 BEV_CELLS, BEV_RESOLUTION = 200, 0.5
 
@@ -45,7 +43,8 @@ def bev_raster(scene: Scene, state: EpisodeState, route_ahead: np.ndarray) -> np
         corners = _cells((corners - (ego.x, ego.y)) @ np.array([[cos, -sin], [sin, cos]]))  # (N, 4, 2)
         inside = ((corners >= 0) & (corners < BEV_CELLS * 16)).any((1, 2))
         for outline, category in zip(corners[inside], boxes.category[inside], strict=True):
-            group = "vehicles" if category in VEHICLES else "vulnerable" if category in VULNERABLE else "objects"
+            name = CATEGORIES[category]
+            group = "vehicles" if name in VEHICLES else "vulnerable" if name in VULNERABLE else "objects"
             cv2.fillPoly(raster[BEV_CHANNELS.index(group)], [outline], 255, shift=4)
     cv2.polylines(raster[BEV_CHANNELS.index("route")], [_cells(route_ahead)], False, 255, 3, shift=4)
     return raster

@@ -64,7 +64,7 @@ def render_report(
     )
     title = f"{log.scene}, driven by {short_name(log.planner)}"
     settings = ", ".join(f"{name} {value}" for name, value in log.settings.items())
-    lead = f"{escape(notes)} Seed {log.seed}, a decision every {log.decision_dt:g} s; {escape(settings)}."
+    lead = f"{escape(notes)} Seed {log.seed}, a decision every {log.decision_dt:g} s; {escape(settings)}.".lstrip()
     footer = "Made by dist4d_env. Metrics marked n/a could not be computed in this scene; they are not zeros."
     return render_page(title, f'<h1>{escape(title)}</h1><p class="lead">{lead}</p>{"".join(sections)}<footer>{footer}</footer>')
 

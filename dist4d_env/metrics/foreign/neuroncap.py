@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.boxes import CATEGORIES
+from dist4d_env.geometry.boxes import CATEGORIES, ON_WHEELS
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.forms import Form, is_faithful
 from dist4d_env.metrics.driving.rectangles import contact_interval, contacts, ego_centers
@@ -15,9 +15,8 @@ from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 
 LENGTH, WIDTH, REAR_AXLE_TO_CENTER = 4.018, 1.85, 0.5
 """The ego of the original, whose centre lies too near its rear axle."""
-VEHICLES = ("car", "truck", "bus", "trailer", "construction_vehicle", "motorcycle", "bicycle")
+_COUNTS = np.array([name in ON_WHEELS for name in CATEGORIES])
 """Categories that count; pedestrians, cones and barriers do not."""
-_COUNTS = np.array([name in VEHICLES for name in CATEGORIES])
 BEST, TOUCHED = 5.0, 4.0
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
-from dist4d_env.geometry.boxes import CATEGORIES
+from dist4d_env.geometry.boxes import CATEGORIES, ON_WHEELS
 from dist4d_env.metrics.driving.forms import Form, is_faithful
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans, require_agents, require_finite
 from dist4d_env.metrics.foreign.open_loop_hits import exact_hits, grid_hits, headings, occupancy
@@ -22,8 +22,7 @@ from dist4d_env.scenes.scene import TICK
 
 Protocol = Literal["uniad", "stp3"]
 STEPS, STEP, SECONDS = 6, 0.5, (1, 2, 3)
-VEHICLES = ("car", "truck", "bus", "trailer", "construction_vehicle", "motorcycle", "bicycle")
-CLASSES: Mapping[str, tuple[str, ...]] = {"uniad": VEHICLES, "stp3": (*VEHICLES, "pedestrian")}
+CLASSES: Mapping[str, tuple[str, ...]] = {"uniad": ON_WHEELS, "stp3": (*ON_WHEELS, "pedestrian")}
 LIDAR_AHEAD = 0.943713
 """Metres from the rear axle, the package's ego origin, forward to the LiDAR, the origin of the open-loop frame."""
 

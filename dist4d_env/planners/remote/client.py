@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from dist4d_env.errors import ConfigError, DiST4DError
-from dist4d_env.planners.contract import Plan, PlannerContext, PlannerInput, PlannerNeeds
+from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT, Plan, PlannerContext, PlannerInput, PlannerNeeds
 from dist4d_env.planners.remote.inputs import remote_inputs
 from dist4d_env.planners.remote.planner_server import MAX_REQUEST, PORT, PROTOCOL, one_line, pack, unpack
 
@@ -37,8 +37,8 @@ class RemoteConfig:
 
     url: str | None = None
     wait: float = 10.0
-    reset_limit: float = 120.0
-    plan_limit: float = 60.0
+    reset_limit: float = RESET_LIMIT
+    plan_limit: float = PLAN_LIMIT
     max_answer: int = 2**20
 
     def __post_init__(self) -> None:
