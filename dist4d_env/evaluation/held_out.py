@@ -194,7 +194,7 @@ def difference(scores: Mapping[Key, Scores], method: str, region: str, metric: s
 def table(scores: Mapping[Key, Scores]) -> str:
     """A line per metric: the mean of every method, and what the networks gain on the splat with its 95 % interval."""
     networks = "".join(f"{method:>10}{'- splat':^28}" for method in (DIST_T, DIST_S))
-    lines = [f"{'':<12}{COPY:>16}{SPLAT:>10}{networks}"]
+    lines = [f"{'':<12}{COPY:>16}{SPLAT:>10}{networks}".rstrip()]
     for head, column in COLUMNS.items():
         means = {method: _mean(_values(scores, method, *column).values()) for method in (COPY, SPLAT, DIST_T, DIST_S)}
         line = f"{head:<12}{means[COPY]:>16.3f}{means[SPLAT]:>10.3f}"
