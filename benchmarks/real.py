@@ -31,7 +31,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from benchmarks.common import FinishedUnits, header, mean_and_spread, run, write_json
@@ -49,7 +48,7 @@ from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat
 from dist4d_env.metrics.images.regional import score
-from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
+from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.contract import World, WorldStart
 from dist4d_env.worlds.dist4d import GenerativeWorld
@@ -173,7 +172,7 @@ class Clip:
         steps = dist_t.transformer.config.steps
 
         def rows(case: Case) -> dict[str, RGBDFrame]:
-            made_t, made_s = case.frame.drawn(dist_t, dist_s, steps, partial(noise_of, seed, case))
+            made_t, made_s = case.frame.drawn(dist_t, dist_s, steps, partial(noise_of, seed, case.reference, case.target))
             made = {f"dist_t {name}": made_t, f"dist_s {name}": made_s}
             return made if seed else made | {f"codec {name}": through_codec(dist_t.codec, self.frames[case.target])}
 
@@ -193,12 +192,6 @@ class Clip:
             scores = {method: score(frame, case.frame.truth, masks) for method, frame in methods.items()}
             found.setdefault(case.protocol, {}).setdefault(case.mark, []).append(scores)
         return {protocol: {mark: average(steps) for mark, steps in marks.items()} for protocol, marks in found.items()}
-
-
-def noise_of(seed: int, case: Case, stream: int) -> torch.Generator:
-    """One noise per seed, frame and network."""
-    state = np.random.SeedSequence((seed, case.reference, case.target, stream)).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state))
 
 
 class Watched(GenerativeWorld):

@@ -39,22 +39,24 @@ def shared_data() -> Path:
     return place
 
 
+def shared_set(shared_data: Path, folder: str, what: str) -> Path:
+    """One of the shared data sets; skips where it is absent."""
+    place = shared_data / folder
+    if not place.is_dir():
+        pytest.skip(f"no real {what} at {place}")
+    return place
+
+
 @pytest.fixture(scope="session")
 def nuscenes_real(shared_data: Path) -> Path:
     """A nuScenes v1.0-mini data set of real scenes; only scene-0061's first keyframe has images and LiDAR."""
-    place = shared_data / "nuscenes_real"
-    if not place.is_dir():
-        pytest.skip(f"no real nuScenes scenes at {place}")
-    return place
+    return shared_set(shared_data, "nuscenes_real", "nuScenes scenes")
 
 
 @pytest.fixture(scope="session")
 def kitti_real(shared_data: Path) -> Path:
     """77 consecutive real frames of one camera with LiDAR in nuScenes format, scene-9100; the car moves 8 m, then stands."""
-    place = shared_data / "kitti_real"
-    if not place.is_dir():
-        pytest.skip(f"no real KITTI frames at {place}")
-    return place
+    return shared_set(shared_data, "kitti_real", "KITTI frames")
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ import numpy as np
 
 from dist4d_env.curation.camera import View, ground_depth
 from dist4d_env.curation.completion import ImageGraph
-from dist4d_env.curation.points import EGO_HIGH, EGO_LOW
+from dist4d_env.curation.points import street_points
 from dist4d_env.curation.prepare import run_jobs, sensor_files
 from dist4d_env.data.body_masks import MOST, found_mask, given_mask, read_mask, write_mask
 from dist4d_env.data.contract import Dataset
@@ -166,9 +166,7 @@ def _pictures(scene: Scene, sensors: FileSensorLog, view: int, keyframes: Sequen
         if not sensors.has_lidar(keyframe):
             continue
         sweep = sensors.lidar(keyframe)
-        points = apply(sweep.global_from_lidar, sweep.points[:, :3].astype(float))
-        in_ego = apply(invert(scene.ego_pose(float(np.clip(sweep.time, 0.0, scene.duration)))), points)
-        points = points[~((in_ego > EGO_LOW) & (in_ego < EGO_HIGH)).all(1)]
+        points = street_points(sweep, scene.ego_pose(float(np.clip(sweep.time, 0.0, scene.duration))))
         camera = apply(invert(sensors.global_from_camera[keyframe, view]), points)
         pixels, z = project(camera, transform.intrinsics(sensors.intrinsics[keyframe, view]))
         inside = (z > 0.1) & (pixels >= 0).all(1) & (pixels < size[::-1]).all(1) & (np.linalg.norm(camera, axis=1) > REACH)

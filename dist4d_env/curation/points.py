@@ -44,11 +44,16 @@ class SeparatedSweep:
         return np.concatenate([self.static, moved]), np.arange(len(self.static) + len(moved)) >= len(self.static)
 
 
-def separate(sweep: LidarSweep, boxes: Boxes, global_from_ego: np.ndarray) -> SeparatedSweep:
-    """Takes a sweep apart with the boxes (global frame) and the ego pose at the sweep's own time."""
+def street_points(sweep: LidarSweep, global_from_ego: np.ndarray) -> np.ndarray:
+    """(N, 3) global returns of a sweep, without those of the ego's own body; the ego pose (4, 4) at the sweep's own time."""
     points = apply(sweep.global_from_lidar, sweep.points[:, :3].astype(float))
     in_ego = apply(invert(global_from_ego), points)
-    points = points[~((in_ego > EGO_LOW) & (in_ego < EGO_HIGH)).all(1)]
+    return points[~((in_ego > EGO_LOW) & (in_ego < EGO_HIGH)).all(1)]
+
+
+def separate(sweep: LidarSweep, boxes: Boxes, global_from_ego: np.ndarray) -> SeparatedSweep:
+    """Takes a sweep apart with the boxes (global frame) and the ego pose at the sweep's own time."""
+    points = street_points(sweep, global_from_ego)
     owner = np.full(len(points), -1)
     local = np.empty_like(points)
     half = boxes.size / 2 + MARGIN

@@ -7,7 +7,7 @@ found at ``body/<scene>/<CHANNEL>.png``, for cars of one data set differ. Both b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from os.path import isfile
 from pathlib import Path
 
@@ -28,17 +28,22 @@ def found_mask(root: Path, scene: str, channel: str) -> Path:
 
 def given_mask(dataroot: str | Path, channel: str) -> Path | None:
     """The mask of a camera that somebody gave for all scenes, if there is one."""
-    places = [root / FOLDER / f"{channel}.png" for root in (Path(dataroot), *depth_roots(dataroot))]
-    return next((place for place in places if isfile(place)), None)
+    return next(filter(isfile, _given(_roots(dataroot), channel)), None)
 
 
 def find_mask(dataroot: str | Path, scene: str, channel: str) -> Path | None:
     """The mask file of a scene's camera: the given one, else the one that was found, else None."""
-    return given_mask(dataroot, channel) or next(filter(isfile, _found(dataroot, scene, channel)), None)
+    roots = _roots(dataroot)
+    places = _given(roots, channel) + [found_mask(root, scene, channel) for root in roots]
+    return next(filter(isfile, places), None)
 
 
-def _found(dataroot: str | Path, scene: str, channel: str) -> Iterator[Path]:
-    return (found_mask(root, scene, channel) for root in (Path(dataroot), *depth_roots(dataroot)))
+def _roots(dataroot: str | Path) -> list[Path]:
+    return [Path(dataroot), *depth_roots(dataroot)]
+
+
+def _given(roots: Sequence[Path], channel: str) -> list[Path]:
+    return [root / FOLDER / f"{channel}.png" for root in roots]
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:

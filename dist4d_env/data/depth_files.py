@@ -18,6 +18,7 @@ import numpy as np
 
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.rgbd import FAR
+from dist4d_env.scenes.files import replacing, write_text
 
 A, B = 250.0, 2.5
 FAR_CODE = round(A * np.log1p(FAR / B))
@@ -52,22 +53,13 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
     done, png = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 6])
     if not done:
         raise DataError(f"{path}: the image could not be encoded as PNG")
-    _write_whole(path, png.tobytes())
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(png.tobytes())
 
 
 def write_settings(root: Path, settings: dict[str, Any]) -> None:
     """Notes how all depth below a root is made; the file appears whole or not at all."""
-    _write_whole(root / SETTINGS, f"{json.dumps(settings, indent=1)}\n".encode())
+    write_text(root / SETTINGS, f"{json.dumps(settings, indent=1)}\n")
 
 
 def read_settings(root: Path) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat
 from dist4d_env.metrics.images.regional import score
 from dist4d_env.models.conditions import splat_images, target_conditions
-from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
+from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.dist4d import GenerativeWorld
 from dist4d_env.worlds.memory import LoggedFrame, Memory, MemoryFrame, MemoryPolicy
@@ -164,13 +165,8 @@ def _scores(scene: Scene, rig: CameraRig, frame: LoggedFrame, truth: RGBDFrame, 
     """Of every method, over all pixels but the car's own body, and over those of them that the splat doesn't reach."""
     (nearest,) = memory.select(truth.global_from_camera, frame.time, 1)
     hidden = HiddenFrame.of(scene, rig, frame.time, truth, memory, nearest)
-
-    def noise(stream: int) -> torch.Generator:
-        seed = np.random.SeedSequence((frame.keyframe, stream)).generate_state(1, np.uint64)[0]
-        return torch.Generator().manual_seed(int(seed))
-
     copied = hidden.showing(hidden.reference.rgb, hidden.reference.depth)
-    made_t, made_s = hidden.drawn(world.dist_t, world.dist_s, world.policy.steps_t, noise)
+    made_t, made_s = hidden.drawn(world.dist_t, world.dist_s, world.policy.steps_t, partial(noise_of, frame.keyframe))
     methods = {COPY: copied, SPLAT: hidden.showing(*hidden.splat.filled()), DIST_T: made_t, DIST_S: made_s}
     street = np.ones_like(hidden.splat.valid) if truth.body is None else ~truth.body
     masks = {"all": street, "holes": street & ~hidden.splat.valid}

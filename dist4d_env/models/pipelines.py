@@ -15,7 +15,7 @@ from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.composition import coarse_size, resized
-from dist4d_env.models.conditions import SplatImages, TargetConditions
+from dist4d_env.models.conditions import MASK_CHANNELS, SplatImages, TargetConditions
 from dist4d_env.models.depth_code import decode_depth
 from dist4d_env.models.dist_s import MIN_NOISE, DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer, timestep_shift
@@ -96,6 +96,11 @@ def _to_images(rgbd: torch.Tensor, share: torch.Tensor, depth_code: str) -> Gene
     return Generated(colour.cpu().numpy(), depth.float().cpu().numpy(), share[..., 0, :, :].float().cpu().numpy())
 
 
+def noise_of(*key: int) -> torch.Generator:
+    """A generator of noise on the CPU, so that a key means the same noise on every device."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
+
+
 DRAWN = 0.5
 """Share from which a pixel counts as drawn anew."""
 
@@ -110,7 +115,10 @@ def protect_depth(
     On streets unlike those that it learned from, a network moves depth that was right. views: the splat, same leading axes.
     """
     ours, theirs = (decode_depth(image[..., 3:, :, :], depth_code).clamp(min=0.1) for image in (rgbd, views.base))
-    valid, confidence = (views.masks[..., k : k + 1, :, :] >= level for k, level in ((0, 0.5), (2, confirmed)))
+    valid, confidence = (
+        views.masks[..., MASK_CHANNELS.index(name), None, :, :] >= level
+        for name, level in (("valid", 0.5), ("confidence", confirmed))
+    )
     corrected = torch.maximum(ours / theirs, theirs / ours) < alike
     kept = valid & ((share < DRAWN) | (confidence & corrected))
     return torch.cat([rgbd[..., :3, :, :], torch.where(kept, views.base[..., 3:, :, :], rgbd[..., 3:, :, :])], -3)

@@ -36,7 +36,7 @@ def split_of(scenes: str | Sequence[str]) -> str:
 
     Raises ``ConfigError`` where they belong to several: a cached town holds one split.
     """
-    from dist4d_env.town.generate import SPLITS
+    from dist4d_env.town.model import SPLITS
 
     names = [scenes] if isinstance(scenes, str) else list(scenes)
     found = {split for name in names for split in SPLITS if name == split or str(name).startswith(f"town-{split}-")}

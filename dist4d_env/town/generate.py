@@ -14,7 +14,7 @@ from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.town.actors import BICYCLE, BUS, CAR, MOTORCYCLE, PEDESTRIAN, TRUCK, Body, Standing, make_body, park
 from dist4d_env.town.drives import Drive, conflicts, endless, lane_path, make_drive, turns_of, wander
 from dist4d_env.town.layout import CELL, Town, make_town
-from dist4d_env.town.model import LOOKS, Actor, SceneOutline, TownScene
+from dist4d_env.town.model import LOOKS, SPLITS, Actor, SceneOutline, TownScene
 from dist4d_env.town.overlaps import overlapping_pairs
 from dist4d_env.town.pedestrians import across, along
 from dist4d_env.town.plans import HALF
@@ -23,7 +23,6 @@ from dist4d_env.town.wild.dress import dressed
 
 VERSION = 1
 """Changes whenever a scene of the same split, index and seed comes out differently: caches are keyed by it."""
-SPLITS = ("train", "val", "test")
 DURATION, LONGEST = 20.0, 60.0
 """Seconds of a scene, and of the longest that can be asked for."""
 PER_LAYOUT = {"train": 4, "val": 1, "test": 1}

@@ -8,7 +8,7 @@ import numpy as np
 from shapely.geometry import LineString, Polygon
 
 LIGHTS = ("day", "dusk", "night", "overcast", "wet")
-LOOKS = ("plain", "wild")
+SPLITS, LOOKS = ("train", "val", "test"), ("plain", "wild")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from dist4d_env.town.meshes_actors import actor_mesh, poses
 from dist4d_env.town.meshes_street import street_mesh
 from dist4d_env.town.model import Actor, TownScene
 from dist4d_env.town.render_shade import LightPools, Shading
-from dist4d_env.town.render_surface import SEMANTIC_ROW, Shape, Surface, dot
+from dist4d_env.town.render_surface import GRID, SEMANTIC_ROW, Shape, Surface, dot
 from dist4d_env.town.sensors import town_rig
 from dist4d_env.town.textures import TextureSet
 from dist4d_env.town.textures_ground import SKY, VEHICLE, draw_ground
@@ -44,7 +44,6 @@ _CADENCE = 0.95
 """Double steps a second of people who walk."""
 
 _ABOVE, _FLIP = np.array([0, 0, 0.01], np.float32), np.array([1, 1, -1], np.float32)
-_GRID = np.array([[-0.25, -0.25], [0.25, -0.25], [-0.25, 0.25], [0.25, 0.25]], np.float32)
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class TownRenderer:
         image = self._colours(*rays, hits, placed)
         again = np.flatnonzero(_contrast(image.reshape(3, views, height, width)) > _CONTRAST * (2 if self._wild else 1))
         if len(again):
-            across, down = column[again, None] + _GRID[:, 0], row[again, None] + _GRID[:, 1]
+            across, down = column[again, None] + GRID[:, 0], row[again, None] + GRID[:, 1]
             fine = cast(np.repeat(view[again], 4), across.ravel(), down.ravel())
             samples = self._colours(*fine, self.trace(*fine[:2], placed.surfaces, _REACH), placed).reshape(3, -1, 4)
             image[:, again] = (samples[..., 0] + samples[..., 1] + samples[..., 2] + samples[..., 3]) / 4
@@ -193,7 +192,7 @@ class TownRenderer:
         colour = self._shading.develop(light + share * (mirrored - light))
         at, first, number = np.unique(seen.pixel, return_index=True, return_counts=True)
         total = np.add.reduceat(colour, first, axis=1)
-        image[:, at] += (total - number * image[:, at]) / len(_GRID)
+        image[:, at] += (total - number * image[:, at]) / len(GRID)
 
     def _placed(self, rig: CameraRig, global_from_camera: np.ndarray, boxes: Boxes | None, time: float) -> Placed:
         """The actors that cameras may see, or whose shadows they may see, and the light they throw."""

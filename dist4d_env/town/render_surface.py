@@ -12,6 +12,9 @@ from embreex.rtcore_scene import EmbreeScene
 from dist4d_env.town.meshes import Mesh
 from dist4d_env.town.textures import TextureTable
 
+GRID = np.array([[-0.25, -0.25], [0.25, -0.25], [-0.25, 0.25], [0.25, 0.25]], np.float32)
+"""Where in a pixel the samples lie that edges are smoothed with: column and row from its centre."""
+
 SEMANTIC_ROW = 21
 
 

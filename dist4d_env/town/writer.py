@@ -10,9 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.town.generate import DURATION, LONGEST, SPLITS, VERSION, layout_number, scene_outline
+from dist4d_env.town.generate import DURATION, LONGEST, VERSION, layout_number, scene_outline
 from dist4d_env.town.map_file import MapFile, write_mask
-from dist4d_env.town.model import LOOKS
+from dist4d_env.town.model import LOOKS, SPLITS
 from dist4d_env.town.scene_files import ON_DEMAND, FileOptions
 from dist4d_env.town.sensors import EGO_FROM_LIDAR, MOUNTS
 from dist4d_env.town.tables import TABLES, VERSION_FOLDER, Rows, log_and_map_rows, shared_rows

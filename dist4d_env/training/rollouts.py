@@ -17,7 +17,7 @@ import torch
 from dist4d_env.data.contract import Dataset
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.conditions import TargetConditions, target_conditions
-from dist4d_env.models.pipelines import DiSTTPipeline
+from dist4d_env.models.pipelines import DiSTTPipeline, noise_of
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.prepare import Keyframes, prepare
 from dist4d_env.training.samples import NEXT, SampleSettings, stamp_weights, write_settings
@@ -89,8 +89,7 @@ def roll_out(
     rig = scene.rig.at_size(settings.height, settings.width)
     memory = Memory.from_log(scene, rig, times[start], "history")
     last, made, at = frames[start], -1, start
-    seed = np.random.SeedSequence((settings.seed, start, *scene.name.encode())).generate_state(1, np.uint64)[0]
-    generator = torch.Generator().manual_seed(int(seed))
+    generator = noise_of(settings.seed, start, *scene.name.encode())
     while at + 1 < len(frames):
         targets = list(range(at + 1, min(at + settings.chunk, len(frames) - 1) + 1))
         splats = [

@@ -15,7 +15,7 @@ from dist4d_env.errors import WeightsError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat
 from dist4d_env.models.conditions import splat_images, target_conditions
-from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
+from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.worlds.chunk import Chunk, PolicyConfig
 from dist4d_env.worlds.contract import WorldInfo, WorldStart
@@ -250,5 +250,4 @@ def kept(splat: Splat, grow: str) -> np.ndarray:
 
 def noise(state: GenerativeState, stream: int) -> torch.Generator:
     """The noise of one network at one step of one episode."""
-    seed = np.random.SeedSequence((state.start.seed, state.step, stream)).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(seed))
+    return noise_of(state.start.seed, state.step, stream)

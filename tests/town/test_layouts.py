@@ -9,10 +9,10 @@ import pytest
 from shapely.ops import unary_union
 
 from dist4d_env.errors import ConfigError, DataError
-from dist4d_env.town.generate import PER_LAYOUT, SPLITS, generate_scene, layout_number, scene_outline
+from dist4d_env.town.generate import PER_LAYOUT, generate_scene, layout_number, scene_outline
 from dist4d_env.town.layout import CELL, cell_origin, make_town
 from dist4d_env.town.light import light_of
-from dist4d_env.town.model import Layout
+from dist4d_env.town.model import SPLITS, Layout
 from dist4d_env.town.plans import SPLIT_FAMILIES, Plan, make_plan
 from dist4d_env.town.writer import DEFAULT_COUNT
 

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from dist4d_env.data.body_masks import write_mask
 from dist4d_env.geometry.cameras import CameraRig
-from dist4d_env.town.render_surface import Shape, Surface
+from dist4d_env.town.render_surface import GRID, Shape, Surface
 from dist4d_env.town.textures import TextureSet, TextureTable
 from dist4d_env.town.wild.cameras import ego_body
-
-_GRID = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def _view(seed: int, names: tuple[str, ...], height: int, width: int, intrinsics
     _, _, distance, *_ = cast(0, 0)
     depth = np.where(np.isfinite(distance), distance, 0).astype(np.float32).reshape(views, height, width)
     parts = []
-    for offset in _GRID:
+    for offset in GRID:
         starts, rays, distance, albedo, normal = cast(*offset)
         at = np.flatnonzero(np.isfinite(distance))
         albedo, normal = albedo[:, at], normal[:, at]
@@ -97,7 +95,5 @@ def _body(seed: int, channel: str) -> tuple[Surface, TextureTable]:
 def write_masks(folder: Path, rig: CameraRig, seed: int) -> None:
     """A mask of the body for each camera, 255 where it is, as ``<CHANNEL>.png``; also where it shows nothing."""
     seen = view_of_body(seed, rig)
-    folder.mkdir(exist_ok=True)
     for name, mask in zip(rig.names, seen.mask, strict=True):
-        if not cv2.imwrite(str(folder / f"{name}.png"), mask.astype(np.uint8) * 255):
-            raise OSError(f"could not write {folder / name}.png")
+        write_mask(folder / f"{name}.png", mask)

@@ -13,7 +13,7 @@ from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.town.light import Light, light_of
 from dist4d_env.town.meshes import Mesh, join
 from dist4d_env.town.meshes_street import prop_mesh
-from dist4d_env.town.model import TownScene
+from dist4d_env.town.model import SPLITS, TownScene
 from dist4d_env.town.textures import TextureSet
 from dist4d_env.town.textures_ground import Ground, draw_ground
 from dist4d_env.town.wild.body import BodyView, view_of_body
@@ -22,15 +22,13 @@ from dist4d_env.town.wild.lens import camera_of, developed
 from dist4d_env.town.wild.pictures import WildPictures
 from dist4d_env.town.wild.things import WILD_MAKERS, grimy, wild_building
 
-_SPLITS = ("train", "val", "test")
-
 
 class WildScenery:
     """The looks of one scene, drawn from streams of its own: split, index and seed decide."""
 
     def __init__(self, scene: TownScene, textures: TextureSet) -> None:
         self.scene = scene
-        self.key = (scene.seed, _SPLITS.index(scene.split), scene.index)
+        self.key = (scene.seed, SPLITS.index(scene.split), scene.index)
         number = int(np.random.default_rng([*self.key, 69]).integers(1 << 30))
         self._textures, self._pictures, self._number = textures, WildPictures(number), number
         rng = np.random.default_rng([number, 88])
