@@ -56,25 +56,31 @@ class MovedSource:
     """A source at the instant of a target.
 
     box_label: (B,) int32 > 0, the same number for the same object in every source; label: (M,) int32 of each pixel's point,
-    its box's, STATIC or UNUSED: pixels not kept, of boxes that no longer exist, and ground from under a box that has left.
+    its box's, STATIC or UNUSED: pixels not kept, of boxes that no longer exist, and ground from under a box that has left;
+    distinct: (M,) int32, the same but UNUSED also where a more useful source shows a pixel's place.
     """
 
     source: SplatSource
     motion: BoxMotion
     box_label: np.ndarray
     label: np.ndarray
+    distinct: np.ndarray
 
 
-def move_sources(sources: Sequence[SplatSource], boxes: Boxes, threshold: float) -> list[MovedSource]:
-    """Every source at the time of ``boxes``, its objects numbered alike; threshold: as in ``box_motion``."""
+def move_sources(
+    sources: Sequence[SplatSource], boxes: Boxes, threshold: float, repeated: Sequence[np.ndarray] | None = None
+) -> list[MovedSource]:
+    """Every source at the time of ``boxes``, its objects numbered alike; threshold: as in ``box_motion``; repeated: for each
+    source the pixels (V, H, W) whose place a more useful one shows, by default none."""
     tokens = np.unique(np.concatenate([source.box_token for source in sources])) if sources else np.zeros(0, np.int64)
     moved = []
-    for source in sources:
+    masks = [np.zeros(source.keep.shape, bool) for source in sources] if repeated is None else repeated
+    for source, mask in zip(sources, masks, strict=True):
         motion = box_motion(source, boxes, threshold)
         box_label = (np.searchsorted(tokens, source.box_token) + 1).astype(np.int32)
         pixels = source.keep.reshape(-1), source.owner.reshape(-1), source.under.reshape(-1)
         label = _label_pixels(*pixels, motion.exists, motion.exists & ~motion.moved, box_label)
-        moved.append(MovedSource(source, motion, box_label, label))
+        moved.append(MovedSource(source, motion, box_label, label, np.where(mask.reshape(-1), np.int32(UNUSED), label)))
     return moved
 
 

@@ -21,7 +21,8 @@ class SplatConfig:
     [0, 1], in which a point is preferred over any that reaches the pixel with its rim only; minimum and maximum: bounds of the
     half width in target pixels; tolerance: relative depth within which points share a surface; near: metres before the camera
     where points are cut off; motion_threshold: metres (or radians) within which a box, and its points, count as at rest; rounds:
-    how often gaps of single pixels are closed through which one would see what is behind a surface.
+    how often gaps of single pixels are closed through which one would see what is behind a surface; overlap: whether what an
+    earlier source shows is left out of later ones (``geometry.overlap``).
     """
 
     footprint: float = 1.3
@@ -32,6 +33,7 @@ class SplatConfig:
     near: float = 0.2
     motion_threshold: float = 0.02
     rounds: int = 2
+    overlap: bool = True
 
 
 BEST = SplatConfig()
@@ -73,7 +75,7 @@ def splat_depth(
         source = one.source
         rotation, shift = motion_about(one.motion.motion, source.origin)
         count = kernels.project(
-            source.points, source.tangents, one.label, source.owner.reshape(-1), one.motion.moved, rotation, shift,
+            source.points, source.tangents, one.distinct, source.owner.reshape(-1), one.motion.moved, rotation, shift,
             *pinhole, *size, settings, fragments, count,
         )  # fmt: skip
     depth, label = kernels.average(fragments, size[1], count)

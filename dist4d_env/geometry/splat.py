@@ -1,9 +1,9 @@
 """Bullet-time rendering: several RGB-D frames seen from other cameras at another time, without a network.
 
 Depth goes forwards: every source pixel lands in the target as a tent as large as its footprint there, the nearest surface
-wins, and the winners' inverse depths are averaged. Colour comes backwards: each target point is looked up in the source image
-that saw it best. Points inside an agent's box travel with the box. All arithmetic is sequential (loops compiled by numba),
-so results do not depend on the number of threads.
+wins, and the winners' inverse depths are averaged. Colour comes backwards: each target point is looked up in the source images
+that saw it best, one before and one after. Points inside an agent's box travel with the box. All arithmetic is sequential (loops
+compiled by numba), so results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.colour import Lookup, look_up_colours
 from dist4d_env.geometry.depth import BEST, SplatConfig, splat_depth
 from dist4d_env.geometry.fill import fill_background, fill_telea
+from dist4d_env.geometry.overlap import overlap
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.splat_source import SplatSource
 
@@ -33,7 +34,9 @@ class Splat:
     moving: (V, H, W) bool, the pixel shows a point that lies in an agent's box; confidence: (V, H, W) float32 in [0, 1], 1
     where a source image at least as fine as the target confirms depth and colour, 0 in holes; age: (V, H, W) float32, seconds
     between the target and the source that gave the colour, 0 in holes; generated: (V, H, W) bool, that source is a generated
-    frame; body: (V, H, W) bool, pixels that ``with_body`` has put on top, None where there are none.
+    frame; second: (V, H, W, 3) uint8, the colour of the same point in a source from the other side in time (after the
+    target where the one that gave the colour was before it), ``rgb`` where there is none;
+    body: (V, H, W) bool, pixels that ``with_body`` has put on top, None where there are none.
     """
 
     rgb: np.ndarray
@@ -43,6 +46,7 @@ class Splat:
     confidence: np.ndarray
     age: np.ndarray
     generated: np.ndarray
+    second: np.ndarray
     body: np.ndarray | None = None
 
     def with_body(self, frame: RGBDFrame) -> Splat:
@@ -61,6 +65,7 @@ class Splat:
             confidence=np.where(body, np.float32(1), self.confidence),
             age=np.where(body, np.float32(0), self.age),
             generated=self.generated & ~body,
+            second=np.where(body[..., None], frame.rgb, self.second),
             body=body,
         )
 
@@ -97,12 +102,12 @@ def splat(
     time: float,
     config: SplatConfig = BEST,
 ) -> Splat:
-    """Render sources from cameras with intrinsics (V, 3, 3) and poses (V, 4, 4) at image size (height, width).
+    """Render sources, the most useful first, from cameras with intrinsics (V, 3, 3) and poses (V, 4, 4) at (height, width).
 
     boxes: the agents at ``time`` (seconds), global frame; points of boxes that no longer exist are left out.
     """
     shape = (len(intrinsics), *size)
-    moved = move_sources(sources, boxes, config.motion_threshold)
+    moved = move_sources(sources, boxes, config.motion_threshold, overlap(sources) if config.overlap else None)
     depth, label = splat_depth(moved, intrinsics, global_from_camera, size, config)
     lookup = look_up_colours(moved, depth.reshape(shape), label, intrinsics, global_from_camera, time)
     return _assemble(depth, label, lookup, shape)
@@ -111,12 +116,17 @@ def splat(
 def _assemble(depth: np.ndarray, label: np.ndarray, lookup: Lookup, shape: tuple[int, int, int]) -> Splat:
     """Pixels that have a depth and a colour."""
     valid = (depth > 0) & lookup.found
+
+    def image(rgb: np.ndarray) -> np.ndarray:
+        return np.where(valid[:, None], np.rint(rgb), 0).astype(np.uint8).reshape(*shape, 3)
+
     return Splat(
-        rgb=np.where(valid[:, None], np.rint(lookup.rgb), 0).astype(np.uint8).reshape(*shape, 3),
+        rgb=image(lookup.rgb),
         depth=np.where(valid, np.minimum(depth, np.float32(FAR)), np.float32(0)).reshape(shape),
         valid=valid.reshape(shape),
         moving=(valid & (label != STATIC)).reshape(shape),
         confidence=np.where(valid, lookup.confidence, 0).astype(np.float32).reshape(shape),
         age=np.where(valid, lookup.age, 0).astype(np.float32).reshape(shape),
         generated=(valid & lookup.generated).reshape(shape),
+        second=image(lookup.second),
     )

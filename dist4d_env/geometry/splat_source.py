@@ -15,7 +15,7 @@ from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import invert
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SplatSource:
     """An RGB-D frame prepared for splatting; M = V H W pixels in raster order.
 

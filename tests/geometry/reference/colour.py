@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,6 +52,32 @@ def look_up_colours(
     time: float,
 ) -> Lookup:
     """As ``colour.look_up_colours``."""
+    cameras = intrinsics, global_from_camera, time
+    best, rgb, age, chosen = _look_up([replace(one, label=one.distinct) for one in sources], depth, label, *cameras)
+    confidence = np.where(best < UNCONFIRMED, np.exp2(-np.minimum(best, np.float32(UNCONFIRMED))), 0)
+    generated = np.append([one.source.generated for one in sources], False)[chosen]
+    later = np.append([one.source.frame.time.mean() > time for one in sources], False)
+    second, its_age = rgb.copy(), age.copy()
+    for side in (False, True):
+        others = [one for one, its in zip(sources, later, strict=False) if its == side]
+        if not others:
+            continue
+        cost, colour, delay, _ = _look_up(others, depth, label, *cameras)
+        better = (chosen >= 0) & (later[chosen] != side) & (cost < UNCONFIRMED)
+        second[better], its_age[better] = colour[better], delay[better]
+    share = (age / np.maximum(age + its_age, np.float32(1e-6)))[:, None]
+    return Lookup(chosen >= 0, rgb + share * (second - rgb), confidence, age, generated, second)
+
+
+def _look_up(
+    sources: Sequence[MovedSource],
+    depth: np.ndarray,
+    label: np.ndarray,
+    intrinsics: np.ndarray,
+    global_from_camera: np.ndarray,
+    time: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Cost (P,), colour (P, 3), age (P,) and source (P,), -1 where there is none, of each target pixel's best sample."""
     pixels = np.flatnonzero(depth > 0)
     targets = _targets(depth, pixels, label[pixels], intrinsics, global_from_camera)
     best = np.full(len(pixels), np.inf, np.float32)
@@ -70,24 +96,17 @@ def look_up_colours(
             index = index[better]
             best[index], best_u[index], best_v[index] = cost[better], u[better], v[better]
             chosen[index], chosen_view[index], age[index] = number, view, delay
-    confidence = np.where(best < UNCONFIRMED, np.exp2(-np.minimum(best, UNCONFIRMED)), 0)
-
-    order = np.argsort(chosen, kind="stable")
-    ends = np.searchsorted(chosen[order], np.arange(len(sources) + 1))
-    colours = [np.zeros((1, 3), np.float32)]
+    rgb = np.zeros((len(pixels), 3), np.float32)
     for number, source_now in enumerate(sources):
-        index = order[ends[number] : ends[number + 1]]
-        colours.append(_bilinear(source_now.source, chosen_view[index].astype(np.int64), best_u[index], best_v[index]))
-    row = np.zeros(depth.size, np.int64)  # of the colours of all sources, one after the other, 0 where there is none
-    row[pixels[order[ends[0] :]]] = np.arange(1, len(order) - ends[0] + 1)
-    generated = np.append([source_now.source.generated for source_now in sources], False)[chosen]
+        index = np.flatnonzero(chosen == number)
+        rgb[index] = _bilinear(source_now.source, chosen_view[index].astype(np.int64), best_u[index], best_v[index])
 
-    def everywhere(values: np.ndarray) -> np.ndarray:
-        out = np.zeros(depth.size, values.dtype)
+    def everywhere(values: np.ndarray, otherwise: float) -> np.ndarray:
+        out = np.full((depth.size, *values.shape[1:]), otherwise, values.dtype)
         out[pixels] = values
         return out
 
-    return Lookup(row > 0, np.concatenate(colours).take(row, 0), *(everywhere(v) for v in (confidence, age, generated)))
+    return everywhere(best, np.inf), everywhere(rgb, 0), everywhere(age, 0), everywhere(chosen, -1)
 
 
 def octaves(ratio: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ def project_source(
     one: MovedSource, intrinsics: np.ndarray, global_from_camera: np.ndarray, size: tuple[int, int], config: SplatConfig
 ) -> Iterator[Fragments]:
     """A source's points in target cameras with intrinsics (V, 3, 3), poses (V, 4, 4) and images of (height, width)."""
-    source, label = one.source, one.label
+    source, label = one.source, one.distinct
     views, pixels = len(source.frame.depth), source.frame.depth[0].size
     linear, offset = pinhole_rows(intrinsics, invert(global_from_camera), source.origin)
     visible = may_see(linear, offset, size, source.corners)
