@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from os.path import isfile  # False for whatever cannot be looked at, where Path.is_file may raise
 from pathlib import Path
 
@@ -92,7 +93,8 @@ class FileSensorLog:
         for view, (channel, size) in enumerate(zip(self.camera_names, self.image_size, strict=True)):
             path = find_mask(self.dataroot, self.scene, channel)
             if path is not None:
-                masks[view] = resample_nearest(read_mask(path, size), size, height, width)
+                changed = path.stat()
+                masks[view] = _body(path, (changed.st_mtime_ns, changed.st_size), size, height, width)
         return masks if masks.any() else None
 
     def rgbd(self, keyframe: int, height: int, width: int) -> RGBDFrame:
@@ -155,6 +157,12 @@ class FileSensorLog:
             row = int(np.flatnonzero(~np.isfinite(values))[0]) // 5
             raise DataError(f"{path}: point {row} is not finite; fetch the file again")
         return LidarSweep(values.reshape(-1, 5)[:, :4].copy(), self.global_from_lidar[row], float(self.lidar_time[row]))
+
+
+@lru_cache(maxsize=256)
+def _body(path: Path, changed: tuple[int, int], stored: tuple[int, int], height: int, width: int) -> np.ndarray:
+    """A mask of the body at a size: every keyframe asks for it. changed: time and size, so that a new file is read."""
+    return resample_nearest(read_mask(path, stored), stored, height, width)
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist4d_env.geometry import colour_kernels as kernels
-from dist4d_env.geometry.box_motion import MovedSource, motion_about
+from dist4d_env.geometry.box_motion import STATIC, MovedSource, motion_about
 from dist4d_env.geometry.frustum import frustum_corners, may_see, pinhole_rows, ray_parts
 from dist4d_env.geometry.source_kernels import SKY_DEPTH
+from dist4d_env.geometry.splat_source import SplatSource
+from dist4d_env.geometry.threads import in_threads
 from dist4d_env.geometry.transforms import invert
 
 AGE, GENERATED = 0.1, 2.0
@@ -19,9 +21,9 @@ AGE, GENERATED = 0.1, 2.0
 
 @dataclass(frozen=True)
 class Lookup:
-    """Per target pixel (P,): found, whether any source shows it; rgb (P, 3) float32 in [0, 255]; confidence in [0, 1]; age in
-    seconds; generated, whether the colour comes from a generated frame; second (P, 3): the colour that a source from the other
-    side in time has, with which rgb is mixed, rgb itself where there is none."""
+    """Per target pixel (P,): found, whether any source shows it; rgb (P, 3) uint8; confidence in [0, 1] float32; age in seconds,
+    float32; generated, whether the colour comes from a generated frame; second (P, 3): the colour that a source from the other
+    side in time has, with which rgb is mixed, rgb itself where there is none. All zero where nothing was found."""
 
     found: np.ndarray
     rgb: np.ndarray
@@ -46,101 +48,145 @@ def look_up_colours(
     two colours) and age. A pixel that no source confirms takes the least disagreeing one, with confidence 0. Between sources
     before and after the target the colour goes from the one's to the other's with time: errors of pose and depth halve.
     """
-    place = Place(intrinsics, global_from_camera, time)
-    best, at, chosen = _choose(sources, [one.distinct for one in sources], depth, label, place)
-    rgb, age = _sample(sources, at, chosen, time)
-    generated = np.isin(chosen[:, 0], [number for number, one in enumerate(sources) if one.source.generated])
-    confidence = np.where(best < kernels.UNCONFIRMED, np.exp2(-np.minimum(best, np.float32(kernels.UNCONFIRMED))), np.float32(0))
-    second, its_age = _second(sources, chosen[:, 0], rgb, age, depth, label, place)
-    share = (age / np.maximum(age + its_age, np.float32(1e-6)))[:, None]
-    return Lookup(chosen[:, 0] >= 0, rgb + share * (second - rgb), confidence, age, generated, second)
+    origin = global_from_camera[:, :3, 3].mean(0)
+    views, _, width = depth.shape
+    points, corners = _targets(depth, intrinsics, global_from_camera, origin)
+    highest = int(max([label.max(initial=0), *(int(one.box_label.max(initial=0)) for one in sources)]))
+    parts = [_Part.of(one, origin, corners, highest, time) for one in sources]
+    depth, label = depth.reshape(views, -1), label.reshape(views, -1)
+    pixels = depth.shape[1]
+    rgb, second = np.empty((2, views, pixels, 3), np.uint8)
+    found, generated = np.empty((2, views, pixels), bool)
+    confidence, age = np.empty((2, views, pixels), np.float32)
+    made = np.array([*(part.source.generated for part in parts), False])
 
+    def one_camera(camera: int) -> None:
+        known = depth[camera] > 0
+        focal = intrinsics[camera, 0, 0].astype(np.float32)
+        target = _Target(camera, width, points[camera], depth[camera], label[camera], focal)
+        best, at, chosen = target.choose(parts, [part.one.distinct for part in parts], known)
+        colour, age[camera] = target.sample(parts, at, chosen)
+        found[camera], generated[camera] = chosen[0] >= 0, made[chosen[0]]
+        sure = np.exp2(-np.minimum(best, np.float32(kernels.UNCONFIRMED)))
+        confidence[camera] = np.where(best < kernels.UNCONFIRMED, sure, np.float32(0))
+        other, its_age = _second(target, parts, chosen[0], colour, age[camera])
+        share = (age[camera] / np.maximum(age[camera] + its_age, np.float32(1e-6)))[:, None]
+        rgb[camera], second[camera] = np.rint(colour + share * (other - colour)), np.rint(other)
 
-@dataclass(frozen=True)
-class Place:
-    """Where and when targets are: intrinsics (V, 3, 3), poses (V, 4, 4), seconds."""
-
-    intrinsics: np.ndarray
-    global_from_camera: np.ndarray
-    time: float
-
-    @property
-    def origin(self) -> np.ndarray:
-        """(3,) global."""
-        return self.global_from_camera[:, :3, 3].mean(0)
+    in_threads(one_camera, views)
+    flat = (found, rgb, confidence, age, generated, second)
+    return Lookup(*(array.reshape(views * pixels, *array.shape[2:]) for array in flat))
 
 
 def _second(
-    sources: Sequence[MovedSource], chosen: np.ndarray, rgb: np.ndarray, age: np.ndarray,
-    depth: np.ndarray, label: np.ndarray, place: Place,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """``Lookup.second`` and its age (P,), for colours of the sources ``chosen`` (P,), -1 where there is none."""
-    later = np.array([one.source.frame.time.mean() > place.time for one in sources], bool)
+    target: _Target, parts: Sequence[_Part], chosen: np.ndarray, rgb: np.ndarray, age: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """``Lookup.second`` (P, 3) float32 of a target and its age (P,), for colours of the sources ``chosen`` (P,), -1 where there is
+    none."""
+    later = np.array([part.later for part in parts], bool)
     second, its_age = rgb.copy(), age.copy()
     for side in np.unique(later):
-        others = [one for one, its in zip(sources, later, strict=True) if its == side]
         wanted = (chosen >= 0) & (later[chosen] != side)
-        if not wanted.any():
-            continue
-        rest = np.where(wanted.reshape(depth.shape), depth, np.float32(0))
-        cost, at, where = _choose(others, [one.label for one in others], rest, label, place)
-        confirmed = cost < kernels.UNCONFIRMED
-        sampled, delays = _sample(others, at, where, place.time)
-        second[confirmed], its_age[confirmed] = sampled[confirmed], delays[confirmed]
+        if wanted.any():
+            others = [part for part in parts if part.later == side]
+            cost, at, where = target.choose(others, [part.one.label for part in others], wanted)
+            confirmed = cost < kernels.UNCONFIRMED
+            sampled, delays = target.sample(others, at, where)
+            second[confirmed], its_age[confirmed] = sampled[confirmed], delays[confirmed]
     return second, its_age
 
 
-def _choose(
-    sources: Sequence[MovedSource], labels: Sequence[np.ndarray], depth: np.ndarray, label: np.ndarray, place: Place
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best sample of each target pixel: cost (P,), place (P, 2) in the image, and origin (P, 2) (source, camera) or -1."""
-    origin, intrinsics = place.origin, place.intrinsics
-    points, corners = _targets(depth, intrinsics, place.global_from_camera, origin)
-    targets = depth.reshape(-1), label, points, intrinsics[:, 0, 0].astype(np.float32)
-    best, best_at = np.full(depth.size, np.inf, np.float32), np.zeros((depth.size, 2), np.float32)
-    chosen = np.full((depth.size, 2), -1, np.int32)
-    highest = int(max([label.max(initial=0), *(int(one.box_label.max(initial=0)) for one in sources)]))
-    for number, (one, its_label) in enumerate(zip(sources, labels, strict=True)):
+@dataclass(frozen=True)
+class _Target:
+    """A target camera: its number, width in pixels, points (3, P) from the origin, depth (P,), label (P,) and focal length."""
+
+    camera: int
+    width: int
+    points: np.ndarray
+    depth: np.ndarray
+    label: np.ndarray
+    focal: np.float32
+
+    def choose(
+        self, parts: Sequence[_Part], labels: Sequence[np.ndarray], wanted: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The best sample of each wanted pixel: cost (P,), infinite where there is none, place (2, P) in the image, and origin
+        (2, P) (source, camera) or -1."""
+        standing = wanted & (self.label == STATIC)
+        detail = self.focal / np.where(wanted, self.depth, np.float32(1))
+        targets = self.points, detail, self.label, standing, np.flatnonzero(wanted & ~standing)
+        best, at = np.full(len(wanted), np.inf, np.float32), np.empty((2, len(wanted)), np.float32)
+        chosen = np.full((2, len(wanted)), -1, np.int32)
+        for number, (part, its_label) in enumerate(zip(parts, labels, strict=True)):
+            pinholes = part.linear, part.offset, part.visible[:, self.camera], *part.size
+            shown = its_label, *part.surface, part.focal, part.penalty
+            kernels.choose(number, self.width, targets, pinholes, part.motion, shown, best, at, chosen)
+        return best, at, chosen
+
+    def sample(self, parts: Sequence[_Part], at: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Colours (P, 3) float32 in [0, 255] and ages (P,) of what was chosen, 0 where nothing was."""
+        rgb, age = np.zeros((at.shape[1], 3), np.float32), np.zeros(at.shape[1], np.float32)
+        for number, part in enumerate(parts):
+            kernels.sample(number, chosen, at, part.pixels, *part.surface, part.delay, *part.size, rgb, age)
+        return rgb, age
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A source for all targets, as ``colour_kernels`` take it. visible: (S, targets); surface: inverse depth and edges; pixels:
+    (M, 3) uint8; delay: (S,) seconds; later: it lies after the targets."""
+
+    one: MovedSource
+    linear: np.ndarray
+    offset: np.ndarray
+    visible: np.ndarray
+    motion: kernels.Motion
+    surface: tuple[np.ndarray, np.ndarray]
+    pixels: np.ndarray
+    focal: np.ndarray
+    penalty: np.ndarray
+    delay: np.ndarray
+    later: bool
+
+    @classmethod
+    def of(cls, one: MovedSource, origin: np.ndarray, corners: np.ndarray, highest: int, time: float) -> _Part:
         source, frame = one.source, one.source.frame
-        size = frame.depth.shape[1], frame.depth.shape[2]
         linear, offset = pinhole_rows(frame.intrinsics, invert(frame.global_from_camera), origin)
-        pinholes = linear, offset, may_see(linear, offset, size, corners), *size
-        motion = _entries(one, len(linear), highest), *motion_about(invert(one.motion.motion), origin)
-        penalty = (AGE * _delay(one, place.time) + GENERATED * source.generated).astype(np.float32)
-        focal = frame.intrinsics[:, 0, 0].astype(np.float32)
-        shown = its_label, source.inverse_depth, source.edge.reshape(-1), focal, penalty
-        kernels.choose(number, targets, pinholes, motion, shown, best, best_at, chosen)
-    return best, best_at, chosen
+        delay = np.abs(time - np.asarray(frame.time, np.float64))
+        return cls(
+            one, linear, offset,
+            visible=may_see(linear, offset, frame.depth.shape[1:], corners),
+            motion=(_entries(one, len(linear), highest), *motion_about(invert(one.motion.motion), origin)),
+            surface=(source.inverse_depth, source.edge.reshape(-1)),
+            pixels=np.require(frame.rgb, np.uint8, ["C", "W"]).reshape(-1, 3),
+            focal=frame.intrinsics[:, 0, 0].astype(np.float32),
+            penalty=(AGE * delay + GENERATED * source.generated).astype(np.float32),
+            delay=delay.astype(np.float32),
+            later=bool(frame.time.mean() > time),
+        )  # fmt: skip
 
+    @property
+    def source(self) -> SplatSource:
+        return self.one.source
 
-def _sample(sources: Sequence[MovedSource], at: np.ndarray, chosen: np.ndarray, time: float) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (P, 3) float32 in [0, 255] and ages (P,) of what was chosen, 0 where nothing was."""
-    rgb, age = np.zeros((len(chosen), 3), np.float32), np.zeros(len(chosen), np.float32)
-    for number, one in enumerate(sources):
-        source = one.source
-        pixels = np.require(source.frame.rgb, np.uint8, ["C", "W"]).reshape(-1, 3)
-        size = source.frame.depth.shape[1], source.frame.depth.shape[2]
-        surface = source.inverse_depth, source.edge.reshape(-1), _delay(one, time).astype(np.float32)
-        kernels.sample(number, chosen, at, pixels, *surface, *size, rgb, age)
-    return rgb, age
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the source's images."""
+        _, height, width = self.source.frame.depth.shape
+        return height, width
 
 
 def _targets(
     depth: np.ndarray, intrinsics: np.ndarray, global_from_camera: np.ndarray, origin: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points (3, V H W) of target depth (V, H, W) from ``origin``, and the hulls (V, 8, 3) of each camera's points."""
+    """Points (V, 3, H W) of target depth (V, H, W) from ``origin``, and the hulls (V, 8, 3) of each camera's points."""
     views, height, width = depth.shape
     along_row, along_column, _ = ray_parts(intrinsics, global_from_camera, (height, width))
-    points = np.empty((3, depth.size), np.float32)
+    points = np.empty((views, 3, height * width), np.float32)
     near, far = np.full(views, SKY_DEPTH, np.float32), np.zeros(views, np.float32)
     shift = (global_from_camera[:, :3, 3] - origin).astype(np.float32)
     kernels.unproject_targets(depth, along_row, along_column, shift, points, near, far)
     return points, frustum_corners(intrinsics, global_from_camera, (height, width), near, far, origin)
-
-
-def _delay(one: MovedSource, time: float) -> np.ndarray:
-    """Seconds (S,) between each source camera's exposure and ``time``."""
-    return np.abs(time - np.asarray(one.source.frame.time, np.float64))
 
 
 def _entries(one: MovedSource, views: int, highest: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dist4d_env.geometry.box_motion import STATIC
-from dist4d_env.geometry.jit import compiled, float32, inlined, int32
+from dist4d_env.geometry.jit import compiled, float32, index, inlined, int32
 
 DEPTH_TOLERANCE = 0.05
 """Relative difference of depth up to which a source pixel shows the target's point."""
@@ -30,10 +30,11 @@ _ZERO, _HALF, _ONE, _HUNDRED, _TINY = float32(0), float32(0.5), float32(1), floa
 
 Array = np.ndarray
 Point = tuple[float, float, float]
-Targets = tuple[Array, Array, Array, Array]
-"""depth: (V H W,), 0 in holes; label: (V H W,); points: (3, V H W) from an origin; focal: (V,) pixels."""
+Targets = tuple[Array, Array, Array, Array, Array]
+"""Of one target camera. points: (3, P) from an origin; detail: (P,) pixels per metre; label: (P,); standing: (P,) bool, pixels
+that show the standing world; moving: (n,) the others that show anything."""
 Pinholes = tuple[Array, Array, Array, int, int]
-"""linear, offset: ``frustum.pinhole_rows`` of S source cameras; visible: (S, V) ``frustum.may_see``; height, width."""
+"""linear, offset: ``frustum.pinhole_rows`` of S source cameras; visible: (S,) bool, may see of the target; height, width."""
 Motion = tuple[Array, Array, Array]
 """entry: (S, labels) int32 row of each label's box for each source camera, -1 where it has not moved; rotation (B, 3, 3) and
 shift (B, 3): from now back to the source's time."""
@@ -45,10 +46,10 @@ Shown = tuple[Array, Array, Array, Array, Array]
 def unproject_targets(
     depth: Array, along_row: Array, along_column: Array, shift: Array, points: Array, near: Array, far: Array
 ) -> None:
-    """Write the points (3, V H W) of target depth (V, H, W), and lower near and raise far (V,) to the depths that occur."""
+    """Write the points (V, 3, H W) of target depth (V, H, W), and lower near and raise far (V,) to the depths that occur."""
     views, height, width = depth.shape
-    i = 0
     for view in range(views):
+        i = 0
         for row in range(height):
             for column in range(width):
                 z = depth[view, row, column]
@@ -56,7 +57,7 @@ def unproject_targets(
                     near[view], far[view] = min(near[view], z), max(far[view], z)
                 for axis in range(3):
                     ray = float32(along_column[view, axis, row] + along_row[view, axis, column])
-                    points[axis, i] = ray * z + shift[view, axis]
+                    points[view, axis, i] = ray * z + shift[view, axis]
                 i += 1
 
 
@@ -67,68 +68,19 @@ def _axis(linear: Array, offset: Array, k: int, axis: int, p: Point) -> float:
 
 
 @compiled
-def choose(
-    number: int, targets: Targets, pinholes: Pinholes, motion: Motion, shown: Shown, best: Array, best_at: Array, chosen: Array
-) -> None:
-    """Let the cameras of source ``number`` compete for every target pixel: lower ``best`` (V H W,) to the least cost, write the
-    place (u, v) in the image to ``best_at`` and (number, camera) to ``chosen`` (V H W, 2)."""
-    depth, label, points, focal = targets
-    linear, offset, visible, height, width = pinholes
-    entry, rotation, shift = motion
-    per_camera = len(depth) // len(focal)
-    right_end, lower_end = float32(width), float32(height)
-    for i in range(len(depth)):
-        if not depth[i] > 0:
-            continue
-        camera = i // per_camera
-        point = points[0, i], points[1, i], points[2, i]
-        detail = focal[camera] / depth[i]
-        for view in range(len(linear)):
-            box = entry[view, label[i]] if label[i] != STATIC else -1
-            if box < 0 and not visible[view, camera]:
-                continue
-            there = point
-            if box >= 0:
-                x, y = _axis(rotation, shift, box, 0, point), _axis(rotation, shift, box, 1, point)
-                there = x, y, _axis(rotation, shift, box, 2, point)
-            z = _axis(linear, offset, view, 2, there)
-            if not z > _NEAR:
-                continue
-            x = _axis(linear, offset, view, 0, there)
-            if not (x > 0 and x < right_end * z):
-                continue
-            y = _axis(linear, offset, view, 1, there)
-            if not (y > 0 and y < lower_end * z):
-                continue
-            u, v = x / z, y / z
-            column, row = min(int32(u), width - 1), min(int32(v), height - 1)
-            pixel = (view * height + row) * width + column
-            if shown[0][pixel] != label[i]:
-                continue
-            right, down = u - float32(column) - _HALF, v - float32(row) - _HALF
-            cost = _cost(shown, view, pixel, right, down, z, detail)
-            if cost < best[i]:
-                best[i], best_at[i, 0], best_at[i, 1] = cost, u, v
-                chosen[i, 0], chosen[i, 1] = number, view
+def _move(row: Array, d: float, x: Array, y: Array, z: Array, out: Array) -> None:
+    """Write a coordinate of points (n,); loops as simple as this one and the next ones become vector instructions."""
+    a, b, c = row[0], row[1], row[2]
+    for j in range(len(out)):
+        out[j] = a * x[j] + b * y[j] + c * z[j] + d
 
 
-@inlined
-def _cost(shown: Shown, view: int, pixel: int, right: float, down: float, z: float, detail: float) -> float:
-    """What it costs to take a point's colour from a pixel, (right, down) of whose centre it lies at depth z.
-
-    detail: target pixels per metre.
-    """
-    _, inverse_depth, edge, focal, penalty = shown
-    predicted = inverse_depth[pixel, 0] + inverse_depth[pixel, 1] * right + inverse_depth[pixel, 2] * down
-    disagreement = abs(predicted * z - _ONE)
-    finer = octaves(focal[view] / z / detail)
-    cost = (-_COARSER * finer if finer < 0 else _FINER * finer) + (_EDGE if edge[pixel] else _ZERO)
-    cost += penalty[view]
-    if disagreement > _TOLERANCE:
-        cost += _HUNDRED * disagreement + _UNCONFIRMED
-    else:
-        cost += _DISAGREEMENT * disagreement
-    return cost
+@compiled
+def _within(x: Array, y: Array, z: Array, usable: Array, right: float, low: float, out: Array) -> None:
+    """Whether usable points lie in an image."""
+    for j in range(len(out)):
+        w = z[j]
+        out[j] = usable[j] & (w > _NEAR) & (x[j] > _ZERO) & (y[j] > _ZERO) & (x[j] < right * w) & (y[j] < low * w)
 
 
 @compiled
@@ -141,21 +93,155 @@ def octaves(ratio: float) -> float:
 
 
 @compiled
+def _place(x: Array, y: Array, z: Array, detail: Array, focal: float, u: Array, v: Array, cost: Array) -> None:
+    """Write where points lie in an image, and what it costs that its pixels are coarser or finer than the target's."""
+    for j in range(len(u)):
+        u[j] = x[j] / z[j]
+    for j in range(len(v)):
+        v[j] = y[j] / z[j]
+    for j in range(len(cost)):
+        finer = octaves(focal / z[j] / detail[j])
+        cost[j] = -_COARSER * finer if finer < 0 else _FINER * finer
+
+
+@compiled
+def _find(u: Array, v: Array, first: int, height: int, width: int, inside: Array, label_there: Array, pixel: Array) -> None:
+    """Write the source's pixel at each place in an image that begins at pixel ``first``, -1 where it shows no standing world."""
+    for j in range(len(pixel)):
+        column, row = min(int32(u[j]), int32(width - 1)), min(int32(v[j]), int32(height - 1))
+        pixel[j] = int32(first) + row * int32(width) + column if inside[j] else int32(first)
+    for j in range(len(pixel)):
+        pixel[j] = pixel[j] if inside[j] & (label_there[index(pixel[j])] == STATIC) else int32(-1)
+
+
+@inlined
+def _predicted(inverse_depth: Array, at: int, u: float, v: float, height: int, width: int) -> float:
+    """The inverse depth that a source's pixel has at a place (u, v) in it."""
+    right, down = u - float32(min(int32(u), int32(width - 1))) - _HALF, v - float32(min(int32(v), int32(height - 1))) - _HALF
+    return inverse_depth[at, 0] + inverse_depth[at, 1] * right + inverse_depth[at, 2] * down
+
+
+@inlined
+def _confirmed(cost: float, predicted: float, z: float, at_edge: bool, penalty: float) -> float:
+    """The cost of a source's pixel that predicts an inverse depth for a point at depth z; cost: so far."""
+    disagreement = abs(predicted * z - _ONE)
+    cost = cost + (_EDGE if at_edge else _ZERO) + penalty
+    return cost + (_HUNDRED * disagreement + _UNCONFIRMED if disagreement > _TOLERANCE else _DISAGREEMENT * disagreement)
+
+
+@compiled
+def _compare(
+    z: Array, u: Array, v: Array, pixel: Array, inverse_depth: Array, edge: Array, penalty: float, height: int, width: int,
+    cost: Array,
+) -> None:  # fmt: skip
+    """Add what it costs to take colours from pixels of a source; infinite where there is none."""
+    for j in range(len(cost)):
+        at = index(max(pixel[j], int32(0)))
+        predicted = _predicted(inverse_depth, at, u[j], v[j], height, width)
+        total = _confirmed(cost[j], predicted, z[j], edge[at], penalty)
+        cost[j] = total if pixel[j] >= 0 else float32(np.inf)
+
+
+@compiled
+def _take(cost: Array, value: Array, best: Array, taken: Array) -> None:
+    """Take values where the cost is less than the best."""
+    for j in range(len(cost)):
+        taken[j] = value[j] if cost[j] < best[j] else taken[j]
+
+
+@compiled
+def _set(cost: Array, value: int, best: Array, taken: Array) -> None:
+    """As ``_take``, of the same value everywhere."""
+    for j in range(len(cost)):
+        taken[j] = int32(value) if cost[j] < best[j] else taken[j]
+
+
+@compiled
+def choose(
+    number: int,
+    run: int,
+    targets: Targets,
+    pinholes: Pinholes,
+    motion: Motion,
+    shown: Shown,
+    best: Array,
+    at: Array,
+    chosen: Array,
+) -> None:
+    """Let the cameras of source ``number`` compete for every pixel of a target: lower ``best`` (P,) to the least cost, write the
+    place (u, v) in the image to ``at`` (2, P) and (number, camera) to ``chosen`` (2, P). run: pixels worked on together, best a
+    row."""
+    points, detail, label, standing, moving = targets
+    linear, offset, visible, height, width = pinholes
+    entry, rotation, shift = motion
+    room, inside, pixel = np.empty((6, run), np.float32), np.empty(run, np.bool_), np.empty(run, np.int32)
+    focal = shown[3]
+    right, low = float32(width), float32(height)
+    for view in range(len(linear)):
+        if visible[view]:
+            for start in range(0, len(best), run):
+                end = min(start + run, len(best))
+                n = end - start
+                px, py, pz = points[0, start:end], points[1, start:end], points[2, start:end]
+                for axis in range(3):
+                    _move(linear[view, axis], offset[view, axis], px, py, pz, room[axis, :n])
+                _within(room[0, :n], room[1, :n], room[2, :n], standing[start:end], right, low, inside[:n])
+                a, b = 0, n
+                while a < n and not inside[a]:
+                    a += 1
+                while b > a and not inside[b - 1]:
+                    b -= 1
+                if a == b:
+                    continue
+                z, u, v, cost = room[2, a:b], room[3, a:b], room[4, a:b], room[5, a:b]
+                _place(room[0, a:b], room[1, a:b], z, detail[start + a : start + b], focal[view], u, v, cost)
+                _find(u, v, view * height * width, height, width, inside[a:b], shown[0], pixel[: b - a])
+                _compare(z, u, v, pixel[: b - a], shown[1], shown[2], shown[4][view], height, width, cost)
+                here = slice(start + a, start + b)
+                _take(cost, u, best[here], at[0, here])
+                _take(cost, v, best[here], at[1, here])
+                _set(cost, number, best[here], chosen[0, here])
+                _set(cost, view, best[here], chosen[1, here])
+                _take(cost, cost, best[here], best[here])
+        for i in moving:
+            box = entry[view, label[i]]
+            if box < 0 and not visible[view]:
+                continue
+            point = points[0, i], points[1, i], points[2, i]
+            if box >= 0:
+                x, y = _axis(rotation, shift, box, 0, point), _axis(rotation, shift, box, 1, point)
+                point = x, y, _axis(rotation, shift, box, 2, point)
+            x, y = _axis(linear, offset, view, 0, point), _axis(linear, offset, view, 1, point)
+            z = _axis(linear, offset, view, 2, point)
+            if z > _NEAR and x > 0 and x < right * z and y > 0 and y < low * z:
+                u, v = x / z, y / z
+                there = index((view * height + min(int32(v), int32(height - 1))) * width + min(int32(u), int32(width - 1)))
+                if shown[0][there] != label[i]:
+                    continue
+                finer = octaves(focal[view] / z / detail[i])
+                predicted = _predicted(shown[1], there, u, v, height, width)
+                so_far = -_COARSER * finer if finer < 0 else _FINER * finer
+                total = _confirmed(so_far, predicted, z, shown[2][there], shown[4][view])
+                if total < best[i]:
+                    best[i], at[0, i], at[1, i], chosen[0, i], chosen[1, i] = total, u, v, number, view
+
+
+@compiled
 def sample(
     number: int, chosen: Array, at: Array, pixels: Array, inverse_depth: Array, edge: Array, delay: Array,
     height: int, width: int, rgb: Array, age: Array,
 ) -> None:  # fmt: skip
-    """Where source ``number`` was chosen, write bilinear samples to rgb (V H W, 3) float32, clamped at the image's border (pixel
-    centres at + 0.5), and its cameras' ``delay`` (S,) to age (V H W,) float32.
+    """Where source ``number`` was chosen, write bilinear samples to rgb (P, 3) float32, clamped at the image's border (pixel
+    centres at + 0.5), and its cameras' ``delay`` (S,) to age (P,) float32.
 
     At a depth edge only the neighbours on the nearest pixel's surface take part.
     """
-    for i in range(len(chosen)):
-        if chosen[i, 0] != number:
+    for i in range(len(age)):
+        if chosen[0, i] != number:
             continue
-        age[i] = delay[chosen[i, 1]]
-        image = chosen[i, 1] * (height * width)
-        u, v = at[i, 0], at[i, 1]
+        age[i] = delay[chosen[1, i]]
+        image = chosen[1, i] * (height * width)
+        u, v = at[0, i], at[1, i]
         row, column = min(int32(v), height - 1), min(int32(u), width - 1)
         u = min(max(u - _HALF, _ZERO), float32(width - 1))
         v = min(max(v - _HALF, _ZERO), float32(height - 1))

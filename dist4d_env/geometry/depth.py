@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist4d_env.geometry import depth_kernels as kernels
-from dist4d_env.geometry.box_motion import MovedSource, motion_about
+from dist4d_env.geometry.box_motion import UNUSED, MovedSource, motion_about
 from dist4d_env.geometry.frustum import may_see, pinhole_rows
+from dist4d_env.geometry.threads import in_threads
 from dist4d_env.geometry.transforms import invert
 
 
@@ -57,29 +58,88 @@ def splat_depth(
     the inverse depths of its surface's fragments are averaged with tent weights. Where a surface comes much closer than it was,
     its points spread out and the noise of their depth leaves gaps between them, which are closed.
     """
-    targets, pixels = len(intrinsics), len(intrinsics) * size[0] * size[1]
-    pinholes, room = [], 0
-    for one in sources:
-        source, moved = one.source, one.motion.moved
-        linear, offset = pinhole_rows(intrinsics, invert(global_from_camera), source.origin)
-        visible = may_see(linear, offset, size, source.corners)
-        pinholes.append((linear, offset, visible))
-        room += int(visible.sum()) * source.frame.depth[0].size
-        if moved.any():
-            room += targets * int(np.append(moved, False)[source.owner].sum())
-    fragments = np.full(pixels, kernels.NOTHING), np.empty((room, 6), np.float32), np.empty((room, 4), np.int32)
+    targets, height, width = len(intrinsics), *size
+    parts = [_Part.of(one, intrinsics, global_from_camera, size) for one in sources]
     half, rest = 0.5 * config.footprint, (config.minimum, config.maximum, config.tolerance, config.footprint, config.core)
     settings = tuple(np.float32(number) for number in (config.near, half, *rest))
-    count = 0
-    for one, pinhole in zip(sources, pinholes, strict=True):
-        source = one.source
+    depth, label = np.empty((targets, height, width), np.float32), np.empty((targets, height, width), np.int32)
+    room = max((sum(part.room(camera) for part in parts) for camera in range(targets)), default=0)
+    spare: list[_Scratch] = []  # of cameras that are done: memory that the system has given once is given faster again
+
+    def one_camera(camera: int) -> None:
+        try:
+            scratch = spare.pop()
+        except IndexError:
+            scratch = _Scratch.of(height * width + width + 2, room)
+        scratch.fragments[0].fill(kernels.NOTHING)
+        count = 0
+        for part in parts:
+            count = part.project(camera, size, settings, scratch.fragments, count)
+        images = depth[camera], label[camera]
+        kernels.average(scratch.fragments, scratch.front, scratch.sums, width, count, *(image.reshape(-1) for image in images))
+        for _ in range(config.rounds):
+            kernels.close_gaps(*(image[None] for image in images), np.float32(GAP), np.float32(ALIKE), AROUND)
+        spare.append(scratch)
+
+    in_threads(one_camera, targets)
+    return depth.reshape(-1), label.reshape(-1)
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    """What the kernels work in for one camera: ``depth_kernels.Fragments``, and front and sums of ``depth_kernels.average``."""
+
+    fragments: kernels.Fragments
+    front: np.ndarray
+    sums: np.ndarray
+
+    @classmethod
+    def of(cls, pixels: int, room: int) -> _Scratch:
+        fragments = np.empty(pixels, np.int64), np.empty((6, room), np.float32), np.empty((4, room), np.int32)
+        return cls(fragments, np.empty((pixels, 2), np.int32), np.empty((pixels, 2), np.int64))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A source for all targets. matrices: of each target, the rows of its pinhole; visible: (targets, views); standing: (M,) bool
+    and index: (n,), pixels that stay where they are and those that boxes have taken along, to points (3, n) with tangents (6, n).
+    """
+
+    one: MovedSource
+    matrices: list[tuple[np.float32, ...]]
+    visible: np.ndarray
+    standing: np.ndarray
+    index: np.ndarray
+    points: np.ndarray
+    tangents: np.ndarray
+
+    @classmethod
+    def of(cls, one: MovedSource, intrinsics: np.ndarray, global_from_camera: np.ndarray, size: tuple[int, int]) -> _Part:
+        source, owner = one.source, one.source.owner.reshape(-1)
+        linear, offset = pinhole_rows(intrinsics, invert(global_from_camera), source.origin)
+        matrices = np.concatenate([linear, offset[..., None]], -1).reshape(-1, 12)
+        standing, index = one.distinct != UNUSED, np.zeros(0, np.int64)
+        if one.motion.moved.any():
+            moving = standing & np.append(one.motion.moved, False)[owner]
+            standing, index = standing & ~moving, np.flatnonzero(moving)
+        points, tangents = np.empty((3, len(index)), np.float32), np.empty((6, len(index)), np.float32)
         rotation, shift = motion_about(one.motion.motion, source.origin)
-        count = kernels.project(
-            source.points, source.tangents, one.distinct, source.owner.reshape(-1), one.motion.moved, rotation, shift,
-            *pinhole, *size, settings, fragments, count,
-        )  # fmt: skip
-    depth, label = kernels.average(fragments, size[1], count)
-    images = depth.reshape(targets, *size), label.reshape(targets, *size)
-    for _ in range(config.rounds):
-        kernels.close_gaps(*images, np.float32(GAP), np.float32(ALIKE), AROUND)
-    return depth, label
+        kernels.carry(source.points, source.tangents, owner, index, rotation, shift, points, tangents)
+        visible = may_see(linear, offset, size, source.corners)
+        return cls(one, [tuple(row) for row in matrices], visible, standing, index, points, tangents)
+
+    def room(self, camera: int) -> int:
+        """The most fragments that a target can get."""
+        return int(self.visible[camera].sum()) * self.one.source.frame.depth[0].size + len(self.index)
+
+    def project(
+        self, camera: int, size: tuple[int, int], settings: kernels.Settings, fragments: kernels.Fragments, count: int
+    ) -> int:
+        """``depth_kernels.project`` of all points."""
+        source, label = self.one.source, self.one.distinct
+        where, run = (self.matrices[camera], *size, settings, fragments), source.frame.depth.shape[2]
+        count = kernels.project(source.points, source.tangents, label, self.standing, self.visible[camera], run, *where, count)
+        if len(self.index):
+            everyone = np.ones(len(self.index), bool)
+            count = kernels.project(self.points, self.tangents, label[self.index], everyone, np.ones(1, bool), run, *where, count)
+        return count

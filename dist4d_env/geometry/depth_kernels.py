@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dist4d_env.geometry.box_motion import STATIC, UNUSED
-from dist4d_env.geometry.jit import compiled, float32, inlined, int32
+from dist4d_env.geometry.box_motion import STATIC
+from dist4d_env.geometry.jit import compiled, float32, index, inlined, int32
 
 LEAST_BITS = 0x3D000000
 """Bits of the float 0.03: no depth is nearer, and what is left of a depth's bits fits below FRINGE."""
@@ -16,169 +16,282 @@ NOTHING = np.iinfo(np.int64).max
 UNITS = 2.0**36
 """Weights are summed as whole numbers of this part of one, so that their sums do not depend on the order."""
 
-_ZERO, _HALF, _ONE, _TENT = float32(0), float32(0.5), float32(1), float32(1.02)
+_HALF, _ONE, _ZERO, _TENT, _NEXT = float32(0.5), float32(1), float32(0), float32(1.02), index(1)
 _START_U, _START_V, _SHARP_U, _SHARP_V, _Z, _BEHIND = range(6)
 _PIXEL, _COLUMNS, _ROWS, _LABEL = range(4)
+_X, _Y, _DEPTH, _U, _V, _ALONG_U, _ALONG_V, _ALONG_Z, _DOWN_U, _DOWN_V, _DOWN_Z, _REACH = range(12)
 
 Array = np.ndarray
-Point = tuple[float, float, float]
 Matrix = tuple[float, ...]
+"""The twelve numbers of a 3x4 matrix, row by row."""
 Settings = tuple[float, ...]
 """near, footprint / 2, minimum, maximum, tolerance, footprint and core of a ``SplatConfig``."""
 Fragments = tuple[Array, Array, Array]
-"""nearest: (V H W,) int64 key of each pixel's nearest fragment, the bits of its depth above its number; numbers: (n, 6) float32
-and whole: (n, 4) int32, the fragments, in columns as above."""
+"""Of one target camera. nearest: (P,) int64, each pixel's key of the nearest fragment, the bits of its depth above its number;
+P is H W + W + 2, for footprints at the end of the image; numbers: (6, n) float32 and whole: (4, n) int32, the fragments, in rows
+as above. Those of no columns or rows take no part."""
 
 
-@inlined
-def _matrix(linear: Array, offset: Array, k: int) -> Matrix:
-    """Row k of linear (K, 3, 3) and offset (K, 3) as the twelve numbers of a 3x4 matrix: arrays in inner loops cost time."""
-    return (
-        linear[k, 0, 0], linear[k, 0, 1], linear[k, 0, 2], offset[k, 0],
-        linear[k, 1, 0], linear[k, 1, 1], linear[k, 1, 2], offset[k, 1],
-        linear[k, 2, 0], linear[k, 2, 1], linear[k, 2, 2], offset[k, 2],
-    )  # fmt: skip
+@compiled
+def carry(
+    points: Array, tangents: Array, owner: Array, index: Array, rotation: Array, shift: Array, there: Array, turned: Array
+) -> None:
+    """Write where the pixels ``index`` (n,) of a source are, taken along by their boxes: points (3, n) and tangents (6, n)."""
+    for j in range(len(index)):
+        i, box = index[j], owner[index[j]]
+        for axis in range(3):
+            a, b, c = rotation[box, axis, 0], rotation[box, axis, 1], rotation[box, axis, 2]
+            there[axis, j] = a * points[0, i] + b * points[1, i] + c * points[2, i] + shift[box, axis]
+            turned[axis, j] = a * tangents[0, i] + b * tangents[1, i] + c * tangents[2, i]
+            turned[3 + axis, j] = a * tangents[3, i] + b * tangents[4, i] + c * tangents[5, i]
 
 
-@inlined
-def _rotate(m: Matrix, p: Point) -> Point:
-    """The matrix without its offset times (x, y, z), summed from left to right."""
-    return (
-        m[0] * p[0] + m[1] * p[1] + m[2] * p[2],
-        m[4] * p[0] + m[5] * p[1] + m[6] * p[2],
-        m[8] * p[0] + m[9] * p[1] + m[10] * p[2],
-    )
+# The loops of the next functions are as simple as they are so that the compiler makes vector instructions of them: arrays
+# from their beginning to their end, one of them written, no branch.
 
 
-@inlined
-def _transform(m: Matrix, p: Point) -> Point:
-    """The matrix times (x, y, z, 1)."""
-    x, y, z = _rotate(m, p)
-    return x + m[3], y + m[7], z + m[11]
+@compiled
+def _turn(m: Matrix, axis: int, x: Array, y: Array, z: Array, out: Array) -> None:
+    a, b, c = m[4 * axis], m[4 * axis + 1], m[4 * axis + 2]
+    for j in range(len(out)):
+        out[j] = a * x[j] + b * y[j] + c * z[j]
+
+
+@compiled
+def _move(m: Matrix, axis: int, x: Array, y: Array, z: Array, out: Array) -> None:
+    a, b, c, d = m[4 * axis], m[4 * axis + 1], m[4 * axis + 2], m[4 * axis + 3]
+    for j in range(len(out)):
+        out[j] = a * x[j] + b * y[j] + c * z[j] + d
+
+
+@compiled
+def _inside(x: Array, y: Array, z: Array, usable: Array, near: float, right: float, low: float, out: Array) -> None:
+    """Whether usable points lie in front of a camera and at most a pixel beside its image."""
+    for j in range(len(out)):
+        w = z[j]
+        out[j] = usable[j] & (w > near) & (x[j] > -w) & (y[j] > -w) & (x[j] < right * w) & (y[j] < low * w)
+
+
+@compiled
+def _divide(a: Array, b: Array, out: Array) -> None:
+    for j in range(len(out)):
+        out[j] = a[j] / b[j]
+
+
+@compiled
+def _half_width(
+    settings: Settings, along: Array, along_z: Array, down: Array, down_z: Array, u: Array, z: Array, out: Array
+) -> None:
+    """Half the width of footprints, in pixels."""
+    for j in range(len(out)):
+        extent = abs(along[j] - u[j] * along_z[j]) + abs(down[j] - u[j] * down_z[j])
+        out[j] = min(max(settings[1] * extent / z[j], settings[2]), settings[3])
+
+
+@compiled
+def _first(centre: Array, half: Array, out: Array) -> None:
+    for j in range(len(out)):
+        out[j] = max(int32(np.ceil(centre[j] - half[j] - _HALF)), int32(0))
+
+
+@compiled
+def _count(centre: Array, half: Array, first: Array, inside: Array, limit: int, out: Array) -> None:
+    for j in range(len(out)):
+        count = min(int32(np.floor(centre[j] + half[j] - _HALF)), int32(limit - 1)) - first[j] + int32(1)
+        out[j] = count if inside[j] else int32(0)
+
+
+@compiled
+def _start(centre: Array, first: Array, out: Array) -> None:
+    for j in range(len(out)):
+        out[j] = float32(first[j]) + _HALF - centre[j]
+
+
+@compiled
+def _inverse(half: Array, out: Array) -> None:
+    for j in range(len(out)):
+        out[j] = _ONE / half[j]
+
+
+@compiled
+def _behind(settings: Settings, z: Array, along_z: Array, down_z: Array, out: Array) -> None:
+    for j in range(len(out)):
+        out[j] = z[j] + min(settings[4] * z[j] + settings[5] * (abs(along_z[j]) + abs(down_z[j])), _HALF * z[j])
+
+
+@compiled
+def _place(rows: Array, columns: Array, width: int, out: Array) -> None:
+    for j in range(len(out)):
+        out[j] = rows[j] * int32(width) + columns[j]
 
 
 @compiled
 def project(
-    points: Array, tangents: Array, label: Array, owner: Array, moved: Array, rotation: Array, shift: Array,
-    linear: Array, offset: Array, visible: Array, height: int, width: int, settings: Settings, fragments: Fragments, count: int,
+    points: Array, tangents: Array, label: Array, usable: Array, views: Array, run: int, m: Matrix, height: int, width: int,
+    settings: Settings, fragments: Fragments, count: int,
 ) -> int:  # fmt: skip
-    """Append the fragments of one source and keep the nearest of each pixel; returns how many fragments there are now.
+    """Append the fragments of a source's points in one target camera and keep the nearest of each pixel; returns how many
+    fragments there are now.
 
-    Points (3, M), tangents (6, M), label and owner (M,) as in ``MovedSource``; moved, rotation, shift: of its boxes; linear,
-    offset: ``frustum.pinhole_rows`` of the targets; visible: (targets, views) ``frustum.may_see``.
+    points (3, M), tangents (6, M), label (M,) as in ``MovedSource``; usable: (M,) bool, points that take part; views: (S,) bool,
+    the S-th parts of the points that may be in view; run: how many are worked on together, best a row of their image; m: a row of
+    ``frustum.pinhole_rows``.
     """
-    views = visible.shape[1]
-    per_view = points.shape[1] // views
-    for view in range(views):
-        for camera in range(len(linear)):
-            if not visible[camera, view]:
-                continue
-            rows = _matrix(linear, offset, camera)
-            for i in range(view * per_view, (view + 1) * per_view):
-                if label[i] == UNUSED or (owner[i] >= 0 and moved[owner[i]]):
-                    continue
-                point = points[0, i], points[1, i], points[2, i]
-                if not _inside(rows, point, height, width, settings):
-                    continue
-                along = tangents[0, i], tangents[1, i], tangents[2, i]
-                down = tangents[3, i], tangents[4, i], tangents[5, i]
-                place = camera * height * width, height, width
-                count = _land(rows, point, along, down, label[i], place, settings, fragments, count)
-    if not moved.any():
-        return count
-    for i in range(points.shape[1]):
-        box = owner[i]
-        if label[i] == UNUSED or box < 0 or not moved[box]:
+    nearest, numbers, whole = fragments
+    room, inside = np.empty((12, run), np.float32), np.empty(run, np.bool_)
+    top = np.empty(run, np.int32)
+    x, y, z = room[_X], room[_Y], room[_DEPTH]
+    per_view = points.shape[1] // len(views)
+    for view in range(len(views)):
+        if not views[view]:
             continue
-        motion = _matrix(rotation, shift, box)
-        point = _transform(motion, (points[0, i], points[1, i], points[2, i]))
-        along = _rotate(motion, (tangents[0, i], tangents[1, i], tangents[2, i]))
-        down = _rotate(motion, (tangents[3, i], tangents[4, i], tangents[5, i]))
-        for camera in range(len(linear)):
-            rows = _matrix(linear, offset, camera)
-            if _inside(rows, point, height, width, settings):
-                place = camera * height * width, height, width
-                count = _land(rows, point, along, down, label[i], place, settings, fragments, count)
+        for start in range(view * per_view, (view + 1) * per_view, run):
+            end = min(start + run, (view + 1) * per_view)
+            n = end - start
+            px, py, pz = points[0, start:end], points[1, start:end], points[2, start:end]
+            _move(m, 2, px, py, pz, z[:n])
+            _move(m, 0, px, py, pz, x[:n])
+            _move(m, 1, px, py, pz, y[:n])
+            _inside(x[:n], y[:n], z[:n], usable[start:end], settings[0], float32(width + 1), float32(height + 1), inside[:n])
+            a, b = 0, n
+            while a < n and not inside[a]:
+                a += 1
+            while b > a and not inside[b - 1]:
+                b -= 1
+            if a < b:
+                _land(tangents, start, room, a, b, inside, top, m, height, width, settings, numbers, whole, count)
+                whole[_LABEL, count : count + b - a] = label[start + a : start + b]
+                _offer(nearest, numbers, whole, width, settings[6], count, count + b - a)
+                count += b - a
     return count
 
 
-@inlined
-def _inside(rows: Matrix, point: Point, height: int, width: int, settings: Settings) -> bool:
-    """Whether a point lies in front of a camera and at most a pixel beside its image."""
-    x, y, z = _transform(rows, point)
-    return z > settings[0] and x > -z and y > -z and x < float32(width + 1) * z and y < float32(height + 1) * z
-
-
-@inlined
+@compiled
 def _land(
-    rows: Matrix, point: Point, along: Point, down: Point, label: int, place: tuple[int, int, int], settings: Settings,
-    fragments: Fragments, count: int,
-) -> int:  # fmt: skip
-    """Append the fragment of one point in view, whose steps per column and row are ``along`` and ``down``."""
-    nearest, numbers, whole = fragments
-    first, height, width = place
-    x, y, z = _transform(rows, point)
-    u, v = x / z, y / z
-    column_x, column_y, column_z = _rotate(rows, along)
-    row_x, row_y, row_z = _rotate(rows, down)
-    extent_u = abs(column_x - u * column_z) + abs(row_x - u * row_z)
-    extent_v = abs(column_y - v * column_z) + abs(row_y - v * row_z)
-    half_u = min(max(settings[1] * extent_u / z, settings[2]), settings[3])
-    half_v = min(max(settings[1] * extent_v / z, settings[2]), settings[3])
-    left = max(int32(np.ceil(u - half_u - _HALF)), int32(0))
-    top = max(int32(np.ceil(v - half_v - _HALF)), int32(0))
-    columns = min(int32(np.floor(u + half_u - _HALF)), width - 1) - left + 1
-    lines = min(int32(np.floor(v + half_v - _HALF)), height - 1) - top + 1
-    if columns <= 0 or lines <= 0:
-        return count
-    pixel = first + top * width + left
-    start_u, start_v = float32(left) + _HALF - u, float32(top) + _HALF - v
-    sharp_u, sharp_v = _ONE / half_u, _ONE / half_v
-    slack = min(settings[4] * z + settings[5] * (abs(column_z) + abs(row_z)), _HALF * z)
-    numbers[count, _START_U], numbers[count, _START_V] = start_u, start_v
-    numbers[count, _SHARP_U], numbers[count, _SHARP_V] = sharp_u, sharp_v
-    numbers[count, _Z], numbers[count, _BEHIND] = z, z + slack
-    whole[count, _PIXEL], whole[count, _COLUMNS], whole[count, _ROWS], whole[count, _LABEL] = pixel, columns, lines, label
-    # Positive floats order like their bits; the fragment's number below them makes every key unique, whatever the order.
-    key = (np.int64(float32(z).view(np.int32)) - LEAST_BITS) << 32 | count
-    for line in range(lines):
-        outer = abs(start_v + float32(line)) * sharp_v > settings[6]
-        for column in range(columns):
-            rim = outer or abs(start_u + float32(column)) * sharp_u > settings[6]
-            at = pixel + line * width + column
-            nearest[at] = min(nearest[at], key + FRINGE if rim else key)
-    return count + 1
+    tangents: Array, start: int, room: Array, a: int, b: int, inside: Array, top: Array, m: Matrix, height: int, width: int,
+    settings: Settings, numbers: Array, whole: Array, count: int,
+) -> None:  # fmt: skip
+    """Write the fragments of points start + a to start + b, whose x, y and z lie at a to b in ``room`` (12, run), from ``count``
+    on; room, top: to work in."""
+    here, there, n = slice(a, b), slice(count, count + b - a), b - a
+    along = slice(start + a, start + b)
+    x, y, z, u, v, reach = room[_X, here], room[_Y, here], room[_DEPTH, here], room[_U, here], room[_V, here], room[_REACH, here]
+    for axis in range(3):
+        _turn(m, axis, tangents[0, along], tangents[1, along], tangents[2, along], room[_ALONG_U + axis, here])
+        _turn(m, axis, tangents[3, along], tangents[4, along], tangents[5, along], room[_DOWN_U + axis, here])
+    along_z, down_z, line = room[_ALONG_Z, here], room[_DOWN_Z, here], top[:n]
+    pixel, columns, rows = whole[_PIXEL, there], whole[_COLUMNS, there], whole[_ROWS, there]
+    _divide(x, z, u)
+    _half_width(settings, room[_ALONG_U, here], along_z, room[_DOWN_U, here], down_z, u, z, reach)
+    _first(u, reach, pixel)
+    _count(u, reach, pixel, inside[here], width, columns)
+    _start(u, pixel, numbers[_START_U, there])
+    _inverse(reach, numbers[_SHARP_U, there])
+    _divide(y, z, v)
+    _half_width(settings, room[_ALONG_V, here], along_z, room[_DOWN_V, here], down_z, v, z, reach)
+    _first(v, reach, line)
+    _count(v, reach, line, inside[here], height, rows)
+    _start(v, line, numbers[_START_V, there])
+    _inverse(reach, numbers[_SHARP_V, there])
+    _place(line, pixel, width, pixel)
+    numbers[_Z, there] = z
+    _behind(settings, z, along_z, down_z, numbers[_BEHIND, there])
 
 
 @compiled
-def average(fragments: Fragments, width: int, count: int) -> tuple[Array, Array]:
-    """Depth (V H W,) float32, 0 in holes, and label (V H W,) int32: the inverse depths of all fragments of the nearest one's
-    surface, averaged with tent weights; finer fragments count for more."""
+def _offer(nearest: Array, numbers: Array, whole: Array, width: int, core: float, first: int, last: int) -> None:
+    """Let the fragments from ``first`` to ``last`` compete for their pixels.
+
+    Nearly all cover at most two by two pixels, and which of these they do no processor can guess: no branches there.
+    """
+    below = index(width)
+    for i in range(first, last):
+        columns, rows, pixel = whole[_COLUMNS, i], whole[_ROWS, i], whole[_PIXEL, i]
+        if columns <= 0 or rows <= 0:
+            continue
+        start_u, start_v, sharp_u, sharp_v = (
+            numbers[_START_U, i],
+            numbers[_START_V, i],
+            numbers[_SHARP_U, i],
+            numbers[_SHARP_V, i],
+        )
+        # Positive floats order like their bits; the fragment's number below them makes every key unique, whatever the order.
+        key = (np.int64(float32(numbers[_Z, i]).view(np.int32)) - LEAST_BITS) << 32 | i
+        if columns <= 2 and rows <= 2:
+            rim, rim_across = abs(start_u) * sharp_u > core, abs(start_u + _ONE) * sharp_u > core
+            rim_above, rim_below = abs(start_v) * sharp_v > core, abs(start_v + _ONE) * sharp_v > core
+            wide, high, at = columns == 2, rows == 2, index(pixel)
+            here, across = _key(key, rim | rim_above, True), _key(key, rim_across | rim_above, wide)
+            down, askew = _key(key, rim | rim_below, high), _key(key, rim_across | rim_below, wide & high)
+            nearest[at], nearest[at + _NEXT] = min(nearest[at], here), min(nearest[at + _NEXT], across)
+            at += below
+            nearest[at], nearest[at + _NEXT] = min(nearest[at], down), min(nearest[at + _NEXT], askew)
+            continue
+        for line in range(rows):
+            outer = abs(start_v + float32(line)) * sharp_v > core
+            for column in range(columns):
+                place = pixel + line * width + column
+                rim = outer or abs(start_u + float32(column)) * sharp_u > core
+                nearest[place] = min(nearest[place], _key(key, rim, True))
+
+
+@inlined
+def _key(key: int, rim: bool, covered: bool) -> int:
+    """The key with which a fragment competes for a pixel."""
+    offered = key + FRINGE if rim else key
+    return offered if covered else NOTHING
+
+
+@inlined
+def _sum(front: Array, sums: Array, at: int, bits: int, of: int, weight: float, inverse_z: float, covered: bool) -> None:
+    """Add a fragment's weight at a pixel that it covers, if it belongs to the nearest surface there."""
+    belongs = covered & (bits <= front[at, 0]) & (of == front[at, 1])
+    share, inverse = np.int64(np.float64(weight) * UNITS), np.int64(np.float64(weight * inverse_z) * UNITS)
+    sums[at, 0] += share if belongs else np.int64(0)
+    sums[at, 1] += inverse if belongs else np.int64(0)
+
+
+@compiled
+def average(fragments: Fragments, front: Array, sums: Array, width: int, count: int, depth: Array, label: Array) -> None:
+    """Write depth (H W,) float32, 0 in holes, and label (H W,) int32 of one target: the inverse depths of all fragments of the
+    nearest one's surface, averaged with tent weights; finer fragments count for more. front: (P, 2) int32 and sums: (P, 2) int64,
+    to work in."""
     nearest, numbers, whole = fragments
-    pixels = len(nearest)
-    total, inverse = np.zeros(pixels, np.int64), np.zeros(pixels, np.int64)
-    behind, label = np.full(pixels, -np.inf, np.float32), np.full(pixels, STATIC, np.int32)
-    for place in range(pixels):
+    for place in range(len(nearest)):
+        # Of the nearest surface the bits of its farthest depth, and the label.
+        front[place, 0], front[place, 1] = -1, STATIC
+        sums[place, 0], sums[place, 1] = 0, 0
         if nearest[place] != NOTHING:
             winner = nearest[place] & 0xFFFFFFFF
-            behind[place], label[place] = numbers[winner, _BEHIND], whole[winner, _LABEL]
+            front[place, 0] = float32(numbers[_BEHIND, winner]).view(np.int32)
+            front[place, 1] = whole[_LABEL, winner]
     for i in range(count):
-        start_u, start_v = numbers[i, _START_U], numbers[i, _START_V]
-        sharp_u, sharp_v, z = numbers[i, _SHARP_U], numbers[i, _SHARP_V], numbers[i, _Z]
-        density, inverse_z = sharp_u * sharp_v, _ONE / z
-        for down in range(whole[i, _ROWS]):
-            tent = density * (_TENT - abs(start_v + float32(down)) * sharp_v)
-            for across in range(whole[i, _COLUMNS]):
-                place = whole[i, _PIXEL] + down * width + across
-                if z <= behind[place] and whole[i, _LABEL] == label[place]:
-                    weight = tent * (_TENT - abs(start_u + float32(across)) * sharp_u)
-                    total[place] += np.int64(np.float64(weight) * UNITS)
-                    inverse[place] += np.int64(np.float64(weight * inverse_z) * UNITS)
-    depth = np.zeros(pixels, np.float32)
-    for place in range(pixels):
+        columns, rows, of = whole[_COLUMNS, i], whole[_ROWS, i], whole[_LABEL, i]
+        if columns <= 0 or rows <= 0:
+            continue
+        start_u, start_v, z = numbers[_START_U, i], numbers[_START_V, i], numbers[_Z, i]
+        sharp_u, sharp_v = numbers[_SHARP_U, i], numbers[_SHARP_V, i]
+        density, inverse_z, bits = sharp_u * sharp_v, _ONE / z, float32(z).view(np.int32)
+        if columns <= 2 and rows <= 2:  # without branches, as in ``_offer``
+            above, below = density * (_TENT - abs(start_v) * sharp_v), density * (_TENT - abs(start_v + _ONE) * sharp_v)
+            left, right = _TENT - abs(start_u) * sharp_u, _TENT - abs(start_u + _ONE) * sharp_u
+            wide, high, at = columns == 2, rows == 2, index(whole[_PIXEL, i])
+            down = at + index(width)
+            _sum(front, sums, at, bits, of, above * left, inverse_z, True)
+            _sum(front, sums, at + _NEXT, bits, of, above * right, inverse_z, wide)
+            _sum(front, sums, down, bits, of, below * left, inverse_z, high)
+            _sum(front, sums, down + _NEXT, bits, of, below * right, inverse_z, wide & high)
+            continue
+        for line in range(rows):
+            tent = density * (_TENT - abs(start_v + float32(line)) * sharp_v)
+            for column in range(columns):
+                at = index(whole[_PIXEL, i] + line * width + column)
+                weight = tent * (_TENT - abs(start_u + float32(column)) * sharp_u)
+                _sum(front, sums, at, bits, of, weight, inverse_z, True)
+    for place in range(len(depth)):
+        label[place], depth[place] = front[place, 1], _ZERO
         if nearest[place] != NOTHING:
-            depth[place] = float32(np.float64(total[place]) / np.float64(inverse[place]))
-    return depth, label
+            depth[place] = float32(np.float64(sums[place, 0]) / np.float64(sums[place, 1]))
 
 
 @compiled

@@ -6,6 +6,7 @@ import numpy as np
 
 from dist4d_env.geometry.jit import compiled
 from dist4d_env.geometry.rgbd import FAR
+from dist4d_env.geometry.threads import in_threads
 
 _FAR, _NONE = np.float32(FAR), np.float32(-1)
 
@@ -27,13 +28,15 @@ def fill_telea(rgb: np.ndarray, depth: np.ndarray, valid: np.ndarray, radius: fl
 
     behind, filled_depth = fill_background(rgb, depth, valid)
     out = rgb.copy()
-    for view in range(len(rgb)):
-        if valid[view].all():
-            continue
+
+    def one_camera(view: int) -> None:
         if not valid[view].any():
             out[view] = behind[view]
-            continue
-        out[view] = cv2.inpaint(np.ascontiguousarray(rgb[view]), (~valid[view]).astype(np.uint8), radius, cv2.INPAINT_TELEA)
+        elif not valid[view].all():
+            holes = (~valid[view]).astype(np.uint8)
+            out[view] = cv2.inpaint(np.ascontiguousarray(rgb[view]), holes, radius, cv2.INPAINT_TELEA)
+
+    in_threads(one_camera, len(rgb))
     return out, filled_depth
 
 

@@ -11,7 +11,9 @@ from numba import njit
 
 int32: Any = np.int32
 float32: Any = np.float32
-"""Conversions in kernels, where both mix with Python's numbers more freely than numpy's own annotations allow."""
+index: Any = np.uint64
+"""Conversions in kernels, where they mix with Python's numbers more freely than numpy's own annotations allow. ``index`` is for
+places in arrays that are never negative, which would count from the end: loops that need not ask are faster."""
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Any:

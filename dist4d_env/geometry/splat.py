@@ -115,18 +115,14 @@ def splat(
 
 def _assemble(depth: np.ndarray, label: np.ndarray, lookup: Lookup, shape: tuple[int, int, int]) -> Splat:
     """Pixels that have a depth and a colour."""
-    valid = (depth > 0) & lookup.found
-
-    def image(rgb: np.ndarray) -> np.ndarray:
-        return np.where(valid[:, None], np.rint(rgb), 0).astype(np.uint8).reshape(*shape, 3)
-
+    valid = lookup.found
     return Splat(
-        rgb=image(lookup.rgb),
+        rgb=lookup.rgb.reshape(*shape, 3),
         depth=np.where(valid, np.minimum(depth, np.float32(FAR)), np.float32(0)).reshape(shape),
         valid=valid.reshape(shape),
         moving=(valid & (label != STATIC)).reshape(shape),
-        confidence=np.where(valid, lookup.confidence, 0).astype(np.float32).reshape(shape),
-        age=np.where(valid, lookup.age, 0).astype(np.float32).reshape(shape),
-        generated=(valid & lookup.generated).reshape(shape),
-        second=image(lookup.second),
+        confidence=lookup.confidence.reshape(shape),
+        age=lookup.age.reshape(shape),
+        generated=lookup.generated.reshape(shape),
+        second=lookup.second.reshape(*shape, 3),
     )

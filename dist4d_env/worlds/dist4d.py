@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ import torch
 from dist4d_env.errors import WeightsError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat
+from dist4d_env.geometry.threads import in_threads
 from dist4d_env.models.conditions import splat_images, target_conditions
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
 from dist4d_env.simulation.scene_at import SceneAt
@@ -27,7 +26,6 @@ from dist4d_env.worlds.trust import trust
 DIST_T, DIST_S = 0, 1  # noise streams
 FEW = 0.05
 """Share of pixels up to which DiST-T's part in what DiST-S shows need not be composed, which costs more than decoding."""
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -227,15 +225,6 @@ class GenerativeWorld:
 
     def _shown(self, state: GenerativeState, now: SceneAt, frame: RGBDFrame) -> GenerativeState:
         return replace(state, step=state.step + 1, shown=frame, shown_time=now.time, shown_pose=now.global_from_ego)
-
-
-def in_threads(work: Callable[[int], Result], count: int) -> list[Result]:
-    """``work(0)``, ..., ``work(count - 1)`` in as many threads as torch may use; what it returns must not depend on order."""
-    threads = min(torch.get_num_threads(), count)
-    if threads == 1:
-        return [work(k) for k in range(count)]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, range(count)))
 
 
 def unseen(splat: Splat) -> np.ndarray:

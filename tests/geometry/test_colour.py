@@ -45,7 +45,7 @@ def test_from_its_own_pose_a_frame_gives_its_own_colours(truth):
     found = look_up([SplatSource.from_frame(truth, NOBODY)], truth)
     near = truth.depth.ravel() < 99  # the sky's points lie elsewhere than at FAR
     assert found.found[near].mean() > 0.99
-    error = np.abs(found.rgb - truth.rgb.reshape(-1, 3)).max(1)[near & found.found]
+    error = np.abs(found.rgb.astype(int) - truth.rgb.reshape(-1, 3)).max(1)[near & found.found]
     assert np.median(error) < 0.1 and np.mean(error > 3) < 0.02
     assert np.median(found.confidence[near]) > 0.95 and not found.age.any() and not found.generated.any()
 

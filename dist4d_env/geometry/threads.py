@@ -1,0 +1,57 @@
+"""Work that several threads share, for loops that give the interpreter's lock away."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
+_busy = threading.local()
+
+
+def thread_count() -> int:
+    """How many threads a process may use: as many as torch where it is loaded, else ``$OMP_NUM_THREADS``, else one per core."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(text) if text.isdigit() and int(text) else cores
+
+
+def in_threads(work: Callable[[int], Result], count: int) -> list[Result]:
+    """``work(0)``, ..., ``work(count - 1)`` in ``thread_count`` threads; what it returns must not depend on order.
+
+    Within such work there are no more threads. The first error is raised.
+    """
+    helpers = 0 if getattr(_busy, "yes", False) else min(thread_count(), count) - 1
+    if helpers < 1:
+        return [work(k) for k in range(count)]
+    results: dict[int, Result] = {}
+    errors: list[BaseException] = []
+    left = iter(range(count))
+
+    def some() -> None:
+        _busy.yes = True
+        try:
+            for k in left:
+                if errors:
+                    return
+                results[k] = work(k)
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            _busy.yes = False
+
+    threads = [threading.Thread(target=some, daemon=True) for _ in range(helpers)]
+    for thread in threads:
+        thread.start()
+    some()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return [results[k] for k in range(count)]
