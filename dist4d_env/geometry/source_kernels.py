@@ -25,38 +25,37 @@ Array = np.ndarray
 
 @compiled
 def unproject_pixels(
-    depth: Array, along_row: Array, along_column: Array, steps: Array, offset: Array,
+    view: int, depth: Array, along_row: Array, along_column: Array, steps: Array, offset: Array,
     known: Array, edge: Array, points: Array, tangents: Array, inverse_depth: Array,
 ) -> None:  # fmt: skip
-    """Write known pixels, points and slopes of depth images (V, H, W); rays as ``frustum.ray_parts`` has them.
+    """Write known pixels, points and slopes of one of the depth images (V, H, W); rays as ``frustum.ray_parts`` has them.
 
     offset: (V, 3) camera centres from the origin. Written: known and edge (V, H, W), points (3, V, H, W), tangents (6, V, H, W),
     inverse_depth (V, H, W, 3), as in ``SplatSource``; pixels between two surfaces are not known.
     """
-    views, height, width = depth.shape
+    _, height, width = depth.shape
     metres, inverse = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
     steps_u, steps_v = np.empty((height, width + 1), np.float32), np.empty((width, height + 1), np.float32)
-    for view in range(views):
-        _clean(depth[view], known[view], metres, inverse)
-        _differences(inverse, steps_u, steps_v)
-        for row in range(height):
-            line_u = steps_u[row]
-            for column in range(width):
-                z, w = metres[row, column], inverse[row, column]
-                across, edge_u, between_u, explained_u = _slope(line_u, column, width, w)
-                down, edge_v, between_v, explained_v = _slope(steps_v[column], row, height, w)
-                edge[view, row, column] = edge_u or edge_v
-                if (between_u or between_v) and not (explained_u or explained_v):
-                    known[view, row, column] = False
-                inverse_depth[view, row, column, 0] = w
-                inverse_depth[view, row, column, 1] = across
-                inverse_depth[view, row, column, 2] = down
-                bend = -z * z  # d(z ray) = z' ray + z ray', with z' = -z^2 (1/z)'
-                for axis in range(3):
-                    ray = float32(along_column[view, axis, row] + along_row[view, axis, column])
-                    points[axis, view, row, column] = ray * z + offset[view, axis]
-                    tangents[axis, view, row, column] = ray * (bend * across) + steps[view, axis, 0] * z
-                    tangents[3 + axis, view, row, column] = ray * (bend * down) + steps[view, axis, 1] * z
+    _clean(depth[view], known[view], metres, inverse)
+    _differences(inverse, steps_u, steps_v)
+    for row in range(height):
+        line_u = steps_u[row]
+        for column in range(width):
+            z, w = metres[row, column], inverse[row, column]
+            across, edge_u, between_u, explained_u = _slope(line_u, column, width, w)
+            down, edge_v, between_v, explained_v = _slope(steps_v[column], row, height, w)
+            edge[view, row, column] = edge_u or edge_v
+            if (between_u or between_v) and not (explained_u or explained_v):
+                known[view, row, column] = False
+            inverse_depth[view, row, column, 0] = w
+            inverse_depth[view, row, column, 1] = across
+            inverse_depth[view, row, column, 2] = down
+            bend = -z * z  # d(z ray) = z' ray + z ray', with z' = -z^2 (1/z)'
+            for axis in range(3):
+                ray = float32(along_column[view, axis, row] + along_row[view, axis, column])
+                points[axis, view, row, column] = ray * z + offset[view, axis]
+                tangents[axis, view, row, column] = ray * (bend * across) + steps[view, axis, 0] * z
+                tangents[3 + axis, view, row, column] = ray * (bend * down) + steps[view, axis, 1] * z
 
 
 @compiled
@@ -115,27 +114,27 @@ def _slope(steps: Array, i: int, n: int, here: float) -> tuple[float, bool, bool
 
 @compiled
 def find_owners(
-    points: Array, inverse_depth: Array, first: Array, centre: Array, rotation: Array, half: Array, reach: Array,
+    view: int, points: Array, inverse_depth: Array, first: Array, centre: Array, rotation: Array, half: Array, reach: Array,
     owner: Array, under: Array,
 ) -> None:  # fmt: skip
-    """Write which box each point (3, V, H, W) lies in, and which it lies under: (V, H, W) int32 each, untouched where none.
+    """Write which box each point (3, V, H, W) of a camera lies in, and which it lies under: (V, H, W) int32 each, untouched where
+    none.
 
     Boxes as ``splat_source.box_rows`` has them; of two boxes around a point the later one owns it.
     """
-    _, views, height, width = points.shape
+    _, _, height, width = points.shape
     farthest = _ONE / _SKY
-    for view in range(views):
-        low_x, low_y, high_x, high_y = float32(np.inf), float32(np.inf), float32(-np.inf), float32(-np.inf)
-        for row in range(height):
-            for column in range(width):
-                if inverse_depth[view, row, column, 0] > farthest:
-                    x, y = points[0, view, row, column], points[1, view, row, column]
-                    low_x, high_x = min(low_x, x), max(high_x, x)
-                    low_y, high_y = min(low_y, y), max(high_y, y)
-        for i in range(first[view], first[view + 1]):
-            cx, cy, r = centre[i, 0], centre[i, 1], reach[i]
-            if not (cx + r < low_x or cy + r < low_y or cx - r > high_x or cy - r > high_y):
-                _own(points[:, view], i, centre[i], rotation[i], half[i], r, owner[view], under[view])
+    low_x, low_y, high_x, high_y = float32(np.inf), float32(np.inf), float32(-np.inf), float32(-np.inf)
+    for row in range(height):
+        for column in range(width):
+            if inverse_depth[view, row, column, 0] > farthest:
+                x, y = points[0, view, row, column], points[1, view, row, column]
+                low_x, high_x = min(low_x, x), max(high_x, x)
+                low_y, high_y = min(low_y, y), max(high_y, y)
+    for i in range(first[view], first[view + 1]):
+        cx, cy, r = centre[i, 0], centre[i, 1], reach[i]
+        if not (cx + r < low_x or cy + r < low_y or cx - r > high_x or cy - r > high_y):
+            _own(points[:, view], i, centre[i], rotation[i], half[i], r, owner[view], under[view])
 
 
 @compiled

@@ -12,6 +12,7 @@ from dist4d_env.geometry import source_kernels as kernels
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.frustum import frustum_corners, ray_parts
 from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.geometry.threads import in_threads
 from dist4d_env.geometry.transforms import invert
 
 
@@ -57,7 +58,8 @@ class SplatSource:
         if frame.body is not None:
             known &= ~widened(frame.body)
         owner, under = np.full((2, *frame.depth.shape), -1, np.int32)
-        kernels.find_owners(points, inverse_depth, *box_rows(per_view, origin), owner, under)
+        rows = box_rows(per_view, origin)
+        in_threads(lambda view: kernels.find_owners(view, points, inverse_depth, *rows, owner, under), views)
         return cls(
             frame, known if keep is None else known & keep, owner, under,
             box_view=np.repeat(np.arange(views), [len(boxes) for boxes in per_view]),
@@ -128,5 +130,6 @@ def _unproject(frame: RGBDFrame, origin: np.ndarray) -> tuple[np.ndarray, ...]:
     points, tangents = np.empty((3, views, height, width), np.float32), np.empty((6, views, height, width), np.float32)
     out = known, edge, points, tangents, np.empty((views, height, width, 3), np.float32)
     depth = np.require(frame.depth, np.float32, ["C", "W"])
-    kernels.unproject_pixels(depth, along_row, along_column, steps.astype(np.float32), offset, *out)
+    rays = along_row, along_column, steps.astype(np.float32), offset
+    in_threads(lambda view: kernels.unproject_pixels(view, depth, *rays, *out), views)
     return out

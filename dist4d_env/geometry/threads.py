@@ -9,11 +9,22 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Result = TypeVar("Result")
-_busy = threading.local()
+
+
+class _Sharing(threading.local):
+    """Of a thread. busy: it works for ``in_threads``; count: threads that it may use where torch no longer says so."""
+
+    busy = False
+    count: int | None = None
+
+
+sharing = _Sharing()
 
 
 def thread_count() -> int:
-    """How many threads a process may use: as many as torch where it is loaded, else ``$OMP_NUM_THREADS``, else one per core."""
+    """How many threads may be used: as many as torch where it is loaded, else ``$OMP_NUM_THREADS``, else one per core."""
+    if sharing.count is not None:
+        return sharing.count
     torch = sys.modules.get("torch")
     if torch is not None:
         return int(torch.get_num_threads())
@@ -27,7 +38,7 @@ def in_threads(work: Callable[[int], Result], count: int) -> list[Result]:
 
     Within such work there are no more threads. The first error is raised.
     """
-    helpers = 0 if getattr(_busy, "yes", False) else min(thread_count(), count) - 1
+    helpers = 0 if sharing.busy else min(thread_count(), count) - 1
     if helpers < 1:
         return [work(k) for k in range(count)]
     results: dict[int, Result] = {}
@@ -35,7 +46,7 @@ def in_threads(work: Callable[[int], Result], count: int) -> list[Result]:
     left = iter(range(count))
 
     def some() -> None:
-        _busy.yes = True
+        sharing.busy = True
         try:
             for k in left:
                 if errors:
@@ -44,7 +55,7 @@ def in_threads(work: Callable[[int], Result], count: int) -> list[Result]:
         except BaseException as error:
             errors.append(error)
         finally:
-            _busy.yes = False
+            sharing.busy = False
 
     threads = [threading.Thread(target=some, daemon=True) for _ in range(helpers)]
     for thread in threads:

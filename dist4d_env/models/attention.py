@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dist4d_env.models.by_camera import by_camera
+
 PARTS = ("spatial", "cross_view", "temporal", "control", "mlp")
 """Rows of a block's modulation table. Every block has "control" and "mlp"; the others are chosen per block."""
 
@@ -62,25 +64,31 @@ class Block(nn.Module):
         control_mask: torch.Tensor,
     ) -> torch.Tensor:
         """neighbours: (B, V, 2); modulation: (B, T, 5, 3, D); controls: (B * T, N, D); control_mask: (B * T, N)."""
-        batch, views, frames, tokens, width = x.shape
         shift, scale, gate = (modulation + self.table)[:, None, :, None].unbind(-2)  # each (B, 1, T, 1, 5, D)
 
-        def entering(part: int) -> torch.Tensor:
+        def entering(x: torch.Tensor, part: int) -> torch.Tensor:
             return self.norm(x) * (1 + scale[..., part, :]) + shift[..., part, :]
 
-        if "spatial" in self.parts:
-            h = entering(0).flatten(0, 2)
-            x = x + gate[..., 0, :] * self.spatial(h, h).view_as(x)
-        if "cross_view" in self.parts:
-            h = entering(1)
-            sample = torch.arange(batch, device=x.device)[:, None]
-            around = torch.cat([h[sample, neighbours[..., side]] for side in (0, 1)], 3).flatten(0, 2)
-            x = x + gate[..., 1, :] * self.cross_view(h.flatten(0, 2), around).view_as(x)
-        if "temporal" in self.parts:
-            h = entering(2).transpose(2, 3).reshape(-1, frames, width)
-            over_time = self.temporal(h, h).view(batch, views, tokens, frames, width).transpose(2, 3)
-            x = x + gate[..., 2, :] * over_time
-        h = entering(3).transpose(1, 2).reshape(batch * frames, views * tokens, width)
-        attended = self.control(h, controls, control_mask).view(batch, frames, views, tokens, width).transpose(1, 2)
-        x = x + gate[..., 3, :] * attended
-        return x + gate[..., 4, :] * self.mlp(entering(4))
+        def first(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            if "spatial" in self.parts:
+                h = entering(x, 0).flatten(0, 2)
+                x = x + gate[..., 0, :] * self.spatial(h, h).view_as(x)
+            return x, entering(x, 1)
+
+        def second(x: torch.Tensor, h: torch.Tensor, *beside: torch.Tensor) -> torch.Tensor:
+            batch, views, frames, tokens, width = x.shape
+            if "cross_view" in self.parts:
+                x = x + gate[..., 1, :] * self.cross_view(h.flatten(0, 2), torch.cat(beside, 3).flatten(0, 2)).view_as(x)
+            if "temporal" in self.parts:
+                h = entering(x, 2).transpose(2, 3).reshape(-1, frames, width)
+                over_time = self.temporal(h, h).view(batch, views, tokens, frames, width).transpose(2, 3)
+                x = x + gate[..., 2, :] * over_time
+            h = entering(x, 3).transpose(1, 2).reshape(batch * frames, views * tokens, width)
+            attended = self.control(h, controls, control_mask).view(batch, frames, views, tokens, width).transpose(1, 2)
+            x = x + gate[..., 3, :] * attended
+            return x + gate[..., 4, :] * self.mlp(entering(x, 4))
+
+        # Views meet only between the two.
+        x, h = by_camera(first, 1, x)
+        sample = torch.arange(len(x), device=x.device)[:, None]
+        return by_camera(second, 1, x, h, *(h[sample, neighbours[..., side]] for side in (0, 1)))

@@ -12,6 +12,7 @@ import torch
 
 from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.models.by_camera import by_camera, inferring
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.composition import coarse_size, resized
@@ -196,7 +197,7 @@ class DiSTTPipeline:
         """
         return self.compose(self.decode(self.predict(references, targets, **how)), targets)
 
-    @torch.no_grad()
+    @inferring
     def predict(
         self,
         references: Sequence[RGBDFrame],
@@ -216,24 +217,29 @@ class DiSTTPipeline:
         """
         inputs = collate_targets(references, targets, self.codec.config.depth_code, captions).to(self.device)
         inputs = inputs.at_size(*coarse_size(inputs.layout.shape[-2:], self.transformer.config.image_size))
-        reference = self.codec.encode_rgbd(inputs.reference)
-        splat = self.codec.encode_rgbd(inputs.views.base)
+        reference = by_camera(self.codec.encode_rgbd, 1, inputs.reference)
+        splat = by_camera(self.codec.encode_rgbd, 1, inputs.views.base)
         noise = torch.randn(splat.shape, generator=generator).to(self.device)
         return denoise(self.transformer, noise, inputs, reference, splat, steps, guidance, self.sampler)
 
-    @torch.no_grad()
+    @inferring
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents to RGB and depth code (B, V, T, 4, H, W). Where ``time_factor`` is 1, each frame can be decoded on its own."""
-        return self.codec.decode_rgbd(latents.to(self.device))
+        return by_camera(self.codec.decode_rgbd, 1, latents.to(self.device))
 
-    @torch.no_grad()
+    @inferring
     def compose(self, decoded: torch.Tensor, targets: Sequence[Sequence[TargetConditions]]) -> Generated:
         """Decoded frames (B, V, T, 4, H, W) and their conditions to the final frames, arrays over (B, T, V)."""
         code = self.codec.config.depth_code
         views = stacked_views(targets, code).to(self.device)
         layout = stacked_layouts([[one.controls for one in sample] for sample in targets]).to(self.device)
         interval = torch.tensor([[one.interval for one in sample] for sample in targets], dtype=torch.float32)
-        rgbd, share = self.composer.frames(decoded, views, layout, interval.to(self.device))
+        interval = interval.to(self.device)
+
+        def composed(frames: torch.Tensor, layout: torch.Tensor, *views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.composer.frames(frames, ViewInputs(*views), layout, interval)
+
+        rgbd, share = by_camera(composed, 1, decoded, layout, *views)
         rgbd = protect_depth(rgbd, share, views, code, *self.PROTECTED)
         return _to_images(rgbd.transpose(1, 2), share.transpose(1, 2), code)
 
@@ -277,7 +283,7 @@ class DiSTSPipeline:
         """Device of the weights."""
         return next(self.unet.parameters()).device
 
-    @torch.no_grad()
+    @inferring
     def __call__(
         self,
         splats: Sequence[SplatImages],
@@ -311,10 +317,16 @@ class DiSTSPipeline:
         conditions = self.unet.prepare(views, None if context is None else context.to(self.device))
         share = torch.zeros_like(views.masks[:, :, :1])
 
+        def completed(noisy: torch.Tensor, at: torch.Tensor, *views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.unet.predict_clean(noisy, at, ViewInputs(*views))
+
         def model(noisy: torch.Tensor, level: float) -> torch.Tensor:
             nonlocal share
             at = torch.full((len(noisy),), level, device=self.device)
-            clean, share = self.unet.predict_clean(noisy, at, conditions)
+            if isinstance(conditions, ViewInputs):
+                clean, share = by_camera(completed, 0, noisy, at, *conditions)
+            else:
+                clean, share = self.unet.predict_clean(noisy, at, conditions)
             if guidance != 1 and isinstance(conditions, SVDConditions):
                 free, _ = self.unet.predict_clean(noisy, at, conditions.withheld())
                 clean = free + guidance * (clean - free)

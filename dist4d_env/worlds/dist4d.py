@@ -13,7 +13,7 @@ from dist4d_env.errors import WeightsError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat
 from dist4d_env.geometry.threads import in_threads
-from dist4d_env.models.conditions import splat_images, target_conditions
+from dist4d_env.models.conditions import TargetConditions, splat_images, target_conditions
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.worlds.chunk import Chunk, PolicyConfig
@@ -161,21 +161,22 @@ class GenerativeWorld:
             splats = in_threads(
                 lambda k: state.memory.render(rig, cameras[k], boxes[k], times[k], self.policy.count), len(cameras)
             )
+
+        def conditions(k: int) -> TargetConditions:
+            return target_conditions(
+                splats[k],
+                intrinsics=rig.intrinsics,
+                global_from_camera=cameras[k],
+                global_from_ego=poses[k],
+                reference_global_from_ego=reference_pose,
+                interval=float(times[k] - reference_time),
+                boxes=boxes[k],
+                scene_map=state.start.scene.map,
+                description=state.start.scene.description,
+            )
+
         with watch("conditions"):
-            targets = [
-                target_conditions(
-                    splat,
-                    intrinsics=rig.intrinsics,
-                    global_from_camera=camera,
-                    global_from_ego=pose,
-                    reference_global_from_ego=reference_pose,
-                    interval=float(time - reference_time),
-                    boxes=agents,
-                    scene_map=state.start.scene.map,
-                    description=state.start.scene.description,
-                )
-                for splat, camera, pose, time, agents in zip(splats, cameras, poses, times, boxes, strict=True)
-            ]
+            targets = in_threads(conditions, len(cameras))
         with watch("dist_t"):
             latents = self.dist_t.predict([reference], [targets], generator=noise(state, DIST_T), steps=self.policy.steps_t)
         return Chunk(times, poses, boxes, tuple(splats), tuple(targets), latents.cpu())
