@@ -1,13 +1,17 @@
 """Milliseconds of the splat, six cameras to six, at three sizes.
 
-    python -m benchmarks.splat --out benchmarks/results/splat.json
+    python -m benchmarks.splat --against 00cdabe --out benchmarks/results/splat.json
 
+With ``--against`` the splat of three frames with its holes filled is held against that of another commit, in turn, on one thread
+and on as many as there are cores.
 Sources are keyframes of the first val scene, seen from a pose beside the logged path. ``cpu_ms`` is the processor time of the
 process (what the splat itself needs, whatever else the machine does), ``wall_ms`` what a clock on the wall shows; medians.
 """
 
 from __future__ import annotations
 
+import pickle
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +21,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.common import header, run, write_json
+from benchmarks.common import header, machine, run, write_json
+from benchmarks.golden.speed import Measured
+from benchmarks.golden.trees import ROOT, hash_of, tree_of
 from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.splat import Splat, splat
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 
+SPLAT_DRIVER = Path(__file__).parent / "golden" / "splat_driver.py"
 SIZES = (64, 112), (128, 224), (224, 400)
 KEYFRAMES = 4, 6, 8
 TIME, ASIDE = 3.2, pose_from_xy_yaw(0.8, 0.5, 0.03)
@@ -34,6 +41,8 @@ class Options:
 
     repeats: int = 40
     """Calls per row, after one that does not count."""
+    against: str | None = None
+    """A commit whose splat is measured in turn with this one."""
     dataroot: Path | None = None
     """A data set with a val split; the default one is made when there is none."""
     out: Path | None = None
@@ -47,6 +56,8 @@ def main(options: Options) -> dict[str, Any]:
     for size in tqdm(SIZES, disable=None):
         rows[f"{size[0]} x {size[1]}"] = measure_all(scene, size, options.repeats)
     result = header("splat", options) | {"results": rows}
+    if options.against:
+        result["against"] = against(options.against, scene, max(3, options.repeats // 8))
     if options.out:
         write_json(options.out, result)
     for name, row in rows.items():
@@ -73,6 +84,45 @@ def measure_all(scene: Any, size: tuple[int, int], repeats: int) -> dict[str, di
         "preparing a frame": lambda: SplatSource.from_frame(frames[0], boxes[0]),
     }
     return {name: measure(call, repeats) for name, call in parts.items()}
+
+
+def against(commit: str, scene: Any, passes: int) -> dict[str, Any]:
+    """How many times as fast as at a commit it splats and fills: medians over passes in turn, by size and threads."""
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch, tree_of(hash_of(commit)) as tree:
+        inputs = Path(scratch, "inputs.pickle")
+        inputs.write_bytes(pickle.dumps({f"{h} x {w}": plain_inputs(scene, (h, w)) for h, w in SIZES}))
+        for threads in sorted({1, machine()["cores"]}):
+            places = {"before": tree, "now": ROOT}
+            both = {side: Measured(at, inputs, Path(scratch, side), SPLAT_DRIVER, threads) for side, at in places.items()}
+            for height, width in tqdm(SIZES, f"against {commit}, threads: {threads}", disable=None):
+                turns = [{side: one(f"{height} x {width}") for side, one in both.items()} for _ in range(passes)]
+                for of in ("process", "clock"):
+                    milliseconds = {side: [1e3 * turn[side][of] / turn[side]["count"] for turn in turns] for side in both}
+                    times = float(np.median([old / new for old, new in zip(*milliseconds.values(), strict=True)]))
+                    found = {f"{side}_ms": float(np.median(all_of)) for side, all_of in milliseconds.items()} | {"times": times}
+                    rows.setdefault(f"{height} x {width}, threads: {threads}", {})[of] = found
+                    print(f"{height} x {width}, threads {threads}, {of}: " + ", ".join(f"{k} {v:.2f}" for k, v in found.items()))
+            for one in both.values():
+                one.close()
+    return rows
+
+
+def plain_inputs(scene: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """What ``measure_all`` splats, as dicts of arrays that any version can read."""
+    rig, frames = scene.rig.at_size(*size), [scene.sensors.rgbd(k, *size) for k in KEYFRAMES]
+    fields = ("rgb", "depth", "intrinsics", "global_from_camera", "time")
+    return {
+        "frames": [
+            ({name: getattr(frame, name) for name in fields}, [vars(scene.boxes(max(float(t), 0.0))) for t in frame.time])
+            for frame in frames
+        ],
+        "intrinsics": rig.intrinsics,
+        "cameras": scene.ego_pose(TIME) @ ASIDE @ rig.ego_from_camera,
+        "size": size,
+        "boxes": vars(scene.boxes(TIME)),
+        "time": TIME,
+    }
 
 
 def measure(call: Callable[[], Any], repeats: int) -> dict[str, float]:

@@ -4,14 +4,20 @@ Yardsticks: highway-env (highway-v0 and highway-fast-v0), where it is installed;
 (a UNet of four levels of 64 channels with two residual blocks each, conditioned on four past frames, three Euler steps) on the
 same six views.
 
-    python -m benchmarks.throughput --out benchmarks/results/throughput.json
+    python -m benchmarks.throughput --size 224x400 --neighbours --out benchmarks/results/throughput.json
+
+Rows are measured in turn, for a machine is faster at one time than at another. The last lines are ratios within the run.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +33,7 @@ from dist4d_env.models.pretrained import resolve_weights
 
 WORLDS = ("none", "oracle", "replay", "dist4d", "splat")
 TRAFFIC = ("replay", "idm")
+DENOISER, FAST = "diamond-sized denoiser", "highway-fast-v0"
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,13 @@ class Options:
     """A data set with town scenes; the default one is made when there is none."""
     quick: bool = False
     """Two seconds per row."""
+    neighbours: bool = False
+    """Measure dist4d once more beside a process that keeps each core busy."""
     out: Path | None = None
     """Result file (JSON)."""
+
+
+ROUNDS = 3
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -52,25 +64,35 @@ def main(options: Options) -> dict[str, Any]:
     if options.weights != "splat":
         resolve_weights(options.weights)  # what is missing shows before anything is measured
     loading = scene_load(options)  # first: nothing has loaded these scenes yet
+    steps: dict[str, Callable[[], dict[str, float]]] = {}
     rows: dict[str, Any] = {}
-    simulators = [f"simulator alone, {traffic}" for traffic in TRAFFIC]
-    bar = tqdm([*simulators, *WORLDS, "highway-v0", "highway-fast-v0", "diamond-sized denoiser"], disable=None)
-    for name in bar:
-        bar.set_description(name)
-        if name == "dist4d" and options.weights == "splat":
-            rows[name] = {"skipped": "no weights were given"}
-        elif name in simulators:
-            rows[name] = measure(simulating(name.split()[-1], options), seconds)
-        elif name in WORLDS:
-            rows[name] = measure(driving(name, options), seconds)
-        elif name.startswith("highway"):
-            rows[name] = highway(name, seconds)
+    for traffic in TRAFFIC:
+        steps[f"simulator alone, {traffic}"] = simulating(traffic, options)
+    for world in WORLDS:
+        if world == "dist4d" and options.weights == "splat":
+            rows[world] = {"skipped": "no weights were given"}
         else:
-            rows[name] = measure(diamond_sized(), seconds)
+            steps[world] = driving(world, options)
+    for name in ("highway-v0", FAST):
+        made = highway(name)
+        if made is None:
+            rows[name] = {"skipped": "highway-env is not installed (pip install highway-env)"}
+        else:
+            steps[name] = made
+    steps[DENOISER] = diamond_sized()
+    rows |= in_turn(steps, seconds)
+    ratios = ratios_of(rows)
+    if options.neighbours and "dist4d" in steps:
+        with busy_cores():
+            rows["dist4d, busy"] = in_turn({"dist4d, busy": steps["dist4d"]}, seconds)["dist4d, busy"]
+        ratios["dist4d beside a busy process on each core / alone"] = (
+            rows["dist4d, busy"]["per_second"] / rows["dist4d"]["per_second"]
+        )
     result = header("throughput", options) | {
         "images": f"6 x {options.size}",
         "ticks_per_decision": 5,
         "results": rows,
+        "ratios": ratios,
         "scene_load_seconds": loading,
     }
     if options.out:
@@ -79,6 +101,8 @@ def main(options: Options) -> dict[str, Any]:
         rate = f"{row['per_second']:10.2f} decisions/s" if "per_second" in row else row["skipped"]
         stages = ", ".join(f"{k} {v:.1f} ms" for k, v in row.get("timing_ms", {}).items())
         print(f"{name:<24}{rate}   {stages}")
+    for what, ratio in ratios.items():
+        print(f"{what}: {ratio:.3g}")
     print(f"loading a scene: {loading['median']:.2f} s (median of {loading['scenes']}, {loading['keyframes']:.0f} keyframes)")
     return result
 
@@ -97,18 +121,46 @@ def scene_load(options: Options) -> dict[str, float]:
     return {"median": float(np.median(seconds)), "scenes": len(seconds), "keyframes": float(np.mean(keyframes))}
 
 
-def measure(step: Callable[[], dict[str, float]], seconds: float) -> dict[str, Any]:
-    """Steps per second over at least three steps, median and 90 % quantile of a step in milliseconds; two warm-up calls do not
-    count. Stages that a step reports are averaged."""
-    for _ in range(2):
-        step()
-    durations: list[float] = []
-    stages: list[dict[str, float]] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(durations) < 3:
-        begin = time.perf_counter()
-        stages.append(step())
-        durations.append(time.perf_counter() - begin)
+def ratios_of(rows: dict[str, Any]) -> dict[str, float]:
+    """How fast dist4d is beside the yardsticks that were measured."""
+    rates = {name: row["per_second"] for name, row in rows.items() if "per_second" in row}
+    return {f"dist4d / {name}": rates["dist4d"] / rates[name] for name in (DENOISER, FAST) if name in rates and "dist4d" in rates}
+
+
+@contextmanager
+def busy_cores() -> Iterator[None]:
+    """A process on every core that computes without end."""
+    spin = "import os, sys\nif hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: pass"
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    processes = [subprocess.Popen([sys.executable, "-c", spin, str(core)]) for core in cores]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def in_turn(steps: dict[str, Callable[[], dict[str, float]]], seconds: float) -> dict[str, dict[str, Any]]:
+    """``summary`` of each, measured in ROUNDS turns of at least a step."""
+    measured: dict[str, list[tuple[float, dict[str, float]]]] = {name: [] for name in steps}
+    for step in steps.values():
+        step(), step()  # warm
+    bar = tqdm([name for _ in range(ROUNDS) for name in steps], disable=None)
+    for name in bar:
+        bar.set_description(name)
+        end = time.perf_counter() + seconds / ROUNDS
+        while True:
+            begin = time.perf_counter()
+            stages = steps[name]()
+            measured[name].append((time.perf_counter() - begin, stages))
+            if time.perf_counter() >= end:
+                break
+    return {name: summary(*zip(*found, strict=True)) for name, found in measured.items()}
+
+
+def summary(durations: Sequence[float], stages: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Steps per second, median and 90 % quantile of a step in milliseconds; stages that a step reports are averaged."""
     names = sorted({name for stage in stages for name in stage})
     return {
         "per_second": len(durations) / float(np.sum(durations)),
@@ -167,13 +219,13 @@ def driving(world: str, options: Options) -> Callable[[], dict[str, float]]:
     return step
 
 
-def highway(name: str, seconds: float) -> dict[str, Any]:
-    """highway-env's own rate, for scale."""
+def highway(name: str) -> Callable[[], dict[str, float]] | None:
+    """One step of highway-env, for scale; None where it is not installed."""
     try:
         import gymnasium as gym
         import highway_env
     except ImportError:
-        return {"skipped": "highway-env is not installed (pip install highway-env)"}
+        return None
     gym.register_envs(highway_env)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -186,7 +238,7 @@ def highway(name: str, seconds: float) -> dict[str, Any]:
                 env.reset()
             return {}
 
-        return measure(step, seconds) | {"version": highway_env.__version__ if hasattr(highway_env, "__version__") else None}
+    return step
 
 
 def diamond_sized() -> Callable[[], dict[str, float]]:

@@ -20,13 +20,14 @@ SIDES = ("before", "now")
 
 
 class Measured:
-    """A process that measures rows with a tree's package."""
+    """A process that measures rows with a tree's package; data: what the driver takes, a data root unless it is another's."""
 
-    def __init__(self, tree: Path, dataroot: Path, log: Path) -> None:
+    def __init__(self, tree: Path, data: Path, log: Path, driver: Path = SPEED_DRIVER, threads: int | None = None) -> None:
         self._log = log.open("w+")
-        command = (sys.executable, str(SPEED_DRIVER), str(dataroot), "--tree", str(tree))
+        command = (sys.executable, str(driver), str(data), "--tree", str(tree))
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log, "text": True}
-        self._process = subprocess.Popen(command, cwd=log.parent, env=environment(tree), **pipes)  # type: ignore[call-overload]
+        variables = environment(tree) | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+        self._process = subprocess.Popen(command, cwd=log.parent, env=variables, **pipes)  # type: ignore[call-overload]
 
     def __call__(self, row: str) -> dict[str, float]:
         """Raises SystemExit with the end of its log if the process stops."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dist4d_env.envs.episodes import Episodes
+from dist4d_env.envs.episodes import Episode, Episodes
 from dist4d_env.envs.lazy_dict import LazyDict
 from dist4d_env.metrics.driving.trace import MetricResult
 from dist4d_env.worlds.contract import WorldInfo
@@ -27,7 +27,12 @@ def episode_info(
         "scene": episode.scenario.scene,
         "time": float(episodes.now.time[row]),
         "metrics": metrics,
-        "world": {"source": list(world.source), "deviation_m": float(world.deviation_m), "trust": float(world.trust)},
+        "world": {
+            "source": list(world.source),
+            "deviation_m": float(world.deviation_m),
+            "trust": float(world.trust),
+            "pixels": _pixels(episode),
+        },
         "reward_terms": {name: float(term[row]) for name, term in terms.items()},
         "clipped": bool(episodes.clipped[row]),
         "timing_ms": _timing(milliseconds, world),
@@ -67,6 +72,7 @@ def vector_info(
     _add(about, "source", shown, _objects([list(each.source) for each in world], shown))
     _add(about, "deviation_m", shown, _where(np.array([float(each.deviation_m) for each in world]), absent))
     _add(about, "trust", shown, _where(np.array([float(each.trust) for each in world]), absent))
+    _add(about, "pixels", shown, _where(np.array([_pixels(each) for each in played]), absent))
     _add(info, "world", shown, about)
     weighed: dict[str, Any] = {}
     for name, term in terms.items():
@@ -94,6 +100,11 @@ def _finals(
     for row, own in metrics.items():
         merged = add(merged, final_info(own), row)
     return merged
+
+
+def _pixels(episode: Episode) -> int:
+    """Pixels that the world drew, of all cameras: what its frame costs follows from them on any machine."""
+    return 0 if episode.frame is None else episode.frame.depth.size
 
 
 def _known(value: float) -> float | None:

@@ -37,6 +37,7 @@ def test_info_of_every_world(make_env, settings):
         sources = info["world"]["source"]
         assert len(sources) == (0 if settings["world"] == "none" else len(RING)) and set(sources) <= SOURCES
         assert 0 <= info["world"]["trust"] <= 1 and info["world"]["deviation_m"] >= 0
+        assert info["world"]["pixels"] == sum(observation[name].size for name in observation if name.endswith("/depth"))
         assert {"simulation", "world", "metrics", "observation"} <= set(info["timing_ms"])
         assert all(value >= 0 for value in info["timing_ms"].values())
         assert reward == pytest.approx(sum(DEFAULT_WEIGHTS[name] * value for name, value in info["reward_terms"].items()))
