@@ -81,8 +81,7 @@ def look_up_colours(
 def _second(
     target: _Target, parts: Sequence[_Part], chosen: np.ndarray, rgb: np.ndarray, age: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``Lookup.second`` (P, 3) float32 of a target and its age (P,), for colours of the sources ``chosen`` (P,), -1 where there is
-    none."""
+    """``Lookup.second`` (P, 3) float32 of a target and its age (P,), for colours of the sources ``chosen`` (P,), -1 for none."""
     later = np.array([part.later for part in parts], bool)
     second, its_age = rgb.copy(), age.copy()
     for side in np.unique(later):
