@@ -9,6 +9,7 @@ import numpy as np
 
 from dist4d_env.geometry import colour_kernels as kernels
 from dist4d_env.geometry.box_motion import STATIC, MovedSource, motion_about
+from dist4d_env.geometry.depth import RUN
 from dist4d_env.geometry.frustum import frustum_corners, may_see, pinhole_rows, ray_parts
 from dist4d_env.geometry.source_kernels import SKY_DEPTH
 from dist4d_env.geometry.splat_source import SplatSource
@@ -57,7 +58,7 @@ def look_up_colours(
     pixels = depth.shape[1]
     rgb, second = np.empty((2, views, pixels, 3), np.uint8)
     found, generated = np.empty((2, views, pixels), bool)
-    confidence, age = np.empty((2, views, pixels), np.float32)
+    confidence, age = np.zeros((2, views, pixels), np.float32)
     made = np.array([*(part.source.generated for part in parts), False])
 
     def one_camera(camera: int) -> None:
@@ -65,15 +66,15 @@ def look_up_colours(
         focal = intrinsics[camera, 0, 0].astype(np.float32)
         target = _Target(camera, width, points[camera], depth[camera], label[camera], focal)
         best, at, chosen = target.choose(parts, [part.one.distinct for part in parts], known)
-        colour, age[camera] = target.sample(parts, at, chosen)
+        colour = np.zeros((pixels, 3), np.float32)
+        target.sample(parts, at, chosen, colour, age[camera])
         found[camera], generated[camera] = chosen[0] >= 0, made[chosen[0]]
         sure = np.exp2(-np.minimum(best, np.float32(kernels.UNCONFIRMED)))
         confidence[camera] = np.where(best < kernels.UNCONFIRMED, sure, np.float32(0))
         other, its_age = _second(target, parts, chosen[0], colour, age[camera])
-        share = (age[camera] / np.maximum(age[camera] + its_age, np.float32(1e-6)))[:, None]
-        rgb[camera], second[camera] = np.rint(colour + share * (other - colour)), np.rint(other)
+        kernels.mix(colour, other, age[camera], its_age, rgb[camera], second[camera])
 
-    in_threads(one_camera, views)
+    in_threads(one_camera, views, pixels)
     flat = (found, rgb, confidence, age, generated, second)
     return Lookup(*(array.reshape(views * pixels, *array.shape[2:]) for array in flat))
 
@@ -89,9 +90,8 @@ def _second(
         if wanted.any():
             others = [part for part in parts if part.later == side]
             cost, at, where = target.choose(others, [part.one.label for part in others], wanted)
-            confirmed = cost < kernels.UNCONFIRMED
-            sampled, delays = target.sample(others, at, where)
-            second[confirmed], its_age[confirmed] = sampled[confirmed], delays[confirmed]
+            where[0, cost >= kernels.UNCONFIRMED] = -1
+            target.sample(others, at, where, second, its_age)
     return second, its_age
 
 
@@ -119,15 +119,13 @@ class _Target:
         for number, (part, its_label) in enumerate(zip(parts, labels, strict=True)):
             pinholes = part.linear, part.offset, part.visible[:, self.camera], *part.size
             shown = its_label, *part.surface, part.focal, part.penalty
-            kernels.choose(number, self.width, targets, pinholes, part.motion, shown, best, at, chosen)
+            kernels.choose(number, RUN, targets, pinholes, part.motion, shown, best, at, chosen)
         return best, at, chosen
 
-    def sample(self, parts: Sequence[_Part], at: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Colours (P, 3) float32 in [0, 255] and ages (P,) of what was chosen, 0 where nothing was."""
-        rgb, age = np.zeros((at.shape[1], 3), np.float32), np.zeros(at.shape[1], np.float32)
+    def sample(self, parts: Sequence[_Part], at: np.ndarray, chosen: np.ndarray, rgb: np.ndarray, age: np.ndarray) -> None:
+        """Write colours (P, 3) float32 in [0, 255] and ages (P,) where something was chosen."""
         for number, part in enumerate(parts):
             kernels.sample(number, chosen, at, part.pixels, *part.surface, part.delay, *part.size, rgb, age)
-        return rgb, age
 
 
 @dataclass(frozen=True)

@@ -264,6 +264,16 @@ def sample(
 
 
 @compiled
+def mix(rgb: Array, second: Array, age: Array, its_age: Array, mixed: Array, rounded: Array) -> None:
+    """Write colours (P, 3) uint8 that go with time from ``rgb`` to ``second``, both float32, and ``second`` rounded."""
+    for i in range(len(age)):
+        share = age[i] / max(age[i] + its_age[i], _TINY)
+        for c in range(3):
+            mixed[i, c] = np.uint8(np.rint(rgb[i, c] + share * (second[i, c] - rgb[i, c])))
+            rounded[i, c] = np.uint8(np.rint(second[i, c]))
+
+
+@compiled
 def _on_surface(weight: float, corner: int, nearest: int, inverse_depth: Array, right: int, down: int) -> float:
     """The weight of a neighbour of an edge pixel: none where it is another surface."""
     here = inverse_depth[nearest, 0]

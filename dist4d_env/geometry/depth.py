@@ -39,6 +39,8 @@ class SplatConfig:
 
 BEST = SplatConfig()
 """The settings of the best splat."""
+RUN = 256
+"""Points that kernels work on together: enough for vector instructions, few enough for the fastest memory."""
 GAP, ALIKE, AROUND = 1 / 1.1, 1.25, 6
 """A gap's neighbours are less than GAP times as far away as what shows through it, within ALIKE times the nearest one's depth,
 and at least AROUND of eight: along a straight outline there are three, on both sides of a slit one pixel wide six."""
@@ -81,7 +83,7 @@ def splat_depth(
             kernels.close_gaps(*(image[None] for image in images), np.float32(GAP), np.float32(ALIKE), AROUND)
         spare.append(scratch)
 
-    in_threads(one_camera, targets)
+    in_threads(one_camera, targets, height * width)
     return depth.reshape(-1), label.reshape(-1)
 
 
@@ -137,7 +139,7 @@ class _Part:
     ) -> int:
         """``depth_kernels.project`` of all points."""
         source, label = self.one.source, self.one.distinct
-        where, run = (self.matrices[camera], *size, settings, fragments), source.frame.depth.shape[2]
+        where, run = (self.matrices[camera], *size, settings, fragments), RUN
         count = kernels.project(source.points, source.tangents, label, self.standing, self.visible[camera], run, *where, count)
         if len(self.index):
             everyone = np.ones(len(self.index), bool)

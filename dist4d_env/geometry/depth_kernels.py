@@ -65,6 +65,12 @@ def _move(m: Matrix, axis: int, x: Array, y: Array, z: Array, out: Array) -> Non
 
 
 @compiled
+def _copy(values: Array, out: Array) -> None:
+    for j in range(len(out)):
+        out[j] = values[j]
+
+
+@compiled
 def _inside(x: Array, y: Array, z: Array, usable: Array, near: float, right: float, low: float, out: Array) -> None:
     """Whether usable points lie in front of a camera and at most a pixel beside its image."""
     for j in range(len(out)):
@@ -160,7 +166,7 @@ def project(
                 b -= 1
             if a < b:
                 _land(tangents, start, room, a, b, inside, top, m, height, width, settings, numbers, whole, count)
-                whole[_LABEL, count : count + b - a] = label[start + a : start + b]
+                _copy(label[start + a : start + b], whole[_LABEL, count : count + b - a])
                 _offer(nearest, numbers, whole, width, settings[6], count, count + b - a)
                 count += b - a
     return count
@@ -194,7 +200,7 @@ def _land(
     _start(v, line, numbers[_START_V, there])
     _inverse(reach, numbers[_SHARP_V, there])
     _place(line, pixel, width, pixel)
-    numbers[_Z, there] = z
+    _copy(z, numbers[_Z, there])
     _behind(settings, z, along_z, down_z, numbers[_BEHIND, there])
 
 

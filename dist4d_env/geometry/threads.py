@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Result = TypeVar("Result")
+WORTH = 16_000
+"""Pixels of an image from which on a thread of its own gains more than it costs."""
 
 
 class _Sharing(threading.local):
@@ -33,12 +35,13 @@ def thread_count() -> int:
     return int(text) if text.isdigit() and int(text) else cores
 
 
-def in_threads(work: Callable[[int], Result], count: int) -> list[Result]:
+def in_threads(work: Callable[[int], Result], count: int, pixels: int = WORTH) -> list[Result]:
     """``work(0)``, ..., ``work(count - 1)`` in ``thread_count`` threads; what it returns must not depend on order.
 
-    Within such work there are no more threads. The first error is raised.
+    pixels: of the images that each works on, where less than WORTH are faster without threads. Within such work there are no more
+    threads. The first error is raised.
     """
-    helpers = 0 if sharing.busy else min(thread_count(), count) - 1
+    helpers = 0 if sharing.busy or pixels < WORTH else min(thread_count(), count) - 1
     if helpers < 1:
         return [work(k) for k in range(count)]
     results: dict[int, Result] = {}
