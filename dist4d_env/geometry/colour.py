@@ -74,7 +74,7 @@ def look_up_colours(
         other, its_age = _second(target, parts, chosen[0], colour, age[camera])
         kernels.mix(colour, other, age[camera], its_age, rgb[camera], second[camera])
 
-    in_threads(one_camera, views, pixels)
+    in_threads(one_camera, views)
     flat = (found, rgb, confidence, age, generated, second)
     return Lookup(*(array.reshape(views * pixels, *array.shape[2:]) for array in flat))
 

@@ -83,7 +83,7 @@ def splat_depth(
             kernels.close_gaps(*(image[None] for image in images), np.float32(GAP), np.float32(ALIKE), AROUND)
         spare.append(scratch)
 
-    in_threads(one_camera, targets, height * width)
+    in_threads(one_camera, targets)
     return depth.reshape(-1), label.reshape(-1)
 
 

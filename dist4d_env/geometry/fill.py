@@ -36,7 +36,7 @@ def fill_telea(rgb: np.ndarray, depth: np.ndarray, valid: np.ndarray, radius: fl
             holes = (~valid[view]).astype(np.uint8)
             out[view] = cv2.inpaint(np.ascontiguousarray(rgb[view]), holes, radius, cv2.INPAINT_TELEA)
 
-    in_threads(one_camera, len(rgb), valid[:1].size)
+    in_threads(one_camera, len(rgb))
     return out, filled_depth
 
 

@@ -59,7 +59,7 @@ class SplatSource:
             known &= ~widened(frame.body)
         owner, under = np.full((2, *frame.depth.shape), -1, np.int32)
         rows = box_rows(per_view, origin)
-        in_threads(lambda view: kernels.find_owners(view, points, inverse_depth, *rows, owner, under), views, frame.depth[0].size)
+        in_threads(lambda view: kernels.find_owners(view, points, inverse_depth, *rows, owner, under), views)
         return cls(
             frame, known if keep is None else known & keep, owner, under,
             box_view=np.repeat(np.arange(views), [len(boxes) for boxes in per_view]),
@@ -131,5 +131,5 @@ def _unproject(frame: RGBDFrame, origin: np.ndarray) -> tuple[np.ndarray, ...]:
     out = known, edge, points, tangents, np.empty((views, height, width, 3), np.float32)
     depth = np.require(frame.depth, np.float32, ["C", "W"])
     rays = along_row, along_column, steps.astype(np.float32), offset
-    in_threads(lambda view: kernels.unproject_pixels(view, depth, *rays, *out), views, height * width)
+    in_threads(lambda view: kernels.unproject_pixels(view, depth, *rays, *out), views)
     return out

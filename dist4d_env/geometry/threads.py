@@ -6,11 +6,11 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TypeVar
 
 Result = TypeVar("Result")
-WORTH = 16_000
-"""Pixels of an image from which on a thread of its own gains more than it costs."""
 
 
 class _Sharing(threading.local):
@@ -35,37 +35,41 @@ def thread_count() -> int:
     return int(text) if text.isdigit() and int(text) else cores
 
 
-def in_threads(work: Callable[[int], Result], count: int, pixels: int = WORTH) -> list[Result]:
+def in_threads(work: Callable[[int], Result], count: int) -> list[Result]:
     """``work(0)``, ..., ``work(count - 1)`` in ``thread_count`` threads; what it returns must not depend on order.
 
-    pixels: of the images that each works on, where less than WORTH are faster without threads. Within such work there are no more
-    threads. The first error is raised.
+    Within such work there are no more threads. The first error is raised.
     """
-    helpers = 0 if sharing.busy or pixels < WORTH else min(thread_count(), count) - 1
+    helpers = 0 if sharing.busy else min(thread_count(), count) - 1
     if helpers < 1:
         return [work(k) for k in range(count)]
     results: dict[int, Result] = {}
-    errors: list[BaseException] = []
     left = iter(range(count))
 
     def some() -> None:
         sharing.busy = True
         try:
             for k in left:
-                if errors:
-                    return
                 results[k] = work(k)
-        except BaseException as error:
-            errors.append(error)
         finally:
             sharing.busy = False
 
-    threads = [threading.Thread(target=some, daemon=True) for _ in range(helpers)]
-    for thread in threads:
-        thread.start()
-    some()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    waiting = [_pool().submit(some) for _ in range(helpers)]
+    try:
+        some()
+    finally:
+        failed = [one.exception() for one in waiting if not one.cancel()]  # those that haven't begun need not
+    for error in failed:
+        if error is not None:
+            raise error
     return [results[k] for k in range(count)]
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    """Threads that stay: what libraries keep for a thread, memory above all, is not made anew for each call."""
+    return ThreadPoolExecutor(os.cpu_count(), "dist4d")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has none of its parent's threads

@@ -51,8 +51,12 @@ def by_camera(network: Callable[..., Result], axis: int, *tensors: torch.Tensor)
         return network(*tensors)
     parts = list(zip(*(tensor.split(TOGETHER, axis) for tensor in tensors), strict=True))
 
+    threads = torch.get_num_threads()
+
     def work(k: int) -> Result:
-        with torch.no_grad():  # of this thread
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)  # of this thread, as is what follows
+        with torch.no_grad():
             return network(*parts[k])
 
     results = in_threads(work, len(parts))
