@@ -149,10 +149,11 @@ class _Part:
     def of(cls, one: MovedSource, origin: np.ndarray, corners: np.ndarray, highest: int, time: float) -> _Part:
         source, frame = one.source, one.source.frame
         linear, offset = pinhole_rows(frame.intrinsics, invert(frame.global_from_camera), origin)
+        size = frame.depth.shape[1], frame.depth.shape[2]
         delay = np.abs(time - np.asarray(frame.time, np.float64))
         return cls(
             one, linear, offset,
-            visible=may_see(linear, offset, frame.depth.shape[1:], corners),
+            visible=may_see(linear, offset, size, corners),
             motion=(_entries(one, len(linear), highest), *motion_about(invert(one.motion.motion), origin)),
             surface=(source.inverse_depth, source.edge.reshape(-1)),
             pixels=np.require(frame.rgb, np.uint8, ["C", "W"]).reshape(-1, 3),

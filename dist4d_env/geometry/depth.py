@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def splat_depth(
     targets, height, width = len(intrinsics), *size
     parts = [_Part.of(one, intrinsics, global_from_camera, size) for one in sources]
     half, rest = 0.5 * config.footprint, (config.minimum, config.maximum, config.tolerance, config.footprint, config.core)
-    settings = tuple(np.float32(number) for number in (config.near, half, *rest))
+    settings: tuple[Any, ...] = tuple(np.float32(number) for number in (config.near, half, *rest))
     depth, label = np.empty((targets, height, width), np.float32), np.empty((targets, height, width), np.int32)
     room = max((sum(part.room(camera) for part in parts) for camera in range(targets)), default=0)
     spare: list[_Scratch] = []  # of cameras that are done: memory that the system has given once is given faster again
