@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -38,7 +39,7 @@ class Registry:
             raise ConfigError(self._unknown(value))
         if value is None or isinstance(value, bytes | Number):
             raise ConfigError(
-                f"{self.kind} {shown(value)} is neither a name nor an object: there are {', '.join(map(repr, self.names()))}"
+                f"{self.kind} {shown(value)} is neither a name nor an object: there are {self._listed()}"
             )
         return value
 
@@ -54,7 +55,9 @@ class Registry:
             raise ConfigError(self._unknown(value))
         try:
             return import_path(path)
-        except (ImportError, AttributeError) as error:
+        except AttributeError as error:
+            raise ConfigError(f"{self.kind} {value!r} cannot be imported ({error}); is the name behind the colon right?") from error
+        except ImportError as error:
             raise ConfigError(
                 f"{self.kind} {value!r} cannot be imported ({error}); is its package installed, or its folder on PYTHONPATH?"
             ) from error
@@ -69,7 +72,7 @@ class Registry:
         missing = [name for name in contract if not hasattr(made, name)]
         if missing:
             raise ConfigError(
-                f"{self.kind} {shown(value)} has no {', '.join(missing)}: docs/extending.md says what a {self.kind} is"
+                f"{self.kind} {shown(value)} has no {', '.join(missing)}: docs/extending.md has an example of what is needed"
             )
         return made
 
@@ -99,9 +102,15 @@ class Registry:
         near = difflib.get_close_matches(value[:80], self.names(), 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return (
-            f"{self.kind} {shown(value)} is unknown: {hint}there are {', '.join(map(repr, self.names()))}; your own is given as "
-            f"'module:Class', as an object, or by an entry point of the group {self.group!r} (docs/extending.md)"
+            f"{self.kind} {shown(value)} is unknown: {hint}there are {self._listed()}; your own is given as 'module:Class', as an "
+            f"object, or by an entry point of the group {self.group!r} (docs/extending.md)"
         )
+
+    def _listed(self) -> str:
+        """The names for messages; of many that begin alike, such as ``expert_...``, what they begin with."""
+        begin = {name: name.partition("_")[0] for name in self.names()}
+        alike = Counter(begin.values())
+        return ", ".join(dict.fromkeys(repr(name if alike[first] < 4 else f"{first}_...") for name, first in begin.items()))
 
 
 def import_path(path: str) -> Any:

@@ -49,7 +49,7 @@ def test_four_ways_to_name_a_thing(things: Registry) -> None:
 def test_errors_say_what_there_is(things: Registry) -> None:
     for value, said in (
         ("owm", r"thing 'owm' is unknown: did you mean 'own'\?.*'declared'.*'module:Class'.*entry point of the group 'a\.group'"),
-        ("outside:Nothing", "cannot be imported"),
+        ("outside:Nothing", "cannot be imported.*Nothing.*behind the colon"),
         ("nowhere:Thing", "cannot be imported.*PYTHONPATH"),
         ("outside:Needy", "needs colour, but is called with only size"),
         (None, "None"),
@@ -57,7 +57,7 @@ def test_errors_say_what_there_is(things: Registry) -> None:
         with pytest.raises(ConfigError, match=said):
             things.check(value)
             things.make(value, size=3)
-    with pytest.raises(ConfigError, match=r"has no weight: docs/extending\.md says what a thing is"):
+    with pytest.raises(ConfigError, match=r"has no weight: docs/extending\.md"):
         things.make("own", ("size", "weight"))
 
 
@@ -66,3 +66,11 @@ def test_built_in_names_lead_somewhere(each: Registry) -> None:
     for name in each.built_in:
         if "learning" not in each.built_in[name]:  # extras
             assert each.find(name) is not None
+
+
+@pytest.mark.parametrize("each", [WORLDS, TRAFFIC, DATASETS, SENSORS, PLANNERS], ids=lambda each: each.kind)
+def test_unknown_names_are_one_short_sentence(each: Registry) -> None:
+    with pytest.raises(ConfigError) as error:
+        each.check("nobody")
+    message = str(error.value)
+    assert len(message) <= 320 and each.names()[0] in message and each.names()[-1].partition("_")[0] in message
