@@ -156,7 +156,7 @@ def examine(options: Options) -> tuple[Dataset, list[SceneCheck], bool]:
         for name in names:
             checks.append(check_scene(dataset, name, options.images))
             progress.update()
-    print(f"{dataset.dataroot}, {dataset.version}: {len(checks)} scenes")
+    print(f"{dataset.dataroot}, {dataset.version}: {len(checks)} scene{'s' * (len(checks) != 1)}")
     print(table(checks))
     faults: list[str] = []
     with _noted(faults):

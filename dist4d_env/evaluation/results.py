@@ -15,6 +15,7 @@ from dist4d_env.evaluation.failures import Failure
 from dist4d_env.evaluation.fingerprint import package_fingerprint
 from dist4d_env.evaluation.leaderboard import Leaderboard, escaped
 from dist4d_env.evaluation.report.campaign import render_campaign
+from dist4d_env.evaluation.report.page import noun
 from dist4d_env.evaluation.report.replays import pack, replay
 from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.evaluation.summary import EpisodeScore, ScoredEpisode, score
@@ -111,7 +112,8 @@ def write_results(
         board = Leaderboard.of([one.score for one in episodes], seed)
     place = out or folder
     title = f"{settings['common']['suite']}, world {settings['common']['world']}"
-    table = f"{escaped(title)}: {len(episodes)} episodes; mean with 95 % interval; {form} scores\n\n{board.markdown()}\n"
+    counted = f"{len(episodes)} {noun(len(episodes), 'episode')}"
+    table = f"{escaped(title)}: {counted}; mean with 95 % interval; {form} scores\n\n{board.markdown()}\n"
     values = {"settings": settings["common"], **board.as_json(), "episodes": [asdict(one.score) for one in episodes]}
     write_text(place / "results.json", json.dumps(values, indent=1, allow_nan=False))
     write_text(place / "leaderboard.md", table)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 
 import pytest
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.worlds.factory import make_world
 from dist4d_env.worlds.service.batching import Batcher, Batching, Busy, Expired
 
 
@@ -92,3 +94,9 @@ def test_the_first_of_a_batch_waits_for_others():
 def test_batching_that_cannot_work_is_refused():
     with pytest.raises(ConfigError, match="must be at least 1"):
         Batching(max_batch_size=0)
+
+
+def test_a_service_without_ray_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"service='world' needs Ray: pip install dist4d_env\[rllib\]"):
+        make_world("dist4d", service="world")

@@ -74,9 +74,13 @@ class RemoteWorld:
     def __init__(self, name: str, served: Served, timeout: float | None = None) -> None:
         """Connect to a service. timeout: seconds for a call of ``step``, None: ``service_timeout()``.
 
-        Raises ConfigError where there is none of this name or it serves another world, ServiceError where it does not answer.
+        Raises ConfigError without Ray, where there is none of this name or it serves another world, ServiceError where it does
+        not answer.
         """
-        import ray
+        try:
+            import ray
+        except ImportError as error:
+            raise ConfigError(f"service={name!r} needs Ray: pip install dist4d_env[rllib], or leave service out") from error
 
         timeout = service_timeout() if timeout is None else timeout
         if not ray.is_initialized():
