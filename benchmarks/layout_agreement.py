@@ -1,4 +1,4 @@
-"""Plausible and obedient: whether generated pictures show the simulator's road and traffic, as sharply as true pictures do.
+"""Layout agreement: whether generated pictures show the simulator's road and traffic, as sharply as true pictures do.
 
 Where pixels cannot be known, agreement with the one true future no longer measures quality. Three numbers do, over all pictures
 of a protocol's closed loop, or of two seconds of it:
@@ -99,11 +99,11 @@ def appearance(runs: Sequence[tuple[str, Looks]], step: float) -> dict[str, Any]
         for method, scenes in by_method.items():
             seeds = min(len(runs) for runs in scenes.values())
             found = [{scene: [runs[seed][k] for k in chosen] for scene, runs in scenes.items()} for seed in range(seeds)]
-            table.setdefault(window, {})[method] = _judged(found, true)
+            table.setdefault(window, {})[method] = _scored(found, true)
     return table
 
 
-def _judged(seeds: Sequence[Mapping[str, list[Look]]], truth: Mapping[str, list[Look]]) -> dict[str, Any]:
+def _scored(seeds: Sequence[Mapping[str, list[Look]]], truth: Mapping[str, list[Look]]) -> dict[str, Any]:
     """Every measure of a method: one value per seed; seeds and truth are scene -> looks."""
     cell: dict[str, Any] = {}
     for name, measure in MEASURES.items():

@@ -79,7 +79,7 @@ def main(options: Options) -> dict[str, Any]:
     units = [(name, seed) for name in names for seed in range(seeds)]
     for name, seed in tqdm(units, desc="scenes", disable=None):
         if f"{name}/{seed}" not in finished.done:
-            entries = judge_scene(dataset.load(name), size, seed, instants, codec, dist_s, steps, baselines=seed == 0)
+            entries = evaluate_scene(dataset.load(name), size, seed, instants, codec, dist_s, steps, baselines=seed == 0)
             finished.add(f"{name}/{seed}", entries)
     units_done = [finished.done[f"{name}/{seed}"] for name, seed in units]
     results = summarise_views(units_done)
@@ -97,7 +97,7 @@ def main(options: Options) -> dict[str, Any]:
     return result
 
 
-def judge_scene(
+def evaluate_scene(
     scene: Scene,
     size: tuple[int, int],
     seed: int,

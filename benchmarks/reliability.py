@@ -193,16 +193,16 @@ def _add_trial(entry: dict[str, Any], promise: str, trial: dict[str, Any]) -> No
 def soak(options: Soak) -> None:
     """One run in each world after the other."""
     from benchmarks.activities import make_inputs
-    from benchmarks.soak import WORLDS, drive
+    from benchmarks.soak import drive
+    from dist4d_env.registry import WORLDS
 
-    unknown = [world for world in options.only if world not in WORLDS]
-    if unknown:
-        raise ConfigError(f"there is no world {unknown[0]!r} here: choose among {', '.join(WORLDS)}")
+    for world in options.only:
+        WORLDS.check(world)
     store = Store(options.out)
     options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
         make_inputs(Path(folder) / "inputs")
-        for world in tqdm(options.only or WORLDS, unit="world", disable=None):
+        for world in tqdm(options.only or WORLDS.built_in, unit="world", disable=None):
             if options.afresh:
                 store.forget("soak", world)
             run = drive(world, Path(folder) / "inputs" / "town", options.minutes, len(store.read("soak", world).get("runs", [])))
@@ -252,7 +252,7 @@ def batch(module: Any, cases: int, seed: int, bar: tqdm) -> tuple[dict[str, floa
     )  # fmt: skip
     @hypothesis.given(module.CASES)
     def one(case: Any) -> None:
-        outcome, place, trace = judged(module.attempt, case)
+        outcome, place, trace = outcome_of(module.attempt, case)
         counts["cases"] += 1
         counts[outcome] += 1
         bar.update()
@@ -267,7 +267,7 @@ def batch(module: Any, cases: int, seed: int, bar: tqdm) -> tuple[dict[str, floa
     return counts, failures
 
 
-def judged(attempt: Callable[[Any, Path], str], case: Any) -> tuple[str, str, str]:
+def outcome_of(attempt: Callable[[Any, Path], str], case: Any) -> tuple[str, str, str]:
     """accepted, refused, raw or silent; where a failure comes from, and its traceback."""
     folder = _empty_folder()
     signal.alarm(LONGEST)

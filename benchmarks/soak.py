@@ -13,7 +13,6 @@ import numpy as np
 import dist4d_env  # noqa: F401 (registers the environment)
 from agents.common import process_usage
 
-WORLDS = ("none", "oracle", "replay", "splat", "dist4d")
 EVERY = 2.0
 """Seconds between samples."""
 EPISODES = 40

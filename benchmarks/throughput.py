@@ -30,9 +30,8 @@ from benchmarks.common import header, run, write_json
 from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.models.pretrained import resolve_weights
+from dist4d_env.registry import TRAFFIC, WORLDS
 
-WORLDS = ("none", "oracle", "replay", "dist4d", "splat")
-TRAFFIC = ("replay", "idm")
 DENOISER, FAST = "diamond-sized denoiser", "highway-fast-v0"
 
 
@@ -66,9 +65,9 @@ def main(options: Options) -> dict[str, Any]:
     loading = scene_load(options)  # first: nothing has loaded these scenes yet
     steps: dict[str, Callable[[], dict[str, float]]] = {}
     rows: dict[str, Any] = {}
-    for traffic in TRAFFIC:
+    for traffic in TRAFFIC.built_in:
         steps[f"simulator alone, {traffic}"] = simulating(traffic, options)
-    for world in WORLDS:
+    for world in WORLDS.built_in:
         if world == "dist4d" and options.weights == "splat":
             rows[world] = {"skipped": "no weights were given"}
         else:

@@ -225,10 +225,10 @@ def both_at_once(name: str, activity: Activity, inputs: Path, work: Path, whole:
     statuses = [first.wait(), second.wait()]
     for child in (first, second):
         child.end()
-    told = [child.log.read_text(errors="replace") for child in (first, second)]
+    printed = [child.log.read_text(errors="replace") for child in (first, second)]
     failure = ""
-    if 0 not in statuses or any(status not in (0, 2) for status in statuses) or any("Traceback" in text for text in told):
-        failure = f"statuses {statuses}: {told[0][-1000:]} | {told[1][-1000:]}"
+    if 0 not in statuses or any(status not in (0, 2) for status in statuses) or any("Traceback" in text for text in printed):
+        failure = f"statuses {statuses}: {printed[0][-1000:]} | {printed[1][-1000:]}"
     else:
         failure = _failure(activity, whole.folder, out, 0, first.log)
     trial = {"seed": seed, "statuses": statuses, "failure": failure, "seconds": round(time.monotonic() - began, 1)}

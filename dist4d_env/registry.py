@@ -38,9 +38,7 @@ class Registry:
         if isinstance(value, str) and value not in self.built_in and not _is_path(value) and value not in self._entry_points():
             raise ConfigError(self._unknown(value))
         if value is None or isinstance(value, bytes | Number):
-            raise ConfigError(
-                f"{self.kind} {shown(value)} is neither a name nor an object: there are {self._listed()}"
-            )
+            raise ConfigError(f"{self.kind} {shown(value)} is neither a name nor an object: there are {self._listed()}")
         return value
 
     def find(self, value: Any) -> Any:
@@ -56,7 +54,7 @@ class Registry:
         try:
             return import_path(path)
         except AttributeError as error:
-            raise ConfigError(f"{self.kind} {value!r} cannot be imported ({error}); is the name behind the colon right?") from error
+            raise ConfigError(f"{self.kind} {value!r} cannot be imported ({error}); is it spelled right?") from error
         except ImportError as error:
             raise ConfigError(
                 f"{self.kind} {value!r} cannot be imported ({error}); is its package installed, or its folder on PYTHONPATH?"
@@ -102,8 +100,8 @@ class Registry:
         near = difflib.get_close_matches(value[:80], self.names(), 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return (
-            f"{self.kind} {shown(value)} is unknown: {hint}there are {self._listed()}; your own is given as 'module:Class', as an "
-            f"object, or by an entry point of the group {self.group!r} (docs/extending.md)"
+            f"{self.kind} {shown(value)} is unknown: {hint}there are {self._listed()}; your own is given as 'module:Class', as "
+            f"an object, or by an entry point of the group {self.group!r} (docs/extending.md)"
         )
 
     def _listed(self) -> str:

@@ -49,7 +49,7 @@ def test_four_ways_to_name_a_thing(things: Registry) -> None:
 def test_errors_say_what_there_is(things: Registry) -> None:
     for value, said in (
         ("owm", r"thing 'owm' is unknown: did you mean 'own'\?.*'declared'.*'module:Class'.*entry point of the group 'a\.group'"),
-        ("outside:Nothing", "cannot be imported.*Nothing.*behind the colon"),
+        ("outside:Nothing", "cannot be imported.*Nothing.*spelled right"),
         ("nowhere:Thing", "cannot be imported.*PYTHONPATH"),
         ("outside:Needy", "needs colour, but is called with only size"),
         (None, "None"),

@@ -43,10 +43,10 @@ VALUES = st.sampled_from([*STRANGE, b"localhost", b"1", b"e", b"chunked", b"100-
 BODIES = WHOLE.map(pack) | TORN | MADE | st.binary(max_size=20)
 
 
-def request(line: bytes, body: bytes, told: bool, more: list[tuple[bytes, bytes]]) -> bytes:
-    """A request with the headers of a client, then others."""
+def request(line: bytes, body: bytes, sized: bool, more: list[tuple[bytes, bytes]]) -> bytes:
+    """A request with the headers of a client, that of its length where it is ``sized``, then others."""
     headers = [(b"Host", b"127.0.0.1"), (b"Dist4d-Protocol", b"1"), (b"Dist4d-Episode", b"e")]
-    headers += [(b"Content-Length", str(len(body)).encode())] if told else []
+    headers += [(b"Content-Length", str(len(body)).encode())] if sized else []
     return b"\r\n".join([line, *(name + b": " + value for name, value in [*headers, *more]), b"", body])
 
 

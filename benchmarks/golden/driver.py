@@ -1,4 +1,4 @@
-"""Drives golden episodes with the ``dist4d_env`` that Python finds, and writes everything they tell.
+"""Drives golden episodes with the ``dist4d_env`` that Python finds, and writes all that they return.
 
 It uses the package's public interface only and imports nothing from beside it, so that it runs in the tree of any commit:
 
@@ -89,7 +89,7 @@ class Record:
 
 
 def flat(info: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves by path. Durations are left out; what a vector environment's mask marks as not told becomes None."""
+    """Leaves by path. Durations are left out; what a vector environment's mask marks as not there becomes None."""
     leaves: dict[str, Any] = {}
     for key, value in info.items():
         if key == "timing_ms" or (key.startswith("_") and key[1:] in info):
@@ -102,15 +102,15 @@ def flat(info: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def plain(value: Any, told: Any = None) -> Any:
+def plain(value: Any, mask: Any = None) -> Any:
     """The value as JSON knows it, each number with all its bits."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        if told is not None:
-            value = [each if known else None for each, known in zip(value, np.asarray(told).tolist(), strict=True)]
+        if mask is not None:
+            value = [each if known else None for each, known in zip(value, np.asarray(mask).tolist(), strict=True)]
         return [plain(each) for each in value]
     return value if value is None or isinstance(value, bool | int | float | str) else f"{type(value).__name__} {value}"
 

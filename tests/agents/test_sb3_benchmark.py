@@ -61,7 +61,7 @@ def test_quick_reports_what_the_full_one_does(trained, town_dataroot, tmp_path, 
     assert run["curve"][-1]["steps"] >= 256 and run["cpu_seconds"] > 0 and run["options"]["seed"] == 0
     assert "collision" in capsys.readouterr().out
     assert (tmp_path / "curve.png").stat().st_size > 1000
-    assert not out.with_suffix(".journal.jsonl").exists()
+    assert not out.with_suffix(".partial.jsonl").exists()
 
 
 def test_an_unknown_planner_is_refused():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dist4d_env  # noqa: F401  (registers the environment)
-from dist4d_env.envs.wrappers import StackCameras, SteadyInfo
+from dist4d_env.envs.wrappers import StackCameras, UniformInfo
 
 
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
@@ -19,7 +19,7 @@ def test_episodes_are_recorded_with_their_infos(keywords, tmp_path, monkeypatch,
     env = gym.make("DiST4D-nuScenes-v0", **{**keywords, "world": world})
     if world == "replay" and data_format == "hdf5":  # which takes no key with a slash
         env = StackCameras(env)
-    collector = minari.DataCollector(SteadyInfo(env), record_infos=True, data_format=data_format)
+    collector = minari.DataCollector(UniformInfo(env), record_infos=True, data_format=data_format)
     seen, told = [], []
     for seed in range(2):
         seen.append([collector.reset(seed=seed)[0]])

@@ -29,7 +29,7 @@ def test_it_runs_on_a_small_town(town_dataroot, tmp_path):
         assert result["strengths"][kind] == (0.0, *values[-2:])
         means = result["kinds"][kind]["means"]
         assert all(score[0] > score[-1] for score in means.values() if kind in ("bias", "delay")), (kind, means)
-    assert not list(tmp_path.glob("*.jsonl")), "the journal of a finished run is gone"
+    assert not list(tmp_path.glob("*.jsonl")), "the partial results of a finished run are gone"
 
 
 def test_impossible_options_are_refused():

@@ -2,7 +2,7 @@
 
 from dist4d_env.envs.wrappers.actions import ActionRepeat, DiscreteControls
 from dist4d_env.envs.wrappers.history import FrameHistory
-from dist4d_env.envs.wrappers.info import SteadyInfo
+from dist4d_env.envs.wrappers.info import UniformInfo
 from dist4d_env.envs.wrappers.single import BirdsEyeView, FlatVectors, StackCameras, VectorOnly
 
 __all__ = [
@@ -12,6 +12,6 @@ __all__ = [
     "FlatVectors",
     "FrameHistory",
     "StackCameras",
-    "SteadyInfo",
+    "UniformInfo",
     "VectorOnly",
 ]

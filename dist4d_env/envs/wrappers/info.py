@@ -1,4 +1,4 @@
-"""The wrapper of what is told, for single environments."""
+"""A wrapper that gives ``info`` the same keys and types at every step, for single environments."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from gymnasium.utils import RecordConstructorArgs
 from dist4d_env.metrics.driving.suite import METRICS
 
 
-class SteadyInfo(gym.Wrapper, RecordConstructorArgs):
+class UniformInfo(gym.Wrapper, RecordConstructorArgs):
     """``info`` with the same keys and types at every step, for recorders that store it as columns:
-    ``minari.DataCollector(SteadyInfo(env), record_infos=True)``.
+    ``minari.DataCollector(UniformInfo(env), record_infos=True)``.
 
     Numbers that are not known are nan instead of None, ``ended_by`` is "" while the episode runs, the sources of ``world`` are
     one text, "log,log,log" and so on, and ``final`` has all its metrics at every step, not valid until the end. ``timing_ms`` is
-    left out: how long something took is no part of what happened.
+    left out: durations differ from run to run.
     """
 
     def __init__(self, env: gym.Env) -> None:
@@ -26,15 +26,15 @@ class SteadyInfo(gym.Wrapper, RecordConstructorArgs):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         observation, info = self.env.reset(seed=seed, options=options)
-        return observation, steady(info)
+        return observation, uniform_info(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         *outcome, info = self.env.step(action)
-        return *outcome, steady(info)
+        return *outcome, uniform_info(info)
 
 
-def steady(info: dict[str, Any]) -> dict[str, Any]:
-    """An ``info`` of a single environment as ``SteadyInfo`` tells it."""
+def uniform_info(info: dict[str, Any]) -> dict[str, Any]:
+    """An ``info`` of a single environment as ``UniformInfo`` gives it."""
     metrics: dict[str, Any] = {name: _number(value) for name, value in info["metrics"].items() if name != "final"}
     final = info["metrics"]["final"] or {name: {"value": None, "valid": False} for name in METRICS}
     metrics["final"] = {name: {"value": _number(each["value"]), "valid": each["valid"]} for name, each in final.items()}

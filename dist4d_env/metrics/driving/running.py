@@ -214,12 +214,12 @@ class RunningMetrics:
         spared[episode[first], track[first]] = True
         counts = ~first
         episode, tick, track, new = episode[counts], tick[counts], track[counts], new[counts]
-        return self._judge(scene, ticks, episode, tick, track, size[new])
+        return self._classified(scene, ticks, episode, tick, track, size[new])
 
-    def _judge(
+    def _classified(
         self, scene: np.ndarray, ticks: Ticks, episode: np.ndarray, tick: np.ndarray, track: np.ndarray, size: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(B,) 1.0 where one of the first contacts (K,) is, and where one is the ego's fault, as ``find_collisions`` judges."""
+        """(B,) 1.0 where one of the first contacts (K,) is, and where one is the ego's fault, as ``find_collisions`` decides."""
         collision, fault = np.zeros(len(scene)), np.zeros(len(scene))
         if not len(episode):
             return collision, fault
