@@ -1,4 +1,4 @@
-"""What can be killed: everything that writes for longer than a moment, at its smallest, and how its results are compared.
+"""Activities that trials kill and begin again: all that writes for longer than a moment, and how results are compared.
 
 An activity runs in a forked process of a parent that has imported everything and done nothing, so that a trial costs what the
 activity costs.

@@ -1,4 +1,4 @@
-"""What the fuzzers of calls have in common: absurd values, a small town, and what counts as clearly refused."""
+"""Shared by the fuzzers of calls: absurd values, a small town, and what counts as clearly refused."""
 
 from __future__ import annotations
 

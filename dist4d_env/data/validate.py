@@ -1,4 +1,4 @@
-"""What a data set holds, and what of it the worlds can use."""
+"""Validation of a data set: its faults, what each scene holds, and which worlds can play it."""
 
 from __future__ import annotations
 

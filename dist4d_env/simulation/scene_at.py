@@ -1,4 +1,4 @@
-"""What the simulator says is true at one instant: what a world is asked to show."""
+"""The state of a scene at one instant as a world is given it: ego pose, boxes, and what is anticipated of both."""
 
 from __future__ import annotations
 

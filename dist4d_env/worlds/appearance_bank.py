@@ -29,19 +29,19 @@ _ALIKE = [[CATEGORIES.index(other) for other in next((kind for kind in _KINDS if
 @dataclass(frozen=True)
 class View:
     """A recorded agent as some remembered frame shows it. azimuth: radians in its box's frame towards the cameras; distance:
-    metres; turned: it is lent back to front; stranger: it is of another category than the borrower."""
+    metres; turned: it is lent back to front; other_category: it is of another one than the borrower."""
 
     token: int
     azimuth: float
     distance: float
     source: Callable[[], SplatSource]
     turned: bool = False
-    stranger: bool = False
+    other_category: bool = False
 
     def misfit(self, azimuth: np.ndarray, distance: np.ndarray) -> np.ndarray:
         """How badly this view stands for one from other azimuths and distances (...): seen from elsewhere, or coarser."""
         away = np.abs(wrap_angle(self.azimuth + np.pi * self.turned - azimuth)) / 0.5
-        return away + np.maximum(deterministic.log(self.distance / distance), 0.0) + 2.0 * self.turned + 4.0 * self.stranger
+        return away + np.maximum(deterministic.log(self.distance / distance), 0.0) + 2.0 * self.turned + 4.0 * self.other_category
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def _lenders(seen: Sequence[tuple[Boxes, np.ndarray, Callable[[], SplatSource]]]
         for index in np.flatnonzero(np.isin(boxes.category, _ALIKE[category])).tolist():
             azimuth, distance = _seen_from(boxes.position[index], float(boxes.yaw[index]), position)
             if NEAREST < distance < FARTHEST:
-                token, stranger = int(boxes.token[index]), bool(boxes.category[index] != category)
-                view = View(token, float(azimuth), float(distance), source, False, stranger)
+                token, other = int(boxes.token[index]), bool(boxes.category[index] != category)
+                view = View(token, float(azimuth), float(distance), source, False, other)
                 found.setdefault(token, []).extend([view, replace(view, turned=True)])
     return found
 

@@ -88,10 +88,10 @@ class OracleWorld:
         key, tracks, recorded = _town_key(start.scene), start.scene.tracks, len(start.scene.recorded.tracks)
         actors = _renderer(key, ()).scene.actors
         index = {actor.instance: i for i, actor in enumerate(actors)}
-        strangers = [token for token in tracks.instance[:recorded] if token not in index]
-        if strangers:
+        unknown = [token for token in tracks.instance[:recorded] if token not in index]
+        if unknown:
             raise DataError(
-                f"{start.scene.name} in {start.scene.dataroot} annotates {strangers[0]}, which the town generator does not know: "
+                f"{start.scene.name} in {start.scene.dataroot} annotates {unknown[0]}, which the town generator does not know: "
                 "the tables were changed after they were written; write the town again"
             )
         inserted = tuple(Inserted.of(tracks, row) for row in range(recorded, len(tracks)))

@@ -1,4 +1,4 @@
-"""What the observation wrappers do, as pure functions of an observation; leading batch axes go through untouched."""
+"""Transformations of observations, pure functions that the wrappers apply; leading batch axes go through untouched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds before anybody could have driven otherwise: the one rule about it for running values, rewards and final scores.
+"""The first instant: contacts and corners off the road that are forgiven then, alike in running values, rewards and scores.
 
 A track that touches the ego at the first instant at which it exists (the episode's first, or its first annotation in mid-drive)
 was put there: its contacts, and what is projected to meet it, are not counted for as long as the episode lasts. A corner of the

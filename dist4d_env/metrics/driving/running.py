@@ -1,4 +1,4 @@
-"""What is true of running episodes now: cheap checks after every decision, for rewards, termination and ``info``."""
+"""Running metrics of N episodes as arrays: cheap checks after every decision, for rewards, termination and ``info``."""
 
 from __future__ import annotations
 
