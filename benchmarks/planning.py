@@ -53,6 +53,8 @@ class Options:
     """Its reader: a registered name, or your own as module:Class."""
     weights: str = "tiny"
     """Of the world dist4d: a shipped preset, a folder, or splat."""
+    size: str | None = None
+    """Height x width of the images, such as 224x400; else the world's own."""
     memory: Literal["log", "history"] = "log"
     """Memory of dist4d and replay."""
     traffic: str = "replay"
@@ -75,7 +77,7 @@ class Options:
 
 def main(options: Options) -> dict[str, Any]:
     limits = ("plan_limit", "reset_limit")
-    names = ("seeds", "only", "world", "weights", "memory", "traffic", "jitter", "version", "dataset", *limits)
+    names = ("seeds", "only", "world", "weights", "size", "memory", "traffic", "jitter", "version", "dataset", *limits)
     settings: dict[str, Any] = {name: getattr(options, name) for name in names}
     settings |= {"dataroot": None if options.dataroot is None else str(options.dataroot), "apart": options.workers > 0}
     suite = read_suite(options.suite)

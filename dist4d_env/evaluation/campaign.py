@@ -29,6 +29,7 @@ from dist4d_env.evaluation.executors import Executor
 from dist4d_env.evaluation.fingerprint import code_fingerprint
 from dist4d_env.evaluation.planner_process import Made, PlannerProcess
 from dist4d_env.evaluation.runner import check_limits
+from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT
 from dist4d_env.progress import Progress
 from dist4d_env.registry import TRAFFIC, WORLDS
@@ -46,9 +47,9 @@ FORMAT = 1
 class Campaign:
     """planners: names or module:Class; seeds: 0 to seeds - 1 of every scenario; only: patterns of scenario names, families or
     difficulties, empty for all; jitter: whether seeds beyond 0 move the ego's start a little; dataroot, version: in place of the
-    suite's; dataset: the reader's name; horizon: seconds of an episode where the scenario names none; plan_limit, reset_limit:
-    seconds that a plan, and making and resetting a planner, may take; apart: whether planners live in processes of their own,
-    where they can be stopped."""
+    suite's; dataset: the reader's name; size: of the images, "HEIGHTxWIDTH", None for the world's own; horizon: seconds of an
+    episode where the scenario names none; plan_limit, reset_limit: seconds that a plan, and making and resetting a planner, may
+    take; apart: whether planners live in processes of their own, where they can be stopped."""
 
     planners: tuple[str, ...]
     suite: Suite
@@ -66,6 +67,7 @@ class Campaign:
     dataroot: str | None = None
     version: str | None = None
     dataset: str | None = None
+    size: str | None = None
     apart: bool = True
     scenarios: tuple[Scenario, ...] = field(init=False)
 
@@ -77,6 +79,8 @@ class Campaign:
         check_limits(self.plan_limit, self.reset_limit)
         WORLDS.check(self.world)
         TRAFFIC.check(self.traffic)
+        if self.size is not None:
+            parse_size(self.size)
         _distinct("planners", self.planners)
         _distinct(f"suite {self.suite.name}", [scenario.name for scenario in self.suite.scenarios])
         chosen = tuple(scenario for scenario in self.suite.scenarios if self._chosen(scenario))
@@ -95,14 +99,13 @@ class Campaign:
     def open_data(self) -> Dataset:
         """The data set that the campaign is driven on."""
         scenes = tuple(dict.fromkeys(scenario.scene for scenario in self.scenarios))
-        return open_dataset(
-            self.dataroot or self.suite.dataroot, self.version or self.suite.version, scenes, dataset=self.dataset
-        )
+        size = None if self.size is None else parse_size(self.size)
+        return open_dataset(self.dataroot or self.suite.dataroot, self.version or self.suite.version, scenes, self.dataset, size)
 
     def env_settings(self, dataset: Dataset) -> EnvSettings:
         """The environment of every episode."""
         scenes = tuple(dict.fromkeys(scenario.scene for scenario in self.scenarios))
-        names = ("world", "weights", "memory", "traffic", "decision_dt", "horizon", "dataset")
+        names = ("world", "weights", "memory", "traffic", "decision_dt", "horizon", "dataset", "size")
         return EnvSettings(
             str(Path(dataset.dataroot).resolve()), dataset.version, scenes, **{name: getattr(self, name) for name in names}
         )

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.planners import make_planner
+from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT
 from dist4d_env.progress import Progress
 from dist4d_env.registry import DATASETS, TRAFFIC, WORLDS
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from dist4d_env.evaluation.summary import Summary
     from dist4d_env.metrics.driving.forms import Form
 
-ENV = ("world", "weights", "memory", "traffic", "decision_dt", "horizon", "dataset")
+ENV = ("world", "weights", "memory", "traffic", "decision_dt", "horizon", "dataset", "size")
 """Options that are the environment's keywords."""
 
 
@@ -69,6 +70,8 @@ class Options:
     planners that need no camera."""
     weights: str = "tiny"
     """Of the world dist4d: a shipped preset, a folder, or splat for no model at all."""
+    size: str | None = None
+    """Height x width of the pictures, such as 224x400; else the world's own, 64x112 for the shipped weights."""
     memory: Literal["log", "history"] = "log"
     """What the world may remember."""
     traffic: str = "replay"
@@ -183,7 +186,8 @@ def drive(options: Options) -> Summary:
     if (needs.cameras or needs.lidar) and not world_traits(options.world).shows_pictures:
         wanted = "cameras" if needs.cameras else "LiDAR"
         raise ConfigError(f"planner {name!r} needs {wanted}: choose a world that makes pictures, such as world=dist4d")
-    dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
+    size = None if options.size is None else parse_size(options.size)
+    dataset = open_dataset(options.dataroot, options.version, options.scenes, options.dataset, size)
     names = dataset.scene_names(options.scenes)
     same = {name: getattr(options, name) for name in ENV}
     fingerprint = {"code": code_fingerprint(options.world, options.weights, options.traffic)}

@@ -24,6 +24,7 @@ from dist4d_env.evaluation.executors import check_stop
 from dist4d_env.evaluation.planner_process import PlannerProcess
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT, PlannerNeeds
 from dist4d_env.scenes.files import replacing
 from dist4d_env.scenes.scenario import Scenario
@@ -35,7 +36,8 @@ OFFSET, YAW, SPEED = 0.15, np.radians(1.0), 0.1
 
 @dataclass(frozen=True)
 class EnvSettings:
-    """The environment of a campaign, the same for all its episodes; keywords as those of ``DiST4DDrivingEnv``."""
+    """The environment of a campaign, the same for all its episodes; keywords as those of ``DiST4DDrivingEnv``, but for the size,
+    "HEIGHTxWIDTH"."""
 
     dataroot: str
     version: str
@@ -47,12 +49,14 @@ class EnvSettings:
     decision_dt: float = 0.5
     horizon: float = 10.0
     dataset: str | None = None
+    size: str | None = None
 
     def make(self, action: str = "trajectory", lidar: bool = False) -> gym.Env:
         """The environment; planners get every observation that the world can make, LiDAR points only where one needs them."""
         pictures = ("cameras", "depth") if world_traits(self.world).shows_pictures else ()
         groups = (*pictures, "ego", "route", "agents", *(["lidar"] if lidar else []))
-        return gym.make("DiST4D-nuScenes-v0", action=action, observation=groups, **asdict(self))
+        size = None if self.size is None else parse_size(self.size)
+        return gym.make("DiST4D-nuScenes-v0", action=action, observation=groups, **asdict(self) | {"size": size})
 
 
 @dataclass(frozen=True)

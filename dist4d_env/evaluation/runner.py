@@ -122,7 +122,8 @@ def _settings(driving: DiST4DDrivingEnv) -> dict[str, Any]:
     """The environment's keywords that a log keeps; of a data set's reader its name, where it is given by name."""
     config = driving.config
     settings = {key: getattr(config, key) for key in ("world", "weights", "memory", "traffic", "action", "horizon")}
-    return settings | ({"dataset": config.dataset} if isinstance(config.dataset, str) else {})
+    settings |= {"dataset": config.dataset} if isinstance(config.dataset, str) else {}
+    return settings | ({} if config.size is None else {"size": "{}x{}".format(*config.size)})
 
 
 def reset_planner(driving: DiST4DDrivingEnv, planner: Planner) -> None:

@@ -176,6 +176,8 @@ def test_more_may_join_but_nothing_may_differ(suite, tmp_path):
     assert run(Campaign(("lane", BLIND), suite, seeds=2), tmp_path, serial) == 7, "the one that is there stays"
     with pytest.raises(ConfigError, match="with traffic='replay', this run has 'idm'"):
         run(replace_campaign(first, traffic="idm"), tmp_path, serial)
+    with pytest.raises(ConfigError, match="with size=None, this run has '96x160'"):
+        run(replace_campaign(first, size="96x160"), tmp_path, serial)
     other = Suite("trial", suite.dataroot, None, (replace(SCENARIOS[0], horizon=1.0),))
     with pytest.raises(ConfigError, match="another scenario by the name of as-logged"):
         run(Campaign(("lane",), other), tmp_path, serial)

@@ -8,6 +8,8 @@ import shutil
 import pytest
 
 from dist4d_env.__main__ import VERBS, main
+from dist4d_env.planners.constant_velocity import ConstantVelocity
+from dist4d_env.planners.contract import PlannerNeeds
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -42,12 +44,32 @@ def test_evaluate_drives_stores_and_scores_again(town_dataroot, tmp_path, capsys
         (["--scenes", "moon"], "moon"),
         (["--suite", "moon"], "suite 'moon' is neither a file nor one of the package's: nuscenes, safety_critical, town_val"),
         (["--rescore", "nowhere"], "no stored episodes"),
+        (["--size", "96"], "image size '96' is not of the form HEIGHTxWIDTH"),
+        (["--suite", "town_val", "--size", "96"], "image size '96' is not of the form HEIGHTxWIDTH"),
     ],
 )
 def test_evaluate_names_what_is_wrong(arguments, says, town_dataroot, tmp_path, capsys):
     assert main(["evaluate", "--dataroot", str(town_dataroot), "--out", str(tmp_path), *arguments]) == 2
     error = capsys.readouterr().err.strip()
     assert says in error and len(error.splitlines()) == 1
+
+
+def test_pictures_of_any_size_reach_the_planner(town_dataroot, tmp_path):
+    out = ["--world", "replay", "--size", "96x160", "--horizon", "1", "--workers", "0", "--out", str(tmp_path)]
+    place = ["--dataroot", str(town_dataroot), "--scenes", "town-val-0000", "--planner", f"{__name__}:Looking"]
+    assert main(["evaluate", *place, *out]) == 0
+    log = json.loads(next((tmp_path / "episodes").glob("*.json")).read_text())
+    assert log["outcome"] == "horizon" and log["settings"]["size"] == "96x160"
+
+
+class Looking(ConstantVelocity):
+    """Refuses pictures of another size than 96 x 160."""
+
+    requires = PlannerNeeds(cameras=True)
+
+    def plan(self, observation):
+        assert observation.observation["CAM_FRONT"].shape == (96, 160, 3)
+        return super().plan(observation)
 
 
 def test_evaluate_refuses_unknown_worlds(capsys):
