@@ -18,6 +18,7 @@ import numpy as np
 import dist4d_env  # noqa: F401 (registers the environment)
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.learning.views import View
 from dist4d_env.registry import TRAFFIC, WORLDS
 from dist4d_env.scenes.files import write_text
@@ -37,6 +38,8 @@ class CommonOptions:
     """World that draws the images, with --cameras: dist4d, replay, oracle, or your own as module:Class."""
     weights: str = "tiny"
     """Of the world dist4d."""
+    size: str = "64x112"
+    """Height x width of the images, with --cameras."""
     dataroot: Path | None = None
     """Data set of the training scenes: else $NUSCENES, else the built-in town (whose train split is made once)."""
     scenes: tuple[str, ...] = ("train",)
@@ -88,6 +91,7 @@ class CommonOptions:
     def __post_init__(self) -> None:
         WORLDS.check(self.world)
         TRAFFIC.check(self.traffic)
+        parse_size(self.size)
         if self.cameras and self.world == "none":
             raise ConfigError("--cameras needs a world that makes images: --world dist4d, replay or oracle")
         if not 0 <= self.disturb <= 1:
@@ -102,7 +106,7 @@ def camera_names(options: CommonOptions) -> tuple[str, ...]:
     """The cameras of the training scenes, none for a policy on vectors."""
     if not options.cameras:
         return ()
-    dataset = open_dataset(options.dataroot, None, options.scenes)
+    dataset = open_dataset(options.dataroot, None, options.scenes, size=parse_size(options.size))
     return dataset.load(dataset.scene_names(options.scenes)[0]).rig.names
 
 
@@ -112,6 +116,7 @@ def env_keywords(options: CommonOptions, view: View, validation: bool = False) -
     return {
         "dataroot": None if dataroot is None else str(dataroot.resolve()), "scenes": scenes,
         "world": options.world if options.cameras else "none", "weights": options.weights,
+        "size": view.size if options.cameras else None,
         "observation": view.groups, "action": view.environment_action, "traffic": options.traffic, "reward": options.reward,
         "decision_dt": options.decision_dt, "horizon": options.horizon,
     }  # fmt: skip

@@ -36,7 +36,7 @@ def small(out: Path, town: Path, **keywords) -> Options:
         {},
         {"action": "discrete", "reward": "pdms"},
         {"algorithm": "sac", "action": "controls", "warmup": 64, "buffer": 500},
-        {"cameras": True, "world": "replay", "steps": 96, "eval_every": 64, "envs": 2, "eval_episodes": 1},
+        {"cameras": True, "world": "replay", "size": "80x128", "steps": 96, "eval_every": 64, "envs": 2, "eval_episodes": 1},
     ],
     ids=["ppo", "ppo discrete pdms", "sac", "ppo cameras"],
 )
