@@ -101,9 +101,8 @@ def score_plans(
         raise ConfigError(f"plans are scored as ego rows (B, S, 7), at least one plan of {least} ticks, not {ego.shape}")
     require_finite("plans are scored", ego=ego, reference=None if reference is None else np.array(reference))
     center = ego_centers(ego, scene.vehicle)
-    parts: Evidence = {}
     evidence: Evidence = {"rows": np.full(len(ego), len(scene.position))}
-    parts["no_at_fault_collision"] = plan_no_at_fault_collision(ego, center, scene, faithful, evidence)
+    parts: Evidence = {"no_at_fault_collision": plan_no_at_fault_collision(ego, center, scene, faithful, evidence)}
     parts["drivable_area_compliance"] = plan_drivable_area(ego, scene, faithful, evidence)
     parts["driving_direction_compliance"] = plan_driving_direction(ego, center, scene, version, faithful, evidence)
     last = ego.shape[1] - 1 if version == "v1" else ego.shape[1] - 1 - LEADS[-1]
