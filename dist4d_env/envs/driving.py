@@ -26,12 +26,12 @@ _GOES_ON = np.zeros(1, bool)
 
 
 class DiST4DDrivingEnv(EpisodeRow, gym.Env):
-    """Closed-loop driving through a nuScenes-format scene; a world model renders its six cameras from wherever the ego really is.
+    """Closed-loop driving through a nuScenes-format scene; a world model renders its cameras from wherever the ego really is.
 
     ## Description
 
     The ego starts on the recorded path of a scene and is then driven by the actions alone: a kinematic bicycle at 10 Hz among
-    the scene's traffic. After every decision the world shows what its six cameras see: ``"dist4d"`` generates the images (DiST-T
+    the scene's traffic. After every decision the world shows what its cameras see: ``"dist4d"`` generates the images (DiST-T
     along the anticipated path, DiST-S off it), ``"replay"`` reprojects logged images, ``"oracle"`` renders the town's true
     geometry and ``"none"`` draws nothing. Units are SI, angles radians; the ego frame is x forward, y left, its origin on the
     ground below the rear axle.
@@ -66,7 +66,8 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``bev`` | ``"bev"`` | ``(12, 200, 200)`` uint8, 0 or 255: 0.5 m cells, row 0 is 50 m ahead, column 0 is 50 m to the left |
     | ``lidar`` | ``"lidar"`` | ``(N, 5)`` float32: x, y, z in the ego frame, intensity, valid: a row per beam, valid ones first |
 
-    The cameras, in ring order: CAM_FRONT_LEFT, CAM_FRONT, CAM_FRONT_RIGHT, CAM_BACK_RIGHT, CAM_BACK, CAM_BACK_LEFT.
+    The cameras are those of the data set, under its names; of nuScenes, in ring order: CAM_FRONT_LEFT, CAM_FRONT,
+    CAM_FRONT_RIGHT, CAM_BACK_RIGHT, CAM_BACK, CAM_BACK_LEFT.
 
     | ``ego`` column | meaning | bounds |
     |---|---|---|

@@ -1,4 +1,4 @@
-"""The dashboard: six cameras with the source of each frame, their depth, a bird's-eye view, speed and trust."""
+"""The dashboard: the cameras with the source of each frame, their depth, a bird's-eye view, speed and trust."""
 
 from __future__ import annotations
 

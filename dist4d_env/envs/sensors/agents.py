@@ -1,4 +1,4 @@
-"""The nearest agents."""
+"""The sensor "agents": the nearest agents in the ego frame, padded."""
 
 from __future__ import annotations
 

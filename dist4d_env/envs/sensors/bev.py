@@ -1,4 +1,4 @@
-"""The bird's-eye raster."""
+"""The sensor "bev": map, agents and route as a bird's-eye raster around the ego."""
 
 from __future__ import annotations
 

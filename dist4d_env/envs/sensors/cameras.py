@@ -1,4 +1,4 @@
-"""The cameras' images and their metric depth."""
+"""The sensors "cameras" and "depth": the images of the rig and their metric depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ego's own state."""
+"""The sensor "ego": the ego's speed, accelerations, place on its route, and command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The LiDAR."""
+"""The sensor "lidar": points of a spinning LiDAR in the ego frame, measured by the world or along its depth images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The route ahead."""
+"""The sensor "route": points of the route ahead in the ego frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrappers of what is done, for single environments."""
+"""Action wrappers for single environments."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class DiscreteControls(gym.ActionWrapper, RecordConstructorArgs):
         self.action_space = spaces.Discrete(len(self._grid))
 
     def action(self, action: Any) -> np.ndarray:
-        """Raises ActionError for what is no index."""
+        """Raises ActionError for an action that is no index."""
         return self._grid[checked_index(action, self.action_space)]
 
 

@@ -1,4 +1,4 @@
-"""The last few observations as one."""
+"""Frame history: the last few observations as one."""
 
 from __future__ import annotations
 

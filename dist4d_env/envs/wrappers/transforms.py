@@ -93,7 +93,7 @@ class CameraStack:
         return np.concatenate([np.pad(row, [*none, (0, width - row.shape[-2]), (0, 0)]) for row in rows], -3)
 
     def _others(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What is no camera image and no depth."""
+        """The entries that are neither camera images nor depth."""
         return {name: value for name, value in given.items() if name.removesuffix("/depth") not in self.rig.names}
 
 

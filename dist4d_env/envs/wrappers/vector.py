@@ -125,15 +125,15 @@ class DiscreteControls(gym.vector.VectorActionWrapper):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     def actions(self, actions: Any) -> Any:
-        """Raises ActionError for what are no indices."""
+        """Raises ActionError for actions that are no indices."""
         return self._grid[checked_index(actions, self.single_action_space)]
 
 
 def _row(observations: Any, row: int) -> Any:
-    """One environment's."""
+    """One environment's part of a batched observation."""
     return {name: rows[row] for name, rows in observations.items()} if isinstance(observations, dict) else observations[row]
 
 
 def _copy(observations: Any) -> Any:
-    """Of what the environments may write into."""
+    """A copy that the environments do not write into."""
     return {name: rows.copy() for name, rows in observations.items()} if isinstance(observations, dict) else observations.copy()
