@@ -88,7 +88,9 @@ class RayTasks:
         try:
             import ray
         except ImportError as error:
-            raise ConfigError("executor='ray' needs Ray: pip install dist4d_env[rllib], or take executor='processes'") from error
+            raise ConfigError(
+                "executor='ray' needs Ray: pip install 'dist4d_env[rllib]', or take executor='processes'"
+            ) from error
         started = not ray.is_initialized()
         if started:
             _start(ray, self.workers)

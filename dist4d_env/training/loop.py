@@ -254,7 +254,7 @@ def make_accelerator() -> Accelerator:
     try:
         from accelerate import Accelerator
     except ImportError as error:
-        raise ConfigError(f"training needs Hugging Face accelerate ({error}): pip install dist4d_env[train]") from error
+        raise ConfigError(f"training needs Hugging Face accelerate ({error}): pip install 'dist4d_env[train]'") from error
     return Accelerator()
 
 

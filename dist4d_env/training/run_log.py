@@ -24,7 +24,7 @@ class RunLog:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ConfigError(f"training needs TensorBoard ({error}): pip install dist4d_env[train]") from error
+            raise ConfigError(f"training needs TensorBoard ({error}): pip install 'dist4d_env[train]'") from error
         self.file = folder / LOG
         truncate_log(self.file, first if first else -1)
         self.board = SummaryWriter(str(folder / TENSORBOARD), purge_step=first + 1)

@@ -155,7 +155,7 @@ def test_an_absent_extra_is_named(store: SampleStore, tmp_path: Path, monkeypatc
     for module in ("accelerate", "torch.utils.tensorboard"):
         with monkeypatch.context() as hidden:
             hidden.setitem(sys.modules, module, None)
-            with pytest.raises(ConfigError, match=r"pip install dist4d_env\[train\]"):
+            with pytest.raises(ConfigError, match=r"pip install 'dist4d_env\[train\]'"):
                 train(make("codec", store), options(tmp_path / module, 1))
 
 

@@ -98,5 +98,5 @@ def test_batching_that_cannot_work_is_refused():
 
 def test_a_service_without_ray_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError, match=r"service='world' needs Ray: pip install dist4d_env\[rllib\]"):
+    with pytest.raises(ConfigError, match=r"service='world' needs Ray: pip install 'dist4d_env\[rllib\]'"):
         make_world("dist4d", service="world")

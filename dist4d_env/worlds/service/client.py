@@ -80,7 +80,7 @@ class RemoteWorld:
         try:
             import ray
         except ImportError as error:
-            raise ConfigError(f"service={name!r} needs Ray: pip install dist4d_env[rllib], or leave service out") from error
+            raise ConfigError(f"service={name!r} needs Ray: pip install 'dist4d_env[rllib]', or leave service out") from error
 
         timeout = service_timeout() if timeout is None else timeout
         if not ray.is_initialized():
