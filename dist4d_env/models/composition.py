@@ -112,34 +112,24 @@ class CompositionUNet(nn.Module):
         return F.pixel_shuffle(self.head(F.silu(x)), 2)
 
 
-COMPOSE_CHANNELS = 8
-"""Channels of ``compose``'s prediction: gates of RGB and depth towards the proposal, a gate towards the other image, detail of
-RGB and depth, and a gate towards the neighbours' mean."""
+COMPOSE_CHANNELS = 7
+"""Channels of ``compose``'s prediction: gates of RGB and depth towards the proposal, a gate towards the other fill, detail."""
 
 
 def compose(
     base: torch.Tensor, proposal: torch.Tensor, other: torch.Tensor, prediction: torch.Tensor, most_detail: float | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Blend a base RGB-D image with a second opinion of its colours, with its neighbours and with a proposal, and add detail.
+    """Blend a base RGB-D image with a proposal and with another fill, and add detail.
 
-    base, proposal: (N, 4, H, W) RGB and depth code; other: (N, 3, H, W) RGB; prediction: (N, 8, H, W); most_detail: bound of
+    base, proposal: (N, 4, H, W) RGB and depth code; other: (N, 3, H, W) RGB; prediction: (N, 7, H, W); most_detail: bound of
     the detail in RGB, whose range is 2. Where the prediction is zero the result is the base exactly. Returns the composed image
     (N, 4, H, W) and the generated share (N, 1, H, W) in [0, 1]: the gate towards the proposal, or more where the detail is strong
     (a fifth of the colour range counts as all new).
     """
-    gates, detail, smooth = torch.tanh(prediction[:, :3]), prediction[:, 3:7], torch.tanh(prediction[:, 7:])
+    gates, detail = torch.tanh(prediction[:, :3]), prediction[:, 3:]
     rgb, depth = base[:, :3], base[:, 3:]
     fine = detail[:, :3] if most_detail is None else detail[:, :3].clamp(-most_detail, most_detail)
-    rgb = rgb + gates[:, 2:] * (other - rgb)
-    rgb = rgb + smooth * (_neighbourhood(rgb) - rgb)
-    rgb = rgb + gates[:, :1] * (proposal[:, :3] - rgb) + fine
+    rgb = rgb + gates[:, :1] * (proposal[:, :3] - rgb) + gates[:, 2:] * (other - rgb) + fine
     depth = depth + gates[:, 1:2] * (proposal[:, 3:] - depth) + detail[:, 3:]
     strength = fine.abs().mean(1, keepdim=True) / 0.4
     return torch.cat([rgb, depth], 1), torch.maximum(gates[:, :1].abs(), strength).clamp(0, 1)
-
-
-def _neighbourhood(rgb: torch.Tensor) -> torch.Tensor:
-    """Means of (N, 3, H, W) over 3 x 3 pixels with weights 1, 2, 1: what is expected where a splat is right to within a pixel."""
-    padded = F.pad(rgb, (1, 1, 1, 1), mode="replicate")
-    rows = (padded[..., :-2, :] + padded[..., 2:, :]) * 0.25 + padded[..., 1:-1, :] * 0.5
-    return (rows[..., :-2] + rows[..., 2:]) * 0.25 + rows[..., 1:-1] * 0.5

@@ -34,8 +34,7 @@ class SplatImages:
     """A splat as network input; V cameras of H x W.
 
     base_rgb: (V, H, W, 3) uint8 and base_depth: (V, H, W) float16 metres, holes filled as by ``Splat.filled``:
-    what compositions start from; other_rgb: the second opinion, ``Splat.second`` with holes continued from behind; masks:
-    (V, H, W, 4) uint8 0 to 255, MASK_CHANNELS.
+    what compositions start from; other_rgb: holes continued from behind; masks: (V, H, W, 4) uint8 0 to 255, MASK_CHANNELS.
     """
 
     base_rgb: np.ndarray
@@ -81,8 +80,7 @@ class TargetConditions:
 def splat_images(splat: Splat) -> SplatImages:
     """The parts of a splat that are network inputs."""
     rgb, depth = splat.filled()
-    background, _ = splat.background()
-    other_rgb = np.where(splat.valid[..., None], splat.second, background)
+    other_rgb, _ = splat.background()
     age = np.where(splat.valid, 1 - np.exp(-splat.age / 2), 0)
     masks = np.stack([splat.valid, splat.moving, splat.confidence, age], -1)
     return SplatImages(rgb, depth.astype(np.float16), other_rgb, np.round(masks * 255).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""``python -m dist4d_env train codec|dist-t|composer|distil|dist-s``: samples from a data set, then one recipe."""
+"""``python -m dist4d_env train codec|dist-t|distil|dist-s``: samples from a data set, then one recipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from dist4d_env.models.video_codec import load_codec
 from dist4d_env.scenes.files import write_text
 from dist4d_env.training.checkpoint import CHECKPOINT, initialise
 from dist4d_env.training.codec import CodecRecipe
-from dist4d_env.training.composer import ComposerRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.dist_s_svd import DiSTSVideoRecipe
 from dist4d_env.training.dist_t import DiSTTRecipe
@@ -117,22 +116,6 @@ class TrainDiSTT(_DiSTT):
 
 
 @dataclass(frozen=True)
-class TrainComposer(RunOptions):
-    """Train the composer alone, for the DiST-T of --init."""
-
-    strides: tuple[int, ...] = (1,)
-    """Keyframes from one frame of a sample to the next, one drawn for each: several where keyframes are dense."""
-
-    def recipe(self) -> Recipe:
-        """The recipe, with its samples made where missing."""
-        if self.init is None and not self.resume:
-            raise ConfigError("a composer is trained for a DiST-T: pass --init RUN/weights, or --init tiny for the shipped one")
-        stores, val = self.training_stores(self.strides), self.validation_store()
-        codec = load_codec((self.out / "weights" if self.init is None else resolve_weights(self.init)) / "codec")
-        return ComposerRecipe(self.sized, codec, stores, val, self.optimiser.batch, self.optimiser.seed)
-
-
-@dataclass(frozen=True)
 class TrainDistilled(_DiSTT):
     """Distil DiST-T: learn a teacher's answers to noise, in place of the truth."""
 
@@ -178,12 +161,11 @@ def dist_s_recipe(options: RunOptions, stores: list[SampleStore]) -> Recipe:
     return DiSTSVideoRecipe(sized, stores, val, chosen.batch, chosen.seed)
 
 
-MODELS = {"codec": TrainCodec, "dist-t": TrainDiSTT, "composer": TrainComposer, "distil": TrainDistilled, "dist-s": TrainDiSTS}
-AnyTraining = TrainCodec | TrainDiSTT | TrainComposer | TrainDistilled | TrainDiSTS
+MODELS = {"codec": TrainCodec, "dist-t": TrainDiSTT, "distil": TrainDistilled, "dist-s": TrainDiSTS}
+AnyTraining = TrainCodec | TrainDiSTT | TrainDistilled | TrainDiSTS
 Options = Annotated[
     Annotated[TrainCodec, subcommand("codec")]
     | Annotated[TrainDiSTT, subcommand("dist-t")]
-    | Annotated[TrainComposer, subcommand("composer")]
     | Annotated[TrainDistilled, subcommand("distil")]
     | Annotated[TrainDiSTS, subcommand("dist-s")],
     OmitArgPrefixes,
