@@ -23,15 +23,13 @@ AGE, GENERATED = 0.1, 2.0
 @dataclass(frozen=True)
 class Lookup:
     """Per target pixel (P,): found, whether any source shows it; rgb (P, 3) uint8; confidence in [0, 1] float32; age in seconds,
-    float32; generated, whether the colour comes from a generated frame; second (P, 3): the colour that a source from the other
-    side in time has, with which rgb is mixed, rgb itself where there is none. All zero where nothing was found."""
+    float32; generated, whether the colour comes from a generated frame. All zero where nothing was found."""
 
     found: np.ndarray
     rgb: np.ndarray
     confidence: np.ndarray
     age: np.ndarray
     generated: np.ndarray
-    second: np.ndarray
 
 
 def look_up_colours(
@@ -56,7 +54,7 @@ def look_up_colours(
     parts = [_Part.of(one, origin, corners, highest, time) for one in sources]
     depth, label = depth.reshape(views, -1), label.reshape(views, -1)
     pixels = depth.shape[1]
-    rgb, second = np.empty((2, views, pixels, 3), np.uint8)
+    rgb = np.empty((views, pixels, 3), np.uint8)
     found, generated = np.empty((2, views, pixels), bool)
     confidence, age = np.zeros((2, views, pixels), np.float32)
     made = np.array([*(part.source.generated for part in parts), False])
@@ -72,17 +70,18 @@ def look_up_colours(
         sure = np.exp2(-np.minimum(best, np.float32(kernels.UNCONFIRMED)))
         confidence[camera] = np.where(best < kernels.UNCONFIRMED, sure, np.float32(0))
         other, its_age = _second(target, parts, chosen[0], colour, age[camera])
-        kernels.mix(colour, other, age[camera], its_age, rgb[camera], second[camera])
+        kernels.mix(colour, other, age[camera], its_age, rgb[camera])
 
     in_threads(one_camera, views)
-    flat = (found, rgb, confidence, age, generated, second)
+    flat = (found, rgb, confidence, age, generated)
     return Lookup(*(array.reshape(views * pixels, *array.shape[2:]) for array in flat))
 
 
 def _second(
     target: _Target, parts: Sequence[_Part], chosen: np.ndarray, rgb: np.ndarray, age: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``Lookup.second`` (P, 3) float32 of a target and its age (P,), for colours of the sources ``chosen`` (P,), -1 for none."""
+    """What a source from the other side in time shows instead of the colours ``rgb`` (P, 3) from the sources ``chosen`` (P,), -1
+    for none: colours float32 and ages (P,), the same as given where there is no such source."""
     later = np.array([part.later for part in parts], bool)
     second, its_age = rgb.copy(), age.copy()
     for side in np.unique(later):

@@ -264,13 +264,12 @@ def sample(
 
 
 @compiled
-def mix(rgb: Array, second: Array, age: Array, its_age: Array, mixed: Array, rounded: Array) -> None:
-    """Write colours (P, 3) uint8 that go with time from ``rgb`` to ``second``, both float32, and ``second`` rounded."""
+def mix(rgb: Array, second: Array, age: Array, its_age: Array, mixed: Array) -> None:
+    """Write colours (P, 3) uint8 that go with time from ``rgb`` to ``second``, both float32."""
     for i in range(len(age)):
         share = age[i] / max(age[i] + its_age[i], _TINY)
         for c in range(3):
             mixed[i, c] = np.uint8(np.rint(rgb[i, c] + share * (second[i, c] - rgb[i, c])))
-            rounded[i, c] = np.uint8(np.rint(second[i, c]))
 
 
 @compiled

@@ -34,9 +34,7 @@ class Splat:
     moving: (V, H, W) bool, the pixel shows a point that lies in an agent's box; confidence: (V, H, W) float32 in [0, 1], 1
     where a source image at least as fine as the target confirms depth and colour, 0 in holes; age: (V, H, W) float32, seconds
     between the target and the source that gave the colour, 0 in holes; generated: (V, H, W) bool, that source is a generated
-    frame; second: (V, H, W, 3) uint8, the colour of the same point in a source from the other side in time (after the
-    target where the one that gave the colour was before it), ``rgb`` where there is none;
-    body: (V, H, W) bool, pixels that ``with_body`` has put on top, None where there are none.
+    frame; body: (V, H, W) bool, pixels that ``with_body`` has put on top, None where there are none.
     """
 
     rgb: np.ndarray
@@ -46,7 +44,6 @@ class Splat:
     confidence: np.ndarray
     age: np.ndarray
     generated: np.ndarray
-    second: np.ndarray
     body: np.ndarray | None = None
 
     def with_body(self, frame: RGBDFrame) -> Splat:
@@ -65,7 +62,6 @@ class Splat:
             confidence=np.where(body, np.float32(1), self.confidence),
             age=np.where(body, np.float32(0), self.age),
             generated=self.generated & ~body,
-            second=np.where(body[..., None], frame.rgb, self.second),
             body=body,
         )
 
@@ -124,5 +120,4 @@ def _assemble(depth: np.ndarray, label: np.ndarray, lookup: Lookup, shape: tuple
         confidence=lookup.confidence.reshape(shape),
         age=lookup.age.reshape(shape),
         generated=lookup.generated.reshape(shape),
-        second=lookup.second.reshape(*shape, 3),
     )

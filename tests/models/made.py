@@ -66,7 +66,7 @@ def made_splat(generator: np.random.Generator, views: int = VIEWS) -> Splat:
     rgb = generator.integers(0, 256, (*shape, 3), dtype=np.uint8) * valid[..., None]
     depth = np.where(valid, generator.uniform(1, 90, shape), 0).astype(np.float32)
     confidence = (generator.random(shape) * valid).astype(np.float32)
-    return Splat(rgb, depth, valid, valid & (generator.random(shape) > 0.8), confidence, confidence, ~valid, rgb)
+    return Splat(rgb, depth, valid, valid & (generator.random(shape) > 0.8), confidence, confidence, ~valid)
 
 
 def made_sample(seed: int, frames: int = 2, yaws: tuple[float, ...] = YAWS) -> tuple[RGBDFrame, list[TargetConditions]]:

@@ -66,8 +66,7 @@ def look_up_colours(
         better = (chosen >= 0) & (later[chosen] != side) & (cost < UNCONFIRMED)
         second[better], its_age[better] = colour[better], delay[better]
     share = (age / np.maximum(age + its_age, np.float32(1e-6)))[:, None]
-    mixed, second = (np.rint(image).astype(np.uint8) for image in (rgb + share * (second - rgb), second))
-    return Lookup(chosen >= 0, mixed, confidence, age, generated, second)
+    return Lookup(chosen >= 0, np.rint(rgb + share * (second - rgb)).astype(np.uint8), confidence, age, generated)
 
 
 def _look_up(
