@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from dist4d_env.data.contract import resolve_scenes
+from dist4d_env.data.lights import read_lights
 from dist4d_env.data.location import REMEDY, LocationMap
 from dist4d_env.data.logs import ego_log, interpolate_tracks
 from dist4d_env.data.sensors import FileSensorLog
@@ -221,6 +222,7 @@ class _SceneReader:
             sensors=sensors,
             dataset="nuscenes",
             lidar=replace(NUSCENES_LIDAR, ego_from_lidar=self._mountings(self._lidar_rows[:1])[0]),
+            lights=read_lights(self.tables.dataroot, self.name, ego.time),
         )
 
     def _cameras(self) -> tuple[str, ...]:

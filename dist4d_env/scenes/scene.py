@@ -13,6 +13,7 @@ from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.lidar import NUSCENES_LIDAR, LidarPattern
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.scenes.interpolation import interpolate_poses
+from dist4d_env.scenes.lights import NO_LIGHTS, TrafficLights
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.route import Route
 
@@ -124,7 +125,7 @@ class Scene:
     recorded_tracks: the tracks of the log where a scenario's edits have changed ``tracks``, None where they have not. Rows of
     recorded objects stay what they are; what was inserted has rows beyond them. dataset: a name or ``"module:Class"`` by which
     ``open_dataset`` opens the scene's data set again, None where it cannot. lidar: the beams that LiDAR observations are made of;
-    those of nuScenes' sensor where the data set has none.
+    those of nuScenes' sensor where the data set has none. lights: the traffic lights, none where the data set has none.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Scene:
     recorded_tracks: Tracks | None = None
     dataset: str | None = None
     lidar: LidarPattern = NUSCENES_LIDAR
+    lights: TrafficLights = NO_LIGHTS
 
     @property
     def recorded(self) -> Scene:
@@ -172,3 +174,7 @@ class Scene:
     def boxes(self, time: float) -> Boxes:
         """The annotated objects valid at any time in [0, duration], interpolated between ticks."""
         return self.tracks.boxes(time)
+
+    def light_states(self, time: float) -> np.ndarray:
+        """(G,) the states of the traffic lights at any time, int8 into ``lights.STATES``."""
+        return self.lights.rows(np.array([int(np.floor(time / TICK + _ON_TICK))]))[:, 0]

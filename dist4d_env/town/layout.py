@@ -16,6 +16,7 @@ from dist4d_env.town.model import Layout, Marking, TownLane
 from dist4d_env.town.paths import ArcPath
 from dist4d_env.town.pedestrians import FootStreet
 from dist4d_env.town.plans import SPLIT_FAMILIES, Plan, Road, make_plan
+from dist4d_env.town.signals import STOP_LINE, signals_of
 
 CELL = 480.0
 """Side of the square that each layout has to itself on its map's canvas."""
@@ -80,6 +81,7 @@ def _make_town(split: str, number: int, seed: int) -> Town:
         buildings=tuple(buildings),
         props=tuple(props),
         extent=(COLUMNS * CELL, ROWS * CELL),
+        signals=signals_of(plan, lanes, turns, drivable),
     )
     return Town(layout, tuple(_parking(plan, cut)), tuple(_streets(plan, cut)))
 
@@ -171,7 +173,7 @@ def _crossings_and_stops(plan: Plan, cut: np.ndarray) -> tuple[list[Polygon], li
             crossings.append(outwards.section(arm.corner + CROSSING[0], arm.corner + CROSSING[1]).strip(arm.left, -arm.right))
             # Right-hand traffic: looking outwards, vehicles come in on the left.
             incoming = road.backward if arm.at_begin else road.forward
-            x, y, yaw = outwards.at(arm.corner + STOP - 0.35)
+            x, y, yaw = outwards.at(arm.corner + STOP_LINE)
             normal = np.array([-np.sin(yaw), np.cos(yaw)])
             line = LineString([(x, y) + normal * 0.15, (x, y) + normal * incoming * road.lane_width])
             stops.append(Marking(line, 0.4, "white", False, "stop_line"))

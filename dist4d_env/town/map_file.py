@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from shapely.geometry import LineString, Polygon
+from shapely.geometry import LineString, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
 from dist4d_env.geometry.transforms import wrap_angle
 from dist4d_env.town.layout import CELL
-from dist4d_env.town.model import Layout, TownLane
+from dist4d_env.town.model import LAMP_SPACING, Layout, Signal, TownLane
 from dist4d_env.town.paths import ArcPath
 
 MASK_METRES = 0.1
@@ -25,6 +26,14 @@ _LAYERS = (
     "polygon", "line", "node", "drivable_area", "road_segment", "road_block", "lane", "lane_connector", "ped_crossing", "walkway",
     "stop_line", "carpark_area", "road_divider", "lane_divider", "traffic_light",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MapTokens:
+    """The tokens that a layout's lanes and traffic lights have got, in its own order."""
+
+    lanes: list[str]
+    lights: list[str]
 
 
 class MapFile:
@@ -43,7 +52,7 @@ class MapFile:
     def content(self) -> dict[str, Any]:
         return {"version": "1.3", "canvas_edge": list(self.extent), **self.tables}
 
-    def add(self, layout: Layout) -> None:
+    def add(self, layout: Layout) -> MapTokens:
         """Adds all layers of a layout (its coordinates are the location's own)."""
         self.extent = layout.extent
         tables = self.tables
@@ -56,28 +65,60 @@ class MapFile:
         ]:
             record = {"polygon_token": self._polygon(shape), "is_intersection": is_junction, "drivable_area_token": drivable}
             segments.append((self._put("road_segment", record), shape))
-        self._lanes(layout)
+        lanes = self._lanes(layout)
+        blocks: list[tuple[str, Polygon]] = []
         for block in _road_blocks(layout):
             ends = [self._line(LineString(list(block.exterior.coords)[k : k + 2])) for k in (0, 2)]
             record = {"polygon_token": self._polygon(block), "from_edge_line_token": ends[0], "to_edge_line_token": ends[1]}
-            self._put("road_block", record | {"road_segment_token": _holder(block, segments)})
+            blocks.append((self._put("road_block", record | {"road_segment_token": _holder(block, segments)}), block))
+        lights = [self._traffic_light(signal, blocks) for signal in layout.signals]
         for name, shapes in (("ped_crossing", layout.crossings), ("walkway", layout.walkways), ("carpark_area", layout.carparks)):
             for shape in shapes:
                 extra: dict[str, Any] = {"road_segment_token": _holder(shape, segments)} if name == "ped_crossing" else {}
                 extra = extra | ({"orientation": 0.0, "road_block_token": None} if name == "carpark_area" else {})
                 self._put(name, {"polygon_token": self._polygon(shape)} | extra)
+        self._stop_lines(layout, lights)
         for marking in layout.markings:
-            if marking.kind == "stop_line":
-                shape = marking.line.buffer(marking.width / 2, cap_style="flat")
-                cues: dict[str, Any] = {"ped_crossing_tokens": [], "traffic_light_tokens": [], "road_block_token": None}
-                self._put("stop_line", {"polygon_token": self._polygon(shape), "stop_line_type": "STOP_SIGN"} | cues)
-            elif marking.kind == "lane_divider":
+            if marking.kind == "lane_divider":
                 self._put("lane_divider", {"line_token": self._line(marking.line), "lane_divider_segments": []})
             elif marking.kind == "road_divider":
                 record = {"line_token": self._line(marking.line), "road_segment_token": _holder(marking.line, segments)}
                 self._put("road_divider", record)
+        return MapTokens(lanes, lights)
 
-    def _lanes(self, layout: Layout) -> None:
+    def _stop_lines(self, layout: Layout, lights: list[str]) -> None:
+        """Those with a traffic light name it; there is a line for every crossing, in the same order."""
+        of_crossing = {signal.crossing: light for signal, light in zip(layout.signals, lights, strict=True)}
+        for number, marking in enumerate(marking for marking in layout.markings if marking.kind == "stop_line"):
+            shape, light = marking.line.buffer(marking.width / 2, cap_style="flat"), of_crossing.get(number)
+            kind = "STOP_SIGN" if light is None else "TRAFFIC_LIGHT"
+            cues: dict[str, Any] = {"ped_crossing_tokens": [], "traffic_light_tokens": [light] if light else []}
+            record = {"polygon_token": self._polygon(shape), "stop_line_type": kind, "road_block_token": None}
+            self._put("stop_line", record | cues)
+
+    def _traffic_light(self, signal: Signal, blocks: list[tuple[str, Polygon]]) -> str:
+        """Its head beside the stop line, as nuScenes describes one."""
+        head, across = signal.heads[0], signal.line[1] - signal.line[0]
+        before = signal.line.mean(0) + np.array([across[1], -across[0]]) / np.hypot(*across)
+        zero = dict.fromkeys(("tx", "ty", "rx", "ry", "rz"), 0.0)
+        items = [
+            {
+                "color": colour,
+                "shape": "CIRCLE",
+                "rel_pos": {**zero, "tz": LAMP_SPACING * (1 - place)},
+                "to_road_block_tokens": [],
+            }
+            for place, colour in enumerate(("RED", "YELLOW", "GREEN"))
+        ]
+        x, y, z = head.middle
+        record = {
+            "line_token": self._line(LineString(signal.line)), "traffic_light_type": "VERTICAL", "items": items,
+            "from_road_block_token": next((token for token, area in blocks if area.contains(Point(before))), None),
+            "pose": {"tx": x, "ty": y, "tz": z, "rx": 0.0, "ry": 0.0, "rz": float(wrap_angle(head.facing))},
+        }  # fmt: skip
+        return self._put("traffic_light", record)
+
+    def _lanes(self, layout: Layout) -> list[str]:
         tokens = [self._token() for _ in layout.lanes]
         before: list[list[str]] = [[] for _ in tokens]
         for i, lane in enumerate(layout.lanes):
@@ -94,6 +135,7 @@ class MapFile:
             self.tables["lane_connector" if lane.is_connector else "lane"].append(record)
             self.tables["arcline_path_3"][tokens[i]] = arclines(lane)
             self.tables["connectivity"][tokens[i]] = {"incoming": before[i], "outgoing": [tokens[j] for j in lane.successors]}
+        return tokens
 
     def _token(self) -> str:
         self._count += 1

@@ -8,6 +8,8 @@ import numpy as np
 from shapely.geometry import LineString, Polygon
 
 LIGHTS = ("day", "dusk", "night", "overcast", "wet")
+LAMP_SPACING = 0.36
+"""Metres from one lamp of a traffic light to the next: red on top, then amber, then green."""
 SPLITS, LOOKS = ("train", "val", "test"), ("plain", "wild")
 
 
@@ -58,6 +60,29 @@ class Prop:
 
 
 @dataclass(frozen=True)
+class Head:
+    """Three lamps one over the other. middle: x, y, z; facing: the direction they shine in; pole: x, y of its foot."""
+
+    middle: tuple[float, float, float]
+    facing: float
+    pole: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Signal:
+    """The traffic light of one arm of a junction. line: (2, 2) its stop line, from left to right as seen by those who come;
+    connectors: indices into ``Layout.lanes``; crossing: index into ``Layout.crossings`` of the one behind the line; node: number
+    of the junction; phase: 0 or 1, those of a junction that are green together."""
+
+    line: np.ndarray
+    connectors: tuple[int, ...]
+    crossing: int
+    heads: tuple[Head, ...]
+    node: int
+    phase: int
+
+
+@dataclass(frozen=True)
 class Layout:
     """Streets and everything that never moves, z = 0 ground, global frame in metres (all coordinates positive)."""
 
@@ -73,6 +98,7 @@ class Layout:
     buildings: tuple[Building, ...]
     props: tuple[Prop, ...]
     extent: tuple[float, float]  # width, height of the map canvas
+    signals: tuple[Signal, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
+from dist4d_env.data.lights import light_record, lights_file
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.transforms import wrap_angle
+from dist4d_env.scenes.scene import TICK
 from dist4d_env.town.generate import DURATION, LONGEST, VERSION, layout_number, scene_outline
-from dist4d_env.town.map_file import MapFile, write_mask
-from dist4d_env.town.model import LOOKS, SPLITS
+from dist4d_env.town.map_file import MapFile, MapTokens, write_mask
+from dist4d_env.town.model import LOOKS, SPLITS, SceneOutline
 from dist4d_env.town.scene_files import ON_DEMAND, FileOptions
 from dist4d_env.town.sensors import EGO_FROM_LIDAR, MOUNTS
+from dist4d_env.town.signals import states_of
 from dist4d_env.town.tables import TABLES, VERSION_FOLDER, Rows, log_and_map_rows, shared_rows
 from dist4d_env.town.timeline import KEYFRAME_RATE
 from dist4d_env.town.wild.body import write_masks
@@ -153,8 +159,10 @@ def _finish(root: Path, jobs: list[tuple[str, int]], seed: int, options: FileOpt
             for (split, index), scene in zip(jobs, scenes, strict=True) if scene.layout.name == location
         }  # fmt: skip
         tables = MapFile(location)
-        for number in sorted(layouts):
-            tables.add(layouts[number])
+        tokens = {number: tables.add(layouts[number]) for number in sorted(layouts)}
+        for (split, index), scene in zip(jobs, scenes, strict=True):
+            if scene.layout.name == location and scene.layout.signals:
+                _write_lights(root, scene, tokens[layout_number(split, index)], options.duration)
         (root / "maps" / "expansion").mkdir(parents=True, exist_ok=True)
         _write_json(root / "maps" / "expansion" / f"{location}.json", tables.content())
         write_mask(root / "maps" / f"{location}.png", [layouts[number] for number in sorted(layouts)])
@@ -170,6 +178,20 @@ def _finish(root: Path, jobs: list[tuple[str, int]], seed: int, options: FileOpt
     shutil.rmtree(root / ".rows")
     for hidden in [path for path in root.rglob(".*") if path.is_file()]:
         hidden.unlink()  # the plan, and what a killed call had not finished
+
+
+def _write_lights(root: Path, scene: SceneOutline, tokens: MapTokens, duration: float) -> None:
+    """The file of a scene's traffic lights."""
+    path, signals = lights_file(root, scene.name), scene.layout.signals
+    states = states_of(scene, round(duration / TICK) + 1)
+    path.parent.mkdir(exist_ok=True)
+    _write_json(path, [
+        light_record(
+            token, signal.line, [tokens.lanes[i] for i in signal.connectors],
+            np.array([[*head.middle, wrap_angle(head.facing)] for head in signal.heads]), state,
+        )
+        for token, signal, state in zip(tokens.lights, signals, states, strict=True)
+    ])  # fmt: skip
 
 
 def _write_json(path: Path, content: object) -> None:
