@@ -21,7 +21,7 @@ from dist4d_env.town.plans import HALF
 from dist4d_env.town.traffic import DT, Driver, Traffic, Walker, simulate
 from dist4d_env.town.wild.dress import dressed
 
-VERSION = 2
+VERSION = 3
 """Changes whenever a scene of the same split, index and seed comes out differently: caches are keyed by it."""
 DURATION, LONGEST = 20.0, 60.0
 """Seconds of a scene, and of the longest that can be asked for."""

@@ -10,18 +10,22 @@ import cv2
 import numpy as np
 
 from dist4d_env.data.nuscenes import category_index
+from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import invert, wrap_angle
+from dist4d_env.scenes.scene import TICK
 from dist4d_env.town.light import light_of
-from dist4d_env.town.meshes import Mesh
+from dist4d_env.town.meshes import Mesh, join
 from dist4d_env.town.meshes_actors import actor_mesh, poses
+from dist4d_env.town.meshes_signals import signal_mesh, switched
 from dist4d_env.town.meshes_street import street_mesh
 from dist4d_env.town.model import Actor, TownScene
 from dist4d_env.town.render_shade import LightPools, Shading
 from dist4d_env.town.render_surface import GRID, SEMANTIC_ROW, Shape, Surface, dot
 from dist4d_env.town.sensors import town_rig
+from dist4d_env.town.signals import states_of
 from dist4d_env.town.textures import TextureSet
 from dist4d_env.town.textures_ground import SKY, VEHICLE, draw_ground
 from dist4d_env.town.wedges import Wedges
@@ -58,10 +62,12 @@ class TownImages:
 
 @dataclass(frozen=True)
 class Placed:
-    """The actors of one instant: meshes for rays, and what they do to the light on the ground."""
+    """The actors of one instant: meshes for rays, and what they do to the light on the ground. street: as it looks then, where
+    that changes."""
 
     surfaces: tuple[Surface, ...]
     pools: LightPools
+    street: Surface | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,10 @@ class TownRenderer:
         textures = TextureSet()
         self._wild = WildScenery(scene, textures) if scene.looks == "wild" else None
         street = self._wild.street(self._origin[:2]) if self._wild else street_mesh(scene.layout, textures, self._origin[:2])
+        if scene.layout.signals:
+            signals, self._lamps = signal_mesh(scene.layout.signals, self._origin[:2])
+            street = join([street, signals]) if street is not None else signals
+        self._signal_states = states_of(scene, len(scene.time))
         still = [self._actor_mesh(actor, textures) for actor in scene.actors]
         self._textures, self._table = textures, textures.freeze()
         sizes = self._table.sizes
@@ -91,6 +101,7 @@ class TownRenderer:
         self._still = [Shape.of(mesh, sizes) for mesh in still]
         self._strides: dict[tuple[int, int], Shape] = {}
         self._standing: tuple[bytes, Surface] | None = None
+        self._switched: tuple[bytes, Surface] | None = None
         self._ground = self._wild.ground() if self._wild else draw_ground(scene.layout, scene.ego_pose[:, :2, 3])
         light, headroom = (self._wild.light, HEADROOM) if self._wild else (light_of(scene.light, scene.seed), 1.0)
         self._shading = Shading(scene, light, self._ground, self._origin[:2], headroom)
@@ -124,13 +135,21 @@ class TownRenderer:
         other._strides, other._standing = {}, None
         return other
 
-    def render(self, rig: CameraRig, global_from_camera: np.ndarray, boxes: Boxes | None, time: float) -> TownImages:
+    def render(
+        self,
+        rig: CameraRig,
+        global_from_camera: np.ndarray,
+        boxes: Boxes | None,
+        time: float,
+        lights: np.ndarray | None = None,
+    ) -> TownImages:
         """Pictures of V cameras with ``rig``'s intrinsics at poses (V, 4, 4), all at one instant.
 
         ``boxes`` (global frame) place the actors: ``Boxes.token`` is the index into ``scene.actors``; None shows empty streets.
-        ``time`` (seconds) swings the limbs of those who walk.
+        ``time`` (seconds) swings the limbs of those who walk. ``lights`` (G,): states of the traffic lights, those of the scene
+        at that time where they are not given.
         """
-        placed = self._placed(rig, global_from_camera, boxes, time)
+        placed = replace(self._placed(rig, global_from_camera, boxes, time), street=self._street_at(time, lights))
         views, height, width = len(global_from_camera), rig.height, rig.width
         cast = _Cast(rig.intrinsics, global_from_camera, self._origin)
         columns, rows = np.meshgrid(np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32) + 0.5)
@@ -204,6 +223,23 @@ class TownRenderer:
         boxes = boxes.select(np.hypot(*(boxes.position[:, :2] - around[:2]).T) < _ACTORS_WITHIN)
         return Placed(surfaces, self._shading.pools(boxes, around[:2], view, self._origin[:2]))
 
+    def _street_at(self, time: float, lights: np.ndarray | None) -> Surface | None:
+        """The street with its traffic lights on, kept from one call to the next as long as they don't change."""
+        if not self.scene.layout.signals or self._street is None:
+            return None
+        if lights is None:
+            row = int(np.clip(np.floor(time / TICK + 1e-4), 0, self._signal_states.shape[1] - 1))
+            lights = self._signal_states[:, row]
+        if len(lights) != len(self.scene.layout.signals):
+            raise DataError(
+                f"{self.scene.name} has {len(self.scene.layout.signals)} traffic lights, but states of {len(lights)} are given: "
+                "its file in traffic_lights/ was changed after it was written; write the town again"
+            )
+        key = lights.tobytes()
+        if self._switched is None or key != self._switched[0]:
+            self._switched = (key, Surface(self._street.scene, switched(self._street.faces, self._lamps, lights)))
+        return self._switched[1]
+
     def place(
         self, boxes: Boxes | None, time: float, around: np.ndarray, wanted: np.ndarray | None = None
     ) -> tuple[Surface, ...]:
@@ -246,10 +282,10 @@ class TownRenderer:
             self._strides[token, phase] = Shape.of(mesh, self._table.sizes)
         return self._strides[token, phase]
 
-    def _numbered(self, actors: tuple[Surface, ...]) -> list[tuple[int, Surface]]:
-        """All meshes with the number by which hits name them."""
-        street = [(1, self._street)] if self._street is not None else []
-        return street + list(enumerate(actors, start=2))
+    def _numbered(self, actors: tuple[Surface, ...], street: Surface | None = None) -> list[tuple[int, Surface]]:
+        """All meshes with the number by which hits name them. street: how it looks, if it isn't as built."""
+        street = street or self._street
+        return ([(1, street)] if street is not None else []) + list(enumerate(actors, start=2))
 
     def rays(self, global_from_sensor: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Origins and directions (N, 3) float32 in the local frame, for ``trace``, of directions (N, 3) in a sensor's frame."""
@@ -288,7 +324,7 @@ class TownRenderer:
         self, origins: np.ndarray, directions: np.ndarray, pixel: np.ndarray, hits: Hits, placed: Placed, mirrored: bool = False
     ) -> np.ndarray:
         """Colours (3, N) float32 in [0, 255] of hits; ``pixel``: (N,) its width at distance 1. Mirrored ones stay linear."""
-        shading, meshes = self._shading, self._numbered(placed.surfaces)
+        shading, meshes = self._shading, self._numbered(placed.surfaces, placed.street)
         blockers = [mesh for _, mesh in meshes]
         rgb = np.empty((3, len(origins)), np.float32)
         sky = np.flatnonzero(hits.surface < 0)

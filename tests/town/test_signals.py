@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,8 +13,13 @@ import shapely
 from shapely.ops import unary_union
 
 from dist4d_env.data.nuscenes import NuScenesDataset
-from dist4d_env.scenes.lights import AMBER, GREEN, RED
-from dist4d_env.town.generate import scene_outline
+from dist4d_env.errors import DataError
+from dist4d_env.geometry.transforms import invert
+from dist4d_env.scenes.lights import AMBER, GREEN, RED, UNKNOWN
+from dist4d_env.town.generate import generate_scene, scene_outline
+from dist4d_env.town.model import TownScene
+from dist4d_env.town.render import TownRenderer
+from dist4d_env.town.sensors import camera_pose, town_rig
 from dist4d_env.town.signals import states_of
 
 LIT = (("val", 0), ("val", 1), ("val", 3), ("val", 6), ("test", 3), ("train", 0))
@@ -98,3 +104,44 @@ def test_the_map_says_which_stop_lines_have_lights(written: Path) -> None:
     for light in lights.values():
         assert light["from_road_block_token"] in blocks and light["line_token"] in lines
         assert [item["color"] for item in light["items"]] == ["RED", "YELLOW", "GREEN"]
+
+
+@pytest.mark.parametrize("looks", ["plain", "wild"])
+def test_the_lamp_of_the_state_is_lit(looks: str, request: pytest.FixtureRequest) -> None:
+    """At 224 x 400, seen from where a driver sees the head across the junction, in colours that can be told apart."""
+    if looks == "plain":
+        renderer = request.getfixturevalue("renderer")
+    else:
+        renderer = TownRenderer(generate_scene("val", 0, looks="wild"))
+    head, rig = renderer.scene.layout.signals[0].heads[1], town_rig(224, 400)
+    front = replace(rig, names=("CAM_FRONT",), intrinsics=rig.intrinsics[1:2], ego_from_camera=rig.ego_from_camera[1:2])
+    x, y, z = head.middle
+    place = (x + 14 * np.cos(head.facing), y + 14 * np.sin(head.facing), 1.6)
+    pose = camera_pose(*place, head.facing + np.pi)[None]
+    column, row, depth = (invert(pose[0]) @ (x, y, z, 1))[:3] @ front.intrinsics[0].T
+    column, row = int(column / depth), int(row / depth)
+    shown = {}
+    for state in (RED, AMBER, GREEN, UNKNOWN):
+        states = np.full(len(renderer.scene.layout.signals), state, np.int8)
+        shown[state] = renderer.render(front, pose, None, 0.0, states)
+    box = slice(row - 16, row + 17), slice(column - 6, column + 7)
+    for place, state in enumerate((RED, AMBER, GREEN)):
+        more = shown[state].rgb[0][box].astype(int) - shown[UNKNOWN].rgb[0][box]
+        lit = more.max(-1) > 80
+        assert lit.sum() > 15
+        height = np.argwhere(lit)[:, 0].mean() - 16
+        assert abs(height - 8.2 * (place - 1)) < 2.5
+        red, green, blue = shown[state].rgb[0][box][lit].mean(0)
+        assert {RED: red > 1.8 * max(green, blue), AMBER: red > green > 1.3 * blue, GREEN: green > 1.5 * red}[state]
+    assert all(np.array_equal(images.depth, shown[RED].depth) for images in shown.values())
+
+
+def test_recorded_pictures_show_the_state_of_their_time(renderer: TownRenderer, scene: TownScene) -> None:
+    states, rig = states_of(scene, len(scene.time)), town_rig(24, 40)
+    poses = scene.ego_pose[50] @ rig.ego_from_camera
+    change = int(np.flatnonzero((np.diff(states) != 0).any(0))[0])
+    for time, row in ((change * 0.1 + 0.099, change), (change * 0.1 + 0.1, change + 1), (-0.04, 0)):
+        shown = renderer.render(rig, poses, None, time)
+        assert np.array_equal(shown.rgb, renderer.render(rig, poses, None, time, states[:, row]).rgb)
+    with pytest.raises(DataError, match="12 traffic lights, but states of 3"):
+        renderer.render(rig, poses, None, 0.0, states[:3, 0])
