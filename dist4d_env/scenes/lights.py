@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 STATES = ("unknown", "green", "amber", "red")
 UNKNOWN, GREEN, AMBER, RED = range(len(STATES))
@@ -66,8 +67,9 @@ def crossed(start: np.ndarray, end: np.ndarray, lines: np.ndarray) -> tuple[np.n
     return move, line, along[move, line]
 
 
-def must_stop(state: np.ndarray, distance: np.ndarray, speed: np.ndarray, braking: float, hardest: float) -> np.ndarray:
+def must_stop(state: ArrayLike, distance: ArrayLike, speed: ArrayLike, braking: float, hardest: float) -> np.ndarray:
     """(...) whether a driver ``distance`` metres before a stop line has to stop at it: at red wherever that is possible at all,
     at amber where it is without haste. braking, hardest: m/s^2 that mean the one and the other."""
+    state, distance = np.asarray(state), np.asarray(distance)
     needed = np.square(speed) / (2 * np.maximum(distance, 1e-3))
     return (distance >= 0) & (((state == RED) & (needed <= hardest)) | ((state == AMBER) & (needed <= braking)))

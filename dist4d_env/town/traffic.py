@@ -1,8 +1,10 @@
 """Road users that drive and walk by rules, simulated at 10 Hz: the expert ego is one of the drivers.
 
 Drivers follow their lane with the intelligent driver model (Treiber et al. 2000) behind whatever stands in their corridor,
-slow down for curves, wait at the stop line until the junction's conflicting connectors are free (who comes first goes first)
-and let people on crossings pass. People walk along the walkways and step on a crossing when no vehicle is about to reach it.
+slow down for curves, stop at red lights and at amber ones that they need not hurry for, wait at the stop line until the
+junction's conflicting connectors are free (who comes first goes first) and let people on crossings pass. People walk along the
+walkways and step on a crossing when no vehicle is about to reach it and traffic along its street, where that has a light, has
+red.
 """
 
 from __future__ import annotations
@@ -12,9 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist4d_env.geometry.boxes import rectangle_corners
+from dist4d_env.scenes.lights import RED, must_stop
 from dist4d_env.town.actors import Body
 from dist4d_env.town.drives import Drive
+from dist4d_env.town.junctions import STOP
+from dist4d_env.town.model import Signal
 from dist4d_env.town.pedestrians import Walk
+from dist4d_env.town.signals import STOP_LINE
 
 DT = 0.1
 HEADWAY, STANDSTILL, ACCELERATION, COMFORT = 1.2, 2.0, 1.4, 2.0
@@ -22,6 +28,11 @@ HEADWAY, STANDSTILL, ACCELERATION, COMFORT = 1.2, 2.0, 1.4, 2.0
 HARDEST = 6.0
 """Braking never exceeds this, m/s^2."""
 LOOK_AHEAD = 40
+_LINE = STOP - STOP_LINE
+"""Metres from the end of a lane to its stop line."""
+_SHORT_OF = STANDSTILL - 1.0
+"""Who stops at a light comes nearer to its line by so much than to a vehicle."""
+_NO_STATES = np.zeros((0, 1), np.int8)
 
 
 @dataclass(frozen=True)
@@ -65,9 +76,16 @@ class Traffic:
     speed: np.ndarray
 
 
-def simulate(drivers: list[Driver], walkers: list[Walker], conflicts: dict[int, frozenset[int]], ticks: int) -> Traffic:
-    """``ticks`` rows DT apart, the first one being the start."""
-    road = _Road(drivers, walkers, conflicts)
+def simulate(
+    drivers: list[Driver],
+    walkers: list[Walker],
+    conflicts: dict[int, frozenset[int]],
+    ticks: int,
+    signals: tuple[Signal, ...] = (),
+    states: np.ndarray = _NO_STATES,
+) -> Traffic:
+    """``ticks`` rows DT apart, the first one being the start; states: (G, ticks) of the traffic lights ``signals``."""
+    road = _Road(drivers, walkers, conflicts, signals, states)
     history_s, history_v, history_w = [], [], []
     for tick in range(ticks):
         history_s.append(road.s.copy())
@@ -97,8 +115,18 @@ def _traffic(drivers: list[Driver], walkers: list[Walker], s: np.ndarray, v: np.
 class _Road:
     """The running simulation: arc lengths and speeds of drivers, arc lengths of walkers, junction claims."""
 
-    def __init__(self, drivers: list[Driver], walkers: list[Walker], conflicts: dict[int, frozenset[int]]) -> None:
+    def __init__(
+        self,
+        drivers: list[Driver],
+        walkers: list[Walker],
+        conflicts: dict[int, frozenset[int]],
+        signals: tuple[Signal, ...],
+        states: np.ndarray,
+    ) -> None:
         self.drivers, self.walkers, self.conflicts = drivers, walkers, conflicts
+        self.states, self.tick = states, 0
+        self.light_of = {connector: i for i, signal in enumerate(signals) for connector in signal.connectors}
+        self.light_at = {signal.crossing: i for i, signal in enumerate(signals)}
         self.s = np.array([d.start for d in drivers])
         self.v = np.array([d.speed for d in drivers])
         self.w = np.array([p.start for p in walkers])
@@ -128,6 +156,7 @@ class _Road:
         self.v = faster
         self.waiting = np.where(self.v < 0.5, self.waiting + DT, 0.0)
         self._walk(poses)
+        self.tick += 1
 
     def _leaders(self, alive: np.ndarray, poses: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gap to the nearest body in each driver's corridor (inf: none) and that body's speed along the driver's heading."""
@@ -184,6 +213,10 @@ class _Road:
                     claim.discard(i)
                 elif i not in claim and bumper[i] > begin + 0.8:
                     claim.add(i)  # already inside when the scene began
+                elif self._held(i, connector, line := begin + _LINE - bumper[i]):
+                    claim.discard(i)
+                    stop[i] = max(line + _SHORT_OF, 0.0)
+                    break
                 elif i not in claim and begin - bumper[i] < self.v[i] ** 2 / (2 * COMFORT) + 8.0:
                     upcoming.append((-self.waiting[i], begin - bumper[i], i, connector))
                     break
@@ -199,12 +232,21 @@ class _Road:
                     stop[i] = min(stop[i], max(distance, 0.0))
         return stop
 
+    def _held(self, driver: int, connector: int, distance: float) -> bool:
+        """Whether the light of a connector, whose line is so far ahead, makes a driver stop."""
+        light = self.light_of.get(connector)
+        if light is None:
+            return False
+        return bool(must_stop(self.states[light, self.tick], distance, self.v[driver], COMFORT, HARDEST))
+
     def _walk(self, poses: np.ndarray) -> None:
         for i, person in enumerate(self.walkers):
             pace = person.pace
             if person.walk.crossing is not None:
                 begin, _, index = person.walk.crossing
-                if begin - 0.8 <= self.w[i] <= begin - 0.4 and self._vehicle_near(index):
+                light = self.light_at.get(index)
+                wait = self._vehicle_near(index) or (light is not None and self.states[light, self.tick] != RED)
+                if begin - 0.8 <= self.w[i] <= begin - 0.4 and wait:
                     pace = 0.0
             self.w[i] = min(self.w[i] + DT * pace, person.walk.length - 0.3)
 

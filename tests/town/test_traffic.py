@@ -13,12 +13,15 @@ from shapely.ops import unary_union
 from dist4d_env.geometry.boxes import rectangle_corners
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.scenes.lights import AMBER, GREEN, RED, crossed
 from dist4d_env.town.actors import CAR, PEDESTRIAN, Body
 from dist4d_env.town.drives import Drive, conflicts, lane_path, make_drive
 from dist4d_env.town.generate import generate_scene, scene_outline
+from dist4d_env.town.junctions import STOP
 from dist4d_env.town.layout import Town, make_town
-from dist4d_env.town.model import TownScene
+from dist4d_env.town.model import Signal, TownScene
 from dist4d_env.town.pedestrians import across
+from dist4d_env.town.signals import AMBER_TICKS, STOP_LINE, states_of
 from dist4d_env.town.traffic import DT, HARDEST, Driver, Walker, simulate
 from town.conftest import scene_of
 
@@ -171,6 +174,82 @@ def test_drivers_let_people_cross(crossroads: Town) -> None:
         assert bumper[-1] > kerb, "afterwards the driver goes on"
         shown += 1
     assert shown >= 3
+
+
+def approach(town: Town, signal: Signal, speed: float, before: float = 45.0) -> Driver:
+    """A car on its way to a light, over its first connector."""
+    lane = next(i for i, lane in enumerate(town.layout.lanes) if signal.connectors[0] in lane.successors)
+    start = lane_path(town.layout.lanes[lane]).length - before
+    lanes = [lane, signal.connectors[0], *town.layout.lanes[signal.connectors[0]].successors[:1]]
+    return Driver(BODY, make_drive(town.layout, lanes, start, 0.0, 1.0), 0.0, speed)
+
+
+def bumper_past_line(driver: Driver, speed: np.ndarray) -> np.ndarray:
+    """Metres (T,) of the front bumper beyond the stop line of the first junction."""
+    s = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2 * DT)])
+    return s + driver.front - driver.drive.junctions[0][0] - (STOP - STOP_LINE)
+
+
+def test_drivers_stop_at_red_and_go_on_green(crossroads: Town) -> None:
+    signals, meets = crossroads.layout.signals, conflicts(crossroads.layout)
+    assert len(signals) == 4
+    for row, signal in enumerate(signals):
+        driver, states = approach(crossroads, signal, 8.0), np.full((4, 300), GREEN, np.int8)
+        states[row, :150] = RED
+        traffic = simulate([driver], [], meets, 300, signals, states)
+        past = bumper_past_line(driver, traffic.speed[0])
+        assert -2.0 < past[149] < -0.4 and traffic.speed[0, 149] < 0.3, "it waits at the line"
+        assert past[250] > 5.0 and np.diff(traffic.speed[0]).min() / DT > -4.0
+        free = bumper_past_line(driver, simulate([driver], [], meets, 300, signals, np.full_like(states, GREEN)).speed[0])
+        assert free[149] > 15.0
+
+
+@pytest.mark.parametrize(("left", "goes"), [(12.0, True), (34.0, False)])
+def test_amber_stops_who_can_stop_gently(crossroads: Town, left: float, goes: bool) -> None:
+    """Metres left to the line when it turns amber, at 8 m/s; who goes is over the line before it is red."""
+    signal = crossroads.layout.signals[0]
+    driver, states = approach(crossroads, signal, 8.0, left + BODY.axle + BODY.size[0] / 2), np.full((4, 200), RED, np.int8)
+    states[0, :AMBER_TICKS] = AMBER
+    traffic = simulate([driver], [], conflicts(crossroads.layout), 200, crossroads.layout.signals, states)
+    past = bumper_past_line(driver, traffic.speed[0])
+    assert (past[AMBER_TICKS] > 0) == goes and (past[-1] > 0) == goes
+
+
+def test_people_wait_until_traffic_along_their_street_has_red(crossroads: Town) -> None:
+    signal = crossroads.layout.signals[0]
+    street, which = next(
+        (street, which)
+        for street in crossroads.streets
+        for which, (_, index) in enumerate(street.crossings)
+        if index == signal.crossing
+    )
+    walk = across(street, which, 1, 1.5, 4.0, 10.0)
+    assert walk.crossing is not None
+    person, states = Walker(Body(PEDESTRIAN, (0.6, 0.6, 1.75), 0, 0.0), walk, 0.0, 1.2), np.full((4, 200), RED, np.int8)
+    states[0, :100] = GREEN
+    far = Driver(BODY, straight_drive(400, 4.0), 0.0, 0.0)
+    traffic = simulate([far], [person], {}, 200, crossroads.layout.signals, states)
+    begin = walk.at(np.array(walk.crossing[0]))[:2]
+    assert np.hypot(*(traffic.position[1, 99] - begin)) < 1.0
+    assert np.hypot(*(traffic.position[1, 150] - begin)) > 3.0
+
+
+def test_nobody_in_a_recorded_scene_runs_a_red_light(played: TownScene) -> None:
+    """Front bumpers of the ego and of all vehicles cross stop lines on green or amber alone."""
+    signals, states = played.layout.signals, states_of(played, len(played.time))
+    if not signals:
+        pytest.skip("no four-way junction here")
+    lines, size, seen = np.stack([signal.line for signal in signals]), VehicleParameters(), []
+    axle = played.ego_pose
+    fronts = [axle[:, :2, 3] + (size.rear_axle_to_center + size.length / 2) * axle[:, :2, 0]]
+    for actor in played.actors:
+        if actor.name.startswith("vehicle"):
+            front = actor.position[:, :2] + actor.size[0] / 2 * np.stack([np.cos(actor.yaw), np.sin(actor.yaw)], -1)
+            fronts.append(np.where(actor.valid[:, None], front, np.nan))
+    for front in fronts:
+        move, line, _ = crossed(front[:-1], front[1:], lines)
+        seen += states[line, move].tolist()
+    assert RED not in seen and len(seen) > 0
 
 
 @pytest.mark.medium
