@@ -13,7 +13,7 @@ from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scene import Scene, Tracks
 from dist4d_env.simulation import idm_kernels as kernels
 from dist4d_env.simulation.agents import AgentArrays
-from dist4d_env.simulation.idm_kernels import MOVER, PARAMETERS, SCENE, TRACK, Tables
+from dist4d_env.simulation.idm_kernels import LINE, MOVER, PARAMETERS, SCENE, TRACK, Tables
 from dist4d_env.simulation.kernels import contiguous
 from dist4d_env.simulation.paths import SPACING, Paths
 from dist4d_env.simulation.traffic import TrafficState
@@ -49,7 +49,8 @@ class IdmTraffic:
     is a leader, and the interaction term ``a (1 - (s*/s)^2)``, ``s* = gap + v T + v (v - v_leader) / (2 sqrt(a b))``, bounds
     its acceleration. Two agents that are both where the log had them do not disturb each other: the log shows that it went
     well; it shows nothing of what a scenario has edited, so every agent minds that. A delayed agent drives on to the end of its
-    path, catching up with its schedule; then it is gone. Objects that hardly moved are replayed.
+    path, catching up with its schedule; then it is gone. To one that is not on schedule a red light ahead is a leader that stands
+    at the stop line, and an amber one where it can stop with comfortable braking. Objects that hardly moved are replayed.
     """
 
     def __init__(self, vehicle: VehicleParameters | None = None, parameters: IdmParameters | None = None) -> None:
@@ -108,6 +109,8 @@ _NO_SCENES = Tables(
     samples=np.zeros((0, 6)),
     log=np.zeros((0, 6)),
     logged=np.zeros(0, bool),
+    lines=np.zeros(0, LINE),
+    lights=np.zeros(0, np.int8),
 )
 
 
@@ -119,6 +122,8 @@ def _tables_of(scene: Scene, p: IdmParameters) -> Tables:
     track = _records(TRACK, count, length=tracks.size[:, 0], width=tracks.size[:, 1], mover=-1, edited=scene.edited)
     track["mover"][moving] = np.arange(len(moving))
     walking = tracks.category[moving] == CATEGORIES.index("pedestrian")
+    lines = [_lines_of(scene, index) if not walks else _NO_LINES for index, walks in zip(moving, walking, strict=True)]
+    met = np.array([len(own) for own in lines], int)
     mover = _records(
         MOVER,
         len(moving),
@@ -135,6 +140,8 @@ def _tables_of(scene: Scene, p: IdmParameters) -> Tables:
         schedule=np.arange(len(moving)) * rows,
         samples=np.arange(len(moving)) * paths.samples.shape[1],
         samples_last=paths.samples.shape[1] - 2,
+        lines=np.cumsum(met) - met,
+        line_count=met,
     )
     logged = np.concatenate([tracks.position, (tracks.yaw[..., None] + np.pi) % (2 * np.pi) - np.pi, tracks.velocity], -1)
     return Tables(
@@ -146,7 +153,19 @@ def _tables_of(scene: Scene, p: IdmParameters) -> Tables:
         samples=paths.samples.reshape(-1, 6),
         log=logged.swapaxes(0, 1).reshape(-1, 6),
         logged=tracks.valid.T.ravel(),
+        lines=np.concatenate([_NO_LINES, *lines]),
+        lights=scene.lights.rows(np.arange(rows)).ravel(),
     )
+
+
+_NO_LINES = np.zeros(0, LINE)
+
+
+def _lines_of(scene: Scene, track: int) -> np.ndarray:
+    """The stop lines with traffic lights on a track's logged path, in its order."""
+    path = scene.tracks.position[track, scene.tracks.valid[track], :2]
+    at, light = scene.lights.met(path)
+    return _records(LINE, len(at), at=at, light=light)
 
 
 def _join(joined: Tables, added: list[Tables]) -> Tables:
@@ -154,14 +173,17 @@ def _join(joined: Tables, added: list[Tables]) -> Tables:
     parts = [joined]
     movers, tracks, log = len(joined.movers), len(joined.tracks), len(joined.log)
     schedule, samples = len(joined.schedule), len(joined.samples)
+    lines, lights = len(joined.lines), len(joined.lights)
     for tables in added:
         scenes, own = tables.scenes.copy(), tables.movers.copy()
-        scenes["movers"], scenes["tracks"], scenes["log"] = movers, tracks, log
+        scenes["movers"], scenes["tracks"], scenes["log"], scenes["lights"] = movers, tracks, log, lights
         own["schedule"] += schedule
         own["samples"] += samples
+        own["lines"] += lines
         parts.append(tables._replace(scenes=scenes, movers=own))
         movers, tracks, log = movers + len(own), tracks + len(tables.tracks), log + len(tables.log)
         schedule, samples = schedule + len(tables.schedule), samples + len(tables.samples)
+        lines, lights = lines + len(tables.lines), lights + len(tables.lights)
     return Tables(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 

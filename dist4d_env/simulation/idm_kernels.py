@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dist4d_env.geometry.jit import compiled
+from dist4d_env.scenes.lights import AMBER, RED
 from dist4d_env.simulation.kernels import TAU, Array
 
 TICK = 0.1
@@ -25,12 +26,16 @@ def _record(floats: str, integers: str = "") -> np.dtype[np.void]:
     return np.dtype([(name, np.float64) for name in floats.split()] + [(name, np.int64) for name in integers.split()])
 
 
-SCENE = _record("", "movers mover_count tracks track_count log rows")
-"""Where its movers, tracks and log begin in the tables, and how many there are of each."""
+SCENE = _record("", "movers mover_count tracks track_count log rows lights")
+"""Where its movers, tracks, log and states of traffic lights begin in the tables, and how many there are of the first three."""
 TRACK = _record("length width", "mover edited")
 """mover: its number among its scene's, -1 where it does not move; edited: 1 where it is not as it was recorded."""
-MOVER = _record("length width headway gap top_speed cruise end", "track first last schedule samples samples_last")
-"""end: metres of its path; track: in its scene; first, last: its valid rows; schedule, samples: where its own begin."""
+MOVER = _record(
+    "length width headway gap top_speed cruise end", "track first last schedule samples samples_last lines line_count"
+)
+"""end: metres of its path; track: in its scene; first, last: its valid rows; schedule, samples, lines: where its own begin."""
+LINE = _record("at", "light")
+"""A stop line on a mover's path: metres from its start, and the number of the light in its scene."""
 PARAMETERS = _record("acceleration braking hard_braking catch_up spacing on_schedule side ego_center ego_length ego_width")
 """See ``idm.IdmParameters``. spacing: m between samples; on_schedule: m; side: share of the own width wanted free on either side;
 ego_center: m from the ego's origin to its centre."""
@@ -51,6 +56,8 @@ class Tables(NamedTuple):
     samples: Array
     log: Array
     logged: Array
+    lines: Array
+    lights: Array
 
 
 @compiled
@@ -272,6 +279,25 @@ def allowed_acceleration(
 
 
 @compiled
+def allowed_by_light(tables: Tables, scene: Record, mover: Record, row: int, s: float, v: float) -> float:
+    """What the nearest light ahead that makes a mover stop (``scenes.lights.must_stop``) allows: its line is like a leader that
+    stands there. Infinite without one, and on schedule, for the log shows when it went."""
+    p, column = tables.parameters[0], min(row, scene.rows - 1)
+    if keeps_schedule(tables.schedule, mover, row, column, s, p.on_schedule):
+        return np.inf
+    for line in tables.lines[mover.lines : mover.lines + mover.line_count]:
+        free = line.at - s - mover.length / 2
+        if free < 0:
+            continue
+        state, needed = tables.lights[scene.lights + line.light * scene.rows + column], v * v / (2 * max(free, 1e-3))
+        if (state == RED and needed <= p.hard_braking) or (state == AMBER and needed <= p.braking):
+            wish = v * mover.headway + v * v / (2 * math.sqrt(p.acceleration * p.braking))
+            ratio = (mover.gap + wish) / max(free, 0.1)
+            return p.acceleration * (1 - ratio * ratio)
+    return np.inf
+
+
+@compiled
 def move(
     schedule: Array, p: Record, mover: Record, row: int, rows: int, s: float, v: float, allowed: float
 ) -> tuple[float, float]:
@@ -352,6 +378,8 @@ def step(
             s, v, allowed = position[b, j], speed[b, j], np.inf
             if begin < end:
                 allowed = allowed_acceleration(tables, here, mover, v, pairs, leaders, begin, end)
+            if mover.line_count:
+                allowed = min(allowed, allowed_by_light(tables, here, mover, row[b], s, v))
             next_position[b, j], next_speed[b, j] = move(schedule, p, mover, row[b], here.rows, s, v, allowed)
         place_agents(tables, scene[b], row[b] + 1, next_position[b], next_speed[b], next_values[:, b], next_valid[b])
     return next_values, next_valid, next_position, next_speed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from shapely.geometry import box
@@ -10,6 +10,7 @@ from shapely.geometry import box
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
+from dist4d_env.scenes.lights import NO_LIGHTS, TrafficLights
 from dist4d_env.scenes.maps import Lane, SceneMap, make_map
 from dist4d_env.scenes.route import Route
 from dist4d_env.scenes.scene import TICK, EgoLog, Scene, Tracks
@@ -71,7 +72,12 @@ def tracks_of(*agents: Agent, duration: float = 10.0) -> Tracks:
 
 
 def make_scene(
-    *agents: Agent, speed: float = 8.0, duration: float = 10.0, scene_map: SceneMap | None = None, name: str = "road"
+    *agents: Agent,
+    speed: float = 8.0,
+    duration: float = 10.0,
+    scene_map: SceneMap | None = None,
+    name: str = "road",
+    lights: TrafficLights = NO_LIGHTS,
 ) -> Scene:
     """A scene whose ego drives along y = 0 at constant speed from x = 0. It has no sensors."""
     tracks = tracks_of(*agents, duration=duration)
@@ -80,4 +86,12 @@ def make_scene(
     ego = EgoLog(tracks.time, poses, np.full(count, speed), np.zeros(count), np.zeros(count))
     points = np.column_stack([np.arange(0.0, EAST), np.zeros(round(EAST))])
     route = Route.through(points, ("A",), log_length=speed * duration)
-    return Scene(name, name, "nowhere", "", "by-formula", "v0", NO_CAMERAS, ego, tracks, scene_map, route, None)  # type: ignore[arg-type]
+    made = Scene(name, name, "nowhere", "", "by-formula", "v0", NO_CAMERAS, ego, tracks, scene_map, route, None)  # type: ignore[arg-type]
+    return replace(made, lights=lights)
+
+
+def light_at(x: float, states: np.ndarray) -> TrafficLights:
+    """One light over lane A (y = 0) for those who drive along x; states: (T,)."""
+    line = np.array([[[x, 1.75], [x, -1.75]]])
+    heads = np.array([[x, -3.0, 3.0, np.pi]])
+    return TrafficLights(("light",), (("A",),), line, np.asarray(states, np.int8)[None], heads, np.zeros(1, int))

@@ -13,6 +13,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.rectangles import overlap
+from dist4d_env.scenes.lights import AMBER, GREEN, NO_LIGHTS, RED, TrafficLights
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.agents import AgentArrays
@@ -22,7 +23,7 @@ from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.traffic import row_of
 from tests.envs.worlds import assert_same
 
-from .road import Agent, make_scene
+from .road import Agent, light_at, make_scene
 
 CAR = VehicleParameters()
 FAR = np.array([-500.0, -500.0, 0.0, 0.0, 0.0, 0.0, 0.0])
@@ -45,8 +46,8 @@ class Instant:
 class Playing:
     """One episode of one scene under a traffic model, tick by tick."""
 
-    def __init__(self, model, *agents: Agent, duration: float = 12.0) -> None:
-        self.model, self.scene = model, make_scene(*agents, duration=duration)
+    def __init__(self, model, *agents: Agent, duration: float = 12.0, lights: TrafficLights = NO_LIGHTS) -> None:
+        self.model, self.scene = model, make_scene(*agents, duration=duration, lights=lights)
         self.number = np.array([model.add(self.scene)])
 
     def start(self, row: int = 0) -> Instant:
@@ -77,8 +78,8 @@ def replay(*agents: Agent, duration: float = 12.0) -> Playing:
     return Playing(ReplayTraffic(), *agents, duration=duration)
 
 
-def idm(*agents: Agent, duration: float = 12.0) -> Playing:
-    return Playing(IdmTraffic(CAR), *agents, duration=duration)
+def idm(*agents: Agent, duration: float = 12.0, lights: TrafficLights = NO_LIGHTS) -> Playing:
+    return Playing(IdmTraffic(CAR), *agents, duration=duration, lights=lights)
 
 
 def test_replay_shows_tracks_at_their_times():
@@ -129,6 +130,61 @@ def test_brakes_behind_the_stopped_ego_on_its_logged_path():
     assert gap.min() > 0.3 and gap[-1] < 4.0
     assert speed[-1] < 0.1 and (np.diff(speed) / 0.1).min() > -4.0
     assert all(abs(now.boxes.position[0, 1]) < 1e-9 for now in history)
+
+
+def front_of(history: list[Instant]) -> np.ndarray:
+    """Metres (T,) along x of the first agent's front bumper."""
+    return np.array([now.boxes.position[0, 0] for now in history]) + 4.5 / 2
+
+
+def test_a_delayed_agent_stops_at_red_and_goes_on_green():
+    """Held up by the ego at 20 m for 4 s, it comes to the light at 60 m, which it had passed on time, when it is red."""
+    states = np.repeat([GREEN, RED, GREEN], [50, 150, 200])
+    playing = idm(Agent(0, 0, vx=8.0), duration=40.0, lights=light_at(60.0, states))
+    held = playing.play(standing(20.0), 40)[-1]
+    waits = playing.play(FAR, 155, held)
+    front, speed = front_of(waits), np.array([now.state["speed"][0, 0] for now in waits])
+    assert 57.0 < front[-1] < 59.9 and speed[-1] < 0.1
+    assert np.diff(speed).min() / 0.1 > -4.0
+    assert front_of(playing.play(FAR, 60, waits[-1]))[-1] > 75.0, "on green it goes on"
+    free = idm(Agent(0, 0, vx=8.0), duration=40.0)
+    assert front_of(free.play(FAR, 155, free.play(standing(20.0), 40)[-1]))[-1] > 100.0
+
+
+@pytest.mark.parametrize(("left", "goes"), [(30.0, False), (4.0, True)])
+def test_amber_lets_through_who_could_not_stop_gently(left, goes):
+    playing = idm(Agent(0, 0, vx=8.0), duration=40.0, lights=light_at(80.0, np.repeat([AMBER, RED], [120, 281])))
+    history = playing.play(standing(20.0), 30)
+    now = history[-1]
+    now.state.update(position=np.array([[80.0 - left - 2.25]]), speed=np.array([[7.0]]))
+    assert (front_of(playing.play(FAR, 80, now))[-1] > 80.0) == goes
+
+
+def test_on_schedule_the_log_says_when_one_goes():
+    """A recorded agent that passes a red light, as some do, does so again; one on foot knows no lights for cars."""
+    red = light_at(20.0, np.full(121, RED))
+    agents = (Agent(0, 0, vx=8.0), Agent(0, 1, vx=1.5, category="pedestrian", length=0.6, width=0.6))
+    for mine, logged in zip(idm(*agents, lights=red).play(FAR, 119), idm(*agents).play(FAR, 119), strict=True):
+        assert np.array_equal(mine.boxes.position, logged.boxes.position)
+    late = idm(agents[1], lights=light_at(5.0, np.full(121, RED)))
+    assert front_of(late.play(FAR, 90, late.play(standing(3.0), 20)[-1]))[-1] > 8.0
+
+
+def test_lights_of_scenes_beside_each_other_are_their_own():
+    """Episodes of three scenes, two of them with lights, in one batch as each alone."""
+    model, parts = IdmTraffic(CAR), []
+    kinds = (light_at(38.0, np.full(121, RED)), NO_LIGHTS, light_at(30.0, np.full(121, RED)))
+    for lights in kinds:
+        alone = idm(Agent(0, 0, vx=8.0), lights=lights)
+        parts.append(alone.play(FAR, 60, alone.play(standing(20.0), 40)[-1]))
+        model.add(alone.scene)
+    agents, state = model.start(np.arange(3), np.zeros(3, int), 1)
+    for row in range(100):
+        ego = np.repeat((standing(20.0) if row < 40 else FAR)[None], 3, 0)
+        agents, state = model.step(np.arange(3), np.full(3, row), ego, agents, state)
+    for index, history in enumerate(parts):
+        assert np.array_equal(state["position"][index], history[-1].state["position"][0])
+    assert state["position"][1, 0] > 45 > 38 - 2.25 > state["position"][0, 0] > 30 - 2.25 > state["position"][2, 0] > 20
 
 
 def test_drives_on_when_the_ego_goes_and_catches_up():
