@@ -26,9 +26,11 @@ from dist4d_env.planners.contract import (
     failure_text,
     finite_numbers,
 )
+from dist4d_env.scenes.lights import NO_LIGHTS
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES, TRAJECTORY_HIGH, TRAJECTORY_LOW
+from dist4d_env.simulation.state import EpisodeState
 
 
 @dataclass(frozen=True)
@@ -137,12 +139,18 @@ def reset_planner(driving: DiST4DDrivingEnv, planner: Planner) -> None:
 
 def planner_input(driving: DiST4DDrivingEnv, planner: Planner, observation: Any) -> PlannerInput:
     """A planner's input at the current instant; the true state only for privileged ones."""
-    state = driving.episode.state
-    return PlannerInput(state.time, state.ego, observation, state if planner.requires.privileged else None)
+    return input_of(driving.episode.state, planner.requires, observation)
+
+
+def input_of(state: EpisodeState, needs: PlannerNeeds, observation: Any) -> PlannerInput:
+    """What a planner with such needs is given of a state."""
+    lights = state.lights if needs.map or needs.privileged else NO_LIGHTS.state[:, 0]
+    return PlannerInput(state.time, state.ego, observation, state if needs.privileged else None, lights)
 
 
 def visible_scene(scene: Scene, needs: PlannerNeeds) -> Scene:
-    """What a planner is given of a scene: tracks and recorded path only if it is privileged, a map if it asks for one."""
+    """What a planner is given of a scene: tracks, recorded path and states of traffic lights only if it is privileged, a map and
+    where lights are if it asks for one."""
     if needs.privileged:
         return scene
     none = np.zeros(0, int)
@@ -153,7 +161,8 @@ def visible_scene(scene: Scene, needs: PlannerNeeds) -> Scene:
         **{key: getattr(scene.tracks, key)[none] for key in ("category", "size", "position", "yaw", "velocity", "valid")},
     )
     ego = replace(scene.ego, **{key: getattr(scene.ego, key)[:1] for key in scene.ego.__dataclass_fields__})
-    return replace(scene, tracks=tracks, recorded_tracks=None, ego=ego, map=scene.map if needs.map else None)
+    scene_map, lights = (scene.map, scene.lights.unseen) if needs.map else (None, NO_LIGHTS)
+    return replace(scene, tracks=tracks, recorded_tracks=None, ego=ego, map=scene_map, lights=lights)
 
 
 def to_action(plan: Any, kind: str) -> Any:

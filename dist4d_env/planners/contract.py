@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,12 +65,15 @@ class PlannerContext:
 
 @dataclass(frozen=True)
 class PlannerInput:
-    """One decision. ego: rear-axle state, global; observation: the environment's observation; state: truth, privileged only."""
+    """One decision. ego: rear-axle state, global; observation: the environment's observation; state: truth, privileged only;
+    lights: (G,) what the traffic lights of ``context.scene.lights`` show now (``scenes.lights.STATES``), for those who declare
+    ``map`` or ``privileged``, else empty."""
 
     time: float
     ego: EgoState
     observation: dict[str, Any]
     state: EpisodeState | None = None
+    lights: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int8))
 
 
 @dataclass(frozen=True)

@@ -100,17 +100,20 @@ def rollout(
     model: DriverModel,
     count: int,
     ticks: int = PLAN_TICKS,
+    stop: float = math.inf,
 ) -> np.ndarray:
     """Metres driven (count, ticks + 1) at 0, 0.1 s, ... by ``count`` drivers who all begin as the ego is.
 
-    wished: m/s (B,) after metres driven (B,); leader: gap and speed (B,) at a tick after metres driven. Braking may set in at
-    once, the accelerator is pressed at the model's ``onset``.
+    wished: m/s (B,) after metres driven (B,); leader: gap and speed (B,) at a tick after metres driven; stop: metres to a stop
+    line that is like a leader standing there. Braking may set in at once, the accelerator is pressed at the model's ``onset``.
     """
     driven, speeds = np.zeros((count, ticks + 1)), np.full(count, ego.speed)
     acceleration = np.full(count, ego.acceleration)
     for tick in range(ticks):
         here = driven[:, tick]
         wanted = model.accelerate(speeds, wished(here), *leader(tick, here))
+        if stop < math.inf:
+            wanted = np.minimum(wanted, model.accelerate(speeds, wished(here), stop - here, np.zeros(count)))
         acceleration = np.minimum(wanted, acceleration + model.onset * TICK)
         later = np.maximum(speeds + acceleration * TICK, 0.0)
         driven[:, tick + 1], speeds = here + (speeds + later) / 2 * TICK, later

@@ -21,6 +21,7 @@ from dist4d_env.planners.contract import (
     PlannerNeeds,
     in_ego_frame,
 )
+from dist4d_env.planners.lights_ahead import LightsAhead
 from dist4d_env.planners.observed_agents import Agents, half_extents
 from dist4d_env.planners.route_profile import PathSamples
 from dist4d_env.scenes.scene import TICK
@@ -28,6 +29,7 @@ from dist4d_env.simulation.ego import EgoState
 
 _SIGHT = 60.0  # m, how far around itself the lane follower looks for agents
 _SLOWING = 0.3  # s, how swiftly it gets down to a speed limit
+_HARDEST = 6.0  # m/s^2
 _CLEARANCE = 0.3  # m, what it wants to keep between itself and them sideways
 
 
@@ -55,7 +57,8 @@ class LaneFollowerConfig:
 
 
 class LaneFollower:
-    """Follows the route at a target speed, slows for curves and keeps its distance from agents on its path (IDM).
+    """Follows the route at a target speed, slows for curves, keeps its distance from agents on its path (IDM) and stops at red
+    lights.
 
     It can swerve about the route in a slow sine, to look at the world from beside the recorded path.
     """
@@ -67,7 +70,7 @@ class LaneFollower:
         self.vehicle = vehicle or VehicleParameters()
 
     def reset(self, context: PlannerContext, seed: int) -> None:
-        self._route = context.scene.route
+        self._route, self._lights = context.scene.route, LightsAhead(context.scene)
         moving = context.scene.ego.speed[context.scene.ego.speed > 1.0]
         target = self.config.target_speed
         if target is None:
@@ -93,7 +96,10 @@ class LaneFollower:
         self._start = time if self._start is None else self._start
         s, offset, _ = self._route.project(ego.x, ego.y, self._position)
         self._position = s
-        distances = self._rollout(s, ego, self._leader(s, observation))
+        front, c = self.vehicle.rear_axle_to_center + self.vehicle.length / 2, self.config
+        stop = self._lights.free(observation.lights, s + front, ego.speed, c.braking, _HARDEST)
+        leaders = [leader for leader in (self._leader(s, observation), (stop, 0.0)) if leader is not None and leader[0] < np.inf]
+        distances = self._rollout(s, ego, leaders)
         ahead = PLAN_DT * np.arange(1, PLAN_POSES + 1)
         # The ego's offset from the wished one fades, so that a plan never jumps sideways.
         beside = self._swerve(time + ahead) + (offset - float(self._swerve(time))) * deterministic.exp(-ahead / 1.5)
@@ -108,8 +114,8 @@ class LaneFollower:
         phase = 2 * np.pi * (np.asarray(time) - self._start) / self.config.swerve_period
         return self.config.swerve_amplitude * deterministic.sin(phase)
 
-    def _rollout(self, s: float, ego: EgoState, leader: tuple[float, float] | None) -> np.ndarray:
-        """(8,) metres driven along the route after 0.5 s, 1 s, ..., by the IDM behind a leader (gap in m, speed in m/s)."""
+    def _rollout(self, s: float, ego: EgoState, leaders: list[tuple[float, float]]) -> np.ndarray:
+        """(8,) metres driven along the route after 0.5 s, 1 s, ..., by the IDM behind leaders (gap in m, speed in m/s)."""
         c = self.config
         speed, driven = ego.speed, [0.0]
         for tick in range(PLAN_TICKS):
@@ -118,12 +124,12 @@ class LaneFollower:
             accel = c.acceleration * (1 - (speed / wished) ** 4)
             if speed > wished:
                 accel = min(accel, (wished - speed) / _SLOWING)
-            if leader is not None:
+            for leader in leaders:
                 gap = max(leader[0] + leader[1] * tick * TICK - driven[-1], 0.1)
                 approach = speed * (speed - leader[1]) / (2 * math.sqrt(c.acceleration * c.braking))
                 desired = c.gap + max(0.0, speed * c.headway + approach)
                 accel = min(accel, c.acceleration * (1 - (speed / wished) ** 4 - (desired / gap) ** 2))
-            speed = max(speed + max(accel, -6.0) * TICK, 0.0)
+            speed = max(speed + max(accel, -_HARDEST) * TICK, 0.0)
             driven.append(driven[-1] + speed * TICK)
         return np.array(driven[POSE_TICKS::POSE_TICKS])
 

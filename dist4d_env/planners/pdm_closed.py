@@ -27,6 +27,7 @@ from dist4d_env.planners.contract import (
     in_ego_frame,
 )
 from dist4d_env.planners.following import Corridor, DriverModel, rollout
+from dist4d_env.planners.lights_ahead import LightsAhead
 from dist4d_env.planners.observed_agents import Agents
 from dist4d_env.planners.route_profile import RoutePosition, RouteProfile, posted_limit
 from dist4d_env.scenes.scene import TICK
@@ -68,8 +69,9 @@ class PdmConfig:
 
 
 class PdmClosed:
-    """Five speeds times three lateral offsets along the route, each driven by the IDM behind what constant velocity forecasts,
-    followed by tracker and bicycle, scored by PDMS; the best is the plan, unless it calls for an emergency brake.
+    """Five speeds times three lateral offsets along the route, each driven by the IDM behind what constant velocity forecasts
+    and up to the stop lines of red lights, followed by tracker and bicycle, scored by PDMS; the best is the plan, unless it calls
+    for an emergency brake.
 
     The numbers are the original's. Differences: plans last 4 s, as much as the environment follows, instead of 8 s; the
     centreline is the environment's route; curves are driven at ``route_profile.LATERAL_ACCELERATION``, where the original keeps
@@ -90,6 +92,7 @@ class PdmClosed:
         limit = posted_limit(context.scene, self.config.free_speed)
         self._profiles = [RouteProfile(context.scene.route, fraction * limit) for fraction in self.config.fractions]
         self._on_route = lanes_on_route(context.scene.map, context.scene.route.lanes)
+        self._lights = LightsAhead(context.scene)
         self._s: float | None = None
 
     def plan(self, observation: PlannerInput) -> Plan:
@@ -97,7 +100,7 @@ class PdmClosed:
         start = self._profiles[0].locate(ego, self._s)
         self._s = start.s
         agents = Agents.of(observation)
-        driven = self._proposals(ego, start, agents)
+        driven = self._proposals(observation.lights, ego, start, agents)
         poses = self._profiles[0].poses(start, driven[:, POSE_TICKS::POSE_TICKS], self._offset[:, None])
         plans = np.stack([in_ego_frame(pose, ego) for pose in poses])
         driven_rows = simulate_plans(ego, plans, PLAN_DT, PLAN_TICKS, self.vehicle)
@@ -107,7 +110,7 @@ class PdmClosed:
             return Plan(self._braking(ego), PLAN_DT)
         return Plan(plans[best], PLAN_DT)
 
-    def _proposals(self, ego: EgoState, start: RoutePosition, agents: Agents) -> np.ndarray:
+    def _proposals(self, lights: np.ndarray, ego: EgoState, start: RoutePosition, agents: Agents) -> np.ndarray:
         """(15, 41) metres driven along the paths."""
         offsets, count = self.config.offsets, len(self._offset)
         free = agents.select(~_touched(ego, agents, self.vehicle))
@@ -115,7 +118,8 @@ class PdmClosed:
         path = self._profiles[0].poses
         corridors = [Corridor.of(partial(path, start, beside=offset), free, times, self.vehicle.width) for offset in offsets]
         front = self.vehicle.rear_axle_to_center + self.vehicle.length / 2
-        lane = np.arange(count) % len(offsets)
+        lane, model = np.arange(count) % len(offsets), self.config.model
+        stop = self._lights.free(lights, start.s + front, ego.speed, model.braking, model.hardest)
 
         def wished(driven: np.ndarray) -> np.ndarray:
             by_speed = np.split(driven, len(self._profiles))
@@ -128,7 +132,7 @@ class PdmClosed:
                 gap[here], along[here] = corridor.leader((tick + 1) // _LOOK, driven[here], front)
             return gap, along
 
-        return rollout(ego, wished, leader, self.config.model, count)
+        return rollout(ego, wished, leader, model, count, stop=stop)
 
     def _forecast(self, agents: Agents, near: float) -> PlanScene:
         """All agents at constant velocity and heading over the next 5 s."""

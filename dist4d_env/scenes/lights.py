@@ -39,6 +39,11 @@ class TrafficLights:
         """The same lights with their states at rows (N,) of the log alone."""
         return replace(self, state=self.rows(row))
 
+    @property
+    def unseen(self) -> TrafficLights:
+        """The same lights with nothing known of their states."""
+        return replace(self, state=np.full((len(self), 1), UNKNOWN, np.int8))
+
     def met(self, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where a path (P, 2) crosses stop lines in the direction that they are meant for: metres (M,) from its first point,
         rising, and which lights (M,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,12 +18,13 @@ from dist4d_env.simulation.tracker import with_rows
 @dataclass(frozen=True)
 class EpisodeState:
     """One episode's state for readers. tick: since the episode's start; time: seconds since the scene's first keyframe; ego: now;
-    boxes: the agents that exist now."""
+    boxes: the agents that exist now; lights: (G,) states of the scene's traffic lights, int8 into ``scenes.lights.STATES``."""
 
     tick: int
     time: float
     ego: EgoState
     boxes: Boxes
+    lights: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int8))
 
 
 @dataclass(frozen=True)
@@ -124,4 +125,7 @@ def single(state: SimState, index: int, scene: Scene) -> EpisodeState:
     """One episode's state for readers. scene: the one that it plays in."""
     tracks = scene.tracks
     boxes = state.agents[index, : len(tracks)].boxes(tracks.category, tracks.size)
-    return EpisodeState(int(state.tick[index]), int(state.row[index]) * TICK, ego_state(state.ego[index]), boxes)
+    row = state.row[index : index + 1]
+    return EpisodeState(
+        int(state.tick[index]), int(row[0]) * TICK, ego_state(state.ego[index]), boxes, scene.lights.rows(row)[:, 0]
+    )

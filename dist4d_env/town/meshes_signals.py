@@ -54,11 +54,11 @@ def _post(head: Head, origin: np.ndarray) -> Mesh:
     housing = box((-depth, -width, -height), (depth, width, height), **black)
     board = box((-depth - 0.02, -1.55 * width, -1.2 * height), (-depth + 0.04, 1.55 * width, 1.2 * height), **black)
     behind = (depth + 0.1) * np.array([np.cos(head.facing), np.sin(head.facing)])  # so that the pole doesn't hide the lamps
-    foot, reach = head.pole - origin - behind, np.array(head.middle[:2]) - head.pole
-    meshes = [join([housing, board]).moved(_pose(head, origin)), cylinder(*foot, 0, head.middle[2] + 0.3, 0.10, 0.08, **steel)]
+    (x, y), reach = (head.pole - origin - behind).tolist(), np.array(head.middle[:2]) - head.pole
+    meshes = [join([housing, board]).moved(_pose(head, origin)), cylinder(x, y, 0, head.middle[2] + 0.3, 0.10, 0.08, **steel)]
     if (length := float(np.hypot(*reach))) > 0.1:
         arm = box((0, -0.05, head.middle[2] - 0.05), (length, 0.05, head.middle[2] + 0.05), **steel)
-        meshes.append(arm.moved(pose_from_xy_yaw(*foot.tolist(), float(np.arctan2(reach[1], reach[0])))))
+        meshes.append(arm.moved(pose_from_xy_yaw(x, y, float(np.arctan2(reach[1], reach[0])))))
     return join(meshes)
 
 

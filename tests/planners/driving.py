@@ -11,12 +11,12 @@ import numpy as np
 from dist4d_env.envs.episodes import first_instant
 from dist4d_env.envs.sensors.agents import AGENT_LOW, AGENTS, Agents
 from dist4d_env.envs.sensors.contract import Instant
-from dist4d_env.evaluation.runner import to_action, visible_scene
+from dist4d_env.evaluation.runner import input_of, to_action, visible_scene
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.metrics.driving.recording import trace_of
 from dist4d_env.metrics.driving.running import Running, RunningMetrics
 from dist4d_env.metrics.driving.trace import EpisodeTrace
-from dist4d_env.planners.contract import Planner, PlannerContext, PlannerInput
+from dist4d_env.planners.contract import Planner, PlannerContext
 from dist4d_env.registry import SENSORS
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import Scene
@@ -133,8 +133,7 @@ def drive(scene: Scene, planner: Planner, decisions: int, start: Scenario | floa
     planner.reset(PlannerContext(visible_scene(scene, planner.requires), 0.5, 0.5 * decisions), seed)
     for _ in range(decisions):
         state = episode.state
-        truth = state if planner.requires.privileged else None
-        plan = planner.plan(PlannerInput(state.time, state.ego, episode.observation(), truth))
+        plan = planner.plan(input_of(state, planner.requires, episode.observation()))
         plans.append(np.asarray(plan.trajectory))
         episode.step(to_action(plan, "trajectory"))
     return Driven(plans, episode.trace())

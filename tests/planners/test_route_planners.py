@@ -14,13 +14,15 @@ from dist4d_env.metrics.driving.comfort import comfort
 from dist4d_env.planners.constant_velocity import ConstantVelocity
 from dist4d_env.planners.contract import PlannerContext, PlannerInput
 from dist4d_env.planners.idm import IdmPlanner
+from dist4d_env.planners.lane_follower import LaneFollower
 from dist4d_env.planners.lane_keeping import LaneKeeping
 from dist4d_env.planners.pdm_closed import PdmClosed, PdmConfig
+from dist4d_env.scenes.lights import AMBER, GREEN, RED
 from dist4d_env.scenes.route import Route
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.simulation.ego import EgoState
 from tests.planners.driving import drive
-from tests.simulation.road import Agent, make_scene, road_map
+from tests.simulation.road import Agent, light_at, make_scene, road_map
 
 CAR = VehicleParameters()
 FRONT = CAR.rear_axle_to_center + CAR.length / 2
@@ -55,6 +57,29 @@ def test_from_beside_the_lane_back_into_it(planner):
 def test_speed_limit_is_reached_and_kept(planner):
     driven = drive(make_scene(scene_map=road_map(speed_limit=11.0), speed=8.0, duration=20.0), planner(), 30)
     assert 10.2 < driven.speed[-1] < 11.2 and driven.speed.max() < 11.3
+
+
+@pytest.mark.parametrize("planner", [*CAREFUL, LaneFollower])
+def test_red_lights_are_stopped_at_and_left_on_green(planner):
+    """A light at 60 m, red for the first 12 s, and none of it known beforehand."""
+    scene = make_scene(
+        scene_map=road_map(speed_limit=9.0), duration=25.0, lights=light_at(60.0, np.repeat([RED, GREEN], [120, 131]))
+    )
+    driven = drive(scene, planner(), 44)
+    front = driven.x + FRONT
+    assert 56.0 < front[119] < 60.0 and driven.speed[119] < 0.3
+    assert front[-1] > 75.0 and not (front[:120] > 60.0).any()
+    assert np.diff(driven.speed).min() / 0.1 > -4.5
+
+
+@pytest.mark.parametrize("planner", CAREFUL)
+def test_amber_is_run_by_those_who_could_only_stop_hard(planner):
+    for left, goes in ((6.0, True), (30.0, False)):
+        states = np.repeat([AMBER, RED], [35, 120])
+        scene = make_scene(scene_map=road_map(speed_limit=9.0), duration=15.0, lights=light_at(FRONT + left, states))
+        driven = drive(scene, planner(), 14)
+        assert (driven.x[-1] + FRONT > FRONT + left) == goes
+        assert (driven.x[35] > left) == goes, "and over the line before it is red"
 
 
 def test_lane_keeping_keeps_its_acceleration_up_to_the_limit():
