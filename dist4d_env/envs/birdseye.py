@@ -13,6 +13,7 @@ from dist4d_env.envs.drawing import Colour
 from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import CATEGORIES, VEHICLES, Boxes, rectangle_corners
 from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.scenes.lights import AMBER, GREEN, RED, UNKNOWN
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.state import EpisodeState
@@ -20,6 +21,7 @@ from dist4d_env.simulation.state import EpisodeState
 BACKGROUND: Colour = (17, 19, 24)
 GROUND = {"walkway": (37, 41, 48), "drivable": (54, 59, 68), "carpark_area": (47, 53, 66), "ped_crossing": (92, 96, 106)}
 LINES = {"lane_divider": (138, 146, 158), "road_divider": (214, 168, 74), "stop_line": (196, 96, 88)}
+LIGHTS: dict[int, Colour] = {GREEN: (64, 214, 122), AMBER: (255, 190, 60), RED: (255, 64, 56), UNKNOWN: (150, 156, 166)}
 ROUTE: Colour = (46, 132, 118)
 PLAN: Colour = (102, 224, 255)
 EGO: Colour = (240, 246, 255)
@@ -58,7 +60,8 @@ def draw_birdseye(
     vehicle: VehicleParameters | None = None,
     view: View | None = None,
 ) -> np.ndarray:
-    """The scene around the ego as (height, width, 3) uint8. plan: (N, >=2) points ahead in the ego frame, metres."""
+    """The scene around the ego as (height, width, 3) uint8, stop lines in the colour of their light. plan: (N, >=2) points ahead
+    in the ego frame, metres."""
     view, vehicle, ego = view or View(), vehicle or VehicleParameters(), state.ego
     pixels = view.pixels_from_global(height, width, ego.x, ego.y, ego.yaw)
     scale = height / (view.ahead + view.behind)
@@ -67,6 +70,8 @@ def draw_birdseye(
     if scene.map is not None:
         _draw_map(image, scene.map, pixels, scale)
     _draw_line(image, _transform(pixels, scene.route.points), ROUTE, max(2, round(0.9 * scale)), opacity=0.75)
+    for line, light in zip(scene.lights.stop_line, state.lights, strict=True):
+        _draw_line(image, _transform(pixels, line), LIGHTS[int(light)], max(2, round(0.5 * scale)))
     _draw_agents(image, state.boxes, pixels)
     if plan is not None and len(plan):
         cos, sin = deterministic.cos(ego.yaw), deterministic.sin(ego.yaw)

@@ -63,7 +63,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``ego`` | ``"ego"`` | ``(10,)`` float32 |
     | ``route`` | ``"route"`` | ``(20, 2)`` float32: x, y in the ego frame of the route 2.5, 5, ... 50 m ahead |
     | ``agents`` | ``"agents"`` | ``(64, 9)`` float32: the nearest agents within 100 m, nearest first, padded with zeros |
-    | ``bev`` | ``"bev"`` | ``(12, 200, 200)`` uint8, 0 or 255: 0.5 m cells, row 0 is 50 m ahead, column 0 is 50 m to the left |
+    | ``bev`` | ``"bev"`` | ``(12, 200, 200)`` uint8: 0.5 m cells, row 0 is 50 m ahead, column 0 is 50 m to the left |
     | ``lidar`` | ``"lidar"`` | ``(N, 5)`` float32: x, y, z in the ego frame, intensity, valid: a row per beam, valid ones first |
 
     The cameras are those of the data set, under its names; of nuScenes, in ring order: CAM_FRONT_LEFT, CAM_FRONT,
@@ -96,6 +96,8 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | 0 - 7 | drivable area, crossings, walkways, stop lines, car parks, road dividers, lane dividers, road blocks |
     | 8, 9, 10 | vehicles; motorcycles, bicycles and pedestrians; cones, barriers and other objects |
     | 11 | the route ahead |
+
+    Drawn is 255; a stop line whose traffic light is amber is 170, one whose light is green 85.
 
     | ``lidar`` column | meaning | bounds |
     |---|---|---|

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
 from dist4d_env.scenes.files import replacing, write_text
+from dist4d_env.scenes.lights import NO_LIGHTS, TrafficLights
 from dist4d_env.scenes.scenario import Scenario, scenario_dict
 from dist4d_env.scenes.scene import Scene
 
 FORMAT = 2
 TRACE_ARRAYS = ("time", "ego", "position", "yaw", "velocity", "valid", "size", "category", "expert")
+LIGHT_STATES = "trace/light_state"
 PLAIN_FIELDS = ("scene", "version", "planner", "seed", "decision_dt", "outcome", "error", "settings", "scenario", "fingerprint")
 PLANNER_ERROR = "planner_error"
 
@@ -76,6 +78,8 @@ def save_episode(log: EpisodeLog, folder: Path, name: str | None = None) -> Path
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {f"trace/{key}": getattr(log.trace, key) for key in TRACE_ARRAYS}
     arrays |= {"plans/step": log.plans.step, "plans/poses": log.plans.poses}
+    if len(log.trace.lights):
+        arrays[LIGHT_STATES] = log.trace.lights.state
     text = {
         "format": FORMAT,
         **{key: getattr(log, key) for key in PLAIN_FIELDS},
@@ -121,6 +125,7 @@ def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene)
         map=scene.map,
         route=scene.route,
         vehicle=VehicleParameters(**text["vehicle"]),
+        lights=_lights(arrays.get(LIGHT_STATES), scene),
     )
     return EpisodeLog(
         **{key: text[key] for key in PLAIN_FIELDS},
@@ -129,6 +134,15 @@ def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene)
         plans=Plans(arrays["plans/step"], arrays["plans/poses"], text["plans_dt"]),
         trace=trace,
     )
+
+
+def _lights(state: np.ndarray | None, scene: Scene) -> TrafficLights:
+    """The traffic lights of a scene as an episode saw them; without stored states it had none."""
+    if state is None:
+        return NO_LIGHTS
+    if len(state) != len(scene.lights):
+        raise ValueError(f"{len(state)} traffic lights, but {scene.name} has {len(scene.lights)}: the data set has changed")
+    return replace(scene.lights, state=state)
 
 
 def forward_cameras(rig: CameraRig) -> list[int]:

@@ -15,7 +15,8 @@ class SceneAt:
 
     time: seconds since the scene's first keyframe; global_from_ego: (4, 4); boxes: every agent now, global frame.
     anticipated_time: (K,) later instants, one decision apart; anticipated_pose: (K, 4, 4) where the ego will be if its
-    controls (or its plan) go on; anticipated_boxes: K boxes. K may be 0.
+    controls (or its plan) go on; anticipated_boxes: K boxes. K may be 0. lights: (G,) and anticipated_lights: (K, G) states of
+    the scene's traffic lights now and then, int8 into ``scenes.lights.STATES``; None: those that were recorded.
     """
 
     time: float
@@ -24,3 +25,5 @@ class SceneAt:
     anticipated_time: np.ndarray
     anticipated_pose: np.ndarray
     anticipated_boxes: tuple[Boxes, ...]
+    lights: np.ndarray | None = None
+    anticipated_lights: np.ndarray | None = None

@@ -195,9 +195,9 @@ class Simulator:
             poses = self.poses(number, egos[index])
             agents = [state.agents[index], *(expected[index, place] for place in range(decisions))]
             boxes = [each[: len(tracks)].boxes(tracks.category, tracks.size) for each in agents]
-            truths.append(
-                SceneAt(int(state.row[index]) * TICK, poses[0], boxes[0], later[index] * TICK, poses[1:], tuple(boxes[1:]))
-            )
+            lights = self.scenes[number].lights.rows(np.append(state.row[index], later[index])).T
+            ahead_of = later[index] * TICK, poses[1:], tuple(boxes[1:])
+            truths.append(SceneAt(int(state.row[index]) * TICK, poses[0], boxes[0], *ahead_of, lights[0], lights[1:]))
         return truths
 
     def poses(self, scene: int, egos: np.ndarray) -> np.ndarray:

@@ -103,7 +103,7 @@ class OracleWorld:
         renderer, rig = _renderer(state.key, state.inserted), state.start.rig
         watch = Stopwatch()
         poses = now.global_from_ego @ rig.ego_from_camera
-        images = renderer.render(rig, poses, actor_boxes(now.boxes, state.actors), now.time)
+        images = renderer.render(rig, poses, actor_boxes(now.boxes, state.actors), now.time, now.lights)
         frame = RGBDFrame(images.rgb, images.depth, rig.intrinsics, poses, np.full(len(rig.names), float(now.time)))
         return frame, WorldInfo(("oracle",) * len(rig.names), 0.0, 1.0, {"oracle": watch.total()})
 

@@ -8,15 +8,20 @@ import numpy as np
 from shapely.geometry import LineString, box
 
 from dist4d_env.geometry.boxes import CATEGORIES, Boxes
+from dist4d_env.scenes.lights import NO_LIGHTS, TrafficLights
 from dist4d_env.scenes.maps import make_map
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.ego import EgoState
 from dist4d_env.simulation.state import EpisodeState
 from dist4d_env.town.sensors import town_rig
 
+LINE = np.array([[[58.0, 3.5], [58.0, -7.0]]])
+"""The stop line of ``street(light=True)``."""
 
-def street(route: np.ndarray | None = None) -> SimpleNamespace:
-    """What observations and pictures need of a scene. route: (P, 2), along y = 0 by default."""
+
+def street(route: np.ndarray | None = None, light: bool = False) -> SimpleNamespace:
+    """What observations and pictures need of a scene. route: (P, 2), along y = 0 by default; light: with a traffic light before
+    the crossing."""
     layers = {
         "drivable_area": [box(-50, -7, 250, 7)],
         "walkway": [box(-50, 7, 250, 10), box(-50, -10, 250, -7)],
@@ -25,8 +30,13 @@ def street(route: np.ndarray | None = None) -> SimpleNamespace:
         "lane_divider": [LineString([(-50, -3.5), (250, -3.5)])],
     }
     points = np.stack([np.arange(0.0, 200.0), np.zeros(200)], 1) if route is None else route
-    scene_map, rig = make_map("street", layers), town_rig(64, 112)
-    return SimpleNamespace(name="street", version="made-by-hand", map=scene_map, route=Route.through(points), rig=rig)
+    lights = NO_LIGHTS
+    if light:
+        layers["stop_line"] = [box(57.8, -7, 58.2, 3.5)]
+        heads, state = np.array([[58.0, -8.0, 3.0, np.pi]]), np.zeros((1, 1), np.int8)
+        lights = TrafficLights(("light",), ((),), LINE, state, heads, np.zeros(1, int))
+    scene_map, rig, way = make_map("street", layers), town_rig(64, 112), Route.through(points)
+    return SimpleNamespace(name="street", version="made-by-hand", map=scene_map, route=way, rig=rig, lights=lights)
 
 
 def boxes_at(*rows: tuple[str, float, float, float]) -> Boxes:

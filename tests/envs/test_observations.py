@@ -18,6 +18,7 @@ from dist4d_env.envs.sensors.ego import Ego, commands
 from dist4d_env.geometry.lidar import NUSCENES_LIDAR
 from dist4d_env.metrics.driving.running import Running
 from dist4d_env.registry import SENSORS
+from dist4d_env.scenes.lights import AMBER, GREEN, RED, UNKNOWN
 from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.commands import Commands
 from dist4d_env.simulation.ego import ego_rows
@@ -134,6 +135,16 @@ def test_bev_is_ego_up():
     assert columns.mean() == pytest.approx(99.5, abs=0.6) and rows.max() < 100
     _, columns = np.nonzero(bev[BEV_CHANNELS.index("drivable_area")])
     assert (columns.min(), columns.max()) == pytest.approx((86, 113), abs=1.1)
+
+
+@pytest.mark.parametrize(("light", "value"), [(UNKNOWN, 255), (GREEN, 85), (AMBER, 170), (RED, 255)])
+def test_bev_stop_lines_say_what_their_light_shows(light, value):
+    """And nothing else changes."""
+    scene, state = street(light=True), replace(state_at(50.0, 0.0, 0.3), lights=np.array([light], np.int8))
+    bev, line = bev_raster(scene, state, STRAIGHT), BEV_CHANNELS.index("stop_line")
+    assert set(np.unique(bev[line])) == {0, value} and (bev[line] > 0).sum() > 10
+    plain = bev_raster(scene, replace(state, lights=np.array([UNKNOWN], np.int8)), STRAIGHT)
+    assert ((bev > 0) == (plain > 0)).all() and (np.delete(bev, line, 0) == np.delete(plain, line, 0)).all()
 
 
 def test_bev_without_a_map_still_shows_agents():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from dist4d_env.envs.birdseye import AGENTS, BACKGROUND, EGO, draw_birdseye
+from dist4d_env.envs.birdseye import AGENTS, BACKGROUND, EGO, LIGHTS, View, draw_birdseye
 from dist4d_env.envs.drawing import colour_depth
 from dist4d_env.envs.rendering import render_dashboard
 from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.scenes.lights import AMBER, GREEN, RED, UNKNOWN
 
 from .street import boxes_at, state_at, street
 
@@ -57,6 +60,15 @@ def test_birdseye_is_heading_up_with_left_on_the_left():
     assert rows.mean() == pytest.approx((50 - 20) * scale, abs=2) and columns.mean() == pytest.approx(150 - 10 * scale, abs=2)
     assert (np.abs(with_car.astype(int) - np.array(AGENTS["car"])).max(-1) < 40).any()
     assert (np.abs(with_car.astype(int) - np.array(EGO)).max(-1) < 10).any()
+
+
+@pytest.mark.parametrize("light", [GREEN, AMBER, RED, UNKNOWN])
+def test_birdseye_draws_stop_lines_in_the_colour_of_their_light(light):
+    state = replace(state_at(50.0, 0.0, 0.0), lights=np.array([light], np.int8))
+    picture = draw_birdseye(street(light=True), state, 300, 300)
+    column, row = View().pixels_from_global(300, 300, 50.0, 0.0, 0.0) @ (58.0, -4.0, 1.0)
+    assert np.abs(picture[int(row), int(column)].astype(int) - LIGHTS[light]).max() < 12
+    assert len({tuple(colour) for colour in LIGHTS.values()}) == 4
 
 
 def test_birdseye_draws_the_map_only_where_it_is():

@@ -14,6 +14,7 @@ from dist4d_env.evaluation.scores import recorded_scene
 from dist4d_env.evaluation.summary import score
 from dist4d_env.metrics.driving.suite import evaluate
 from dist4d_env.scenes.files import replacing
+from dist4d_env.scenes.lights import NO_LIGHTS
 
 
 def test_comes_back_whole(log, tmp_path):
@@ -26,6 +27,21 @@ def test_comes_back_whole(log, tmp_path):
     assert back.plans.dt == log.plans.dt
     assert [replace(s, timing_ms={}) for s in back.steps] == [replace(s, timing_ms={}) for s in log.steps]
     assert (back.outcome, back.seed, back.settings, back.scenario) == (log.outcome, log.seed, log.settings, log.scenario)
+
+
+def test_traffic_lights_come_back_as_the_episode_saw_them(log, tmp_path):
+    lights = log.trace.lights
+    assert len(lights) == 12 and lights.state.shape == (12, len(log.trace.time))
+    shown = replace(log, trace=replace(log.trace, lights=replace(lights, state=np.roll(lights.state, 5, 1))))
+    back = load_episode(save_episode(shown, tmp_path)).trace.lights
+    assert np.array_equal(back.state, shown.trace.lights.state) and back.state.dtype == np.int8
+    assert np.array_equal(back.stop_line, lights.stop_line) and back.lanes == lights.lanes
+    without = load_episode(save_episode(replace(log, trace=replace(log.trace, lights=NO_LIGHTS)), tmp_path))
+    assert len(without.trace.lights) == 0, "as in logs of before there were any"
+    few = replace(lights, token=lights.token[:3], state=lights.state[:3])
+    path = save_episode(replace(log, trace=replace(log.trace, lights=few)), tmp_path)
+    with pytest.raises(DataError, match="3 traffic lights, but town-val-0000 has 12"):
+        load_episode(path)
 
 
 def test_scores_identically(log, tmp_path):

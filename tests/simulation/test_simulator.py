@@ -11,6 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dist4d_env.errors import ActionError, ConfigError
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.metrics.driving.recording import trace_of
+from dist4d_env.scenes.lights import AMBER, GREEN, RED
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.simulation.actions import ACTIONS, TRAJECTORY_HIGH, TRAJECTORY_LOW, follow
 from dist4d_env.simulation.commands import Commands
@@ -18,7 +21,7 @@ from dist4d_env.simulation.ego import SPEED, YAW, X, Y
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.state import SimState
 
-from .road import Agent, make_scene
+from .road import Agent, light_at, make_scene
 
 SCENE = make_scene(Agent(30, 3.5, vx=5.0), Agent(25, 0.0, vx=6.0), speed=8.0)
 SCENES = (
@@ -297,6 +300,21 @@ def test_ego_and_agents_are_anticipated():
     assert truth.anticipated_pose[:, 0, 3] == pytest.approx([8.0, 12.0, 16.0, 20.0])
     assert [boxes.position[0, 0] for boxes in truth.anticipated_boxes] == pytest.approx([35.0, 37.5, 40.0, 42.5])
     assert len(simulator.scenes_at(state, decisions=0)[0].anticipated_pose) == 0
+
+
+def test_traffic_lights_are_true_now_and_later():
+    """And past the log's end as at its end; an episode's state and its trace say the same."""
+    scene = make_scene(duration=4.0, lights=light_at(60.0, np.repeat([GREEN, AMBER, RED], [10, 20, 11])))
+    simulator = Simulator(SimulatorConfig(), [scene, make_scene(duration=4.0)])
+    state = simulator.reset([0, 1, 0], [0.5, 0.5, 3.0])
+    first, plain, last = simulator.scenes_at(state)
+    assert first.lights.tolist() == [GREEN] and first.anticipated_lights[:, 0].tolist() == [AMBER, AMBER, AMBER, AMBER]
+    assert last.anticipated_lights.shape == (4, 1) and (last.anticipated_lights == RED).all()
+    assert plain.lights.shape == (0,) and plain.anticipated_lights.shape == (4, 0)
+    assert simulator.single(state, 0).lights.tolist() == [GREEN] and simulator.single(state, 1).lights.shape == (0,)
+    _, ticks = simulator.step(state, np.zeros((3, 2)))
+    trace = trace_of(scene, VehicleParameters(), ticks.row[0], ticks.ego[0], ticks.agents[0])
+    assert trace.lights.state.tolist() == [[GREEN, GREEN, GREEN, GREEN, AMBER]]
 
 
 def test_what_a_plan_leads_to_is_what_was_anticipated():

@@ -57,6 +57,21 @@ def test_agrees_with_the_logged_pictures_and_depth(world, scene):
         assert np.mean(relative < 0.006) > 0.995  # what 16 bits leave, but for pixels at silhouettes
 
 
+def test_traffic_lights_show_what_the_simulator_says(world, scene):
+    """Without word of them they show what was recorded; the other states of the same instant look different."""
+    (state,) = world.reset([start_of(scene, 64, 112)])
+    assert len(scene.lights) > 0
+    (x, y), (ex, ey) = scene.lights.stop_line[0].mean(0), np.diff(scene.lights.stop_line[0], axis=0)[0]
+    heading = np.arctan2(ex, -ey)  # of those who come, 12 m before the line
+    now = at(scene, 1.0, pose_from_xy_yaw(x - 12 * np.cos(heading), y - 12 * np.sin(heading), heading))
+    recorded, told, other = (
+        frame.rgb for _, frame, _ in world.step([state] * 3, [
+            now, replace(now, lights=scene.light_states(now.time)), replace(now, lights=(scene.light_states(now.time) + 1) % 4)
+        ])
+    )  # fmt: skip
+    assert np.array_equal(recorded, told) and (recorded != other).any()
+
+
 def test_frame_is_what_the_contract_says(world, scene):
     start = start_of(scene)
     (state,) = world.reset([start])

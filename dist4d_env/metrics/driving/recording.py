@@ -30,6 +30,7 @@ def trace_of(scene: Scene, vehicle: VehicleParameters, row: np.ndarray, ego: np.
         map=scene.map,
         route=scene.route,
         vehicle=vehicle,
+        lights=scene.lights.seen_at(row),
     )
 
 
@@ -84,4 +85,5 @@ def log_trace(
         map=scene.map,
         route=scene.route,
         vehicle=vehicle,
+        lights=scene.lights.seen_at(np.arange(first, stop + 1)),
     )

@@ -12,6 +12,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.first_instant import put_there
 from dist4d_env.metrics.driving.rectangles import contacts, ego_centers
+from dist4d_env.scenes.lights import NO_LIGHTS, TrafficLights
 from dist4d_env.scenes.maps import Lane, SceneMap
 from dist4d_env.scenes.route import Route
 from dist4d_env.scenes.scene import TICK
@@ -42,7 +43,8 @@ class EpisodeTrace:
 
     time: (T,); ego: (T, 7) x, y, yaw, speed, acceleration, steering, yaw_rate of the rear axle; agents over the N tracks of the
     scene: position (T, N, 3) centres, yaw (T, N), velocity (T, N, 2), valid (T, N), size (N, 3) length, width, height,
-    category (N,) int8 into CATEGORIES; expert: (T, 3) logged x, y, yaw at the same times (clamped to the log's end).
+    category (N,) int8 into CATEGORIES; expert: (T, 3) logged x, y, yaw at the same times (clamped to the log's end); lights: the
+    scene's traffic lights with their states at the same times.
 
     ConfigError if the ego, the times, the recorded ego or an agent that exists is not finite, or an agent has no size. Metrics
     that count ticks (all but collisions, areas and progress) refuse a trace of another rate: ``at_ticks``.
@@ -60,6 +62,7 @@ class EpisodeTrace:
     map: SceneMap | None
     route: Route
     vehicle: VehicleParameters
+    lights: TrafficLights = NO_LIGHTS
 
     def __post_init__(self) -> None:
         require_finite("an episode's trace", ego=self.ego, time=self.time, expert=self.expert)
