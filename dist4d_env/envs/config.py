@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dist4d_env.envs.ending import CAUSES
 from dist4d_env.envs.rewards import reward_weights
 from dist4d_env.errors import ConfigError, KeywordError, shown
 from dist4d_env.registry import DATASETS, SENSORS, TRAFFIC, WORLDS
@@ -25,6 +26,7 @@ from dist4d_env.worlds.factory import check_device
 from dist4d_env.worlds.memory import MEMORY_POLICIES
 
 TERMINATIONS = ("collision", "off_road", "wrong_way")
+"""What terminates unless one chooses; a red light may, too."""
 RENDER_MODES = ("rgb_array", "human")
 RESET_OPTIONS = ("scene", "start", "scenario")
 DEFAULT_SIZE = (64, 112)
@@ -74,7 +76,7 @@ class EnvConfig:
             check_device(self.device)
         shows_pictures = world_traits(WORLDS.check(self.world)).shows_pictures
         set_field("observation", _sensors(self.observation, shows_pictures))
-        set_field("termination", _subset("termination", self.termination, TERMINATIONS))
+        set_field("termination", _subset("termination", self.termination, tuple(CAUSES)))
         set_field("size", None if self.size is None else _size(self.size))
         set_field("reward", reward_weights(self.reward))
         _choice("action", self.action, ACTIONS)

@@ -138,7 +138,8 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
 
     ## Episode End
 
-    Terminated by an at-fault collision, by leaving the road or by driving the wrong way (``termination`` chooses which of these).
+    Terminated by an at-fault collision, by leaving the road or by driving the wrong way (``termination`` chooses which of these,
+    and ``"red_light"``, running a red one, where asked for).
     Truncated at the horizon, after the last whole decision within the log or after the ``max_episode_steps`` of ``gym.make`` if
     these come first (all three are called "horizon"), when the world's trust falls below ``trust_floor``, or when a frame or the
     trust isn't finite: where the last frame isn't, its depth is 100 m.
@@ -153,7 +154,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``reward_terms`` | unweighted terms by name |
     | ``clipped`` | whether the action lay outside its bounds and was clipped to them |
     | ``timing_ms`` | milliseconds per stage of this call, the world's own stages as ``world/...`` |
-    | ``ended_by`` | None; at the end "collision", "off_road", "wrong_way", "horizon", "trust" or "broken_frame" |
+    | ``ended_by`` | None; at the end "collision", "off_road", "wrong_way", "red_light", "horizon", "trust", "broken_frame" |
 
     The keys are the same in every step and every value is JSON-serialisable. The running values are those of
     ``metrics.driving.running``; ``final`` is ``{name: {"value", "valid"}}`` over the whole episode (``metrics.driving.suite``),

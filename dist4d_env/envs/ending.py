@@ -11,7 +11,7 @@ from dist4d_env.worlds.contract import WorldInfo
 
 BROKEN = "broken"
 """The source of frames that aren't finite or whose trust isn't."""
-CAUSES = {"collision": "at_fault_collision", "off_road": "off_road", "wrong_way": "wrong_way"}
+CAUSES = {"collision": "at_fault_collision", "off_road": "off_road", "wrong_way": "wrong_way", "red_light": "red_light"}
 """What may terminate an episode, and the running value that says so."""
 
 

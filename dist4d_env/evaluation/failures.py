@@ -12,6 +12,7 @@ KINDS = {
     "collision": "at-fault collision",
     "off_road": "left the road",
     "wrong_way": "drove the wrong way",
+    "red_light": "ran a red light",
     PLANNER_ERROR: "the planner failed",
 }
 _HITS = {
@@ -53,6 +54,9 @@ def find_failures(log: EpisodeLog, results: Mapping[str, MetricResult]) -> tuple
         add("wrong_way", last, "its centre came into lanes that all run against it")
     elif direction.valid and direction.value < 1 and direction.details.get("step") is not None:
         add("wrong_way", direction.details["step"], "drove metres in lanes that run against it")
+    lights = results["traffic_light_compliance"]
+    if lights.valid and lights.value < 1:
+        add("red_light", lights.details["step"], "its front went over a stop line at red")
     if log.outcome == PLANNER_ERROR:
         add(PLANNER_ERROR, last, log.error or "no reason was given")
     return tuple(sorted(found, key=lambda failure: failure.step))

@@ -21,14 +21,15 @@ OUTCOMES = {
     "collision": ("at-fault collision", "#d6453a"),
     "off_road": ("left the road", "#d98a1f"),
     "wrong_way": ("wrong way", "#9a4fc4"),
+    "red_light": ("ran a red light", "#b3202c"),
     "trust": ("trust too low", "#7a8aa3"),
     "broken_frame": ("the world broke", "#5b6576"),
     PLANNER_ERROR: ("the planner failed", "#3a3f4a"),
 }
 SHARES = (
     "no_at_fault_collision", "no_collision", "drivable_area_compliance", "driving_direction_compliance", "time_to_collision",
-    "comfort", "extended_comfort", "lane_keeping", "speed_limit_compliance", "making_progress", "ego_progress",
-    "route_completion",
+    "comfort", "extended_comfort", "lane_keeping", "speed_limit_compliance", "traffic_light_compliance",
+    "making_progress", "ego_progress", "route_completion",
 )  # fmt: skip
 """Metrics in [0, 1], where more is better: what the table of parts colours."""
 LARGEST = {"neuroncap_score": 5.0}

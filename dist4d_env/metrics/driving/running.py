@@ -16,6 +16,7 @@ from dist4d_env.metrics.driving.collision import KINDS, at_fault, classify
 from dist4d_env.metrics.driving.comfort import LIMITS
 from dist4d_env.metrics.driving.first_instant import counted_corners, put_there
 from dist4d_env.metrics.driving.rectangles import ego_centers, first_of_each, overlap
+from dist4d_env.metrics.driving.red_lights import ego_fronts, run_at_red
 from dist4d_env.metrics.driving.time_to_collision import time_to_contact
 from dist4d_env.metrics.driving.trace import require_agents
 from dist4d_env.scenes.scene import TICK, Scene
@@ -114,6 +115,7 @@ class RunningMetrics:
     at_fault_collision    1 if it did so at its own fault (``metrics.driving.collision``)
     off_road              1 if a corner of the footprint was off the drivable area and car parks at some tick (likewise)
     wrong_way             1 if the centre now lies in lanes that all run against the heading
+    red_light             1 if the ego's front went over a stop line at red in this decision (nan without traffic lights)
     route_progress        m along the route since the episode's start, in the box centre
     route_progress_delta  m along the route in this decision (negative backwards)
     route_offset          m to the left of the route, now
@@ -183,8 +185,10 @@ class RunningMetrics:
             "time_to_contact": time_to_contact(ego[:, -1], others, scene, self._tables.footprints, self.vehicle),
         }
         delta = np.where(begins, 0.0, position - last.route_position)
-        values |= _motion(ego, np.where(begins[:, None], ego[:, 0], last.ego)) | {
+        before = np.where(begins[:, None], ego[:, 0], last.ego)
+        values |= _motion(ego, before) | {
             "off_road": off_road,
+            "red_light": self._red_light(scene, ticks, before),
             "collision": collision,
             "at_fault_collision": fault,
             "route_progress": last.values["route_progress"] + delta,
@@ -237,6 +241,22 @@ class RunningMetrics:
         """(B,) 1.0 where a corner that counts was off the road; (B, 4) the corners that do not count yet."""
         off, waiting = counted_corners(self._areas.corners_off(scene, ego_corners(ego, self.vehicle)), waiting)
         return np.where(self._areas.known(scene), off.any((1, 2)), UNKNOWN), waiting
+
+    def _red_light(self, scene: np.ndarray, ticks: Ticks, before: np.ndarray) -> np.ndarray:
+        """(B,) 1.0 where the front went over a stop line at red; before: (B, 7) the egos of a tick earlier."""
+        value, fronts = np.full(len(scene), UNKNOWN), None
+        for number in np.unique(scene):
+            lights = self._scenes[number].lights
+            if not len(lights):
+                continue
+            if fronts is None:
+                fronts = ego_fronts(np.concatenate([before[:, None], ticks.ego], 1), self.vehicle)
+            mine = np.flatnonzero(scene == number)
+            start, end = fronts[mine, :-1].reshape(-1, 2), fronts[mine, 1:].reshape(-1, 2)
+            move, _ = run_at_red(start, end, ticks.row[mine].reshape(-1) - 1, lights)
+            value[mine] = 0.0
+            value[mine[move // ticks.row.shape[1]]] = 1.0
+        return value
 
     def _place(self, scene: np.ndarray, ego: np.ndarray, center: np.ndarray) -> dict[str, np.ndarray]:
         wrong, limit = self._areas.lanes(scene, center, ego[:, -1, YAW])

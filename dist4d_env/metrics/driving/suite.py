@@ -9,6 +9,7 @@ from dist4d_env.metrics.driving.collision import no_at_fault_collision, no_colli
 from dist4d_env.metrics.driving.comfort import comfort
 from dist4d_env.metrics.driving.composite import pdms_v1
 from dist4d_env.metrics.driving.progress import ego_progress, expert_deviation, progress, route_completion
+from dist4d_env.metrics.driving.red_lights import traffic_light_compliance
 from dist4d_env.metrics.driving.road import (
     drivable_area_compliance,
     driving_direction_compliance,
@@ -28,6 +29,7 @@ METRICS: Mapping[str, Callable[[EpisodeTrace], MetricResult]] = MappingProxyType
         "comfort": comfort,
         "lane_keeping": lane_keeping,
         "speed_limit_compliance": speed_limit_compliance,
+        "traffic_light_compliance": traffic_light_compliance,
         "progress": progress,
         "ego_progress": ego_progress,
         "route_completion": route_completion,
