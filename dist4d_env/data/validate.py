@@ -12,6 +12,7 @@ from typing import Any
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
 from dist4d_env.data.sensors import FileSensorLog
+from dist4d_env.data.soundness import load_scene
 from dist4d_env.errors import DataError
 from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import SensorLog
@@ -72,7 +73,7 @@ def check_scene(dataset: Dataset, name: str, images: bool = False) -> SceneCheck
     """Reads a scene; images: opens its sensor files, too. What is broken is in the result, not raised, whatever it is."""
     broken: list[str] = []
     with _noted(broken):
-        scene = dataset.load(name)
+        scene = load_scene(dataset, name)
         sensors, height, width = scene.sensors, scene.rig.height, scene.rig.width
         keyframes = range(len(sensors.keyframe_time))
         pictured = [k for k in keyframes if sensors.has_images(k)]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from numbers import Real
 from typing import Any
 
 import gymnasium as gym
@@ -17,14 +15,17 @@ from gymnasium.error import ClosedEnvironmentError
 from gymnasium.vector.utils import create_empty_array
 
 from dist4d_env.data.open import open_dataset
+from dist4d_env.data.soundness import load_scene
+from dist4d_env.envs.answers import checked_answer, one_for_each
 from dist4d_env.envs.config import EnvConfig, read_reset_options, read_scenario_option
-from dist4d_env.envs.ending import BROKEN, intended_end, termination_causes, truncation_cause
+from dist4d_env.envs.ending import intended_end, termination_causes, truncation_cause
 from dist4d_env.envs.rewards import EPISODE_TERMS, arrival, pdms_so_far, reward_terms, weighted_sum
+from dist4d_env.envs.sensors.checks import check_observed, check_space
 from dist4d_env.envs.sensors.contract import Instant, Sensor
 from dist4d_env.envs.starts import check_start, draw_start, remembered_keyframes
-from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.errors import ConfigError, DataError, shown
 from dist4d_env.geometry.cameras import CameraRig
-from dist4d_env.geometry.rgbd import FAR, RGBDFrame
+from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import invert, yaw_of
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.recording import logged_progress, trace_of
@@ -127,6 +128,10 @@ class Episodes:
         scenes = config.scenes if config.scenario is None else config.scenario.scene
         self.dataset = open_dataset(config.dataroot, config.version, scenes, config.dataset, config.size)
         self.scene_names = self.dataset.scene_names(scenes)
+        if not isinstance(self.scene_names, list | tuple) or not self.scene_names:
+            raise DataError(
+                f"{type(self.dataset).__name__}.scene_names({shown(scenes)}) gave {shown(self.scene_names)}: no names"
+            )
         self._unplayable: set[str] = set()
         self._closed = False
         self._world: World | None = None  # made when it is first needed
@@ -136,11 +141,15 @@ class Episodes:
         self._sensors: list[Sensor] = [SENSORS.make(name, ("space", "observe")) for name in config.observation or ()]
         first = self._first_scene()
         self.rig: CameraRig = first.rig
+        self._foreign: list[tuple[Any, dict[str, spaces.Space]]] = []  # sensors from elsewhere and what is theirs
         keys: dict[str, spaces.Space] = {}
         for sensor, name in zip(self._sensors, config.observation or (), strict=True):
             if getattr(sensor, "needs_pictures", False) and not self.traits.shows_pictures:
                 raise ConfigError(f"sensor {name!r} needs pictures, which world={config.world!r} does not make")
             own = sensor.space(first, self.size)
+            if not (isinstance(name, str) and name in SENSORS.built_in):
+                check_space(name, own)
+                self._foreign.append((name, own))
             if twice := keys.keys() & own.keys():
                 raise ConfigError(f"sensor {name!r} has the key {min(twice)!r}, as another sensor of observation= has")
             keys.update(own)
@@ -244,6 +253,10 @@ class Episodes:
         )
         for sensor in self._sensors:
             sensor.observe(now, self.observations)
+        for name, own in self._foreign:
+            check_observed(name, own, self.observations, rows)
+            if self.observations.keys() != self.observation_space.keys():
+                raise ConfigError(f"sensor {shown(name)} added or took away keys of the observation: they are those of its space")
         return self.observations
 
     def snapshot(self, row: int) -> EpisodeSnapshot:
@@ -340,10 +353,10 @@ class Episodes:
         """The first scene that can be read. Raises DataError where none can."""
         for name in self.scene_names[:-1]:
             try:
-                return self.dataset.load(name)
+                return load_scene(self.dataset, name)
             except DataError:
                 continue  # ``_playable`` says so when it is drawn
-        return self.dataset.load(self.scene_names[-1])
+        return load_scene(self.dataset, self.scene_names[-1])
 
     def _draw_scene(self, random: np.random.Generator) -> str:
         """The name of a scene that can be played. Drawn again where it cannot, so that what is drawn does not depend on what is
@@ -374,7 +387,7 @@ class Episodes:
         key = scenario.scene, scenario.edits, scenario.start if scenario.edits else 0.0
         scene = self._scenes.get(key)
         if scene is None:
-            scene = apply_all(scenario.edits, self.dataset.load(scenario.scene), scenario.start)
+            scene = apply_all(scenario.edits, load_scene(self.dataset, scenario.scene), scenario.start)
             if scene.rig.names != self.rig.names:
                 raise ConfigError(
                     f"{scene.name} has the cameras {', '.join(scene.rig.names)}, but this environment has "
@@ -453,11 +466,9 @@ class Episodes:
             states: list[WorldState] = [None if row in new else self.episodes[row].world for row in rows.tolist()]
             places = [place for place, row in enumerate(rows.tolist()) if row in new]
             starts = [self._world_start(new[int(rows[place])], float(some.time[place])) for place in places]
-            for place, first in zip(places, world.reset(starts) if starts else (), strict=True):
+            for place, first in zip(places, one_for_each(starts, world.reset(starts) if starts else (), "reset"), strict=True):
                 states[place] = first
-            answers = world.step(states, truths)
-        if len(answers) != len(rows):
-            raise ConfigError(f"the world answered {len(answers)} of {len(rows)} episodes: step returns one answer for each")
+            answers = one_for_each(rows, world.step(states, truths), "step")
         expected = (len(self.rig.names), *self.size) if self.traits.shows_pictures else None
         shown = [checked_answer(answer, expected) for answer in answers]
         return [(row, *answer, plan) for row, answer, plan in zip(rows.tolist(), shown, plans, strict=True)]
@@ -557,31 +568,6 @@ class LazyTruths(Sequence[SceneAt]):
 
     def __reduce__(self) -> Any:
         return list, (self._truths,)
-
-
-def checked_answer(answer: Any, expected: tuple[int, int, int] | None) -> tuple[WorldState, RGBDFrame | None, WorldInfo]:
-    """A world's answer to one episode. expected: cameras, height and width of its pictures, None without. Raises ConfigError.
-
-    What isn't finite ends the episode (``truncation_cause``): its last frame is shown as far as it is known, the rest at FAR.
-    """
-    shaped = isinstance(answer, tuple | list) and len(answer) == 3
-    if not shaped or not isinstance(answer[1], RGBDFrame | None) or not isinstance(answer[2], WorldInfo):
-        raise ConfigError(
-            f"the world's step answers each episode with (state, RGBDFrame or None, WorldInfo), not {answer!r:.200}"
-        )
-    state, frame, info = answer
-    if not (isinstance(info.trust, Real) and isinstance(info.deviation_m, Real)):
-        raise ConfigError(f"the world's info has trust={info.trust!r} and deviation_m={info.deviation_m!r}: both must be numbers")
-    if expected is not None and (frame is None or frame.depth.shape != expected):
-        given = "None" if frame is None else f"one of {frame.depth.shape}"
-        raise ConfigError(f"the world shows a frame of (cameras, height, width) {expected}, but its step gave {given}")
-    known = True if frame is None else np.isfinite(frame.depth)
-    if not (np.all(known) and math.isfinite(float(info.trust))):
-        frame = None if frame is None else replace(frame, depth=np.where(known, frame.depth, np.float32(FAR)))
-        info = replace(info, source=(BROKEN,) * max(len(info.source), 1), trust=0.0)
-    if not (math.isfinite(info.deviation_m) and 0 <= info.trust <= 1):
-        raise ConfigError(f"the world's info has deviation_m={info.deviation_m!r} and trust={info.trust!r}: a number and a share")
-    return state, frame, info
 
 
 def plan_ahead(truth: SceneAt) -> np.ndarray:

@@ -163,7 +163,8 @@ class EpisodeRow:
         if not isinstance(snapshot, Snapshot):
             raise ConfigError(f"restore takes what snapshot() returned, not a {type(snapshot).__name__}")
         for name, value in self._settings().items():
-            if snapshot.settings.get(name) != value:
+            other = snapshot.settings.get(name)
+            if other is not value and not np.all(other == value):  # objects may compare as arrays do
                 taken, here = shown(snapshot.settings.get(name)), shown(value)
                 raise ConfigError(f"the snapshot was taken with {name}={taken}, this environment has {name}={here}")
         if snapshot.episode is None:

@@ -33,5 +33,11 @@ class RGBDFrame:
                 f"an RGB-D frame needs (V, H, W, 3) uint8 and (V, H, W) float32, not {self.rgb.shape} {self.rgb.dtype} "
                 f"and {self.depth.shape} {self.depth.dtype}"
             )
+        views = len(self.depth)
+        placed = np.shape(self.intrinsics), np.shape(self.global_from_camera), np.shape(self.time)
+        if placed != ((views, 3, 3), (views, 4, 4), (views,)):
+            raise ValueError(
+                f"a frame of {views} cameras needs intrinsics (V, 3, 3), poses (V, 4, 4) and times (V,), not {placed}"
+            )
         if self.body is not None and (self.body.shape != self.depth.shape or self.body.dtype != bool):
             raise ValueError(f"a mask of the body needs {self.depth.shape} bool, not {self.body.shape} {self.body.dtype}")

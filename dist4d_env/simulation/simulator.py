@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, shown
 from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.geometry.vehicle import VehicleParameters
@@ -81,9 +81,13 @@ class Simulator:
             model = TRAFFIC.make(traffic, ("add", "start", "step", "anticipate"), vehicle=self.config.vehicle)
             name = traffic if isinstance(traffic, str) else _numbered(type(model).__qualname__, self._models.values())
             self._models[key] = f"{name}/", model
-        self.scenes.append(scene)
+        number = self._models[key][1].add(scene)
+        if not isinstance(number, int | np.integer) or number < 0:
+            name = type(self._models[key][1]).__qualname__
+            raise ConfigError(f"traffic model {name} numbered a scene {shown(number)}: add returns a number counted from 0")
         self._model_of.append(key)
-        self._local = np.append(self._local, self._models[key][1].add(scene))
+        self.scenes.append(scene)
+        self._local = np.append(self._local, number)
         self._open_loop.append(isinstance(self._models[key][1], OpenLoopTraffic))
         self._logs.append((np.ascontiguousarray(scene.ego.global_from_ego[:, :2, 3]), yaw_of(scene.ego.global_from_ego)))
         self._bodies = None
@@ -117,9 +121,8 @@ class Simulator:
         agents, traffic = AgentArrays.empty(len(scene), tracks), {}
         for prefix, model, part in self._groups(scene):
             here = self._local[scene[part]]
-            there, own = _both(model, model.start(here, row[part], tracks), len(here), tracks)
+            there, own = _both(model, model.start(here, _locked(row[part]), tracks), len(here), tracks)
             agents = _placed(agents, part, there)
-            _check_state(model, own, tracks)
             traffic.update(_spread(prefix, model, own, part, len(scene)))
         waiting = Commands.controls(np.zeros(len(scene)))
         return SimState(scene, np.zeros(len(scene), int), row, np.array(egos).reshape(-1, 7), agents, traffic, waiting)
@@ -187,8 +190,9 @@ class Simulator:
         expected = AgentArrays.empty(len(state), decisions, state.tracks)
         for prefix, model, part in self._groups(state.scene):
             some = state.take(part)
-            own = self._own(prefix, some)
-            there = model.anticipate(self._local[some.scene], some.row, some.agents, own, later[part])
+            there = model.anticipate(
+                self._local[some.scene], _locked(some.row), *_handed(some.agents, self._own(prefix, some)), _locked(later[part])
+            )
             expected = _placed(expected, part, _sound(model, there, len(some), decisions, state.tracks))
         for index, number in enumerate(state.scene.tolist()):
             tracks = self.scenes[number].tracks
@@ -252,7 +256,8 @@ class Simulator:
         agents, happened = state.agents, AgentArrays.empty(len(state), ticks, state.tracks)
         for tick in range(ticks):
             ego = egos[:, tick - 1] if tick else state.ego
-            agents, own = _both(model, model.step(scene, state.row + tick, ego, agents, own), len(state), state.tracks)
+            given = _locked(ego), *_handed(agents, own)
+            agents, own = _both(model, model.step(scene, state.row + tick, *given), len(state), state.tracks)
             happened.values[:, :, tick], happened.valid[:, tick] = agents.values, agents.valid
         return egos, happened, own
 
@@ -288,6 +293,7 @@ def _both(model: TrafficModel, answer: Any, count: int, tracks: int) -> tuple[Ag
     """A model's agents (count, tracks) and its own state. ConfigError, naming the model, if they are not that."""
     if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Mapping)):
         raise ConfigError(f"traffic model {type(model).__qualname__} gave {type(answer).__name__}, not its agents and its state")
+    _check_state(model, answer[1], count, tracks)
     return _sound(model, answer[0], count, tracks), answer[1]
 
 
@@ -296,11 +302,14 @@ def _sound(model: TrafficModel, agents: Any, *shape: int) -> AgentArrays:
     name = f"traffic model {type(model).__qualname__}"
     if not isinstance(agents, AgentArrays):
         raise ConfigError(f"{name} gave {type(agents).__name__}, not simulation.agents.AgentArrays")
-    found = np.shape(agents.values), np.shape(agents.valid)
+    for array in (agents.values, agents.valid):
+        if not isinstance(array, np.ndarray):
+            raise ConfigError(f"{name} gave agents of {type(array).__name__}, not of arrays")
+    found = agents.values.shape, agents.valid.shape
     if found != ((VALUES, *shape), shape):
         raise ConfigError(f"{name} gave values {found[0]} and valid {found[1]}, not {(VALUES, *shape)} and {shape}")
-    if np.asarray(agents.valid).dtype != bool or np.asarray(agents.values).dtype.kind != "f":
-        kinds = np.asarray(agents.values).dtype, np.asarray(agents.valid).dtype
+    if agents.valid.dtype != bool or agents.values.dtype.kind != "f":
+        kinds = agents.values.dtype, agents.valid.dtype
         raise ConfigError(f"{name} gave values of {kinds[0]} and valid of {kinds[1]}, not of float64 and bool")
     if not np.isfinite(agents.values).all():
         where = tuple(np.argwhere(~np.isfinite(agents.values))[0].tolist())
@@ -308,13 +317,35 @@ def _sound(model: TrafficModel, agents: Any, *shape: int) -> AgentArrays:
     return agents
 
 
-def _check_state(model: TrafficModel, own: TrafficState, tracks: int) -> None:
+def _check_state(model: TrafficModel, own: TrafficState, count: int, tracks: int) -> None:
+    """ConfigError, naming the model, if its own state is not of arrays as the contract of traffic models has them."""
+    per_episode, model_name = getattr(model, "per_episode", ()), f"traffic model {type(model).__qualname__}"
+    if own and not isinstance(per_episode, tuple | list | set | frozenset):
+        raise ConfigError(f"{model_name} has per_episode={shown(per_episode)}: it must be a tuple of names")
     for name, array in own.items():
-        if name not in getattr(model, "per_episode", ()) and array.ndim > 1 and array.shape[1] != tracks:
+        if not isinstance(name, str) or not isinstance(array, np.ndarray) or array.dtype.hasobject:
+            raise ConfigError(f"the state {shown(name)} of {model_name} is {shown(array)}: names go with arrays of numbers")
+        if array.shape[:1] != (count,):
             raise ConfigError(
-                f"the state {name!r} of traffic model {type(model).__qualname__} has shape {array.shape}, but its second axis is "
+                f"the state {name!r} of {model_name} has shape {array.shape}: its first axis is the {count} episodes"
+            )
+        if name not in per_episode and array.ndim > 1 and array.shape[1] != tracks:
+            raise ConfigError(
+                f"the state {name!r} of {model_name} has shape {array.shape}, but its second axis is "
                 f"that of the {tracks} tracks: name it in the model's per_episode if it is not"
             )
+
+
+def _locked(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to: what is handed to a model from elsewhere may be part of a snapshot."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _handed(agents: AgentArrays, own: TrafficState) -> tuple[AgentArrays, TrafficState]:
+    """Agents and a model's state as it gets them."""
+    return AgentArrays(_locked(agents.values), _locked(agents.valid)), {name: _locked(array) for name, array in own.items()}
 
 
 def _spread(prefix: str, model: TrafficModel, own: TrafficState, part: Any, count: int) -> dict[str, np.ndarray]:

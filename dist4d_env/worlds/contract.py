@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
+from dist4d_env.errors import ConfigError, shown
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.lidar import LidarPattern
 from dist4d_env.geometry.rgbd import RGBDFrame
@@ -89,11 +91,20 @@ class WorldTraits:
 def world_traits(world: Any) -> WorldTraits:
     """The traits of a world or, before it is made, of a name or ``"module:Class"`` (``image_size`` is known of worlds alone)."""
     declared = WORLDS.find(world)
-    size = getattr(declared, "image_size", None)
+    size, multiple = getattr(declared, "image_size", None), getattr(declared, "size_multiple", None)
+    if inspect.isclass(declared):  # not made yet: these may be properties
+        size, multiple = (None if hasattr(value, "__get__") else value for value in (size, multiple))
+    sides = size if isinstance(size, tuple | list) else (size,)
+    given = [side for side in (*sides, multiple) if side is not None]
+    if any(not isinstance(side, int | np.integer) or side < 1 for side in given) or len(sides) != (1 if size is None else 2):
+        raise ConfigError(
+            f"world {shown(world)} has image_size={shown(size)} and size_multiple={shown(multiple)}: (height, width) and one "
+            "whole number of pixels, or None"
+        )
     return WorldTraits(
         bool(getattr(declared, "shows_pictures", True)),
         bool(getattr(declared, "needs_images", False)),
-        (int(size[0]), int(size[1])) if isinstance(size, tuple | list) else None,
-        getattr(declared, "size_multiple", None),
+        None if size is None else (int(sides[0]), int(sides[1])),
+        multiple,
         callable(getattr(declared, "lidar", None)),
     )

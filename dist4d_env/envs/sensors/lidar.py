@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 from dist4d_env.envs.sensors.contract import Instant
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, shown
 from dist4d_env.geometry.lidar import depth_points
 from dist4d_env.scenes.scene import Scene
 
@@ -49,7 +50,7 @@ class Lidar:
                     f"{now.scenes[row].name} has a LiDAR of {len(now.scenes[row].lidar)} beams, but this environment observes "
                     f"{observed.shape[1]}: one environment has one rig, so name scenes with the same LiDAR"
                 )
-            count, columns = points.shape
+            count, columns = points.shape  # of its own depth, or as ``_measured`` has checked them
             observed[row] = 0.0
             observed[row, :count, :columns] = np.clip(points, self._low[:columns], self._high[:columns])
             observed[row, :count, 4] = 1.0
@@ -63,7 +64,12 @@ class Lidar:
         for pattern in dict.fromkeys(now.scenes[row].lidar for row in now.rows):  # one call for all that share one
             places = [place for place, row in enumerate(now.rows) if now.scenes[row].lidar is pattern]
             states = [now.world_states[now.rows[place]] for place in places]
-            found |= zip(places, measure(states, [now.truths[place] for place in places], pattern), strict=True)
+            measured = measure(states, [now.truths[place] for place in places], pattern)
+            if not isinstance(measured, list | tuple) or len(measured) != len(places):
+                raise ConfigError(
+                    f"the world's lidar gave {shown(measured)}: a list of points, one for each of {len(places)} states"
+                )
+            found |= zip(places, (_measured(points, len(pattern)) for points in measured), strict=True)
         return [found[place] for place in range(len(now.rows))]
 
     @staticmethod
@@ -72,3 +78,14 @@ class Lidar:
         if frame is None:
             return np.zeros((0, 3))
         return depth_points(pattern, frame, now.truths[place].global_from_ego)
+
+
+def _measured(points: Any, beams: int) -> np.ndarray:
+    """A world's points. Raises ConfigError, unless they are (P, 4) finite numbers, at most one point for each beam."""
+    made = points if isinstance(points, np.ndarray) else np.zeros(0)
+    if made.dtype.kind not in "fiu" or made.shape != (min(len(made), beams), 4) or not np.isfinite(made).all():
+        raise ConfigError(
+            f"the world's lidar gave {type(points).__name__} {np.shape(points)}: points are a finite array (P, 4), at most one "
+            f"for each of the {beams} beams"
+        )
+    return made
