@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dist4d_env.errors import shown
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.ego import EgoState
@@ -89,8 +90,12 @@ class PlannerFailure(Exception):
 
 
 def failure_text(error: BaseException) -> str:
-    """An exception as one short line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    """An exception as one short line, also where it cannot say what it is."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "it has no text"
+    return " ".join(f"{type(error).__name__}: {text}".split())[:300]
 
 
 def finite_numbers(value: Any, otherwise: str) -> np.ndarray:
@@ -101,7 +106,7 @@ def finite_numbers(value: Any, otherwise: str) -> np.ndarray:
             return array
     except (ValueError, TypeError):  # rows of different lengths, objects that are no arrays
         pass
-    raise PlannerFailure(f"{otherwise}: {value!r:.200}")
+    raise PlannerFailure(f"{otherwise}: {shown(value)}")
 
 
 class Planner(Protocol):

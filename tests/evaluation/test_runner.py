@@ -107,6 +107,20 @@ def test_failing_planners_end_the_episode(env, answer, says):
     assert len(log.steps) == 2 and len(log.trace.time) == 6
 
 
+class Mute(Exception):
+    """Cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_failures_are_told_in_one_line(env):
+    log = run_episode(env, Scripted(Mute()), 0, PLACE)
+    assert log.error == "at 0.0 s: Mute: it has no text"
+    log = run_episode(env, Scripted(np.ones((8, 3), bool)), 0, PLACE)
+    assert log.error is not None and "\n" not in log.error and len(log.error) < 200
+
+
 def test_late_plans_end_the_episode(env, monkeypatch):
     """On a clock of the test's own, which each plan moves on."""
     now = [0.0]

@@ -60,6 +60,7 @@ class Echo:
         if self.seed == 4: time.sleep(600)
         if self.seed == 5: os._exit(1)
         if self.seed == 6: return np.zeros((100000, 3))
+        if self.seed == 7: raise type("Mute", (Exception,), {"__str__": lambda self: 1 / 0})()
         return np.column_stack([0.1 * speed * np.arange(1, 41), np.zeros(40), np.zeros(40)]), 0.1
 
 serve(Echo(), port=0, cameras=False)
@@ -203,6 +204,7 @@ def test_plans_come_with_their_step(url):
         (2, "not finite"),
         (3, r"answered \{'trajectory': \(8, 2\), 'dt': \(\)\}: a plan is a trajectory \(N, 3\)"),
         (6, "answered more than 1048576 bytes"),
+        (7, r"refused \(500\): Mute"),
     ],
 )
 def test_wrong_plans(url, seed, says):

@@ -80,6 +80,13 @@ def one_line(message: object) -> str:
     return text if len(text) <= 300 else text[:297] + "..."
 
 
+def _described(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # a planner's own kind, which cannot say what it is
+        return type(error).__name__
+
+
 def _array(data: bytes) -> np.ndarray:
     """One .npy member, whose header must promise exactly the bytes that follow."""
     file = io.BytesIO(data)
@@ -201,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
             kind, body, status = text, one_line(refusal).encode(), refusal.status
         except (Exception, SystemExit) as error:  # what the planner raises is its client's to know, and the server goes on
             traceback.print_exc(file=sys.stderr)
-            kind, body, status = text, one_line(f"{type(error).__name__}: {error}").encode("utf-8", "replace"), 500
+            kind, body, status = text, one_line(_described(error)).encode("utf-8", "replace"), 500
         self._send(status, kind, body)
 
     def _send(self, status: int, kind: str, body: bytes) -> None:
