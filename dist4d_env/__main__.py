@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import re
 import signal
@@ -42,6 +43,7 @@ def program() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb. Returns the exit status: 0 done, 2 bad input, 3 a fault of the machine, such as a full disk, 130 stopped
     from the keyboard, 143 stopped by SIGTERM; all but 0 with one line on stderr."""
+    _open_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verb, out = arguments[0] if arguments else "--help", None
     if verb not in (*VERBS, "-h", "--help", "--version"):
@@ -79,6 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"dist4d_env {verb}: {fault}", file=sys.stderr)
         return 3
+
+
+def _open_streams() -> None:
+    """Standard streams that are closed lead nowhere, and one that cannot write a character writes its number."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # of the three numbers the lowest that is free, which another file would get else
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _about(flag: str) -> str:

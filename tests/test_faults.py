@@ -166,3 +166,21 @@ def test_no_helper_outlives_its_parent(verb: str, number: signal.Signals, town_d
     assert parent.returncode == (143 if number == signal.SIGTERM else -9)
     if number == signal.SIGTERM:
         assert "stopped by SIGTERM" in told(printed)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_are_closed(closed: str, town_dataroot: Path) -> None:
+    command = [sys.executable, "-m", "dist4d_env", "validate", "--dataroot", str(town_dataroot)]
+    done = subprocess.run(["bash", "-c", f'"$@" {closed}', "bash", *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ("town-val-0000" in done.stdout) == (">&-" not in closed.replace("2>&-", ""))
+
+
+def test_a_terminal_without_the_characters_of_a_path(town_dataroot: Path, tmp_path: Path) -> None:
+    place = tmp_path / "Straßen 日本"
+    place.symlink_to(town_dataroot)
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "dist4d_env", "validate", "--dataroot", os.fsencode(place)]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, **plain})
+    assert done.returncode == 0, done.stderr
+    assert b"town-val-0000" in done.stdout and done.stdout.isascii()

@@ -23,8 +23,8 @@ from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.starts import check_start
 from dist4d_env.errors import ConfigError, DataError
-from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, drive, file_name
-from dist4d_env.evaluation.episode_log import scenario_record
+from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, drive, episode_name, file_name
+from dist4d_env.evaluation.episode_log import BROKEN, read_text, scenario_record, shown_error
 from dist4d_env.evaluation.executors import Executor
 from dist4d_env.evaluation.fingerprint import code_fingerprint
 from dist4d_env.evaluation.planner_process import Made, PlannerProcess
@@ -36,10 +36,13 @@ from dist4d_env.registry import TRAFFIC, WORLDS
 from dist4d_env.scenes.edits_apply import apply_all
 from dist4d_env.scenes.files import write_text
 from dist4d_env.scenes.scenario import Scenario
+from dist4d_env.scenes.scene import TICK
 from dist4d_env.scenes.suites import Suite
 from dist4d_env.worlds.contract import world_traits
 
 SETTINGS = "settings.json"
+_JITTERED = ("ego_offset", "ego_yaw", "ego_speed")
+"""What seeds beyond the first change of a scenario's record."""
 FORMAT = 1
 
 
@@ -139,7 +142,11 @@ def run(campaign: Campaign, folder: Path, execute: Executor, again: bool = False
         others = _driven_by_others(folder, tasks)
         if others and not again:
             raise ConfigError(_mixed(folder, others))
-        due = [task for task in tasks if task.name in others or not (folder / "episodes" / f"{task.name}.json").is_file()]
+        episodes = folder / "episodes"
+        if is_campaign(folder):
+            check_members(sorted(episodes.glob("*.json")), json.loads(content))
+        whole = {path.stem for path in episodes.glob("*.json") if path.with_suffix(".npz").is_file()}
+        due = [task for task in tasks if task.name in others or task.name not in whole]
         left = others.keys() - {task.name for task in due}
         if left:
             raise ConfigError(
@@ -217,15 +224,48 @@ def _driven_by_others(folder: Path, tasks: Sequence[EpisodeTask]) -> dict[str, t
     code = dict(tasks[0].fingerprint)["code"]
     found = {}
     for path in sorted((folder / "episodes").glob("*.json")):
-        try:
-            text = json.loads(path.read_text(encoding="utf-8"))
-            planner, then = text["planner"], text.get("fingerprint", {})
-        except (ValueError, KeyError) as error:
-            raise DataError(f"{path}: not a whole episode log ({type(error).__name__}: {error}); remove it") from error
+        text = _stored_text(path)
+        planner, then = text["planner"], text["fingerprint"]
         different = tuple(key for key, value in now.get(planner, {"code": code}).items() if then.get(key) != value)
         if different:
             found[path.stem] = planner, different
     return found
+
+
+def _stored_text(path: Path) -> dict[str, Any]:
+    """What a stored episode's .json holds. Raises DataError."""
+    try:
+        return read_text(path)
+    except (*BROKEN, OSError) as error:
+        raise DataError(f"{path}: not a whole episode log ({shown_error(error)}); remove it") from error
+
+
+def check_members(paths: Sequence[Path], settings: Mapping[str, Any]) -> None:
+    """Raises DataError for the first stored episode that is not one of a campaign's with these settings: brought there from
+    another one, or under another name, it would change the means unseen."""
+    common, scenarios = settings["common"], settings["scenarios"]
+    for path in paths:
+        text, why = _stored_text(path), ""
+        scenario, had = text["scenario"], {**text["settings"], **{key: text[key] for key in ("version", "decision_dt")}}
+        differs = [key for key, value in had.items() if key in common and common[key] != value and key != "dataset"]
+        if path.stem != episode_name(text["planner"], str(scenario.get("name", text["scene"])), text["seed"]):
+            why = "its name is that of another episode"
+        elif differs:
+            why = f"it was driven with {differs[0]}={had[differs[0]]!r:.60}, the campaign has {common[differs[0]]!r:.60}"
+        elif not _plays(text, scenarios.get(scenario.get("name", text["scene"]))):
+            why = "it plays another scenario than the campaign's of that name"
+        if why:
+            raise DataError(f"{path}: {why}; remove it")
+
+
+def _plays(text: Mapping[str, Any], record: Any) -> bool:
+    """Whether an episode's scenario is the campaign's but for what its seed changes (``jittered``) and the start, which is moved
+    to what the log has."""
+    if not isinstance(record, Mapping):
+        return False
+    free = ("start", *(_JITTERED if text["seed"] else ()))
+    here, there = ({key: value for key, value in each.items() if key not in free} for each in (text["scenario"], record))
+    return here == there and abs(text["scenario"].get("start", 0.0) - record.get("start", 0.0)) <= TICK
 
 
 def _mixed(folder: Path, others: Mapping[str, tuple[str, tuple[str, ...]]]) -> str:
@@ -247,7 +287,11 @@ def _counted(episodes: Collection[str]) -> str:
 def stored(folder: Path) -> list[Path]:
     """The logs of a campaign's or evaluation's episodes. Raises DataError where there are none."""
     place = folder / "episodes" if (folder / "episodes").is_dir() else folder
-    paths = sorted(path for path in place.glob("*.json") if path.with_suffix(".npz").is_file())
+    logs = sorted(place.glob("*.json"))
+    paths = [path for path in logs if path.with_suffix(".npz").is_file()]
+    if place != folder and len(paths) < len(logs):
+        halves = min(set(logs) - set(paths))
+        raise DataError(f"{halves.with_suffix('.npz')}: no such file, the episode is not whole; run the same command again")
     if not paths:
         raise DataError(f"{folder}: no stored episodes; give a folder that `python -m dist4d_env evaluate` wrote")
     return paths
@@ -265,6 +309,10 @@ def read_settings(folder: Path) -> dict[str, Any]:
         settings = json.loads(path.read_text(encoding="utf-8"))
         if settings["format"] != FORMAT:
             raise DataError(f"{path}: a campaign of format {settings['format']}, not {FORMAT}: choose another --out")
+        if not isinstance(settings["scenarios"], dict):
+            raise TypeError("scenarios is no dict")
+        if not all(isinstance(settings["common"][name], str) for name in ("suite", "world")):
+            raise TypeError("suite and world are no names")
         return dict(settings)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a campaign's settings ({type(error).__name__}: {error}); choose another --out") from error

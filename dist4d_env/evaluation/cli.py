@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT
@@ -222,8 +222,18 @@ def rescore(folder: Path, dataroot: Path | None, form: Form = "corrected") -> Su
     from dist4d_env.evaluation.summary import Summary, score
 
     place = None if dataroot is None else str(dataroot)
-    logs = (load_episode(path, place) for path in stored(folder))
-    return Summary.of([score(log, results_of(log, form)) for log in logs])
+    scores, drivers = [], set()
+    for path in stored(folder):
+        log = load_episode(path, place)
+        drivers.add((log.planner, *(f"{key}={value}" for key, value in sorted(log.settings.items()))))
+        if len(drivers) > 1:
+            one, other = (" ".join(sorted(set(driver) - set.intersection(*map(set, drivers)))) for driver in sorted(drivers))
+            raise DataError(
+                f"{folder} holds episodes of {one:.90} and of {other:.90}: one mean over both would say nothing, give each a "
+                "folder of its own with --out"
+            )
+        scores.append(score(log, results_of(log, form)))
+    return Summary.of(scores)
 
 
 class _Film:

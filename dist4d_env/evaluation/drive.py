@@ -80,7 +80,12 @@ class EpisodeTask:
     @property
     def name(self) -> str:
         """The episode's file name without ending."""
-        return f"{file_name(self.planner)}__{file_name(self.scenario.name)}__seed{self.seed}"
+        return episode_name(self.planner, self.scenario.name, self.seed)
+
+
+def episode_name(planner: str, scenario: str, seed: int) -> str:
+    """An episode's file name without ending."""
+    return f"{file_name(planner)}__{file_name(scenario)}__seed{seed}"
 
 
 def file_name(text: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,7 +16,7 @@ import numpy as np
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.vehicle import VehicleParameters
-from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
+from dist4d_env.metrics.driving.trace import BEYOND, EpisodeTrace, Plans, require_shapes
 from dist4d_env.scenes.files import replacing, write_text
 from dist4d_env.scenes.lights import NO_LIGHTS, TrafficLights
 from dist4d_env.scenes.scenario import Scenario, scenario_dict
@@ -24,6 +26,14 @@ FORMAT = 2
 TRACE_ARRAYS = ("time", "ego", "position", "yaw", "velocity", "valid", "size", "category", "expert")
 LIGHT_STATES = "trace/light_state"
 PLAIN_FIELDS = ("scene", "version", "planner", "seed", "decision_dt", "outcome", "error", "settings", "scenario", "fingerprint")
+FIELDS: Mapping[str, Any] = {
+    **dict.fromkeys(("scene", "version", "planner", "outcome", "dataroot"), str),
+    **dict.fromkeys(("settings", "scenario", "fingerprint", "vehicle"), dict),
+    "seed": int, "error": str | None, "steps": list, "decision_dt": int | float, "plans_dt": int | float,
+}  # fmt: skip
+"""The kinds of what the .json holds."""
+LONGEST = 1e6
+"""Seconds of a horizon, a decision or a plan's step in a log that makes sense."""
 PLANNER_ERROR = "planner_error"
 
 
@@ -80,6 +90,7 @@ def save_episode(log: EpisodeLog, folder: Path, name: str | None = None) -> Path
     arrays |= {"plans/step": log.plans.step, "plans/poses": log.plans.poses}
     if len(log.trace.lights):
         arrays[LIGHT_STATES] = log.trace.lights.state
+    path = folder / f"{name}.json"
     text = {
         "format": FORMAT,
         **{key: getattr(log, key) for key in PLAIN_FIELDS},
@@ -90,9 +101,9 @@ def save_episode(log: EpisodeLog, folder: Path, name: str | None = None) -> Path
     }
     content = io.BytesIO()  # a zip file that a full disk breaks off would complain by itself once more
     np.savez_compressed(content, **arrays)
+    path.unlink(missing_ok=True)  # an episode of the same name is over: its .json must never lie beside the new .npz
     with replacing(folder / f"{name}.npz") as temporary:
         temporary.write_bytes(content.getvalue())
-    path = folder / f"{name}.json"
     write_text(path, json.dumps(text, indent=1, default=_plain))
     return path
 
@@ -105,9 +116,7 @@ def load_episode(path: Path, dataroot: str | None = None) -> EpisodeLog:
     from dist4d_env.data.open import open_dataset
 
     try:
-        text = {"fingerprint": {}, **json.loads(path.read_text(encoding="utf-8"))}
-        if text["format"] != FORMAT:
-            raise DataError(f"{path}: an episode log of format {text['format']}, not {FORMAT}; run the episode again")
+        text = read_text(path)
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
         reader = text["settings"].get("dataset")
@@ -115,11 +124,46 @@ def load_episode(path: Path, dataroot: str | None = None) -> EpisodeLog:
         return _assemble(text, arrays, scene)
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: no such file; an episode log is a .json and a .npz side by side") from error
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DataError(f"{path}: not a whole episode log ({type(error).__name__}: {error}); run the episode again") from error
+    except (*BROKEN, OSError) as error:
+        raise DataError(f"{path}: not a whole episode log ({shown_error(error)}); run the episode again") from error
+
+
+BROKEN = (ValueError, KeyError, TypeError, OverflowError, EOFError, NotImplementedError, RuntimeError, MemoryError, SyntaxError,
+          zipfile.BadZipFile, zlib.error)  # fmt: skip
+"""What Python, numpy and zip files raise for contents that are broken."""
+
+
+def shown_error(error: BaseException) -> str:
+    """What went wrong, short."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+
+
+def read_text(path: Path) -> dict[str, Any]:
+    """What an episode log's .json holds. Raises DataError for another format, and ValueError, KeyError or TypeError for what is
+    none."""
+    text = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    if text["format"] != FORMAT:
+        raise DataError(f"{path}: an episode log of format {text['format']!r:.40}, not {FORMAT}; run the episode again")
+    text = {"fingerprint": {}, **text}
+    for key, kind in FIELDS.items():
+        if not isinstance(text[key], kind) or isinstance(text[key], bool):
+            raise TypeError(f"{key} is {text[key]!r:.60}")
+    horizon = text["scenario"].get("horizon") or text["settings"]["horizon"]
+    for name, number in {"horizon": horizon, "decision_dt": text["decision_dt"], "plans_dt": text["plans_dt"]}.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= LONGEST:
+            raise TypeError(f"{name} is {number!r:.60}, not a positive number of seconds")
+    return text
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
 
 
 def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene) -> EpisodeLog:
+    step, poses, count = arrays["plans/step"], arrays["plans/poses"], len(arrays["trace/time"])
+    require_shapes("its plans", {"step": step, "poses": poses}, step=step.shape[:1], poses=(len(step), *poses.shape[1:2], 3))
+    if step.dtype.kind not in "iu" or not (np.diff(step) > 0).all() or not ((step >= 0) & (step < count)).all():
+        raise ValueError("plans/step are no rising ticks of the trace")
     trace = EpisodeTrace(
         **{key: arrays[f"trace/{key}"] for key in TRACE_ARRAYS},
         map=scene.map,
@@ -130,7 +174,7 @@ def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene)
     return EpisodeLog(
         **{key: text[key] for key in PLAIN_FIELDS},
         dataroot=scene.dataroot,
-        steps=tuple(Step(**{**step, "source": tuple(step["source"])}) for step in text["steps"]),
+        steps=tuple(map(_step, text["steps"])),
         plans=Plans(arrays["plans/step"], arrays["plans/poses"], text["plans_dt"]),
         trace=trace,
     )
@@ -143,6 +187,21 @@ def _lights(state: np.ndarray | None, scene: Scene) -> TrafficLights:
     if len(state) != len(scene.lights):
         raise ValueError(f"{len(state)} traffic lights, but {scene.name} has {len(scene.lights)}: the data set has changed")
     return replace(scene.lights, state=state)
+
+
+def _step(values: dict[str, Any]) -> Step:
+    """A stored step. Raises TypeError or KeyError for values of other kinds."""
+    if not all(isinstance(values[key], dict) for key in ("metrics", "reward_terms", "timing_ms")):
+        raise TypeError("a step's metrics, reward_terms and timing_ms are no dicts")
+    numbers = {key: values[key] for key in ("time", "reward", "deviation_m", "trust")}
+    for key in ("metrics", "reward_terms", "timing_ms"):
+        numbers |= {f"{key}/{name}": value for name, value in values[key].items()}
+    for name, value in numbers.items():
+        if not isinstance(value, int | float) or abs(value) > BEYOND:
+            raise TypeError(f"{name} of a step is {value!r:.60}")
+    if not all(isinstance(name, str) for name in values["source"]):
+        raise TypeError(f"source of a step is {values['source']!r:.60}")
+    return Step(**{**values, "source": tuple(values["source"])})
 
 
 def forward_cameras(rig: CameraRig) -> list[int]:

@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dist4d_env.evaluation.campaign import read_settings, stored
+from dist4d_env.evaluation.campaign import check_members, read_settings, stored
 from dist4d_env.evaluation.episode_log import load_episode
 from dist4d_env.evaluation.executors import Executor, check_stop, serial
 from dist4d_env.evaluation.failures import Failure
@@ -107,6 +107,7 @@ def write_results(
     """
     settings = read_settings(folder)
     settings = {**settings, "common": {**settings["common"], "form": form}}
+    check_members(stored(folder), settings)
     episodes = score_folder(folder, dataroot, execute, form, None if afresh else folder / SCORED)
     with Progress("comparing planners"):
         board = Leaderboard.of([one.score for one in episodes], seed)

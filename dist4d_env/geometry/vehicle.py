@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
+
+from dist4d_env.errors import ConfigError, shown
+
+LONGEST = 100.0
+"""Metres that a vehicle may measure."""
 
 
 @dataclass(frozen=True)
@@ -17,3 +23,9 @@ class VehicleParameters:
     height: float = 1.562
     wheelbase: float = 2.588
     rear_axle_to_center: float = 1.4
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            small = isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LONGEST
+            if not small or (value <= 0 and name != "rear_axle_to_center"):
+                raise ConfigError(f"a vehicle's {name} is {shown(value)}: it must be metres, above 0 and up to {LONGEST:g}")

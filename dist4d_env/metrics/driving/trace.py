@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.first_instant import put_there
 from dist4d_env.metrics.driving.rectangles import contacts, ego_centers
@@ -17,23 +19,40 @@ from dist4d_env.scenes.maps import Lane, SceneMap
 from dist4d_env.scenes.route import Route
 from dist4d_env.scenes.scene import TICK
 
+BEYOND = 1e9
+"""What no place, speed or time reaches; squares of what is below are exact enough to compare."""
+
+
+def require_shapes(what: str, arrays: Mapping[str, Any], **shapes: tuple[int, ...]) -> None:
+    """ConfigError that names the first array that has another shape or is not of real numbers. what: whose arrays they are."""
+    for name, shape in shapes.items():
+        array = np.asarray(arrays[name])
+        plain = (
+            array.dtype == bool if name == "valid" else array.dtype.kind in "iuf" and array.dtype not in (np.half, np.longdouble)
+        )
+        if array.shape != shape or not plain:
+            raise ConfigError(f"{what}: {name} is {array.dtype} {array.shape}, it must be {shape}")
+
 
 def require_finite(what: str, **arrays: np.ndarray | None) -> None:
     """ConfigError that names the first array with a number in it that is not finite: a score of nan would look like a good one,
     because every comparison with it is false. what: whose arrays they are."""
     for name, array in arrays.items():
-        if array is not None and not np.isfinite(array).all():
-            raise ConfigError(f"{what}: {name} is not finite everywhere: nothing can be scored against it, so mend what made it")
+        if array is not None and not (np.abs(array) < BEYOND).all():
+            raise ConfigError(
+                f"{what}: {name} is not finite everywhere (below {BEYOND:g}): nothing can be scored against it, so mend what "
+                "made it"
+            )
 
 
 def require_agents(what: str, valid: np.ndarray, size: np.ndarray, **rows: np.ndarray) -> None:
     """ConfigError where an agent that exists (valid: (T, N)) has a size (N, 2 or more) that is not positive or a row (T, N, ...)
     that is not finite."""
     there = size[valid.any(0)]
-    if not (np.isfinite(there) & (there > 0)).all():
+    if not ((there > 0) & (there < BEYOND)).all():
         raise ConfigError(f"{what}: the size of an agent is not a positive number: nothing can be scored against it")
     for name, values in rows.items():
-        if not np.isfinite(values).all() and not np.isfinite(values[valid]).all():
+        if not (np.abs(values) < BEYOND).all() and not (np.abs(values[valid]) < BEYOND).all():
             raise ConfigError(f"{what}: {name} of an agent is not finite where it exists: nothing can be scored against it")
 
 
@@ -46,8 +65,9 @@ class EpisodeTrace:
     category (N,) int8 into CATEGORIES; expert: (T, 3) logged x, y, yaw at the same times (clamped to the log's end); lights: the
     scene's traffic lights with their states at the same times.
 
-    ConfigError if the ego, the times, the recorded ego or an agent that exists is not finite, or an agent has no size. Metrics
-    that count ticks (all but collisions, areas and progress) refuse a trace of another rate: ``at_ticks``.
+    ConfigError for arrays of other shapes, and if the ego, the times, the recorded ego or an agent that exists is not finite, or
+    an agent has no size. Metrics that count ticks (all but collisions, areas and progress) refuse a trace of another rate:
+    ``at_ticks``.
     """
 
     time: np.ndarray
@@ -65,6 +85,14 @@ class EpisodeTrace:
     lights: TrafficLights = NO_LIGHTS
 
     def __post_init__(self) -> None:
+        steps, tracks = max(np.size(self.time), 1), len(np.atleast_1d(self.category))
+        shapes = {"time": (steps,), "ego": (steps, 7), "expert": (steps, 3), "size": (tracks, 3), "category": (tracks,)}
+        shapes |= {"position": (steps, tracks, 3), "velocity": (steps, tracks, 2)}
+        shapes |= {"yaw": (steps, tracks), "valid": (steps, tracks)}
+        require_shapes("an episode's trace", vars(self), **shapes)
+        known = self.category.dtype.kind in "iu" and bool(np.isin(self.category, range(len(CATEGORIES))).all())
+        if not known:
+            raise ConfigError("an episode's trace: category must be indices into CATEGORIES")
         require_finite("an episode's trace", ego=self.ego, time=self.time, expert=self.expert)
         rows = {"position": self.position, "yaw": self.yaw, "velocity": self.velocity}
         require_agents("an episode's trace", self.valid, self.size, **rows)
