@@ -11,6 +11,7 @@ import numpy as np
 from dist4d_env.data.contract import Dataset
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import CATEGORIES
+from dist4d_env.scenes.lights import STATES, TrafficLights
 from dist4d_env.scenes.scene import TICK, EgoLog, Scene, Tracks
 
 LONGEST = 200.0
@@ -23,7 +24,10 @@ def load_scene(dataset: Dataset, name: str) -> Scene:
     if not isinstance(scene, Scene) or scene.name != name:
         given = f"the scene {scene.name!r}" if isinstance(scene, Scene) else f"a {type(scene).__name__}"
         raise DataError(f"{type(dataset).__name__}.load({name!r}) gave {given}: a reader returns the Scene of that name")
-    for array, words in chain(_faults_of_ego(scene.ego), _faults_of_tracks(scene.tracks, len(scene.ego.time))):
+    rows = len(scene.ego.time)
+    for array, words in chain(
+        _faults_of_ego(scene.ego), _faults_of_tracks(scene.tracks, rows), _faults_of_lights(scene.lights, rows)
+    ):
         raise DataError(f"{name}: {array} {words}; mend the data, or the reader that made it")
     return scene
 
@@ -62,3 +66,19 @@ def _faults_of_tracks(tracks: Tracks, rows: int) -> Iterator[tuple[str, str]]:
     for name in ("position", "yaw", "velocity"):
         if not np.isfinite(getattr(tracks, name)[there]).all():
             yield f"tracks.{name}", "is not finite where an object is valid"
+
+
+def _faults_of_lights(lights: TrafficLights, rows: int) -> Iterator[tuple[str, str]]:
+    """Names of arrays and what is wrong with them. rows: of the ego's log."""
+    count, heads = len(lights), len(lights.head_light)
+    shapes = {"lanes": (count,), "stop_line": (count, 2, 2), "state": (count, rows), "heads": (heads, 4)}
+    for name, shape in shapes.items() if count else ():
+        found = (len(lights.lanes),) if name == "lanes" else np.shape(getattr(lights, name))
+        if found != shape:
+            yield f"lights.{name}", f"has shape {found}, not {shape}"
+        elif name in ("stop_line", "heads") and not np.isfinite(getattr(lights, name)).all():
+            yield f"lights.{name}", "is not finite everywhere"
+    if lights.state.dtype.kind not in "iu" or not np.isin(lights.state, range(len(STATES))).all():
+        yield "lights.state", f"has values that are no indices of the {len(STATES)} STATES"
+    if not np.isin(lights.head_light, range(count)).all():
+        yield "lights.head_light", f"has values that are no indices of the {count} lights"

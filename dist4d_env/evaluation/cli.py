@@ -219,15 +219,17 @@ def rescore(folder: Path, dataroot: Path | None, form: Form = "corrected") -> Su
     from dist4d_env.evaluation.campaign import stored
     from dist4d_env.evaluation.episode_log import load_episode
     from dist4d_env.evaluation.scores import results_of
-    from dist4d_env.evaluation.summary import Summary, score
+    from dist4d_env.evaluation.summary import EpisodeScore, Summary, score
 
     place = None if dataroot is None else str(dataroot)
-    scores, drivers = [], set()
+    scores: list[EpisodeScore] = []
+    drivers: set[tuple[str, ...]] = set()
     for path in stored(folder):
         log = load_episode(path, place)
         drivers.add((log.planner, *(f"{key}={value}" for key, value in sorted(log.settings.items()))))
         if len(drivers) > 1:
-            one, other = (" ".join(sorted(set(driver) - set.intersection(*map(set, drivers)))) for driver in sorted(drivers))
+            first, second = sorted(drivers)
+            one, other = (" ".join(sorted({*a} - {*b})) for a, b in ((first, second), (second, first)))
             raise DataError(
                 f"{folder} holds episodes of {one:.90} and of {other:.90}: one mean over both would say nothing, give each a "
                 "folder of its own with --out"

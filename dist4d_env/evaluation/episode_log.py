@@ -18,7 +18,7 @@ from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.trace import BEYOND, EpisodeTrace, Plans, require_shapes
 from dist4d_env.scenes.files import replacing, write_text
-from dist4d_env.scenes.lights import NO_LIGHTS, TrafficLights
+from dist4d_env.scenes.lights import NO_LIGHTS, STATES, TrafficLights
 from dist4d_env.scenes.scenario import Scenario, scenario_dict
 from dist4d_env.scenes.scene import Scene
 
@@ -169,7 +169,7 @@ def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene)
         map=scene.map,
         route=scene.route,
         vehicle=VehicleParameters(**text["vehicle"]),
-        lights=_lights(arrays.get(LIGHT_STATES), scene),
+        lights=_lights(arrays.get(LIGHT_STATES), scene, count),
     )
     return EpisodeLog(
         **{key: text[key] for key in PLAIN_FIELDS},
@@ -180,12 +180,14 @@ def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene)
     )
 
 
-def _lights(state: np.ndarray | None, scene: Scene) -> TrafficLights:
-    """The traffic lights of a scene as an episode saw them; without stored states it had none."""
+def _lights(state: np.ndarray | None, scene: Scene, rows: int) -> TrafficLights:
+    """The traffic lights of a scene as an episode of so many rows saw them; without stored states it had none."""
     if state is None:
         return NO_LIGHTS
     if len(state) != len(scene.lights):
         raise ValueError(f"{len(state)} traffic lights, but {scene.name} has {len(scene.lights)}: the data set has changed")
+    if state.shape != (len(scene.lights), rows) or state.dtype.kind != "i" or not np.isin(state, range(len(STATES))).all():
+        raise ValueError(f"the states of traffic lights are {state.dtype} {state.shape}")
     return replace(scene.lights, state=state)
 
 

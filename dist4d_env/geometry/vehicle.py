@@ -26,6 +26,6 @@ class VehicleParameters:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            small = isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LONGEST
+            small = isinstance(value, Real) and not isinstance(value, bool) and -LONGEST <= float(value) <= LONGEST
             if not small or (value <= 0 and name != "rear_axle_to_center"):
                 raise ConfigError(f"a vehicle's {name} is {shown(value)}: it must be metres, above 0 and up to {LONGEST:g}")

@@ -8,10 +8,10 @@ from collections import OrderedDict
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.splat_source import SplatSource
-from dist4d_env.scenes.scene import Scene
+from dist4d_env.scenes.scene import Scene, SensorLog
 
 _lock = threading.Lock()
-_kept: OrderedDict[tuple, SplatSource] = OrderedDict()
+_kept: OrderedDict[tuple, tuple[SensorLog, SplatSource]] = OrderedDict()
 
 
 def cache_budget() -> int:
@@ -19,7 +19,7 @@ def cache_budget() -> int:
     text = os.environ.get("DIST4D_FRAME_CACHE_MB", "768")
     try:
         return int(float(text) * 1e6)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ConfigError(f"DIST4D_FRAME_CACHE_MB must be a number of megabytes, not {text!r}") from None
 
 
@@ -28,18 +28,19 @@ def load_source(scene: Scene, keyframe: int, height: int, width: int) -> SplatSo
 
     The boxes are the recorded ones, to which the pixels belong, whatever a scenario made of the scene.
     """
-    key = (scene.dataroot, scene.version, scene.token, keyframe, height, width)
+    sensors = scene.sensors  # two readers may have scenes of the same name in the same folder, with other pictures
+    key = (scene.dataroot, scene.version, scene.token, id(sensors), keyframe, height, width)
     with _lock:
         if key in _kept:
             _kept.move_to_end(key)
-            return _kept[key]
+            return _kept[key][1]
     scene = scene.recorded
     frame = scene.sensors.rgbd(keyframe, height, width)
     times = [min(max(float(t), 0.0), scene.duration) for t in frame.time]
     boxes = {t: scene.boxes(t) for t in times}
     source = SplatSource.from_frame(frame, [boxes[t] for t in times])
     with _lock:
-        _kept[key] = source
-        while len(_kept) > 1 and sum(s.nbytes for s in _kept.values()) > cache_budget():
+        _kept[key] = sensors, source  # kept with it, so that no other gets its identity
+        while len(_kept) > 1 and sum(s.nbytes for _, s in _kept.values()) > cache_budget():
             _kept.popitem(last=False)
     return source

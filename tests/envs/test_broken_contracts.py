@@ -16,6 +16,7 @@ from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.envs.vector import DiST4DVectorEnv
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.scenes.lights import TrafficLights
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.replay import ReplayTraffic
 from dist4d_env.worlds.contract import WorldInfo
@@ -263,6 +264,12 @@ def tracks_with(**changes: Callable[[Any], Any]) -> Callable[[Scene], Scene]:
     )
 
 
+def light(scene: Scene, state: int = 1, rows: int = 0, line: float = 0.0, shown: int = 0) -> TrafficLights:
+    """One traffic light."""
+    states = np.full((1, len(scene.ego.time) + rows), state, np.int8)
+    return TrafficLights(("light",), (("lane",),), np.full((1, 2, 2), line), states, np.zeros((1, 4)), np.array([shown]))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -281,6 +288,10 @@ def tracks_with(**changes: Callable[[Any], Any]) -> Callable[[Scene], Scene]:
         (tracks_with(category=lambda category: category - 99), "tracks.category has values"),
         (tracks_with(valid=lambda valid: valid.astype(int)), "tracks.valid is of int64"),
         (tracks_with(time=lambda time: time[:-3]), "tracks.time has shape"),
+        (lambda scene: replace(scene, lights=light(scene, state=7)), "lights.state has values"),
+        (lambda scene: replace(scene, lights=light(scene, rows=-2)), "lights.state has shape"),
+        (lambda scene: replace(scene, lights=light(scene, line=np.nan)), "lights.stop_line is not finite"),
+        (lambda scene: replace(scene, lights=light(scene, shown=4)), "lights.head_light has values"),
     ],
 )
 def test_readers(town_dataroot, change, said):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,10 +58,19 @@ def test_cache_keeps_to_its_budget(monkeypatch):
     scene = make_scene(name="small-cache")
     for keyframe in range(6):
         frame_cache.load_source(scene, keyframe, 64, 112)
-    assert sum(s.nbytes for s in frame_cache._kept.values()) <= 9e6
-    monkeypatch.setenv("DIST4D_FRAME_CACHE_MB", "plenty")
-    with pytest.raises(ConfigError, match="DIST4D_FRAME_CACHE_MB"):
-        frame_cache.cache_budget()
+    assert sum(s.nbytes for _, s in frame_cache._kept.values()) <= 9e6
+    for text in ("plenty", "inf", "nan"):
+        monkeypatch.setenv("DIST4D_FRAME_CACHE_MB", text)
+        with pytest.raises(ConfigError, match="DIST4D_FRAME_CACHE_MB"):
+            frame_cache.cache_budget()
+
+
+def test_readers_of_one_folder_keep_their_own_pictures():
+    scene = make_scene(name="shared-folder")
+    other = copy.copy(scene.sensors)
+    first = frame_cache.load_source(scene, 0, 64, 112)
+    assert frame_cache.load_source(replace(scene, sensors=other), 0, 64, 112) is not first
+    assert frame_cache.load_source(scene, 0, 64, 112) is first
 
 
 def test_select_prefers_near_frames_and_obeys_exclusion():
