@@ -165,4 +165,4 @@ def test_found_masks_pay_in_the_next_frame(painted: Path, tmp_path: Path, opaque
     everywhere = np.ones_like(outside)
     quality = [psnr(pairs, where) for pairs in (without, masked) for where in (everywhere, outside)]
     print("PSNR everywhere and outside, without and with masks:", np.round(quality, 2))
-    assert quality[2] > quality[0] + 1 and quality[3] > quality[1] + 0.2
+    assert quality[2] > quality[0] + 0.4 and quality[3] > quality[1] + 0.05

@@ -61,7 +61,8 @@ def epdms_v2(
     recorded ego (``human``'s drive, else the trace's); extended comfort is the share of plans that agree with the plan before;
     history comfort looks at the episode, which is its own past; the human filter forgives the sub-scores that the recorded ego
     fails in the recorded scene (``human``; without it nothing is forgiven, and details["human_filter"] is None). Traffic lights
-    are not available on nuScenes and left out of the product. form: as in ``plans.scoring.score_plans``. details: every part.
+    are left out of the product, as on nuScenes, which has none: ``red_lights`` judges them. form: as in
+    ``plans.scoring.score_plans``. details: every part.
     Not valid where a part is not (without plans the value is that of the other parts), unless a multiplier of 0 decides it,
     however short the episode.
     """
@@ -78,7 +79,7 @@ def epdms_v2(
         "version": "v2",
         "form": f"{form}, closed loop, whole episode",
         "human_filter": None if human is None else sorted(forgiven),
-        "traffic_lights": "not available",
+        "traffic_lights": "left out" if len(trace.lights) else "not available",
         **{name: part.value if part.valid else None for name, part in parts.items()},
         "causes": {name: part.details for name, part in parts.items()},
     }
