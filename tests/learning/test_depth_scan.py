@@ -16,6 +16,8 @@ from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.learning.depth_scan import FRONT, LANES, REACH, SCAN_FEATURES, SCAN_SIZE, calibration_of, scan, scan_features
 from dist4d_env.learning.route_frame import RouteFrame
 from dist4d_env.learning.views import View, route_plans
+from dist4d_env.scenes.edits import Insert
+from dist4d_env.scenes.scenario import Scenario
 
 SIZE = (64, 112)
 MIDDLE = SCAN_SIZE // 2
@@ -134,7 +136,7 @@ def test_the_town_is_scanned_as_it_is(town_dataroot):
     venv = gym.make_vec(
         "DiST4D-nuScenes-v0", 2, vectorization_mode="vector_entry_point", dataroot=str(town_dataroot), scenes="val",
         world="oracle", size=SIZE, observation=("depth", "ego", "route", "agents"), action="trajectory", horizon=4.0,
-        termination=(),
+        termination=(), scenario=Scenario("town-val-0000", name="blocked", edits=(Insert(category="car", ahead=18.0),)),
     )  # fmt: skip
     given, _ = venv.reset(seed=3)
     square = 0

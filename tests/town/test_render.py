@@ -34,7 +34,7 @@ def test_stored_depth_is_the_rendered_depth_within_what_its_code_allows(
         depth = renderer.render(alone, pose, boxes_at(scene, time), time).depth[0]
         stored = read_depth(first)
         assert (stored[depth == FAR] == FAR).all()
-        assert (np.abs(stored - depth) <= 0.005 + 0.0021 * depth).all()
+        assert (np.abs(stored - depth) <= 0.005 + 0.0021 * depth)[depth < 99.5].all()  # the last code stands for the sky, too
         assert 1.0 < depth.min() < 8 and depth.dtype == np.float32
 
 

@@ -132,7 +132,7 @@ def test_an_agent_is_drawn_where_the_simulator_has_it(world, scene):
     ((_, met, _),) = world.step([state], [at(scene, 1.0, boxes=car)])
     front = scene.rig.names.index("CAM_FRONT")
     row, column = 19, 28  # a little below the horizon, straight ahead
-    assert abs(met.depth[front, row, column] - 8.0) < 0.3
+    assert abs(met.depth[front, row, column] - 8.0) < 0.5  # rears are sloped
     assert empty.depth[front, row, column] > 9.0
     back = scene.rig.names.index("CAM_BACK")
     assert np.array_equal(empty.depth[back], met.depth[back])
