@@ -139,13 +139,13 @@ def run(campaign: Campaign, folder: Path, execute: Executor, again: bool = False
     with _locked(folder):
         content = _agree(campaign, settings, folder)
         tasks = campaign.tasks(settings, folder.resolve(), made)  # workers may have another working directory
-        others = _driven_by_others(folder, tasks)
+        texts = _stored_texts(sorted((folder / "episodes").glob("*.json")))
+        others = _driven_by_others(texts, tasks)
         if others and not again:
             raise ConfigError(_mixed(folder, others))
-        episodes = folder / "episodes"
         if is_campaign(folder):
-            check_members(sorted(episodes.glob("*.json")), json.loads(content))
-        whole = {path.stem for path in episodes.glob("*.json") if path.with_suffix(".npz").is_file()}
+            _check_members(texts, json.loads(content))
+        whole = {path.stem for path in texts if path.with_suffix(".npz").is_file()}
         due = [task for task in tasks if task.name in others or task.name not in whole]
         left = others.keys() - {task.name for task in due}
         if left:
@@ -218,13 +218,14 @@ def _check_scenario(campaign: Campaign, dataset: Dataset, scenario: Scenario, ne
         raise type(error)(f"scenario {scenario.name}: {error}") from error
 
 
-def _driven_by_others(folder: Path, tasks: Sequence[EpisodeTask]) -> dict[str, tuple[str, tuple[str, ...]]]:
+def _driven_by_others(
+    texts: Mapping[Path, dict[str, Any]], tasks: Sequence[EpisodeTask]
+) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Of the stored episodes that something else has driven than would drive them now: planner and what differs, by name."""
     now = {task.planner: dict(task.fingerprint) for task in tasks}
     code = dict(tasks[0].fingerprint)["code"]
     found = {}
-    for path in sorted((folder / "episodes").glob("*.json")):
-        text = _stored_text(path)
+    for path, text in texts.items():
         planner, then = text["planner"], text["fingerprint"]
         different = tuple(key for key, value in now.get(planner, {"code": code}).items() if then.get(key) != value)
         if different:
@@ -232,21 +233,27 @@ def _driven_by_others(folder: Path, tasks: Sequence[EpisodeTask]) -> dict[str, t
     return found
 
 
-def _stored_text(path: Path) -> dict[str, Any]:
-    """What a stored episode's .json holds. Raises DataError."""
-    try:
-        return read_text(path)
-    except (*BROKEN, OSError) as error:
-        raise DataError(f"{path}: not a whole episode log ({shown_error(error)}); remove it") from error
+def _stored_texts(paths: Sequence[Path]) -> dict[Path, dict[str, Any]]:
+    """What the .json of stored episodes hold. Raises DataError for the first that is broken."""
+    texts = {}
+    for path in paths:
+        try:
+            texts[path] = read_text(path)
+        except (*BROKEN, OSError) as error:
+            raise DataError(f"{path}: not a whole episode log ({shown_error(error)}); remove it") from error
+    return texts
 
 
 def check_members(paths: Sequence[Path], settings: Mapping[str, Any]) -> None:
     """Raises DataError for the first stored episode that is not one of a campaign's with these settings: brought there from
     another one, or under another name, it would change the means unseen."""
+    _check_members(_stored_texts(paths), settings)
+
+
+def _check_members(texts: Mapping[Path, dict[str, Any]], settings: Mapping[str, Any]) -> None:
     common, scenarios = settings["common"], settings["scenarios"]
-    for path in paths:
-        text, why = _stored_text(path), ""
-        scenario, had = text["scenario"], {**text["settings"], **{key: text[key] for key in ("version", "decision_dt")}}
+    for path, text in texts.items():
+        why, scenario, had = "", text["scenario"], {**text["settings"], **{key: text[key] for key in ("version", "decision_dt")}}
         differs = [key for key, value in had.items() if key in common and common[key] != value and key != "dataset"]
         if path.stem != episode_name(text["planner"], str(scenario.get("name", text["scene"])), text["seed"]):
             why = "its name is that of another episode"
