@@ -88,6 +88,11 @@ class CommonOptions:
     threads: int = 1
     """Of torch on the CPU; the same number is needed for the same run."""
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return parse_size(self.size)
+
     def __post_init__(self) -> None:
         WORLDS.check(self.world)
         TRAFFIC.check(self.traffic)
@@ -106,7 +111,7 @@ def camera_names(options: CommonOptions) -> tuple[str, ...]:
     """The cameras of the training scenes, none for a policy on vectors."""
     if not options.cameras:
         return ()
-    dataset = open_dataset(options.dataroot, None, options.scenes, size=parse_size(options.size))
+    dataset = open_dataset(options.dataroot, None, options.scenes, size=options.image_size)
     return dataset.load(dataset.scene_names(options.scenes)[0]).rig.names
 
 

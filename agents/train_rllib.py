@@ -31,7 +31,6 @@ from tqdm import tqdm
 
 from agents import common
 from dist4d_env.errors import ConfigError, DiST4DError
-from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.learning.disturbed_starts import Disturbance, DisturbedStarts
 from dist4d_env.learning.policy_files import Policy
 from dist4d_env.learning.rllib_policy import VALUE_SCALE, policy_of, through_view
@@ -169,7 +168,7 @@ def disturb_starts(*, env_runner: Any, env: Any, options: Options, done: int, **
 
 def view_of(options: Options) -> View:
     """The policy's view."""
-    return View(common.camera_names(options), options.action, parse_size(options.size))
+    return View(common.camera_names(options), options.action, options.image_size)
 
 
 def start_ray(options: Options) -> None:

@@ -33,7 +33,6 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.video import VideoWriter
-from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.learning.depth_scan import calibration_of
 from dist4d_env.learning.disturbed_starts import Disturbance, DisturbedStarts
 from dist4d_env.learning.policy_files import Policy
@@ -113,10 +112,10 @@ def main(options: Options) -> Path:
 
 def view_of(options: Options) -> View:
     """The policy's view. Raises ConfigError for a scan with cameras that differ by scene."""
-    view = View(common.camera_names(options), options.action, parse_size(options.size))
+    view = View(common.camera_names(options), options.action, options.image_size)
     if not options.scan:
         return view
-    dataset = open_dataset(options.dataroot, None, options.scenes, size=parse_size(options.size))
+    dataset = open_dataset(options.dataroot, None, options.scenes, size=options.image_size)
     rigs = {name: calibration_of(dataset.load(name).rig.at_size(*view.size)) for name in dataset.scene_names(options.scenes)}
     first, calibration = next(iter(rigs.items()))
     for name, other in rigs.items():
@@ -131,7 +130,7 @@ def disturbed_starts(options: Options, seed: int) -> DisturbedStarts | None:
     """Starts of training episodes; None for the environment's own starts."""
     if not options.disturb:
         return None
-    dataset = open_dataset(options.dataroot, None, options.scenes, size=parse_size(options.size))
+    dataset = open_dataset(options.dataroot, None, options.scenes, size=options.image_size)
     return DisturbedStarts(dataset, tuple(dataset.scene_names(options.scenes)), seed, Disturbance(share=options.disturb))
 
 

@@ -29,7 +29,7 @@ from dist4d_env.evaluation.executors import Executor
 from dist4d_env.evaluation.fingerprint import code_fingerprint
 from dist4d_env.evaluation.planner_process import Made, PlannerProcess
 from dist4d_env.evaluation.runner import check_limits
-from dist4d_env.geometry.cameras import parse_size
+from dist4d_env.geometry.cameras import optional_size
 from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT
 from dist4d_env.progress import Progress
 from dist4d_env.registry import TRAFFIC, WORLDS
@@ -82,8 +82,7 @@ class Campaign:
         check_limits(self.plan_limit, self.reset_limit)
         WORLDS.check(self.world)
         TRAFFIC.check(self.traffic)
-        if self.size is not None:
-            parse_size(self.size)
+        optional_size(self.size)
         _distinct("planners", self.planners)
         _distinct(f"suite {self.suite.name}", [scenario.name for scenario in self.suite.scenarios])
         chosen = tuple(scenario for scenario in self.suite.scenarios if self._chosen(scenario))
@@ -102,8 +101,8 @@ class Campaign:
     def open_data(self) -> Dataset:
         """The data set that the campaign is driven on."""
         scenes = tuple(dict.fromkeys(scenario.scene for scenario in self.scenarios))
-        size = None if self.size is None else parse_size(self.size)
-        return open_dataset(self.dataroot or self.suite.dataroot, self.version or self.suite.version, scenes, self.dataset, size)
+        root, version = self.dataroot or self.suite.dataroot, self.version or self.suite.version
+        return open_dataset(root, version, scenes, self.dataset, optional_size(self.size))
 
     def env_settings(self, dataset: Dataset) -> EnvSettings:
         """The environment of every episode."""

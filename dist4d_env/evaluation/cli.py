@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.planners import make_planner
-from dist4d_env.geometry.cameras import parse_size
+from dist4d_env.geometry.cameras import optional_size
 from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT
 from dist4d_env.progress import Progress
 from dist4d_env.registry import DATASETS, TRAFFIC, WORLDS
@@ -186,8 +186,7 @@ def drive(options: Options) -> Summary:
     if (needs.cameras or needs.lidar) and not world_traits(options.world).shows_pictures:
         wanted = "cameras" if needs.cameras else "LiDAR"
         raise ConfigError(f"planner {name!r} needs {wanted}: choose a world that makes pictures, such as world=dist4d")
-    size = None if options.size is None else parse_size(options.size)
-    dataset = open_dataset(options.dataroot, options.version, options.scenes, options.dataset, size)
+    dataset = open_dataset(options.dataroot, options.version, options.scenes, options.dataset, optional_size(options.size))
     names = dataset.scene_names(options.scenes)
     same = {name: getattr(options, name) for name in ENV}
     fingerprint = {"code": code_fingerprint(options.world, options.weights, options.traffic)}

@@ -24,7 +24,7 @@ from dist4d_env.evaluation.executors import check_stop
 from dist4d_env.evaluation.planner_process import PlannerProcess
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
-from dist4d_env.geometry.cameras import parse_size
+from dist4d_env.geometry.cameras import optional_size
 from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT, PlannerNeeds
 from dist4d_env.scenes.files import replacing
 from dist4d_env.scenes.scenario import Scenario
@@ -55,8 +55,8 @@ class EnvSettings:
         """The environment; planners get every observation that the world can make, LiDAR points only where one needs them."""
         pictures = ("cameras", "depth") if world_traits(self.world).shows_pictures else ()
         groups = (*pictures, "ego", "route", "agents", *(["lidar"] if lidar else []))
-        size = None if self.size is None else parse_size(self.size)
-        return gym.make("DiST4D-nuScenes-v0", action=action, observation=groups, **asdict(self) | {"size": size})
+        keywords = asdict(self) | {"size": optional_size(self.size)}
+        return gym.make("DiST4D-nuScenes-v0", action=action, observation=groups, **keywords)
 
 
 @dataclass(frozen=True)

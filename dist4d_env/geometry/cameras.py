@@ -19,6 +19,11 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def optional_size(text: str | None) -> tuple[int, int] | None:
+    """The same, None for None. Raises ConfigError."""
+    return None if text is None else parse_size(text)
+
+
 @dataclass(frozen=True)
 class ImageTransform:
     """Scale, then crop: ``u_target = scale * u_source - offset`` for u = (column, row).
