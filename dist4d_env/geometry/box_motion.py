@@ -74,13 +74,13 @@ def move_sources(
     source the pixels (V, H, W) whose place a more useful one shows, by default none."""
     tokens = np.unique(np.concatenate([source.box_token for source in sources])) if sources else np.zeros(0, np.int64)
     moved = []
-    masks = [np.zeros(source.keep.shape, bool) for source in sources] if repeated is None else repeated
-    for source, mask in zip(sources, masks, strict=True):
+    for source, mask in zip(sources, [None] * len(sources) if repeated is None else repeated, strict=True):
         motion = box_motion(source, boxes, threshold)
         box_label = (np.searchsorted(tokens, source.box_token) + 1).astype(np.int32)
         pixels = source.keep.reshape(-1), source.owner.reshape(-1), source.under.reshape(-1)
         label = _label_pixels(*pixels, motion.exists, motion.exists & ~motion.moved, box_label)
-        moved.append(MovedSource(source, motion, box_label, label, np.where(mask.reshape(-1), np.int32(UNUSED), label)))
+        distinct = label if mask is None else np.where(mask.reshape(-1), np.int32(UNUSED), label)
+        moved.append(MovedSource(source, motion, box_label, label, distinct))
     return moved
 
 

@@ -9,6 +9,7 @@ sky, too.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -28,6 +29,7 @@ NEAR = 0.1
 
 _HALF, _TOLERANCE, _COARSER, _NEAR, _SKY = float32(0.5), float32(1 + TOLERANCE), float32(COARSER), float32(NEAR), float32(FAR)
 
+_lock = Lock()
 _known: WeakKeyDictionary[SplatSource, WeakKeyDictionary[SplatSource, np.ndarray]] = WeakKeyDictionary()
 """``_shown`` of pairs of sources, as long as both are held: it does not depend on what is rendered."""
 
@@ -38,10 +40,11 @@ def overlap(sources: Sequence[SplatSource]) -> list[np.ndarray]:
     for number, source in enumerate(sources):
         mask = np.zeros(source.keep.shape, bool)
         for other in sources[:number]:
-            pairs = _known.setdefault(other, WeakKeyDictionary())
-            if source not in pairs:
-                pairs[source] = _shown(source, other)
-            mask |= pairs[source]
+            with _lock:  # frames of a chunk are splatted side by side, from the same sources
+                pairs = _known.setdefault(other, WeakKeyDictionary())
+                if source not in pairs:
+                    pairs[source] = _shown(source, other)
+                mask |= pairs[source]
         masks.append(mask)
     return masks
 
