@@ -53,7 +53,7 @@ def look_up_colours(
 ) -> Lookup:
     """As ``colour.look_up_colours``."""
     cameras = intrinsics, global_from_camera, time
-    best, rgb, age, chosen = _look_up([replace(one, label=one.distinct) for one in sources], depth, label, *cameras)
+    best, rgb, age, chosen = _look_up([replace(one, label=one.distinct) for one in sources], depth, label, cameras)
     confidence = np.where(best < UNCONFIRMED, np.exp2(-np.minimum(best, np.float32(UNCONFIRMED))), 0)
     generated = np.append([one.source.generated for one in sources], False)[chosen]
     later = np.append([one.source.frame.time.mean() > time for one in sources], False)
@@ -62,7 +62,7 @@ def look_up_colours(
         others = [one for one, its in zip(sources, later, strict=False) if its == side]
         if not others:
             continue
-        cost, colour, delay, _ = _look_up(others, depth, label, *cameras)
+        cost, colour, delay, _ = _look_up(others, depth, label, cameras)
         better = (chosen >= 0) & (later[chosen] != side) & (cost < UNCONFIRMED)
         second[better], its_age[better] = colour[better], delay[better]
     share = (age / np.maximum(age + its_age, np.float32(1e-6)))[:, None]
@@ -70,14 +70,11 @@ def look_up_colours(
 
 
 def _look_up(
-    sources: Sequence[MovedSource],
-    depth: np.ndarray,
-    label: np.ndarray,
-    intrinsics: np.ndarray,
-    global_from_camera: np.ndarray,
-    time: float,
+    sources: Sequence[MovedSource], depth: np.ndarray, label: np.ndarray, cameras: tuple[np.ndarray, np.ndarray, float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Cost (P,), colour (P, 3), age (P,) and source (P,), -1 where there is none, of each target pixel's best sample."""
+    """Cost (P,), colour (P, 3), age (P,) and source (P,), -1 where there is none, of each target pixel's best sample.
+    cameras: intrinsics, poses and time of the targets."""
+    intrinsics, global_from_camera, time = cameras
     pixels = np.flatnonzero(depth > 0)
     targets = _targets(depth, pixels, label[pixels], intrinsics, global_from_camera)
     best = np.full(len(pixels), np.inf, np.float32)
