@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Drive ten seconds through a generated world and write a video and a report of it.
+    """Drive ten seconds through a generated world, among traffic that reacts, and write a video and a report of it.
 
     A lane follower swerves about its lane, so that both models are seen at work: DiST-T on the path it foresaw, DiST-S beside it.
     """
@@ -75,6 +75,7 @@ def run(options: Options) -> int:
         "version": dataset.version,
         "scenes": scene,
         "action": "trajectory",
+        "traffic": "idm",  # replayed vehicles would drive through an ego that is not where the recorded one was
         "decision_dt": options.decision_dt,
         "horizon": options.seconds,
     }
