@@ -119,7 +119,8 @@ def crossing(scene: Scene, start: float, random: np.random.Generator) -> Candida
 
 
 def lane_crossings(scene: Scene, start: float) -> list[tuple[float, float]]:
-    """Metres ahead on the route, and angle to the left of it (rad), of every lane that crosses it at more than 1 rad."""
+    """Metres ahead on the route, and angle to the left of it (rad), of every lane that crosses it at more than 1 rad: from a
+    side, or turning left out of the oncoming traffic (up to half a radian short of head-on)."""
     assert scene.map is not None
     frame, found = EditFrame(scene, start), []
     arc = np.arange(frame.origin, min(frame.origin + 80.0, scene.route.length), 1.0)
@@ -129,7 +130,7 @@ def lane_crossings(scene: Scene, start: float) -> list[tuple[float, float]]:
         square = ((line[:, None, :2] - route[:, :2]) ** 2).sum(-1)
         row, column = np.unravel_index(int(np.argmin(square)), square.shape)
         angle = float((line[row, 2] - route[column, 2] + math.pi) % (2 * math.pi) - math.pi)
-        if square[row, column] < 1.0 and 1.0 < abs(angle) < math.pi - 1.0:
+        if square[row, column] < 1.0 and 1.0 < abs(angle) < math.pi - 0.5:
             found.append((float(arc[column] - frame.origin), angle))
     return found
 

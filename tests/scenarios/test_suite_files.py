@@ -14,7 +14,7 @@ from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.edits_apply import apply_all
 from dist4d_env.scenes.scenario import DIFFICULTIES
 from dist4d_env.scenes.suites import Suite, read_suite
-from dist4d_env.town.cache import town_folder
+from dist4d_env.town.writer import write_dataset
 from scenarios.describe import table
 from scenarios.making import COMMENT, SCALES
 from scenarios.measures import Window, edited_tracks, overlapping
@@ -29,12 +29,9 @@ def suite(name: str) -> Suite:
 
 
 @pytest.fixture(scope="module")
-def town() -> str:
-    """The built-in val town, where this machine has made it already; the suites are written for its scenes."""
-    folder = town_folder("val")
-    if not folder.is_dir():
-        pytest.skip("the built-in val town has not been made yet on this machine (`python -m dist4d_env town` makes it)")
-    return str(folder)
+def town(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Tables and maps of the built-in val town, for whose scenes the suites are written."""
+    return str(write_dataset(tmp_path_factory.mktemp("suites") / "town", "val", on_demand=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
