@@ -31,6 +31,7 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.registry import TRAFFIC, WORLDS
+from dist4d_env.town.dataset import TownDataset, draw_missing
 
 DENOISER, FAST = "diamond-sized denoiser", "highway-fast-v0"
 
@@ -205,6 +206,9 @@ def driving(world: str, options: Options) -> Callable[[], dict[str, float]]:
         size=parse_size(options.size),
         observation=("cameras", "depth", "ego", "route") if pictures else ("ego", "route", "agents"),
     )
+    dataset = env.unwrapped.dataset
+    if pictures and isinstance(dataset, TownDataset):
+        draw_missing(Path(dataset.dataroot), env.unwrapped.scene_names)  # none is drawn while the clock runs
     rng = np.random.default_rng(0)
     env.reset(seed=0)
 
