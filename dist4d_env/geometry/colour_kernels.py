@@ -157,6 +157,46 @@ def _set(cost: Array, value: int, best: Array, taken: Array) -> None:
 
 
 @compiled
+def _compete_moving(
+    number: int,
+    view: int,
+    targets: Targets,
+    pinholes: Pinholes,
+    motion: Motion,
+    shown: Shown,
+    best: Array,
+    at: Array,
+    chosen: Array,
+) -> None:
+    """One source camera competes as in ``choose`` for the pixels that show boxes, whose points move back with them."""
+    points, detail, label, _, moving = targets
+    linear, offset, visible, height, width = pinholes
+    entry, rotation, shift = motion
+    right, low = float32(width), float32(height)
+    for i in moving:
+        box = entry[view, label[i]]
+        if box < 0 and not visible[view]:
+            continue
+        point = points[0, i], points[1, i], points[2, i]
+        if box >= 0:
+            x, y = _axis(rotation, shift, box, 0, point), _axis(rotation, shift, box, 1, point)
+            point = x, y, _axis(rotation, shift, box, 2, point)
+        x, y = _axis(linear, offset, view, 0, point), _axis(linear, offset, view, 1, point)
+        z = _axis(linear, offset, view, 2, point)
+        if z > _NEAR and x > 0 and x < right * z and y > 0 and y < low * z:
+            u, v = x / z, y / z
+            there = index((view * height + min(int32(v), int32(height - 1))) * width + min(int32(u), int32(width - 1)))
+            if shown[0][there] != label[i]:
+                continue
+            finer = octaves(shown[3][view] / z / detail[i])
+            predicted = _predicted(shown[1], there, u, v, height, width)
+            so_far = -_COARSER * finer if finer < 0 else _FINER * finer
+            total = _confirmed(so_far, predicted, z, shown[2][there], shown[4][view])
+            if total < best[i]:
+                best[i], at[0, i], at[1, i], chosen[0, i], chosen[1, i] = total, u, v, number, view
+
+
+@compiled
 def choose(
     number: int,
     run: int,
@@ -171,9 +211,8 @@ def choose(
     """Let the cameras of source ``number`` compete for every pixel of a target: lower ``best`` (P,) to the least cost, write the
     place (u, v) in the image to ``at`` (2, P) and (number, camera) to ``chosen`` (2, P). run: pixels worked on together, best a
     row."""
-    points, detail, label, standing, moving = targets
+    points, detail, _, standing, _ = targets
     linear, offset, visible, height, width = pinholes
-    entry, rotation, shift = motion
     room, inside, pixel = np.empty((6, run), np.float32), np.empty(run, np.bool_), np.empty(run, np.int32)
     focal = shown[3]
     right, low = float32(width), float32(height)
@@ -203,27 +242,7 @@ def choose(
                 _set(cost, number, best[here], chosen[0, here])
                 _set(cost, view, best[here], chosen[1, here])
                 _take(cost, cost, best[here], best[here])
-        for i in moving:
-            box = entry[view, label[i]]
-            if box < 0 and not visible[view]:
-                continue
-            point = points[0, i], points[1, i], points[2, i]
-            if box >= 0:
-                x, y = _axis(rotation, shift, box, 0, point), _axis(rotation, shift, box, 1, point)
-                point = x, y, _axis(rotation, shift, box, 2, point)
-            x, y = _axis(linear, offset, view, 0, point), _axis(linear, offset, view, 1, point)
-            z = _axis(linear, offset, view, 2, point)
-            if z > _NEAR and x > 0 and x < right * z and y > 0 and y < low * z:
-                u, v = x / z, y / z
-                there = index((view * height + min(int32(v), int32(height - 1))) * width + min(int32(u), int32(width - 1)))
-                if shown[0][there] != label[i]:
-                    continue
-                finer = octaves(focal[view] / z / detail[i])
-                predicted = _predicted(shown[1], there, u, v, height, width)
-                so_far = -_COARSER * finer if finer < 0 else _FINER * finer
-                total = _confirmed(so_far, predicted, z, shown[2][there], shown[4][view])
-                if total < best[i]:
-                    best[i], at[0, i], at[1, i], chosen[0, i], chosen[1, i] = total, u, v, number, view
+        _compete_moving(number, view, targets, pinholes, motion, shown, best, at, chosen)
 
 
 @compiled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -70,22 +71,7 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
         frame that the weights are trained for.
         """
         super().__init__()
-        check_channels(latent_channels=latent_channels, width=width)
-        for name, count, low, high in (
-            ("heads", heads, 1, width), ("depth", depth, 1, MOST_BLOCKS), ("control_depth", control_depth, 0, depth),
-            ("patch", patch, 1, 8), ("time_factor", time_factor, 1, 16), ("caption_dim", caption_dim, 0, MOST_CHANNELS),
-            ("chunk", chunk, 1, 17), ("steps", steps, 1, 1000),
-        ):  # fmt: skip
-            check_whole(name, count, low, high)
-        check_choice("split_blocks", split_blocks, (False, True))
-        check_choice("camera", camera, ("rays", "fourier"))
-        if width % heads or (camera == "fourier" and width % 4):
-            raise ConfigError(
-                f"width must be a multiple of heads, and of 4 with camera='fourier', not {width} with {heads} heads"
-            )
-        if not is_number(mlp_ratio, 1 / width, 16):
-            raise ConfigError(f"mlp_ratio must be a number from 1 / width to 16, not {mlp_ratio!r}")
-        check_image_size(image_size)
+        _check_arguments(self.config)
         extra = len(MASK_CHANNELS) + len(LAYOUT_CHANNELS)
         area = patch * patch
         self.embed = nn.Linear((2 * latent_channels + extra) * area, width)
@@ -190,6 +176,25 @@ class DiSTTTransformer(ModelMixin, ConfigMixin):
         scalars = torch.stack([noise_level[:, None].expand_as(interval), interval], -1)
         embedded = self.embed_level(scalars.to(self.modulation.weight.dtype))
         return self.modulation(F.silu(embedded)).unflatten(-1, (len(PARTS), 3, -1))
+
+
+def _check_arguments(given: Any) -> None:
+    """Raises ConfigError for arguments of ``DiSTTTransformer`` that cannot be."""
+    width, heads = given.width, given.heads
+    check_channels(latent_channels=given.latent_channels, width=width)
+    bounds = {
+        "heads": (1, width), "depth": (1, MOST_BLOCKS), "control_depth": (0, given.depth), "patch": (1, 8),
+        "time_factor": (1, 16), "caption_dim": (0, MOST_CHANNELS), "chunk": (1, 17), "steps": (1, 1000),
+    }  # fmt: skip
+    for name, (low, high) in bounds.items():
+        check_whole(name, given[name], low, high)
+    check_choice("split_blocks", given.split_blocks, (False, True))
+    check_choice("camera", given.camera, ("rays", "fourier"))
+    if width % heads or (given.camera == "fourier" and width % 4):
+        raise ConfigError(f"width must be a multiple of heads, and of 4 with camera='fourier', not {width} with {heads} heads")
+    if not is_number(given.mlp_ratio, 1 / width, 16):
+        raise ConfigError(f"mlp_ratio must be a number from 1 / width to 16, not {given.mlp_ratio!r}")
+    check_image_size(given.image_size)
 
 
 def _padded(images: torch.Tensor, patch: int) -> torch.Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -183,67 +184,64 @@ def _map() -> dict:
 
     Straight on leads 40 m, then left leads 200 m. One crossing, a stop line, a divider; no walkway, no car park.
     """
-    nodes: list[dict] = []
-    table: dict = {
-        name: []
-        for name in (
-            "polygon",
-            "line",
-            "node",
-            "drivable_area",
-            "road_segment",
-            "road_block",
-            "lane",
-            "lane_connector",
-            "ped_crossing",
-            "walkway",
-            "stop_line",
-            "carpark_area",
-            "road_divider",
-            "lane_divider",
-            "traffic_light",
-        )
-    }
-    table |= {"version": "1.3", "canvas_edge": [500.0, 500.0], "node": nodes, "arcline_path_3": {}, "connectivity": {}}
+    return _add_lanes(_add_areas(_MapTables()))
 
-    def add_nodes(points: list[tuple[float, float]]) -> list[str]:
-        tokens = [f"n{len(nodes) + i}" for i in range(len(points))]
-        nodes.extend({"token": token, "x": x, "y": y} for token, (x, y) in zip(tokens, points, strict=True))
+
+class _MapTables(dict[str, Any]):
+    """The tables of a map, empty at first."""
+
+    LAYERS = (
+        "polygon", "line", "node", "drivable_area", "road_segment", "road_block", "lane", "lane_connector", "ped_crossing",
+        "walkway", "stop_line", "carpark_area", "road_divider", "lane_divider", "traffic_light",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__({name: [] for name in self.LAYERS})
+        self.update({"version": "1.3", "canvas_edge": [500.0, 500.0], "arcline_path_3": {}, "connectivity": {}})
+
+    def nodes(self, points: list[tuple[float, float]]) -> list[str]:
+        """Tokens of new nodes."""
+        tokens = [f"n{len(self['node']) + i}" for i in range(len(points))]
+        self["node"] += ({"token": token, "x": x, "y": y} for token, (x, y) in zip(tokens, points, strict=True))
         return tokens
 
-    def polygon(points: list[tuple[float, float]], hole: list[tuple[float, float]] | None = None) -> str:
-        token = f"p{len(table['polygon'])}"
-        holes = [{"node_tokens": add_nodes(hole)}] if hole else []
-        table["polygon"].append({"token": token, "exterior_node_tokens": add_nodes(points), "holes": holes})
+    def polygon(self, points: list[tuple[float, float]], hole: list[tuple[float, float]] | None = None) -> str:
+        """The token of a new polygon."""
+        token = f"p{len(self['polygon'])}"
+        holes = [{"node_tokens": self.nodes(hole)}] if hole else []
+        self["polygon"].append({"token": token, "exterior_node_tokens": self.nodes(points), "holes": holes})
         return token
 
-    def line(points: list[tuple[float, float]]) -> str:
-        token = f"l{len(table['line'])}"
-        table["line"].append({"token": token, "node_tokens": add_nodes(points)})
+    def line(self, points: list[tuple[float, float]]) -> str:
+        """The token of a new line."""
+        token = f"l{len(self['line'])}"
+        self["line"].append({"token": token, "node_tokens": self.nodes(points)})
         return token
 
-    def box(x0: float, y0: float, x1: float, y1: float) -> list[tuple[float, float]]:
-        return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
-    road = polygon(box(20, 98.25, 400, 105.25), hole=box(250, 103, 260, 105))
-    table["drivable_area"].append({"token": "drivable", "polygon_tokens": [road, polygon(box(195, 98.25, 220, 300))]})
+def _box(x0: float, y0: float, x1: float, y1: float) -> list[tuple[float, float]]:
+    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+
+
+def _add_areas(table: _MapTables) -> _MapTables:
+    road = table.polygon(_box(20, 98.25, 400, 105.25), hole=_box(250, 103, 260, 105))
+    table["drivable_area"].append({"token": "drivable", "polygon_tokens": [road, table.polygon(_box(195, 98.25, 220, 300))]})
     for token, corners, crossing in (
-        ("crossroads", box(200, 98.25, 220, 110), True),
-        ("street", box(20, 98.25, 200, 105.25), False),
+        ("crossroads", _box(200, 98.25, 220, 110), True),
+        ("street", _box(20, 98.25, 200, 105.25), False),
     ):
-        table["road_segment"].append({"token": token, "polygon_token": polygon(corners), "is_intersection": crossing})
-    table["ped_crossing"].append({"token": "zebra", "polygon_token": polygon(box(140, 98.25, 144, 105.25))})
+        table["road_segment"].append({"token": token, "polygon_token": table.polygon(corners), "is_intersection": crossing})
+    table["ped_crossing"].append({"token": "zebra", "polygon_token": table.polygon(_box(140, 98.25, 144, 105.25))})
     table["stop_line"].append(
-        {
-            "token": "stop",
-            "polygon_token": polygon(box(137, 98.25, 138, 101.75)),
-            "stop_line_type": "YIELD",
-            "ped_crossing_tokens": [],
-            "traffic_light_tokens": [],
-        }
+        {"token": "stop", "polygon_token": table.polygon(_box(137, 98.25, 138, 101.75)), "stop_line_type": "YIELD"}
+        | {"ped_crossing_tokens": [], "traffic_light_tokens": []}
     )
-    table["lane_divider"].append({"token": "dashes", "line_token": line([(20, 101.75), (200, 101.75)])})
+    table["lane_divider"].append({"token": "dashes", "line_token": table.line([(20, 101.75), (200, 101.75)])})
 
+    return table
+
+
+def _add_lanes(table: _MapTables) -> _MapTables:
     radius = 12.0
     lanes = {
         "first": ((20, 100), 0.0, "LSL", (0, 120, 0), ["second"]),
@@ -258,8 +256,8 @@ def _map() -> dict:
         wide = 1.75 * np.array([-np.sin(yaw), np.cos(yaw)])
         corners = [tuple(np.add(p, s * wide)) for p, s in (((x, y), 1), (end, 1), (end, -1), ((x, y), -1))]
         if token == "left":
-            corners = box(200, 98.25, 213.75, 112)
-        record = {"token": token, "polygon_token": polygon(corners)}
+            corners = _box(200, 98.25, 213.75, 112)
+        record = {"token": token, "polygon_token": table.polygon(corners)}
         if token in ("on", "left"):
             table["lane_connector"].append(record)
         else:

@@ -116,7 +116,6 @@ def score_plans(
     else:
         parts["lane_keeping"] = plan_lane_keeping(center, scene, evidence)
         parts["history_comfort"] = plan_history_comfort(ego, scene, faithful, evidence)
-
     weights = WEIGHTS[version]
     weighted = sum(weight * parts[name] for name, weight in weights.items()) / sum(weights.values())
     known = scene.map is not None and "drivable_area" not in scene.map.missing
