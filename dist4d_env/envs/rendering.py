@@ -35,6 +35,7 @@ SOURCES: dict[str, tuple[str, Colour]] = {
     "replay": ("replay", (164, 98, 22)),
     "oracle": ("oracle", (36, 122, 62)),
 }
+"""Label and colour of what makes frames, on dashboards and in reports."""
 FIGURES = {
     "route_progress": ("progress", "m"),
     "route_offset": ("off the route", "m"),

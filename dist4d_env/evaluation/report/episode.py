@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dist4d_env.envs.rendering import SOURCES
 from dist4d_env.evaluation.episode_log import EpisodeLog
 from dist4d_env.evaluation.report.charts import Band, Series, bar_rows, line_chart, path_map
 from dist4d_env.evaluation.report.page import colour_key, render_page, short_name, tiles
@@ -20,14 +21,6 @@ from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.metrics.driving.trace import MetricResult
 from dist4d_env.scenes.files import write_text
 
-SOURCES = {
-    "log": ("recorded frame", "#6b7688"),
-    "dist_t": ("DiST-T", "#2166d6"),
-    "dist_s": ("DiST-S", "#b0369a"),
-    "splat": ("splat, no model", "#187e76"),
-    "replay": ("replay", "#a46216"),
-    "oracle": ("oracle", "#247a3e"),
-}
 OUTCOMES = {"planner_error": "the planner failed"}
 
 
@@ -98,9 +91,9 @@ def source_runs(log: EpisodeLog) -> list[Band]:
     position = 0
     for source, run in groupby(front_sources(log, recorded_scene(log))):
         length = len(list(run))
-        name, colour = SOURCES.get(source, (source, "#888888"))
+        name, colour = SOURCES.get(source, (source, (136, 136, 136)))
         start, end = log.steps[position].time, log.steps[min(position + length, len(log.steps) - 1)].time
-        bands.append(Band(start, end, colour, name))
+        bands.append(Band(start, end, "#{:02x}{:02x}{:02x}".format(*colour), name))
         position += length
     return bands
 
