@@ -37,10 +37,8 @@ class Options:
     """World that makes the images; none for planners that use none."""
     workers: int = 1
     """Processes, one thread each; 0 drives in this one, planners included."""
-    executor: Literal["processes", "ray"] = "processes"
-    """Processes of this machine, or workers of Ray."""
     ray: bool = False
-    """The same as --executor ray."""
+    """The workers are those of Ray, in the cluster of $RAY_ADDRESS or one started here."""
     seeds: int = 1
     """Seeds of every scenario; those beyond the first move the ego's start a little."""
     only: tuple[str, ...] = ()
@@ -82,7 +80,7 @@ def main(options: Options) -> dict[str, Any]:
     settings |= {"dataroot": None if options.dataroot is None else str(options.dataroot), "apart": options.workers > 0}
     suite = read_suite(options.suite)
     campaign = Campaign(options.planner, suite, **settings)
-    execute = executor(options.workers, "ray" if options.ray else options.executor)
+    execute = executor(options.workers, options.ray)
     drive(campaign, options.out, execute, options.again)
     board = write_results(options.out, execute=execute, replays=options.replays, form=options.form, afresh=False)
     result = header("planning", options) | {"suite": suite.name, "scenarios": len(suite.scenarios)} | digest(board)

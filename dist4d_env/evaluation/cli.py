@@ -49,10 +49,8 @@ class Options:
     workers: int = 1
     """Of a suite: processes to drive in, one thread each; planners live in processes of their own, where they can be stopped. 0
     does everything in this process, for debuggers: there a planner that hangs or exits stops all."""
-    executor: Literal["processes", "ray"] = "processes"
-    """Of a suite: what the workers are, processes of this machine or workers of Ray."""
     ray: bool = False
-    """The same as --executor ray."""
+    """Of a suite: the workers are those of Ray, in the cluster of $RAY_ADDRESS or one started here."""
     again: bool = False
     """Of a suite: drive again the episodes in --out that other code, or a planner of other files, has driven."""
     dataroot: Path | None = None
@@ -92,8 +90,6 @@ class Options:
     """Write an HTML report per episode, too, with a video where the world makes pictures."""
     form: Literal["corrected", "faithful"] = "corrected"
     """Of other benchmarks' scores: corrected, or as their original code computes them, known defects included."""
-    rescore: Path | None = None
-    """The same as naming the folder alone."""
     out: Path = Path("evaluation")
     """Folder for the results. Scoring again writes to the folder itself unless this is given."""
 
@@ -117,7 +113,7 @@ def run(options: Options) -> int:
     from dist4d_env.evaluation.summary import write_summary
 
     options.check()
-    again = options.folder or options.rescore
+    again = options.folder
     if again is not None and is_campaign(again):
         return _score_suite(again, _results_folder(options, again), options, afresh=True)
     if again is None and options.suite is not None:
@@ -164,7 +160,7 @@ def _score_suite(folder: Path, out: Path, options: Options, afresh: bool) -> int
 def _executor(options: Options) -> Executor:
     from dist4d_env.evaluation.executors import executor
 
-    return executor(options.workers, "ray" if options.ray else options.executor)
+    return executor(options.workers, options.ray)
 
 
 def drive(options: Options) -> Summary:

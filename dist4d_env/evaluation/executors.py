@@ -88,9 +88,7 @@ class RayTasks:
         try:
             import ray
         except ImportError as error:
-            raise ConfigError(
-                "executor='ray' needs Ray: pip install 'dist4d_env[rllib]', or take executor='processes'"
-            ) from error
+            raise ConfigError("--ray needs Ray: pip install 'dist4d_env[rllib]', or leave --ray out") from error
         started = not ray.is_initialized()
         if started:
             _start(ray, self.workers)
@@ -129,15 +127,11 @@ class RayTasks:
                 ray.shutdown()
 
 
-def executor(workers: int, kind: str = "processes") -> Executor:
+def executor(workers: int, ray: bool = False) -> Executor:
     """``workers`` processes, or workers of Ray; 0 works in this process, for debuggers and small runs."""
-    if kind not in ("processes", "ray"):
-        raise ConfigError(f"executor={kind!r} is unknown: choose 'processes' or 'ray'")
     if workers == 0:
         return serial
-    if kind == "ray":
-        return RayTasks(workers)
-    return Processes(workers)
+    return RayTasks(workers) if ray else Processes(workers)
 
 
 def check_stop() -> None:

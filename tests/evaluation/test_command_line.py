@@ -29,7 +29,7 @@ def test_evaluate_drives_stores_and_scores_again(town_dataroot, tmp_path, capsys
     results = json.loads((tmp_path / "first" / "results.json").read_text())
     assert [episode["seed"] for episode in results["episodes"]] == [0, 1]
     assert len(list((tmp_path / "first" / "reports").glob("*.html"))) == 2
-    assert main(["evaluate", "--rescore", str(tmp_path / "first"), "--out", str(tmp_path / "again")]) == 0
+    assert main(["evaluate", str(tmp_path / "first"), "--out", str(tmp_path / "again")]) == 0
     again = json.loads((tmp_path / "again" / "results.json").read_text())
     assert again["episodes"] == results["episodes"] and again["metrics"] == results["metrics"]
 
@@ -43,7 +43,7 @@ def test_evaluate_drives_stores_and_scores_again(town_dataroot, tmp_path, capsys
         (["--planner", "collections:OrderedDict"], "has no requires, reset, plan"),
         (["--scenes", "moon"], "moon"),
         (["--suite", "moon"], "suite 'moon' is neither a file nor one of the package's: nuscenes, safety_critical, town_val"),
-        (["--rescore", "nowhere"], "no stored episodes"),
+        (["nowhere"], "no stored episodes"),
         (["--size", "96"], "image size '96' is not of the form HEIGHTxWIDTH"),
         (["--suite", "town_val", "--size", "96"], "image size '96' is not of the form HEIGHTxWIDTH"),
     ],

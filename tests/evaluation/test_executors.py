@@ -77,10 +77,8 @@ def test_tasks_are_told_to_stop(monkeypatch):
         check_stop()
 
 
-def test_names_and_numbers_are_checked():
-    assert executor(0) is serial and executor(0, "ray") is serial and executor(3) == Processes(3)
-    with pytest.raises(ConfigError, match="executor='clouds'"):
-        executor(1, "clouds")
+def test_numbers_of_workers_are_checked():
+    assert executor(0) is serial and executor(0, ray=True) is serial and executor(3) == Processes(3)
     with pytest.raises(ConfigError, match="workers=-1"):
         executor(-1)
 
@@ -95,7 +93,7 @@ def test_ray_does_the_same():
     pytest.importorskip("ray")
     from dist4d_env.evaluation.executors import RayTasks
 
-    assert executor(2, "ray") == RayTasks(2)
+    assert executor(2, ray=True) == RayTasks(2)
     with pytest.raises(ConfigError, match="workers=0"):
         RayTasks(0)
     with ray_lock():

@@ -43,8 +43,8 @@ def campaign(town_dataroot):
 
 
 def test_ray_drives_the_same_episodes(cluster, campaign, tmp_path):
-    assert run(campaign, tmp_path / "ray", execute=executor(2, "ray")) == 8
-    assert run(campaign, tmp_path / "ray", execute=executor(2, "ray")) == 0
+    assert run(campaign, tmp_path / "ray", execute=executor(2, ray=True)) == 8
+    assert run(campaign, tmp_path / "ray", execute=executor(2, ray=True)) == 0
     assert run(campaign, tmp_path / "here", execute=executor(0)) == 8
     for path in sorted((tmp_path / "here" / "episodes").glob("*.npz")):
         with np.load(path) as here, np.load(tmp_path / "ray" / "episodes" / path.name) as there:
@@ -52,18 +52,21 @@ def test_ray_drives_the_same_episodes(cluster, campaign, tmp_path):
             for name in here.files:
                 if "timing" not in name:
                     assert np.array_equal(here[name], there[name]), (path.name, name)
-    boards = [write_results(tmp_path / "here", execute=executor(0)), write_results(tmp_path / "ray", execute=executor(2, "ray"))]
+    boards = [
+        write_results(tmp_path / "here", execute=executor(0)),
+        write_results(tmp_path / "ray", execute=executor(2, ray=True)),
+    ]
     assert boards[0].markdown() == boards[1].markdown()
 
 
 def test_errors_are_those_of_the_work(cluster):
     with pytest.raises(ConfigError, match=r"^task 2 cannot be done$"):
-        list(executor(2, "ray")(fail, [0, 1, 2, 3]))
-    assert sorted(executor(2, "ray")(fail, [0, 1, 3])) == [0, 1, 3]
+        list(executor(2, ray=True)(fail, [0, 1, 2, 3]))
+    assert sorted(executor(2, ray=True)(fail, [0, 1, 3])) == [0, 1, 3]
 
 
 def test_who_stops_looking_waits_for_nobody(cluster):
-    results = executor(2, "ray")(linger, [0.0, 600.0])
+    results = executor(2, ray=True)(linger, [0.0, 600.0])
     assert next(results) == 0.0
     results.close()
 
@@ -74,7 +77,7 @@ def test_what_a_killed_worker_was_doing_is_done_again(cluster, campaign, tmp_pat
     deaths.mkdir()
 
     def dying(work, tasks):
-        return executor(2, "ray")(partial(die, deaths, 2, work), tasks)
+        return executor(2, ray=True)(partial(die, deaths, 2, work), tasks)
 
     assert run(campaign, tmp_path / "run", execute=dying) == 8
     assert len(list(deaths.iterdir())) == 2 and len(list((tmp_path / "run" / "episodes").glob("*.json"))) == 8
@@ -89,29 +92,28 @@ def test_who_dies_every_time_stops_the_run_with_one_line(cluster, campaign, tmp_
     def one_dies(work, tasks):
         done = executor(0)(work, tasks[:3])
         yield from done
-        yield from executor(1, "ray")(partial(die, deaths, 99, work), tasks[3:])
+        yield from executor(1, ray=True)(partial(die, deaths, 99, work), tasks[3:])
 
     with pytest.raises(WorkerDied, match=r"died at the same task 3 times .*: run the same command again") as told:
         run(campaign, tmp_path / "run", execute=one_dies)
     assert "\n" not in str(told.value) and len(list(deaths.iterdir())) == 3
-    assert run(campaign, tmp_path / "run", execute=executor(1, "ray")) == 5
+    assert run(campaign, tmp_path / "run", execute=executor(1, ray=True)) == 5
 
 
 def test_other_trouble_of_ray_is_one_line_too(cluster):
     with pytest.raises(WorkerDied, match="Ray could not do a task") as told:
-        list(executor(1, "ray")(raise_unsendable, [1]))
+        list(executor(1, ray=True)(raise_unsendable, [1]))
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("how", [["--ray"], ["--executor", "ray"]], ids=lambda how: how[0])
-def test_commands_work_over_ray_by_either_name(how, campaign, monkeypatch, tmp_path, capsys):
+def test_commands_work_over_ray(campaign, monkeypatch, tmp_path, capsys):
     """A cluster that is not there is named by who would join it: the benchmark, and evaluate."""
     import ray
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", "nonsense")
     write_suite(tmp_path / "two.yaml", campaign.suite)
-    words = ["--planner", "lane", "--suite", str(tmp_path / "two.yaml"), "--out", str(tmp_path / "out"), *how]
+    words = ["--planner", "lane", "--suite", str(tmp_path / "two.yaml"), "--out", str(tmp_path / "out"), "--ray"]
     says = r"Ray cluster of \$RAY_ADDRESS=nonsense cannot be joined .*unset RAY_ADDRESS"
     with pytest.raises(ConfigError, match=says):
         planning.main(tyro.cli(planning.Options, args=words))
