@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 
@@ -13,7 +12,6 @@ FAR = 100.0
 NEAR_SCALE = 2.5
 """Metres at which the logarithmic code turns from linear to logarithmic."""
 
-DepthCode = Literal["log", "linear"]
 DEPTH_CODES = ("log", "linear")
 
 

@@ -14,7 +14,6 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.models.arguments import check_channels, check_choice, check_options
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.depth_code import DEPTH_CODES
-from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import load_diffusers, load_model, read_config
 
 
@@ -117,13 +116,6 @@ def _by_clip(function: Callable[[torch.Tensor], torch.Tensor], tensor: torch.Ten
 
 Codec = RGBDCodec | VideoCodec
 CODECS: dict[str, type[Codec]] = {"RGBDCodec": RGBDCodec, "VideoCodec": VideoCodec}
-
-
-def make_codec(preset: Preset) -> Codec:
-    """A preset's codec, untrained."""
-    if preset.codec_class not in CODECS:
-        raise ConfigError(f"codec class {preset.codec_class!r} is unknown: use one of {', '.join(CODECS)}")
-    return CODECS[preset.codec_class](**preset.codec)
 
 
 def load_codec(folder: Path) -> Codec:

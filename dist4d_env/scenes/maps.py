@@ -54,8 +54,7 @@ class SceneMap:
     layers: geometries per BEV_LAYERS name (polygons, for dividers line strings); lanes: by token; missing: names of layers
     the data set does not have here (never invented); drivable: union of the drivable area, prepared; trees: an STRtree per
     layer over its geometries in order, and "lane" over the lanes' polygons in the order of ``lanes``.
-    intersections: union of the road segments marked as intersection, or where no segment is marked (``intersections_from`` says
-    "lane_connector") of the lane connectors.
+    intersections: union of the road segments marked as intersection, or where no segment is marked of the lane connectors.
     """
 
     location: str
@@ -65,7 +64,6 @@ class SceneMap:
     drivable: BaseGeometry
     trees: dict[str, STRtree]
     intersections: BaseGeometry = field(default_factory=MultiPolygon)
-    intersections_from: str = "road_segment"
 
     def on_drivable(self, points: np.ndarray) -> np.ndarray:
         """Whether points (..., 2) lie on the drivable area (its edge included)."""
@@ -88,16 +86,11 @@ class SceneMap:
             found[point[row]].append(self._lane_list[lane[row]])
         return [tuple(lanes) for lanes in found]
 
-    def nearest_lane(self, x: float, y: float, yaw: float | None = None, radius: float = 50.0) -> Lane | None:
-        """The lane whose centreline is nearest; None only if there is none within ``radius`` metres.
+    def nearest_lane_point(self, x: float, y: float, yaw: float | None = None, radius: float = 50.0) -> tuple[Lane, int] | None:
+        """The lane whose centreline is nearest, and the nearest row of it; None only if there is none within ``radius`` metres.
 
         With a heading, a radian of disagreement counts as two metres: among crossing and opposing lanes the one driven in wins.
         """
-        found = self.nearest_lane_point(x, y, yaw, radius)
-        return None if found is None else found[0]
-
-    def nearest_lane_point(self, x: float, y: float, yaw: float | None = None, radius: float = 50.0) -> tuple[Lane, int] | None:
-        """``nearest_lane`` and the row of its centreline that is nearest."""
         points, owner, row = self._lane_points
         distance = np.hypot(points[:, 0] - x, points[:, 1] - y)
         cost = np.where(distance <= radius, distance, np.inf)
@@ -185,7 +178,6 @@ def make_map(
         drivable=_prepared_union(complete["drivable_area"]),
         trees=trees,
         intersections=_prepared_union(marked or connectors),
-        intersections_from="road_segment" if marked else "lane_connector",
     )
 
 

@@ -470,7 +470,7 @@ def sane(scene: Scene) -> None:
     assert np.isfinite(scene.route.points).all(), "silent: the route"
     if scene.map is not None:
         scene.map.bev(ego.global_from_ego[0])
-        scene.map.nearest_lane(*ego.global_from_ego[0, :2, 3])
+        scene.map.nearest_lane_point(*ego.global_from_ego[0, :2, 3])
     scene.boxes(scene.duration / 2)
     for keyframe in range(len(sensors.keyframe_time)):
         sensors.has_images(keyframe), sensors.has_depth(keyframe), sensors.has_lidar(keyframe)

@@ -35,7 +35,6 @@ def test_points_on_the_road(tiny_scene: Scene) -> None:
     points = np.array([[[100, 100], [100, 90]], [[255, 104], [210, 150]]])  # road, beside it, its hole, the road north
     assert lane_map.on_drivable(points).tolist() == [[True, False], [False, True]]
     assert lane_map.in_intersection(np.array([[210, 100], [190, 100]])).tolist() == [True, False]
-    assert lane_map.intersections_from == "road_segment"
 
 
 def test_lanes_at_and_nearest(tiny_scene: Scene) -> None:
@@ -45,10 +44,10 @@ def test_lanes_at_and_nearest(tiny_scene: Scene) -> None:
     assert lane_map.lanes_at(100, 90) == ()
     # Beside the line between the two directions, heading decides.
     for yaw, token in ((0.1, "second"), (np.pi - 0.1, "oncoming"), (-np.pi, "oncoming"), (4 * np.pi, "second")):
-        lane = lane_map.nearest_lane(150, 101.8, yaw)
-        assert lane is not None and lane.token == token
-    assert lane_map.nearest_lane(150, 120).token == "oncoming"  # type: ignore[union-attr]
-    assert lane_map.nearest_lane(150, 400) is None
+        found = lane_map.nearest_lane_point(150, 101.8, yaw)
+        assert found is not None and found[0].token == token
+    assert lane_map.nearest_lane_point(150, 120)[0].token == "oncoming"  # type: ignore[index]
+    assert lane_map.nearest_lane_point(150, 400) is None
 
 
 def test_bev_axes_and_channels(tiny_scene: Scene) -> None:
@@ -87,7 +86,7 @@ def test_overlapping_polygons_do_not_cancel() -> None:
     image = lane_map.bev(np.eye(4))
     assert image[0, 100, 100] == 1 and image[0, 70, 100] == 1 and image[0, 100, 70] == 1 and image[0, 70, 70] == 0
     assert image[BEV_LAYERS.index("road_divider")].sum() >= 18
-    assert lane_map.nearest_lane(0, 0) is None and lane_map.lanes_at(0, 0) == ()
+    assert lane_map.nearest_lane_point(0, 0) is None and lane_map.lanes_at(0, 0) == ()
 
 
 def test_crop_keeps_lanes_whole_and_their_graph_closed(tiny_root: Path) -> None:

@@ -23,12 +23,6 @@ def psnr(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -
     return math.inf if mean == 0 else -10 * math.log10(mean)
 
 
-def ssim(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Structural similarity of images (..., H, W, C): the mean of ``ssim_map`` where mask (..., H, W) holds."""
-    similarity = ssim_map(image, truth)
-    return float(similarity[_pixels(mask, similarity.shape)].mean())
-
-
 def ssim_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Structural similarity (..., H, W) around every pixel, mean over channels (Wang et al. 2004, Gaussian window, sigma 1.5).
 

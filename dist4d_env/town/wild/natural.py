@@ -11,15 +11,13 @@ import numpy as np
 from dist4d_env.errors import DataError
 from dist4d_env.town.textures import grain
 
-PHOTOS = ("brick", "grass", "gravel", "coffee", "rocket")
-"""Photographs in the public domain or CC0; ``photos/SOURCES.md`` lists their sources."""
-
 _SHIFT = 3  # fractional bits of drawn shapes
 
 
 @cache
 def photo(name: str) -> np.ndarray:
-    """A photograph (H, W, 3) float32 in [0, 1], RGB; do not write to it. Raises DataError where the package is damaged."""
+    """A photograph of ``photos/SOURCES.md`` (H, W, 3) float32 in [0, 1], RGB; do not write to it. Raises DataError where the
+    package is damaged."""
     path = Path(__file__).parent / "photos" / f"{name}.webp"
     image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
     if image is None:
