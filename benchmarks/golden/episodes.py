@@ -198,25 +198,25 @@ def together() -> list[Episode]:
     ]
 
 
-def crowds() -> list[Episode]:
+def many() -> list[Episode]:
     """Many episodes from drawn starts, in which thresholds are met that a few episodes miss."""
     more: dict[str, Any] = {"envs": 48, "steps": 40, "horizon": 8.0}
     return [
         *(
-            vectors(f"crowd-{traffic}-{style}", seed=1000 * seed, traffic=traffic, style=style, termination=causes, **more)
+            vectors(f"many-{traffic}-{style}", seed=1000 * seed, traffic=traffic, style=style, termination=causes, **more)
             for traffic in ("replay", "idm")
             for seed, (style, causes) in enumerate((("route", ["collision"]), ("wild", ["off_road", "wrong_way"]), ("brake", [])))
         ),
         vectors(
-            "crowd-trajectory", seed=5, style="wild", action="trajectory", traffic="idm", termination=[], reward=CUSTOM, **more
+            "many-trajectory", seed=5, style="wild", action="trajectory", traffic="idm", termination=[], reward=CUSTOM, **more
         ),
-        imaged("crowd-splat", envs=4, steps=14, seed=1, weights="splat", style="route", horizon=5.0),
+        imaged("many-splat", envs=4, steps=14, seed=1, weights="splat", style="route", horizon=5.0),
         imaged(
-            "crowd-splat-history-wild", envs=4, steps=10, seed=2, weights="splat", memory="history", style="wild", termination=[]
+            "many-splat-history-wild", envs=4, steps=10, seed=2, weights="splat", memory="history", style="wild", termination=[]
         ),
-        imaged("crowd-replay", envs=4, steps=10, seed=3, world="replay", style="gentle", termination=[], horizon=5.0),
-        imaged("crowd-dist4d", envs=2, steps=8, seed=4, style="route", traffic="idm", horizon=4.0),
-        imaged("crowd-dist4d-history", envs=2, steps=8, seed=5, memory="history", termination=[], horizon=4.0),
+        imaged("many-replay", envs=4, steps=10, seed=3, world="replay", style="gentle", termination=[], horizon=5.0),
+        imaged("many-dist4d", envs=2, steps=8, seed=4, style="route", traffic="idm", horizon=4.0),
+        imaged("many-dist4d-history", envs=2, steps=8, seed=5, memory="history", termination=[], horizon=4.0),
     ]
 
 
@@ -257,8 +257,8 @@ def recorded(dataroot: str) -> list[Episode]:
         ),
         vectors("real-dice", None, steps=30, horizon=3.0, style="wild", seed=21, observation=["ego", "bev", "agents"], **real),
         vectors("real-edit-idm", scenario=braking, style="route", traffic="idm", reward="pdms", branch=3, steps=9, **real),
-        vectors("real-crowd", envs=48, steps=30, horizon=6.0, style="wild", seed=24, termination=["collision"], **real),
-        vectors("real-crowd-idm", envs=48, steps=30, horizon=6.0, style="route", seed=25, traffic="idm", termination=[], **real),
+        vectors("real-many", envs=48, steps=30, horizon=6.0, style="wild", seed=24, termination=["collision"], **real),
+        vectors("real-many-idm", envs=48, steps=30, horizon=6.0, style="route", seed=25, traffic="idm", termination=[], **real),
         vectors("real-vector-16", envs=16, steps=20, horizon=4.0, style="route", seed=22, **real),
         vectors("real-vector-16-idm", envs=16, steps=12, horizon=3.0, style="gentle", seed=23, traffic="idm", **real),
     ]
@@ -266,5 +266,5 @@ def recorded(dataroot: str) -> list[Episode]:
 
 def all_episodes(nuscenes: str | None = None) -> list[Episode]:
     """nuscenes: a data root of real data, for the episodes in it."""
-    kinds = (without_pictures, rewarded, edited, with_pictures, branched, together, crowds, refused)
+    kinds = (without_pictures, rewarded, edited, with_pictures, branched, together, many, refused)
     return [episode for kind in kinds for episode in kind()] + (recorded(nuscenes) if nuscenes else [])

@@ -86,12 +86,12 @@ def test_time_to_collision_needs_a_future():
 
 def contact_time(*agents: tuple[float, float, float, float]) -> float:
     """Of an ego at the origin with 10 m/s ahead, among cars of 4 m x 2 m: x, y and velocity of each."""
-    crowd, footprints = AgentArrays.empty(1, len(agents)), np.zeros((1, 2, len(agents)))
-    footprints[0, 0], footprints[0, 1], crowd.valid[...] = 4.0, 2.0, True
+    others, footprints = AgentArrays.empty(1, len(agents)), np.zeros((1, 2, len(agents)))
+    footprints[0, 0], footprints[0, 1], others.valid[...] = 4.0, 2.0, True
     for track, (x, y, vx, vy) in enumerate(agents):
-        crowd.values[:, 0, track] = x, y, 0, 0, vx, vy
+        others.values[:, 0, track] = x, y, 0, 0, vx, vy
     ego = np.array([[0.0, 0, 0, 10, 0, 0, 0]])
-    return float(time_to_contact(ego, crowd, np.zeros(1, int), footprints, CAR)[0])
+    return float(time_to_contact(ego, others, np.zeros(1, int), footprints, CAR)[0])
 
 
 def test_time_to_contact_is_exact():

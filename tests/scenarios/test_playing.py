@@ -59,8 +59,8 @@ def test_one_environment_serves_many_scenarios_and_comes_back_to_each(env) -> No
     drive(env, WALL, Braking())
     again = drive(env, plain, Braking())
     assert first.trace.ego.tobytes() == again.trace.ego.tobytes() and first.trace.valid.shape == again.trace.valid.shape
-    crowd = [replace(WALL, edits=(Remove("all"), Insert(ahead=20.0 + 0.1 * k))) for k in range(EDITED_SCENES + 3)]
-    for scenario in crowd:
+    scenarios = [replace(WALL, edits=(Remove("all"), Insert(ahead=20.0 + 0.1 * k))) for k in range(EDITED_SCENES + 3)]
+    for scenario in scenarios:
         env.reset(seed=0, options={"scenario": scenario})
     assert sum(bool(key[2]) for key in env._episodes._scenes) == EDITED_SCENES
     assert drive(env, WALL, LogFollower()).ended_by == "collision"
