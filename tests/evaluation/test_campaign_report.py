@@ -75,17 +75,6 @@ def test_the_script_parses():
     assert checked.returncode == 0, checked.stderr
 
 
-def test_style_and_script_use_defined_colours_only():
-    style, script = ASSETS.joinpath("page.css").read_text(), ASSETS.joinpath("page.js").read_text()
-    defined = set(re.findall(r"(--[\w-]+):", style))
-    used = set(re.findall(r"var\((--[\w-]+)\)", style)) | set(re.findall(r'colour\("(--[\w-]+)"\)', script))
-    assert used <= defined and {"--accent", "--bad"} <= used
-    classes = set(re.findall(r"\.([a-z][\w-]*)", re.sub(r"\{[^}]*\}", "", style)))
-    assert {"player", "shot", "tile", "charts"} <= classes
-    for braces in "{}", "()":
-        assert style.count(braces[0]) == style.count(braces[1])
-
-
 def browse(page: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000", "--hide-scrollbars",
                "--enable-logging=stderr", f"--user-data-dir={page.parent / 'browser'}", *options]  # fmt: skip

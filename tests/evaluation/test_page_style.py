@@ -1,0 +1,55 @@
+"""The style sheet of reports, read by a CSS parser: sound, no colour undefined or unused, no rule for what pages never show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import pytest
+import tinycss2
+
+ASSETS = {
+    file.name: file.read_text(encoding="utf-8") for file in files("dist4d_env.evaluation.report").iterdir() if file.is_file()
+}
+STYLE = ASSETS["page.css"]
+SHOWN = "".join(text for name, text in ASSETS.items() if name.endswith((".py", ".js")))
+
+
+def rules(content: Any) -> Iterator[tuple[str, list[Any]]]:
+    """Selector and declarations of every rule, those in media queries too; raises ValueError where something is no CSS."""
+    for rule in tinycss2.parse_rule_list(content, skip_comments=True, skip_whitespace=True):
+        if rule.type == "at-rule" and rule.at_keyword == "media":
+            yield from rules(rule.content)
+            continue
+        found = tinycss2.parse_blocks_contents(getattr(rule, "content", []), skip_comments=True, skip_whitespace=True)
+        for one in (rule, *found):
+            if one.type == "error" or not tinycss2.serialize(one.value if one.type == "declaration" else one.content).strip():
+                raise ValueError(f"line {one.source_line}: {one}")
+        yield tinycss2.serialize(rule.prelude).strip(), found
+
+
+def test_every_rule_can_be_read_and_sets_nothing_twice() -> None:
+    seen = list(rules(STYLE))
+    assert len(seen) > 80 and STYLE.count("{") == STYLE.count("}")
+    for selector, found in seen:
+        names = [one.name for one in found]
+        assert names and len(names) == len(set(names)), selector
+
+
+@pytest.mark.parametrize("broken", ["a { color red }", "a { color: }", "a }", "@media print { a { b } }"])
+def test_what_is_no_css_is_found(broken: str) -> None:
+    with pytest.raises(ValueError, match="line 1"):
+        list(rules(broken))
+
+
+def test_colours_are_defined_and_used() -> None:
+    defined = {one.name for _, found in rules(STYLE) for one in found if one.name.startswith("--")}
+    assert defined == set(re.findall(r"[(\"](--[\w-]+)", STYLE + SHOWN))
+
+
+def test_rules_are_for_what_pages_show() -> None:
+    named = {name for selector, _ in rules(STYLE) for name in re.findall(r"\.([a-z][\w-]*)", selector)}
+    assert {"player", "shot", "tile", "charts"} <= named
+    assert not [name for name in sorted(named) if not re.search(rf"\b{name}\b", SHOWN)]
