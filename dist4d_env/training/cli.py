@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, subcommand
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg, subcommand
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.conditions import MASK_CHANNELS
@@ -31,6 +31,7 @@ KEPT = (
     "teacher", "teacher_steps", "guidance", "batch", "seed",
 )  # fmt: skip
 """Options that a resumed run keeps, for it to be the same run."""
+Strides = Annotated[tuple[int, ...], arg(metavar="[N [N ...]]")]
 
 
 @dataclass(frozen=True)
@@ -48,29 +49,29 @@ class RolloutOptions:
     """Training on the model's own rollouts, and so on its mistakes."""
 
     rollouts: Weights = None
-    """Train also on rollouts of these weights, a folder or a shipped preset."""
+    """Train also on rollouts of these weights."""
     rollout_share: float = 0.4
     """Share of the steps that train on rollouts."""
 
 
 @dataclass(frozen=True)
 class CriticOptions(RolloutOptions):
-    """Training on the model's own rollouts, and critics of those of their frames whose pixels cannot be known."""
+    """Training on the model's own rollouts, under critics where pixels cannot be known."""
 
     adversarial: float = 0.0
-    """Weight of a discriminator's gradient; 0 trains none."""
-    layout_consistency: float = 0.0
-    """Weight of a layout reader's gradient, for road and traffic where they should be."""
+    """Weight of a discriminator; 0 trains none."""
+    layout_consistency: Annotated[float, arg(metavar="X")] = 0.0
+    """Weight of a layout reader; 0 trains none."""
 
 
 @dataclass(frozen=True)
 class _DiSTT(RunOptions):
     codec: Weights = None
-    """Weights with the codec (OUT/weights of a codec run), or a shipped preset; required."""
+    """Weights with a codec, a folder or a shipped preset; required."""
     emphasis: float = 2.0
-    """How much more pixels of markings and agents weigh in the loss; 0: as much as others."""
+    """How much more markings and agents weigh in the loss."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    """Less memory, about a third more time."""
     rollout: RolloutOptions = field(default_factory=RolloutOptions)
 
     def rollout_store(self) -> SampleStore | None:
@@ -101,8 +102,8 @@ class _DiSTT(RunOptions):
 class TrainDiSTT(_DiSTT):
     """Train DiST-T and its composer; with --rollouts also on its own mistakes, under critics."""
 
-    strides: tuple[int, ...] = (1,)
-    """Keyframes from one frame of a sample to the next, one drawn for each: several where keyframes are dense."""
+    strides: Strides = (1,)
+    """Keyframes between a sample's frames, one drawn of these."""
     rollout: CriticOptions = field(default_factory=CriticOptions)
 
     def recipe(self) -> Recipe:
@@ -124,7 +125,7 @@ class TrainDistilled(_DiSTT):
     teacher_steps: int = 30
     """Network evaluations of the teacher."""
     guidance: float = 1.0
-    """The teacher's classifier-free guidance towards the controls; 1 is none."""
+    """The teacher's classifier-free guidance; 1 is none."""
 
     def recipe(self) -> Recipe:
         """The recipe, with its samples made where missing."""
@@ -137,10 +138,10 @@ class TrainDistilled(_DiSTT):
 class TrainDiSTS(RunOptions):
     """Train DiST-S on pairs of views from the recorded path."""
 
-    strides: tuple[int, ...] = (1,)
-    """Keyframes from one frame of a sample to the next, one drawn for each: several where keyframes are dense."""
+    strides: Strides = (1,)
+    """Keyframes between a sample's frames, one drawn of these."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass (Stable Video Diffusion)."""
+    """Less memory, about a third more time (preset paper)."""
 
     def recipe(self) -> Recipe:
         """The recipe, with its samples made where missing."""

@@ -22,7 +22,7 @@ from dist4d_env.training.samples import SampleSettings, SampleStore
 Folder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
 Weights = Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")]
 Count = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
-"""Optional values with short names in the help."""
+"""Optional values with short names in the help, which shows a recipe's options on one screen (docs/commands.md says more)."""
 
 
 @dataclass(frozen=True)
@@ -32,25 +32,25 @@ class DataOptions:
     dataroot: Folder = None
     """Data set (default: $NUSCENES, else the built-in town)."""
     version: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
-    """Version folder of the data set; found by itself where there is one."""
+    """Its version folder, where it has several."""
     also: Folder = None
-    """Another data set whose training samples are mixed in, half and half."""
+    """Another data set, mixed in half and half."""
     split: str = "train"
     """Split or scene to train on."""
     scenes: Count = None
     """Use only so many scenes."""
     sizes: Annotated[tuple[str, ...], arg(help_behavior_hint="")] = ()
-    """Image sizes to mix, such as 64x112 128x224; each step draws one (default: the preset's)."""
+    """Image sizes as 64x112, one drawn per step (default: the preset's)."""
     val_dataroot: Folder = None
     """Data set to validate on (default: the same)."""
     val_split: str = "val"
-    """Split or scene to validate on; "none" validates on training samples."""
+    """Split or scene to validate on; none: training samples."""
     flawed: float = 0.25
-    """Share of training samples whose frames have errors of depth, pose, exposure time and boxes, as recorded ones have."""
+    """Share of training samples with errors as in recordings."""
     samples: Folder = None
-    """Folder of prepared samples, shared between runs (default: OUT/samples)."""
+    """Prepared samples, shared between runs (default: OUT/samples)."""
     workers: Count = None
-    """Processes that make samples (default: 2) and, for a GPU, batches ahead of the step (default: 4)."""
+    """Processes that make samples (default: 2), for a GPU batches too (4)."""
 
     @property
     def sample_workers(self) -> int:
@@ -63,17 +63,17 @@ class OptimiserOptions:
     """Optimiser and precision."""
 
     steps: int = 6000
-    """Optimiser steps; a run resumed with more goes on; 0 makes the samples only."""
+    """Optimiser steps; 0 makes the samples only."""
     batch: int = 4
-    """Frames of all cameras per step and process; sizes other than the preset's take as many as make the same pixels."""
+    """Frames of all cameras per step and process."""
     learning_rate: float = 1e-3
     """Plateau of the learning rate."""
     decay: float = 0.3
-    """Share of the steps over which the learning rate falls to zero."""
+    """Share of the steps in which it falls to zero."""
     seed: int = 0
     """Seed of samples, weights and noise."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the networks; weights and losses stay in float32. auto: bfloat16 on GPUs that have it."""
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], arg(metavar="TYPE")] = "auto"
+    """Arithmetic: auto, float32 or bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ class RunOptions:
     """Options of every recipe."""
 
     out: Path
-    """The run's folder: checkpoint, log, options and weights/, which --weights of other verbs takes."""
+    """Folder of the run, with its weights/."""
     preset: str = "tiny"
     """Sizes of images and models."""
     init: Weights = None
-    """Start from weights: a folder or a shipped preset; a model that it lacks starts fresh."""
+    """Start from weights, a folder or a shipped preset."""
     resume: bool = False
     """Go on from the checkpoint in OUT."""
     data: DataOptions = field(default_factory=DataOptions)
