@@ -1,4 +1,4 @@
-"""Activities that trials kill and begin again: all that writes for longer than a moment, and how results are compared.
+"""Workloads of the kill-and-restart tests: all that writes for longer than a moment, and how results are compared.
 
 An activity runs in a forked process of a parent that has imported everything and done nothing, so that a trial costs what the
 activity costs.

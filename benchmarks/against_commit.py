@@ -55,7 +55,7 @@ class Options:
     tree: Path | None = None
     """Folder for the commit's work tree, which then stays and is used again. Default: a temporary one."""
     head: Path = ROOT
-    """The tree that is held against the commit. Default: the one that this program lies in."""
+    """The tree that is compared with the commit. Default: the one that this program lies in."""
     workers: int = 1
     """Processes that drive at a time."""
     speed: bool = False

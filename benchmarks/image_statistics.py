@@ -1,4 +1,4 @@
-"""Whether pixels look like a camera's: what colours they have, and how much changes at which scale."""
+"""Statistics of natural images: distances of colour histograms and of gradient spectra between pictures."""
 
 from __future__ import annotations
 

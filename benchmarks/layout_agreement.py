@@ -4,7 +4,7 @@ Where pixels cannot be known, agreement with the one true future no longer measu
 of a protocol's closed loop, or of two seconds of it:
 
 - layout agreement: a segmenter trained on true pictures (``models/segmenter.py``) looks at the generated ones; what it finds is
-  held against the simulator's truth of that instant: intersection over union per class and its mean, and that mean as a share
+  compared with the simulator's truth of that instant: intersection over union per class and its mean, and that mean as a share
   of what the same segmenter gets on the true pictures of the same instants;
 - edge sharpness: 1 is as sharp as the truth (``metrics/sharpness.py``);
 - Frechet distance over town-segmenter features: how far the set of pictures is from the set of true ones, every feature in

@@ -1,4 +1,4 @@
-"""Which pixels of a true frame the memory could know."""
+"""Regions of a true frame: pixels that are moving, disoccluded, never seen, at silhouettes, or known to the memory."""
 
 from __future__ import annotations
 

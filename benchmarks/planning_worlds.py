@@ -31,7 +31,7 @@ class Options:
     """Episodes that several campaigns of benchmarks.planning share, world by world."""
 
     folders: Positional[tuple[str, ...]]
-    """Folders of campaigns, the first is what the others are held against."""
+    """Folders of campaigns, the first is the reference of the others."""
     out: Path | None = None
     """Result file (JSON)."""
 

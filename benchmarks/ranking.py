@@ -1,4 +1,4 @@
-"""Do the scores see errors? The recorded expert with errors of growing strength, and the order that each score puts them in.
+"""Sensitivity of scores: the recorded expert with errors of growing strength, and the order that each score puts them in.
 
 For every kind of error (``planners.experts``) the same episodes are driven at every strength, the faultless record included: each
 val scene from several starts, to the end whatever happens. Reported per kind and score: the mean at each strength and Spearman's

@@ -9,10 +9,10 @@ Truth are the real picture and the LiDAR points of that instant that its camera 
 parameter-free splat with its best fill on the same memory, DiST-T, DiST-S and the codec applied to the truth (ceiling) of each of
 the weights. Regions: all, what the splat reaches (valid) and not (holes), within 3 pixels of an outline of depth (silhouettes).
 
-On the one real keyframe of ``nuscenes_real`` (scene-0061) the ego drives on, and what was generated after 1, 2 and 4 s is held
-against the same camera's real picture under the same mask: distance of colours and of gradient spectra, as a ratio to what the
-real pictures of two cameras of that keyframe differ by there. Generated is what a model says it made (share above one half), and
-of the splat what it filled.
+On the one real keyframe of ``nuscenes_real`` (scene-0061) the ego drives on, and what was generated after 1, 2 and 4 s is
+compared with the same camera's real picture under the same mask: distance of colours and of gradient spectra, as a ratio to what
+the real pictures of two cameras of that keyframe differ by there. Generated is what a model says it made (share above one half),
+and of the splat what it filled.
 
 Depth is what ``prepare`` makes, in ``--work`` or a temporary folder; it knows later sweeps, too.
 

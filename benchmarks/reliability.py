@@ -1,4 +1,4 @@
-"""How reliable the product is, tried: killed and begun again, two at once, driven for hours, and fed with what fuzzers make.
+"""Reliability tests: kill and restart, two processes in one folder, soak tests, fuzzing.
 
     python -m benchmarks.reliability kill --trials 40           # of each activity
     python -m benchmarks.reliability share                      # two at once

@@ -69,7 +69,7 @@ class GrowingState:
 
 
 class GrowingSplat:
-    """The best splat living on what it made: the pixels that its fill invented enter the memory as a model's would."""
+    """The best splat fed by its own fills: filled pixels enter the memory as a model's would."""
 
     def reset(self, starts: Sequence[WorldStart]) -> list[GrowingState]:
         """Raises ``DataError`` where a scene has no usable keyframe."""

@@ -1,4 +1,4 @@
-"""Driven for hours: whether memory, open files or threads grow with the number of episodes."""
+"""Soak test: episodes for hours, and whether memory, open files or threads grow with the number of episodes."""
 
 from __future__ import annotations
 

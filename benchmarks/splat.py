@@ -2,7 +2,7 @@
 
     python -m benchmarks.splat --against 00cdabe --out benchmarks/results/splat.json
 
-With ``--against`` the splat of three frames with its holes filled is held against that of another commit, in turn, on one thread
+With ``--against`` the splat of three frames with its holes filled is compared with that of another commit, in turn, on one thread
 and on as many as there are cores.
 Sources are keyframes of the first val scene, seen from a pose beside the logged path. ``cpu_ms`` is the processor time of the
 process (what the splat itself needs, whatever else the machine does), ``wall_ms`` what a clock on the wall shows; medians.

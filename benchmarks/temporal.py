@@ -4,13 +4,13 @@ Four protocols, each scored against the oracle's render of the same instant:
 
 - ``one_step_history``: 0.5 s ahead on the recorded drive, from several instants, remembering only images before that instant;
 - ``one_step_log``: 0.25 s ahead, halfway between two keyframes, remembering the whole log;
-- ``closed_loop_history``: 8 s on the recorded drive, remembering only images before they began, the world living on
-  what it made;
+- ``closed_loop_history``: 8 s on the recorded drive, remembering only images before they began, with the world's
+  own frames fed back;
 - ``closed_loop_log``: 8 s beside the recorded drive (a lateral swerve), at instants between the keyframes, remembering the
   whole log: what the simulator does by default. DiST-S takes part here.
 
 Rows: the codec applied to the truth (ceiling), copy of the last real frame (with the log in memory: of the nearest one), the
-parameter-free splat with its best fill, and the weights. Where a world lives on what it made the splat has two rows: of the real
+parameter-free splat with its best fill, and the weights. In closed loops with ``history`` the splat has two rows: of the real
 frames alone, never updated, and growing, its own filled pixels entering the memory as a model's do. ``--regression FOLDER``
 evaluates a second set of weights, trained without generative terms, on the two ``history`` protocols. ``--weights splat`` leaves
 out the rows that need weights. Closed loops are also measured for appearance, see ``layout_agreement.py``.

@@ -1,4 +1,4 @@
-"""Activities in forked processes: killed at a random moment and begun again, or two at once."""
+"""Workloads in forked processes: killed at a random moment and restarted, or two at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages between a planner and its server: npz files, whole, torn, and made by somebody who means harm."""
+"""Messages between a planner and its server: npz files, whole, truncated, and malicious."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ class Episode:
     keywords: of the environment; options: of ``reset``; scenario: YAML text, given to ``reset`` as a path, or to the constructor
     if ``fixed``. style: see ``STYLES``. envs: size of the vector environment, 0 for a single one. branch: the step after which a
     snapshot is taken; from it the rest is driven three times: to the end, the same again, and in another style, the last time in
-    another environment. In a vector environment it is driven twice, the second time with the first member's snapshot in the first
-    two members. mask: the step after which every other member of a vector environment is reset. render: record pictures. fails:
+    another environment. In a vector environment it is driven twice, the second time with the first row's snapshot in the first
+    two rows. mask: the step after which every other row of a vector environment is reset. render: record pictures. fails:
     an error is what is expected; its text is a stream as well.
     """
 
@@ -254,7 +254,7 @@ def drive_single(episode: Episode, env: Any, options: dict[str, Any] | None, rec
 
 
 def drive_vector(episode: Episode, envs: Any, options: dict[str, Any] | None, record: Record) -> None:
-    """Every member acts for itself; those that end begin anew at their next step."""
+    """Every row acts for itself; those that end begin anew at their next step."""
     act, random = ACTIONS[episode.keywords.get("action", "controls")], np.random.default_rng(episode.seed)
     count = episode.envs
     observation: dict[str, np.ndarray] = {}

@@ -16,13 +16,13 @@ from gymnasium.vector.utils import create_empty_array
 
 from dist4d_env.data.open import open_dataset
 from dist4d_env.data.soundness import load_scene
-from dist4d_env.envs.answers import checked_answer, one_for_each
 from dist4d_env.envs.config import EnvConfig, read_reset_options, read_scenario_option
 from dist4d_env.envs.ending import intended_end, termination_causes, truncation_cause
 from dist4d_env.envs.rewards import EPISODE_TERMS, arrival, pdms_so_far, reward_terms, weighted_sum
 from dist4d_env.envs.sensors.checks import check_observed, check_space
 from dist4d_env.envs.sensors.contract import Instant, Sensor
 from dist4d_env.envs.starts import check_start, draw_start, remembered_keyframes
+from dist4d_env.envs.world_checks import checked_answer, one_for_each
 from dist4d_env.errors import ConfigError, DataError, shown
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame

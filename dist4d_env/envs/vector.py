@@ -123,7 +123,7 @@ class DiST4DVectorEnv(VectorEnv):
         truncated: np.ndarray,
         watch: Stopwatch,
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """The outcome of a step with new episodes where some have ended, which are told as Gymnasium tells them."""
+        """The outcome of a step with new episodes where some have ended, reported as Gymnasium defines it."""
         ended = terminated | truncated
         rows = np.flatnonzero(ended)
         with watch("observation"):

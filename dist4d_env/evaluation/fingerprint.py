@@ -69,7 +69,7 @@ def planner_fingerprint(planner: Any, opened: Iterable[str] = ()) -> str:
 
 
 def _sources(module: str) -> set[Path]:
-    """The files of a module's package, or of the module alone where it is in none; this package's are told apart."""
+    """The files of a module's package, or of the module alone where it is in none; this package's are left out."""
     top = module.partition(".")[0]
     path = getattr(sys.modules.get(top), "__file__", None)
     if path is None or top in (__package__.partition(".")[0], "builtins"):

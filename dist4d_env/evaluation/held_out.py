@@ -1,4 +1,4 @@
-"""Which weights suit a data set: its keyframes are hidden, drawn from others, and held against their pictures.
+"""Which weights suit a data set: its keyframes are hidden, generated from others, and compared with the recorded pictures.
 
 Of each hidden keyframe the truth is its picture, and the depth of the LiDAR points that its cameras see; where it has no LiDAR,
 its prepared depth. Memory "log" holds all other keyframes of the scene, "history" those before it.

@@ -1,4 +1,4 @@
-"""What several frames show twice: of a place that a more useful frame shows as finely, the others' points are left out.
+"""Overlap of several frames: of a place that a more useful frame shows as finely, the others' points are left out.
 
 Poses and depth of recorded frames are never exact. Where the points of all frames compete for the nearest depth, errors win:
 what one frame puts a little too near covers what another has right, and outlines grow with every frame. Where a more useful

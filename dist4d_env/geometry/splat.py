@@ -77,7 +77,7 @@ class Splat:
         return self._filled(fill_background)
 
     def filled(self) -> tuple[np.ndarray, np.ndarray]:
-        """The best rgb and depth that take no parameters, the baseline every model is held against: rgb with holes inpainted
+        """The best rgb and depth that take no parameters, the baseline that every model must beat: rgb with holes inpainted
         smoothly from their rims (Telea 2004), depth as in ``background``."""
         return self._filled(fill_telea)
 

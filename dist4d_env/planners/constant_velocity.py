@@ -1,4 +1,4 @@
-"""Straight on at the present speed: what every planner should beat."""
+"""Constant velocity: straight on at the present speed, the baseline of all planners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes of several scenes asked many questions at once, each answered bit for bit as ``Route`` answers it alone."""
+"""Batched queries of the routes of several scenes, each answered bit for bit as ``Route`` answers it alone."""
 
 from __future__ import annotations
 

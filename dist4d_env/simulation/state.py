@@ -1,4 +1,4 @@
-"""Frozen states of B episodes, what a decision of all of them leaves behind, and one episode's state for readers."""
+"""Frozen states of B episodes, the record of a decision of all of them, and one episode's state for readers."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from dist4d_env.town.pedestrians import across, along
 from dist4d_env.town.plans import HALF
 from dist4d_env.town.signals import states_of
 from dist4d_env.town.traffic import DT, Driver, Traffic, Walker, simulate
-from dist4d_env.town.wild.dress import dressed
+from dist4d_env.town.wild.variation import varied
 
 VERSION = 4
 """Changes whenever a scene of the same split, index and seed comes out differently: caches are keyed by it."""
@@ -84,7 +84,7 @@ def scene_outline(split: str, index: int, seed: int = 0, looks: str = "plain") -
         raise ConfigError(f"the town has no looks {looks!r}: use one of {', '.join(LOOKS)}")
     layout = _town(split, layout_number(split, index), seed).layout
     if looks == "wild":
-        layout = dressed(layout, np.random.default_rng([seed, SPLITS.index(split), index, 70]))
+        layout = varied(layout, np.random.default_rng([seed, SPLITS.index(split), index, 70]))
     light = _LIGHTS[(index + index // len(_LIGHTS)) % len(_LIGHTS)]
     return SceneOutline(
         name=f"town-{split}-{index:04d}", token=_token(f"{_prefix(split, index, seed)}/scene"), split=split, index=index,

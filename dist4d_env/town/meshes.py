@@ -1,4 +1,4 @@
-"""Triangles with texture coordinates, normals, tint and class: the town's shapes before they meet a ray."""
+"""Triangles with texture coordinates, normals, tint and class: the town's geometry, which ``render`` casts rays at."""
 
 from __future__ import annotations
 

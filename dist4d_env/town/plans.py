@@ -1,4 +1,4 @@
-"""Street plans: which roads a layout has, how they run and where they meet, before any kerb is drawn."""
+"""Street plans: which roads a layout has, how they run and where they meet, without kerbs and markings."""
 
 from __future__ import annotations
 

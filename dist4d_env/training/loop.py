@@ -113,7 +113,7 @@ def train(recipe: Recipe, options: LoopOptions) -> dict[str, float]:
     batches = load(recipe.batch, first, options.steps, accelerator.process_index, loaders, pin=device.type == "cuda")
     trainer = Trainer(recipe, options, accelerator, state)
     del state
-    with closing(Report(options, first)) if main else nullcontext() as report:  # an error is told below the progress bar
+    with closing(Report(options, first)) if main else nullcontext() as report:  # an error is printed below the progress bar
         validation = _steps(trainer, batches, report, first)
     accelerator.wait_for_everyone()
     return validation

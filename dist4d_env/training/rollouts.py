@@ -1,7 +1,7 @@
 """Training samples from the model's own rollouts, supervised by the recorded drive.
 
-A model trained on real pasts alone never meets its own mistakes. Rollouts keep the memory as the generative world does: real
-frames up to the start, then of each generated frame only the pixels that nothing remembered reached.
+A model trained on recorded pasts alone never sees its own errors (exposure bias). Rollouts keep the memory as the generative
+world does: real frames up to the start, then of each generated frame only the pixels that nothing remembered reached.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The contract of worlds: RGB-D frames of the rig's cameras for what the simulator has as true."""
+"""The contract of worlds: RGB-D frames of the rig's cameras for the state of the simulator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a world remembers: RGB-D frames kept sharp, each with the boxes of its time, rendered together as one splat."""
+"""The memory of a world: recorded RGB-D frames, each with the boxes of its time, rendered together as one splat."""
 
 from __future__ import annotations
 

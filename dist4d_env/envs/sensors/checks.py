@@ -1,4 +1,4 @@
-"""What a sensor from elsewhere says and writes, checked."""
+"""Checks of what a sensor from outside the package declares and writes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The wrappers for ``gym.make_vec``: the same names and arguments, N environments at once.
 
-There is no ``ActionRepeat`` here: members end at different times, and a longer ``decision_dt`` does the same for all.
+There is no ``ActionRepeat`` here: episodes end at different times, and a longer ``decision_dt`` does the same for all.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class FlatVectors(_Transformed):
 
 
 class FrameHistory(gym.vector.VectorWrapper):
-    """See ``wrappers.FrameHistory``; the past of a member that begins anew is filled with its first observation."""
+    """See ``wrappers.FrameHistory``; the past of an episode that begins anew is filled with its first observation."""
 
     def __init__(self, env: gym.vector.VectorEnv, frames: int = 4, keys: tuple[str, ...] | None = None) -> None:
         super().__init__(env)

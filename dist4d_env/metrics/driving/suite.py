@@ -44,7 +44,7 @@ def evaluate(trace: EpisodeTrace, reference: float | None = None) -> dict[str, M
 
     reference: metres that the logged ego makes in the whole time that the episode was meant to last
     (``recording.logged_progress``), which ``ego_progress`` and with it ``pdms_v1`` are relative to, so that an episode that ended
-    early is judged by what it left undone. Without it they compare with what the logged ego made in the time of the trace.
+    early is scored by what it left undone. Without it they compare with what the logged ego made in the time of the trace.
     """
     results: dict[str, MetricResult] = {}
     for name, metric in METRICS.items():

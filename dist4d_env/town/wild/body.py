@@ -1,4 +1,4 @@
-"""What cameras see of the ego's own body, once for all frames, and the masks that say where."""
+"""The ego's own body as its cameras see it, once for all frames, and its masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the renderer needs of a scene in wild looks: its meshes, its ground, its light, and what its cameras make of it."""
+"""Inputs of the renderer for a scene in wild looks: its meshes, its ground, its light, and what its cameras make of it."""
 
 from __future__ import annotations
 

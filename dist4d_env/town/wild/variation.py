@@ -1,4 +1,4 @@
-"""What wild looks add to the streets of a layout, and what they take away: lanes, kerbs and map stay as they are."""
+"""Variation of a layout for wild looks: fewer buildings and more street objects; lanes, kerbs and map stay as they are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ASIDE = np.arange(0.0, 9.0, 0.25)
 _BESIDE = ("bush", "tree", "fence", "solid", "trailer", "board", "cable")
 
 
-def dressed(layout: Layout, rng: np.random.Generator) -> Layout:
+def varied(layout: Layout, rng: np.random.Generator) -> Layout:
     """A layout with fewer houses and more of everything else, nothing of it on roads or on the line where people walk."""
     share, tall = rng.uniform(0.15, 1.0), rng.uniform(0.7, 1.8)
     buildings = tuple(

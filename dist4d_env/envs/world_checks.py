@@ -1,4 +1,4 @@
-"""What a world answers, checked: it may come from anywhere."""
+"""Checks of what a world's ``reset`` and ``step`` return: worlds may come from outside the package."""
 
 from __future__ import annotations
 
