@@ -127,17 +127,6 @@ def robustness() -> str:
     return table(["", "best splat, dB", "`tiny`, dB", "lost beyond the splat, dB"], rows)
 
 
-def cycle() -> str:
-    """Share of the gap to true side views that cycle consistency closes."""
-    rows = []
-    for shift, metrics in load("cycle")["gap"].items():
-        for metric, cell in metrics.items():
-            share = "no gap" if cell["share"] is None else f"{100 * cell['share']:.0f} %"
-            gains = [f"{cell[name]['mean']:+.4f} ± {cell[name]['error']:.4f}" for name in ("gap", "gain")]
-            rows.append([shift, metric, *gains, share])
-    return table(["", "", "true side views gain", "cycles gain", "of the gap"], rows)
-
-
 def ablation() -> str:
     """Each part of the models on and off under one small budget."""
     rows = []
@@ -165,7 +154,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "novel-view": novel_view,
     "sampling": sampling,
     "robustness": robustness,
-    "cycle": cycle,
     "ablation": ablation,
 }
 
