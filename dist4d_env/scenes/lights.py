@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 
 STATES = ("unknown", "green", "amber", "red")
 UNKNOWN, GREEN, AMBER, RED = range(len(STATES))
+LAMPS, LAMP_SPACING = (RED, AMBER, GREEN), 0.36
+"""The states by the lamps of a head, from the top one down, and metres from one to the next."""
 
 
 @dataclass(frozen=True)

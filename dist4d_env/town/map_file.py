@@ -15,8 +15,9 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
 from dist4d_env.geometry.transforms import wrap_angle
+from dist4d_env.scenes.lights import LAMP_SPACING
 from dist4d_env.town.layout import CELL
-from dist4d_env.town.model import LAMP_SPACING, Layout, Signal, TownLane
+from dist4d_env.town.model import Layout, Signal, TownLane
 from dist4d_env.town.paths import ArcPath
 
 MASK_METRES = 0.1

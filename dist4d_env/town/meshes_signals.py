@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
-from dist4d_env.scenes.lights import AMBER, GREEN, RED
+from dist4d_env.scenes.lights import LAMP_SPACING, LAMPS
 from dist4d_env.town.meshes import Material, Mesh, box, cylinder, flat, join
-from dist4d_env.town.model import LAMP_SPACING, Head, Signal
+from dist4d_env.town.model import Head, Signal
 from dist4d_env.town.textures_ground import POLE
 
-LAMPS = (RED, AMBER, GREEN)
-"""States by lamp, the top one first."""
 _OFF = np.array([(0.22, 0.05, 0.05), (0.22, 0.15, 0.04), (0.05, 0.16, 0.12)], np.float32)
 _ON = np.array([(1.9, 0.08, 0.06), (1.9, 1.0, 0.08), (0.08, 1.8, 1.0)], np.float32)  # bright by day
 _GLOW = 2.0  # at night

@@ -8,8 +8,6 @@ import numpy as np
 from shapely.geometry import LineString, Polygon
 
 LIGHTS = ("day", "dusk", "night", "overcast", "wet")
-LAMP_SPACING = 0.36
-"""Metres from one lamp of a traffic light to the next: red on top, then amber, then green."""
 SPLITS, LOOKS = ("train", "val", "test"), ("plain", "wild")
 
 

@@ -1,9 +1,9 @@
-"""``python -m dist4d_env train codec|dist-t|distil|dist-s``: samples from a data set, then one recipe."""
+"""``python -m dist4d_env train codec|dist-t|distil|dist-s|signals``: samples from a data set, then one recipe."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg, subcommand
@@ -23,7 +23,8 @@ from dist4d_env.training.distillation import Teacher
 from dist4d_env.training.loop import Recipe, make_accelerator, train
 from dist4d_env.training.options import RunOptions, Weights
 from dist4d_env.training.rollouts import prepare_rollouts
-from dist4d_env.training.samples import SampleStore
+from dist4d_env.training.samples import SampleSettings, SampleStore
+from dist4d_env.training.signals import SignalsRecipe
 
 OPTIONS = "options.json"
 KEPT = (
@@ -162,13 +163,28 @@ def dist_s_recipe(options: RunOptions, stores: list[SampleStore]) -> Recipe:
     return DiSTSVideoRecipe(sized, stores, val, chosen.batch, chosen.seed)
 
 
-MODELS = {"codec": TrainCodec, "dist-t": TrainDiSTT, "distil": TrainDistilled, "dist-s": TrainDiSTS}
-AnyTraining = TrainCodec | TrainDiSTT | TrainDistilled | TrainDiSTS
+@dataclass(frozen=True)
+class TrainSignals(RunOptions):
+    """Train the painter of traffic lights, from scenes that have some; its samples are of its own kind."""
+
+    def settings(self, exact: bool = False, strides: tuple[int, ...] = (1,)) -> SampleSettings:
+        """As of other recipes, without the splats that show no later instant."""
+        return replace(super().settings(exact, strides), between=0.0, space=0.0)
+
+    def recipe(self) -> Recipe:
+        """The recipe, with its samples made where missing."""
+        stores, val = self.training_stores(), self.validation_store()
+        return SignalsRecipe(self.sized, stores, val, self.optimiser.batch, self.optimiser.seed)
+
+
+MODELS = {"codec": TrainCodec, "dist-t": TrainDiSTT, "distil": TrainDistilled, "dist-s": TrainDiSTS, "signals": TrainSignals}
+AnyTraining = TrainCodec | TrainDiSTT | TrainDistilled | TrainDiSTS | TrainSignals
 Options = Annotated[
     Annotated[TrainCodec, subcommand("codec")]
     | Annotated[TrainDiSTT, subcommand("dist-t")]
     | Annotated[TrainDistilled, subcommand("distil")]
-    | Annotated[TrainDiSTS, subcommand("dist-s")],
+    | Annotated[TrainDiSTS, subcommand("dist-s")]
+    | Annotated[TrainSignals, subcommand("signals")],
     OmitArgPrefixes,
     FlagCreatePairsOff,
 ]

@@ -192,7 +192,11 @@ class Keyframes:
             frame_controls(frame.intrinsics, frame.global_from_camera, (height, width), pose, boxes, scene.map, scene.description)
             for frame, pose, boxes in zip(self.frames, self.poses, self.at_keyframe, strict=True)
         ]
-        return {
+        lights, heads = scene.lights, {}
+        if len(lights.heads):  # empty arrays can't be mapped from disk
+            states = np.stack([scene.light_states(time) for time in self.times])
+            heads = {"heads": lights.heads, "head_state": states[:, lights.head_light]}
+        return heads | {
             "layout": np.stack([c.layout for c in controls]),
             "bev": np.stack([np.packbits(c.bev) for c in controls]),
             "box_corners": np.stack([c.box_corners for c in controls]),

@@ -22,6 +22,7 @@ from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import invert
 from dist4d_env.models.conditions import BEV_SHAPE, Controls, SplatImages, TargetConditions
 from dist4d_env.models.pretrained import resolve_weights
+from dist4d_env.models.signals import signal_layout
 from dist4d_env.scenes.files import write_text
 
 NEXT, BETWEEN, SPACE = 0, 1, 2
@@ -113,6 +114,20 @@ class SceneSamples:
             invert(a["global_from_ego"][keyframe]) @ a["global_from_camera"][keyframe],
             np.array(a["attributes"]),
         )
+
+    def head_states(self, keyframe: int) -> np.ndarray:
+        """(K,) states of the heads of traffic lights at a keyframe."""
+        return np.array(self.arrays["head_state"][keyframe]) if "heads" in self.arrays else np.zeros(0, np.int8)
+
+    def signals(self, keyframe: int) -> np.ndarray:
+        """(V, H, W, 4) uint8, the heads of traffic lights at a keyframe's cameras."""
+        return self.signals_as(keyframe, self.head_states(keyframe))
+
+    def signals_as(self, keyframe: int, states: np.ndarray) -> np.ndarray:
+        """The same with the heads in states (K,)."""
+        a = self.arrays
+        heads = np.array(a["heads"]) if len(states) else np.zeros((0, 4))
+        return signal_layout(heads, states, a["intrinsics"], a["global_from_camera"][keyframe], *a["frame_rgb"].shape[2:4])
 
     def conditions(self, splat: int) -> TargetConditions:
         """Conditions of a splat's frame, relative to its reference."""

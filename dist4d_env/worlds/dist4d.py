@@ -13,8 +13,10 @@ from dist4d_env.errors import WeightsError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat
 from dist4d_env.geometry.threads import in_threads
-from dist4d_env.models.conditions import TargetConditions, splat_images, target_conditions
+from dist4d_env.models.conditions import TargetConditions, scene_attributes, splat_images, target_conditions
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
+from dist4d_env.models.pretrained import load_model, resolve_weights
+from dist4d_env.models.signals import SignalPainter, signal_layout
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.worlds.chunk import Chunk, PolicyConfig
 from dist4d_env.worlds.contract import WorldInfo, WorldStart
@@ -57,7 +59,10 @@ class GenerativeWorld:
         dist_s: DiSTSPipeline,
         memory: MemoryPolicy = "log",
         policy: PolicyConfig | None = None,
+        painter: SignalPainter | None = None,
     ) -> None:
+        """painter: of traffic lights; without it they look as the networks draw them, who don't know their states."""
+        self.painter = painter
         self.dist_t, self.dist_s, self.memory, self.policy = dist_t, dist_s, memory, policy or PolicyConfig()
 
     @property
@@ -88,7 +93,9 @@ class GenerativeWorld:
         multiple = dist_s.unet.svd.factor if dist_s.unet.is_svd else 2 ** len(dist_s.unet.config.widths)
         if any(side % multiple for side in use.image_size):
             raise WeightsError(f"{weights}: DiST-S takes multiples of {multiple} pixels, DiST-T's image_size is {use.image_size}")
-        return cls(dist_t, dist_s, memory, policy)
+        folder = resolve_weights(weights) / "signals"
+        painter = load_model(SignalPainter, folder).to(device) if folder.is_dir() else None
+        return cls(dist_t, dist_s, memory, policy, painter)
 
     def reset(self, starts: Sequence[WorldStart]) -> list[GenerativeState]:
         """Raises ``DataError`` where a scene has no usable keyframe."""
@@ -134,6 +141,7 @@ class GenerativeWorld:
         deviation = (
             pose_difference(chunk.global_from_ego[k], now.global_from_ego)[0] if chunk is not None and k is not None else 0.0
         )
+        frame = self._painted(state, now, frame, watch)
         if splat.body is not None:
             frame, share = splat.over(frame), np.where(splat.body, np.float32(0), share)
         with watch("trust"):
@@ -143,6 +151,19 @@ class GenerativeWorld:
             grown = state.memory.with_generated(frame, now.boxes, kept(splat, self.policy.grow))
         state = self._shown(replace(state, memory=grown, chunk=chunk), now, frame)
         return state, frame, WorldInfo((source,) * len(frame.rgb), deviation, believed, watch.milliseconds)
+
+    def _painted(self, state: GenerativeState, now: SceneAt, frame: RGBDFrame, watch: Stopwatch) -> RGBDFrame:
+        """The frame with the heads of traffic lights as they are now."""
+        scene = state.start.scene
+        if self.painter is None or not len(scene.lights.heads):
+            return frame
+        with watch("signals"):
+            states = scene.light_states(now.time) if now.lights is None else now.lights
+            size = frame.depth.shape[1:]
+            signals = signal_layout(
+                scene.lights.heads, states[scene.lights.head_light], frame.intrinsics, frame.global_from_camera, *size
+            )
+            return self.painter.paint(frame, signals, scene_attributes(scene.description)) if signals.any() else frame
 
     def _stands_in_a_real_frame(self, state: GenerativeState, now: SceneAt) -> bool:
         """Whether the episode begins at an instant that a real frame shows, only from elsewhere: nothing to step forward."""
