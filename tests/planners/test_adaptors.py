@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gymnasium as gym
@@ -22,12 +23,13 @@ from dist4d_env.planners.adaptors import AdaptorError, NavsimAgent, NuplanPlanne
 from dist4d_env.planners.adaptors.common import History, driven_back, driving_command
 from dist4d_env.planners.adaptors.navsim import AgentInput
 from dist4d_env.planners.adaptors.nuplan_map import NuplanMap
-from dist4d_env.planners.adaptors.nuplan_types import StateSE2, TrackedObjectType
+from dist4d_env.planners.adaptors.nuplan_types import StateSE2, TrackedObjectType, TrafficLightStatusType
 from dist4d_env.planners.contract import PlannerContext, PlannerInput
+from dist4d_env.scenes.lights import GREEN, RED
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.ego import EgoState
 from tests.planners.driving import state_of
-from tests.simulation.road import Agent, make_scene, road_map
+from tests.simulation.road import Agent, light_at, make_scene, road_map
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +250,19 @@ def test_nuplan_planner_sees_the_street():
     assert ego.rear_axle.x == pytest.approx(-16) and ego.center.x == pytest.approx(-16 + VehicleParameters().rear_axle_to_center)
     assert ego.time_us == -2_000_000 and ego.dynamic_car_state.speed == 8.0
     assert inner.initialization.route_roadblock_ids == ["A"] and inner.initialization.mission_goal.x > 300
+
+
+def test_nuplan_planner_is_told_what_lights_show():
+    """Every lane that a light controls, as it is now."""
+    lights = replace(light_at(40.0, np.repeat([RED, GREEN], 30)), lanes=(("A", "B"),))
+    scene, inner = make_scene(scene_map=road_map(), lights=lights), LeaderWatchingPlanner()
+    planner = NuplanPlanner(inner)
+    planner.reset(PlannerContext(scene, 0.5, 4.0), 0)
+    for time, status in ((0.0, TrafficLightStatusType.RED), (3.5, TrafficLightStatusType.GREEN)):
+        state = replace(state_of(scene), lights=scene.light_states(time))
+        planner.plan(replace(given(time, state.ego, state), lights=state.lights))
+        told = [(one.status, one.lane_connector_id, one.timestamp) for one in inner.input.traffic_light_data]
+        assert told == [(status, "A", round(time * 1e6)), (status, "B", round(time * 1e6))]
 
 
 def test_nuplan_map():

@@ -48,12 +48,14 @@ def lidar_points(observation: Mapping[str, Any]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Moment:
-    """One instant. time: s; ego: global rear axle; observation: the environment's; boxes: agents, None where not given."""
+    """One instant. time: s; ego: global rear axle; observation: the environment's; boxes: agents, None where not given; lights:
+    (G,) states of the scene's traffic lights, empty where not given."""
 
     time: float
     ego: EgoState
     observation: Mapping[str, Any]
     boxes: Boxes | None
+    lights: np.ndarray
 
 
 class History:
@@ -66,7 +68,7 @@ class History:
     def add(self, given: PlannerInput) -> None:
         """Remember one decision's input. Inputs come in order of time."""
         boxes = None if given.state is None else given.state.boxes
-        self._moments.append(Moment(given.time, given.ego, given.observation, boxes))
+        self._moments.append(Moment(given.time, given.ego, given.observation, boxes, given.lights))
         while given.time - self._moments[0].time > self._span + 1e-6:
             self._moments.popleft()
 

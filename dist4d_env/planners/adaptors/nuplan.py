@@ -29,9 +29,12 @@ from dist4d_env.planners.adaptors.nuplan_types import (
     TrackedObject,
     TrackedObjects,
     TrackedObjectType,
+    TrafficLightStatusData,
+    TrafficLightStatusType,
     VehicleSize,
 )  # fmt: skip
 from dist4d_env.planners.contract import Plan, PlannerContext, PlannerInput, PlannerNeeds, in_ego_frame
+from dist4d_env.scenes.lights import STATES
 from dist4d_env.simulation.ego import EgoState
 
 HISTORY, STEP, REACH = 2.0, 0.5, 4.0
@@ -41,14 +44,16 @@ _TYPES = {
     "motorcycle": "BICYCLE", "bicycle": "BICYCLE", "pedestrian": "PEDESTRIAN", "traffic_cone": "TRAFFIC_CONE",
     "barrier": "BARRIER", "other": "GENERIC_OBJECT",
 }  # fmt: skip
+_STATUS = {"unknown": "UNKNOWN", "green": "GREEN", "amber": "YELLOW", "red": "RED"}
 
 
 class NuplanPlanner:
     """Drives a nuPlan-style planner: ``initialize(initialization)`` and ``compute_planner_trajectory(planner_input)``.
 
     Its input is nuPlan's: the true boxes of the agents now and over the last two seconds (so it counts as privileged), the map
-    and the route, but nothing of the future. The trajectory it returns is an object with ``get_sampled_trajectory()`` or a
-    list of states; a state has ``rear_axle`` with x, y, heading (global) and ``time_point.time_us`` or ``time_us``.
+    and the route, and what traffic lights show now, but nothing of the future. The trajectory it returns is an object with
+    ``get_sampled_trajectory()`` or a list of states; a state has ``rear_axle`` with x, y, heading (global) and
+    ``time_point.time_us`` or ``time_us``.
 
     Raises ConfigError for an object that is no such planner, AdaptorError for what is no trajectory.
     """
@@ -66,7 +71,7 @@ class NuplanPlanner:
 
     def reset(self, context: PlannerContext, seed: int) -> None:
         self._interval, self._index = context.decision_dt, 0
-        self._instances = context.scene.tracks.instance
+        self._instances, self._lanes = context.scene.tracks.instance, context.scene.lights.lanes
         self._history = History(HISTORY)
         route = context.scene.route
         goal = StateSE2(*route.at(route.length))
@@ -86,7 +91,8 @@ class NuplanPlanner:
             deque(self._tracks(moment) for moment in moments),
             self._interval,
         )
-        return NuplanInput(SimulationIteration(_time_point(moments[-1].time), self._index), buffer, [])
+        now = _time_point(moments[-1].time)
+        return NuplanInput(SimulationIteration(now, self._index), buffer, light_data(moments[-1].lights, self._lanes, now))
 
     def _tracks(self, moment: Moment) -> DetectionsTracks:
         if moment.boxes is None:
@@ -116,6 +122,15 @@ def tracked_objects(boxes: Boxes, instances: tuple[str, ...]) -> list[TrackedObj
             instances[token] if token < len(instances) else str(token),
         )
         for token, category, position, size, yaw, velocity in rows
+    ]
+
+
+def light_data(lights: np.ndarray, lanes: tuple[tuple[str, ...], ...], now: TimePoint) -> list[TrafficLightStatusData]:
+    """States (G,) of the lights that control so many lanes each, in nuPlan's terms."""
+    return [
+        TrafficLightStatusData(TrafficLightStatusType[_STATUS[STATES[state]]], lane, now.time_us)
+        for state, controlled in zip(lights.tolist(), lanes, strict=True)
+        for lane in controlled
     ]
 
 

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 from functools import cached_property
 from typing import Any
 
@@ -312,13 +312,31 @@ class SimulationIteration:
         return self.time_point.time_s
 
 
+class TrafficLightStatusType(IntEnum):
+    """nuPlan's states of a traffic light."""
+
+    GREEN = 0
+    YELLOW = 1
+    RED = 2
+    UNKNOWN = 3
+
+
+@dataclass(frozen=True)
+class TrafficLightStatusData:
+    """lane_connector_id: the token of a lane that is entered over the light's stop line; timestamp: microseconds."""
+
+    status: TrafficLightStatusType
+    lane_connector_id: str
+    timestamp: int
+
+
 @dataclass(frozen=True)
 class NuplanInput:
-    """nuPlan's ``PlannerInput``. traffic_light_data is always empty: nuScenes records no traffic lights."""
+    """nuPlan's ``PlannerInput``. traffic_light_data: of every lane that a traffic light controls, in scenes that have some."""
 
     iteration: SimulationIteration
     history: SimulationHistoryBuffer
-    traffic_light_data: list[Any]
+    traffic_light_data: list[TrafficLightStatusData]
 
 
 @dataclass(frozen=True)
