@@ -20,6 +20,7 @@ from dist4d_env.planners.contract import (
     PlannerNeeds,
     in_ego_frame,
 )
+from dist4d_env.planners.lights_ahead import LightsAhead
 from dist4d_env.planners.mpc_costs import CostWeights, plan_costs
 from dist4d_env.planners.observed_agents import Agents
 from dist4d_env.planners.route_profile import RoutePosition, RouteProfile, posted_limit
@@ -31,6 +32,7 @@ from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.vehicle import VehicleDynamics
 
 _FINALISTS = 4
+_BEFORE_LINE = 1.0  # m, where guides come to stand before a stop line
 _LEAST_PROGRESS = 5.0  # m in 4 s that count as all there is to make, at least: standing still is never perfect
 
 
@@ -72,8 +74,9 @@ class SamplingMPC:
     """Samples controls around the best it knows, rolls them all, keeps the elites, narrows down, and does so again.
 
     It starts from the rest of its last plan and from guides: drives along the route at several speeds, turned into controls.
-    Costs are those of ``mpc_costs``; agents are forecast at constant velocity. In the end the best samples and the guides are
-    followed by the tracker that will really follow them, and the best of these is the plan. Same seed, same plans.
+    Costs are those of ``mpc_costs``; agents are forecast at constant velocity, and lights stay what they are. In the end the
+    best samples and the guides are followed by the tracker that will really follow them, and the best of these is the plan. Same
+    seed, same plans.
     """
 
     requires = PlannerNeeds(map=True)
@@ -89,6 +92,7 @@ class SamplingMPC:
         self._scene, self._dt = context.scene, context.decision_dt
         self._limit = posted_limit(context.scene, self.config.free_speed)
         self._profile = RouteProfile(context.scene.route, self._limit)
+        self._lights = LightsAhead(context.scene)
         self._random = np.random.default_rng(seed)
         self._s: float | None = None
         self._controls: np.ndarray | None = None  # (2, K) accelerations and wheel angles of the last plan
@@ -97,8 +101,11 @@ class SamplingMPC:
         ego = observation.ego
         start = self._profile.locate(ego, self._s)
         self._s = start.s
+        front, c = start.s + self.vehicle.rear_axle_to_center + self.vehicle.length / 2, self.config
+        free = self._lights.free(observation.lights, front, ego.speed, c.guide_braking, c.emergency)
+        self._stop = front + free
         forecast = Forecast(self._scene, ego, Agents.of(observation), start.s, self.vehicle, self.config.step)
-        guides = self._guides(ego, start)
+        guides = self._guides(ego, start, free)
         starts = self._as_controls(simulate_plans(ego, guides, PLAN_DT, PLAN_TICKS, self.vehicle))
         if self._controls is not None:
             starts = np.concatenate([starts, self._shifted(self._controls)[None]])
@@ -129,15 +136,16 @@ class SamplingMPC:
         return known[np.argsort(costs, kind="stable")[:_FINALISTS]]
 
     def _costs(self, rows: np.ndarray, forecast: Forecast) -> np.ndarray:
-        return plan_costs(rows, forecast.expected, self._limit, self._reachable, self.config.weights)
+        return plan_costs(rows, forecast.expected, self._limit, self._reachable, self.config.weights, self._stop)
 
-    def _guides(self, ego: EgoState, start: RoutePosition) -> np.ndarray:
-        """(G, 8, 3) plans in the ego frame along the route, at the configured speeds; sets the reachable progress."""
+    def _guides(self, ego: EgoState, start: RoutePosition, free: float) -> np.ndarray:
+        """(G, 8, 3) plans in the ego frame along the route, at the configured speeds, at most ``free`` metres; sets the reachable
+        progress."""
         c = self.config
         dodges = [(share, side) for share in c.dodges for side in (-c.dodge, c.dodge)]
         shares, beside = np.array([*((share, 0.0) for share in c.speeds), *dodges, (0.0, 0.0)]).T
         braking = np.array([c.guide_braking] * (len(shares) - 1) + [c.emergency])
-        driven = self._profile.drive(start, ego.speed, shares, c.guide_pull, braking)
+        driven = self._profile.drive(start, ego.speed, shares, c.guide_pull, braking, free - _BEFORE_LINE)
         self._reachable = max(float(driven[:, -1].max()), _LEAST_PROGRESS)
         poses = self._profile.poses(start, driven[:, POSE_TICKS::POSE_TICKS], beside[:, None])
         return np.stack([in_ego_frame(pose, ego) for pose in poses])

@@ -30,7 +30,8 @@ class CostWeights:
     """score: of 1 - PDMS; clearance: of the squared share of ``margin`` metres that is missing beside an agent, or much more once
     one is touched, summed over seconds, of which the first weigh most; following: of the squared share that is missing of a
     safe distance; offset: of squared metres beside the route; heading: of squared radians off it; effort: of squared m/s^2 along
-    and across; jerk: of squared m/s^3; speeding: of m/s above the limit. All but the first two are means over the plan."""
+    and across; jerk: of squared m/s^3; speeding: of m/s above the limit; stopping: of the squared share that is missing of the
+    way that braking before a red light takes. All but the first two are means over the plan."""
 
     score: float = 10.0
     clearance: float = 8.0
@@ -41,14 +42,21 @@ class CostWeights:
     effort: float = 0.05
     jerk: float = 0.01
     speeding: float = 0.5
+    stopping: float = 30.0
 
 
 def plan_costs(
-    rows: np.ndarray, expected: PlanScene, speed_limit: np.ndarray, reference: float, weights: CostWeights
+    rows: np.ndarray,
+    expected: PlanScene,
+    speed_limit: np.ndarray,
+    reference: float,
+    weights: CostWeights,
+    stop: float = np.inf,
 ) -> np.ndarray:
     """(B,) costs of simulated plans, ego rows (B, T, 7) at 10 Hz.
 
-    speed_limit: (P,) m/s at the route's points; reference: metres of progress that count as all there is to make.
+    speed_limit: (P,) m/s at the route's points; reference: metres of progress that count as all there is to make; stop: metres
+    along the route to the stop line of a light to stop at.
     """
     score = score_plans(rows, expected, form="corrected", reference=reference).score
     ego, vehicle = rows[:, ::_EVERY], expected.vehicle
@@ -70,6 +78,7 @@ def plan_costs(
         + weights.effort * np.mean(ego[..., 4] ** 2 + lateral**2, 1)
         + weights.jerk * np.mean(jerk**2, 1)
         + weights.speeding * np.mean(np.maximum(ego[..., 3] - limit, 0.0), 1)
+        + (weights.stopping * _overrun(ego[..., 3], stop - s - vehicle.length / 2) if stop < np.inf else 0.0)
     )
 
 
@@ -109,6 +118,12 @@ def _closeness(free: np.ndarray, speed: np.ndarray, margin: float) -> np.ndarray
     touch = np.where(impact > _STANDING, _TOUCH, 1.0)[:, None]
     early = deterministic.exp(-0.1 * _EVERY * np.arange(free.shape[1]) / _PATIENCE)
     return 0.1 * _EVERY * np.where(touched, touch, missing) @ early + impact
+
+
+def _overrun(speed: np.ndarray, gap: np.ndarray) -> np.ndarray:
+    """(B,) the mean squared share of the way to brake that is missing at ``gap`` (B, T) metres before a line, 1 behind it."""
+    needed = np.square(speed) / (2 * _BRAKING)
+    return np.mean(np.where(gap < 0, 1.0, np.clip(1 - gap / np.maximum(needed, 1e-3), 0.0, 1.0)) ** 2, 1)
 
 
 def _tailgating(

@@ -21,6 +21,7 @@ BRAKING = 1.5
 _REACH = 5.0  # m to either side over which a curve is measured, so that corners of the polyline do not read as curves
 _EASE, _SHORTEST, _LONGEST = 0.8, 4.0, 12.0  # s of driving, and metres at least and at most, in which an offset fades
 _STEEPEST = 0.5
+_STOPPING = 0.6  # of the braking at most with which a place to stand is come to
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,23 @@ class RouteProfile:
         return np.interp(s, self.route.arc_length, self.speed)
 
     def drive(
-        self, start: RoutePosition, speed: float, share: np.ndarray, acceleration: float, braking: np.ndarray | float
+        self,
+        start: RoutePosition,
+        speed: float,
+        share: np.ndarray,
+        acceleration: float,
+        braking: np.ndarray | float,
+        stop: float = np.inf,
     ) -> np.ndarray:
         """Metres driven (B, 41) at 10 Hz from ``speed`` in m/s towards ``share`` (B,) of the profile's speed.
 
-        acceleration, braking: m/s^2 at most, braking for each (B,) or for all.
+        acceleration, braking: m/s^2 at most, braking for each (B,) or for all; stop: metres after which to stand, for which a
+        share of the braking is used.
         """
         driven, now = np.zeros((len(share), PLAN_TICKS + 1)), np.full(len(share), speed)
         for tick in range(PLAN_TICKS):
             wished = share * self.speed_at(start.s + driven[:, tick])
+            wished = np.minimum(wished, np.sqrt(2 * _STOPPING * braking * np.maximum(stop - driven[:, tick], 0.0)))
             later = np.maximum(now + np.clip(wished - now, -braking * TICK, acceleration * TICK), 0.0)
             driven[:, tick + 1], now = driven[:, tick] + (now + later) / 2 * TICK, later
         return driven

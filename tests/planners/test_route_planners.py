@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from dist4d_env.planners.contract import PlannerContext, PlannerInput
 from dist4d_env.planners.idm import IdmPlanner
 from dist4d_env.planners.lane_follower import LaneFollower
 from dist4d_env.planners.lane_keeping import LaneKeeping
+from dist4d_env.planners.mpc import MpcConfig, SamplingMPC
 from dist4d_env.planners.pdm_closed import PdmClosed, PdmConfig
 from dist4d_env.scenes.lights import AMBER, GREEN, RED
 from dist4d_env.scenes.route import Route
@@ -28,6 +30,7 @@ CAR = VehicleParameters()
 FRONT = CAR.rear_axle_to_center + CAR.length / 2
 FOLLOWERS = (LaneKeeping, IdmPlanner, PdmClosed)
 CAREFUL = (IdmPlanner, PdmClosed)
+SAMPLING = partial(SamplingMPC, MpcConfig(samples=24, elites=6, iterations=2))
 
 
 def bend(radius: float) -> Route:
@@ -59,7 +62,7 @@ def test_speed_limit_is_reached_and_kept(planner):
     assert 10.2 < driven.speed[-1] < 11.2 and driven.speed.max() < 11.3
 
 
-@pytest.mark.parametrize("planner", [*CAREFUL, LaneFollower])
+@pytest.mark.parametrize("planner", [*CAREFUL, LaneFollower, SAMPLING])
 def test_red_lights_are_stopped_at_and_left_on_green(planner):
     """A light at 60 m, red for the first 12 s, and none of it known beforehand."""
     scene = make_scene(
