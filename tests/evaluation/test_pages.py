@@ -14,8 +14,11 @@ import pytest
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.report.charts import Band, Series, line_chart, path_map
 from dist4d_env.evaluation.report.episode import render_report, source_runs, stage_times, write_report
+from dist4d_env.evaluation.report.replays import _lights
 from dist4d_env.evaluation.scores import results_of
 from dist4d_env.evaluation.video import VideoWriter, write_video
+from dist4d_env.scenes.lights import GREEN, RED
+from tests.simulation.road import light_at
 
 
 def frames(count: int = 6):
@@ -84,6 +87,20 @@ def test_map_shows_both_paths(log):
     styles = {path.get("class") for path in svg(path_map(log.trace)).findall("path")}
     assert {"road", "logged", "driven"} <= styles
     assert {"logged", "driven"} == {p.get("class") for p in svg(path_map(replace(log.trace, map=None))).findall("path")}
+
+
+def test_map_shows_stop_lines_as_their_lights_show(log):
+    x, y = log.trace.ego[-1, :2]
+    states = np.repeat([GREEN, RED], [3, len(log.trace.time) - 3])
+    lit = light_at(0.0, states)
+    lit = replace(lit, stop_line=lit.stop_line + np.array([x, y]))
+    lines = [path for path in svg(path_map(replace(log.trace, lights=lit))).findall("path") if "light" in path.get("class")]
+    assert [path.get("class") for path in lines] == ["light red"]
+    away = replace(lit, stop_line=lit.stop_line + 1e4)
+    assert "light" not in path_map(replace(log.trace, lights=away))
+    assert list(_lights(replace(log, trace=replace(log.trace, lights=away)), np.arange(0, 9, 2), np.zeros(2))) == []
+    (packed,) = _lights(replace(log, trace=replace(log.trace, lights=lit)), np.arange(0, 9, 2), log.trace.ego[-1, :2])
+    assert packed == [0, 18, 0, -18, 0, GREEN, 2, RED], "ends in decimetres; green from row 0, red from tick 4 on, which is row 2"
 
 
 class Page(HTMLParser):

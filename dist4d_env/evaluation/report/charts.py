@@ -10,6 +10,7 @@ import numpy as np
 from shapely.geometry.base import BaseGeometry
 
 from dist4d_env.metrics.driving.trace import EpisodeTrace
+from dist4d_env.scenes.lights import STATES
 
 WIDTH, HEIGHT = 620, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 26
@@ -82,7 +83,8 @@ def bar_rows(values: Mapping[str, tuple[float, float]], colour: str) -> str:
 
 
 def path_map(trace: EpisodeTrace, margin: float = 18.0) -> str:
-    """An SVG seen from above: drivable area, lane dividers, the logged path (dashed) and the driven one."""
+    """An SVG seen from above: drivable area, lane dividers, stop lines as their traffic lights show at the end, the logged path
+    (dashed) and the driven one."""
     driven, logged = trace.ego[:, :2], trace.expert[:, :2]
     both = np.concatenate([driven, logged])
     low, high = both.min(0) - margin, both.max(0) + margin
@@ -100,6 +102,9 @@ def path_map(trace: EpisodeTrace, margin: float = 18.0) -> str:
         for name, style in (("drivable_area", "road"), ("ped_crossing", "crossing"), ("lane_divider", "divider")):
             for geometry in trace.map.layers[name]:
                 parts += [_outline(piece, place, style) for piece in _pieces(geometry.intersection(window))]
+    for line, state in zip(trace.lights.stop_line, trace.lights.state[:, -1].tolist(), strict=True):
+        if (line >= low).all() and (line <= low + span).all():
+            parts.append(f'<path class="light {STATES[state]}" d="{_path(place(line))}"/>')
     for points, style in ((logged, "logged"), (driven, "driven")):
         parts.append(f'<path class="{style}" d="{_path(place(points))}"/>')
     here = place(driven[-1:])[0]

@@ -115,6 +115,7 @@ function draw(canvas, episode, time, struck, closeUp = false) {
   c.rotate(Math.PI / 2 - yaw);
   c.translate(-x, -y);
   drawMap(c, episode.paths);
+  drawLights(c, episode.replay.lights, row);
   drawLine(c, episode.expert[0], episode.expert[1], colour("--faint"), 0.25, [1.2, 0.9], Infinity);
   drawLine(c, episode.x, episode.y, colour("--accent"), 0.35, [], row);
   const present = episode.agents.flatMap(agent => {
@@ -147,6 +148,16 @@ function drawMap(c, paths) {
   c.strokeStyle = colour("--divider");
   c.lineWidth = 0.15;
   c.stroke(paths.divider);
+}
+
+/** Stop lines as their traffic lights show at a row. */
+function drawLights(c, lights, row) {
+  for (const [x1, y1, x2, y2, ...changes] of lights) {
+    let state = 0;
+    for (let i = 0; i < changes.length && changes[i] <= row; i += 2) state = changes[i + 1];
+    const name = ["", "green", "amber", "red"][state];
+    if (name) drawLine(c, [x1 / 10, x2 / 10], [y1 / 10, y2 / 10], colour("--light-" + name), 0.6, [], Infinity);
+  }
 }
 
 function drawLine(c, xs, ys, style, thickness, dash, until) {

@@ -46,7 +46,8 @@ def replay(log: EpisodeLog, scene: Scene) -> dict[str, Any]:
 
     ego: x, y, heading, speed (cm/s), acceleration (cm/s^2), lateral acceleration; agents: category, size, track, first row, then
     x, y, heading, one row for those that stand; plans: per decision its tick and x, y in decimetres in the ego frame; expert: the
-    logged path in decimetres; steps: series per decision; front: what made the front camera's frame.
+    logged path in decimetres; lights: stop lines of traffic lights near the path, x, y, x, y in decimetres, then the row and the
+    state of every change; steps: series per decision; front: what made the front camera's frame.
     """
     trace, origin, front = log.trace, origin_of(scene), front_sources(log, scene)
     rows = np.arange(0, len(trace.time), STRIDE)
@@ -63,6 +64,7 @@ def replay(log: EpisodeLog, scene: Scene) -> dict[str, Any]:
         "expertSpeed": _differences(expert_speed[rows] * _CENTI),
         "agents": list(_agents(log, rows, origin)),
         "expert": [_differences(column) for column in (trace.expert[::10, :2] - origin).T * _DECI],
+        "lights": list(_lights(log, rows, origin)),
         "plans": [
             [int(step), *np.round(poses[:, :2] * _DECI).astype(int).ravel().tolist()]
             for step, poses in zip(log.plans.step, log.plans.poses, strict=True)
@@ -115,6 +117,17 @@ def _agents(log: EpisodeLog, rows: np.ndarray, origin: np.ndarray) -> Iterator[l
             size = [round(float(side) * _CENTI) for side in trace.size[track, :2]]
             head = [CATEGORIES[trace.category[track]], *size, track, int(stretch[0]), len(stretch)]
             yield [*head, *(_differences(column) for column in pose.T)]
+
+
+def _lights(log: EpisodeLog, rows: np.ndarray, origin: np.ndarray) -> Iterator[list[int]]:
+    """Every traffic light whose stop line the ego comes within RADIUS of."""
+    lights, path = log.trace.lights, log.trace.ego[rows, None, :2]
+    near = (np.hypot(*np.moveaxis(lights.stop_line.mean(1) - path, -1, 0)) < RADIUS).any(0)
+    for light in np.flatnonzero(near).tolist():
+        state = lights.rows(rows)[light]
+        changes = np.flatnonzero(np.diff(state, prepend=-1))
+        line = np.round((lights.stop_line[light] - origin) * _DECI).astype(int)
+        yield [*line.ravel().tolist(), *np.stack([changes, state[changes]], -1).ravel().tolist()]
 
 
 def _differences(values: np.ndarray) -> list[int]:
