@@ -124,10 +124,11 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``comfort`` | share of ticks outside nuPlan's bounds of acceleration, jerk and yaw motion | -2 | | |
     | ``speed_limit`` | m/s above the limit x seconds; 0 where no limit is known | -0.4 | | |
     | ``route_offset`` | metres beside the route x seconds | -0.05 | | |
+    | ``red_light`` | 1 if its front went over a stop line at red; 0 in scenes without traffic lights | | | |
     | ``arrival`` | at the horizon: 1 without a failure and 90 % as far as the logged ego | | 1 | |
     | ``pdms`` | change of the closed-loop PDMS: an episode driven to its end collects it | | | 1 |
 
-    ``arrival`` and ``pdms`` are computed only where they are weighed.
+    ``red_light``, ``arrival`` and ``pdms`` are computed only where they are weighed.
 
     ## Starting State
 

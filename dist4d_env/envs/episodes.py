@@ -18,7 +18,7 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.data.soundness import load_scene
 from dist4d_env.envs.config import EnvConfig, read_reset_options, read_scenario_option
 from dist4d_env.envs.ending import intended_end, termination_causes, truncation_cause
-from dist4d_env.envs.rewards import EPISODE_TERMS, arrival, pdms_so_far, reward_terms, weighted_sum
+from dist4d_env.envs.rewards import CHOSEN_TERMS, arrival, known, pdms_so_far, reward_terms, weighted_sum
 from dist4d_env.envs.sensors.checks import check_observed, check_space
 from dist4d_env.envs.sensors.contract import Instant, Sensor
 from dist4d_env.envs.starts import check_start, draw_start, remembered_keyframes
@@ -497,8 +497,11 @@ class Episodes:
         """(N,) the reward terms after a decision; those of whole episodes are 0 where one begins."""
         values, time = self.bookkeeping.values, self.now.time
         terms = reward_terms(values, self.config.decision_dt)
-        for name in EPISODE_TERMS:
+        for name in CHOSEN_TERMS:
             if not self.weights.get(name):
+                continue
+            if name == "red_light":
+                terms[name] = known(values[name])
                 continue
             term = terms[name] = np.zeros(self.count)
             for row in np.flatnonzero(~begins).tolist():

@@ -39,9 +39,9 @@ PRESETS: Mapping[str, Mapping[str, float]] = MappingProxyType(
 )
 """What ``reward="shaped"`` and so on stand for."""
 
-EPISODE_TERMS = ("arrival", "pdms")
-"""Terms that look at the whole episode so far: computed only where they are weighed."""
-TERMS = (*DEFAULT_WEIGHTS, *EPISODE_TERMS)
+CHOSEN_TERMS = ("red_light", "arrival", "pdms")
+"""Terms that are there only where they are weighed; the last two look at the whole episode so far."""
+TERMS = (*DEFAULT_WEIGHTS, *CHOSEN_TERMS)
 LARGEST = 1e9
 """Of a weight: sums of rewards stay finite also as 32-bit numbers."""
 ARRIVED = 0.9
@@ -89,7 +89,12 @@ def reward_terms(values: Mapping[str, np.ndarray], decision_dt: float) -> dict[s
         "speed_limit": values["speeding"] * decision_dt,
         "route_offset": np.abs(values["route_offset"]) * decision_dt,
     }
-    return {name: np.where(np.isnan(value), 0.0, value) for name, value in terms.items()}
+    return {name: known(value) for name, value in terms.items()}
+
+
+def known(value: np.ndarray) -> np.ndarray:
+    """(N,) a term, 0 where it is not known."""
+    return np.where(np.isnan(value), 0.0, value)
 
 
 def arrival(time: float, end_time: float, values: Mapping[str, float], reference: float) -> float:

@@ -105,3 +105,20 @@ def test_what_touches_the_ego_at_the_start_costs_nothing(make_env, touching):
         assert info["ended_by"] == "horizon" and sum(rewards) == pytest.approx(final["value"], abs=1e-9)
         collected.append(rewards)
     assert collected[0] == collected[1] and sum(collected[1]) > 0.5
+
+
+def test_running_red_lights_costs_where_it_is_weighed(make_env):
+    """Straight on at full speed from every start: the term is the running value."""
+    env, ran = make_env(reward={"red_light": -3.0, "progress": 0.1}, horizon=4.0, termination=()), 0.0
+    for scene in ("town-val-0000", "town-val-0001"):
+        for start in (0.0, 1.0, 2.0):
+            env.reset(seed=0, options={"scene": scene, "start": start})
+            over = False
+            while not over:
+                _, reward, _, over, info = env.step(np.array([1.0, 0.0], np.float32))
+                terms = info["reward_terms"]
+                assert terms["red_light"] == info["metrics"]["red_light"]
+                assert reward == pytest.approx(0.1 * terms["progress"] - 3.0 * terms["red_light"])
+                ran += terms["red_light"]
+    assert ran > 0
+    assert "red_light" not in drive(make_env(), 0, [0.0, 0.0])[1][0], "nor is there such a term elsewhere"
