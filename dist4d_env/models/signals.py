@@ -26,8 +26,8 @@ SIGNAL_CHANNELS = ("red", "amber", "green", "head")
 
 REACH = 80.0
 """Metres from a camera to the farthest head that is drawn."""
-LENS, BOARD = 0.16, (0.34, 0.67)
-"""Metres: radius of a lamp, and half the width and height of a head with the board behind it."""
+LENS, AHEAD, BOARD = 0.16, 0.13, (0.34, 0.67)
+"""Metres: radius of a lamp, how far lamps lie before the middle of a head, and half its width and height with the board."""
 _MARGIN = 1.0  # pixels around a head: what is remembered of it may lie so far off
 _ASLANT = 0.17  # sine of the least angle under which a face is seen
 _SUB = 4  # points a pixel and direction, of which the covered share is taken
@@ -78,13 +78,13 @@ def _draw(
         return
     u, v = ((np.arange(low * _SUB, high * _SUB) + 0.5) / _SUB for low, high in ((left, right), (top, bottom)))
     rays = u[None, :, None] * pixel_rays[:, 0] + v[:, None, None] * pixel_rays[:, 1] + pixel_rays[:, 2]
-    away = rays @ axes[0]
-    reach = (middle @ axes[0]) / np.where(np.abs(away) < 1e-6, -1e-6, away)
-    on = (rays * reach[..., None] - middle) @ axes[1:].T  # metres to the left and up on the head's plane
-    across, along = on[..., 0], on[..., 1]
-    margin = _MARGIN * middle[2] / intrinsics[0, 0]
-    board = (reach > 0) & (np.abs(across) <= BOARD[0] + margin) & (np.abs(along) <= BOARD[1] + margin)
-    lit = across**2 + (along - LAMP_SPACING * (1 - lamp)) ** 2 <= LENS**2
+    towards = rays @ axes[0]
+    towards = np.where(np.abs(towards) < 1e-6, -1e-6, towards)
+    margin, board = _MARGIN * middle[2] / intrinsics[0, 0], np.zeros(rays.shape[:2], bool)
+    for plane in (middle, middle + AHEAD * axes[0]):
+        on = (rays * ((plane @ axes[0]) / towards)[..., None] - plane) @ axes[1:].T  # metres to the left and up
+        board |= (np.abs(on[..., 0]) <= BOARD[0] + margin) & (np.abs(on[..., 1]) <= BOARD[1] + margin)
+    lit = on[..., 0] ** 2 + (on[..., 1] - LAMP_SPACING * (1 - lamp)) ** 2 <= LENS**2
     shape = (bottom - top, _SUB, right - left, _SUB)
     drawn, covered = board.reshape(shape).any((1, 3)), lit.reshape(shape).mean((1, 3))
     values = np.zeros((*drawn.shape, len(SIGNAL_CHANNELS)), np.uint8)

@@ -12,7 +12,7 @@ from dist4d_env.errors import WeightsError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.inputs import channels_first
 from dist4d_env.models.pretrained import load_model, save_model
-from dist4d_env.models.signals import BOARD, LENS, SignalPainter, in_sight, signal_layout
+from dist4d_env.models.signals import AHEAD, BOARD, LENS, SignalPainter, in_sight, signal_layout
 from dist4d_env.scenes.lights import AMBER, GREEN, LAMP_SPACING, RED, UNKNOWN
 from tests.models.made import HEIGHT, WIDTH, ring
 
@@ -51,7 +51,7 @@ def test_lit_lamps_are_where_they_are_and_as_large(state, channel, up, away, lef
     lit = image[0, ..., :3].astype(float) / 255
     assert (np.delete(lit, channel, -1) == 0).all() and not image[1].any(), "the camera behind sees nothing"
     cover, rows, columns = lit[..., channel], *np.indices(lit.shape[:2]) + 0.5
-    size, scale = cover.sum(), zoom * FOCAL / away
+    size, scale = cover.sum(), zoom * FOCAL / (away - AHEAD)
     assert size == pytest.approx(np.pi * (LENS * scale) ** 2, rel=0.08)
     middle = np.array([(columns * cover).sum(), (rows * cover).sum()]) / size
     expected = [zoom * WIDTH / 2 - left * scale, zoom * HEIGHT / 2 - up * scale]
