@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import gymnasium as gym
 import numpy as np
 import pytest
 
+from dist4d_env.data.lights import lights_file
 from dist4d_env.envs.rewards import pdms_so_far
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.recording import logged_progress
@@ -107,18 +110,28 @@ def test_what_touches_the_ego_at_the_start_costs_nothing(make_env, touching):
     assert collected[0] == collected[1] and sum(collected[1]) > 0.5
 
 
-def test_running_red_lights_costs_where_it_is_weighed(make_env):
-    """Straight on at full speed from every start: the term is the running value."""
-    env, ran = make_env(reward={"red_light": -3.0, "progress": 0.1}, horizon=4.0, termination=()), 0.0
-    for scene in ("town-val-0000", "town-val-0001"):
-        for start in (0.0, 1.0, 2.0):
-            env.reset(seed=0, options={"scene": scene, "start": start})
-            over = False
-            while not over:
-                _, reward, _, over, info = env.step(np.array([1.0, 0.0], np.float32))
-                terms = info["reward_terms"]
-                assert terms["red_light"] == info["metrics"]["red_light"]
-                assert reward == pytest.approx(0.1 * terms["progress"] - 3.0 * terms["red_light"])
-                ran += terms["red_light"]
-    assert ran > 0
-    assert "red_light" not in drive(make_env(), 0, [0.0, 0.0])[1][0], "nor is there such a term elsewhere"
+def test_running_a_red_light_costs_where_it_is_weighed(make_env, town_dataroot, tmp_path):
+    """A line across the road, 8 m ahead of the first keyframe's ego, at green and at red."""
+    env = make_env()
+    env.reset(seed=0, options={"scene": "town-val-0000", "start": 0.0})
+    assert "red_light" not in env.step(np.zeros(2, np.float32))[4]["reward_terms"], "it is there where it is weighed"
+    pose = env.unwrapped.scene.ego_pose(0.0)
+    ends = [(pose @ [8.0, left, 0.0, 1.0])[:2].tolist() for left in (15.0, -15.0)]
+    for state, ran in (("green", 0.0), ("red", 1.0)):
+        file = lights_file(tmp_path / state, "town-val-0000")
+        file.parent.mkdir(parents=True)
+        for entry in town_dataroot.iterdir():
+            if entry.name != file.parent.name:
+                (tmp_path / state / entry.name).symlink_to(entry)
+        light = {"token": "light", "stop_line": ends, "lanes": [], "heads": [], "states": [[0.0, state]]}
+        file.write_text(json.dumps([light]))
+        env = make_env(dataroot=str(tmp_path / state), reward={"red_light": -3.0, "progress": 0.1}, horizon=3.0, termination=())
+        env.reset(seed=0, options={"scene": "town-val-0000", "start": 0.0})
+        over, total = False, 0.0
+        while not over:
+            _, reward, _, over, info = env.step(np.array([1.0, 0.0], np.float32))
+            terms = info["reward_terms"]
+            assert terms["red_light"] == info["metrics"]["red_light"]
+            assert reward == pytest.approx(0.1 * terms["progress"] - 3.0 * terms["red_light"])
+            total += terms["red_light"]
+        assert total == ran
