@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from dist4d_env.metrics.driving.extended_comfort import consecutive_comfort, ext
 from dist4d_env.metrics.driving.issued import drive_issued, reference_metres
 from dist4d_env.metrics.driving.trace import Plans
 from dist4d_env.metrics.plans.episode import epdms_of_plans, pdms_of_plans
+from dist4d_env.scenes.lights import GREEN, RED
 from dist4d_env.scenes.maps import make_map
-from tests.simulation.road import Agent
+from tests.simulation.road import Agent, light_at
 
 from . import golden
 from .traces import make_trace, straight
@@ -86,6 +88,7 @@ def test_epdms_is_its_formula():
         "no_at_fault_collision": 1.0,
         "drivable_area_compliance": 1.0,
         "driving_direction_compliance": 0.5,
+        "traffic_light_compliance": math.nan,
         "ego_progress": 0.8,
         "time_to_collision": 0.0,
         "lane_keeping": 0.0,
@@ -96,6 +99,8 @@ def test_epdms_is_its_formula():
     assert epdms(parts, {"time_to_collision", "lane_keeping"}) == pytest.approx(0.5 * (5 * 0.8 + 5 + 2 + 2 + 2) / 16)
     assert epdms({**parts, "extended_comfort": math.nan}) == pytest.approx(0.5 * (5 * 0.8 + 2) / 14)
     assert epdms({**parts, "no_at_fault_collision": 0.0}, {"no_at_fault_collision"}) == pytest.approx(0.5 * (4 + 2 + 2) / 16)
+    assert epdms({**parts, "traffic_light_compliance": 0.0}) == 0.0
+    assert epdms({**parts, "traffic_light_compliance": 0.0}, {"traffic_light_compliance"}) == epdms(parts)
 
 
 def test_human_filter_forgives_what_the_human_broke():
@@ -112,6 +117,26 @@ def test_human_filter_forgives_what_the_human_broke():
     assert one_by_one.details["human_filter"]["lane_keeping"] == 9
     assert one_by_one.value == pytest.approx((9 + 3 * 14 / 16) / 12)
     assert epdms_of_plans(beside, plans).value == pytest.approx((12 * 14 / 16 - 14 / 16 + 12 / 14) / 12)
+
+
+def test_a_red_light_is_a_factor_where_there_are_lights():
+    """A line 20 m ahead, red for the first 3 s, at 8 m/s and for plans that go on so; a human who ran it, too, excuses both."""
+    ego, plans = straight(8.0, steps=61), plans_of(range(0, 60, 5), CRUISE)
+    red = np.where(np.arange(61) < 30, RED, GREEN)
+    trace = replace(make_trace(ego), lights=light_at(20.0, red))
+    driven, planned = epdms_v2(trace, plans), epdms_of_plans(trace, plans)
+    assert driven.value == 0.0 and driven.valid and driven.details["traffic_light_compliance"] == 0.0
+    assert driven.details["traffic_lights"] == planned.details["traffic_lights"] == "judged"
+    # Fronts reach the line after 2.1 s: plans issued at 0, 0.5, 1, 1.5 and 2 s run it, the others begin beyond it.
+    assert planned.details["traffic_light_compliance"] == pytest.approx(7 / 12)
+    assert planned.details["worst"]["score"] == 0.0 and planned.details["worst"]["red_light"]["step"] > 0
+    assert epdms_v2(trace, plans, trace).value == epdms_v2(make_trace(ego), plans).value
+    assert epdms_v2(trace, plans, trace).details["human_filter"] == ["traffic_light_compliance"]
+    assert epdms_of_plans(trace, plans, trace).details["human_filter"]["traffic_light_compliance"] == 5
+    green = replace(trace, lights=light_at(20.0, np.full(61, GREEN)))
+    assert epdms_v2(green, plans).details["traffic_light_compliance"] == 1.0
+    assert epdms_of_plans(green, plans).value == epdms_of_plans(make_trace(ego), plans).value
+    assert pdms_of_plans(trace, plans).value == pdms_of_plans(make_trace(ego), plans).value, "PDMS knows no lights"
 
 
 def test_pdms_of_plans_judges_what_was_planned():

@@ -11,11 +11,13 @@ from dist4d_env.metrics.driving.comfort import comfort
 from dist4d_env.metrics.driving.extended_comfort import extended_comfort
 from dist4d_env.metrics.driving.forms import is_faithful
 from dist4d_env.metrics.driving.progress import ego_progress, progress
+from dist4d_env.metrics.driving.red_lights import traffic_light_compliance
 from dist4d_env.metrics.driving.road import drivable_area_compliance, driving_direction_compliance, lane_keeping
 from dist4d_env.metrics.driving.time_to_collision import time_to_collision
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
 
-MULTIPLIERS = ("no_at_fault_collision", "drivable_area_compliance", "driving_direction_compliance")
+LIGHTS = "traffic_light_compliance"
+MULTIPLIERS = ("no_at_fault_collision", "drivable_area_compliance", "driving_direction_compliance", LIGHTS)
 WEIGHTS: Mapping[str, float] = {
     "ego_progress": 5.0,
     "time_to_collision": 5.0,
@@ -28,13 +30,13 @@ FILTERED = (*MULTIPLIERS, "time_to_collision", "lane_keeping")
 
 
 def epdms(parts: Mapping[str, float], forgiven: Collection[str] = ()) -> float:
-    """NC x DAC x DDC x (5 EP + 5 TTC + 2 LK + 2 HC + 2 EC) / 16 (Cao et al. 2025) of sub-scores by name, those in ``forgiven``
-    counted as 1. An extended comfort that is nan, where there are no two plans to compare, is left out with its weight; traffic
-    lights, which nuScenes does not have, are left out of the product."""
+    """NC x DAC x DDC x TLC x (5 EP + 5 TTC + 2 LK + 2 HC + 2 EC) / 16 (Cao et al. 2025) of sub-scores by name, those in
+    ``forgiven`` counted as 1. What is nan is left out: extended comfort, with its weight, where there are no two plans to
+    compare, traffic lights where there are none, as on nuScenes."""
     value = {name: 1.0 if name in forgiven else float(part) for name, part in parts.items()}
     weights = {name: weight for name, weight in WEIGHTS.items() if not math.isnan(value[name])}
     weighted = sum(weight * value[name] for name, weight in weights.items()) / sum(weights.values())
-    return math.prod(value[name] for name in MULTIPLIERS) * weighted
+    return math.prod(value[name] for name in MULTIPLIERS if not math.isnan(value[name])) * weighted
 
 
 def _subscores(trace: EpisodeTrace, form: str) -> dict[str, MetricResult]:
@@ -47,6 +49,7 @@ def _subscores(trace: EpisodeTrace, form: str) -> dict[str, MetricResult]:
         "drivable_area_compliance": drivable_area_compliance(trace, form),
         "driving_direction_compliance": driving_direction_compliance(trace, form),
         "time_to_collision": time_to_collision(trace, form),
+        LIGHTS: traffic_light_compliance(trace),
         "lane_keeping": lane_keeping(trace, "route"),
         "history_comfort": comfort(trace, "v2", is_faithful(form)),
     }
@@ -61,9 +64,9 @@ def epdms_v2(
     recorded ego (``human``'s drive, else the trace's); extended comfort is the share of plans that agree with the plan before;
     history comfort looks at the episode, which is its own past; the human filter forgives the sub-scores that the recorded ego
     fails in the recorded scene (``human``; without it nothing is forgiven, and details["human_filter"] is None). Traffic lights
-    are left out of the product, as on nuScenes, which has none: ``red_lights`` judges them. form: as in
-    ``plans.scoring.score_plans``. details: every part.
-    Not valid where a part is not (without plans the value is that of the other parts), unless a multiplier of 0 decides it,
+    are judged by ``red_lights`` in every form, and left out of the product where there are none, as details["traffic_lights"]
+    says. form: as in ``plans.scoring.score_plans``. details: every part.
+    Not valid where another part is not (without plans the value is that of the other parts), unless a multiplier of 0 decides it,
     however short the episode.
     """
     parts = _subscores(trace, form)
@@ -72,14 +75,13 @@ def epdms_v2(
     broken = {} if human is None else {name: part for name, part in _subscores(human, form).items() if name in FILTERED}
     forgiven = frozenset(name for name, part in broken.items() if part.valid and part.value == 0.0)
     values = {name: part.value for name, part in parts.items()}
-    if not parts["extended_comfort"].valid:
-        values["extended_comfort"] = math.nan
-    invalid = {name: part.details.get("reason") for name, part in parts.items() if not part.valid}
+    values |= {name: math.nan for name in ("extended_comfort", LIGHTS) if not parts[name].valid}
+    invalid = {name: part.details.get("reason") for name, part in parts.items() if not part.valid and name != LIGHTS}
     details = {
         "version": "v2",
         "form": f"{form}, closed loop, whole episode",
         "human_filter": None if human is None else sorted(forgiven),
-        "traffic_lights": "left out" if len(trace.lights) else "not available",
+        "traffic_lights": "judged" if parts[LIGHTS].valid else "not available",
         **{name: part.value if part.valid else None for name, part in parts.items()},
         "causes": {name: part.details for name, part in parts.items()},
     }

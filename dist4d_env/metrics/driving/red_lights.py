@@ -30,7 +30,8 @@ def traffic_light_compliance(trace: EpisodeTrace) -> MetricResult:
     """1 if the ego's front went over no stop line at red, else 0; whoever is beyond the line when the light changes may go on.
     details: the first such step and its light. Not valid in a scene without traffic lights.
 
-    NAVSIM's term of this name looks whether the ego touches the lane behind the line while it is red, which the same drives do.
+    NAVSIM's term of this name, a factor of EPDMS, looks whether the ego touches the lane behind the line while it is red: the
+    same drives, and those that the red finds on that lane.
     """
     if not len(trace.lights):
         return MetricResult(0.0, False, {"reason": "the scene has no traffic lights"})

@@ -53,7 +53,7 @@ def epdms_of_plans(
     The human filter forgives the sub-scores that the recorded ego itself fails in the 4 s after the same instant of the
     recorded scene (``human``; without it nothing is forgiven, and near the recording's end less, as less is left to fail in).
     Extended comfort compares a plan with the one issued half a second before; where there is none, its weight is left out.
-    Traffic lights are not available on nuScenes and left out of the product.
+    Traffic lights are left out of the product where there are none, as on nuScenes.
     """
     if plans is None or not len(plans.step):
         return MetricResult(0.0, False, NO_PLANS)
@@ -65,7 +65,7 @@ def epdms_of_plans(
     details = _details("v2", form, trace, plans, driven, value, parts, scores)
     details |= {
         "human_filter": None if human is None else {name: sum(name in row for row in forgiven) for name in FILTERED},
-        "traffic_lights": "not available",
+        "traffic_lights": "judged" if len(trace.lights) else "not available",
     }
     return MetricResult(float(value.mean()), valid, details)
 

@@ -11,6 +11,7 @@ from dist4d_env.metrics.driving.recording import log_rows
 from dist4d_env.metrics.driving.rectangles import contacts, ego_centers
 from dist4d_env.metrics.driving.route_lanes import RouteArea, lanes_on_route, route_area
 from dist4d_env.metrics.driving.trace import EpisodeTrace, require_agents, require_finite
+from dist4d_env.scenes.lights import NO_LIGHTS, TrafficLights
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.route import Route
 from dist4d_env.scenes.scene import TICK, Scene
@@ -29,7 +30,8 @@ class PlanScene:
     Over N agents: position (T, N, 2) centres, yaw (T, N), velocity (T, N, 2), valid (T, N), size (N, 2) length and width,
     category (N,) int8 into CATEGORIES. on_route: tokens of the lanes that count as the route. history: (H, 7) ego rows before
     now, oldest first, None where the past is not known. track: (N,) the agents' identities (``Boxes.token``), their index if
-    None. near: arc length on the route around which the ego is, for routes that cross themselves; None: anywhere. ConfigError
+    None. near: arc length on the route around which the ego is, for routes that cross themselves; None: anywhere. lights: with
+    their states at the same ticks, the last of which holds on. ConfigError
     where the history or an agent that exists is not finite, or an agent has no size.
     """
 
@@ -46,6 +48,7 @@ class PlanScene:
     history: np.ndarray | None = None
     track: np.ndarray | None = None
     near: float | None = None
+    lights: TrafficLights = NO_LIGHTS
 
     def __post_init__(self) -> None:
         require_finite("the scene of a plan", history=self.history)
@@ -61,7 +64,8 @@ class PlanScene:
         ticks: int = FUTURE,
         history: np.ndarray | None = None,
     ) -> PlanScene:
-        """Forecast from the present state: every agent at constant velocity and heading for ``ticks`` more ticks."""
+        """Forecast from the present state: every agent at constant velocity and heading for ``ticks`` more ticks, traffic lights
+        as they are."""
         boxes = state.boxes
         time = np.arange(ticks + 1)[:, None, None] * TICK
         shape = (ticks + 1, len(boxes))
@@ -78,6 +82,7 @@ class PlanScene:
             on_route=lanes_on_route(scene.map, scene.route.lanes),
             history=history,
             track=boxes.token,
+            lights=replace(scene.lights, state=state.lights[:, None]),
         )
 
     @classmethod
@@ -97,6 +102,7 @@ class PlanScene:
             vehicle=vehicle,
             on_route=lanes_on_route(scene.map, scene.route.lanes),
             history=log_rows(scene, vehicle)[max(row - PAST, 0) : row],
+            lights=scene.lights.seen_at(np.arange(row, row + ticks + 1)),
         )
 
     @classmethod
@@ -116,6 +122,7 @@ class PlanScene:
             on_route=lanes_on_route(trace.map, trace.route.lanes),
             history=trace.ego[max(step - PAST, 0) : step],
             near=float(trace.route_position[step]),
+            lights=trace.lights.seen_at(np.arange(step, step + ticks + 1)),
         )
 
     def until(self, rows: int) -> PlanScene:

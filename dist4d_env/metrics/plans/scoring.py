@@ -27,18 +27,19 @@ from dist4d_env.metrics.plans.subscores import (
     plan_no_at_fault_collision,
     plan_progress,
     plan_time_to_collision,
+    plan_traffic_lights,
     relative_progress,
 )
 
 MULTIPLIERS: Mapping[str, tuple[str, ...]] = {
     "v1": ("no_at_fault_collision", "drivable_area_compliance"),
-    "v2": ("no_at_fault_collision", "drivable_area_compliance", "driving_direction_compliance"),
+    "v2": ("no_at_fault_collision", "drivable_area_compliance", "driving_direction_compliance", "traffic_light_compliance"),
 }
 WEIGHTS: Mapping[str, Mapping[str, float]] = {
     "v1": {"ego_progress": 5.0, "time_to_collision": 5.0, "comfort": 2.0},
     "v2": {"ego_progress": 5.0, "time_to_collision": 5.0, "lane_keeping": 2.0, "history_comfort": 2.0},
 }
-"""v2's extended comfort needs two plans (``extended_comfort``), its traffic lights a data set that has them."""
+"""v2's extended comfort needs two plans (``extended_comfort``)."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,11 @@ def score_plans(
 ) -> PlanScores:
     """Scores simulated plans, ego rows (B, S, 7) at 10 Hz from now on (S = 41 for 4 s), against a scene.
 
-    v1: NC x DAC x (5 EP + 5 TTC + 2 C) / 12 (Dauner et al. 2024); v2: NC x DAC x DDC x (5 EP + 5 TTC + 2 LK + 2 HC) / 14 (Cao
-    et al. 2025), EPDMS without traffic lights, which nuScenes does not have, and without extended comfort, which compares two
-    plans. reference: metres of the reference plan's progress, already times its NC and DAC (v2: and DDC); None: the best of the
-    batch is it. Rows are 0.1 s apart: poses of another rate are not resampled, ``simulate_plans`` makes such rows of them.
+    v1: NC x DAC x (5 EP + 5 TTC + 2 C) / 12 (Dauner et al. 2024); v2: NC x DAC x DDC x TLC x (5 EP + 5 TTC + 2 LK + 2 HC) / 14
+    (Cao et al. 2025), EPDMS without extended comfort, which compares two plans, and, in a scene without traffic lights, without
+    these (TLC is nan). reference: metres of the reference plan's progress, already times its NC and DAC (v2: and DDC and TLC);
+    None: the best of the batch is it. Rows are 0.1 s apart: poses of another rate are not resampled, ``simulate_plans`` makes
+    such rows of them.
 
     The faithful form reproduces NAVSIM with its known defects; the corrected one mends them:
 
@@ -108,7 +110,9 @@ def score_plans(
     last = ego.shape[1] - 1 if version == "v1" else ego.shape[1] - 1 - LEADS[-1]
     parts["time_to_collision"] = plan_time_to_collision(ego, scene, last, faithful, evidence)
     evidence["progress"] = plan_progress(center, scene.route, scene.near)
-    multiplier = np.prod([parts[name] for name in MULTIPLIERS[version]], axis=0)
+    if version == "v2":
+        parts["traffic_light_compliance"] = plan_traffic_lights(ego, scene, evidence)
+    multiplier = np.nanprod([parts[name] for name in MULTIPLIERS[version]], axis=0)
     parts["ego_progress"] = relative_progress(evidence["progress"], multiplier, reference, version)
     if version == "v1":
         windows = WINDOWS["v1" if faithful else "v2"]

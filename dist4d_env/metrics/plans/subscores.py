@@ -18,6 +18,7 @@ from dist4d_env.metrics.driving.comfort import TERMS, WINDOWS, smoothed_signals,
 from dist4d_env.metrics.driving.first_instant import put_there
 from dist4d_env.metrics.driving.progress import SHORT
 from dist4d_env.metrics.driving.rectangles import contacts, first_of_each
+from dist4d_env.metrics.driving.red_lights import ego_fronts, run_at_red
 from dist4d_env.metrics.driving.road import (
     PATIENCE,
     TOLERANCE,
@@ -105,6 +106,19 @@ def knows_direction(scene: PlanScene, faithful: bool) -> bool:
     return scene.map is not None and bool(scene.map.lanes) and (not faithful or bool(scene.on_route))
 
 
+def plan_traffic_lights(ego: np.ndarray, scene: PlanScene, evidence: Evidence) -> np.ndarray:
+    """(B,) TLC: 0 where the front goes over a stop line at red (``run_at_red``), else 1; nan in a scene without lights."""
+    if not len(scene.lights):
+        return np.full(len(ego), np.nan)
+    front, moves = ego_fronts(ego, scene.vehicle), ego.shape[1] - 1
+    start, end = (front[:, rows].reshape(-1, 2) for rows in (slice(None, -1), slice(1, None)))
+    move, _ = run_at_red(start, end, np.tile(np.arange(moves), len(ego)), scene.lights)
+    run = np.zeros((len(ego), moves + 1), bool)
+    run[move // moves, move % moves + 1] = True
+    evidence["red_light_step"] = first_step(run)
+    return 1.0 - run.any(1)
+
+
 def plan_lane_keeping(center: np.ndarray, scene: PlanScene, evidence: Evidence) -> np.ndarray:
     """(B,) LK: 0 if the centre is more than 0.5 m off the centreline for 20 consecutive steps, intersections skipped, else 1."""
     off = scene.area.offset(center) > TOLERANCE
@@ -177,7 +191,7 @@ def project(route: Route, points: np.ndarray, low: np.ndarray, high: np.ndarray)
 
 
 def relative_progress(raw: np.ndarray, multiplier: np.ndarray, reference: float | None, version: str) -> np.ndarray:
-    """(B,) EP in [0, 1] from metres (B,) and the product of the version's multipliers (B,): NC x DAC, in v2 x DDC.
+    """(B,) EP in [0, 1] from metres (B,) and the product of the version's multipliers (B,): NC x DAC, in v2 x DDC x TLC.
 
     Progress is multiplied by that product; the best of the batch, or of the reference's metres (multiplied already) and each plan
     alone, is 1. v1 compares the product, v2 the plan's own metres. Where nobody gets farther than 5 m it is 1 (in v1 0 for plans
@@ -218,7 +232,12 @@ def infractions(row: Mapping[str, Any]) -> dict[str, Any]:
         found["collision"] = _object(row, "fault") | {"kind": KINDS[row["fault_kind"]]}
     if row["meeting_step"] >= 0:
         found["meeting"] = _object(row, "meeting") | {"lead": float(row["meeting_lead"]) / 10}
-    steps = {"off_road": "off_road_step", "against_traffic": "against_step", "off_lane": "lane_step"}
+    steps = {
+        "off_road": "off_road_step",
+        "against_traffic": "against_step",
+        "off_lane": "lane_step",
+        "red_light": "red_light_step",
+    }
     for name, column in steps.items():
         if column in row:
             found[name] = {"step": int(row[column])} if row[column] >= 0 else None
