@@ -148,7 +148,11 @@ TRAFFIC = Registry(
 DATASETS = Registry(
     "dataset",
     "dist4d_env.datasets",
-    {"town": "dist4d_env.town.dataset:TownDataset", "nuscenes": "dist4d_env.data.nuscenes:NuScenesDataset"},
+    {
+        "town": "dist4d_env.town.dataset:TownDataset",
+        "nuscenes": "dist4d_env.data.nuscenes:NuScenesDataset",
+        "py123d": "dist4d_env.data.py123d.dataset:Py123dDataset",
+    },
 )
 """Called with ``dataroot`` and ``version`` where they are given. A class with ``recognises`` is found by its folder; the first
 that recognises it is taken."""

@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from os.path import isfile
 from pathlib import Path
 
 import cv2
@@ -30,7 +29,6 @@ from dist4d_env.curation.points import street_points
 from dist4d_env.curation.prepare import run_jobs, sensor_files
 from dist4d_env.data.body_masks import MOST, found_mask, given_mask, read_mask, write_mask
 from dist4d_env.data.contract import Dataset
-from dist4d_env.data.images import read_image
 from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.geometry.cameras import ImageTransform, project, unproject
 from dist4d_env.geometry.transforms import apply, invert
@@ -133,7 +131,7 @@ def find_body(scene: Scene, view: int) -> tuple[np.ndarray, str] | None:
     """The mask (H, W) bool of one camera of a scene, at ``ROWS`` rows or fewer, and how it was found: from motion, or where there
     are fewer than ``FRAMES`` frames ``APART`` apart in a single image. None where the scene has no image of the camera."""
     sensors = sensor_files(scene)
-    keyframes = [k for k in range(len(sensors.keyframe_time)) if isfile(sensors.image_path(k, view))]
+    keyframes = [k for k in range(len(sensors.keyframe_time)) if sensors.has_image(k, view)]
     if not keyframes:
         return None
     moving = _spread(sensors, view, keyframes)
@@ -156,7 +154,7 @@ def _pictures(scene: Scene, sensors: FileSensorLog, view: int, keyframes: Sequen
     stored = sensors.image_size[view]
     height = min(ROWS, stored[0])
     size = height, round(height * stored[1] / stored[0])
-    rgb = np.stack([read_image(sensors.image_path(k, view), stored, *size) for k in keyframes])
+    rgb = np.stack([sensors.image(k, view, *size) for k in keyframes])
     transform, returned = ImageTransform.cover(stored, size), np.zeros(size)
     pose = scene.rig.ego_from_camera[view]
     flat = View(transform.intrinsics(sensors.intrinsics[keyframes[0], view]), pose, np.eye(4), np.zeros(3))

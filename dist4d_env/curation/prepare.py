@@ -18,7 +18,6 @@ from dist4d_env.curation.visibility import ground_plane
 from dist4d_env.data.body_masks import FOLDER as BODY_MASKS
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.depth_files import SETTINGS, default_depth_root, depth_key, read_settings, write_depth, write_settings
-from dist4d_env.data.images import read_image
 from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import Boxes
@@ -149,7 +148,7 @@ def prepare_keyframe(scene: Scene, keyframe: int, root: Path, config: CurationCo
     """Makes and writes the depth of one keyframe's cameras."""
     sensors = sensor_files(scene)
     views = range(len(scene.rig.names))
-    there = [view for view in views if isfile(sensors.image_path(keyframe, view))]
+    there = [view for view in views if sensors.has_image(keyframe, view)]
     missing = [view for view in there if overwrite or not isfile(root / sensors.depth_name(keyframe, view))]
     count = Prepared(kept=len(there) - len(missing), without_image=len(views) - len(there))
     if not missing:
@@ -169,7 +168,7 @@ def camera_depth(scene: Scene, keyframe: int, view: int, sweeps: Sequence[Separa
     """Depth (H, W) float32 of one camera of a keyframe, from sweeps taken apart."""
     sensors = sensor_files(scene)
     stored = sensors.image_size[view]
-    image = read_image(sensors.image_path(keyframe, view), stored, *config.size(stored))
+    image = sensors.image(keyframe, view, *config.size(stored))
     points, boxed = points_at(scene, float(sensors.camera_time[keyframe, view]), sweeps)
     return dense_depth(image, points, boxed, camera_view(scene, keyframe, view, points, config), config)[0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,16 @@ from dist4d_env.geometry.cameras import ImageTransform
 _MODES = ("RGB", "L")
 
 
-def read_image(path: str | Path, stored: tuple[int, int], height: int, width: int) -> np.ndarray:
+def read_image(path: str | Path, stored: tuple[int, int], height: int, width: int, content: bytes | None = None) -> np.ndarray:
     """(height, width, 3) uint8 of an image stored at (rows, columns), area-resampled through ``ImageTransform.cover``.
 
-    Raises DataError if the file is missing, cut off, no image, of another size than the tables say, or not 8-bit RGB or grey.
+    content: what a file of that name would hold, for an image that lies in another. Raises DataError if the file is missing, cut
+    off, no image, of another size than the tables say, or not 8-bit RGB or grey.
     """
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else BytesIO(content)) as image:
             if image.size != stored[::-1]:
                 found = f"{image.size[1]} x {image.size[0]}"
                 raise DataError(f"{path}: the image is {found}, its table says {stored[0]} x {stored[1]}; fetch both again")

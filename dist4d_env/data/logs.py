@@ -10,6 +10,7 @@ from dist4d_env.scenes.interpolation import interpolate_poses
 from dist4d_env.scenes.scene import TICK, EgoLog, Tracks
 
 _HALF_WINDOW = 0.25  # s: keyframe poses are 0.5 s apart, so a centred difference over 0.5 s has no jumps
+_REACH = 0.5  # s to both sides: ten boxes a second are too close to difference neighbours, which jitter by centimetres
 
 
 def ticks(duration: float) -> np.ndarray:
@@ -45,7 +46,8 @@ def interpolate_tracks(
     """Tracks at 10 Hz from keyframes: position (N, K, 3), yaw (N, K) and annotated (N, K) bool at keyframe_time (K,).
 
     An object is valid at a tick on a keyframe that annotates it and between two neighbouring keyframes that both do. Velocities
-    at keyframes are centred differences over the annotated neighbours (one-sided at a track's ends, zero if annotated alone).
+    at keyframes are centred differences over half a second to both sides, or the annotated neighbours where these are as far
+    apart, as nuScenes' are (one-sided at a track's ends, zero if annotated alone).
     """
     grid = ticks(duration)
     count = len(keyframe_time)
@@ -82,10 +84,12 @@ def _keyframe_velocity(time: np.ndarray, position: np.ndarray, annotated: np.nda
     """(N, K, 2) from position (N, K, 2), zero where there is nothing to difference."""
     count = len(time)
     index = np.arange(count)
-    early = np.maximum(index - 1, 0)
-    late = np.minimum(index + 1, count - 1)
-    early = np.where(annotated[:, early], early, index)  # (N, K)
-    late = np.where(annotated[:, late], late, index)
+    early = late = np.broadcast_to(index, annotated.shape)
+    reach = round(_REACH / float(np.median(np.diff(time)))) if count > 1 else 1
+    for away in range(1, max(reach, 1) + 1):  # as far as a track goes without a gap
+        before, after = np.maximum(index - away, 0), np.minimum(index + away, count - 1)
+        early = np.where(annotated[:, before] & (early == np.minimum(before + 1, index)), before, early)
+        late = np.where(annotated[:, after] & (late == np.maximum(after - 1, index)), after, late)
     rows = np.arange(len(position))[:, None]
     span = time[late] - time[early]
     moved = position[rows, late] - position[rows, early]

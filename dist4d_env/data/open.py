@@ -72,7 +72,7 @@ def _recognised(root: Path, origin: str) -> str:
         if recognises is not None and recognises(root):
             return name
     raise DataError(
-        f"{root} (from {origin}) holds no data set that one of the readers {', '.join(DATASETS.names())} recognises; data in "
-        "nuScenes format has a folder of tables such as v1.0-trainval: is it the right folder? A reader of your own is named by "
-        "dataset='module:Class' (docs/extending.md)"
+        f"{root} (from {origin}) holds no data set that one of the readers {', '.join(DATASETS.names())} recognises; nuScenes "
+        "has a folder of tables such as v1.0-trainval, 123D one called logs: is it the right folder? A reader of your own is "
+        "named by dataset='module:Class' (docs/extending.md)"
     )

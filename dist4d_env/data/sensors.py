@@ -43,8 +43,12 @@ class FileSensorLog:
     lidar_keyframe: np.ndarray
 
     def has_images(self, keyframe: int) -> bool:
-        """Whether every camera's file of a keyframe exists."""
-        return all(isfile(Path(self.dataroot, name)) for name in self.image_files[self._checked(keyframe)])
+        """Whether every camera's image of a keyframe exists."""
+        return all(self.has_image(keyframe, view) for view in range(len(self.camera_names)))
+
+    def has_image(self, keyframe: int, view: int) -> bool:
+        """Whether the image of one camera exists."""
+        return isfile(Path(self.dataroot, self.image_files[self._checked(keyframe)][view]))
 
     def has_depth(self, keyframe: int) -> bool:
         """Whether curated depth exists for every camera of a keyframe."""
@@ -54,7 +58,10 @@ class FileSensorLog:
 
     def has_lidar(self, keyframe: int) -> bool:
         """Whether the LiDAR file of a keyframe exists."""
-        return isfile(Path(self.dataroot, self.lidar_files[int(self.lidar_keyframe[self._checked(keyframe)])]))
+        return self._has_sweep(int(self.lidar_keyframe[self._checked(keyframe)]))
+
+    def _has_sweep(self, row: int) -> bool:
+        return isfile(Path(self.dataroot, self.lidar_files[row]))
 
     def image_path(self, keyframe: int, view: int) -> Path:
         """Where the image of a camera (index into ``camera_names``) belongs, whether or not it exists."""
@@ -117,7 +124,7 @@ class FileSensorLog:
         """The LiDAR sweeps (key frames and sweeps whose files exist) from ``before`` earlier to ``after`` later ones."""
         here = int(self.lidar_keyframe[self._checked(keyframe)])
         rows = range(max(here - before, 0), min(here + after, len(self.lidar_files) - 1) + 1)
-        return tuple(self._read_lidar(row) for row in rows if isfile(Path(self.dataroot, self.lidar_files[row])))
+        return tuple(self._read_lidar(row) for row in rows if self._has_sweep(row))
 
     def _checked(self, keyframe: int) -> int:
         if not 0 <= keyframe < len(self.keyframe_time):
@@ -127,7 +134,7 @@ class FileSensorLog:
     def _require_images(self, keyframe: int) -> None:
         if self.has_images(keyframe):
             return
-        missing = next(name for name in self.image_files[keyframe] if not isfile(Path(self.dataroot, name)))
+        missing = next(name for view, name in enumerate(self.image_files[keyframe]) if not self.has_image(keyframe, view))
         with_images = [k for k in range(len(self.keyframe_time)) if self.has_images(k)]
         others = f"keyframes with images: {_ranges(with_images)}" if with_images else "no keyframe of it has images"
         raise DataError(

@@ -48,7 +48,7 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_registered_reader_recognises_its_folders(notes: Path, tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="holds no data set that one of the readers town, nuscenes recognises"):
+    with pytest.raises(DataError, match="holds no data set that one of the readers town, nuscenes, py123d recognises"):
         open_dataset(notes)
     monkeypatch.setitem(DATASETS.built_in, "notes", "outside:Notes")
     assert isinstance(open_dataset(notes), Notes) and isinstance(open_dataset(tiny_root), NuScenesDataset)
