@@ -1,0 +1,242 @@
+"""Scenes of the town, written as 123D logs by py123d itself, are what they were; and what cannot be read says why."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+
+from dist4d_env.data.open import open_dataset
+from dist4d_env.data.py123d.labels import CATEGORY_OF, category_index
+from dist4d_env.data.soundness import load_scene
+from dist4d_env.errors import DataError
+from dist4d_env.geometry.boxes import CATEGORIES
+from dist4d_env.scenes.maps import BEV_LAYERS
+from dist4d_env.scenes.scene import Scene
+
+from .town_logs import lane_ids, relative, write_log
+
+NAMES = ("town-val-0000", "town-val-0001")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def pair(request, town, town_logs) -> tuple[Scene, Scene]:
+    """A scene as the nuScenes reader has it, and as the log has it."""
+    return town.load(request.param), load_scene(open_dataset(town_logs), request.param)
+
+
+def test_folders_of_logs_are_recognised(town_logs):
+    dataset = open_dataset(town_logs)
+    assert (type(dataset).__name__, dataset.version, dataset.names()) == ("Py123dDataset", "town", NAMES)
+    assert dataset.splits() == {"val": NAMES} and dataset.scene_names("val") == list(NAMES)
+    assert pickle.loads(pickle.dumps(dataset)) == dataset and len(pickle.dumps(dataset)) < 300
+    scene = dataset.load(NAMES[0])
+    assert (scene.dataset, scene.version, scene.dataroot) == ("py123d", "town", str(town_logs))
+    assert open_dataset(scene.dataroot, scene.version, dataset=scene.dataset).load(scene.name) is scene
+    with pytest.raises(DataError, match="neither a split nor a scene.*Did you mean 'town-val-0001'"):
+        dataset.load("town-val-001")
+    with pytest.raises(DataError, match="no 123D logs of 'toy' .there: town.; choose one with version="):
+        open_dataset(town_logs, "toy")
+
+
+def test_ego_and_cameras(pair):
+    ours, theirs = pair
+    np.testing.assert_array_equal(ours.ego.time, theirs.ego.time)
+    assert relative(ours.ego.global_from_ego, theirs.ego.global_from_ego) < (1e-9, 1e-6)
+    for name in ("speed", "acceleration", "yaw_rate"):
+        np.testing.assert_allclose(getattr(theirs.ego, name), getattr(ours.ego, name), atol=1e-9)
+    assert ours.rig.names == theirs.rig.names, "in ring order, whatever py123d's own"
+    np.testing.assert_allclose(theirs.rig.intrinsics, ours.rig.intrinsics)
+    assert relative(ours.rig.ego_from_camera, theirs.rig.ego_from_camera) < (1e-9, 1e-6)
+    np.testing.assert_allclose(theirs.sensors.keyframe_time, ours.sensors.keyframe_time)
+    np.testing.assert_allclose(theirs.sensors.camera_time, ours.sensors.camera_time)
+    assert relative(ours.sensors.global_from_camera, theirs.sensors.global_from_camera) < (1e-9, 1e-6)
+
+
+def test_pictures_and_lidar(pair):
+    ours, theirs = (scene.sensors for scene in pair)
+    assert theirs.has_images(0) and theirs.has_lidar(0) and not theirs.has_depth(0)
+    for size in ((64, 112), (32, 56), (96, 80)):
+        np.testing.assert_array_equal(theirs.rgb(4, *size), ours.rgb(4, *size))
+    here, there = ours.lidar(3), theirs.lidar(3)
+    np.testing.assert_allclose(there.points[:, :3], here.points[:, :3], atol=1e-5)
+    np.testing.assert_allclose(there.points[:, 3], here.points[:, 3], atol=1.0)  # 123D keeps whole numbers
+    assert relative(here.global_from_lidar, there.global_from_lidar) < (1e-9, 1e-6) and there.time == here.time
+    assert [s.time for s in theirs.sweeps(3, 2, 2)] == [s.time for s in ours.sweeps(3, 2, 2)]
+    np.testing.assert_allclose(pair[1].lidar.ego_from_lidar, pair[0].lidar.ego_from_lidar, atol=1e-12)
+    again = pickle.loads(pickle.dumps(pair[1]))
+    np.testing.assert_array_equal(again.sensors.rgb(1, 64, 112), ours.rgb(1, 64, 112))
+
+
+def test_tracks(pair):
+    ours, theirs = (scene.tracks for scene in pair)
+    row = [theirs.instance.index(instance) for instance in ours.instance]
+    assert len(theirs) == len(ours) and theirs.name[row[0]] == ours.name[0].replace(".", "_").upper()
+    np.testing.assert_array_equal(theirs.category[row], ours.category)
+    np.testing.assert_array_equal(theirs.valid[row], ours.valid)
+    np.testing.assert_allclose(theirs.size[row], ours.size)
+    there = ours.valid
+    np.testing.assert_allclose(theirs.position[row][there], ours.position[there], atol=1e-9)
+    turned = (theirs.yaw[row] - ours.yaw)[there]
+    assert np.abs(np.angle(np.exp(1j * turned))).max() < 1e-6
+    # The same differences over half a second to both sides, but for the ends of tracks, where boxes are closer than keyframes.
+    apart = np.abs(theirs.velocity[row] - ours.velocity)[there]
+    assert np.percentile(apart, 98) < 0.03 and apart.max() < 0.3
+
+
+def test_map_and_route(pair):
+    ours, theirs = pair
+    assert theirs.map.missing == ours.map.missing
+    for name in BEV_LAYERS:
+        here, there = (shapely.union_all(scene.map.layers[name]) for scene in pair)
+        assert here.area > 0 or here.length > 0
+        assert shapely.symmetric_difference(here, there).area < 1e-6 and there.length == pytest.approx(here.length), name
+    assert shapely.symmetric_difference(ours.map.intersections, theirs.map.intersections).area < 1e-6
+    ids = {token: str(number) for token, number in lane_ids(ours.map).items()}
+    assert set(theirs.map.lanes) == set(ids.values())
+    for token, lane in ours.map.lanes.items():
+        other = theirs.map.lanes[ids[token]]
+        assert (other.is_connector, other.speed_limit) == (lane.is_connector, lane.speed_limit)
+        assert {ids[o] for o in lane.successors} == set(other.successors)
+        assert {ids[o] for o in lane.predecessors} == set(other.predecessors)
+        line, same = (shapely.linestrings(each.centerline[:, :2]) for each in (lane, other))
+        assert shapely.hausdorff_distance(line, same) < 0.05
+        assert np.hypot(*np.diff(other.centerline[:, :2], axis=0).T).max() < 1.05
+        middle = len(other.centerline) // 2
+        x, y, yaw = other.centerline[middle]
+        nearest = np.argmin(np.hypot(*(lane.centerline[:, :2] - (x, y)).T))
+        assert abs(np.angle(np.exp(1j * (yaw - lane.centerline[nearest, 2])))) < 0.1
+    assert tuple(ids[token] for token in ours.route.lanes) == theirs.route.lanes
+    assert max(abs(theirs.route.project(x, y)[1]) for x, y in ours.route.points.tolist()) < 0.01
+    assert theirs.route.log_length == pytest.approx(ours.route.log_length)
+
+
+def test_traffic_lights(pair):
+    """Their states on every lane at every tick; and the route meets the same ones, to a metre."""
+    ours, theirs = pair
+    ids = {token: str(number) for token, number in lane_ids(ours.map).items()}
+    shown = {ids[lane]: ours.lights.state[light] for light, lanes in enumerate(ours.lights.lanes) for lane in lanes if lane in ids}
+    found = {lane: theirs.lights.state[light] for light, lanes in enumerate(theirs.lights.lanes) for lane in lanes}
+    assert set(found) == set(shown)
+    for lane, states in found.items():
+        np.testing.assert_array_equal(states, shown[lane])
+    at, light = ours.lights.met(ours.route.points)
+    at_too, light_too = theirs.lights.met(theirs.route.points)
+    assert len(at) and np.abs(at_too - at).max() < 1.0
+    np.testing.assert_array_equal(theirs.lights.state[light_too], ours.lights.state[light])
+
+
+def test_every_label_of_py123d_has_a_category():
+    import py123d.parser.registry
+    import py123d.parser.truckdrive.truckdrive_labels  # noqa: F401
+    from py123d.datatypes.detections.box_detection_label import BOX_DETECTION_LABEL_REGISTRY, DefaultBoxDetectionLabel
+
+    assert set(CATEGORY_OF) == set(BOX_DETECTION_LABEL_REGISTRY)
+    alike = {
+        "VEHICLE": ("car", "truck", "bus", "trailer", "construction_vehicle", "bicycle", "other"),  # a pedicab
+        "TWO_WHEELER": ("bicycle", "motorcycle"),
+        "TRAIN": ("bus",),
+    }
+    for kind, labels in BOX_DETECTION_LABEL_REGISTRY.items():
+        wanted = {label.name for label in labels} - ({"EGO"} if labels is DefaultBoxDetectionLabel else set())
+        assert set(CATEGORY_OF[kind]) == wanted
+        for label in wanted:
+            default = labels[label].to_default().name
+            assert CATEGORIES[category_index(kind, label)] in alike.get(default, CATEGORIES), (kind, label)
+
+
+def test_an_unmapped_label_is_named(town, tmp_path, monkeypatch):
+    write_log(tmp_path, town.load(NAMES[0]))
+    monkeypatch.delitem(CATEGORY_OF["NuScenesBoxDetectionLabel"], "VEHICLE_CAR")
+    with pytest.raises(DataError, match="town-val-0000: an object's label is VEHICLE_CAR of NuScenesBoxDetectionLabel, which has no"):
+        open_dataset(tmp_path).load(NAMES[0])
+
+
+def test_long_logs_are_cut_into_parts(town, tmp_path):
+    """A log of 45 s, of which boxes and poses repeat every 6 s: scenes of 20 and 25 s that follow each other."""
+    scene = town.load(NAMES[0])
+    rows = np.arange(451) % 60
+    ego = replace(scene.ego, **{name: getattr(scene.ego, name)[rows] for name in ("speed", "acceleration", "yaw_rate")})
+    poses = scene.ego.global_from_ego[rows]
+    poses[:, 0, 3] = np.linspace(0, 45, 451)
+    ego = replace(ego, time=np.arange(451) / 10, global_from_ego=poses)
+    sensors = replace(scene.sensors, keyframe_time=np.array([0.0]))
+    tracks = scene.tracks
+    tracks = replace(
+        tracks, time=ego.time, valid=tracks.valid[:, rows], position=tracks.position[:, rows], yaw=tracks.yaw[:, rows],
+        velocity=tracks.velocity[:, rows],
+    )  # fmt: skip
+    write_log(tmp_path, replace(scene, ego=ego, tracks=tracks, sensors=sensors, map=None, lights=scene.lights.unseen))
+    dataset = open_dataset(tmp_path)
+    assert dataset.names() == (f"{NAMES[0]}-000", f"{NAMES[0]}-001") == dataset.splits()["val"]
+    first, second = (dataset.load(name) for name in dataset.names())
+    assert first.map is None and len(first.ego.time) == 201 and len(second.ego.time) == 251
+    assert relative(first.ego.global_from_ego[-1], second.ego.global_from_ego[0]) < (1e-6, 1e-5)
+    assert len(first.sensors.keyframe_time) == 41 and first.sensors.has_images(0) and not first.sensors.has_images(1)
+    assert not second.sensors.has_images(0) and first.token != second.token
+
+
+@pytest.fixture
+def spoiled(town, tmp_path) -> Path:
+    """A data set of one short log that a test may damage."""
+    scene = town.load(NAMES[0])
+    keyframes = replace(scene.sensors, keyframe_time=scene.sensors.keyframe_time[:1])
+    write_log(tmp_path, replace(scene, sensors=keyframes))
+    return tmp_path
+
+
+def log_of(root: Path) -> Path:
+    return root / "logs" / "town_val" / NAMES[0]
+
+
+def refused(root: Path, name: str = NAMES[0]) -> str:
+    """What loading says, in one sentence that is not too long."""
+    with pytest.raises(DataError) as raised:
+        open_dataset(root).load(name).sensors.rgb(0, 64, 112)
+    assert len(str(raised.value)) < 400
+    return str(raised.value)
+
+
+def test_a_half_converted_log(spoiled):
+    (log_of(spoiled) / "sync.arrow").unlink()
+    assert "sync.arrow is not there: the conversion of this log was broken off; convert the log again" in refused(spoiled)
+
+
+@pytest.mark.parametrize("table", ["sync", "ego_state_se3", "box_detections_se3", "camera.pcam_f0"])
+def test_a_file_that_was_cut_off(spoiled, table):
+    path = log_of(spoiled) / f"{table}.arrow"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert "cannot be read (" in refused(spoiled) or "has no poses of the ego" in refused(spoiled)
+
+
+def test_a_log_without_poses(spoiled):
+    (log_of(spoiled) / "ego_state_se3.arrow").unlink()
+    assert "has no poses of the ego" in refused(spoiled)
+
+
+def test_a_map_that_is_missing_or_empty(spoiled, town):
+    from py123d.api.map.arrow.arrow_map_writer import ArrowMapWriter
+    from py123d.datatypes.metadata import MapMetadata
+
+    (log_of(spoiled) / "map.arrow").unlink()
+    location = town.load(NAMES[0]).location
+    assert f"town_{location}.arrow: no such map; convert the maps, too" in refused(spoiled)
+    assert open_dataset(spoiled).load(NAMES[0], require_map=False).map is None
+    writer = ArrowMapWriter(True, spoiled / "maps", spoiled / "logs")
+    writer.reset(MapMetadata("town", location, map_has_z=False, map_is_per_log=True, split="town_val", log_name=NAMES[0]))
+    writer.close()
+    assert "is empty: its conversion failed" in refused(Path(shutil.copytree(spoiled, spoiled / "again")))
+
+
+def test_pictures_that_are_missing(spoiled):
+    assert open_dataset(spoiled).load(NAMES[0]).sensors.has_images(0)
+    with pytest.raises(DataError, match="keyframe 1 has no image .* of frame 5 .*keyframes with images: 0"):
+        open_dataset(spoiled).load(NAMES[0]).sensors.rgb(1, 64, 112)
+    for camera in log_of(spoiled).glob("camera.*"):
+        camera.unlink()
+    assert "has no camera" in refused(Path(shutil.copytree(spoiled, spoiled / "again")))
