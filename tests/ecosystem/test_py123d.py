@@ -16,6 +16,7 @@ from dist4d_env.data.py123d.labels import CATEGORY_OF, category_index
 from dist4d_env.data.soundness import load_scene
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import CATEGORIES
+from dist4d_env.scenes.lights import NO_LIGHTS
 from dist4d_env.scenes.maps import BEV_LAYERS
 from dist4d_env.scenes.scene import Scene
 
@@ -120,7 +121,9 @@ def test_traffic_lights(pair):
     """Their states on every lane at every tick; and the route meets the same ones, to a metre."""
     ours, theirs = pair
     ids = {token: str(number) for token, number in lane_ids(ours.map).items()}
-    shown = {ids[lane]: ours.lights.state[light] for light, lanes in enumerate(ours.lights.lanes) for lane in lanes if lane in ids}
+    shown = {
+        ids[lane]: ours.lights.state[light] for light, lanes in enumerate(ours.lights.lanes) for lane in lanes if lane in ids
+    }
     found = {lane: theirs.lights.state[light] for light, lanes in enumerate(theirs.lights.lanes) for lane in lanes}
     assert set(found) == set(shown)
     for lane, states in found.items():
@@ -153,7 +156,9 @@ def test_every_label_of_py123d_has_a_category():
 def test_an_unmapped_label_is_named(town, tmp_path, monkeypatch):
     write_log(tmp_path, town.load(NAMES[0]))
     monkeypatch.delitem(CATEGORY_OF["NuScenesBoxDetectionLabel"], "VEHICLE_CAR")
-    with pytest.raises(DataError, match="town-val-0000: an object's label is VEHICLE_CAR of NuScenesBoxDetectionLabel, which has no"):
+    with pytest.raises(
+        DataError, match="town-val-0000: an object's label is VEHICLE_CAR of NuScenesBoxDetectionLabel, which has no"
+    ):
         open_dataset(tmp_path).load(NAMES[0])
 
 
@@ -171,7 +176,7 @@ def test_long_logs_are_cut_into_parts(town, tmp_path):
         tracks, time=ego.time, valid=tracks.valid[:, rows], position=tracks.position[:, rows], yaw=tracks.yaw[:, rows],
         velocity=tracks.velocity[:, rows],
     )  # fmt: skip
-    write_log(tmp_path, replace(scene, ego=ego, tracks=tracks, sensors=sensors, map=None, lights=scene.lights.unseen))
+    write_log(tmp_path, replace(scene, ego=ego, tracks=tracks, sensors=sensors, map=None, lights=NO_LIGHTS))
     dataset = open_dataset(tmp_path)
     assert dataset.names() == (f"{NAMES[0]}-000", f"{NAMES[0]}-001") == dataset.splits()["val"]
     first, second = (dataset.load(name) for name in dataset.names())
@@ -211,12 +216,15 @@ def test_a_half_converted_log(spoiled):
 def test_a_file_that_was_cut_off(spoiled, table):
     path = log_of(spoiled) / f"{table}.arrow"
     path.write_bytes(path.read_bytes()[:1000])
-    assert "cannot be read (" in refused(spoiled) or "has no poses of the ego" in refused(spoiled)
+    assert f"{table}.arrow is broken; convert the log again" in refused(spoiled) or f"{table}.arrow cannot be read" in refused(
+        spoiled
+    )
 
 
-def test_a_log_without_poses(spoiled):
-    (log_of(spoiled) / "ego_state_se3.arrow").unlink()
-    assert "has no poses of the ego" in refused(spoiled)
+@pytest.mark.parametrize("table", ["ego_state_se3", "box_detections_se3", "traffic_light_detections"])
+def test_a_table_that_is_missing(spoiled, table):
+    (log_of(spoiled) / f"{table}.arrow").unlink()
+    assert f"{table}.arrow is not there" in refused(spoiled)
 
 
 def test_a_map_that_is_missing_or_empty(spoiled, town):

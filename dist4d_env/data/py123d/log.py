@@ -31,6 +31,7 @@ KEYFRAMES = 0.5
 """Seconds between frames whose images are remembered, as in nuScenes; logs have ten a second and more."""
 _JITTER = 0.05  # s by which keyframes may be closer
 _MOST_GAP = 10.0  # s without any frame
+_NEEDED = ("ego_state_se3", "box_detections_se3", "traffic_light_detections")
 _AGAIN = "convert the log again"
 
 
@@ -52,15 +53,15 @@ class LogPart:
 def parts_of(root: Path, folder: Path, split: str) -> list[LogPart]:
     """A log, or its parts where it is of 40 s or more. One that cannot be read is one part: loading it says why."""
     try:
-        time = _sync_times(folder)
+        time = _synced(folder)[0]
     except DataError:
         time = np.zeros(1)
     count = int((time[-1] - time[0]) // PART)
     return [LogPart(root, folder, split, None if count < 2 else part) for part in range(max(count, 1))]
 
 
-def _sync_times(folder: Path) -> np.ndarray:
-    """(F,) seconds of a log's frames. Raises DataError for a log that is not whole."""
+def _synced(folder: Path) -> tuple[np.ndarray, list[str]]:
+    """(F,) seconds of a log's frames, and the modalities that it has. Raises DataError for a log that is not whole."""
     path = folder / "sync.arrow"
     if not path.exists():
         raise DataError(f"{path} is not there: the conversion of this log was broken off; {_AGAIN}")
@@ -70,12 +71,13 @@ def _sync_times(folder: Path) -> np.ndarray:
         raise _no_package() from error
     try:
         with pyarrow.memory_map(str(path)) as source:
-            time = pyarrow.ipc.open_file(source).read_all()["sync.timestamp_us"].to_numpy() * 1e-6
+            table = pyarrow.ipc.open_file(source).read_all()
+            time = table["sync.timestamp_us"].to_numpy() * 1e-6
     except (OSError, KeyError, ValueError) as error:  # ArrowInvalid is a ValueError
         raise DataError(f"{path} cannot be read ({str(error)[:80]}); {_AGAIN}") from error
     if len(time) < 2:
         raise DataError(f"{path} holds {len(time)} frame{'s' * (len(time) != 1)}, and a drive needs two; {_AGAIN}")
-    return time
+    return time, [name for name in table.column_names if not name.startswith("sync.")]
 
 
 def _no_package() -> DataError:
@@ -84,20 +86,21 @@ def _no_package() -> DataError:
 
 def load_part(part: LogPart, version: str, require_map: bool) -> Scene:
     """The scene of a part. Raises DataError."""
-    _sync_times(part.folder)
+    _, modalities = _synced(part.folder)
     try:
         import py123d.api  # noqa: F401
     except ImportError as error:
         raise _no_package() from error
-    return _LogReader(part, version).read(require_map)
+    return _LogReader(part, version, modalities).read(require_map)
 
 
 class _LogReader:
     """Collects the modalities of the frames of one part. ``time`` is in seconds since its first keyframe."""
 
-    def __init__(self, part: LogPart, version: str) -> None:
+    def __init__(self, part: LogPart, version: str, modalities: list[str]) -> None:
         self.part, self.version = part, version
         self.log = self._open()
+        self._check(modalities)
         stamps = np.array([stamp.time_us for stamp in self._get(self.log.get_all_iteration_timestamps)])
         first = 0 if part.part is None else np.searchsorted(stamps, stamps[0] + part.part * PART * 1e6)
         whole = part.part is None or part.part == (stamps[-1] - stamps[0]) // round(PART * 1e6) - 1
@@ -127,6 +130,15 @@ class _LogReader:
         if len(found) != 1:
             raise DataError(f"{folder}: a file of it is cut off or missing; {_AGAIN}")
         return found[0]
+
+    def _check(self, modalities: list[str]) -> None:
+        """Raises DataError where py123d has left out, with a warning alone, what is broken; or what no sensor can stand for."""
+        known = self._get(self.log.get_all_modality_metadatas)
+        for name in modalities:
+            path = self.part.folder / f"{name}.arrow"
+            sensor = name.startswith(("camera.", "lidar."))
+            if name not in known and (path.exists() if sensor else name in _NEEDED):
+                raise DataError(f"{path} is {'broken' if path.exists() else 'not there'}; {_AGAIN}, or fetch it")
 
     def _get(self, read: Callable[..., Any], *where: Any) -> Any:
         """What py123d gives; DataError, with whatever its own code runs into, where it fails."""
