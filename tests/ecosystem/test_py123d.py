@@ -39,9 +39,9 @@ def test_folders_of_logs_are_recognised(town_logs):
     scene = dataset.load(NAMES[0])
     assert (scene.dataset, scene.version, scene.dataroot) == ("py123d", "town", str(town_logs))
     assert open_dataset(scene.dataroot, scene.version, dataset=scene.dataset).load(scene.name) is scene
-    with pytest.raises(DataError, match="neither a split nor a scene.*Did you mean 'town-val-0001'"):
+    with pytest.raises(DataError, match=r"neither a split nor a scene.*Did you mean 'town-val-0001'"):
         dataset.load("town-val-001")
-    with pytest.raises(DataError, match="no 123D logs of 'toy' .there: town.; choose one with version="):
+    with pytest.raises(DataError, match=r"no 123D logs of 'toy' .there: town.; choose one with version="):
         open_dataset(town_logs, "toy")
 
 
@@ -243,7 +243,7 @@ def test_a_map_that_is_missing_or_empty(spoiled, town):
 
 def test_pictures_that_are_missing(spoiled):
     assert open_dataset(spoiled).load(NAMES[0]).sensors.has_images(0)
-    with pytest.raises(DataError, match="keyframe 1 has no image .* of frame 5 .*keyframes with images: 0"):
+    with pytest.raises(DataError, match=r"keyframe 1 has no image .* of frame 5 .*keyframes with images: 0"):
         open_dataset(spoiled).load(NAMES[0]).sensors.rgb(1, 64, 112)
     for camera in log_of(spoiled).glob("camera.*"):
         camera.unlink()

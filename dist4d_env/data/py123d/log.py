@@ -53,31 +53,46 @@ class LogPart:
 def parts_of(root: Path, folder: Path, split: str) -> list[LogPart]:
     """A log, or its parts where it is of 40 s or more. One that cannot be read is one part: loading it says why."""
     try:
-        time = _synced(folder)[0]
+        time = _sync_times(folder)
     except DataError:
         time = np.zeros(1)
     count = int((time[-1] - time[0]) // PART)
     return [LogPart(root, folder, split, None if count < 2 else part) for part in range(max(count, 1))]
 
 
-def _synced(folder: Path) -> tuple[np.ndarray, list[str]]:
-    """(F,) seconds of a log's frames, and the modalities that it has. Raises DataError for a log that is not whole."""
+def _sync_times(folder: Path) -> np.ndarray:
+    """(F,) seconds of a log's frames. Raises DataError for a log that is not whole."""
     path = folder / "sync.arrow"
     if not path.exists():
         raise DataError(f"{path} is not there: the conversion of this log was broken off; {_AGAIN}")
+    time = _table(path)["sync.timestamp_us"].to_numpy() * 1e-6
+    if len(time) < 2:
+        raise DataError(f"{path} holds {len(time)} frame{'s' * (len(time) != 1)}, and a drive needs two; {_AGAIN}")
+    return time
+
+
+def _table(path: Path) -> Any:
+    """An Arrow table, memory-mapped. Raises DataError."""
     try:
         import pyarrow
     except ImportError as error:
         raise _no_package() from error
     try:
         with pyarrow.memory_map(str(path)) as source:
-            table = pyarrow.ipc.open_file(source).read_all()
-            time = table["sync.timestamp_us"].to_numpy() * 1e-6
-    except (OSError, KeyError, ValueError) as error:  # ArrowInvalid is a ValueError
+            return pyarrow.ipc.open_file(source).read_all()
+    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         raise DataError(f"{path} cannot be read ({str(error)[:80]}); {_AGAIN}") from error
-    if len(time) < 2:
-        raise DataError(f"{path} holds {len(time)} frame{'s' * (len(time) != 1)}, and a drive needs two; {_AGAIN}")
-    return time, [name for name in table.column_names if not name.startswith("sync.")]
+
+
+def _check_tables(folder: Path) -> None:
+    """Raises DataError where a table that a log names is broken, which py123d leaves out with a warning alone, or is not there
+    and is no sensor's."""
+    for name in _table(folder / "sync.arrow").column_names:
+        path = folder / f"{name}.arrow"
+        if path.exists():
+            _table(path)
+        elif name in _NEEDED:
+            raise DataError(f"{path} is not there; fetch it, or {_AGAIN}")
 
 
 def _no_package() -> DataError:
@@ -86,21 +101,21 @@ def _no_package() -> DataError:
 
 def load_part(part: LogPart, version: str, require_map: bool) -> Scene:
     """The scene of a part. Raises DataError."""
-    _, modalities = _synced(part.folder)
+    _sync_times(part.folder)
+    _check_tables(part.folder)
     try:
         import py123d.api  # noqa: F401
     except ImportError as error:
         raise _no_package() from error
-    return _LogReader(part, version, modalities).read(require_map)
+    return _LogReader(part, version).read(require_map)
 
 
 class _LogReader:
     """Collects the modalities of the frames of one part. ``time`` is in seconds since its first keyframe."""
 
-    def __init__(self, part: LogPart, version: str, modalities: list[str]) -> None:
+    def __init__(self, part: LogPart, version: str) -> None:
         self.part, self.version = part, version
         self.log = self._open()
-        self._check(modalities)
         stamps = np.array([stamp.time_us for stamp in self._get(self.log.get_all_iteration_timestamps)])
         first = 0 if part.part is None else np.searchsorted(stamps, stamps[0] + part.part * PART * 1e6)
         whole = part.part is None or part.part == (stamps[-1] - stamps[0]) // round(PART * 1e6) - 1
@@ -130,15 +145,6 @@ class _LogReader:
         if len(found) != 1:
             raise DataError(f"{folder}: a file of it is cut off or missing; {_AGAIN}")
         return found[0]
-
-    def _check(self, modalities: list[str]) -> None:
-        """Raises DataError where py123d has left out, with a warning alone, what is broken; or what no sensor can stand for."""
-        known = self._get(self.log.get_all_modality_metadatas)
-        for name in modalities:
-            path = self.part.folder / f"{name}.arrow"
-            sensor = name.startswith(("camera.", "lidar."))
-            if name not in known and (path.exists() if sensor else name in _NEEDED):
-                raise DataError(f"{path} is {'broken' if path.exists() else 'not there'}; {_AGAIN}, or fetch it")
 
     def _get(self, read: Callable[..., Any], *where: Any) -> Any:
         """What py123d gives; DataError, with whatever its own code runs into, where it fails."""
@@ -238,36 +244,20 @@ class _LogReader:
     # --- tracks
 
     def _tracks(self) -> Tracks:
-        modality = ("box_detections_se3",)
-        metadata = self._get(self.log.get_box_detections_se3_metadata)
-        stamped = {self._stamp(frame, *modality): frame for frame in self.frames.tolist()} if metadata is not None else {}
-        stamped.pop(-1, None)
-        times = self._seconds(np.array(sorted(stamped) or [self.start]))
-        index: dict[str, int] = {}
-        labels: list[int] = []
-        seen: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # rows of tracks, columns of time, boxes
-        for column, stamp in enumerate(sorted(stamped)):
-            tokens, kinds, boxes = (
-                self._column(stamped[stamp], n, *modality) for n in ("track_token", "label", "bounding_box_se3")
-            )
-            for token, kind in zip(tokens, kinds, strict=True):
-                if index.setdefault(str(token), len(labels)) == len(labels):
-                    labels.append(int(kind))
-            rows = np.array([index[str(token)] for token in tokens], int)
-            seen.append((rows, np.full(len(rows), column), np.array(boxes, float).reshape(-1, 10)))
-        row, column, box = (np.concatenate(part) for part in zip(*seen, strict=True)) if seen else (np.zeros(0, int),) * 3
+        times, columns, tokens, labels, box = self._boxes()
+        index = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+        rows = np.array([index[token] for token in tokens], int)
         shape = (len(index), len(times))
         position, yaw, annotated, size = np.zeros((*shape, 3)), np.zeros(shape), np.zeros(shape, bool), np.zeros((len(index), 3))
-        if len(row):
-            pose = self._pose(box[:, :7], "boxes of objects")
-            position[row, column], yaw[row, column], annotated[row, column] = pose[:, :3, 3], yaw_of(pose), True
-            size[row] = box[:, 7:]
-        kind = None if metadata is None else metadata.box_detection_label_class
-        names = [] if kind is None else [kind(label).name for label in labels]
+        pose = self._pose(box[:, :7], "boxes of objects")
+        position[rows, columns], yaw[rows, columns], annotated[rows, columns] = pose[:, :3, 3], yaw_of(pose), True
+        size[rows] = box[:, 7:]
+        first = dict(zip(reversed(tokens), reversed(labels), strict=True))
+        names = tuple(first[token].name for token in index)
         return interpolate_tracks(
             instance=tuple(index),
-            name=tuple(names),
-            category=np.array([category_index(kind.__name__, name) for name in names], np.int8),
+            name=names,
+            category=np.array([category_index(type(first[token]).__name__, first[token].name) for token in index], np.int8),
             size=size,
             keyframe_time=times,
             position=position,
@@ -275,6 +265,25 @@ class _LogReader:
             annotated=annotated,
             duration=float(self.time[-1]),
         )
+
+    def _boxes(self) -> tuple[np.ndarray, np.ndarray, list[str], list[Any], np.ndarray]:
+        """Times (K,) of annotations; and of N boxes the index of their time, token, label, and pose and size (N, 10)."""
+        metadata = self._get(self.log.get_box_detections_se3_metadata)
+        modality = "box_detections_se3"
+        frames = {} if metadata is None else {self._stamp(frame, modality): frame for frame in self.frames.tolist()}
+        stamps = sorted(stamp for stamp in frames if stamp >= 0)
+        columns: list[int] = []
+        tokens: list[str] = []
+        labels: list[Any] = []
+        boxes: list[list[float]] = []
+        for column, stamp in enumerate(stamps):
+            found = [self._column(frames[stamp], name, modality) for name in ("track_token", "label", "bounding_box_se3")]
+            tokens += [str(token) for token in found[0]]
+            labels += [self._get(metadata.box_detection_label_class, label) for label in found[1]]
+            boxes += found[2]
+            columns += [column] * len(found[0])
+        times = self._seconds(np.array(stamps or [self.start]))
+        return times, np.array(columns, int), tokens, labels, np.array(boxes, float).reshape(-1, 10)
 
     # --- map and lights
 
@@ -411,7 +420,8 @@ class _LogReader:
 def keyframes(time: np.ndarray, complete: np.ndarray) -> np.ndarray:
     """Indices of frames at times (F,) that are ``KEYFRAMES`` apart or a little more, those that are complete (F,) bool before
     others."""
-    apart, chosen = KEYFRAMES - _JITTER, []
+    apart = KEYFRAMES - _JITTER
+    chosen: list[int] = []
     for i in range(len(time)):
         if chosen and time[i] - time[chosen[-1]] < apart:
             continue

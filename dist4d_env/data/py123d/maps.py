@@ -114,7 +114,7 @@ def _centerline(lane: Any) -> np.ndarray:
     s = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
     at = np.linspace(0.0, s[-1], int(np.ceil(s[-1] - 1e-6)) + 1)
     points = np.stack([np.interp(at, s, line[:, axis]) for axis in (0, 1)], -1)
-    step = np.gradient(points, axis=0, edge_order=min(len(points) - 1, 2))
+    step = np.gradient(points, axis=0, edge_order=2 if len(points) > 2 else 1)
     return np.column_stack([points, np.unwrap(deterministic.arctan2(step[:, 1], step[:, 0]))])
 
 
