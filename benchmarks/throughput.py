@@ -198,7 +198,7 @@ def driving(world: str, options: Options) -> Callable[[], dict[str, float]]:
     import dist4d_env  # noqa: F401
 
     pictures = world != "none"
-    env = gym.make(
+    env: Any = gym.make(
         "DiST4D-nuScenes-v0",
         dataroot=options.dataroot,
         world=world,

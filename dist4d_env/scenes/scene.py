@@ -174,3 +174,7 @@ class Scene:
     def boxes(self, time: float) -> Boxes:
         """The annotated objects valid at any time in [0, duration], interpolated between ticks."""
         return self.tracks.boxes(time)
+
+    def light_states(self, time: float) -> np.ndarray:
+        """(G,) the states of the traffic lights at any time, int8 into ``lights.STATES``."""
+        return self.lights.rows(np.array([int(np.floor(time / TICK + _ON_TICK))]))[:, 0]
