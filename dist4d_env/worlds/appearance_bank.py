@@ -14,22 +14,22 @@ from dist4d_env.geometry.transforms import wrap_angle
 from dist4d_env.scenes.scene import TICK, Scene
 
 NEAREST, FARTHEST = 2.5, 35.0
-"""Metres between the cameras and an agent whose pixels can be lent."""
+"""Metres between the cameras and an agent that can be a donor."""
 SHOWN = 2
-"""Views of the lender that take part in one picture of the borrower."""
-_TRIED = 12  # views of a lender that are looked at, the most fitting ones
+"""Views of the donor that take part in one picture of the recipient."""
+_TRIED = 12  # views of a donor that are looked at, the most fitting ones
 _SEEN = 0.25  # share of an agent's outline that must really be in the picture
-_THROUGH = 4.0  # m: the recorded ego, which knows nothing of a borrower, would now drive through it
-_EXPECTED = 10.0  # s of the recorded drive over which expected views of a borrower are averaged
+_THROUGH = 4.0  # m: the recorded ego, which knows nothing of a recipient, would now drive through it
+_EXPECTED = 10.0  # s of the recorded drive over which expected views of a recipient are averaged
 _KINDS = (("truck", "bus", "trailer", "construction_vehicle"), ("motorcycle", "bicycle"))
 _ALIKE = [[CATEGORIES.index(other) for other in next((kind for kind in _KINDS if name in kind), (name,))] for name in CATEGORIES]
-"""Categories, by category, that may lend their looks to one another."""
+"""Categories, by category, whose agents may be donors of one another."""
 
 
 @dataclass(frozen=True)
 class View:
     """A recorded agent as some remembered frame shows it. azimuth: radians in its box's frame towards the cameras; distance:
-    metres; turned: it is lent back to front; other_category: it is of another one than the borrower."""
+    metres; turned: it is shown back to front; other_category: it is of another one than the recipient."""
 
     token: int
     azimuth: float
@@ -46,8 +46,8 @@ class View:
 
 @dataclass(frozen=True)
 class AppearanceBank:
-    """views: by the borrower's token, all of one lender, so that it looks the same all the time; lift: by token, metres from the
-    centre of the lender's box up to the borrower's when both stand on the ground."""
+    """views: by the recipient's token, all of one donor, so that it looks the same all the time; lift: by token, metres from the
+    centre of the donor's box up to the recipient's when both stand on the ground."""
 
     views: dict[int, tuple[View, ...]]
     lift: dict[int, float]
@@ -65,31 +65,31 @@ class AppearanceBank:
         seen = [(recorded.boxes(min(max(time, 0.0), scene.duration)), position, source) for time, position, source in frames]
         for token in range(len(recorded.tracks), len(scene.tracks)):
             wanted = _expected(scene, token, start_time)
-            lenders = _lenders(seen, int(scene.tracks.category[token]))
-            order = sorted(lenders, key=lambda lender: (_coverage(lenders[lender], *wanted), lender))
-            for lender in order[:4]:
-                fitting = sorted(lenders[lender], key=lambda view: float(view.misfit(*wanted).min()))[:_TRIED]
-                good = tuple(view for view in fitting if _shown_share(view, recorded.tracks.size[lender]) > _SEEN)
+            donors = _donors(seen, int(scene.tracks.category[token]))
+            order = sorted(donors, key=lambda donor: (_coverage(donors[donor], *wanted), donor))
+            for donor in order[:4]:
+                fitting = sorted(donors[donor], key=lambda view: float(view.misfit(*wanted).min()))[:_TRIED]
+                good = tuple(view for view in fitting if _shown_share(view, recorded.tracks.size[donor]) > _SEEN)
                 if good:
                     views[token] = good
-                    lift[token] = float(scene.tracks.size[token, 2] - recorded.tracks.size[lender, 2]) / 2
+                    lift[token] = float(scene.tracks.size[token, 2] - recorded.tracks.size[donor, 2]) / 2
                     break
         return cls(views, lift)
 
     def sources(self, global_from_camera: np.ndarray, boxes: Boxes) -> list[SplatSource]:
-        """Splat sources of the borrowers among the boxes, for cameras at poses (V, 4, 4)."""
-        lent = []
+        """Splat sources of the recipients among the boxes, for cameras at poses (V, 4, 4)."""
+        sources = []
         for token, views in self.views.items():
             here = np.flatnonzero(boxes.token == token)
             if len(here):
                 at = _seen_from(boxes.position[here[0]], float(boxes.yaw[here[0]]), global_from_camera[:, :3, 3].mean(0))
                 best = sorted(views, key=lambda view: float(view.misfit(*at)))[:SHOWN]
-                lent += [_lend(view, token, self.lift[token]) for view in best]
-        return lent
+                sources += [_transferred(view, token, self.lift[token]) for view in best]
+        return sources
 
 
-def _lend(view: View, borrower: int, lift: float) -> SplatSource:
-    """Only the lender's pixels of a source, as if they had been the borrower's."""
+def _transferred(view: View, recipient: int, lift: float) -> SplatSource:
+    """Only the donor's pixels of a source, as if they had been the recipient's."""
     source = view.source()
     own = source.box_token == view.token
     pose = source.box_pose.copy()
@@ -97,10 +97,10 @@ def _lend(view: View, borrower: int, lift: float) -> SplatSource:
     if view.turned:
         pose[own, :3, :2] *= -1
     keep = source.keep & (source.owner_token == view.token)
-    return replace(source, keep=keep, box_token=np.where(own, borrower, source.box_token), box_pose=pose)
+    return replace(source, keep=keep, box_token=np.where(own, recipient, source.box_token), box_pose=pose)
 
 
-def _lenders(seen: Sequence[tuple[Boxes, np.ndarray, Callable[[], SplatSource]]], category: int) -> dict[int, list[View]]:
+def _donors(seen: Sequence[tuple[Boxes, np.ndarray, Callable[[], SplatSource]]], category: int) -> dict[int, list[View]]:
     """Every view, as it is and turned, of every recorded agent of a kind that is neither too near nor too far."""
     found: dict[int, list[View]] = {}
     for boxes, position, source in seen:

@@ -58,8 +58,8 @@ def test_edited_and_recorded_scenes_share_their_frames() -> None:
     assert set(load_source(edited, 2, 64, 112).box_token.tolist()) == {0, 1, 2}
 
 
-def test_an_inserted_agent_wears_what_a_recorded_one_lends() -> None:
-    """The street's cars are alike, so what is lent must look like the inserted car drawn by the formula, place and size."""
+def test_an_inserted_agent_has_the_appearance_of_a_recorded_one() -> None:
+    """The street's cars are alike, so the donor must look like the inserted car drawn by the formula, place and size."""
     scene = apply_all((Insert(ahead=14.0, lateral=0.3, size=CAR),), make_scene())
     frame, _ = shown(ReplayWorld(), scene, 1.0)
     want, without = truth(scene, scene_at(scene, 1.0)), truth(scene.recorded, scene_at(scene.recorded, 1.0))
@@ -76,7 +76,7 @@ def test_an_inserted_agent_wears_what_a_recorded_one_lends() -> None:
     assert (np.abs(bare.depth[body] - want.depth[body]) < 0.5).mean() < 0.1
 
 
-def test_one_lender_dresses_an_agent_all_the_time_and_history_lends_nothing_from_the_future() -> None:
+def test_one_donor_shows_an_agent_all_the_time_and_history_shows_nothing_from_the_future() -> None:
     scene = apply_all((Insert(ahead=14.0, size=CAR),), make_scene())
     bank = Memory.from_log(scene, scene.rig, 0.0).appearance
     assert bank is not None and list(bank.views) == [3]
