@@ -9,7 +9,6 @@ go on with folders of your own only.
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,11 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import numpy as np
 import torch
-import tyro
 from ray import tune
 from ray.tune.search import BasicVariantGenerator
 
 from agents.train_rllib import Options, make_config, start_ray
-from dist4d_env.errors import ConfigError, DiST4DError
+from dist4d_env.errors import ConfigError, run_script
 
 
 @dataclass(frozen=True)
@@ -94,8 +92,4 @@ def trial(chosen: dict[str, float], options: Options) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Sweep))
-    except DiST4DError as error:
-        print(f"rllib_tune: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main, Sweep)

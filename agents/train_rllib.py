@@ -23,14 +23,13 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import gymnasium as gym
 import ray
 import torch
-import tyro
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner import Learner
 from tqdm import tqdm
 
 from agents import common
-from dist4d_env.errors import ConfigError, DiST4DError
+from dist4d_env.errors import ConfigError, run_script
 from dist4d_env.learning.disturbed_starts import Disturbance, DisturbedStarts
 from dist4d_env.learning.policy_files import Policy
 from dist4d_env.learning.rllib_policy import VALUE_SCALE, policy_of, through_view
@@ -214,8 +213,4 @@ def save_checkpoint(algorithm: PPO, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options))
-    except DiST4DError as error:
-        print(f"train_rllib: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main, Options)

@@ -21,7 +21,6 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 import torch
-import tyro
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -30,7 +29,7 @@ from tqdm import tqdm
 
 from agents import common
 from dist4d_env.data.open import open_dataset
-from dist4d_env.errors import ConfigError, DiST4DError
+from dist4d_env.errors import ConfigError, run_script
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.video import VideoWriter
 from dist4d_env.learning.depth_scan import calibration_of
@@ -257,8 +256,4 @@ def film(options: Options, view: View) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options))
-    except DiST4DError as error:
-        print(f"train_sb3: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main, Options)

@@ -8,24 +8,38 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
-from dist4d_env.errors import DiST4DError
+from dist4d_env.errors import run_script
 from dist4d_env.scenes.files import write_text
+
+
+@dataclass(frozen=True)
+class TownOptions:
+    """Options of the benchmarks of models on town scenes."""
+
+    weights: str = "tiny"
+    """Preset or directory to evaluate; "splat" evaluates the baselines alone, where there are any."""
+    scenes: int = 8
+    """How many scenes of the split."""
+    split: str = "val"
+    """val for choosing between weights; test is looked at once."""
+    size: str = "64x112"
+    """Height x width of the images."""
+    dataroot: Path | None = None
+    """A town data set; the default one is made when there is none."""
+    out: Path | None = None
+    """Result file (JSON); a stopped run goes on where it was."""
 
 
 def run(main: Callable[[Any], Any], options: Any) -> None:
     """A benchmark from the command line; bad input is one line on stderr and status 2."""
-    try:
-        main(tyro.cli(options, description=sys.modules[main.__module__].__doc__))
-    except DiST4DError as error:
-        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_script(main, options, sys.modules[main.__module__].__doc__)
 
 
 def machine() -> dict[str, Any]:

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.common import FinishedUnits, header, run, write_json
+from benchmarks.common import FinishedUnits, TownOptions, header, run, write_json
 from benchmarks.protocols import HISTORY_START, SWERVE, SWERVE_PERIOD
 from benchmarks.rollouts import codec_of, holding, logged, scene_at, swerving, through_codec
 from dist4d_env.data.open import open_dataset
@@ -49,25 +48,13 @@ LARGE = 2.0
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TownOptions):
     """Share of heads that show their commanded state."""
 
-    weights: str = "tiny"
-    """Preset or directory to evaluate."""
-    scenes: int = 8
-    """How many scenes of the split."""
-    split: str = "val"
-    """val for choosing between weights; test is judged once."""
     starts: int = 4
     """Instants of each scene after which lights change."""
     seed: int = 0
     """Noise seed."""
-    size: str = "64x112"
-    """Height x width of the images."""
-    dataroot: Path | None = None
-    """A town data set; the default one is made when there is none."""
-    out: Path | None = None
-    """Result file (JSON); a stopped run goes on where it was."""
 
 
 class Head(NamedTuple):

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.common import FinishedUnits, header, run, write_json
+from benchmarks.common import FinishedUnits, TownOptions, header, run, write_json
 from benchmarks.pixels import regions
 from benchmarks.protocols import average, summarise
 from benchmarks.rollouts import scene_at, through_codec
@@ -42,27 +41,15 @@ CLEARANCE = 0.5
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TownOptions):
     """Scores of DiST-S beside the unmoved source, best splat and codec ceiling."""
 
-    weights: str = "tiny"
-    """Preset or directory to judge; "splat" evaluates the baselines alone."""
-    scenes: int = 8
-    """How many scenes of the split."""
-    split: str = "val"
-    """val for choosing between weights; test is judged once."""
     instants: int = 4
     """How many keyframes of each."""
     seeds: int = 3
     """How many noise seeds; rows without noise are evaluated once."""
-    size: str = "64x112"
-    """Height x width of the images."""
-    dataroot: Path | None = None
-    """A town data set; the default one is made when there is none."""
     quick: bool = False
     """Two scenes, one instant, one seed, to see that it runs."""
-    out: Path | None = None
-    """Result file (JSON); a stopped run goes on where it was."""
 
 
 def main(options: Options) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.common import FinishedUnits, header, run, write_json
+from benchmarks.common import FinishedUnits, TownOptions, header, run, write_json
 from benchmarks.layout_agreement import appearance
 from benchmarks.protocols import STEP, SceneEvaluation, summarise
 from benchmarks.rollouts import codec_of
@@ -46,33 +46,21 @@ BASELINES = "baselines"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TownOptions):
     """Scores of DiST-T beside copy-last, best splat and codec ceiling."""
 
-    weights: str = "tiny"
-    """Preset or directory to evaluate; "splat" evaluates the baselines alone."""
     regression: str | None = None
     """Weights of a regression model to evaluate beside it."""
     segmenter: Path | None = None
     """Folder of the town segmenter for appearance; the one that ships where none is given."""
-    scenes: int = 8
-    """How many scenes of the split."""
-    split: str = "val"
-    """val for choosing between weights; test is judged once."""
     starts: int = 6
     """Instants of each scene from which one step is predicted."""
     duration: float = 8.0
     """Seconds in closed loop; scenes must be two seconds longer."""
     seeds: int = 3
     """How many noise seeds."""
-    size: str = "64x112"
-    """Height x width of the images."""
-    dataroot: Path | None = None
-    """A town data set; the default one is made when there is none."""
     quick: bool = False
     """Two scenes, two instants, two seconds, one seed, to see that it runs."""
-    out: Path | None = None
-    """Result file (JSON); a stopped run goes on where it was."""
 
 
 def main(options: Options) -> dict[str, Any]:

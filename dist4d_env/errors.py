@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 LONGEST = 300
 """Characters of the longest message about a file's contents, which may be quoted and of any length."""
 
@@ -54,3 +59,15 @@ def shown(value: object) -> str:
         text = f"<{type(value).__name__}>"
     text = " ".join(text.split())
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def run_script(main: Callable[[Any], object], options: Any, description: str | None = None) -> None:
+    """A script from the command line, with options that tyro reads; bad input is one line on stderr and exit status 2."""
+    import tyro
+
+    module = sys.modules["__main__"].__spec__
+    try:
+        main(tyro.cli(options, prog=f"python -m {module.name}" if module else None, description=description))
+    except DiST4DError as error:
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dist4d_env.errors import ConfigError, DiST4DError, WeightsError
+from dist4d_env.errors import ConfigError, WeightsError, run_script
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.models.video_codec import encode_alike
 from dist4d_env.scenes.files import keep_beside, replacing_folder
@@ -82,9 +81,4 @@ def _move(model: nn.Module, others: Sequence[nn.Module], share: float) -> None:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    try:
-        sys.exit(run(tyro.cli(Options, prog="python -m dist4d_env.training.export")))
-    except DiST4DError as error:
-        sys.exit(f"export: {error}")
+    run_script(run, Options)

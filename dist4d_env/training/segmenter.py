@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dist4d_env.errors import ConfigError, DataError, DiST4DError
+from dist4d_env.errors import ConfigError, DataError, run_script
 from dist4d_env.metrics.images.accuracy import confusion, intersection_over_union, mean_iou
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.segmenter import CLASSES, TownSegmenter, layout_classes, pictures
@@ -153,9 +152,4 @@ def blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    try:
-        sys.exit(run(tyro.cli(Options, prog="python -m dist4d_env.training.segmenter")))
-    except DiST4DError as error:
-        sys.exit(f"segmenter: {error}")
+    run_script(run, Options)

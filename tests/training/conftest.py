@@ -7,24 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist4d_env.models.presets import Preset
 from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, SampleStore, write_scene, write_settings
 
 VIEWS, HEIGHT, WIDTH = 3, 32, 48
-
-
-def small_preset() -> Preset:
-    """Every model, small enough for tests."""
-    return Preset(
-        HEIGHT,
-        WIDTH,
-        chunk=2,
-        steps=1,
-        codec={"latent_channels": 4, "width": 16, "deep_width": 16, "blocks": 1},
-        dist_t={"latent_channels": 8, "width": 32, "heads": 2, "depth": 2, "control_depth": 1, "mlp_ratio": 2.0, "patch": 2},
-        composer={"widths": (16, 16), "blocks": 1},
-        dist_s={"widths": (16, 16), "blocks": 1},
-    )
 
 
 def made_scene(seed: int, keyframes: int = 4) -> dict[str, np.ndarray]:

@@ -18,8 +18,7 @@ from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.options import codec_size
 from dist4d_env.training.samples import SampleStore
-
-from .conftest import small_preset
+from tests.models.made import small_preset
 
 pytestmark = pytest.mark.medium
 

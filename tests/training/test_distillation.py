@@ -18,8 +18,7 @@ from dist4d_env.training.dist_t import DiSTTOptions, DiSTTRecipe
 from dist4d_env.training.distillation import Teacher
 from dist4d_env.training.loop import LoopOptions, train
 from dist4d_env.training.samples import SampleStore
-
-from .conftest import small_preset
+from tests.models.made import small_preset
 
 pytestmark = pytest.mark.medium
 

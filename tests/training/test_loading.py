@@ -13,8 +13,9 @@ from dist4d_env.training.codec import CodecBatch, CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.loading import choose_store, load, to_device
 from dist4d_env.training.samples import SampleSettings, SampleStore, write_scene, write_settings
+from tests.models.made import small_preset
 
-from .conftest import HEIGHT, WIDTH, made_scene, small_preset
+from .conftest import HEIGHT, WIDTH, made_scene
 
 
 def tensors(batch: Any) -> list[torch.Tensor]:

@@ -21,8 +21,9 @@ from dist4d_env.training.export import blend
 from dist4d_env.training.export import run as run_export
 from dist4d_env.training.loop import LoopOptions, Recipe, rate_at, train
 from dist4d_env.training.samples import SampleStore
+from tests.models.made import small_preset
 
-from .conftest import HEIGHT, WIDTH, small_preset
+from .conftest import HEIGHT, WIDTH
 
 pytestmark = pytest.mark.medium
 

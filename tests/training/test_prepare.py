@@ -15,8 +15,7 @@ from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.options import DataOptions
 from dist4d_env.training.prepare import plan, prepare, scene_samples
 from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, SampleStore
-
-from .conftest import small_preset
+from tests.models.made import small_preset
 
 SETTINGS = SampleSettings(32, 48, chunk=2, chunk_every=1, flawed=0.0)
 

@@ -16,8 +16,7 @@ from dist4d_env.training.checkpoint import load_checkpoint
 from dist4d_env.training.dist_s import DiSTSBatch, DiSTSRecipe
 from dist4d_env.training.loop import LoopOptions, train
 from dist4d_env.training.samples import SampleStore
-
-from .conftest import small_preset
+from tests.models.made import small_preset
 
 pytestmark = pytest.mark.medium
 

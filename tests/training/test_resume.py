@@ -17,8 +17,7 @@ from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.loop import LoopOptions, train
 from dist4d_env.training.run_log import truncate_log
 from dist4d_env.training.samples import SampleStore
-
-from .conftest import small_preset
+from tests.models.made import small_preset
 
 pytestmark = pytest.mark.medium
 

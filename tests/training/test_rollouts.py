@@ -19,8 +19,7 @@ from dist4d_env.training.dist_t import HOLE_COLOUR, DiSTTRecipe
 from dist4d_env.training.dist_t_batches import DiSTTOptions
 from dist4d_env.training.rollouts import prepare_rollouts
 from dist4d_env.training.samples import SampleSettings, SampleStore
-
-from .conftest import small_preset
+from tests.models.made import small_preset
 
 SETTINGS = SampleSettings(64, 112, chunk=2)
 

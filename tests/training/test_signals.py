@@ -15,8 +15,9 @@ from dist4d_env.scenes.lights import UNKNOWN
 from dist4d_env.training.loop import LoopOptions, train
 from dist4d_env.training.samples import SampleSettings, SampleStore, write_scene, write_settings
 from dist4d_env.training.signals import SignalsRecipe, lamps_seen
+from tests.models.made import small_preset
 
-from .conftest import HEIGHT, WIDTH, made_scene, small_preset
+from .conftest import HEIGHT, WIDTH, made_scene
 
 HEADS = np.array([[8.0, 1.0, 1.9, np.pi], [6.0, -1.2, 2.0, np.pi]])
 COLOURS = np.array([(255, 20, 10), (255, 170, 20), (20, 240, 160)])

@@ -29,8 +29,9 @@ from dist4d_env.training.loop import LoopOptions, Recipe, train
 from dist4d_env.training.options import DataOptions, OptimiserOptions
 from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, SampleStore, write_scene, write_settings
 from dist4d_env.training.view_samples import runs
+from tests.models.made import small_preset
 
-from .conftest import HEIGHT, VIEWS, WIDTH, made_scene, small_preset
+from .conftest import HEIGHT, VIEWS, WIDTH, made_scene
 
 pytestmark = pytest.mark.medium
 
