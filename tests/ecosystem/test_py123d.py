@@ -13,6 +13,7 @@ import shapely
 
 from dist4d_env.data.open import open_dataset
 from dist4d_env.data.py123d.labels import CATEGORY_OF, category_index
+from dist4d_env.data.py123d.lenses import Lens
 from dist4d_env.data.soundness import load_scene
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import CATEGORIES
@@ -248,3 +249,71 @@ def test_pictures_that_are_missing(spoiled):
     for camera in log_of(spoiled).glob("camera.*"):
         camera.unlink()
     assert "has no camera" in refused(Path(shutil.copytree(spoiled, spoiled / "again")))
+
+
+def cameras_of(kind: str, middle: float = 159.0):
+    """A camera of 240 x 320 with a lens, as wide as data sets have them. middle: column of an f-theta camera's axis."""
+    from py123d.datatypes.sensors import base_camera, fisheye_mei_camera, ftheta_camera, pinhole_camera
+    from py123d.geometry import PoseSE3
+
+    size = {"width": 320, "height": 240, "camera_to_imu_se3": PoseSE3.identity()}
+    if kind == "barrel":
+        lens = pinhole_camera.PinholeIntrinsics(200.0, 200.0, 158.0, 121.0), pinhole_camera.PinholeDistortion(-0.3, 0.1, 0, 0, 0)
+        return pinhole_camera.PinholeCameraMetadata(kind, base_camera.CameraID.PCAM_F0, *lens, **size)
+    if kind == "cushion":
+        lens = pinhole_camera.PinholeIntrinsics(200.0, 200.0, 158.0, 121.0), pinhole_camera.PinholeDistortion(0.2, 0, 1e-3, 0, 0)
+        return pinhole_camera.PinholeCameraMetadata(kind, base_camera.CameraID.PCAM_F0, *lens, **size)
+    if kind == "fisheye":
+        distortion = fisheye_mei_camera.FisheyeMEIDistortion(0.01, 0.1, 0.0, 0.0)
+        projection = fisheye_mei_camera.FisheyeMEIProjection(260.0, 260.0, 160.0, 120.0)
+        return fisheye_mei_camera.FisheyeMEICameraMetadata(
+            kind, base_camera.CameraID.FMCAM_L, 2.2, distortion, projection, **size
+        )
+    forward = np.array([0.0, 150.0, 0.0, -2.0, 0.0, 0.0])
+    intrinsics = ftheta_camera.FThetaIntrinsics(middle, 118.0, fw_poly=forward, bw_poly=np.array([0.0, 1 / 150, 0, 0, 0, 0]))
+    return ftheta_camera.FThetaCameraMetadata(kind, base_camera.CameraID.FTCAM_F0, intrinsics, **size)
+
+
+def colours(rays: np.ndarray) -> np.ndarray:
+    """Of what is seen along rays (..., 3): smooth, and different along every axis."""
+    x, y, z = np.moveaxis(rays / np.linalg.norm(rays, axis=-1, keepdims=True), -1, 0)
+    return np.clip(np.stack([127 + 120 * x, 127 + 120 * y, 100 + 60 * np.sin(6 * x) * np.cos(5 * y) + 60 * z], -1), 0, 255)
+
+
+def rays_of(metadata) -> np.ndarray:
+    """(H, W, 3) where each pixel of a camera looks: found by turning ``project_to_image`` round."""
+    from scipy.interpolate import griddata
+
+    x, y = np.meshgrid(np.linspace(-3, 3, 700), np.linspace(-3, 3, 700))
+    ahead = np.stack([x.ravel(), y.ravel(), np.ones(x.size)], -1)
+    place, _, _ = metadata.project_to_image(ahead)
+    near = (np.abs(place - (160, 120)) < (240, 200)).all(1) & (np.hypot(*ahead[:, :2].T) < 2.2)
+    columns, rows = np.meshgrid(np.arange(320), np.arange(240))
+    slopes = griddata(place[near], ahead[near, :2], np.stack([columns, rows], -1), method="linear")
+    return np.concatenate([slopes, np.ones((240, 320, 1))], -1)
+
+
+@pytest.mark.parametrize("kind", ["barrel", "cushion", "fisheye", "ftheta"])
+def test_lenses_are_straightened_to_a_pinhole(kind):
+    metadata = cameras_of(kind)
+    lens = Lens.of(metadata)
+    assert lens.bent
+    bent = np.nan_to_num(colours(rays_of(metadata))).round().astype(np.uint8)
+    columns, rows = np.meshgrid(np.arange(320), np.arange(240))
+    wanted = colours(np.stack([columns + 0.5, rows + 0.5, np.ones(rows.shape)], -1) @ np.linalg.inv(lens.intrinsics).T)
+    error = np.abs(lens.straighten(bent).astype(float) - wanted)
+    assert np.percentile(error, 99) < 2.5, "every pixel shows what a pinhole would"
+    assert np.abs(bent.astype(float) - wanted).mean() > 3 * error.mean() + 2, "and the camera's own image would not"
+    half = np.degrees(np.arctan(160 / lens.intrinsics[0, 0]))
+    assert 25 < half <= 60.1
+
+
+def test_cameras_that_show_no_pinholes_view_are_refused():
+    from py123d.datatypes.sensors.pinhole_camera import PinholeCameraMetadata
+
+    with pytest.raises(DataError, match=r"camera ftheta \(FTHETA\) shows no pinhole's view: leave it out"):
+        Lens.of(cameras_of("ftheta", middle=5000.0))
+    plain = cameras_of("barrel")
+    without = PinholeCameraMetadata("bare", plain.camera_id, None, None, 320, 240, plain.camera_to_imu_se3)
+    with pytest.raises(DataError, match="camera bare has no intrinsics"):
+        Lens.of(without)

@@ -44,9 +44,10 @@ class Lens:
             matrix = np.array(camera.intrinsics.camera_matrix, float)
             if camera.is_undistorted or camera.distortion is None or not np.any(camera.distortion.array):
                 return cls(matrix)
+            matrix[:2, 2] += 0.5  # lens models count from the middle of the first pixel, ``geometry.cameras`` from its corner
         else:
             focal = width / 2 / np.tan(WIDEST)
-            matrix = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+            matrix = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
         edge = np.concatenate(
             [[(c, r) for c in range(width) for r in (0, height - 1)], [(c, r) for r in range(height) for c in (0, width - 1)]]
         )
@@ -68,8 +69,8 @@ class Lens:
 
 
 def _seen(camera: Any, matrix: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where a camera sees what a pinhole has in pixels (N, 2), counted from the middle of the first: (N, 2), and whether."""
-    rays = np.column_stack([pixels, np.ones(len(pixels))]) @ invert_intrinsics(matrix).T
+    """Where a camera sees what a pinhole has in pixels (N, 2) column, row: (N, 2), and whether it does."""
+    rays = np.column_stack([pixels + 0.5, np.ones(len(pixels))]) @ invert_intrinsics(matrix).T
     place, _, _ = camera.project_to_image(rays)
     last = np.array([camera.width - 1, camera.height - 1])
     return place, ((place >= -0.5) & (place <= last + 0.5)).all(1)
