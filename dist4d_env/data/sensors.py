@@ -134,7 +134,8 @@ class FileSensorLog:
     def _require_images(self, keyframe: int) -> None:
         if self.has_images(keyframe):
             return
-        missing = next(name for view, name in enumerate(self.image_files[keyframe]) if not self.has_image(keyframe, view))
+        names = enumerate(self.image_files[keyframe])
+        missing = next((name for view, name in names if not self.has_image(keyframe, view)), "of any camera")
         with_images = [k for k in range(len(self.keyframe_time)) if self.has_images(k)]
         others = f"keyframes with images: {_ranges(with_images)}" if with_images else "no keyframe of it has images"
         raise DataError(

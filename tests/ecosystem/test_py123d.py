@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import shapely
 
+from dist4d_env.__main__ import main
 from dist4d_env.data.open import open_dataset
 from dist4d_env.data.py123d.labels import CATEGORY_OF, category_index
 from dist4d_env.data.py123d.lenses import Lens
@@ -248,7 +251,38 @@ def test_pictures_that_are_missing(spoiled):
         open_dataset(spoiled).load(NAMES[0]).sensors.rgb(1, 64, 112)
     for camera in log_of(spoiled).glob("camera.*"):
         camera.unlink()
-    assert "has no camera" in refused(Path(shutil.copytree(spoiled, spoiled / "again")))
+    bare = Path(shutil.copytree(spoiled, spoiled / "again"))
+    assert "keyframe 0 has no image of any camera" in refused(bare)
+    scene = open_dataset(bare).load(NAMES[0])
+    assert scene.rig.names == () and len(scene.tracks) > 9 and not scene.sensors.has_images(0) and scene.sensors.has_lidar(0)
+    with closing(gym.make("DiST4D-nuScenes-v0", dataroot=str(bare), scenes=NAMES[0], world="none", horizon=2.0)) as env:
+        env.reset(seed=0)
+        assert np.isfinite(env.step(np.zeros(2, np.float32))[1])
+
+
+def test_logs_are_prepared_validated_and_driven(town, tmp_path, capsys):
+    """From logs without depth to drives in what was made for them: the first two seconds of a street."""
+    scene = town.load(NAMES[0])
+    write_log(tmp_path, replace(scene, sensors=replace(scene.sensors, keyframe_time=scene.sensors.keyframe_time[:3])))
+    where = {"dataroot": str(tmp_path), "scenes": NAMES[0], "horizon": 2.0}
+    assert main(["validate", "--dataroot", str(tmp_path), "--images"]) == 0
+    assert "images without depth: run `python -m dist4d_env prepare`" in capsys.readouterr().out
+    with closing(gym.make("DiST4D-nuScenes-v0", world="replay", **where)) as env:
+        with pytest.raises(DataError, match="the images have no depth yet: run python -m dist4d_env prepare"):
+            env.reset(seed=0)
+    assert main(["prepare", "--dataroot", str(tmp_path), "--workers", "1"]) == 0
+    assert "18 depth images written" in capsys.readouterr().out
+    assert main(["validate", "--dataroot", str(tmp_path), "--images"]) == 0
+    seen = scene.sensors.rgb(0, 64, 112)
+    for world in ("replay", "splat", "dist4d"):
+        with closing(gym.make("DiST4D-nuScenes-v0", world=world, **where)) as env:
+            first, _ = env.reset(seed=0, options={"start": 0.0})
+            off = np.abs(np.stack([first[name].astype(float) for name in scene.rig.names]) - seen)
+            assert off.mean() < 8, "the logged pictures, or close to them"
+            for _ in range(3):
+                now, reward, _, _, info = env.step(np.zeros(2, np.float32))
+            assert np.isfinite(reward) and info["world"]["trust"] > 0.5
+            assert all(np.isfinite(now[f"{name}/depth"]).all() and now[name].std() > 5 for name in scene.rig.names)
 
 
 def cameras_of(kind: str, middle: float = 159.0):

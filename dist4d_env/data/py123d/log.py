@@ -296,7 +296,9 @@ class _LogReader:
                 raise DataError(f"{others / f'{log.dataset}_{log.location}.arrow'}: no such map; convert the maps, too")
             return None
         if not found.get_available_map_layers():
-            raise DataError(f"the map of {location} below {self.part.root} is empty: its conversion failed; convert it again")
+            if required:
+                raise DataError(f"the map of {location} below {self.part.root} is empty: its conversion failed; convert it again")
+            return None
         return self._get(map_around, found, location, path)
 
     def _lights(self) -> Iterator[tuple[float, dict[int, str]]]:
@@ -327,11 +329,9 @@ class _LogReader:
         return tuple(own) if usable else tuple(camera.name for camera in self.cameras)
 
     def _sensors(self) -> tuple[LogSensors, CameraRig, LidarPattern]:
-        if not self.cameras:
-            raise DataError(f"{self.part.folder} has no camera; {_AGAIN} with its images")
         names, lenses = self._camera_names(), tuple(Lens.of(metadata) for metadata in self.cameras.values())
         sizes = tuple((int(metadata.height), int(metadata.width)) for metadata in self.cameras.values())
-        mounts = np.array([metadata.camera_to_imu_se3.array for metadata in self.cameras.values()])
+        mounts = np.array([metadata.camera_to_imu_se3.array for metadata in self.cameras.values()]).reshape(-1, 7)
         ego_from_camera = invert(self._imu_from_ego) @ self._pose(mounts, "the cameras' mountings")
         frames, there = self.frames[self.keyframes], self.seen[self.keyframes]
         time = np.repeat(self.time[self.keyframes, None], len(names), 1)
@@ -344,7 +344,7 @@ class _LogReader:
                     pose = self._column(frame, "camera_to_global_se3", "camera", camera)
                     poses[k, view] = self._pose(np.array(pose, float), "the cameras' poses")
                     files[k][view] = self._file(frame, "camera", camera) or files[k][view]
-        intrinsics = np.stack([lens.intrinsics for lens in lenses])
+        intrinsics = np.array([lens.intrinsics for lens in lenses]).reshape(-1, 3, 3)
         lidar = self._lidar()
         sensors = LogSensors(
             scene=self.part.name,
@@ -371,7 +371,7 @@ class _LogReader:
                 NUSCENES_LIDAR.elevations, NUSCENES_LIDAR.azimuths, pose_from_xy_yaw(mount[0], mount[1], -np.pi / 2, mount[2])
             )
         )
-        return sensors, CameraRig.stored(names, intrinsics, ego_from_camera, sizes), pattern
+        return sensors, CameraRig.stored(names, intrinsics, ego_from_camera, sizes or ((0, 0),)), pattern
 
     def _file(self, frame: int, *modality: Any) -> str:
         """The path of the file that a modality's data is kept in, "" where it is kept in the log.
@@ -392,14 +392,19 @@ class _LogReader:
 
         found = self._get(self.log.get_lidar_metadatas)
         chosen = LidarID.LIDAR_TOP if LidarID.LIDAR_TOP in found else next(iter(found), None)
-        if chosen is None:
-            imu_from_lidar, swept = np.eye(4), []
-        else:
+        imu_from_lidar, swept, time = np.eye(4), [], np.zeros(0)
+        if chosen is not None:
             imu_from_lidar = self._pose(found[chosen].lidar_to_imu_se3.array, "the LiDAR's mounting")
             merged = self._get(self.log.get_modality_metadata, "lidar", LidarID.LIDAR_MERGED) is not None
             modality = "lidar", LidarID.LIDAR_MERGED if merged else chosen
-            swept = [(frame, stamp) for frame in self.frames.tolist() if (stamp := self._stamp(frame, *modality)) >= 0]
-        time = self._seconds(np.array([stamp for _, stamp in swept], int))
+            turns = {
+                f: (self._column(f, "timestamp_us", *modality), self._column(f, "end_timestamp_us", *modality))
+                for f in self.frames
+            }
+            swept = [frame for frame, (start, _) in turns.items() if start is not None]
+            # Points are in the frame that the IMU has at one instant of the turn: that of the log's frame, if it is in it.
+            begin, end = self._seconds(np.array([turns[frame] for frame in swept], float).reshape(-1, 2)).T
+            time = np.clip(self.time[np.searchsorted(self.frames, swept)], begin, np.fmax(begin, end))
         ego_from_lidar = invert(self._imu_from_ego) @ imu_from_lidar
         nearest = np.full(len(self.keyframes), -1)
         if len(time):
@@ -407,9 +412,9 @@ class _LogReader:
             nearest = np.where(away.min(1) < KEYFRAMES / 2, away.argmin(1), -1)
         return {
             "lidar_id": chosen,
-            "sweep_frames": np.array([frame for frame, _ in swept], int),
+            "sweep_frames": np.array(swept, int),
             "lidar_from_imu": invert(imu_from_lidar),
-            "lidar_files": tuple(self._file(f, *modality) or f"{self.part.name}/LiDAR of frame {f}" for f, _ in swept),
+            "lidar_files": tuple(self._file(f, *modality) or f"{self.part.name}/LiDAR of frame {f}" for f in swept),
             "global_from_lidar": self._ego_at(time) @ ego_from_lidar,
             "lidar_time": time,
             "lidar_keyframe": nearest,

@@ -35,6 +35,9 @@ class LogSensors(FileSensorLog):
     sweep_frames: np.ndarray
     lidar_from_imu: np.ndarray
 
+    def has_images(self, keyframe: int) -> bool:
+        return bool(self.camera_names) and super().has_images(keyframe)
+
     def has_image(self, keyframe: int, view: int) -> bool:
         path = self.image_path(keyframe, view)
         return bool(self.there[keyframe, view]) and (not _apart(self.image_files[keyframe][view]) or isfile(path))
