@@ -24,7 +24,8 @@ test-fast: $(DEVELOP)
 test-slow: $(DEVELOP) docs
 	$(BIN)/python -m pytest -m slow
 
-# With the packages that others drive environments with, in an environment of their own: they bring much that nothing here needs.
+# With the packages that others drive environments with, and with py123d, in an environment of their own: they bring much that
+# nothing here needs.
 test-ecosystem: $(ECOSYSTEM)
 	OMP_NUM_THREADS=1 .venv-ecosystem/bin/python -m pytest -m ecosystem tests/ecosystem
 
@@ -62,7 +63,7 @@ $(SITE): $(DEVELOP)
 $(ECOSYSTEM): setup.cfg pyproject.toml constraints.txt tests/ecosystem/requirements.txt
 	@test -x .venv-ecosystem/bin/python || $(PYTHON) -m venv .venv-ecosystem || \
 		{ $(PYTHON) -m venv --without-pip .venv-ecosystem && $(PYTHON) -m pip --python .venv-ecosystem/bin/python install pip; }
-	.venv-ecosystem/bin/python -m pip install --progress-bar off -c constraints.txt -e . -r tests/ecosystem/requirements.txt
+	.venv-ecosystem/bin/python -m pip install --progress-bar off -c constraints.txt -e '.[py123d]' -r tests/ecosystem/requirements.txt
 	touch $(ECOSYSTEM)
 
 clean:
