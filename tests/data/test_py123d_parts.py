@@ -45,6 +45,8 @@ def test_scenes_are_logs_and_parts_of_long_ones(logs):
     assert dataset.splits() == {"train": ("short",), "val": ("half", *parts)}
     assert dataset.names() == ("short", "half", *parts) and dataset.scene_names(("val", "short"))[-1] == "short"
     assert open_dataset(logs, "pandaset").names() == ("001",)
+    write_sync(logs / "logs" / "griffin_50scenes_25m_train" / "a", np.arange(3.0))
+    assert open_dataset(logs, "griffin_50scenes_25m").splits() == {"train": ("a",)}
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def _splits(dataroot: str) -> list[Path]:
 
 def _dataset_of(folder: Path) -> str:
     """The data set of the logs in a split's folder, named ``<data set>_<split>``."""
-    return folder.name.partition("_")[0]
+    return folder.name.rpartition("_")[0] or folder.name
 
 
 @lru_cache(maxsize=8)
@@ -88,7 +88,7 @@ def _listed(dataroot: str, folders: tuple[tuple[Path, int], ...]) -> dict[str, L
     """The parts of all logs by name. folders: with the times at which they were changed."""
     found: dict[str, LogPart] = {}
     for folder, _ in folders:
-        split = folder.name.partition("_")[2] or folder.name
+        split = folder.name.rpartition("_")[2]
         for log in _logs_below(folder, len(_DEPTHS)):
             for part in parts_of(Path(dataroot), log, split):
                 if part.name in found:
