@@ -21,7 +21,7 @@ from dist4d_env.envs.ending import intended_end, termination_causes, truncation_
 from dist4d_env.envs.rewards import CHOSEN_TERMS, arrival, known, pdms_so_far, reward_terms, weighted_sum
 from dist4d_env.envs.sensors.checks import check_observed, check_space
 from dist4d_env.envs.sensors.contract import Instant, Sensor
-from dist4d_env.envs.starts import check_start, draw_start, remembered_keyframes
+from dist4d_env.envs.starts import check_length, check_start, draw_start, remembered_keyframes
 from dist4d_env.envs.world_checks import checked_answer, one_for_each
 from dist4d_env.errors import ConfigError, DataError, shown
 from dist4d_env.geometry.cameras import CameraRig
@@ -135,11 +135,11 @@ class Episodes:
         self._unplayable: set[str] = set()
         self._closed = False
         self._world: World | None = None  # made when it is first needed
+        first = self._first_scene()  # before the world, which takes long
         world = self.open_world()
         self.traits = world_traits(world)
         self.size = config.image_size(self.traits.image_size, self.traits.size_multiple)
         self._sensors: list[Sensor] = [SENSORS.make(name, ("space", "observe")) for name in config.observation or ()]
-        first = self._first_scene()
         self.rig: CameraRig = first.rig
         self._foreign: list[tuple[Any, dict[str, spaces.Space]]] = []  # sensors from elsewhere and what is theirs
         keys: dict[str, spaces.Space] = {}
@@ -353,10 +353,16 @@ class Episodes:
         """The first scene that can be read. Raises DataError where none can."""
         for name in self.scene_names[:-1]:
             try:
-                return load_scene(self.dataset, name)
+                return self._long_enough(name)
             except DataError:
                 continue  # ``_playable`` says so when it is drawn
-        return load_scene(self.dataset, self.scene_names[-1])
+        return self._long_enough(self.scene_names[-1])
+
+    def _long_enough(self, name: str) -> Scene:
+        """A scene as it was recorded. Raises DataError, also where no episode fits into it."""
+        scene = load_scene(self.dataset, name)
+        check_length(scene, self.config.decision_dt)
+        return scene
 
     def _draw_scene(self, random: np.random.Generator) -> str:
         """The name of a scene that can be played. Drawn again where it cannot, so that what is drawn does not depend on what is
@@ -371,6 +377,7 @@ class Episodes:
         the last."""
         try:
             scene = self.scene(Scenario(name, 0.0))
+            check_length(scene, self.config.decision_dt)
             if self.traits.needs_images:
                 remembered_keyframes(scene)
         except DataError as error:

@@ -28,13 +28,24 @@ def draw_start(scene: Scene, needs_images: bool, horizon: float, random: np.rand
 
 
 def check_start(scene: Scene, needs_images: bool, start: float, decision_dt: float) -> float:
-    """A start asked for, moved on to the 10 Hz grid. Raises ConfigError outside the scene, DataError without any image."""
+    """A start asked for, moved on to the 10 Hz grid. Raises ConfigError outside the scene, DataError without any image and for
+    a scene that is too short."""
+    check_length(scene, decision_dt)
     latest = scene.duration - 2 * decision_dt
     if isinstance(start, bool) or not isinstance(start, int | float | np.number) or not 0 <= start <= latest + 1e-6:
         raise ConfigError(f"options['start']={start!r} must lie between 0 and {latest:.1f} s in {scene.name}")
     if needs_images:
         remembered_keyframes(scene)
     return min(on_grid(float(start)), math.floor(latest / TICK + 1e-6) * TICK)
+
+
+def check_length(scene: Scene, decision_dt: float) -> None:
+    """Raises DataError for a scene in which no episode fits."""
+    if scene.duration < 2 * decision_dt - 1e-6:
+        raise DataError(
+            f"{scene.name} lasts {scene.duration:.1f} s, too short for an episode of two decisions of {decision_dt:g} s: choose "
+            "another scene, or a smaller decision_dt"
+        )
 
 
 def remembered_keyframes(scene: Scene) -> np.ndarray:

@@ -166,6 +166,8 @@ def _executor(options: Options) -> Executor:
 def drive(options: Options) -> Summary:
     """Drives every episode, storing each as it ends."""
     from dist4d_env.data.open import open_dataset
+    from dist4d_env.data.soundness import load_scene
+    from dist4d_env.envs.starts import check_length
     from dist4d_env.evaluation.drive import EnvSettings
     from dist4d_env.evaluation.episode_log import save_episode
     from dist4d_env.evaluation.fingerprint import code_fingerprint
@@ -184,6 +186,8 @@ def drive(options: Options) -> Summary:
         raise ConfigError(f"planner {name!r} needs {wanted}: choose a world that makes pictures, such as world=dist4d")
     dataset = open_dataset(options.dataroot, options.version, options.scenes, options.dataset, optional_size(options.size))
     names = dataset.scene_names(options.scenes)
+    for scene in names:
+        check_length(load_scene(dataset, scene), options.decision_dt)
     same = {name: getattr(options, name) for name in ENV}
     fingerprint = {"code": code_fingerprint(options.world, options.weights, options.traffic)}
     if options.workers:

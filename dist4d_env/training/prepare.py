@@ -31,6 +31,8 @@ from dist4d_env.training.source_errors import SourceErrors, annotated_tokens, fl
 
 Maker = Callable[[Scene, SampleSettings], dict[str, np.ndarray]]
 """Makes the arrays of one scene's samples, as ``SceneSamples`` reads them; can be pickled."""
+LEAST = 3
+"""Keyframes of a scene with images and depth that samples are made of: one hidden and its neighbours."""
 
 
 def prepare(
@@ -156,13 +158,18 @@ class Keyframes:
 
     @classmethod
     def read(cls, scene: Scene, size: tuple[int, int]) -> Keyframes:
-        """All of a scene at an image size; ``DataError`` where there are fewer than three."""
+        """All of a scene at an image size; ``DataError`` where there are fewer than ``LEAST``."""
         sensors = scene.sensors
         usable = [k for k in range(len(sensors.keyframe_time)) if sensors.has_images(k) and sensors.has_depth(k)]
-        if len(usable) < 3:
+        if len(usable) < LEAST:
+            pictured = sum(map(sensors.has_images, range(len(sensors.keyframe_time))))
+            remedy = (
+                "choose longer scenes, or fetch more of its camera files" if pictured < LEAST
+                else f"make depth with: python -m dist4d_env prepare --dataroot {scene.dataroot} --scenes {scene.name}"
+            )  # fmt: skip
             raise DataError(
-                f"scene {scene.name} has {len(usable)} keyframes with images and depth, training needs at least 3; make depth "
-                f"with: python -m dist4d_env prepare --dataroot {scene.dataroot} --scenes {scene.name}"
+                f"scene {scene.name} has {pictured} keyframes with images, {len(usable)} of them with depth; training needs {LEAST} "
+                f"or more with both: {remedy}"
             )
         frames = [sensors.rgbd(k, *size) for k in usable]
         times = [float(sensors.keyframe_time[k]) for k in usable]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -9,8 +11,10 @@ from gymnasium.error import ResetNeeded
 
 from dist4d_env.envs.config import EnvConfig, read_keywords
 from dist4d_env.envs.driving import DiST4DDrivingEnv
+from dist4d_env.envs.episodes import Episodes
 from dist4d_env.envs.vector import DiST4DVectorEnv
 from dist4d_env.errors import ActionError, ConfigError, DataError
+from dist4d_env.evaluation.cli import Options, drive
 
 from .worlds import assert_same
 
@@ -219,3 +223,15 @@ def test_replay_without_images_says_so(make_env, nuscenes_real):
     env = make_env("replay", dataroot=str(nuscenes_real), scenes="scene-0103", observation=("cameras",))
     with pytest.raises(DataError, match=r"scene-0103.*images"):
         env.reset(seed=0)
+
+
+def test_a_scene_too_short_for_an_episode_says_so_at_once(
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the world is made, which takes long."""
+    monkeypatch.setattr(Episodes, "open_world", lambda self: pytest.fail("the world was made"))
+    said = r"scene-0103 lasts 1\.5 s, too short for an episode of two decisions of 1 s: choose another scene, or a smaller"
+    with pytest.raises(DataError, match=said):
+        DiST4DDrivingEnv(dataroot=str(tiny_root), scenes="scene-0103", decision_dt=1.0)
+    with pytest.raises(DataError, match=said):
+        drive(Options(dataroot=tiny_root, scenes=("scene-0103",), decision_dt=1.0, out=tmp_path))

@@ -13,7 +13,7 @@ from dist4d_env.models.presets import PRESETS
 from dist4d_env.training.cli import TrainDiSTS
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.options import DataOptions
-from dist4d_env.training.prepare import plan, prepare, scene_samples
+from dist4d_env.training.prepare import Keyframes, plan, prepare, scene_samples
 from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, SampleStore
 from tests.models.made import small_preset
 
@@ -86,3 +86,17 @@ def test_a_finished_scene_is_not_made_again(town_dataroot: Path, tmp_path: Path)
 def test_an_empty_folder_is_no_store(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"settings\.json is missing"):
         SampleStore(tmp_path)
+
+
+def test_too_few_keyframes_are_told_by_what_is_missing(tiny_root: Path, broken_root: Path) -> None:
+    """Depth is not advised where it would not help."""
+    with pytest.raises(DataError, match=r"has 4 keyframes with images, 0 of them with depth; .* 3 or more.*dist4d_env prepare"):
+        Keyframes.read(open_dataset(tiny_root).load("scene-0103"), (32, 48))
+    scene = open_dataset(broken_root).load("scene-0103")
+    for keyframe in (1, 3):
+        scene.sensors.image_path(keyframe, 2).unlink()
+    with pytest.raises(
+        DataError, match=r"has 2 keyframes with images, 0 of them with depth.*: choose longer scenes, or fetch"
+    ) as told:
+        Keyframes.read(scene, (32, 48))
+    assert "prepare" not in str(told.value)
