@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
-from shapely import STRtree
 from shapely.geometry.base import BaseGeometry
 
 from dist4d_env.data.arclines import discretize
+from dist4d_env.data.array_files import Arrays, read_arrays, write_arrays
 from dist4d_env.data.tables import Kind, by_token, number, numbers, printable, shown, tokens, wrong
 from dist4d_env.errors import DataError
 from dist4d_env.scenes.maps import BEV_LAYERS, Lane, SceneMap, make_map
@@ -20,6 +22,7 @@ RADIUS = 200.0
 REMEDY = "fetch the map expansion (v1.3) again"
 _MARGIN = 1000.0  # m beyond its canvas that a map may reach, and a lane from its polygon
 _LINES = ("road_divider", "lane_divider")
+_CROSSED, _LANES = "intersections", "lanes"
 _AREAS = ("road_block", "ped_crossing", "walkway", "stop_line", "carpark_area")
 Records = Sequence[Mapping[str, Any]]
 
@@ -53,12 +56,76 @@ _ARC: Mapping[str, Kind] = {
 }
 
 
+class LaneRecord(NamedTuple):
+    """What a map says of a lane apart from its geometry."""
+
+    token: str
+    is_connector: bool
+    incoming: tuple[str, ...]
+    outgoing: tuple[str, ...]
+    speed_limit: float | None
+
+
+class Shapes:
+    """Geometries that are found by where they are. bounds: (N, 4) west, south, east, north, NaN for an empty one."""
+
+    def __init__(self, geometries: np.ndarray) -> None:
+        self._geometries, self.bounds = geometries, shapely.bounds(geometries).reshape(-1, 4)
+
+    def pick(self, rows: np.ndarray) -> np.ndarray:
+        """The geometries of some rows."""
+        return self._geometries[rows]
+
+    def reaching(self, region: BaseGeometry) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and geometries of those that reach into a region, in order."""
+        (west, south, east, north), (x0, y0, x1, y1) = self.bounds.T, region.bounds
+        near = np.flatnonzero((west <= x1) & (east >= x0) & (south <= y1) & (north >= y0))
+        found = self.pick(near)
+        shapely.prepare(region)
+        inside = shapely.intersects(region, found)
+        return near[inside], found[inside]
+
+    def arrays(self, name: str) -> Arrays:
+        """What ``StoredShapes`` reads."""
+        return {f"{name}.bounds": self.bounds, **pack(self._geometries, name)}
+
+
+class StoredShapes(Shapes):
+    """Geometries in arrays, which become objects when they are picked."""
+
+    def __init__(self, arrays: Arrays, name: str) -> None:
+        self.bounds, self._arrays, self._name = arrays[f"{name}.bounds"], arrays, name
+
+    def pick(self, rows: np.ndarray) -> np.ndarray:
+        return unpack(self._arrays, self._name, rows.tolist())
+
+
+def pack(geometries: Sequence[BaseGeometry] | np.ndarray, name: str) -> Arrays:
+    """Geometries as arrays: their WKB, which keeps every bit of their coordinates, in a row, and where each ends."""
+    texts = [shapely.to_wkb(geometry) for geometry in geometries]
+    ends = np.cumsum([0, *map(len, texts)])
+    return {f"{name}.wkb": np.frombuffer(b"".join(texts), np.uint8), f"{name}.ends": ends}
+
+
+def unpack(arrays: Arrays, name: str, rows: Iterable[int] | None = None) -> np.ndarray:
+    """(N,) the geometries that ``pack`` put into arrays, or those of some rows."""
+    ends, content = arrays[f"{name}.ends"].tolist(), arrays[f"{name}.wkb"]
+    rows = range(len(ends) - 1) if rows is None else rows
+    return np.array(shapely.from_wkb([content[ends[row] : ends[row + 1]].tobytes() for row in rows]), dtype=object)
+
+
 class LocationMap:
     """Geometry of a nuScenes map expansion, built once from its tables (as ``NuScenesMap`` holds them) and cropped per scene.
 
     tables: the lists and dicts of the map file by name. A lane or lane connector record may carry ``speed_limit`` in m/s, an
     addition to the nuScenes format.
     """
+
+    _layers: Mapping[str, Shapes]
+    _intersections: Shapes
+    _lane_polygons: Shapes
+    _lanes: Sequence[LaneRecord]
+    _centerline: Callable[[int], np.ndarray]
 
     def __init__(self, location: str, tables: Any) -> None:
         self.location, self._tables = location, tables
@@ -71,20 +138,48 @@ class LocationMap:
         for layer in _FIELDS:
             self._check(layer)
         self._arclines, self._connectivity = self._table("arcline_path_3", dict), self._table("connectivity", dict)
-        layers = {name: self._geometries(name, tables[name]) for name in BEV_LAYERS}
-        self.missing = frozenset(name for name, geometries in layers.items() if not len(geometries))
-        self._layers = {name: (geometries, STRtree(geometries)) for name, geometries in layers.items()}
-        marked = self._geometries("road_segment", [r for r in tables["road_segment"] if r["is_intersection"]])
-        self._intersections = marked, STRtree(marked)
+        self._layers = {name: Shapes(self._geometries(name, tables[name])) for name in BEV_LAYERS}
+        marked = [record for record in tables["road_segment"] if record["is_intersection"]]
+        self._intersections = Shapes(self._geometries("road_segment", marked))
         # A lane without a centreline cannot be driven; nuScenes has a handful.
-        self._lane_records = [
+        records = [
             (record, connector)
             for connector, name in ((False, "lane"), (True, "lane_connector"))
             for record in tables[name]
             if self._arclines_of(record["token"])
         ]
-        self._lane_polygons = self._polygons([record["polygon_token"] for record, _ in self._lane_records], keep_empty=True)
-        self._lane_tree = STRtree(self._lane_polygons)
+        self._lane_polygons = Shapes(self._polygons([record["polygon_token"] for record, _ in records], keep_empty=True))
+        self._lanes = [self._lane_record(record, connector) for record, connector in records]
+        self._centerline = cache(lambda row: discretize(self._arclines[self._lanes[row].token]))
+
+    @classmethod
+    def stored(cls, path: Path) -> LocationMap:
+        """The map that ``store`` has written, mapped into memory: of its geometry only that is made which is asked for."""
+        arrays, rest = read_arrays(path)
+        found = object.__new__(cls)
+        found.location = rest["location"]
+        layers = {name: StoredShapes(arrays, name) for name in (*BEV_LAYERS, _CROSSED, _LANES)}
+        found._intersections, found._lane_polygons = layers.pop(_CROSSED), layers.pop(_LANES)
+        found._layers = dict(layers)
+        found._lanes = [LaneRecord(*record) for record in rest["lanes"]]
+        points, ends = arrays["points"], arrays["ends"].tolist()
+        found._centerline = lambda row: points[ends[row] : ends[row + 1]]
+        return found
+
+    def store(self, path: Path) -> None:
+        """Writes the map for ``stored``; the file appears whole or not at all."""
+        arrays: Arrays = {}
+        for name, shapes in {**self._layers, _CROSSED: self._intersections, _LANES: self._lane_polygons}.items():
+            arrays |= shapes.arrays(name)
+        lines = [self._centerline(row) for row in range(len(self._lanes))]
+        arrays["points"] = np.concatenate([np.zeros((0, 3)), *lines])
+        arrays["ends"] = np.cumsum([0, *map(len, lines)])
+        write_arrays(path, arrays, {"location": self.location, "lanes": self._lanes})
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """Layers without any geometry."""
+        return frozenset(name for name, shapes in self._layers.items() if not len(shapes.bounds))
 
     def _error(self, words: str) -> DataError:
         return DataError(f"maps/expansion/{self.location}.json: {words}; {REMEDY}")
@@ -160,32 +255,32 @@ class LocationMap:
         """
         line = shapely.linestrings(path) if len(path) > 1 else shapely.points(path[0])
         region = shapely.buffer(shapely.simplify(line, 1.0), radius, quad_segs=8)
-        layers = {name: _cut(geometries, tree, region) for name, (geometries, tree) in self._layers.items()}
-        rows = np.sort(self._lane_tree.query(region, predicate="intersects"))
-        tokens = {self._lane_records[row][0]["token"] for row in rows}
-        lanes = [self._lane(row, tokens) for row in rows]
-        return make_map(self.location, layers, lanes, self.missing, _cut(*self._intersections, region))
+        layers = {name: _cut(shapes, region) for name, shapes in self._layers.items()}
+        rows, polygons = self._lane_polygons.reaching(region)
+        known = {self._lanes[row].token for row in rows.tolist()}
+        lanes = [self._lane(row, polygon, known) for row, polygon in zip(rows.tolist(), polygons, strict=True)]
+        return make_map(self.location, layers, lanes, self.missing, _cut(self._intersections, region))
 
-    def _lane(self, row: int, known: set[str]) -> Lane:
-        record, connector = self._lane_records[row]
-        token = record["token"]
-        links, polygon, centerline = (
-            self._connectivity.get(token, {}),
-            self._lane_polygons[row],
-            discretize(self._arclines[token]),
-        )
+    def _lane_record(self, record: Mapping[str, Any], connector: bool) -> LaneRecord:
+        links = self._connectivity.get(record["token"], {})
+        incoming, outgoing = (tuple(links.get(name, ())) for name in ("incoming", "outgoing"))
+        return LaneRecord(record["token"], connector, incoming, outgoing, record.get("speed_limit"))
+
+    def _lane(self, row: int, polygon: BaseGeometry, known: set[str]) -> Lane:
+        record, centerline = self._lanes[row], self._centerline(row)
         west, south, east, north = polygon.bounds  # NaN where the polygon is empty
         (x, y), wide = centerline[0, :2], _MARGIN
         if x < west - wide or x > east + wide or y < south - wide or y > north + wide:
-            raise self._error(f"arcline_path_3 of {shown(token)} starts {_MARGIN:.0f} m and more from the polygon of its lane")
+            words = f"starts {_MARGIN:.0f} m and more from the polygon of its lane"
+            raise self._error(f"arcline_path_3 of {shown(record.token)} {words}")
         return Lane(
-            token=token,
-            is_connector=connector,
+            token=record.token,
+            is_connector=record.is_connector,
             centerline=centerline,
             polygon=polygon,
-            predecessors=tuple(other for other in links.get("incoming", ()) if other in known),
-            successors=tuple(other for other in links.get("outgoing", ()) if other in known),
-            speed_limit=record.get("speed_limit"),
+            predecessors=tuple(other for other in record.incoming if other in known),
+            successors=tuple(other for other in record.outgoing if other in known),
+            speed_limit=record.speed_limit,
         )
 
     def _geometries(self, layer: str, records: Records) -> np.ndarray:
@@ -214,11 +309,9 @@ class LocationMap:
         return array if keep_empty else array[~shapely.is_empty(array)]
 
 
-def _cut(geometries: np.ndarray, tree: STRtree, region: BaseGeometry) -> tuple[BaseGeometry, ...]:
+def _cut(shapes: Shapes, region: BaseGeometry) -> tuple[BaseGeometry, ...]:
     """The parts inside a region of the geometries that reach into it, in the order of the table."""
-    rows = np.sort(tree.query(region, predicate="intersects"))
-    inside = geometries[rows]
-    shapely.prepare(region)
+    _, inside = shapes.reaching(region)
     crossing = ~shapely.covers(region, inside)
     inside[crossing] = shapely.intersection(inside[crossing], region)
     return tuple(geometry for geometry in inside if not geometry.is_empty)

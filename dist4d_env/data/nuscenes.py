@@ -1,4 +1,4 @@
-"""nuScenes-format data sets, real or built in. The only module that imports nuscenes-devkit, for the official splits.
+"""nuScenes-format data sets, real or built in. The only module that looks into nuscenes-devkit, for the official splits.
 
 The devkit's own readers of tables and maps stop at the first row of any scene that is wrong; here it is an error of that scene.
 """
@@ -6,37 +6,32 @@ The devkit's own readers of tables and maps stop at the first row of any scene t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from itertools import pairwise
+from functools import lru_cache
 from pathlib import Path
-
-import numpy as np
+from typing import Protocol
 
 from dist4d_env.data.contract import resolve_scenes
 from dist4d_env.data.lights import read_lights
 from dist4d_env.data.location import REMEDY, LocationMap
-from dist4d_env.data.logs import ego_log, interpolate_tracks
-from dist4d_env.data.sensors import FileSensorLog
-from dist4d_env.data.tables import Record, Tables, read_json, shown, tokens
+from dist4d_env.data.nuscenes_scene import LIDAR as LIDAR
+from dist4d_env.data.nuscenes_scene import RING as RING
+from dist4d_env.data.nuscenes_scene import SceneLog, SceneReader
+from dist4d_env.data.nuscenes_scene import category_index as category_index
+from dist4d_env.data.place_files import read_place, write_place
+from dist4d_env.data.store import LARGE, Stamp, StoredScenes, open_location, stamp_of
+from dist4d_env.data.tables import Tables, read_json, row_error, shown, tokens
 from dist4d_env.errors import DataError
-from dist4d_env.geometry.boxes import CATEGORIES
-from dist4d_env.geometry.cameras import CameraRig
-from dist4d_env.geometry.lidar import NUSCENES_LIDAR
-from dist4d_env.geometry.transforms import pose_from_quaternion, yaw_of
+from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.scenes.maps import SceneMap
+from dist4d_env.scenes.route import Route
 from dist4d_env.scenes.routing import route_from_log
-from dist4d_env.scenes.scene import EgoLog, Scene, Tracks
+from dist4d_env.scenes.scene import Scene
 
-LIDAR = "LIDAR_TOP"
-RING = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT")
-"""nuScenes' cameras, clockwise; a rig has those of them that a data set has in this order, and then its others."""
-_NOT_WALKING = ("wheelchair", "stroller", "personal_mobility")  # pedestrians that the detection benchmark leaves out
-_LEAST_GAP, _MOST_GAP = 1e-3, 10.0  # s between keyframes
-_MOST_SHIFT = 1.0  # s between a sensor's own time and its keyframe's
-_MOST_SPEED, _JITTER = 100.0, 2.0  # m/s and m that the ego moves between two of its poses
-_MOST_RANGE = 1000.0  # m from the ego to what is annotated
+OFFICIAL = "train", "val", "test", "mini_train", "mini_val", "train_detect", "train_track"
+"""Splits of nuScenes, by the names that the devkit gives them."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +55,19 @@ class NuScenesDataset:
 
     def names(self) -> tuple[str, ...]:
         """Every scene's name, in the order of the table."""
-        return tuple(self._tables.scenes)
+        return tuple(self._scenes.names)
 
     def splits(self) -> dict[str, tuple[str, ...]]:
         """Splits that hold scenes of this data set: its own ``splits.json``, else the official ones."""
-        tables = self._tables
-        return {name: tuple(s for s in scenes if s in tables.scenes) for name, scenes in tables.splits.items()}
+        here = self._scenes
+        return {name: tuple(s for s in scenes if s in here.names) for name, scenes in here.splits.items()}
 
     def scene_names(self, scenes: str | Sequence[str]) -> list[str]:
         """Names for a split ("train", "val", "mini_val", ...), "all", a scene's name, or a list of these. Raises DataError."""
         try:
             return resolve_scenes(self, scenes)
         except DataError as error:
-            broken = next(self._tables.faults_of("scene"), None)  # perhaps what was asked for
+            broken = self._scenes.fault  # perhaps what was asked for
             raise (error if broken is None else DataError(f"no scenes {shown(scenes)}, but {broken}")) from error
 
     def load(self, name: str, require_map: bool = True) -> Scene:
@@ -81,41 +76,89 @@ class NuScenesDataset:
         Raises DataError for an unknown scene, tables that contradict each other, or a missing map; with ``require_map=False`` a
         missing map file gives a scene whose ``map`` is None.
         """
-        if name not in self._tables.scenes:
+        if name not in self._scenes.names:
             self.scene_names(name)  # raises, unless it is a split
             raise DataError(f"{name!r} is a split, not a scene; take one of scene_names({name!r})")
-        return _load_scene(self._tables, name, require_map)
+        return _load_scene(self._scenes, name, require_map)
 
     def faults(self) -> list[str]:
         """Everything that is wrong with any row of the tables, one line each; takes a while. Not every scene uses every row."""
-        return list(self._tables.faults())
+        return list(Tables(self.dataroot, self.version).faults())
 
     @property
-    def _tables(self) -> _NuScenesTables:
-        return _open_tables(self.dataroot, self.version, _stamp(Path(self.dataroot, self.version)))
+    def _scenes(self) -> _Scenes:
+        return _open(self.dataroot, self.version, stamp_of(Path(self.dataroot, self.version)))
 
 
-class _NuScenesTables(Tables):
-    """The tables of one data set, with its splits."""
+class _Scenes(Protocol):
+    """The scenes of one version folder. splits: names by split; fault: what is wrong with the first broken row of scene.json."""
 
-    def __init__(self, dataroot: str, version: str) -> None:
-        super().__init__(dataroot, version)
-        self._own_splits: dict[str, list[str]] | None = None
-        for path in (Path(dataroot, "splits.json"), self.folder / "splits.json"):
-            if self._own_splits is None and os.path.isfile(path):
-                self._own_splits = read_json(path, "write it again, or delete it")
-                if type(self._own_splits) is not dict or not all(tokens(names) for names in self._own_splits.values()):
-                    raise DataError(f"{path}: a split file maps names of splits to lists of scene names; write it again")
+    dataroot: str
+    version: str
+    folder: Path
+    splits: dict[str, list[str]]
 
-    @cached_property
-    def splits(self) -> dict[str, list[str]]:
-        """Names of scenes by split: the data set's own, else the official ones."""
-        if self._own_splits is not None:
-            return self._own_splits
-        from nuscenes.utils.splits import create_splits_scenes
+    @property
+    def names(self) -> Collection[str]: ...
+    @property
+    def fault(self) -> str | None: ...
+    def read(self, name: str) -> SceneLog: ...
+    def place(self, log: SceneLog, map_file: Path) -> tuple[SceneMap, Route]: ...
 
-        official: dict[str, list[str]] = create_splits_scenes()
-        return official
+
+class _WholeTables(Tables):
+    """Scenes from tables that are kept whole."""
+
+    splits: dict[str, list[str]]
+
+    @property
+    def names(self) -> Collection[str]:
+        return self.scenes
+
+    @property
+    def fault(self) -> str | None:
+        return next(self.faults_of("scene"), None)
+
+    def read(self, name: str) -> SceneLog:
+        return SceneReader(self, name).read()
+
+    def place(self, log: SceneLog, map_file: Path) -> tuple[SceneMap, Route]:
+        return _around(_open_location(map_file, log.location, map_file.stat().st_mtime_ns), log)
+
+
+class _Stored(StoredScenes):
+    """Scenes from their store, with the map around each."""
+
+    splits: dict[str, list[str]]
+
+    def place(self, log: SceneLog, map_file: Path) -> tuple[SceneMap, Route]:
+        path = self.place_file(log.name, map_file)
+        if path.is_file():
+            return read_place(path)
+        found = _around(open_location(map_file, log.location), log)
+        with suppress(OSError):  # of a cache that others have made and that is full or read-only: it is cut out again then
+            write_place(path, *found)
+        return found
+
+
+def _around(location: LocationMap, log: SceneLog) -> tuple[SceneMap, Route]:
+    here = location.around(log.ego.global_from_ego[:, :2, 3])
+    return here, _route(log, here)
+
+
+def _route(log: SceneLog, scene_map: SceneMap | None) -> Route:
+    return route_from_log(log.ego.global_from_ego[:, :2, 3], yaw_of(log.ego.global_from_ego), scene_map)
+
+
+def _splits(dataroot: str, folder: Path) -> dict[str, list[str]]:
+    """Names of scenes by split: the data set's own, else the official ones."""
+    for path in (Path(dataroot, "splits.json"), folder / "splits.json"):
+        if os.path.isfile(path):
+            own = read_json(path, "write it again, or delete it")
+            if type(own) is not dict or not all(tokens(names) for names in own.values()):
+                raise DataError(f"{path}: a split file maps names of splits to lists of scene names; write it again")
+            return dict(own)
+    return official_splits()
 
 
 def _only_version(root: Path) -> str:
@@ -127,308 +170,73 @@ def _only_version(root: Path) -> str:
     raise DataError(f"{root} holds no folder of tables such as v1.0-trainval; is it the right folder?")
 
 
-def _stamp(folder: Path) -> tuple[tuple[str, int], ...]:
-    """Changes when a table does, so that a data set made anew in the same place is read anew."""
-    return tuple((path.name, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.json")) if os.path.isfile(path))
-
-
 @lru_cache(maxsize=4)
-def _open_tables(dataroot: str, version: str, stamp: tuple[tuple[str, int], ...]) -> _NuScenesTables:
+def _open(dataroot: str, version: str, stamp: Stamp) -> _Scenes:
     if not Path(dataroot, version).is_dir():
         there = ", ".join(sorted(path.name for path in Path(dataroot).glob("v*") if path.is_dir())) or "none"
         raise DataError(f"{dataroot}: no version {version!r} (there: {there})")
-    return _NuScenesTables(dataroot, version)
+    splits = _splits(dataroot, Path(dataroot, version))
+    large = sum(size for _, size, _ in stamp) >= LARGE
+    scenes = _Stored(dataroot, version, stamp) if large else _WholeTables(dataroot, version)
+    scenes.splits = splits
+    return scenes
 
 
 @lru_cache(maxsize=64)
-def _load_scene(tables: _NuScenesTables, name: str, require_map: bool) -> Scene:
+def _load_scene(scenes: _Scenes, name: str, require_map: bool) -> Scene:
     try:
-        return _SceneReader(tables, name).read(require_map)
+        return _completed(scenes, scenes.read(name), require_map)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
 
 
-class _SceneReader:
-    """Collects one scene's records and turns microseconds and quaternions into seconds and poses."""
-
-    def __init__(self, tables: _NuScenesTables, name: str) -> None:
-        self.tables, self.name = tables, name
-        self.record = tables.checked("scene", tables.scenes[name])
-        for row in tables.records("scene"):
-            if row is not self.record and row.get("name") == name:
-                raise tables.error("scene", row, f"another row has the name {name}")
-        self.samples = self._samples()
-        self.start: int = self.samples[0]["timestamp"]
-        self.keyframe_time = self._seconds(self.samples)
-        self.data = [self._sensors_of(sample) for sample in self.samples]  # per keyframe, channel to record
-        self.cameras = self._cameras()
-        for sample, data in zip(self.samples, self.data, strict=True):
-            absent = [channel for channel in (*self.cameras, LIDAR) if channel not in data]
-            if absent:
-                raise tables.error("sample", sample, f"sample_data.json has no key frame of {', '.join(absent)} for it")
-
-    def _samples(self) -> list[Record]:
-        """The scene's keyframes. Raises DataError where the chain is not the scene's, or does not run forward in time."""
-        tables, scene = self.tables, self.record
-        samples = list(self._chain("sample", tables.follow("scene", scene, "first_sample_token")))
-        for sample in samples:
-            if sample.get("scene_token", scene["token"]) != scene["token"]:
-                raise tables.error("sample", sample, f"scene_token is not that of {self.name}, whose samples lead here")
-        for before, after in pairwise(samples):
-            if after.get("prev", before["token"]) != before["token"]:
-                raise tables.error("sample", after, "prev is not the sample whose next it is")
-            gap = (after["timestamp"] - before["timestamp"]) * 1e-6
-            if not _LEAST_GAP < gap < _MOST_GAP:
-                raise tables.error("sample", after, f"its time is {gap:g} s after the keyframe before it")
-        if scene.get("last_sample_token", samples[-1]["token"]) != samples[-1]["token"]:
-            raise tables.error("sample", samples[-1], "next ends the scene here, last_sample_token in scene.json elsewhere")
-        if scene.get("nbr_samples", len(samples)) != len(samples):
-            raise tables.error("scene", scene, f"nbr_samples is {scene['nbr_samples']}, but {len(samples)} samples are linked")
-        return samples
-
-    def _sensors_of(self, sample: Record) -> dict[str, Record]:
-        """The key frames of a sample by channel."""
-        found: dict[str, Record] = {}
-        for record in self.tables.keyframes.get(sample["token"], ()):
-            channel = self.tables.sensor(self.tables.checked("sample_data", record))["channel"]
-            if channel in found:
-                raise self.tables.error("sample_data", record, f"another row is the key frame of {channel} for its sample")
-            shift = (record["timestamp"] - sample["timestamp"]) * 1e-6
-            if abs(shift) > _MOST_SHIFT:
-                raise self.tables.error("sample_data", record, f"its time is {shift:g} s from that of its sample")
-            found[channel] = record
-        return found
-
-    def read(self, require_map: bool) -> Scene:
-        sensors, rig = self._sensors()
-        ego = self._ego()
-        path, yaw = ego.global_from_ego[:, :2, 3], yaw_of(ego.global_from_ego)
-        log = self.tables.follow("scene", self.record, "log_token")
-        self.tables.mask(log)
-        location = log["location"]
-        scene_map = self._map(location, path, require_map)
-        return Scene(
-            name=self.name,
-            token=self.record["token"],
-            location=location,
-            description=self.record["description"],
-            dataroot=self.tables.dataroot,
-            version=self.tables.version,
-            rig=rig,
-            ego=ego,
-            tracks=self._tracks(),
-            map=scene_map,
-            route=route_from_log(path, yaw, scene_map),
-            sensors=sensors,
-            dataset="nuscenes",
-            lidar=replace(NUSCENES_LIDAR, ego_from_lidar=self._mountings(self._lidar_rows[:1])[0]),
-            lights=read_lights(self.tables.dataroot, self.name, ego.time),
-        )
-
-    def _cameras(self) -> tuple[str, ...]:
-        """The cameras of the scene's keyframes. Raises DataError where there is none."""
-        found: set[str] = set()
-        for channel, record in (item for data in self.data for item in data.items()):
-            is_camera = self.tables.sensor(record)["modality"] == "camera"
-            calibration = self.tables.follow("sample_data", record, "calibrated_sensor_token")
-            if is_camera != bool(calibration["camera_intrinsic"]):
-                words = (
-                    "camera_intrinsic is empty, but its sensor is a"
-                    if is_camera
-                    else "it has a camera_intrinsic, but its sensor is no"
-                )
-                raise self.tables.error("calibrated_sensor", calibration, f"{words} camera")
-            if is_camera and not (record["height"] and record["width"]):
-                raise self.tables.error("sample_data", record, f"height {record['height']}, width {record['width']}")
-            if is_camera:
-                found.add(channel)
-        if not found:
-            raise self.tables.error("scene", self.record, "sample_data.json has no key frame of any camera for it")
-        table = [record["channel"] for record in self.tables.records("sensor") if record.get("channel") in found]
-        return tuple(channel for channel in dict.fromkeys((*RING, *table)) if channel in found)
-
-    def _map(self, location: str, path: np.ndarray, required: bool) -> SceneMap | None:
-        file = Path(self.tables.dataroot, "maps", "expansion", f"{location}.json")
-        if not os.path.isfile(file):
-            if not required:
-                return None
-            raise DataError(f"{file}: no such map; put the nuScenes map expansion (v1.3) into {file.parent}")
-        return _open_location(self.tables.dataroot, location, file.stat().st_mtime_ns).around(path)
-
-    def _ego(self) -> EgoLog:
-        """The log from the ego poses of the LiDAR, sweeps included where there are any."""
-        rows = self._lidar_rows
-        return ego_log(self._seconds(rows), self._ego_poses(rows), float(self.keyframe_time[-1]))
-
-    def _tracks(self) -> Tracks:
-        annotations = list(self._annotations())
-        instances = list(dict.fromkeys(record["instance_token"] for _, record in annotations))
-        row_of = {token: i for i, token in enumerate(instances)}
-        rows = np.array([row_of[record["instance_token"]] for _, record in annotations], int)
-        columns = np.array([k for k, _ in annotations], int)
-        shape = (len(instances), len(self.samples))
-        position, yaw, annotated = np.zeros((*shape, 3)), np.zeros(shape), np.zeros(shape, bool)
-        size, names = np.zeros((len(instances), 3)), [""] * len(instances)
-        if annotations:
-            translation = np.array([record["translation"] for _, record in annotations], float)
-            self._in_range(annotations, translation, columns)
-            position[rows, columns] = translation
-            yaw[rows, columns] = yaw_of(pose_from_quaternion(translation, np.array([r["rotation"] for _, r in annotations])))
-            annotated[rows, columns] = True
-            size[rows] = np.array([record["size"] for _, record in annotations])[:, [1, 0, 2]]  # nuScenes: width, length, height
-        first = {record["instance_token"]: record for _, record in reversed(annotations)}
-        for row, token in enumerate(instances):
-            instance = self.tables.follow("sample_annotation", first[token], "instance_token")
-            names[row] = self.tables.follow("instance", instance, "category_token")["name"]
-        return interpolate_tracks(
-            instance=tuple(instances),
-            name=tuple(names),
-            category=np.array([category_index(name) for name in names], np.int8),
-            size=size,
-            keyframe_time=self.keyframe_time,
-            position=position,
-            yaw=yaw,
-            annotated=annotated,
-            duration=float(self.keyframe_time[-1]),
-        )
-
-    def _annotations(self) -> Iterator[tuple[int, Record]]:
-        """Keyframe and record of every annotation. Raises DataError where one is lost: where a link to it leads nowhere."""
-        tables = self.tables
-        found = [tables.annotations.get(sample["token"], []) for sample in self.samples]
-        own = {record.get("token"): record for records in found for record in records if type(record.get("token")) is str}
-        for k, records in enumerate(found):
-            seen: set[str] = set()
-            for record in records:
-                tables.checked("sample_annotation", record)
-                instance = record["instance_token"]
-                tables.follow("sample_annotation", record, "instance_token")
-                if instance in seen:
-                    raise tables.error("sample_annotation", record, "another row is of the same instance and sample")
-                seen.add(instance)
-                for link in ("prev", "next"):
-                    if token := record.get(link):
-                        other = own.get(token) or tables.follow("sample_annotation", record, link)
-                        if other.get("instance_token") != instance or token not in own:
-                            raise tables.error("sample_annotation", record, f"{link} leads to another instance or scene")
-                yield k, record
-
-    def _in_range(self, annotations: Sequence[tuple[int, Record]], translation: np.ndarray, columns: np.ndarray) -> None:
-        ego = self._ego_poses([data[LIDAR] for data in self.data])[columns, :3, 3]
-        distance = np.linalg.norm(translation - ego, axis=1)
-        if (far := int(distance.argmax())) >= 0 and distance[far] > _MOST_RANGE:
-            words = f"translation is {distance[far]:.0f} m from the ego"
-            raise self.tables.error("sample_annotation", annotations[far][1], words)
-
-    def _sensors(self) -> tuple[FileSensorLog, CameraRig]:
-        images = [[data[channel] for channel in self.cameras] for data in self.data]
-        flat = [record for row in images for record in row]
-        sizes = [(record["height"], record["width"]) for record in images[0]]
-        shape = (len(images), len(self.cameras))
-        for record, size in zip(flat, sizes * len(images), strict=True):
-            if (record["height"], record["width"]) != size:
-                words = f"{record['height']} x {record['width']} pixels, but {size[0]} x {size[1]} earlier in the scene"
-                raise self.tables.error("sample_data", record, words)
-        ego_from_camera = self._mountings(flat)
-        calibrations = [self.tables.follow("sample_data", record, "calibrated_sensor_token") for record in flat]
-        intrinsics = np.array([record["camera_intrinsic"] for record in calibrations], float).reshape(*shape, 3, 3)
-        lidar = self._lidar_rows
-        self._plausible([*flat, *lidar])
-        row_of = {record["token"]: i for i, record in enumerate(lidar)}
-        sensors = FileSensorLog(
-            scene=self.name,
-            dataroot=self.tables.dataroot,
-            keyframe_time=self.keyframe_time,
-            camera_names=self.cameras,
-            image_files=tuple(tuple(record["filename"] for record in row) for row in images),
-            image_size=tuple(sizes),
-            intrinsics=intrinsics,
-            global_from_camera=(self._ego_poses(flat) @ ego_from_camera).reshape(*shape, 4, 4),
-            camera_time=self._seconds(flat).reshape(shape),
-            lidar_files=tuple(record["filename"] for record in lidar),
-            global_from_lidar=self._ego_poses(lidar) @ self._mountings(lidar),
-            lidar_time=self._seconds(lidar),
-            lidar_keyframe=np.array([row_of[data[LIDAR]["token"]] for data in self.data]),
-        )
-        return sensors, CameraRig.stored(self.cameras, intrinsics[0], ego_from_camera[: shape[1]], sizes)
-
-    def _plausible(self, records: list[Record]) -> None:
-        """Raises DataError where the ego jumps between the poses of two of the scene's records of sample_data."""
-        ordered = sorted(records, key=lambda record: record["timestamp"])
-        poses = [self.tables.follow("sample_data", record, "ego_pose_token") for record in ordered]
-        place = np.array([pose["translation"] for pose in poses], float)
-        step = np.linalg.norm(np.diff(place, axis=0), axis=1)
-        jumps = np.flatnonzero(step > _JITTER + _MOST_SPEED * np.diff(self._seconds(ordered)))
-        if len(jumps):
-            away = np.linalg.norm(place - np.median(place, axis=0), axis=1)
-            row = max(jumps[0], jumps[0] + 1, key=lambda i: away[i])
-            raise self.tables.error(
-                "ego_pose", poses[row], f"translation is {step[jumps[0]]:.0f} m from the pose before or after"
-            )
-
-    @cached_property
-    def _lidar_rows(self) -> list[Record]:
-        """LiDAR records of the scene, key frames and sweeps, in order of time."""
-        rows = {}
-        for record in self._chain("sample_data", self.data[0][LIDAR]):
-            if self.tables.sensor(record)["channel"] != LIDAR:
-                raise self.tables.error(
-                    "sample_data", record, f"a record of {LIDAR} has it as its next, but it is of another sensor"
-                )
-            rows[record["token"]] = record
-        for data in self.data:  # key frames count even where the chain of a thinned-out data set is broken
-            rows.setdefault(data[LIDAR]["token"], data[LIDAR])
-        ordered = sorted(rows.values(), key=lambda record: record["timestamp"])
-        for before, after in pairwise(ordered):
-            if before["timestamp"] == after["timestamp"]:
-                raise self.tables.error("sample_data", after, f"another record of {LIDAR} has the same time")
-        last = max(self.samples[-1]["timestamp"], self.data[-1][LIDAR]["timestamp"])
-        return [record for record in ordered if record["timestamp"] <= last]
-
-    def _chain(self, table: str, record: Record) -> Iterator[Record]:
-        """A record and those that follow it by ``next``."""
-        seen: set[str] = set()
-        while True:
-            if record["token"] in seen:
-                raise self.tables.error(table, record, "the records run in a circle through it")
-            seen.add(record["token"])
-            yield record
-            if not record["next"]:
-                return
-            record = self.tables.follow(table, record, "next")
-
-    def _seconds(self, records: Sequence[Record]) -> np.ndarray:
-        # Whole microseconds first: a difference of large floats would lose some of them.
-        return np.array([record["timestamp"] - self.start for record in records], float) * 1e-6
-
-    def _ego_poses(self, records: Sequence[Record]) -> np.ndarray:
-        return _poses([self.tables.follow("sample_data", record, "ego_pose_token") for record in records])
-
-    def _mountings(self, records: Sequence[Record]) -> np.ndarray:
-        return _poses([self.tables.follow("sample_data", record, "calibrated_sensor_token") for record in records])
-
-
-def category_index(name: str) -> int:
-    """Index into CATEGORIES of a full nuScenes category name: its ten detection classes, all else "other"."""
-    head, _, rest = name.partition(".")
-    kind, _, detail = rest.partition(".")
-    if head == "human" and kind == "pedestrian":
-        kind = "other" if detail in _NOT_WALKING else kind
-    elif head in ("vehicle", "movable_object"):
-        kind = {"construction": "construction_vehicle", "trafficcone": "traffic_cone"}.get(kind, kind)
+def _completed(scenes: _Scenes, log: SceneLog, require_map: bool) -> Scene:
+    """A scene with what lies beside the tables: its map and route, and its lights."""
+    dataroot = scenes.dataroot
+    if not os.path.isfile(Path(dataroot, log.mask)):
+        raise row_error(scenes.folder, "map", log.mask_row, f"{log.mask} is not there")
+    file = Path(dataroot, "maps", "expansion", f"{log.location}.json")
+    scene_map: SceneMap | None = None
+    if os.path.isfile(file):
+        scene_map, route = scenes.place(log, file)
+    elif require_map:
+        raise DataError(f"{file}: no such map; put the nuScenes map expansion (v1.3) into {file.parent}")
     else:
-        kind = "other"
-    return CATEGORIES.index(kind if kind in CATEGORIES else "other")
-
-
-def _poses(records: Sequence[Record]) -> np.ndarray:
-    """(N, 4, 4) from records with translation and rotation."""
-    translations, rotations = ([record[key] for record in records] for key in ("translation", "rotation"))
-    return pose_from_quaternion(np.array(translations, float), np.array(rotations, float))
+        route = _route(log, None)
+    return Scene(
+        name=log.name,
+        token=log.token,
+        location=log.location,
+        description=log.description,
+        dataroot=dataroot,
+        version=scenes.version,
+        rig=log.rig,
+        ego=log.ego,
+        tracks=log.tracks,
+        map=scene_map,
+        route=route,
+        sensors=replace(log.sensors, dataroot=dataroot),
+        dataset="nuscenes",
+        lidar=log.lidar,
+        lights=read_lights(dataroot, log.name, log.ego.time),
+    )
 
 
 @lru_cache(maxsize=8)
-def _open_location(dataroot: str, location: str, stamp: int) -> LocationMap:
+def _open_location(map_file: Path, location: str, stamp: int) -> LocationMap:
     """The map of a location, once per process."""
-    content = read_json(Path(dataroot, "maps", "expansion", f"{location}.json"), REMEDY)
-    return LocationMap(location, content)
+    return LocationMap(location, read_json(map_file, REMEDY))
+
+
+def official_splits() -> dict[str, list[str]]:
+    """nuScenes' own splits, from the assignments in the devkit's module: importing the devkit takes seconds and 100 MB."""
+    import ast
+    from importlib.util import find_spec
+
+    spec = find_spec("nuscenes")
+    assert spec is not None and spec.submodule_search_locations
+    path = Path(spec.submodule_search_locations[0], "utils", "splits.py")
+    assigned: list[ast.stmt] = [line for line in ast.parse(path.read_bytes()).body if isinstance(line, ast.Assign)]
+    lists: dict[str, list[str]] = {}
+    exec(compile(ast.Module(assigned, []), str(path), "exec"), {"sorted": sorted, "list": list, "set": set}, lists)
+    return {name: lists[name] for name in OFFICIAL}

@@ -1,14 +1,16 @@
-"""The tables of a nuScenes-format data set: read whole, each row checked when it is first used, all of them by ``faults``.
+"""The tables of a nuScenes-format data set: each row is checked when it is first used, all of them by ``faults``.
 
-A row that is wrong is an error of the scene that uses it; the other scenes stay playable.
+A row that is wrong is an error of the scene that uses it; the other scenes stay playable. Tables are read whole, or all but the
+largest, of which then the rows that a scene needs are joined (``data.store``).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -192,6 +194,48 @@ def read_json(path: Path, remedy: str) -> Any:
         raise DataError(f"{path}: not valid JSON ({str(error)[:80]}); {remedy}") from error
 
 
+_CHUNK, _LONGEST = 1 << 18, 1 << 26  # bytes read at once (what fits into a processor's cache), and of the longest record
+_BETWEEN = re.compile(rb"\}\s*,\s*(?=\{)")
+_SPACE = b" \t\r\n"
+
+
+def read_pieces(path: Path) -> Iterator[tuple[list[Any], bytes]]:
+    """A file that is a JSON list, piece by piece: the values of each and its bytes, which no bracket surrounds.
+
+    A piece ends between "}" and "{" and has to be a list's content by itself, so that no cut can lie within a value. Raises
+    ValueError or RecursionError for what cannot be read, is no such list, or might be one in another encoding.
+    """
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        raise ValueError("it cannot be read") from error
+    with opened as file:
+        text = file.read(_CHUNK).lstrip(_SPACE)
+        if text[:1] != b"[":
+            raise ValueError("no list")
+        text = text[1:]
+        while more := file.read(_CHUNK):
+            text += more
+            if len(text) > _LONGEST:
+                raise ValueError("no list of records")
+            cut = deque(_BETWEEN.finditer(text, max(0, len(text) - _CHUNK)), 1)
+            if cut:
+                piece, text = text[: cut[0].start() + 1], text[cut[0].end() :]
+                yield json.loads(b"[%b]" % piece), piece
+        text = text.rstrip(_SPACE)
+        if text[-1:] != b"]":
+            raise ValueError("the list does not end")
+        yield json.loads(b"[%b]" % text[:-1]), text[:-1]
+
+
+def texts_of(rows: Sequence[Any], piece: bytes) -> Callable[[int], bytes]:
+    """The JSON of any row of a piece: its own bytes where each brace is the end of one, else written anew."""
+    if piece.count(b"{") == piece.count(b"}") == len(rows) and all(type(row) is dict for row in rows):
+        parts = piece.split(b"}")
+        return lambda i: parts[i][parts[i].index(b"{") :] + b"}"
+    return lambda i: json.dumps(rows[i]).encode()
+
+
 def by_token(rows: Sequence[Any]) -> dict[str, int]:
     """The row of every token; of equal ones the last. Rows without any are left out."""
     try:
@@ -200,15 +244,30 @@ def by_token(rows: Sequence[Any]) -> dict[str, int]:
         return {row["token"]: i for i, row in enumerate(rows) if type(row) is dict and type(row.get("token")) is str}
 
 
-class Tables:
-    """The tables of one version folder. Raises DataError where one of them is missing or no list of records."""
+class Incomplete(Exception):
+    """A row is wanted that was not joined; whether the table has it, the table alone knows."""
 
-    def __init__(self, dataroot: str, version: str) -> None:
+
+def row_error(folder: Path, table: str, row: int, words: str) -> DataError:
+    """An error that names a table and a row of it, counted from 0."""
+    return DataError(f"{folder / table}.json, row {row}: {words}; fetch the metadata again")
+
+
+class Tables:
+    """The tables of one version folder. Raises DataError where one of them is missing or no list of records.
+
+    without: tables that are not read.
+    """
+
+    def __init__(self, dataroot: str, version: str, without: Collection[str] = ()) -> None:
         self.dataroot, self.version = dataroot, version
         self.folder = Path(dataroot, version)
         self.rows: dict[str, list[Any]] = {}
+        self._numbers: Mapping[str, Sequence[int]] = {}  # of the rows, in tables that are not whole
         broken: dict[str, DataError] = {}
         for name in FIELDS:
+            if name in without:
+                continue
             try:
                 self.rows[name] = self._read(name)
             except DataError as error:
@@ -220,6 +279,18 @@ class Tables:
         self._index = {name: by_token(rows) for name, rows in self.rows.items()}
         self._sound: set[int] = set()
         self._twice = {name: self._doubled(name) for name, rows in self.rows.items() if len(self._index[name]) < len(rows)}
+
+    def joined(self, rows: Mapping[str, list[Any]], numbers: Mapping[str, Sequence[int]]) -> Tables:
+        """These tables with some rows of those that were not read, which hold no token twice. numbers: which rows these are.
+
+        Raises Incomplete where it is asked for another row of them.
+        """
+        tables = object.__new__(type(self))
+        tables.__dict__ |= {name: value for name, value in self.__dict__.items() if name not in ("keyframes", "annotations")}
+        tables.rows = {**self.rows, **rows}
+        tables._numbers, tables._sound = numbers, set()
+        tables._index = {**self._index, **{name: by_token(some) for name, some in rows.items()}}
+        return tables
 
     def _read(self, table: str) -> list[Any]:
         path = self.folder / f"{table}.json"
@@ -241,12 +312,14 @@ class Tables:
     def error(self, table: str, record: Record | int, words: str) -> DataError:
         """An error that names a table and a row of it, counted from 0."""
         row = record if isinstance(record, int) else next(i for i, each in enumerate(self.rows[table]) if each is record)
-        return DataError(f"{self.folder / table}.json, row {row}: {words}; fetch the metadata again")
+        return row_error(self.folder, table, self._numbers[table][row] if table in self._numbers else row, words)
 
     def follow(self, table: str, record: Record, field: str) -> Record:
         """The record that a field of another one points to. Raises DataError if there is none or something is wrong with it."""
         target, token = FIELDS[table][field].target, record[field]
         row = self._index[target].get(token)
+        if row is None and target in self._numbers:
+            raise Incomplete(target)
         if row is None:
             raise self.error(table, record, f"{field} {shown(token)} is in no row of {target}.json")
         return self.checked(target, self.rows[target][row])
@@ -288,13 +361,11 @@ class Tables:
             raise DataError(f"{self.folder / 'scene'}.json: it holds no scene; fetch the metadata again")
         return found
 
-    def mask(self, log: Record) -> None:
-        """Raises DataError if the map mask of a log is not there."""
-        for row in self.records("map"):
-            if type(row.get("log_tokens")) is list and log["token"] in row["log_tokens"]:
-                if not os.path.isfile(Path(self.dataroot, self.checked("map", row)["filename"])):
-                    raise self.error("map", row, f"{row['filename']} is not there")
-                return
+    def mask(self, log: Record) -> tuple[int, str]:
+        """The row of a log's map mask, and its file below the data set. Raises DataError if there is none."""
+        for number, row in enumerate(self.rows["map"]):
+            if type(row) is dict and type(row.get("log_tokens")) is list and log["token"] in row["log_tokens"]:
+                return number, self.checked("map", row)["filename"]
         raise self.error("log", log, f"no row of map.json has its token {shown(log['token'])}")
 
     def faults(self) -> Iterator[str]:

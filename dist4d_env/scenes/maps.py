@@ -168,23 +168,27 @@ def make_map(
     by_token = {lane.token: lane for lane in lanes}
     marked = tuple(intersections)
     connectors = tuple(lane.polygon for lane in by_token.values() if lane.is_connector)
-    trees = {name: STRtree(geometries) for name, geometries in complete.items()}
-    trees["lane"] = STRtree([lane.polygon for lane in by_token.values()])
-    return SceneMap(
-        location=location,
-        layers=complete,
-        lanes=by_token,
-        missing=frozenset(missing),
-        drivable=_prepared_union(complete["drivable_area"]),
-        trees=trees,
-        intersections=_prepared_union(marked or connectors),
-    )
+    unions = _union(complete["drivable_area"]), _union(marked or connectors)
+    return with_unions(location, complete, by_token, missing, unions)
 
 
-def _prepared_union(polygons: tuple[BaseGeometry, ...]) -> BaseGeometry:
-    union = shapely.union_all(polygons) if polygons else MultiPolygon()
-    shapely.prepare(union)
-    return union
+def with_unions(
+    location: str,
+    layers: dict[str, tuple[BaseGeometry, ...]],
+    lanes: dict[str, Lane],
+    missing: Iterable[str],
+    unions: tuple[BaseGeometry, BaseGeometry],
+) -> SceneMap:
+    """A SceneMap of all layers, the lanes by token and the two unions ``drivable`` and ``intersections``, which take a while."""
+    trees = {name: STRtree(geometries) for name, geometries in layers.items()}
+    trees["lane"] = STRtree([lane.polygon for lane in lanes.values()])
+    for union in unions:
+        shapely.prepare(union)
+    return SceneMap(location, layers, lanes, frozenset(missing), unions[0], trees, unions[1])
+
+
+def _union(polygons: tuple[BaseGeometry, ...]) -> BaseGeometry:
+    return shapely.union_all(polygons) if polygons else MultiPolygon()
 
 
 def _covered(area: BaseGeometry, points: np.ndarray) -> np.ndarray:

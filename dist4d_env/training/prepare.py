@@ -168,8 +168,8 @@ class Keyframes:
                 else f"make depth with: python -m dist4d_env prepare --dataroot {scene.dataroot} --scenes {scene.name}"
             )  # fmt: skip
             raise DataError(
-                f"scene {scene.name} has {pictured} keyframes with images, {len(usable)} of them with depth; training needs {LEAST} "
-                f"or more with both: {remedy}"
+                f"scene {scene.name} has {pictured} keyframes with images, {len(usable)} of them with depth; training needs "
+                f"{LEAST} or more with both: {remedy}"
             )
         frames = [sensors.rgbd(k, *size) for k in usable]
         times = [float(sensors.keyframe_time[k]) for k in usable]
