@@ -20,12 +20,16 @@ _TYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "I8": "i1", "U
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], rest: Any) -> None:
-    """Stores arrays by name, and what JSON can say; the file appears whole or not at all."""
+    """Stores arrays by name, and what JSON can say; the file appears whole or not at all.
+
+    Axes keep their order in memory, slowest first: sums over the same numbers in another order would not be the same bit for bit.
+    """
     from safetensors.numpy import save_file
 
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    axes = {name: sorted(range(array.ndim), key=lambda axis: -array.strides[axis]) for name, array in arrays.items()}
+    in_memory_order = {name: np.ascontiguousarray(array.transpose(axes[name])) for name, array in arrays.items()}
     with replacing(path) as temporary:
-        save_file(contiguous, temporary, {"rest": json.dumps(rest)})
+        save_file(in_memory_order, temporary, {"axes": json.dumps(axes), "rest": json.dumps(rest)})
 
 
 def read_arrays(path: Path) -> tuple[Arrays, Any]:
@@ -39,11 +43,12 @@ def read_arrays(path: Path) -> tuple[Arrays, Any]:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         size = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + size])
-        rest = _tuples(json.loads(header.pop("__metadata__")["rest"]))
-        arrays = {
-            name: np.ndarray(about["shape"], _TYPES[about["dtype"]], content, 8 + size + about["data_offsets"][0])
-            for name, about in header.items()
-        }
+        about = header.pop("__metadata__")
+        rest, axes = _tuples(json.loads(about["rest"])), json.loads(about["axes"])
+        arrays: Arrays = {}
+        for name, kept in header.items():
+            array: np.ndarray = np.ndarray(kept["shape"], _TYPES[kept["dtype"]], content, 8 + size + kept["data_offsets"][0])
+            arrays[name] = array.transpose(np.argsort(axes[name]))
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: this file of the cache is damaged; delete the folder it lies in, it is made again") from error
     return arrays, rest
