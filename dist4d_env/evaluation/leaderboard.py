@@ -18,6 +18,8 @@ from dist4d_env.scenes.scenario import DIFFICULTIES
 
 LABELS: Mapping[str, str] = {
     **SCORES,
+    "bench2drive_efficiency": "Bench2Drive efficiency",
+    "bench2drive_comfort": "Bench2Drive comfortness",
     "nuscenes_open_loop_uniad": "nuScenes L2 (UniAD), m",
     "nuscenes_open_loop_stp3": "nuScenes L2 (ST-P3), m",
 }

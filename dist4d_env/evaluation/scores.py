@@ -16,6 +16,7 @@ from dist4d_env.metrics.driving.suite import evaluate
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 from dist4d_env.metrics.foreign.ads import ads
 from dist4d_env.metrics.foreign.alpasim import alpasim_scene_score
+from dist4d_env.metrics.foreign.bench2drive import bench2drive
 from dist4d_env.metrics.foreign.hd_score import hd_score
 from dist4d_env.metrics.foreign.neuroncap import neuroncap_score
 from dist4d_env.metrics.foreign.nuplan import nuplan_cls
@@ -81,4 +82,6 @@ def results_of(log: EpisodeLog, form: Form = "corrected") -> dict[str, MetricRes
     }
     if log.scenario.get("family") in NEURONCAP:
         composites["neuroncap_score"] = lambda: neuroncap_score(trace, form=form)
-    return results | {name: _FAILED if failed else compute() for name, compute in composites.items()}
+    results |= {name: _FAILED if failed else compute() for name, compute in composites.items()}
+    route = bench2drive(trace, reference, form)
+    return results | {name: _FAILED if failed else result for name, result in route.items()}

@@ -28,6 +28,8 @@ SCORES: Mapping[str, str] = {
     "hd_score": "HD-score",
     "alpasim_scene_score": "AlpaSim",
     "neuroncap_score": "NeuroNCAP",
+    "bench2drive_driving_score": "Bench2Drive driving score",
+    "bench2drive_success": "Bench2Drive success",
 }
 """Composite scores, all from 0 upwards, in the order in which tables show those that there are; the first one ranks."""
 

@@ -18,6 +18,7 @@ from dist4d_env.scenes.scenario import Scenario
 
 COMPOSITES = {"epdms_v2", "nuplan_cls_nr", "pdms_of_plans", "epdms_of_plans", "ads", "hd_score", "alpasim_scene_score"}
 
+ROUTE = {f"bench2drive_{name}" for name in ("driving_score", "success", "efficiency", "comfort")}
 OPEN_LOOP = {"nuscenes_open_loop_uniad", "nuscenes_open_loop_stp3"}
 
 
@@ -30,15 +31,16 @@ def edited(env):
 
 def test_every_score_is_there_and_in_range(log):
     results = results_of(log)
-    assert METRICS.keys() | COMPOSITES | OPEN_LOOP == results.keys()
+    assert METRICS.keys() | COMPOSITES | ROUTE | OPEN_LOOP == results.keys()
     assert all(results[name].value >= 0 for name in OPEN_LOOP if results[name].valid)
     assert all(results[name].valid and 0 <= results[name].value <= 1 for name in COMPOSITES)
+    assert all(0 <= results[name].value for name in ROUTE)
     assert results["nuplan_cls_nr"].details["form"] == "corrected" and results["ads"].details["form"] == "corrected"
 
 
 def test_either_form_can_be_had(log):
     faithful = results_of(log, "faithful")
-    two = COMPOSITES - {"alpasim_scene_score"} | {"pdms_v1"}
+    two = COMPOSITES - {"alpasim_scene_score"} | {"pdms_v1"} | ROUTE
     assert all(faithful[name].details["form"].startswith("faithful") for name in two)
     with pytest.raises(ConfigError, match="faithful, corrected"):
         results_of(log, "kind")
@@ -99,8 +101,8 @@ def test_what_failed_at_once_is_still_looked_at(log):
     start = replace(log.trace, **{name: getattr(log.trace, name)[:1] for name in arrays})
     failed = replace(log, outcome=PLANNER_ERROR, error="reset: no weights", trace=start, steps=log.steps[:1])
     results = results_of(failed)
-    assert results.keys() == METRICS.keys() | COMPOSITES | OPEN_LOOP, "which scores it fails in is known"
-    assert not any(results[name].valid for name in COMPOSITES | OPEN_LOOP)
+    assert results.keys() == METRICS.keys() | COMPOSITES | ROUTE | OPEN_LOOP, "which scores it fails in is known"
+    assert not any(results[name].valid for name in COMPOSITES | ROUTE | OPEN_LOOP)
 
 
 def test_without_plans_their_scores_are_not_available(edited):

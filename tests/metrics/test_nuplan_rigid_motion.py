@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dist4d_env.metrics.driving.trace import Plans
 from dist4d_env.metrics.foreign.ads import ads
 from dist4d_env.metrics.foreign.alpasim import alpasim_scene_score
+from dist4d_env.metrics.foreign.bench2drive import bench2drive
 from dist4d_env.metrics.foreign.hd_score import hd_score
 from dist4d_env.metrics.foreign.neuroncap import neuroncap_score
 from dist4d_env.metrics.foreign.nuplan import nuplan_cls
@@ -31,6 +32,7 @@ def scores(trace, plans):
         found |= {f"open loop {name} {form}": nuscenes_open_loop(trace, plans, name, form) for name in CLASSES}
         found |= {f"cls {form}": nuplan_cls(trace, form=form), f"ads {form}": ads(trace, plans, form)}
         found |= {f"hd {form}": hd_score(trace, plans, form=form), f"neuroncap {form}": neuroncap_score(trace, 10.0, form)}
+        found |= {f"{name} {form}": result for name, result in bench2drive(trace, 20.0, form).items()}
     numbers = {}
     for name, result in found.items():
         numbers[name] = (result.valid, result.value)

@@ -34,6 +34,8 @@ SHARES = (
 """Metrics in [0, 1], where more is better: what the table of parts colours."""
 LARGEST = {"neuroncap_score": 5.0}
 """Composite scores that end elsewhere than at 1."""
+UNRANKED = ("bench2drive_efficiency", "bench2drive_comfort")
+"""Of other benchmarks, what is averaged over the episodes that have it; efficiency is coloured up to 1, the traffic's speed."""
 LEADING = 3
 """So many composite scores stand in the leaderboard itself."""
 OTHERS = "Each as its authors combine it, in their {form} form; they weigh differently, so compare down a column."
@@ -60,7 +62,7 @@ def render_campaign(
     sections = (
         _head(title, board, episodes, common),
         _leaderboard(board),
-        _columns(board, "Scores of other benchmarks", OTHERS.format(form=common["form"]), board.scores[LEADING:]),
+        _columns(board, "Scores of other benchmarks", OTHERS.format(form=common["form"]), (*board.scores[LEADING:], *UNRANKED)),
         _columns(board, "Parts", PARTS, SHARES),
         _breakdown(board, "By family", "families"),
         _breakdown(board, "By difficulty", "difficulties"),
