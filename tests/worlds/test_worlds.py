@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,12 +17,15 @@ from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.models.presets import preset
+from dist4d_env.models.pretrained import resolve_weights, save_model
+from dist4d_env.models.signals import SignalPainter, signal_layout
+from dist4d_env.scenes.lights import GREEN, RED, UNKNOWN, TrafficLights
 from dist4d_env.worlds.chunk import PolicyConfig
 from dist4d_env.worlds.contract import WorldTraits, world_traits
 from dist4d_env.worlds.dist4d import GenerativeWorld
 from dist4d_env.worlds.factory import make_world
 from dist4d_env.worlds.replay import ReplayWorld, SplatWorld
-from tests.worlds.street import make_scene, make_start, scene_at, truth
+from tests.worlds.street import ego_pose, make_scene, make_start, scene_at, truth
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +230,52 @@ def test_what_enters_the_memory_is_the_policys_choice(models):
             ((state, _, _),) = world.step([state], [scene_at(scene, 0.5 * k)])
         kept[grow] = sum(int(frame.source().keep.sum()) for frame in state.memory.frames if frame.generated)
     assert kept["never"] == 0 < kept["holes"] < kept["all"]
+
+
+def painter() -> SignalPainter:
+    """Changes whatever it may, by state."""
+    torch.manual_seed(3)
+    made = SignalPainter((8, 8), 1).eval()
+    torch.nn.init.normal_(made.net.head.weight, std=0.5)
+    torch.nn.init.constant_(made.net.head.bias, 0.4)
+    return made
+
+
+def test_lights_are_painted_as_they_are_told_and_nothing_else(models):
+    """In what either model shows; where nobody told anything, as recorded."""
+    states = np.repeat(np.array([[RED, GREEN]], np.int8), 20, 1)
+    place = (ego_pose(0.0) @ [16.0, 1.0, 2.5, 1.0])[:3]
+    lit = TrafficLights(("light",), ((),), np.zeros((1, 2, 2)), states, np.array([[*place, np.pi]]), np.zeros(1, int))
+    street, dark = replace(make_scene(), lights=lit), make_scene()
+    bare, told = generative(models), GenerativeWorld(*models, memory="log", policy=PolicyConfig(), painter=painter())
+
+    def show(world, scene, light=None):
+        """A frame of DiST-T and, half a metre beside its path, one of DiST-S."""
+        (state,), frames = world.reset([make_start(scene, 0.5, 0)]), []
+        for lateral, time, source in ((0.0, 0.5, "log"), (0.0, 0.7, "dist_t"), (0.6, 1.2, "dist_s")):
+            now = scene_at(scene, time, lateral)
+            lights = None if light is None else np.array([light], np.int8)
+            ((state, frame, info),) = world.step([state], [replace(now, lights=lights)])
+            assert info.source[0] == source
+            frames.append(frame)
+        return frames[1:]
+
+    without, red, green = show(bare, street), show(told, street, RED), show(told, street, GREEN)
+    for same in (show(told, dark), show(told, street, UNKNOWN)):
+        assert all(same_frame(a, b) for a, b in zip(without, same, strict=True))
+    assert all(same_frame(a, b) for a, b in zip(red, show(told, street), strict=True)), "at 0.7 and 1.2 s it was red"
+    for one, other, plain in zip(red, green, without, strict=True):
+        drawn = signal_layout(lit.heads, np.array([RED]), one.intrinsics, one.global_from_camera, *one.depth.shape[1:])
+        there = drawn[..., 3] > 0
+        assert (one.rgb[there] != other.rgb[there]).any() and (one.rgb[there] != plain.rgb[there]).any()
+    first = red[0].rgb != without[0].rgb
+    drawn = signal_layout(lit.heads, np.array([RED]), red[0].intrinsics, red[0].global_from_camera, *red[0].depth.shape[1:])
+    assert not first[drawn[..., 3] == 0].any() and np.array_equal(red[0].depth, without[0].depth)
+
+
+def test_the_painter_is_part_of_a_folder_of_weights(tmp_path):
+    for part in ("codec", "dist_t", "composer", "dist_s"):
+        (tmp_path / part).symlink_to(resolve_weights("tiny") / part)
+    assert GenerativeWorld.from_pretrained(tmp_path).painter is None
+    save_model(painter(), tmp_path / "signals")
+    assert GenerativeWorld.from_pretrained(tmp_path).painter.config.widths == [8, 8]
