@@ -119,15 +119,16 @@ class SceneSamples:
         """(K,) states of the heads of traffic lights at a keyframe."""
         return np.array(self.arrays["head_state"][keyframe]) if "heads" in self.arrays else np.zeros(0, np.int8)
 
-    def signals(self, keyframe: int) -> np.ndarray:
-        """(V, H, W, 4) uint8, the heads of traffic lights at a keyframe's cameras."""
-        return self.signals_as(keyframe, self.head_states(keyframe))
+    def signals(self, keyframe: int, view: int | None = None) -> np.ndarray:
+        """(V, H, W, 4) uint8, the heads of traffic lights at a keyframe's cameras, or at one of them alone."""
+        return self.signals_as(keyframe, self.head_states(keyframe), view)
 
-    def signals_as(self, keyframe: int, states: np.ndarray) -> np.ndarray:
+    def signals_as(self, keyframe: int, states: np.ndarray, view: int | None = None) -> np.ndarray:
         """The same with the heads in states (K,)."""
-        a = self.arrays
+        a, views = self.arrays, slice(None) if view is None else slice(view, view + 1)
         heads = np.array(a["heads"]) if len(states) else np.zeros((0, 4))
-        return signal_layout(heads, states, a["intrinsics"], a["global_from_camera"][keyframe], *a["frame_rgb"].shape[2:4])
+        size = a["frame_rgb"].shape[2:4]
+        return signal_layout(heads, states, a["intrinsics"][views], a["global_from_camera"][keyframe, views], *size)
 
     def conditions(self, splat: int) -> TargetConditions:
         """Conditions of a splat's frame, relative to its reference."""

@@ -152,7 +152,7 @@ def crops(
     for number, row, view in chosen:
         scene = store.scenes[number]
         a, target = scene.arrays, int(scene.target[row])
-        drawn = scene.signals(target)[view]
+        drawn = scene.signals(target, view)[0]
         lamps = np.argwhere(drawn[..., :3].any(-1))
         middle = lamps[generator.integers(len(lamps))] + generator.integers(-CROP // 4, CROP // 4, 2)
         side = [min(CROP, length) for length in drawn.shape[:2]]
