@@ -22,6 +22,7 @@ VERBS = {
     "town": ("dist4d_env.town.cli", "make the built-in data set: streets, traffic, cameras, LiDAR, in nuScenes format"),
     "prepare": ("dist4d_env.curation.cli", "make metric depth for the images of a nuScenes-format data set"),
     "train": ("dist4d_env.training.cli", "train the RGB-D codec, DiST-T or DiST-S"),
+    "adapt": ("dist4d_env.evaluation.adaptation", "fine-tune weights on your own scenes, and keep what is better there"),
     "validate": ("dist4d_env.evaluation.validation", "check a data set; say which weights suit it"),
     "evaluate": ("dist4d_env.evaluation.cli", "drive a planner through episodes, or score stored episodes again"),
 }

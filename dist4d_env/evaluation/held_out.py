@@ -7,7 +7,7 @@ its prepared depth. Memory "log" holds all other keyframes of the scene, "histor
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -30,6 +30,8 @@ from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.dist4d import GenerativeWorld
 from dist4d_env.worlds.memory import LoggedFrame, Memory, MemoryFrame, MemoryPolicy
 
+Hidden = tuple[Scene, Memory, int]
+"""A keyframe to hide: its scene, the scene's memory, and its place there."""
 Key = tuple[str, int]
 """A scene's name and one of its keyframes."""
 Scores = dict[str, dict[str, dict[str, float]]]
@@ -74,6 +76,11 @@ class HiddenFrame:
         splat = memory.render(rig, truth.global_from_camera, scene.boxes(time), time)
         return cls(scene, rig, time, truth, splat, reference.source().frame, reference.time)
 
+    @property
+    def street(self) -> np.ndarray:
+        """(V, H, W) bool, all pixels but the car's own body."""
+        return np.ones_like(self.splat.valid) if self.truth.body is None else ~self.truth.body
+
     def showing(self, rgb: np.ndarray, depth: np.ndarray) -> RGBDFrame:
         """Images (V, H, W, 3) and depth (V, H, W) at the truth's cameras."""
         return replace(self.truth, rgb=rgb, depth=depth.astype(np.float32))
@@ -99,27 +106,45 @@ class HiddenFrame:
 
 
 def hidden_keyframes(
-    dataset: Dataset, checks: Sequence[SceneCheck], count: int, size: tuple[int, int]
-) -> list[tuple[Scene, Memory, int]]:
-    """Up to ``count`` keyframes to hide, evenly spread: each with its scene, the scene's whole memory at (height, width), and its
-    place there. Only where the ego moves: where it stands, others show the same picture.
+    dataset: Dataset,
+    checks: Sequence[SceneCheck],
+    count: int,
+    size: tuple[int, int],
+    first: Mapping[str, int] | None = None,
+) -> list[Hidden]:
+    """Up to ``count`` keyframes to hide, evenly spread, in the scene's whole memory at (height, width). Only where the ego moves:
+    where it stands, others show the same picture.
 
-    Raises DataError where no scene has enough of them.
+    first: the scenes to take them from and in each the first keyframe that may be hidden (None: any). Raises DataError where no
+    scene has enough of them.
     """
-    places = [c.name for c in checks if not c.broken for _ in range(c.depth - NEIGHBOURS)]
+    asked = [c for c in checks if not c.broken and (first is None or c.name in first)]
+    places = [c.name for c in asked for _ in range(c.depth - NEIGHBOURS)]
     if not places:
         raise DataError(f"{dataset.dataroot}: nothing to compare worlds on: {_missing(checks)}")
     hidden = []
     for name, wanted in Counter(places[index] for index in _spread(len(places), count)).items():
         scene = dataset.load(name)
         memory = Memory.from_log(scene, scene.rig.at_size(*size), 0.0, "log")
-        steps = np.linalg.norm(np.diff([frame.position for frame in memory.frames], axis=0), axis=1)
-        speed = steps / np.diff([frame.time for frame in memory.frames])
-        moving = 1 + np.flatnonzero(speed[:-1] > LEAST_SPEED)
-        hidden += [(scene, memory, int(moving[index])) for index in _spread(len(moving), wanted)]
+        moving = [place for place in moving_frames(memory) if keyframe_at(memory, place) >= (first or {}).get(name, 0)]
+        hidden += [(scene, memory, moving[index]) for index in _spread(len(moving), wanted)]
     if not hidden:
         raise DataError(f"{dataset.dataroot}: nothing to compare worlds on: the car stands still; choose other --scenes")
     return hidden
+
+
+def keyframe_at(memory: Memory, place: int) -> int:
+    """The scene's keyframe that a place in the memory of its log holds."""
+    frame = memory.frames[place]
+    assert isinstance(frame, LoggedFrame)
+    return frame.keyframe
+
+
+def moving_frames(memory: Memory) -> list[int]:
+    """Which frames of a memory the ego moves to, but for the first and the last, which have neighbours on one side alone."""
+    steps = np.linalg.norm(np.diff([frame.position for frame in memory.frames], axis=0), axis=1)
+    speed = steps / np.diff([frame.time for frame in memory.frames])
+    return (1 + np.flatnonzero(speed[:-1] > LEAST_SPEED)).tolist()
 
 
 def _spread(length: int, count: int) -> list[int]:
@@ -137,11 +162,8 @@ def _missing(checks: Sequence[SceneCheck]) -> str:
     return f"no scene has {NEIGHBOURS + 1} keyframes with images and depth; fetch or prepare more of a scene"
 
 
-def compare_on(
-    hidden: Sequence[tuple[Scene, Memory, int]], world: GenerativeWorld, size: tuple[int, int], progress: Callable[[], None]
-) -> dict[MemoryPolicy, dict[Key, Scores]]:
-    """Scores of copy, splat, DiST-T and DiST-S by memory and keyframe; ``progress`` is called after each of both."""
-    found: dict[MemoryPolicy, dict[Key, Scores]] = {"log": {}, "history": {}}
+def hidden_frames(hidden: Iterable[Hidden], size: tuple[int, int]) -> Iterator[tuple[MemoryPolicy, Key, HiddenFrame]]:
+    """Each keyframe as it is to be drawn from either memory, the nearest frame of which DiST-T starts from."""
     for scene, memory, place in hidden:
         rig, frame = scene.rig.at_size(*size), memory.frames[place]
         assert isinstance(frame, LoggedFrame)
@@ -149,8 +171,19 @@ def compare_on(
         before, after = memory.frames[:place], memory.frames[place + 1 :]
         remembered: dict[MemoryPolicy, tuple[MemoryFrame, ...]] = {"log": before + after, "history": before}
         for policy, frames in remembered.items():
-            found[policy][scene.name, frame.keyframe] = _scores(scene, rig, frame, truth, replace(memory, frames=frames), world)
-            progress()
+            known = replace(memory, frames=frames)
+            (nearest,) = known.select(truth.global_from_camera, frame.time, 1)
+            yield policy, (scene.name, frame.keyframe), HiddenFrame.of(scene, rig, frame.time, truth, known, nearest)
+
+
+def compare_on(
+    hidden: Sequence[Hidden], world: GenerativeWorld, size: tuple[int, int], progress: Callable[[], None]
+) -> dict[MemoryPolicy, dict[Key, Scores]]:
+    """Scores of copy, splat, DiST-T and DiST-S by memory and keyframe; ``progress`` is called after each of both."""
+    found: dict[MemoryPolicy, dict[Key, Scores]] = {"log": {}, "history": {}}
+    for policy, key, frame in hidden_frames(hidden, size):
+        found[policy][key] = _scores(frame, key, world)
+        progress()
     return found
 
 
@@ -161,20 +194,22 @@ def true_frame(scene: Scene, rig: CameraRig, frame: LoggedFrame) -> RGBDFrame:
     return replace(real, depth=lidar_depth(scene, rig, frame.keyframe)) if measured else real
 
 
-def _scores(scene: Scene, rig: CameraRig, frame: LoggedFrame, truth: RGBDFrame, memory: Memory, world: GenerativeWorld) -> Scores:
+def _scores(hidden: HiddenFrame, key: Key, world: GenerativeWorld) -> Scores:
     """Of every method, over all pixels but the car's own body, and over those of them that the splat doesn't reach."""
-    (nearest,) = memory.select(truth.global_from_camera, frame.time, 1)
-    hidden = HiddenFrame.of(scene, rig, frame.time, truth, memory, nearest)
     copied = hidden.showing(hidden.reference.rgb, hidden.reference.depth)
-    made_t, made_s = hidden.drawn(world.dist_t, world.dist_s, world.policy.steps_t, partial(noise_of, frame.keyframe))
+    made_t, made_s = hidden.drawn(world.dist_t, world.dist_s, world.policy.steps_t, partial(noise_of, key[1]))
     methods = {COPY: copied, SPLAT: hidden.showing(*hidden.splat.filled()), DIST_T: made_t, DIST_S: made_s}
-    street = np.ones_like(hidden.splat.valid) if truth.body is None else ~truth.body
-    masks = {"all": street, "holes": street & ~hidden.splat.valid}
-    return {method: score(made, truth, masks) for method, made in methods.items()}
+    masks = {"all": hidden.street, "holes": hidden.street & ~hidden.splat.valid}
+    return {method: score(made, hidden.truth, masks) for method, made in methods.items()}
 
 
 def _values(scores: Mapping[Key, Scores], method: str, region: str, metric: str) -> dict[Key, float | None]:
     return {key: row[method].get(region, {}).get(metric) for key, row in scores.items()}
+
+
+def psnr_of(scores: Mapping[Key, Scores], method: str) -> dict[Key, float | None]:
+    """PSNR of all pixels by keyframe."""
+    return _values(scores, method, "all", "psnr")
 
 
 def _mean(values: Iterable[float | None]) -> float:

@@ -8,7 +8,7 @@ from diffusers.configuration_utils import register_to_config
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.arguments import check_levels
-from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, compose, resized
+from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, check_gains, compose, gain_image, resized
 from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.layout import LAYOUT_CHANNELS
@@ -24,12 +24,20 @@ class Composer(ModelMixin, ConfigMixin):
     config_name = "config.json"
 
     @register_to_config
-    def __init__(self, widths: tuple[int, ...] = (40, 80, 128), blocks: int = 2, most_detail: float | None = None) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, ...] = (40, 80, 128),
+        blocks: int = 2,
+        most_detail: float | None = None,
+        gains: tuple[float, ...] | None = None,
+    ) -> None:
         """most_detail: bound of the detail in RGB, whose range is 2; None bounds nothing. Composed frames enter the memory:
-        without a bound, detail grows from frame to frame into black and white specks.
+        without a bound, detail grows from frame to frame into black and white specks. gains: what of the change of the splat's
+        colours is kept by kind of pixel, ``composition.REGIONS``; None keeps all.
         """
         super().__init__()
         check_levels(widths, blocks)
+        check_gains(gains)
         if most_detail is not None and not is_number(most_detail, 1e-6, 2):
             raise ConfigError(f"most_detail must be above 0 and at most RGB's range of 2, or null, not {most_detail!r}")
         channels = 4 + 4 + 3 + len(MASK_CHANNELS) + len(LAYOUT_CHANNELS)
@@ -52,7 +60,8 @@ class Composer(ModelMixin, ConfigMixin):
         size, coarse = base.shape[-2:], generated.shape[-2:]
         images = torch.cat([generated, *(resized(t, *coarse) for t in (base, other, masks, layout))], 1)
         prediction = resized(self.net(images, interval[:, None]).to(base.dtype), *size)
-        return compose(base, resized(generated, *size), other, prediction, self.config.most_detail)
+        gain = gain_image(masks, self.config.gains)
+        return compose(base, resized(generated, *size), other, prediction, self.config.most_detail, gain)
 
     def frames(
         self, generated: torch.Tensor, views: ViewInputs, layout: torch.Tensor, interval: torch.Tensor

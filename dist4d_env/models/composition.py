@@ -9,7 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dist4d_env.errors import ConfigError
 from dist4d_env.models.codec import Pointwise, ResidualConv
+from dist4d_env.models.conditions import MASK_CHANNELS
+from dist4d_env.scenes.edits import is_number
 
 MOST_PIXELS = 3.125
 """Times the pixels of the pictures that weights are trained for: larger ones the networks see reduced. What they generate is
@@ -116,15 +119,47 @@ COMPOSE_CHANNELS = 7
 """Channels of ``compose``'s prediction: gates of RGB and depth towards the proposal, a gate towards the other fill, detail."""
 
 
+REGIONS = ("hole", "moving", "unsure", "sure")
+"""Kinds of pixels by the splat's masks: none reached, an agent's, not confirmed by a fine enough source, the others."""
+
+
+def regions(masks: torch.Tensor) -> torch.Tensor:
+    """Of masks (..., MASK_CHANNELS, H, W) which pixel is of which kind, (..., 4, H, W) bool, REGIONS."""
+    named = {name: masks[..., channel, :, :] >= 0.5 for channel, name in enumerate(MASK_CHANNELS)}
+    valid, moving, confirmed = (named[name] for name in ("valid", "moving", "confidence"))
+    still = valid & ~moving
+    return torch.stack([~valid, valid & moving, still & ~confirmed, still & confirmed], -3)
+
+
+def check_gains(gains: Sequence[float] | None) -> None:
+    """Raise ``ConfigError`` where factors by REGIONS are none."""
+    numbers = gains is None or (isinstance(gains, list | tuple) and len(gains) == len(REGIONS))
+    if not numbers or not all(is_number(gain, 0, 1) for gain in gains or ()):
+        raise ConfigError(f"gains must be null or a number from 0 to 1 for each of {', '.join(REGIONS)}, not {gains!r}")
+
+
+def gain_image(masks: torch.Tensor, gains: Sequence[float] | None) -> torch.Tensor | None:
+    """The factor of each pixel (N, 1, H, W) by masks (N, MASK_CHANNELS, H, W); None for None."""
+    if gains is None:
+        return None
+    return torch.einsum("g,nghw->nhw", masks.new_tensor(gains), regions(masks).to(masks.dtype))[:, None]
+
+
 def compose(
-    base: torch.Tensor, proposal: torch.Tensor, other: torch.Tensor, prediction: torch.Tensor, most_detail: float | None = None
+    base: torch.Tensor,
+    proposal: torch.Tensor,
+    other: torch.Tensor,
+    prediction: torch.Tensor,
+    most_detail: float | None = None,
+    gain: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Blend a base RGB-D image with a proposal and with another fill, and add detail.
 
     base, proposal: (N, 4, H, W) RGB and depth code; other: (N, 3, H, W) RGB; prediction: (N, 7, H, W); most_detail: bound of
-    the detail in RGB, whose range is 2. Where the prediction is zero the result is the base exactly. Returns the composed image
-    (N, 4, H, W) and the generated share (N, 1, H, W) in [0, 1]: the gate towards the proposal, or more where the detail is strong
-    (a fifth of the colour range counts as all new).
+    the detail in RGB, whose range is 2; gain: (N, 1, H, W), what of the change of the base's colours is kept (None: all). Where
+    the prediction is zero the result is the base exactly. Returns the composed image (N, 4, H, W) and the generated share
+    (N, 1, H, W) in [0, 1]: the gate towards the proposal, or more where the detail is strong (a fifth of the colour range counts
+    as all new).
     """
     gates, detail = torch.tanh(prediction[:, :3]), prediction[:, 3:]
     rgb, depth = base[:, :3], base[:, 3:]
@@ -132,4 +167,7 @@ def compose(
     rgb = rgb + gates[:, :1] * (proposal[:, :3] - rgb) + gates[:, 2:] * (other - rgb) + fine
     depth = depth + gates[:, 1:2] * (proposal[:, 3:] - depth) + detail[:, 3:]
     strength = fine.abs().mean(1, keepdim=True) / 0.4
-    return torch.cat([rgb, depth], 1), torch.maximum(gates[:, :1].abs(), strength).clamp(0, 1)
+    share = torch.maximum(gates[:, :1].abs(), strength).clamp(0, 1)
+    if gain is not None:
+        rgb, share = base[:, :3] + gain * (rgb - base[:, :3]), gain * share
+    return torch.cat([rgb, depth], 1), share

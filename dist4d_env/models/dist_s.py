@@ -12,7 +12,15 @@ from diffusers.configuration_utils import register_to_config
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.arguments import check_choice, check_image_size, check_levels, check_whole
-from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, coarse_size, compose, resized
+from dist4d_env.models.composition import (
+    COMPOSE_CHANNELS,
+    CompositionUNet,
+    check_gains,
+    coarse_size,
+    compose,
+    gain_image,
+    resized,
+)
 from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.depth_code import DEPTH_CODES
 from dist4d_env.models.inputs import ViewInputs
@@ -47,11 +55,13 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
         unet: dict[str, Any] | None = None,
         vae: dict[str, Any] | None = None,
         image_size: tuple[int, int] = (64, 112),
+        gains: tuple[float, ...] | None = None,
     ) -> None:
         """widths, blocks: of the composition; unet, vae: arguments of diffusers' UNetSpatioTemporalConditionModel and
         AutoencoderKLTemporalDecoder for SVD; mask_channels: how many of MASK_CHANNELS SVD takes (0 as published; the
         composition takes all of them); image_size: height and width that the weights are trained for, of much larger pictures the
-        composition sees a reduced copy (``coarse_size``).
+        composition sees a reduced copy (``coarse_size``); gains: what of the composition's change of the splat's colours is kept
+        by kind of pixel, ``composition.REGIONS`` (None: all).
         """
         super().__init__()
         check_levels(widths, blocks)
@@ -59,12 +69,15 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
         check_choice("backbone", backbone, ("composition", "svd"))
         check_whole("mask_channels", mask_channels, 0, len(MASK_CHANNELS))
         check_image_size(image_size)
+        check_gains(gains)
         if backbone == "composition":
             if unet is not None or vae is not None:
                 raise ConfigError("unet and vae are for backbone='svd': leave them null")
             channels = 4 + 4 + len(MASK_CHANNELS) + 4 + 3
             self.net = CompositionUNet(channels, 4 + COMPOSE_CHANNELS, tuple(widths), blocks, scalars=1)
         else:
+            if gains is not None:
+                raise ConfigError("gains are for backbone='composition': leave them null")
             self.svd = SVDBackbone({} if unet is None else unet, {} if vae is None else vae, mask_channels)
             self._supports_gradient_checkpointing = True
 
@@ -136,7 +149,7 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
             noisy = F.interpolate(noisy, coarse, mode="nearest")
         splat = (resized(image, *coarse) for image in (base * masks[:, :1], masks, base, other))
         prediction = resized(self.net(torch.cat([noisy, *splat], 1), noise_level[:, None]).to(base.dtype), *size)
-        return compose(base, prediction[:, :4], other, prediction[:, 4:])
+        return compose(base, prediction[:, :4], other, prediction[:, 4:], gain=gain_image(masks, self.config.gains))
 
     def encode(self, rgbd: torch.Tensor) -> torch.Tensor:
         """True images (..., 4, H, W) as targets of ``predict_clean``."""

@@ -34,12 +34,19 @@ class CodecBatch(NamedTuple):
 class CodecRecipe:
     """Pixel loss on RGB-D frames and a small penalty on latents that are not of unit size.
 
-    train: one store of samples or one per image size, of which each step draws one. Raises ``ConfigError`` where the preset's
-    codec is the video codec.
+    train: one store of samples or one per image size, of which each step draws one; encoder: whether that is trained,
+    too (without, latents keep their meaning and DiST-T its worth). Raises ``ConfigError`` where the preset's codec is the video
+    codec.
     """
 
     def __init__(
-        self, preset: Preset, train: SampleStore | Sequence[SampleStore], val: SampleStore | None, batch: int, seed: int
+        self,
+        preset: Preset,
+        train: SampleStore | Sequence[SampleStore],
+        val: SampleStore | None,
+        batch: int,
+        seed: int,
+        encoder: bool = True,
     ) -> None:
         if preset.codec_class != RGBDCodec.__name__:
             raise ConfigError(
@@ -48,6 +55,8 @@ class CodecRecipe:
             )
         torch.manual_seed(seed)
         self.codec = RGBDCodec(**preset.codec).to(memory_format=torch.channels_last)
+        self.codec.encoder.requires_grad_(encoder)
+        self.scaled = encoder
         self.models: dict[str, nn.Module] = {"codec": self.codec}
         self.stores, self.count, self.seed = as_stores(train), batch, seed
         self.size = (preset.height, preset.width)
@@ -113,9 +122,10 @@ class CodecRecipe:
         self.codec.latent_std.copy_(both.std(1).clamp(min=1e-3))
 
     def export(self, folder: Path) -> None:
-        """Write the codec with its latents scaled; the one in training keeps its own scale."""
+        """Write the codec with its latents scaled, where its encoder is trained; the one in training keeps its own scale."""
         kept = self.codec.latent_mean.clone(), self.codec.latent_std.clone()
-        self.fit_scale()
+        if self.scaled:
+            self.fit_scale()
         save_model(self.codec, folder / "codec")
         self.codec.latent_mean.copy_(kept[0])
         self.codec.latent_std.copy_(kept[1])

@@ -50,7 +50,7 @@ def run(options: Options) -> int:
     dist_s = DiSTSPipeline.from_pretrained(options.dist_s / "weights")
     if options.blend_s:
         others = [DiSTSPipeline.from_pretrained(run / "weights").unet for run in options.blend_s]
-        _move(dist_s.unet, others, options.blend_share)
+        move(dist_s.unet, others, options.blend_share)
     with replacing_folder(options.out) as fresh:
         dist_t.save_pretrained(fresh, torch.float16)
         dist_s.save_pretrained(fresh, torch.float16)
@@ -68,10 +68,11 @@ def blend(pipeline: DiSTTPipeline, others: Sequence[DiSTTPipeline], share: float
     if not all(encode_alike(pipeline.codec, other.codec) for other in others):
         raise WeightsError("runs whose encoders differ cannot be blended: train both with the same --codec")
     for part in ("transformer", "composer", "codec"):
-        _move(getattr(pipeline, part), [getattr(other, part) for other in others], share)
+        move(getattr(pipeline, part), [getattr(other, part) for other in others], share)
 
 
-def _move(model: nn.Module, others: Sequence[nn.Module], share: float) -> None:
+def move(model: nn.Module, others: Sequence[nn.Module], share: float) -> None:
+    """Move weights by ``share`` towards other runs' mean, in place. Raises ``WeightsError`` where shapes differ."""
     mine, theirs = model.state_dict(), [other.state_dict() for other in others]
     shapes = [{key: tensor.shape for key, tensor in state.items()} for state in (mine, *theirs)]
     if any(shape != shapes[0] for shape in shapes):

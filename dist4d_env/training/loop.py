@@ -34,9 +34,10 @@ GPU_LOADERS = 4
 class LoopOptions:
     """out: the run's folder; steps: optimiser steps in all; learning_rate: its plateau; warmup: steps of its rise; decay: share
     of the steps over which it falls to zero; ema: decay of the moving average that is exported; clip: largest gradient norm;
-    log_every, validate_every: steps; checkpoint_every: seconds; resume: go on from the folder's checkpoint; precision: of the
-    networks in training, "auto" is bfloat16 on GPUs that have it, else float32; gradient_checkpointing: recompute activations
-    in the backward pass; loaders: processes that make batches ahead, None is GPU_LOADERS on a GPU and 0 on a CPU.
+    log_every, validate_every: steps, 0 never validates; checkpoint_every: seconds; resume: go on from the folder's checkpoint;
+    precision: of the networks in training, "auto" is bfloat16 on GPUs that have it, else float32; gradient_checkpointing:
+    recompute activations in the backward pass; loaders: processes that make batches ahead, None is GPU_LOADERS on a GPU and 0 on
+    a CPU.
     """
 
     out: Path
@@ -132,7 +133,7 @@ def _steps(trainer: Trainer, batches: Iterator[Any], report: Report | None, firs
         if report is None:
             continue
         report.step(done, loss, numbers, waited)
-        if done % options.validate_every == 0 or last:
+        if options.validate_every and (done % options.validate_every == 0 or last):
             with trainer.averaged():
                 validation = recipe.validate()
                 report.validation(done, validation, recipe.pictures())

@@ -157,12 +157,13 @@ class Keyframes:
     poses: list[np.ndarray]
 
     @classmethod
-    def read(cls, scene: Scene, size: tuple[int, int]) -> Keyframes:
-        """All of a scene at an image size; ``DataError`` where there are fewer than ``LEAST``."""
-        sensors = scene.sensors
-        usable = [k for k in range(len(sensors.keyframe_time)) if sensors.has_images(k) and sensors.has_depth(k)]
+    def read(cls, scene: Scene, settings: SampleSettings) -> Keyframes:
+        """All of a scene that samples may use, at their size; ``DataError`` where there are fewer than ``LEAST``."""
+        sensors, size = scene.sensors, (settings.height, settings.width)
+        known = range(len(sensors.keyframe_time))[: dict(settings.held_out).get(scene.name)]
+        usable = [k for k in known if sensors.has_images(k) and sensors.has_depth(k)]
         if len(usable) < LEAST:
-            pictured = sum(map(sensors.has_images, range(len(sensors.keyframe_time))))
+            pictured = sum(map(sensors.has_images, known))
             remedy = (
                 "choose longer scenes, or fetch more of its camera files" if pictured < LEAST
                 else f"make depth with: python -m dist4d_env prepare --dataroot {scene.dataroot} --scenes {scene.name}"
@@ -216,7 +217,7 @@ class Keyframes:
 def scene_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarray]:
     """All arrays of one scene, as ``SceneSamples`` reads them."""
     size = (settings.height, settings.width)
-    known = Keyframes.read(scene, size)
+    known = Keyframes.read(scene, settings)
     frames, at_keyframe = known.frames, known.at_keyframe
     sources = known.sources()
 

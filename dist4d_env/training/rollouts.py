@@ -65,7 +65,7 @@ class Record:
 
 def rollout_samples(scene: Scene, settings: SampleSettings, pipeline: DiSTTPipeline) -> dict[str, np.ndarray]:
     """All arrays of one scene, as ``SceneSamples`` reads them."""
-    known = Keyframes.read(scene, (settings.height, settings.width))
+    known = Keyframes.read(scene, settings)
     record = Record()
     starts = [start for start in STARTS if start + settings.chunk < len(known.frames)] or [0]
     for start in starts:

@@ -38,7 +38,8 @@ class SampleSettings:
     chunk: keyframes ahead to which a past is rendered; chunk_every: keyframes from one whole chunk to the next, single steps
     between; between, space: splats of these kinds per keyframe; flawed: share of splats whose sources have errors as
     recorded frames have them (``source_errors``); count: frames of the memory that a splat uses; strides: keyframes from one
-    frame of a sample to the next, one of them drawn for each: several where keyframes are dense.
+    frame of a sample to the next, one of them drawn for each: several where keyframes are dense; held_out: by scene the keyframe
+    from which on samples neither show nor use any.
     """
 
     height: int
@@ -51,9 +52,11 @@ class SampleSettings:
     count: int = 3
     seed: int = 0
     strides: tuple[int, ...] = (1,)
+    held_out: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "strides", tuple(self.strides))  # JSON knows lists only
+        object.__setattr__(self, "held_out", tuple((name, first) for name, first in self.held_out))
         if not self.strides or min(self.strides) < 1:
             raise ConfigError(f"strides must be keyframes from 1 on, not {self.strides}")
 
