@@ -75,7 +75,8 @@ def steps_within(recipe: Recipe, seconds: float, device: torch.device, precision
         with torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(precision, device)):
             loss, _ = recipe.loss(to_device(recipe.batch(step), device), step)
         loss.backward()
-        fastest = min(fastest, _clock(device) - began) if step else fastest
+        took = _clock(device) - began
+        fastest = min(fastest, took) if step else fastest
     return max(1, int(seconds / fastest))
 
 
