@@ -92,7 +92,8 @@ class Options:
     workers: int = 2
     """Processes that make samples."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises ConfigError for what cannot be asked for."""
         if self.weights == "splat":
             raise ConfigError('weights="splat" is no model: start from a preset or a folder')
         for name, least in (("minutes", 0), ("keyframes", 1), ("town", 0), ("batch", 1), ("workers", 1)):
@@ -100,6 +101,8 @@ class Options:
                 raise ConfigError(f"--{name} {getattr(self, name)}: give {least} or more")
         if not self.learning_rate > 0:
             raise ConfigError(f"--learning-rate {self.learning_rate}: give a number above 0")
+        if self.out.is_dir() and any(self.out.iterdir()) and not self.work.is_dir():
+            raise ConfigError(f"{self.out} holds something else: choose another --out")
 
     @property
     def work(self) -> Path:
@@ -135,6 +138,7 @@ class Clock:
 
 def run(options: Options) -> int:
     """Adapts, compares, writes the weights; 0 when done. Raises ConfigError, DataError or WeightsError."""
+    options.check()
     start, clock = resolve_weights(options.weights), Clock()
     accelerator = make_accelerator()
     main, device = accelerator.is_main_process, accelerator.device
@@ -177,20 +181,19 @@ def loop(options: Options, part: str, steps: int) -> LoopOptions:
 
 
 def begin(options: Options) -> None:
-    """Writes down what OUT is made with. Raises ConfigError where it was begun with something else."""
-    now = {name: value for name, value in asdict(options).items() if name not in ("out", "workers")}
-    now = json.loads(json.dumps(now, default=str))
-    if not (options.work / "plan.json").is_file():
-        if options.out.is_dir() and any(options.out.iterdir()) and not options.work.is_dir():
-            raise ConfigError(f"{options.out} holds something else: choose another --out")
-        write_plan(options, {"options": now, "steps": {}})
-        return
-    plan = read_plan(options)
-    for name, value in now.items():
-        was = plan["options"][name]
-        if was != value and not (name == "minutes" and not plan["steps"]):
-            raise ConfigError(f"{options.out} was begun with {name} {was}, not {value}: run it again so, or choose another --out")
-    write_plan(options, plan | {"options": now})
+    """Writes down what OUT is made with. Raises ConfigError where it is being trained with something else."""
+    asked = {name: value for name, value in asdict(options).items() if name not in ("out", "workers")}
+    now, steps = json.loads(json.dumps(asked, default=str)), {}
+    if (options.work / "plan.json").is_file():
+        plan = read_plan(options)
+        steps = plan["steps"]
+        for name, value in now.items() if steps else ():
+            if plan["options"][name] != value:
+                raise ConfigError(
+                    f"{options.out} was begun with {name} {plan['options'][name]}, not {value}: run it again so, or choose another "
+                    "--out"
+                )
+    write_plan(options, {"options": now, "steps": steps})
 
 
 def read_plan(options: Options) -> dict[str, Any]:
@@ -220,13 +223,14 @@ def gather(options: Options, start: Path, say: Callable[[str], None]) -> Materia
     prepare(dataset, [check.name for check in checks], options.work / "samples", own, options.workers)
     stores, town = [SampleStore(options.work / "samples")], []
     if options.town:
-        place = options.work / "town"
+        place = options.work / f"town-{options.town}"
         if not place.is_dir():
             counts = {"train": options.town, "val": TOWN_JUDGED}
             write_dataset(place, tuple(counts), counts, size, duration=TOWN_SECONDS, workers=options.workers)
         streets = open_dataset(place)
-        prepare(streets, streets.scene_names("train"), options.work / "town-samples", made, options.workers)
-        stores = [*stores, *stores, SampleStore(options.work / "town-samples")]
+        samples = options.work / f"{place.name}-samples"
+        prepare(streets, streets.scene_names("train"), samples, made, options.workers)
+        stores = [*stores, *stores, SampleStore(samples)]
         town = hidden_keyframes(streets, usable(streets, streets.scene_names("val"), say), TOWN_KEYFRAMES, size)
     return Material(size, held_out, hidden, town, stores)
 

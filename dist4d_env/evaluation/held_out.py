@@ -121,7 +121,7 @@ def hidden_keyframes(
     asked = [c for c in checks if not c.broken and (first is None or c.name in first)]
     places = [c.name for c in asked for _ in range(c.depth - NEIGHBOURS)]
     if not places:
-        raise DataError(f"{dataset.dataroot}: nothing to compare worlds on: {_missing(checks)}")
+        raise DataError(f"{dataset.dataroot}: nothing to compare on: {_missing(checks)}")
     hidden = []
     for name, wanted in Counter(places[index] for index in _spread(len(places), count)).items():
         scene = dataset.load(name)
@@ -129,7 +129,7 @@ def hidden_keyframes(
         moving = [place for place in moving_frames(memory) if keyframe_at(memory, place) >= (first or {}).get(name, 0)]
         hidden += [(scene, memory, moving[index]) for index in _spread(len(moving), wanted)]
     if not hidden:
-        raise DataError(f"{dataset.dataroot}: nothing to compare worlds on: the car stands still; choose other --scenes")
+        raise DataError(f"{dataset.dataroot}: nothing to compare on: the car stands still; choose other --scenes")
     return hidden
 
 

@@ -1,0 +1,173 @@
+"""``adapt``: what is held out, one command to weights that drive, and runs that are stopped and go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import dist4d_env  # noqa: F401 (registers the environment)
+from dist4d_env.__main__ import main
+from dist4d_env.data.open import open_dataset
+from dist4d_env.data.validate import SceneCheck, check_scene
+from dist4d_env.errors import DataError
+from dist4d_env.evaluation import adaptation
+from dist4d_env.evaluation.adaptation import Options
+from dist4d_env.evaluation.held_out import hidden_keyframes, keyframe_at, moving_frames
+from dist4d_env.worlds.memory import Memory
+
+SIZE = (64, 112)
+STEPS = {"codec": 2, "dist_t": 3, "dist_s": 2}
+PARTS = ("codec", "composer", "dist_s", "dist_t")
+
+
+def test_the_last_keyframes_at_which_the_car_moves_are_held_out(town_dataroot):
+    dataset = open_dataset(town_dataroot)
+    checks = [check_scene(dataset, name) for name in dataset.names()]
+    first, apart = adaptation.hold_out(dataset, checks, SIZE)
+    assert list(first) == list(dataset.names()) and apart == (1,)
+    for name, keyframe in first.items():
+        scene = dataset.load(name)
+        moving = moving_frames(Memory.from_log(scene, scene.rig.at_size(*SIZE), 0.0, "log"))
+        assert len([k for k in moving if k >= keyframe]) == round(adaptation.HELD_OUT * len(moving))
+    for scene, memory, place in hidden_keyframes(dataset, checks, 100, SIZE, first):
+        assert keyframe_at(memory, place) >= first[scene.name]
+    only = {dataset.names()[1]: 0}
+    assert {scene.name for scene, _, _ in hidden_keyframes(dataset, checks, 100, SIZE, only)} == set(only)
+
+
+def test_where_the_car_stands_nothing_can_be_held_out(town_dataroot, monkeypatch):
+    dataset = open_dataset(town_dataroot)
+    monkeypatch.setattr("dist4d_env.evaluation.held_out.LEAST_SPEED", 100.0)
+    with pytest.raises(DataError, match="nothing can be held out: .*choose other or longer --scenes"):
+        adaptation.hold_out(dataset, [check_scene(dataset, dataset.names()[0])], SIZE)
+
+
+def test_dense_keyframes_are_taken_apart(kitti_real, monkeypatch):
+    """The car stands from frame 54 on: what is held out are the last frames before, and nothing later is trained on."""
+    dataset = open_dataset(kitti_real)
+    scene = dataset.load("scene-9100")
+    monkeypatch.setattr(type(scene.sensors), "has_depth", lambda self, keyframe: True)
+    first, apart = adaptation.hold_out(dataset, [SceneCheck("scene-9100", depth=77)], SIZE)
+    assert apart == (1, 2, 5) and 36 <= first["scene-9100"] <= 44
+    memory = Memory.from_log(scene, scene.rig.at_size(*SIZE), 0.0, "log")
+    for gap in (1, 2, 5):
+        _, left, place = adaptation.thinned((scene, memory, 43), gap)
+        away = [keyframe_at(left, k) - 43 for k in range(len(left.frames))]
+        assert away[place] == 0 and min(abs(k) for k in away if k) == gap and len(away) == 77 - 2 * (gap - 1)
+    _, left, place = adaptation.thinned((scene, memory, 2), 5)
+    assert place > 0, "something before it is left"
+
+
+def options(town_dataroot: Path, out: Path) -> Options:
+    return Options(out, dataroot=town_dataroot, minutes=1, batch=1, town=1, keyframes=2, workers=1, seed=3)
+
+
+def arguments(asked: Options) -> list[str]:
+    given = ("out", "dataroot", "minutes", "batch", "town", "keyframes", "workers", "seed")
+    return ["adapt", *(word for name in given for word in (f"--{name}", str(getattr(asked, name))))]
+
+
+def planned(asked: Options) -> Options:
+    """A run whose numbers of steps are known, few ones."""
+    adaptation.begin(asked)
+    adaptation.write_plan(asked, adaptation.read_plan(asked) | {"steps": STEPS})
+    return asked
+
+
+@pytest.fixture(scope="module")
+def whole(town_dataroot, tmp_path_factory):
+    """A run that nothing stopped: its options and what it printed."""
+    asked = planned(options(town_dataroot, tmp_path_factory.mktemp("adapt") / "whole"))
+    code = f"import sys; from dist4d_env.__main__ import main; sys.exit(main({arguments(asked)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return asked, done.stdout
+
+
+def weights_of(folder: Path) -> dict[str, bytes]:
+    return {
+        f"{part}/{name}": (folder / part / name).read_bytes() for part in PARTS for name in ("config.json", "model.safetensors")
+    }
+
+
+@pytest.mark.medium
+def test_one_command_prints_what_is_gained_and_its_weights_drive(whole, town_dataroot):
+    asked, printed = whole
+    for line in ('tiny, before: 2 keyframes held out, memory="log"', 'whole, after: 2 keyframes held out, memory="history"'):
+        assert line in printed
+    for network in ("DiST-T", "DiST-S"):
+        assert f"\n{network}: weights " in printed
+    assert (
+        printed.count(" over tiny, ") == 4 and printed.count(" over splat (before ") == 4 and printed.count("on the town: ") == 2
+    )
+    record = json.loads((asked.out / "adapted.json").read_text())
+    assert record["steps"] == STEPS and set(record["held_out"]) == {"town-val-0000", "town-val-0001"}
+    assert set(record["kept"]) == set(record["gains"]) == {"DiST-T", "DiST-S"}
+    assert {"samples", "training codec", "training dist_t", "training dist_s", "choice"} <= set(record["seconds"])
+    env = gym.make("DiST4D-nuScenes-v0", dataroot=str(town_dataroot), scenes="val", weights=str(asked.out), horizon=1.0)
+    env.reset(seed=0)
+    observation, *_, info = env.step(np.zeros(2, np.float32))
+    assert observation["CAM_FRONT"].std() > 5 and set(info["world"]["source"]) <= {"dist_t", "dist_s"}
+    env.close()
+
+
+@pytest.mark.medium
+def test_a_killed_run_goes_on_to_the_same_weights(whole, tmp_path):
+    kept = planned(options(whole[0].dataroot, tmp_path / "killed"))
+    code = f"import sys; from dist4d_env.__main__ import main; sys.exit(main({arguments(kept)!r}))"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = kept.work / "dist_t" / "tensorboard"
+    while not log.exists():
+        assert process.poll() is None, "it ended before it was killed"
+        time.sleep(0.02)
+    os.kill(process.pid, 9)
+    process.wait()
+    assert not (kept.out / "dist_t").exists(), "nothing half written"
+    assert main(arguments(kept)) == 0
+    assert weights_of(kept.out) == weights_of(whole[0].out)
+
+
+@pytest.mark.medium
+def test_another_run_does_not_go_on_in_its_folder(whole, capsys):
+    asked, _ = whole
+    assert main([*arguments(asked)[:-1], "4"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"{asked.out} was begun with seed 3, not 4" in error and "choose another --out" in error
+
+
+@pytest.mark.parametrize(
+    "more, says",
+    [
+        (["--weights", "splat"], 'weights="splat" is no model'),
+        (["--weights", "nowhere"], "no weights at nowhere"),
+        (["--minutes", "-1"], "--minutes -1.0: give 0 or more"),
+        (["--minutes", "nan"], "--minutes nan: give 0 or more"),
+        (["--keyframes", "0"], "--keyframes 0: give 1 or more"),
+        (["--learning-rate", "0"], "--learning-rate 0.0: give a number above 0"),
+        (["--scenes", "nothing"], "nothing"),
+    ],
+)
+def test_bad_options_are_one_line(more, says, town_dataroot, tmp_path, capsys):
+    assert main(["adapt", "--dataroot", str(town_dataroot), "--out", str(tmp_path / "out"), *more]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("dist4d_env adapt: ") and says in error and len(error) < 300
+
+
+def test_a_folder_of_something_else_is_left_alone(town_dataroot, tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("mine")
+    assert main(["adapt", "--dataroot", str(town_dataroot), "--out", str(tmp_path)]) == 2
+    assert "holds something else: choose another --out" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_images_without_depth_are_one_line(broken_root, tmp_path, capsys):
+    assert main(["adapt", "--dataroot", str(broken_root), "--scenes", "scene-0103", "--out", str(tmp_path / "out")]) == 2
+    assert "nothing to compare on" in capsys.readouterr().err.strip().splitlines()[-1]
