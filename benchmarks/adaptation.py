@@ -1,6 +1,6 @@
 """What adapting gains on data that the shipped weights never saw.
 
-- ``wild``: scenes of a wild town of seed 104, with a rig and a palette of its own; judged on other scenes of it, in other streets,
+- ``wild``: scenes of a wild town of seed 104, with a rig and a palette of its own; judged on other scenes of it, in other streets
   and on a plain town of another seed, where nothing may be lost. PSNR of hidden keyframes, as ``validate --worlds`` has it.
 - ``kitti``: frames 0 to 29 of the real clip, cut off as a data set of their own with depth made from them alone; judged on frames
   30 to 53 as ``benchmarks.real`` does it, beside copy and splat.

@@ -189,10 +189,8 @@ def begin(options: Options) -> None:
         steps = plan["steps"]
         for name, value in now.items() if steps else ():
             if plan["options"][name] != value:
-                raise ConfigError(
-                    f"{options.out} was begun with {name} {plan['options'][name]}, not {value}: run it again so, or choose another "
-                    "--out"
-                )
+                was = plan["options"][name]
+                raise ConfigError(f"{options.out} was begun with {name} {was}, not {value}: run it so, or choose another --out")
     write_plan(options, {"options": now, "steps": steps})
 
 
