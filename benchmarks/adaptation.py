@@ -56,7 +56,7 @@ class Options:
     """Keyframes to judge on, of each town."""
     stride: int = 2
     """Every how many real frames one is judged."""
-    batch: int = 4
+    batch: int = 2
     """Frames per step."""
     work: Path | None = None
     """Folder that keeps data and weights for another run."""

@@ -81,7 +81,7 @@ class Options:
     """Most keyframes that are drawn to compare, of those held out."""
     town: int = 6
     """Scenes of the town that are mixed in, a third of the steps; 0 for none."""
-    batch: int = 4
+    batch: int = 2
     """Frames of all cameras per step and process."""
     learning_rate: float = 4e-4
     """Plateau of the learning rate."""

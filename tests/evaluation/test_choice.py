@@ -13,7 +13,8 @@ SHAPE = (2, 16, 24)
 
 
 def frame(seed: int, splat: float, changes: dict[float, tuple[float, float]]) -> Drawn:
-    """A frame whose splat errs by ``splat``; a candidate errs by that times a factor in holes, elsewhere by that and noise of its own."""
+    """A frame whose splat errs by ``splat``. By share, a candidate errs by a factor times that in holes, elsewhere by that and
+    noise."""
     generator = np.random.default_rng(seed)
     truth = generator.integers(80, 170, (*SHAPE, 3)).astype(float)
     error = generator.normal(0, splat, truth.shape)

@@ -60,11 +60,14 @@ def test_a_codec_without_its_encoder_keeps_its_latents(store: SampleStore, tmp_p
 
 
 def test_steps_follow_from_the_time(store: SampleStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter(np.cumsum([0, 9, 1, 2, 1, 0.5, 1, 4]).tolist())  # began, ended: 9 s to warm up, then 2, 0.5 and 4 s
+    made = CodecRecipe.batch
+    ticks, steps = iter([9.0, 9.0 + adapting.TIMED / 2]), []  # half a second for each after the first
     monkeypatch.setattr(adapting, "_clock", lambda device: next(ticks))
+    monkeypatch.setattr(CodecRecipe, "batch", lambda self, step, _=made: steps.append(step) or _(self, step))
     recipe = CodecRecipe(small_preset(), store, None, 1, 0)
     assert adapting.steps_within(recipe, 60.2, torch.device("cpu"), "float32") == 120
-    ticks = iter(range(8))
+    assert steps == list(range(1 + adapting.TIMED))
+    ticks = iter([0.0, 100.0])
     assert adapting.steps_within(recipe, 0.1, torch.device("cpu"), "float32") == 1
 
 
