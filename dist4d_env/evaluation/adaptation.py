@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -35,7 +36,7 @@ from dist4d_env.evaluation.held_out import (
 from dist4d_env.evaluation.statistics import compare
 from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.progress import Progress
-from dist4d_env.scenes.files import write_text
+from dist4d_env.scenes.files import replacing_folder, write_text
 from dist4d_env.town.writer import write_dataset
 from dist4d_env.training import adapting
 from dist4d_env.training.checkpoint import CHECKPOINT
@@ -349,4 +350,13 @@ def write_chosen(options: Options, start: Path, material: Material) -> dict[str,
         chosen = worlds[choice.share][place]
         set_gains(chosen, choice.gains)
         chosen.save_pretrained(options.out, torch.float16)
+    carry_along(start, options.out)
     return choices
+
+
+def carry_along(start: Path, out: Path) -> None:
+    """Copies the models that the weights to start from hold and ``out`` does not, such as the painter of traffic lights."""
+    for model in start.iterdir():
+        if (model / "config.json").is_file() and not (out / model.name).is_dir():
+            with replacing_folder(out / model.name) as fresh:
+                shutil.copytree(model, fresh, dirs_exist_ok=True)

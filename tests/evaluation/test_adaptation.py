@@ -168,6 +168,17 @@ def test_a_folder_of_something_else_is_left_alone(town_dataroot, tmp_path, capsy
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_models_that_are_not_trained_come_along(tmp_path):
+    start, out = tmp_path / "start", tmp_path / "out"
+    for model in (start / "signals", start / "dist_s", out / "dist_s"):
+        model.mkdir(parents=True)
+        (model / "config.json").write_text(model.parent.name)
+    (start / "samples").mkdir()
+    adaptation.carry_along(start, out)
+    assert {path.parent.name: path.read_text() for path in out.rglob("config.json")} == {"signals": "start", "dist_s": "out"}
+    assert not (out / "samples").exists()
+
+
 def test_images_without_depth_are_one_line(broken_root, tmp_path, capsys):
     assert main(["adapt", "--dataroot", str(broken_root), "--scenes", "scene-0103", "--out", str(tmp_path / "out")]) == 2
     assert "nothing to compare on" in capsys.readouterr().err.strip().splitlines()[-1]
