@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import os
 import subprocess
@@ -52,6 +53,14 @@ def test_wheel_holds_the_whole_package_and_nothing_else():
     files = {path for path in files if path.parent.name != "__pycache__"}
     assert files <= data, sorted(map(str, files - data))
     assert {"py.typed", "town_val.yaml", "policy.safetensors"} <= {path.name for path in data}
+
+
+def test_no_function_is_longer_than_60_lines():
+    for part in ("dist4d_env", "agents", "scenarios", "benchmarks", "examples", "docs", "tests"):
+        for path in (ROOT / part).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef):
+                    assert node.end_lineno - node.lineno < 60, f"{path}:{node.lineno}: split {node.name}"
 
 
 def test_version_is_said_once():

@@ -57,12 +57,11 @@ def draw_birdseye(
     height: int,
     width: int,
     plan: np.ndarray | None = None,
-    vehicle: VehicleParameters | None = None,
     view: View | None = None,
 ) -> np.ndarray:
     """The scene around the ego as (height, width, 3) uint8, stop lines in the colour of their light. plan: (N, >=2) points ahead
     in the ego frame, metres."""
-    view, vehicle, ego = view or View(), vehicle or VehicleParameters(), state.ego
+    view, vehicle, ego = view or View(), VehicleParameters(), state.ego
     pixels = view.pixels_from_global(height, width, ego.x, ego.y, ego.yaw)
     scale = height / (view.ahead + view.behind)
     image = np.empty((height, width, 3), np.uint8)

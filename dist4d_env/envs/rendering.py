@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from dist4d_env.envs.birdseye import View, draw_birdseye
+from dist4d_env.envs.birdseye import draw_birdseye
 from dist4d_env.envs.drawing import Colour, bar, colour_depth, draw_text, enlarge, fill, pill
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.neighbours import reading_order
 from dist4d_env.geometry.rgbd import RGBDFrame
-from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.state import EpisodeState
 
@@ -52,8 +51,6 @@ def render_dashboard(
     state: EpisodeState,
     scene: Scene,
     plan: np.ndarray | None = None,
-    vehicle: VehicleParameters | None = None,
-    title: str = "DiST-4D",
 ) -> np.ndarray:
     """One picture (H, W, 3) uint8 of an instant; H and W are even and depend on the frame's size only.
 
@@ -69,10 +66,10 @@ def render_dashboard(
     picture[...] = PAPER
     if body is not None:
         picture[HEADER : HEADER + height, MARGIN : MARGIN + body.shape[1]] = body
-    birdseye = draw_birdseye(scene, state, height, birdseye_width, plan, vehicle, View())
+    birdseye = draw_birdseye(scene, state, height, birdseye_width, plan)
     _speedometer(birdseye, state)
     picture[HEADER : HEADER + height, left : left + birdseye_width] = birdseye
-    _header(picture, info, scene, title)
+    _header(picture, info, scene)
     _footer(picture, info)
     return picture
 
@@ -116,9 +113,9 @@ def _speedometer(image: np.ndarray, state: EpisodeState) -> None:
     draw_text(image, 150, height - 33, f"{round(np.degrees(state.ego.steering)) + 0:+d}°", 13, FAINT, align="right")
 
 
-def _header(picture: np.ndarray, info: Mapping[str, Any], scene: Scene, title: str) -> None:
+def _header(picture: np.ndarray, info: Mapping[str, Any], scene: Scene) -> None:
     x = MARGIN
-    x += draw_text(picture, x, 12, title, 22, INK) + 18
+    x += draw_text(picture, x, 12, "DiST-4D", 22, INK) + 18
     x += draw_text(picture, x, 18, scene.name, 16, (168, 200, 255)) + 14
     draw_text(picture, x, 18, scene.version, 16, FAINT)
     right = picture.shape[1] - MARGIN

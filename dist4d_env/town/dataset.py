@@ -91,7 +91,7 @@ def town_scene(dataroot: str | os.PathLike[str], name: str) -> SceneKey:
     return key
 
 
-def draw_missing(root: Path, names: Sequence[str] | None = None, progress: bool = True) -> None:
+def draw_missing(root: Path, names: Sequence[str] | None = None) -> None:
     """Draws the pictures of those scenes of a ``TownDataset`` (None: of all) that have none yet, on all cores.
 
     Several processes may ask at once: one draws, the others wait. A scene's files appear whole, and are drawn again where a
@@ -105,18 +105,18 @@ def draw_missing(root: Path, names: Sequence[str] | None = None, progress: bool 
         return
     try:
         with FileLock(done / ".lock"):
-            _draw(root, [name for name in names if not (done / name).exists()], progress)
+            _draw(root, [name for name in names if not (done / name).exists()])
     except OSError as error:
         raise DataError(f"pictures of {', '.join(names)} could not be drawn in {root}: {error}") from error
 
 
-def _draw(root: Path, names: list[str], progress: bool) -> None:
+def _draw(root: Path, names: list[str]) -> None:
     from tqdm import tqdm
 
     if not names:
         return
     options, at_once = _options(root), cores()
-    with tqdm(total=len(names) * len(options.keyframes), desc="town pictures", unit="keyframe", disable=not progress) as bar:
+    with tqdm(total=len(names) * len(options.keyframes), desc="town pictures", unit="keyframe") as bar:
         for first in range(0, len(names), at_once):
             group = names[first : first + at_once]
             step = max(1, min(at_once // len(group), len(options.keyframes)))

@@ -113,18 +113,13 @@ class Memory:
         return cls(tuple(sorted(kept, key=lambda f: f.time)))
 
     def select(
-        self, global_from_camera: np.ndarray, time: float, count: int = 3, exclude: Sequence[float] = ()
+        self, global_from_camera: np.ndarray, time: float, count: int = 3, generated: bool = False
     ) -> tuple[MemoryFrame, ...]:
-        """The ``count`` most useful real frames for cameras at poses (V, 4, 4) and a time, most useful first.
+        """The ``count`` most useful real (or generated) frames for cameras at poses (V, 4, 4) and a time, most useful first.
 
-        Near in space and time is useful. exclude: times (seconds) of frames that must not be used.
+        Near in space and time is useful.
         """
-        return self._nearest(global_from_camera, time, count, exclude, generated=False)
-
-    def _nearest(
-        self, global_from_camera: np.ndarray, time: float, count: int, exclude: Sequence[float], generated: bool
-    ) -> tuple[MemoryFrame, ...]:
-        frames = [f for f in self.frames if f.generated == generated and all(abs(f.time - t) > 1e-3 for t in exclude)]
+        frames = [f for f in self.frames if f.generated == generated]
         position = global_from_camera[:, :3, 3].mean(0)
         cost = [np.linalg.norm(f.position - position) + abs(f.time - time) / SECONDS_PER_METRE for f in frames]
         order = np.argsort(np.round(cost, 6), kind="stable")
@@ -137,28 +132,25 @@ class Memory:
         boxes: Boxes,
         time: float,
         count: int = 3,
-        exclude_time: float | None = None,
     ) -> Splat:
         """The bullet-time splat of this memory at camera poses (V, 4, 4), agents standing where ``boxes`` (global) say.
 
-        count: how many real frames take part (beside them up to GENERATED_SHOWN generated ones); exclude_time: a frame of this
-        time is not used, so that training can hide the frame it asks for. The car's own body, where frames know of it, is no part
-        of what is splatted and stands on top as the last real frame shows it.
+        count: how many real frames take part (beside them up to GENERATED_SHOWN generated ones). The car's own body, where frames
+        know of it, is no part of what is splatted and stands on top as the last real frame shows it.
         """
-        exclude = () if exclude_time is None else (exclude_time,)
-        real = self._nearest(global_from_camera, time, count, exclude, generated=False)
-        generated = self._nearest(global_from_camera, time, GENERATED_SHOWN, exclude, generated=True)
+        real = self.select(global_from_camera, time, count)
+        generated = self.select(global_from_camera, time, GENERATED_SHOWN, generated=True)
         sources = [frame.source() for frame in real + generated]
         if self.appearance is not None:
             sources += self.appearance.sources(global_from_camera, boxes)
         shown = splat(sources, rig.intrinsics, global_from_camera, (rig.height, rig.width), boxes, time, self.config)
         if all(source.frame.body is None for source in sources):
             return shown
-        return shown.with_body(self._last_real(time, exclude).source().frame)
+        return shown.with_body(self._last_real(time).source().frame)
 
-    def _last_real(self, time: float, exclude: Sequence[float]) -> MemoryFrame:
+    def _last_real(self, time: float) -> MemoryFrame:
         """The latest real frame up to a time, or the first where none is that early."""
-        real = [f for f in self.frames if not f.generated and all(abs(f.time - t) > 1e-3 for t in exclude)]
+        real = [f for f in self.frames if not f.generated]
         return next((f for f in reversed(real) if f.time < time + 1e-3), real[0])
 
     def distance(self, global_from_camera: np.ndarray) -> float:

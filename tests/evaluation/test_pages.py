@@ -128,13 +128,13 @@ class Page(HTMLParser):
 
 def test_report_is_one_self_contained_page(log, tmp_path):
     write_video(tmp_path / "episode.mp4", frames(), fps=10)
-    write_report(tmp_path / "report.html", log, tmp_path / "episode.mp4", "A note & a half.")
+    write_report(tmp_path / "report.html", log, tmp_path / "episode.mp4")
     text = (tmp_path / "report.html").read_text()
     page = Page(text)
     assert page.open == [] and page.fetched == [] and "url(" not in text and "@import" not in text
     assert page.tags.count("video") == 1 and "script" not in page.tags
     assert page.tags.count("figure") == 4, "speed, acceleration, deviation, trust"
-    assert "A note &amp; a half." in text and "pdms v1" in text and "nan" not in re.sub(r"base64,[^\"]*", "", text)
+    assert "pdms v1" in text and "nan" not in re.sub(r"base64,[^\"]*", "", text)
 
 
 def test_report_escapes_what_others_wrote(log):

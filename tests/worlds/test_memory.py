@@ -73,23 +73,23 @@ def test_readers_of_one_folder_keep_their_own_pictures():
     assert frame_cache.load_source(scene, 0, 64, 112) is first
 
 
-def test_select_prefers_near_frames_and_obeys_exclusion():
+def test_select_prefers_near_frames():
     scene = make_scene()
     memory = Memory.from_log(scene, scene.rig, 0.0, "log")
     now = scene_at(scene, 2.1)
     poses = now.global_from_ego @ scene.rig.ego_from_camera
     assert [f.time for f in memory.select(poses, now.time, 3)] == [2.0, 2.5, 1.5]
-    assert [f.time for f in memory.select(poses, now.time, 2, exclude=(2.0,))] == [2.5, 1.5]
     assert len(memory.select(poses, now.time, 50)) == 9
 
 
-def test_render_hides_the_excluded_frame():
+def test_a_frame_that_is_not_remembered_is_not_shown():
     scene = make_scene()
     memory = Memory.from_log(scene, scene.rig, 0.0, "log")
     now = scene_at(scene, 2.0)
     poses = now.global_from_ego @ scene.rig.ego_from_camera
     open_book = memory.render(scene.rig, poses, now.boxes, now.time)
-    hidden = memory.render(scene.rig, poses, now.boxes, now.time, exclude_time=2.0)
+    others = replace(memory, frames=tuple(f for f in memory.frames if f.time != 2.0))
+    hidden = others.render(scene.rig, poses, now.boxes, now.time)
     assert open_book.age[open_book.valid].mean() < 0.05
     assert hidden.age[hidden.valid].min() > 0.4
     exact = truth(scene, now).rgb

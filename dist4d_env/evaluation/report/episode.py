@@ -28,17 +28,14 @@ def write_report(
     path: Path,
     log: EpisodeLog,
     video: Path | None = None,
-    notes: str = "",
     results: Mapping[str, MetricResult] | None = None,
 ) -> None:
-    """Writes the page, whole or not at all. video: an .mp4 to embed; notes: a sentence under the title; results: the episode's
+    """Writes the page, whole or not at all. video: an .mp4 to embed; results: the episode's
     ``results_of``, where they are known already."""
-    write_text(path, render_report(log, video, notes, results))
+    write_text(path, render_report(log, video, results))
 
 
-def render_report(
-    log: EpisodeLog, video: Path | None = None, notes: str = "", results: Mapping[str, MetricResult] | None = None
-) -> str:
+def render_report(log: EpisodeLog, video: Path | None = None, results: Mapping[str, MetricResult] | None = None) -> str:
     """The page as text, with the scores of tables and campaigns (``scores.results_of``)."""
     results = results_of(log) if results is None else results
     film = ""
@@ -57,7 +54,7 @@ def render_report(
     )
     title = f"{log.scene}, driven by {short_name(log.planner)}"
     settings = ", ".join(f"{name} {value}" for name, value in log.settings.items())
-    lead = f"{escape(notes)} Seed {log.seed}, a decision every {log.decision_dt:g} s; {escape(settings)}.".lstrip()
+    lead = f"Seed {log.seed}, a decision every {log.decision_dt:g} s; {escape(settings)}."
     footer = "Made by dist4d_env. Metrics marked n/a could not be computed in this scene; they are not zeros."
     return render_page(title, f'<h1>{escape(title)}</h1><p class="lead">{lead}</p>{"".join(sections)}<footer>{footer}</footer>')
 

@@ -96,12 +96,7 @@ def score_plans(
     unknown version or form, for an ego that is not finite or of another shape, and for a reference that is not finite.
     """
     faithful = is_faithful(form)
-    if version not in WEIGHTS:
-        raise ConfigError(f"version={version!r} is unknown; choose one of {', '.join(WEIGHTS)}")
-    least = LEADS[-1] + 2
-    if ego.ndim != 3 or not len(ego) or ego.shape[1] < least or ego.shape[2] != 7:
-        raise ConfigError(f"plans are scored as ego rows (B, S, 7), at least one plan of {least} ticks, not {ego.shape}")
-    require_finite("plans are scored", ego=ego, reference=None if reference is None else np.array(reference))
+    _check(ego, version, reference)
     center = ego_centers(ego, scene.vehicle)
     evidence: Evidence = {"rows": np.full(len(ego), len(scene.position))}
     parts: Evidence = {"no_at_fault_collision": plan_no_at_fault_collision(ego, center, scene, faithful, evidence)}
@@ -125,3 +120,12 @@ def score_plans(
     known = scene.map is not None and "drivable_area" not in scene.map.missing
     known = known and knows_direction(scene, faithful and "driving_direction_compliance" in MULTIPLIERS[version])
     return PlanScores(version, form, multiplier * weighted, parts, np.full(len(ego), known), evidence)
+
+
+def _check(ego: np.ndarray, version: str, reference: float | None) -> None:
+    if version not in WEIGHTS:
+        raise ConfigError(f"version={version!r} is unknown; choose one of {', '.join(WEIGHTS)}")
+    least = LEADS[-1] + 2
+    if ego.ndim != 3 or not len(ego) or ego.shape[1] < least or ego.shape[2] != 7:
+        raise ConfigError(f"plans are scored as ego rows (B, S, 7), at least one plan of {least} ticks, not {ego.shape}")
+    require_finite("plans are scored", ego=ego, reference=None if reference is None else np.array(reference))
