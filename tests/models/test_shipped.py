@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,16 @@ import pytest
 import torch
 import yaml
 
+from benchmarks.lights import Oracle
+from benchmarks.rollouts import logged, scene_at
 from dist4d_env.data.open import open_dataset
 from dist4d_env.metrics.images.accuracy import psnr
+from dist4d_env.models.conditions import scene_attributes
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.models.presets import PRESETS, preset
-from dist4d_env.models.pretrained import SHIPPED
+from dist4d_env.models.pretrained import SHIPPED, load_model
+from dist4d_env.models.signals import SignalPainter, signal_layout
+from dist4d_env.scenes.lights import AMBER, GREEN, RED
 from dist4d_env.training.prepare import prepare
 from dist4d_env.training.samples import NEXT, SPACE, SampleSettings, SampleStore, SceneSamples
 
@@ -72,3 +78,24 @@ def test_dist_s_beats_the_splat_of_a_hidden_frame(samples: SceneSamples) -> None
     made = [pipeline([samples.images(row)], generator=torch.Generator().manual_seed(0)) for row in rows]
     gains = [gain(one.rgb[0], samples, row) for one, row in zip(made, rows, strict=True)]
     assert np.mean(gains) > 0.5, gains
+
+
+def test_painted_lights_show_the_state_that_they_are_told(town_dataroot: Path) -> None:
+    """True pictures with all lights in one state, painted for another, are nearest to the truth of that one."""
+    dataset, painter, rows = open_dataset(town_dataroot), load_model(SignalPainter, SHIPPED / "tiny" / "signals"), []
+    for name in dataset.scene_names("val"):
+        scene = dataset.load(name)
+        rig, drive = scene.rig.at_size(64, 112), logged(scene)
+        oracle = Oracle(scene, rig, 0.0)
+        for time in (1.0, 3.0, 5.0):
+            for before, state in ((RED, GREEN), (GREEN, AMBER), (AMBER, RED)):
+                lights, old = (np.full(len(scene.lights), s, np.int8) for s in (state, before))
+                now = replace(scene_at(scene, time, drive, drive, 0.5, 0), lights=lights)
+                frame = oracle.show(now, old)
+                signals = signal_layout(
+                    scene.lights.heads, lights[scene.lights.head_light], frame.intrinsics, frame.global_from_camera, 64, 112
+                )
+                painted = painter.paint(frame, signals, scene_attributes(scene.description))
+                rows += oracle.rows(now, painted, {})
+    heads = [row["right"] for row in rows if "right" in row]
+    assert len(heads) >= 9 and np.mean(heads) > 0.8

@@ -70,7 +70,7 @@ def test_options_that_do_not_go_together(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("recipe", ["codec", "dist-t", "distil", "dist-s"])
+@pytest.mark.parametrize("recipe", ["codec", "dist-t", "distil", "dist-s", "signals"])
 def test_a_recipe_shows_its_own_options_on_one_screen(
     recipe: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
