@@ -3,17 +3,18 @@
     python -m benchmarks.scale --out benchmarks/results/scale.json
 
 Tables of 850 scenes, 34,000 samples, 2.6 million sensor rows and 1.2 million boxes are written from a few scenes of the town (no
-pictures): each scene again and again under new tokens, with the sensors and rates of nuScenes' car. Every opening has a process of
-its own that starts with nothing but the interpreter; its seconds include imports. ``first`` has an empty cache, ``later`` finds the
-store that it made and loads one scene with its map. ``peak`` is the most memory that a process (of ``first``: all of its helpers,
-too) held, in MB of 10^6 bytes; ``together`` is what processes that each drive through scenes of their own hold in all, pages that
-they share counted once, above what one of them holds.
+pictures): each scene again and again under new tokens, with the sensors and rates of nuScenes' car. Every opening is a process
+of its own; ``seconds`` count from its start to its end, imports included, ``megabytes`` is the most that it held (of ``first``:
+the largest of its helpers). ``first`` finds an empty cache, makes the store and loads a scene with its map; ``later`` does the
+same again, ``scene`` is the mean of the scenes after the first that it loads. ``one`` and ``all`` are what one process, and all
+of them at once, hold with some scenes each, pages that they share counted once.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,28 @@ RADARS = ("RADAR_FRONT", "RADAR_FRONT_LEFT", "RADAR_FRONT_RIGHT", "RADAR_BACK_LE
 RATES = dict.fromkeys(RING, 12) | {LIDAR: 20} | dict.fromkeys(RADARS, 13)  # Hz
 
 
+DEVKIT = """
+from nuscenes.nuscenes import NuScenes
+NuScenes({version!r}, {root!r}, verbose=False)
+"""
+DEVKIT_MAP = """
+from nuscenes.map_expansion.map_api import NuScenesMap
+NuScenesMap({root!r}, {location!r})
+"""
+OPEN = """
+import json, sys, time
+from dist4d_env.data.open import open_dataset
+dataset = open_dataset({root!r})
+names = dataset.names()[{first}::{step}][:{count}]
+dataset.load(names[0])
+began = time.perf_counter()
+for name in names[1:]:
+    dataset.load(name)
+print(json.dumps((time.perf_counter() - began) / max(len(names) - 1, 1)), flush=True)
+sys.stdin.readline()
+"""
+
+
 @dataclass(frozen=True)
 class Options:
     """Opening a data set of the size of nuScenes' trainval, beside the devkit's own loading."""
@@ -52,10 +75,86 @@ class Options:
     """Share of trainval's 850 scenes."""
     processes: int = 16
     """How many hold the data set at once."""
+    scenes: int = 20
+    """Scenes that each of them, and a later opening, loads."""
     work: Path | None = None
-    """Folder for the tables (2.5 GB) and the cache, which is kept; else a temporary one."""
+    """Folder for the tables (2.5 GB) and the cache, which stays; else a temporary one."""
     out: Path | None = None
     """Result file (JSON)."""
+
+
+def main(options: Options) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as temporary:
+        work = options.work or Path(temporary)
+        root, cache = work / "data", work / "cache"
+        if not (root / VERSION / "sensor.json").is_file():  # the last that is written
+            shutil.rmtree(root, ignore_errors=True)
+            root.mkdir(parents=True)
+            write_tables(root, max(1, round(options.scale * SCENES)))
+        shutil.rmtree(cache, ignore_errors=True)
+        results = measure(root, cache, options)
+    if options.out:
+        write_json(options.out, header("scale", options) | {"results": results})
+    print(json.dumps(results, indent=1))
+    return results
+
+
+def measure(root: Path, cache: Path, options: Options) -> dict[str, Any]:
+    """Each kind of opening once, one after the other, and the processes at once."""
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1"}
+    names = {"version": VERSION, "root": str(root), "location": LOCATION}
+
+    def opening(first: int = 0, step: int = 1, count: int = options.scenes) -> str:
+        return OPEN.format(**names, first=first, step=step, count=count)
+
+    results: dict[str, Any] = {
+        "devkit": _timed(DEVKIT.format(**names), environment),
+        "devkit_map": _timed(DEVKIT_MAP.format(**names), environment),
+        "first": _timed(opening(count=1), environment),
+    }
+    _timed(opening(), environment)  # the maps around scenes are cut out when these are first loaded
+    results["later"] = _timed(opening(), environment)
+    for name in ("first", "later"):
+        results[name]["times_faster"] = results["devkit"]["seconds"] / results[name]["seconds"]
+    for i in range(options.processes):
+        _timed(opening(i, options.processes), environment)
+    for name, count in (("one", 1), ("all", options.processes)):
+        results[name] = _held([opening(i, options.processes) for i in range(count)], environment)
+    results["all"] |= {"processes": options.processes, "more_than_one": results["all"]["megabytes"] - results["one"]["megabytes"]}
+    results["tables_megabytes"] = sum(path.stat().st_size for path in (root / VERSION).iterdir()) / 1e6
+    results["cache_megabytes"] = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) / 1e6
+    return results
+
+
+def _timed(code: str, environment: dict[str, str]) -> dict[str, float]:
+    """Seconds of a process, of the processor too, and the most memory that it or one of its helpers has held."""
+    tail = """
+import resource
+own, helpers = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+print(max(own.ru_maxrss, helpers.ru_maxrss), sum(own[:2]) + sum(helpers[:2]))
+"""
+    command = [sys.executable, "-c", code + tail]
+    began = time.perf_counter()
+    done = subprocess.run(command, env=environment, input="\n", text=True, stdout=subprocess.PIPE, check=True)
+    seconds = time.perf_counter() - began
+    *said, last = done.stdout.splitlines()
+    kilobytes, of_processor = map(float, last.split())
+    measured = {"seconds": seconds, "cpu_seconds": of_processor, "megabytes": kilobytes * 1.024e-3}
+    return measured | ({"scene": float(said[0])} if said else {})
+
+
+def _held(codes: list[str], environment: dict[str, str]) -> dict[str, float]:
+    """What processes hold at once when all have loaded their scenes, and the most that one of them does by itself."""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) for code in codes]
+    for process in processes:
+        assert process.stdout is not None
+        json.loads(process.stdout.readline())
+    kinds = [dict(re.findall(r"^(\w+): +(\d+)", Path(f"/proc/{p.pid}/smaps_rollup").read_text(), re.M)) for p in processes]
+    for process in processes:
+        process.communicate("\n")
+    shared, alone = ([1.024e-3 * float(of[name]) for of in kinds] for name in ("Pss", "Rss"))
+    return {"megabytes": sum(shared), "largest": max(alone)}
 
 
 def write_tables(root: Path, scenes: int) -> None:
@@ -99,7 +198,7 @@ class _Source:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.times = {channel: np.arange(0.0, (SAMPLES - 1) / 2 + 1e-3, 1 / rate) for channel, rate in RATES.items()}
-        for channel, times in self.times.items():  # one of them at every keyframe
+        for times in self.times.values():  # one of them at every keyframe
             near = np.abs(times[:, None] - np.arange(SAMPLES) / 2).argmin(0)
             times[near] = np.arange(SAMPLES) / 2
         log = scene.ego
@@ -197,8 +296,8 @@ def _calibrations(name: str, source: _Source, i: int) -> Iterator[str]:
 
 def _pose_rows(name: str, source: _Source, i: int) -> Iterator[str]:
     for number, channel in enumerate(RATES):
-        for k, (time, pose) in enumerate(zip(source.times[channel], source.poses[channel], strict=True)):
-            yield f'{{\n"token": "{_token("ego_pose", i, number, k)}",\n"timestamp": {_stamp(i, time)},\n{pose}\n}}'
+        for k, (seconds, pose) in enumerate(zip(source.times[channel], source.poses[channel], strict=True)):
+            yield f'{{\n"token": "{_token("ego_pose", i, number, k)}",\n"timestamp": {_stamp(i, seconds)},\n{pose}\n}}'
 
 
 def _data_rows(name: str, source: _Source, i: int) -> Iterator[str]:
@@ -206,9 +305,9 @@ def _data_rows(name: str, source: _Source, i: int) -> Iterator[str]:
     for number, channel in enumerate(RATES):
         times = source.times[channel]
         ending, height, width = ("jpg", rig.height, rig.width) if channel in rig.names else ("pcd", 0, 0)
-        for k, time in enumerate(times.tolist()):
-            sample, stamp = round(2 * time), _stamp(i, time)
-            key = 2 * time == sample
+        for k, seconds in enumerate(times.tolist()):
+            sample, stamp = round(2 * seconds), _stamp(i, seconds)
+            key = 2 * seconds == sample
             file = f"{'samples' if key else 'sweeps'}/{channel}/n015-2018-07-24-11-22-45+0800__{channel}__{stamp}.{ending}"
             yield (
                 f'{{\n"token": "{_token("sample_data", i, number, k)}",\n"sample_token": "{_token("sample", i, sample)}",\n'
@@ -224,8 +323,9 @@ def _box_rows(name: str, source: _Source, i: int) -> Iterator[str]:
         for k, (sample, box) in enumerate(zip(seen, boxes, strict=True)):
             yield (
                 f'{{\n"token": "{_token("sample_annotation", i, number, k)}",\n"sample_token": "{_token("sample", i, sample)}",\n'
-                f'"instance_token": "{_token("instance", i, number)}",\n"visibility_token": "4",\n"attribute_tokens": [],\n{box},\n'
-                f'{_links("sample_annotation", i, number, k, last=len(seen) - 1)},\n"num_lidar_pts": 5,\n"num_radar_pts": 0\n}}'
+                f'"instance_token": "{_token("instance", i, number)}",\n"visibility_token": "4",\n"attribute_tokens": [],\n'
+                f"{box},\n{_links('sample_annotation', i, number, k, last=len(seen) - 1)},\n"
+                f'"num_lidar_pts": 5,\n"num_radar_pts": 0\n}}'
             )
 
 
@@ -236,3 +336,7 @@ def _instances(name: str, source: _Source, i: int, category_of: dict[str, str]) 
             "first_annotation_token": _token("sample_annotation", i, number, 0),
             "last_annotation_token": _token("sample_annotation", i, number, len(seen) - 1),
         })  # fmt: skip
+
+
+if __name__ == "__main__":
+    run(main, Options)

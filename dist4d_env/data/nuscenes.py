@@ -98,6 +98,7 @@ class _Scenes(Protocol):
     folder: Path
     splits: dict[str, list[str]]
 
+    def __hash__(self) -> int: ...
     @property
     def names(self) -> Collection[str]: ...
     @property

@@ -18,10 +18,12 @@ import json
 import shutil
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 
@@ -37,8 +39,11 @@ from dist4d_env.scenes.files import write_text
 
 LARGE = 1 << 24
 """Bytes of tables from which on they are worth a store; smaller ones are read in less than a second."""
-SPOOLED = "sample_data", "ego_pose", "sample_annotation"
-"""The largest tables; the first tells which rows of the second a scene needs."""
+TOGETHER = ("sample_data", "ego_pose"), ("sample_annotation",)
+"""The largest tables, those that one process goes through: the first tells which rows of the second a scene needs."""
+SPOOLED = tuple(chain.from_iterable(TOGETHER))
+ScenesOf = Callable[[list[Any]], list[tuple[int, ...]]]
+"""For each row of a piece of a table, the scenes that need it."""
 _AT_LEAST = 16  # scenes that a helper process is worth its start for
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -129,43 +134,44 @@ def _make(dataroot: str, version: str, place: Path) -> None:
             if other.is_dir() and other != place:
                 shutil.rmtree(other, ignore_errors=True)
         tables = Tables(dataroot, version, SPOOLED)
-        index = {"names": list(tables.scenes), "fault": next(tables.faults_of("scene"), None)}
-        count = len(index["names"])
+        names = list(tables.scenes)
+        count = len(names)
         if missing := _missing(place, count):
-            spooled = _spooled(tables, place / "spool")
-            common = [str(dataroot), version, str(place)]
+            spooled = _spooled(tables, place)
             with Progress("reading scenes", "scene", count, count - len(missing)) as progress:
                 if spooled:
-                    _read_all([*common, False], missing, progress, cores())
+                    helpers = min(cores(), -(-len(missing) // _AT_LEAST))
+                    _run("read", tables, place, [missing[index::helpers] for index in range(helpers)], progress)
                 if missing := _missing(place, count):  # by one process that ends thereafter, for whole tables need much memory
-                    _read_all([*common, True], missing, progress, 1)
+                    _run("read whole", tables, place, [missing], progress)
         shutil.rmtree(place / "spool", ignore_errors=True)
         for torn in (place / "logs").glob(".*"):
             torn.unlink()  # by a run that was killed
-        write_text(place / "index.json", json.dumps(index))
+        write_text(place / "index.json", json.dumps({"names": names, "fault": next(tables.faults_of("scene"), None)}))
 
 
 def _missing(place: Path, count: int) -> list[int]:
     return [number for number in range(count) if not _log_file(place, number).is_file()]
 
 
-def _spooled(tables: Tables, spool: Path) -> bool:
+def _spooled(tables: Tables, place: Path) -> bool:
     """Sees to it that the spool is there; False where tables have to be read whole. Raises DataError where one is broken."""
-    if not (spool / "rows.safetensors").is_file():
-        try:
-            _spool(tables, spool)
-        except (ValueError, RecursionError):  # no plain list of records, or none at all
-            Tables(tables.dataroot, tables.version)  # raises for the latter
-            return False
-    return True
+    missing = [table for table in SPOOLED if not _rows_file(place / "spool", table).is_file()]
+    paths = [tables.folder / f"{table}.json" for table in missing]
+    with Progress("reading tables", "megabyte", sum(path.stat().st_size >> 20 for path in paths if path.is_file())) as progress:
+        groups = [group for group in TOGETHER if not set(group).isdisjoint(missing)]
+        _run("spool", tables, place, groups, progress)
+    if all(_rows_file(place / "spool", table).is_file() for table in SPOOLED):
+        return True
+    Tables(tables.dataroot, tables.version)  # raises where one is no list of records at all
+    return False
 
 
-def _read_all(common: list[Any], missing: list[int], progress: Progress, most: int) -> None:
-    """Has helper processes read scenes, ``most`` of them at most."""
-    count = min(most, -(-len(missing) // _AT_LEAST))
-    works = [[*common, missing[index::count]] for index in range(count)]
-    if said := run_helpers("dist4d_env.data.store", works, progress.update):
-        raise DataError(f"{Path(common[0], common[1])}: its scenes could not be read: {said}")
+def _run(verb: str, tables: Tables, place: Path, works: Sequence[Any], progress: Progress) -> None:
+    """Has helper processes do some work each."""
+    common = [verb, str(tables.dataroot), tables.version, str(place)]
+    if said := run_helpers("dist4d_env.data.store", [[*common, work] for work in works], progress.update):
+        raise DataError(f"{tables.folder}: its scenes could not be read: {said}")
 
 
 def read_scenes(
@@ -193,133 +199,141 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._arrays, _ = read_arrays(folder / "rows.safetensors")
+        self._arrays = {table: read_arrays(_rows_file(folder, table))[0] for table in SPOOLED}
 
     def rows_of(self, scene: int) -> tuple[dict[str, list[Any]], dict[str, list[int]]]:
         """By table, the rows of a scene and which rows of the table these are."""
-        rows, numbers = {}, {}
-        for table in SPOOLED:
-            of_scene = self._arrays[f"{table}.scene"]
-            here = slice(*np.searchsorted(of_scene, [scene, scene + 1]))
-            numbers[table] = self._arrays[f"{table}.row"][here].tolist()
-            places = zip(
-                self._arrays[f"{table}.start"][here].tolist(), self._arrays[f"{table}.length"][here].tolist(), strict=True
-            )
+        rows: dict[str, list[Any]] = {}
+        numbers: dict[str, list[int]] = {}
+        for table, arrays in self._arrays.items():
+            here = slice(*np.searchsorted(arrays["scene"], [scene, scene + 1]))
+            start, end = arrays["start"][here], arrays["end"][here]
+            follows = start[1:] == end[:-1]  # what lies in a row is read at once
+            begins, ends = start[np.append(True, ~follows)[: len(start)]], end[np.append(~follows, True)[: len(end)]]
             with (self._folder / table).open("rb") as file:
-                rows[table] = json.loads(b"[%b]" % b",".join(_parts(file, places)))
+                text = b"".join(_part(file, *run) for run in zip(begins.tolist(), ends.tolist(), strict=True))
+            rows[table] = json.loads(b"[%b]" % text[1:])
+            numbers[table] = arrays["row"][here].tolist()
         return rows, numbers
 
 
-def _parts(file: Any, places: Iterable[tuple[int, int]]) -> Iterator[bytes]:
-    """Parts of a file by start and length; neighbours are read at once."""
-    begin = end = 0
-    lengths: list[int] = []
-
-    def read() -> Iterator[bytes]:
-        file.seek(begin)
-        content, at = file.read(end - begin), 0
-        for length in lengths:
-            yield content[at : at + length]
-            at += length
-
-    for start, length in places:
-        if start != end:
-            yield from read()
-            begin, lengths = start, []
-        end = start + length
-        lengths.append(length)
-    yield from read()
+def _part(file: BinaryIO, start: int, end: int) -> bytes:
+    file.seek(start)
+    return file.read(end - start)
 
 
-def _spool(tables: Tables, folder: Path) -> None:
-    """Writes the rows of the largest tables by scene. Raises ValueError or RecursionError where one of them is no plain list of
-    records, or holds a token twice; OSError."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    kept, arrays = _Kept(tables), {}
-    paths = {table: tables.folder / f"{table}.json" for table in SPOOLED}
-    total = sum(path.stat().st_size for path in paths.values() if path.is_file())
-    with Progress("reading tables", "megabyte", total >> 20) as progress:
-        for table, scenes_of in {"sample_data": kept.data, "ego_pose": kept.pose, "sample_annotation": kept.annotation}.items():
-            entries = _spool_table(paths[table], folder / table, scenes_of, progress)
-            arrays |= {f"{table}.{name}": array for name, array in entries.items()}
-    write_arrays(folder / "rows.safetensors", arrays, {})
+def spool_tables(tables: Tables, folder: Path, names: Sequence[str], done: Callable[[], object]) -> None:
+    """Writes the rows of some of the largest tables by scene; ``done`` for every megabyte. Leaves it where a table is no plain
+    list of records, or holds a token twice."""
+    kept = _Kept(tables)
+    scenes_of = {"sample_data": kept.data, "ego_pose": kept.poses, "sample_annotation": kept.annotations}
+    folder.mkdir(parents=True, exist_ok=True)
+    for table in names:
+        try:
+            arrays = _spool_table(tables.folder / f"{table}.json", folder / table, scenes_of[table], done)
+        except (ValueError, RecursionError):
+            return
+        write_arrays(_rows_file(folder, table), arrays, {})
 
 
-def _spool_table(path: Path, out: Path, scenes_of: Callable[[Mapping[str, Any]], Sequence[int]], progress: Progress) -> Arrays:
-    """Copies the rows of a table that scenes need; scene, row, start and length of each, by scene."""
-    entries, tokens = array("q"), array("q")
-    first = at = read = 0
+def _rows_file(spool: Path, table: str) -> Path:
+    return spool / f"{table}.safetensors"
+
+
+def _spool_table(path: Path, out: Path, scenes_of: ScenesOf, done: Callable[[], object]) -> Arrays:
+    """Copies the rows of a table that scenes need; scene, row, start and end of each, by scene."""
+    entries, tokens = {name: array("q") for name in ("scene", "row", "length")}, array("q")
+    first = read = told = 0
     with out.open("wb") as file:
         for rows, piece in read_pieces(path):
-            text = None
-            texts: list[bytes] = []
-            for i, row in enumerate(rows):
-                if type(row) is not dict:
-                    continue
-                if type(token := row.get("token")) is str:
-                    tokens.append(hash(token))
-                for scene in scenes_of(row):
-                    text = text or texts_of(rows, piece)
-                    texts.append(text(i))
-                    entries.extend((scene, first + i, at, len(texts[-1])))
-                    at += len(texts[-1])
-            file.write(b"".join(texts))
+            tokens.extend(map(hash, filter(_is_text, _column(rows, "token"))))
+            scenes = scenes_of(rows)
+            kept = [i for i, found in enumerate(scenes) if found]
+            if kept:
+                texts = texts_of(rows, piece)
+                kept = [i for i in kept for _ in scenes[i]]
+                copied = [texts[i] for i in kept]
+                file.write(b"}".join(copied) + b"}")
+                entries["scene"].extend(chain.from_iterable(map(scenes.__getitem__, dict.fromkeys(kept))))
+                entries["row"].extend([first + i for i in kept])
+                entries["length"].extend(map(len, copied))
             first += len(rows)
-            progress.update(((read + len(piece)) >> 20) - (read >> 20))
             read += len(piece)
+            if read >> 20 > told:
+                told += 1
+                done()
     if len(np.unique(np.frombuffer(tokens, np.int64))) < len(tokens):
         raise ValueError("a token twice")  # or two of one hash, which costs time and nothing else
-    columns = np.frombuffer(entries, np.int64).reshape(-1, 4)
-    columns = columns[np.argsort(columns[:, 0], kind="stable")]
-    return dict(zip(("scene", "row", "start", "length"), columns.T, strict=True))
+    scene, row, length = (np.frombuffer(column, np.int64) for column in entries.values())
+    end = np.cumsum(length + 1)
+    order = np.argsort(scene, kind="stable")
+    columns = {"scene": scene, "row": row, "start": end - length - 1, "end": end}
+    return {name: column[order] for name, column in columns.items()}
 
 
 class _Kept:
-    """Which scenes need a row: the rows of their samples, of cameras and radars key frames only, and the ego poses of these."""
+    """Which scenes need rows: those of their samples, of cameras and radars key frames only, and the ego poses of these."""
 
     def __init__(self, tables: Tables) -> None:
-        sample = {row["token"]: row for row in tables.records("sample") if type(row.get("token")) is str}
+        sample = {row["token"]: row for row in tables.records("sample") if _is_text(row.get("token"))}
         self._scenes: dict[str, tuple[int, ...]] = {}
         for number, scene in enumerate(tables.scenes.values()):
             token, seen = scene.get("first_sample_token"), set()
-            while type(token) is str and token in sample and token not in seen:
+            while _is_text(token) and token in sample and token not in seen:
                 seen.add(token)
                 token = sample[token].get("next")
+            own = (number,)
             for each in seen:
-                self._scenes[each] = (*self._scenes.get(each, ()), number)
-        sensor = {_text(row, "token"): row for row in tables.records("sensor")}
-        self._sensor = {
-            _text(row, "token"): sensor.get(_text(row, "sensor_token"), {}) for row in tables.records("calibrated_sensor")
-        }
+                self._scenes[each] = (*self._scenes[each], number) if each in self._scenes else own
+        sensors = {row["token"]: row for row in tables.records("sensor") if _is_text(row.get("token"))}
+        mounted = [row for row in tables.records("calibrated_sensor") if _is_text(row.get("token"))]
+        sensor = {row["token"]: sensors.get(_text(row.get("sensor_token")), {}) for row in mounted}
+        self._chained = {token for token, about in sensor.items() if about.get("channel") == LIDAR}
+        self._posed = {token for token, about in sensor.items() if about.get("modality") != "radar"}
         self._poses: dict[str, tuple[int, ...]] = {}
 
-    def annotation(self, row: Mapping[str, Any]) -> Sequence[int]:
-        return self._scenes.get(_text(row, "sample_token"), ())
+    def annotations(self, rows: list[Any]) -> list[tuple[int, ...]]:
+        """For each row of sample_annotation, or of another table by sample, the scenes that need it."""
+        return [self._scenes.get(_text(token), ()) for token in _column(rows, "sample_token")]
 
-    def data(self, row: Mapping[str, Any]) -> Sequence[int]:
-        found = self._scenes.get(_text(row, "sample_token"), ())
-        if found:
-            sensor = self._sensor.get(_text(row, "calibrated_sensor_token"), {})
-            if not row.get("is_key_frame") and sensor.get("channel") != LIDAR:
-                return ()
-            pose = _text(row, "ego_pose_token")
-            if sensor.get("modality") != "radar" and self._poses.setdefault(pose, found) is not found:
-                self._poses[pose] = tuple(sorted({*self._poses[pose], *found}))
+    def data(self, rows: list[Any]) -> list[tuple[int, ...]]:
+        found = self.annotations(rows)
+        columns = (_column(rows, name) for name in ("is_key_frame", "calibrated_sensor_token", "ego_pose_token"))
+        for i, (key, mounted, pose) in enumerate(zip(*columns, strict=True)):
+            if not key and _text(mounted) not in self._chained:
+                found[i] = ()
+            elif found[i] and _text(mounted) in self._posed:
+                known = self._poses.setdefault(_text(pose), found[i])
+                if known is not found[i]:
+                    self._poses[_text(pose)] = tuple(sorted({*known, *found[i]}))
         return found
 
-    def pose(self, row: Mapping[str, Any]) -> Sequence[int]:
-        return self._poses.get(_text(row, "token"), ())
+    def poses(self, rows: list[Any]) -> list[tuple[int, ...]]:
+        return [self._poses.get(_text(token), ()) for token in _column(rows, "token")]
 
 
-def _text(row: Mapping[str, Any], name: str) -> str:
-    """The text of a field, "" where it is none."""
-    value = row.get(name)
+def _column(rows: list[Any], name: str) -> list[Any]:
+    """The values of a field, None where there is none."""
+    try:
+        return list(map(itemgetter(name), rows))
+    except (TypeError, KeyError, IndexError):
+        return [row.get(name) if type(row) is dict else None for row in rows]
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str)
+
+
+def _text(value: Any) -> str:
+    """A text, "" for what is none."""
     return value if type(value) is str else ""
 
 
 if __name__ == "__main__":
     follow_input()
     gc.disable()  # it would look through all tables again and again
-    root, folder_name, store, from_whole, given = json.loads(sys.argv[1])
-    read_scenes(root, folder_name, Path(store), from_whole, given, lambda: print("scene", flush=True))
+    verb, root, folder_name, store, work = json.loads(sys.argv[1])
+    if verb == "spool":
+        spool_tables(Tables(root, folder_name, SPOOLED), Path(store, "spool"), work, lambda: print("megabyte", flush=True))
+    else:
+        read_scenes(root, folder_name, Path(store), verb == "read whole", work, lambda: print("scene", flush=True))

@@ -194,7 +194,7 @@ def read_json(path: Path, remedy: str) -> Any:
         raise DataError(f"{path}: not valid JSON ({str(error)[:80]}); {remedy}") from error
 
 
-_CHUNK, _LONGEST = 1 << 18, 1 << 26  # bytes read at once (what fits into a processor's cache), and of the longest record
+_CHUNK, _LONGEST = 1 << 16, 1 << 26  # bytes read at once (what fits into a processor's cache), and of the longest record
 _BETWEEN = re.compile(rb"\}\s*,\s*(?=\{)")
 _SPACE = b" \t\r\n"
 
@@ -228,12 +228,11 @@ def read_pieces(path: Path) -> Iterator[tuple[list[Any], bytes]]:
         yield json.loads(b"[%b]" % text[:-1]), text[:-1]
 
 
-def texts_of(rows: Sequence[Any], piece: bytes) -> Callable[[int], bytes]:
-    """The JSON of any row of a piece: its own bytes where each brace is the end of one, else written anew."""
+def texts_of(rows: Sequence[Any], piece: bytes) -> list[bytes]:
+    """The JSON of each row of a piece, after a comma: its own bytes where each brace is the end of one, else written anew."""
     if piece.count(b"{") == piece.count(b"}") == len(rows) and all(type(row) is dict for row in rows):
-        parts = piece.split(b"}")
-        return lambda i: parts[i][parts[i].index(b"{") :] + b"}"
-    return lambda i: json.dumps(rows[i]).encode()
+        return (b"," + piece).split(b"}")[: len(rows)]
+    return [b"," + json.dumps(row).encode()[:-1] for row in rows]
 
 
 def by_token(rows: Sequence[Any]) -> dict[str, int]:

@@ -1,4 +1,7 @@
-"""The built-in town as a data set whose pictures are drawn scene by scene, when they are first looked at."""
+"""The built-in town as a data set whose pictures are drawn scene by scene, when they are first looked at.
+
+What draws is imported then: this module is asked about every folder that is opened.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dist4d_env.data.nuscenes import NuScenesDataset
 from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.errors import DataError
+from dist4d_env.processes import cores
 from dist4d_env.scenes.scene import LidarSweep, Scene
-from dist4d_env.town.generate import VERSION
-from dist4d_env.town.scene_files import ON_DEMAND, FileOptions
-from dist4d_env.town.workers import cores, run_jobs
+from dist4d_env.town.cache import ON_DEMAND
+
+if TYPE_CHECKING:
+    from dist4d_env.town.scene_files import FileOptions
 
 SceneKey = tuple[str, int, int, str, float]
 """Split, index, seed, looks and seconds of a town scene: the arguments of ``generate_scene``."""
@@ -70,6 +76,8 @@ class TownSensorLog(FileSensorLog):
 
 def town_scene(dataroot: str | os.PathLike[str], name: str) -> SceneKey:
     """The key of a scene, from the ``town.json`` that the writer leaves. Raises DataError."""
+    from dist4d_env.town.generate import VERSION
+
     record = _record(dataroot)
     try:
         seed, looks, about = int(record["seed"]), str(record["looks"]), record["scenes"]
@@ -113,6 +121,8 @@ def draw_missing(root: Path, names: Sequence[str] | None = None) -> None:
 def _draw(root: Path, names: list[str]) -> None:
     from tqdm import tqdm
 
+    from dist4d_env.town.workers import run_jobs
+
     if not names:
         return
     options, at_once = _options(root), cores()
@@ -136,6 +146,8 @@ def _draw(root: Path, names: list[str]) -> None:
 
 
 def _options(root: Path) -> FileOptions:
+    from dist4d_env.town.scene_files import FileOptions
+
     record = _record(root)
     try:
         known = {name: record[name] for name in FileOptions.__dataclass_fields__}

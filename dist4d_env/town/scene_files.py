@@ -21,9 +21,6 @@ from dist4d_env.town.tables import LIDAR, Rows, SceneRows, points_in_boxes, visi
 from dist4d_env.town.timeline import EARLIER, KEYFRAME_RATE, SWEEP_PERIOD, boxes_at, ego_pose_at
 from dist4d_env.town.wild.cameras import wild_rig
 
-ON_DEMAND = ".pictures"
-"""Folder of a data set whose pictures are drawn on demand; in it lies an empty file for every scene that has them."""
-
 
 @dataclass(frozen=True)
 class FileOptions:
