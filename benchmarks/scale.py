@@ -129,9 +129,10 @@ def measure(root: Path, cache: Path, options: Options) -> dict[str, Any]:
 def _timed(code: str, environment: dict[str, str]) -> dict[str, float]:
     """Seconds of a process, of the processor too, and the most memory that it or one of its helpers has held."""
     tail = """
-import resource
+import re, resource
 own, helpers = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-print(max(own.ru_maxrss, helpers.ru_maxrss), sum(own[:2]) + sum(helpers[:2]))
+most = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])  # of this program, not of what started it
+print(max(most, helpers.ru_maxrss), sum(own[:2]) + sum(helpers[:2]))
 """
     command = [sys.executable, "-c", code + tail]
     began = time.perf_counter()
