@@ -67,7 +67,8 @@ def recipe_of(part: str, weights: Path, codec: Path, stores: Sequence[SampleStor
 
 def steps_within(recipe: Recipe, seconds: float, device: torch.device, precision: str) -> int:
     """How many steps of a recipe, at least one, fit into a time on a machine that does nothing else."""
-    for module in (*recipe.models.values(), *getattr(recipe, "frozen", {}).values()):
+    modules = (*recipe.models.values(), *getattr(recipe, "frozen", {}).values())
+    for module in modules:
         module.to(device)
     began = 0.0
     for step in range(1 + TIMED):
@@ -76,7 +77,11 @@ def steps_within(recipe: Recipe, seconds: float, device: torch.device, precision
         with torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(precision, device)):
             loss, _ = recipe.loss(to_device(recipe.batch(step), device), step)
         loss.backward()
-    return max(1, int(seconds * TIMED / (_clock(device) - began)))
+    took = _clock(device) - began
+    for module in modules:  # as it was: processes that make batches start before models are moved
+        module.zero_grad(set_to_none=True)
+        module.to("cpu")
+    return max(1, int(seconds * TIMED / took))
 
 
 def _clock(device: torch.device) -> float:
