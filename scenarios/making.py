@@ -82,7 +82,9 @@ def measure(family: str, scene: Scene, scenario: Scenario, onset: float) -> floa
     if family == "perturbed_start":
         pose = scene.ego.global_from_ego[window.first]
         yaw = float(yaw_of(pose))
-        x, y = pose[0, 3] - math.sin(yaw) * scenario.ego_offset, pose[1, 3] + math.cos(yaw) * scenario.ego_offset
+        ahead, left = scenario.ego_ahead, scenario.ego_offset
+        x = pose[0, 3] + math.cos(yaw) * ahead - math.sin(yaw) * left
+        y = pose[1, 3] + math.sin(yaw) * ahead + math.cos(yaw) * left
         return time_to_road_edge(scene, x, y, yaw + scenario.ego_yaw, scenario.ego_speed or 0.0)
     return required_deceleration(scene, window, onset)
 

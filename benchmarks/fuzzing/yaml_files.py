@@ -78,7 +78,8 @@ _PLAIN = {
     "1.5", "2.0"]),
     "horizon": st.sampled_from(["5.0", "0.1"]), "traffic": st.sampled_from(["idm", "replay"]),
     "ego_speed": st.sampled_from(["0", "6.5"]),
-    "ego_offset": st.sampled_from(["-0.5", "2"]), "difficulty": st.sampled_from(["easy", "extreme"]),
+    "ego_offset": st.sampled_from(["-0.5", "2"]), "ego_ahead": st.sampled_from(["-3", "0.5"]),
+    "difficulty": st.sampled_from(["easy", "extreme"]),
 }  # fmt: skip
 _VALUES = st.fixed_dictionaries({"scene": _PLAIN["scene"], "name": _PLAIN["name"]}, optional={
     name: _PLAIN[name] for name in _PLAIN if name not in ("scene", "name")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,9 @@ from dist4d_env.progress import Progress
 from dist4d_env.registry import DATASETS, TRAFFIC, WORLDS
 
 if TYPE_CHECKING:
+    from gymnasium import Env
+
+    from dist4d_env.data.contract import Dataset
     from dist4d_env.envs.driving import DiST4DDrivingEnv
     from dist4d_env.evaluation.executors import Executor
     from dist4d_env.evaluation.summary import Summary
@@ -86,6 +90,9 @@ class Options:
     """Seconds that making a planner, and its reset, may take."""
     seed: int = 0
     """Episode k of a scene has seed + k. The same seed makes the same episode."""
+    two_stage: bool = False
+    """Score plans in NAVSIM v2's two stages instead of driving episodes: of --episodes frames of each scene, then of what the
+    world shows where these plans lead. Writes two_stage.json."""
     report: bool = False
     """Write an HTML report per episode, too, with a video where the world makes pictures."""
     form: Literal["corrected", "faithful"] = "corrected"
@@ -99,6 +106,8 @@ class Options:
             raise ConfigError(f"episodes={self.episodes} must be at least 1")
         if self.suite is None and len(self.planner) != 1:
             raise ConfigError(f"{len(self.planner)} planners are named: give the --suite that is to compare them, or one planner")
+        if self.two_stage and (self.suite is not None or self.folder is not None or self.report or self.action != "trajectory"):
+            raise ConfigError("--two-stage scores single plans of --scenes: leave folder, --suite, --report and --action out")
         if self.workers < 0:
             raise ConfigError(f"workers={self.workers} must be at least 0")
         WORLDS.check(self.world)
@@ -113,6 +122,8 @@ def run(options: Options) -> int:
     from dist4d_env.evaluation.summary import write_summary
 
     options.check()
+    if options.two_stage:
+        return _score_two_stages(options)
     again = options.folder
     if again is not None and is_campaign(again):
         return _score_suite(again, _results_folder(options, again), options, afresh=True)
@@ -121,10 +132,31 @@ def run(options: Options) -> int:
         return _score_suite(options.out, options.out, options, afresh=False)
     summary = drive(options) if again is None else rescore(again, options.dataroot, options.form)
     path = _results_folder(options, again) / "results.json"
-    settings = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
-    write_summary(path, summary, settings)
+    write_summary(path, summary, _settings(options))
     print(summary.table())
     print(f"other benchmarks' scores: {options.form} form\nresults: {path}")
+    return 0
+
+
+def _settings(options: Options) -> dict[str, Any]:
+    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
+
+
+def _score_two_stages(options: Options) -> int:
+    from dist4d_env.evaluation.two_stage import Judge, TwoStageResult, frames, judge_frame, write_result
+
+    with _opened(options) as (planner, dataset, env):
+        judge = Judge(env, planner, options.form, options.plan_limit, options.reset_limit, options.seed)
+        scenes = [dataset.load(name, require_map=False) for name in dataset.scene_names(options.scenes)]
+        due = [(scene, time) for scene in scenes for time in frames(scene, options.episodes)]
+        with Progress("scoring both stages", "frame", len(due)) as progress:
+            groups = []
+            for scene, time in due:
+                groups.append(judge_frame(judge, scene, time))
+                progress.update()
+    result, path = TwoStageResult.of(groups, options.seed), options.out / "two_stage.json"
+    write_result(path, result, _settings(options))
+    print(f"{result.table()}\n{options.form} form\nresults: {path}")
     return 0
 
 
@@ -163,53 +195,61 @@ def _executor(options: Options) -> Executor:
     return executor(options.workers, options.ray)
 
 
-def drive(options: Options) -> Summary:
-    """Drives every episode, storing each as it ends."""
+@contextmanager
+def _opened(options: Options) -> Iterator[tuple[Any, Dataset, Env]]:
+    """The planner, in a process of its own if there are workers, the data set, and the environment."""
     from dist4d_env.data.open import open_dataset
     from dist4d_env.data.soundness import load_scene
     from dist4d_env.envs.starts import check_length
     from dist4d_env.evaluation.drive import EnvSettings
-    from dist4d_env.evaluation.episode_log import save_episode
-    from dist4d_env.evaluation.fingerprint import code_fingerprint
     from dist4d_env.evaluation.planner_process import PlannerProcess
-    from dist4d_env.evaluation.runner import RunOptions, run_episode
-    from dist4d_env.evaluation.scores import results_of
-    from dist4d_env.evaluation.summary import Summary, score
     from dist4d_env.worlds.contract import world_traits
 
     name = options.planner[0]
-    limits: dict[str, Any] = {"plan_limit": options.plan_limit, "reset_limit": options.reset_limit}
-    planner: Any = PlannerProcess(name, **limits) if options.workers else make_planner(name)
+    planner: Any = PlannerProcess(name, options.plan_limit, options.reset_limit) if options.workers else make_planner(name)
     needs = planner.requires
     if (needs.cameras or needs.lidar) and not world_traits(options.world).shows_pictures:
         wanted = "cameras" if needs.cameras else "LiDAR"
         raise ConfigError(f"planner {name!r} needs {wanted}: choose a world that makes pictures, such as world=dist4d")
     dataset = open_dataset(options.dataroot, options.version, options.scenes, options.dataset, optional_size(options.size))
-    names = dataset.scene_names(options.scenes)
-    for scene in names:
+    scenes = tuple(dataset.scene_names(options.scenes))
+    for scene in scenes:
         check_length(load_scene(dataset, scene), options.decision_dt)
     same = {name: getattr(options, name) for name in ENV}
-    fingerprint = {"code": code_fingerprint(options.world, options.weights, options.traffic)}
-    if options.workers:
-        fingerprint["planner"] = planner.made().fingerprint
-    env = EnvSettings(dataset.dataroot, dataset.version, tuple(names), **same).make(options.action, needs.lidar)
-    scores = []
-    with Progress("driving", "episode", len(names) * options.episodes) as progress:
-        for scene in names:
-            for index in range(options.episodes):
-                seed = options.seed + index
-                place = RunOptions(scene, 0.0 if index == 0 else None, **limits)
-                film = _Film(options, f"{scene}_{seed}") if options.report else None
-                log = run_episode(env, planner, seed, place, film, name)
-                save_episode(replace(log, fingerprint=fingerprint), options.out / "episodes", f"{scene}_seed{seed}")
-                results = results_of(log, options.form)
-                if film is not None:
-                    film.finish(log, results)
-                scores.append(score(log, results))
-                progress.update()
+    env = EnvSettings(dataset.dataroot, dataset.version, scenes, **same).make(options.action, needs.lidar)
+    yield planner, dataset, env
     env.close()
     if options.workers:
         planner.close()
+
+
+def drive(options: Options) -> Summary:
+    """Drives every episode, storing each as it ends."""
+    from dist4d_env.evaluation.episode_log import save_episode
+    from dist4d_env.evaluation.fingerprint import code_fingerprint
+    from dist4d_env.evaluation.runner import RunOptions, run_episode
+    from dist4d_env.evaluation.scores import results_of
+    from dist4d_env.evaluation.summary import Summary, score
+
+    limits: dict[str, Any] = {"plan_limit": options.plan_limit, "reset_limit": options.reset_limit}
+    fingerprint, scores = {"code": code_fingerprint(options.world, options.weights, options.traffic)}, []
+    with _opened(options) as (planner, dataset, env):
+        names = dataset.scene_names(options.scenes)
+        if options.workers:
+            fingerprint["planner"] = planner.made().fingerprint
+        with Progress("driving", "episode", len(names) * options.episodes) as progress:
+            for scene in names:
+                for index in range(options.episodes):
+                    seed = options.seed + index
+                    place = RunOptions(scene, 0.0 if index == 0 else None, **limits)
+                    film = _Film(options, f"{scene}_{seed}") if options.report else None
+                    log = run_episode(env, planner, seed, place, film, options.planner[0])
+                    save_episode(replace(log, fingerprint=fingerprint), options.out / "episodes", f"{scene}_seed{seed}")
+                    results = results_of(log, options.form)
+                    if film is not None:
+                        film.finish(log, results)
+                    scores.append(score(log, results))
+                    progress.update()
     return Summary.of(scores, options.seed)
 
 

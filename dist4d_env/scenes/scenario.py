@@ -18,6 +18,7 @@ LIMITS = {
     "start": (0.0, MOST),
     "horizon": (0.1, MOST),
     "ego_offset": (-100.0, 100.0),
+    "ego_ahead": (-300.0, 300.0),
     "ego_yaw": (-7.0, 7.0),
     "ego_speed": (0.0, 60.0),
 }
@@ -33,9 +34,9 @@ class Scenario:
 
     scene: a scene's name; start: seconds since its first keyframe; horizon: seconds, None for the environment's; traffic: a name
     of ``registry.TRAFFIC`` or "module:Class", None for the environment's; ego_offset: metres the ego starts to the left of the
-    log; ego_yaw: radians it is turned to the left; ego_speed: m/s it starts at, None for the log's; edits: other changes to the
-    log, in order (``scenes.edits``). name, family, difficulty ("easy", "medium", "hard", "extreme"): for suites and tables, may
-    be empty.
+    log, ego_ahead: ahead of it; ego_yaw: radians it is turned to the left; ego_speed: m/s it starts at, None for the log's;
+    edits: other changes to the log, in order (``scenes.edits``). name, family, difficulty ("easy", "medium", "hard", "extreme"):
+    for suites and tables, may be empty.
     """
 
     scene: str
@@ -49,6 +50,7 @@ class Scenario:
     name: str = ""
     family: str = ""
     difficulty: str = ""
+    ego_ahead: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.scene, str) or not self.scene:

@@ -273,9 +273,10 @@ def _numbered(name: str, models: Iterable[tuple[str, TrafficModel]]) -> str:
 
 
 def _moved(ego: np.ndarray, scenario: Scenario) -> list[float]:
-    """An ego (7,) shifted to its left, turned and at another speed where the scenario says so."""
+    """An ego (7,) shifted ahead and to its left, turned and at another speed where the scenario says so."""
     x, y, yaw, speed, acceleration, steering, yaw_rate = ego.tolist()
-    x, y = x - math.sin(yaw) * scenario.ego_offset, y + math.cos(yaw) * scenario.ego_offset
+    ahead, left = scenario.ego_ahead, scenario.ego_offset
+    x, y = x + math.cos(yaw) * ahead - math.sin(yaw) * left, y + math.sin(yaw) * ahead + math.cos(yaw) * left
     if scenario.ego_speed is not None:
         speed, acceleration = float(scenario.ego_speed), 0.0
     return [x, y, yaw + scenario.ego_yaw, speed, acceleration, steering, yaw_rate]

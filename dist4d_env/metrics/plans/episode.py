@@ -35,7 +35,7 @@ def pdms_of_plans(
     """
     if plans is None or not len(plans.step):
         return MetricResult(0.0, False, NO_PLANS)
-    driven, scores, parts = _scored(trace, plans, human, "v1", form, references)
+    driven, scores, parts = score_issued(trace, plans, human, "v1", form, references)
     value = np.array([score.score[0] for score in scores])
     valid = all(bool(score.valid[0]) for score in scores)
     return MetricResult(float(value.mean()), valid, _details("v1", form, trace, plans, driven, value, parts, scores))
@@ -57,9 +57,9 @@ def epdms_of_plans(
     """
     if plans is None or not len(plans.step):
         return MetricResult(0.0, False, NO_PLANS)
-    driven, scores, parts = _scored(trace, plans, human, "v2", form, references)
+    driven, scores, parts = score_issued(trace, plans, human, "v2", form, references)
     parts["extended_comfort"], _ = consecutive_comfort(plans.step, driven, form)
-    forgiven = _human_breaks(trace, plans, human, form)
+    forgiven = human_breaks(trace, plans, human, form)
     value = np.array([epdms({name: values[row] for name, values in parts.items()}, forgiven[row]) for row in range(len(scores))])
     valid = all(bool(score.valid[0]) for score in scores) and bool(np.isfinite(parts["extended_comfort"]).any())
     details = _details("v2", form, trace, plans, driven, value, parts, scores)
@@ -70,7 +70,7 @@ def epdms_of_plans(
     return MetricResult(float(value.mean()), valid, details)
 
 
-def _scored(
+def score_issued(
     trace: EpisodeTrace, plans: Plans, human: EpisodeTrace | None, version: str, form: str, references: np.ndarray | None
 ) -> tuple[np.ndarray, list[PlanScores], dict[str, np.ndarray]]:
     """Simulated ego rows (K, 41, 7), scores and sub-scores (K,) of K plans, each against the traffic of the trace from its own
@@ -88,7 +88,7 @@ def _around(trace: EpisodeTrace, step: int, ego: np.ndarray, version: str, form:
     return scene.cleared(ego[0]) if version == "v2" and is_faithful(form) else scene
 
 
-def _human_breaks(trace: EpisodeTrace, plans: Plans, human: EpisodeTrace | None, form: str) -> list[frozenset[str]]:
+def human_breaks(trace: EpisodeTrace, plans: Plans, human: EpisodeTrace | None, form: str) -> list[frozenset[str]]:
     """Per plan the sub-scores on which the recorded ego, scored without a past, gets 0 over the same 4 s."""
     if human is None:
         return [frozenset()] * len(plans.step)
