@@ -1,7 +1,7 @@
 """How far does a generated second stage change NAVSIM v2's two-stage score? The same frames and planners in several worlds.
 
-For every planner the same frames are judged in each world; the first world is the truth. Reported per planner and world: the score
-with its interval over scenes, of the second stage alone, and over groups the mean difference and mean |difference| from the
+For every planner the same frames are judged in each world; the first world is the truth. Reported per planner and world: the
+score with its interval over scenes, of the second stage alone, and over groups the mean difference and mean |difference| from the
 truth's. Plans differ only by what the world shows, traffic and states are the same.
 
     python -m benchmarks.two_stage --out benchmarks/results/two_stage.json
