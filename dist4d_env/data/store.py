@@ -329,11 +329,15 @@ def _text(value: Any) -> str:
     return value if type(value) is str else ""
 
 
+def help_with(verb: str, dataroot: str, version: str, place: str, work: list[Any], done: Callable[[], object]) -> None:
+    """The work of a helper process."""
+    if verb == "spool":
+        spool_tables(Tables(dataroot, version, SPOOLED), Path(place, "spool"), work, done)
+    else:
+        read_scenes(dataroot, version, Path(place), verb == "read whole", work, done)
+
+
 if __name__ == "__main__":
     follow_input()
     gc.disable()  # it would look through all tables again and again
-    verb, root, folder_name, store, work = json.loads(sys.argv[1])
-    if verb == "spool":
-        spool_tables(Tables(root, folder_name, SPOOLED), Path(store, "spool"), work, lambda: print("megabyte", flush=True))
-    else:
-        read_scenes(root, folder_name, Path(store), verb == "read whole", work, lambda: print("scene", flush=True))
+    help_with(*json.loads(sys.argv[1]), lambda: print("done", flush=True))
