@@ -47,10 +47,10 @@ class Py123dDataset:
 
     def splits(self) -> dict[str, tuple[str, ...]]:
         """Scene names by what follows the data set in the names of folders: train, val, test."""
-        found: dict[str, tuple[str, ...]] = {}
+        found: dict[str, list[str]] = {}
         for name, part in self._scenes.items():
-            found[part.split] = (*found.get(part.split, ()), name)
-        return found
+            found.setdefault(part.split, []).append(name)
+        return {split: tuple(names) for split, names in found.items()}
 
     def scene_names(self, scenes: str | Sequence[str]) -> list[str]:
         """Names for a split, "all", a scene's name, or a list of these. Raises DataError."""

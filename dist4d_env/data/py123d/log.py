@@ -336,6 +336,7 @@ class _LogReader:
         frames, there = self.frames[self.keyframes], self.seen[self.keyframes]
         time = np.repeat(self.time[self.keyframes, None], len(names), 1)
         poses = self._ego_at(time.ravel()).reshape(*time.shape, 4, 4) @ ego_from_camera
+        apart = [self._in_files("camera", camera) for camera in self.cameras]
         files = [[f"{self.part.name}/{name} of frame {frame}" for name in names] for frame in frames]
         for k, frame in enumerate(frames.tolist()):
             for view, camera in enumerate(self.cameras):
@@ -343,7 +344,7 @@ class _LogReader:
                     time[k, view] = self._seconds(np.array(self._stamp(frame, "camera", camera)))
                     pose = self._column(frame, "camera_to_global_se3", "camera", camera)
                     poses[k, view] = self._pose(np.array(pose, float), "the cameras' poses")
-                    files[k][view] = self._file(frame, "camera", camera) or files[k][view]
+                    files[k][view] = self._file(frame, apart[view], "camera", camera) or files[k][view]
         intrinsics = np.array([lens.intrinsics for lens in lenses]).reshape(-1, 3, 3)
         lidar = self._lidar()
         sensors = LogSensors(
@@ -373,15 +374,20 @@ class _LogReader:
         )
         return sensors, CameraRig.stored(names, intrinsics, ego_from_camera, sizes or ((0, 0),)), pattern
 
-    def _file(self, frame: int, *modality: Any) -> str:
-        """The path of the file that a modality's data is kept in, "" where it is kept in the log.
+    def _in_files(self, *modality: Any) -> bool:
+        """Whether a log has names of files where the data of a modality would be."""
+        key = self._get(self.log.get_modality_metadata, *modality).modality_key
+        return str(_table(self.part.folder / f"{key}.arrow").schema.field(f"{key}.data").type) == "string"
+
+    def _file(self, frame: int, apart: bool, *modality: Any) -> str:
+        """The path of the file that a modality's data is kept in, "" where it is not ``apart`` from the log.
 
         Files lie below a folder that an environment variable of py123d names; without it the path says so.
         """
         from py123d.common.runtime import get_dataset_paths
 
-        name = self._column(frame, "data", *modality)
-        if not isinstance(name, str):
+        name = self._column(frame, "data", *modality) if apart else None
+        if name is None:
             return ""
         dataset = self.log.get_log_metadata().dataset
         return str(Path(get_dataset_paths().get_sensor_root(dataset) or f"/$(sensor root of {dataset})", name))
@@ -392,11 +398,12 @@ class _LogReader:
 
         found = self._get(self.log.get_lidar_metadatas)
         chosen = LidarID.LIDAR_TOP if LidarID.LIDAR_TOP in found else next(iter(found), None)
-        imu_from_lidar, swept, time = np.eye(4), [], np.zeros(0)
+        imu_from_lidar, swept, time, apart = np.eye(4), [], np.zeros(0), False
         if chosen is not None:
             imu_from_lidar = self._pose(found[chosen].lidar_to_imu_se3.array, "the LiDAR's mounting")
             merged = self._get(self.log.get_modality_metadata, "lidar", LidarID.LIDAR_MERGED) is not None
             modality = "lidar", LidarID.LIDAR_MERGED if merged else chosen
+            apart = self._in_files(*modality)
             turns = {
                 f: (self._column(f, "timestamp_us", *modality), self._column(f, "end_timestamp_us", *modality))
                 for f in self.frames
@@ -414,7 +421,7 @@ class _LogReader:
             "lidar_id": chosen,
             "sweep_frames": np.array(swept, int),
             "lidar_from_imu": invert(imu_from_lidar),
-            "lidar_files": tuple(self._file(f, *modality) or f"{self.part.name}/LiDAR of frame {f}" for f in swept),
+            "lidar_files": tuple(self._file(f, apart, *modality) or f"{self.part.name}/LiDAR of frame {f}" for f in swept),
             "global_from_lidar": self._ego_at(time) @ ego_from_lidar,
             "lidar_time": time,
             "lidar_keyframe": nearest,
