@@ -11,9 +11,6 @@ DEFAULT_SIZE = (128, 224)
 SIZES = (DEFAULT_SIZE, (224, 400), (448, 800))
 """Sizes that images are stored at: the smallest one that need not be enlarged."""
 
-ON_DEMAND = ".pictures"
-"""Folder of a data set whose pictures are drawn on demand; in it lies an empty file for every scene that has them."""
-
 
 def town_folder(
     split: str = "val",

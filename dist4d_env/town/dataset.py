@@ -19,11 +19,12 @@ from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.errors import DataError
 from dist4d_env.processes import cores
 from dist4d_env.scenes.scene import LidarSweep, Scene
-from dist4d_env.town.cache import ON_DEMAND
 
 if TYPE_CHECKING:
     from dist4d_env.town.scene_files import FileOptions
 
+ON_DEMAND = ".pictures"
+"""Folder of a data set whose pictures are drawn on demand; in it lies an empty file for every scene that has them."""
 SceneKey = tuple[str, int, int, str, float]
 """Split, index, seed, looks and seconds of a town scene: the arguments of ``generate_scene``."""
 

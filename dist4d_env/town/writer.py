@@ -15,7 +15,7 @@ from dist4d_env.data.lights import light_record, lights_file
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.transforms import wrap_angle
 from dist4d_env.scenes.scene import TICK
-from dist4d_env.town.cache import ON_DEMAND
+from dist4d_env.town.dataset import ON_DEMAND
 from dist4d_env.town.generate import DURATION, LONGEST, VERSION, layout_number, scene_outline
 from dist4d_env.town.map_file import MapFile, MapTokens, write_mask
 from dist4d_env.town.model import LOOKS, SPLITS, SceneOutline
