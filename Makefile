@@ -3,14 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORE := .venv/.core
 DEVELOP := .venv/.develop
+PLAY := .venv/.play
 SITE := .venv/.site
 ECOSYSTEM := .venv-ecosystem/.installed
 WORKERS ?= 2
 
-.PHONY: demo test test-fast test-slow test-ecosystem lint coverage docs install clean
+.PHONY: demo play test test-fast test-slow test-browser test-ecosystem lint coverage docs install clean
 
 demo: $(CORE)
 	$(BIN)/python -m dist4d_env demo --out demo
+
+play: $(PLAY)
+	$(BIN)/python -m dist4d_env play
 
 # One thread per worker: more would fight over the same cores.
 test: lint
@@ -24,6 +28,11 @@ test-fast: $(DEVELOP)
 test-slow: $(DEVELOP) docs
 	$(BIN)/python -m pytest -m slow
 
+# The pages in a real browser, which is taken from the distribution where there is none.
+test-browser: $(DEVELOP)
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -qy chromium; }
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
+
 # With the packages that others drive environments with, and with py123d, in an environment of their own: they bring much that
 # nothing here needs.
 test-ecosystem: $(ECOSYSTEM)
@@ -32,7 +41,7 @@ test-ecosystem: $(ECOSYSTEM)
 lint: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@! command -v node >/dev/null || node --check dist4d_env/evaluation/report/page.js
+	@! command -v node >/dev/null || for script in dist4d_env/evaluation/report/*.js dist4d_env/play/page/*.js; do node --check $$script || exit 1; done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -55,6 +64,10 @@ $(CORE): setup.cfg pyproject.toml constraints.txt
 $(DEVELOP): $(CORE)
 	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[test]'
 	touch $(DEVELOP)
+
+$(PLAY): $(CORE)
+	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[play]'
+	touch $(PLAY)
 
 $(SITE): $(DEVELOP)
 	$(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[docs]'

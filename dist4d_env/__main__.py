@@ -19,6 +19,7 @@ from dist4d_env.errors import DiST4DError
 
 VERBS = {
     "demo": ("dist4d_env.demo", "drive ten seconds through a generated world; writes a video and a report"),
+    "play": ("dist4d_env.play.cli", "drive yourself, in a browser on this machine"),
     "town": ("dist4d_env.town.cli", "make the built-in data set: streets, traffic, cameras, LiDAR, in nuScenes format"),
     "prepare": ("dist4d_env.curation.cli", "make metric depth for the images of a nuScenes-format data set"),
     "train": ("dist4d_env.training.cli", "train the RGB-D codec, DiST-T or DiST-S"),

@@ -64,7 +64,7 @@ def run(options: Options) -> int:
     from dist4d_env.progress import Progress
     from dist4d_env.worlds.contract import world_traits
 
-    check_weights(options)
+    check_weights(options.world, options.weights)
     size = parse_size(options.size)
     dataset = open_data(options)
     scene = options.scene or first_scene(dataset)
@@ -103,15 +103,15 @@ def run(options: Options) -> int:
     return 0
 
 
-def check_weights(options: Options) -> None:
+def check_weights(world: str, weights: str) -> None:
     """Raises ConfigError or WeightsError for a world or weights that are not there, before anything that takes time."""
     from dist4d_env.registry import WORLDS
 
-    WORLDS.check(options.world)
-    if options.world == "dist4d" and options.weights != "splat":
+    WORLDS.check(world)
+    if world == "dist4d" and weights != "splat":
         from dist4d_env.models.pretrained import resolve_weights
 
-        resolve_weights(options.weights)
+        resolve_weights(weights)
 
 
 def open_data(options: Options) -> Dataset:

@@ -242,6 +242,11 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
         observation, info = self._observed(terms, watch)
         return observation, float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
+    def observation(self) -> dict[str, np.ndarray]:
+        """The observation of the current instant, such as after ``restore``. Raises ResetNeeded before the first reset."""
+        self._require_episode("observe")
+        return {key: value[0].copy() for key, value in self._episodes.observe([0]).items()}
+
     @property
     def generator(self) -> np.random.Generator:
         """The random generator that draws what begins: Gymnasium's."""
@@ -275,7 +280,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     def _observed(self, terms: dict[str, np.ndarray], watch: Stopwatch) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Observation and info of the current instant; in "human" mode the window follows."""
         with watch("observation"):
-            observation = {key: value[0].copy() for key, value in self._episodes.observe([0]).items()}
+            observation = self.observation()
         if self.render_mode == "human":
             with watch("rendering"):
                 self.render()

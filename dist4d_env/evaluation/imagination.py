@@ -88,7 +88,7 @@ class BranchingImagination:
         for wait in waits.tolist():
             simulator.config = replace(simulator.config, decision_dt=wait)
             singles = [simulator.single(state, row) for row in range(len(plans))]
-            rest = np.stack([_rest(plan, issued, single) for plan, single in zip(plans, singles, strict=True)])
+            rest = np.stack([rest_of(plan, issued, single) for plan, single in zip(plans, singles, strict=True)])
             state, _ = simulator.execute(state, follow(rest, PLAN_DT, state.ego, state.tick))
             answers = running.open_world().step(worlds, simulator.scenes_at(state, running.foresight))
             worlds = [world for world, _, _ in answers]
@@ -111,7 +111,7 @@ def resampled(trajectory: np.ndarray, dt: float, times: np.ndarray) -> np.ndarra
     return found
 
 
-def _rest(plan: Plan, issued: EpisodeState, now: EpisodeState) -> np.ndarray:
+def rest_of(plan: Plan, issued: EpisodeState, now: EpisodeState) -> np.ndarray:
     """(8, 3) what is left of a plan for the next 4 s, in the present ego frame; past its end its last velocity is kept."""
     rest = resampled(np.asarray(plan.trajectory, float), plan.dt, now.time - issued.time + PLAN_DT * np.arange(1, PLAN_POSES + 1))
     ego, cos, sin = issued.ego, deterministic.cos(issued.ego.yaw), deterministic.sin(issued.ego.yaw)

@@ -77,7 +77,7 @@ def run_episode(
     """
     driving: DiST4DDrivingEnv = env.unwrapped
     observation, info = env.reset(seed=seed, options=options.reset_options())
-    start, steps = driving.episode.state.time, [_step(info, 0.0, 0.0)]
+    start, steps = driving.episode.state.time, [step_of(info, 0.0, 0.0)]
     issued: list[tuple[int, np.ndarray]] = []
     outcome = error = None
     if watch:
@@ -98,19 +98,34 @@ def run_episode(
             break
         if driving.config.action == "trajectory":
             issued.append((round((time - start) / TICK), np.asarray(action, float)))
-        steps.append(_step(info, float(reward), 1e3 * took))
+        steps.append(step_of(info, float(reward), 1e3 * took))
         if watch:
             watch(driving, info)
         if terminated or truncated:
             outcome = info["ended_by"]
+    who = name or f"{type(planner).__module__}:{type(planner).__name__}"
+    return episode_log(driving, who, seed, steps, issued, outcome, error)
+
+
+def episode_log(
+    driving: DiST4DDrivingEnv,
+    planner: str,
+    seed: int,
+    steps: Sequence[Step],
+    issued: Sequence[tuple[int, np.ndarray]],
+    outcome: str | None,
+    error: str | None = None,
+) -> EpisodeLog:
+    """The log of an environment's episode as it stands. planner: who drove; issued: the plans handed to the simulator, (8, 3)
+    each, with the tick of each; outcome: what ended it."""
     return EpisodeLog(
         scene=driving.scene.name,
         dataroot=driving.scene.dataroot,
         version=driving.scene.version,
-        planner=name or f"{type(planner).__module__}:{type(planner).__name__}",
+        planner=planner,
         seed=seed,
         decision_dt=driving.config.decision_dt,
-        outcome=outcome,
+        outcome=outcome or "",
         error=error,
         steps=tuple(steps),
         plans=_plans(issued),
@@ -128,12 +143,14 @@ def _settings(driving: DiST4DDrivingEnv) -> dict[str, Any]:
     return settings | ({} if config.size is None else {"size": "{}x{}".format(*config.size)})
 
 
-def reset_planner(driving: DiST4DDrivingEnv, planner: Planner) -> None:
-    """Resets a planner for the episode that an environment has begun. Raises PlannerFailure."""
+def reset_planner(driving: DiST4DDrivingEnv, planner: Planner, decision_dt: float | None = None) -> None:
+    """Resets a planner for the episode that an environment plays, from its present instant on. decision_dt: seconds between the
+    planner's decisions where they aren't the environment's. Raises PlannerFailure."""
     needs, episode = planner.requires, driving.episode
     imagination = BranchingImagination(driving) if needs.imagination else None
     horizon = episode.end_time - episode.state.time
-    context = PlannerContext(visible_scene(driving.scene, needs), driving.config.decision_dt, horizon, imagination)
+    every = decision_dt or driving.config.decision_dt
+    context = PlannerContext(visible_scene(driving.scene, needs), every, horizon, imagination)
     guarded(planner.reset, context, episode.policy_seed)
 
 
@@ -223,7 +240,8 @@ def timed(limit: float, what: str, call: Callable[..., Any], *arguments: Any) ->
     return result, took
 
 
-def _step(info: Mapping[str, Any], reward: float, planner_ms: float) -> Step:
+def step_of(info: Mapping[str, Any], reward: float, planner_ms: float) -> Step:
+    """An instant of decision as a log keeps it."""
     world = info["world"]
     return Step(
         time=info["time"],

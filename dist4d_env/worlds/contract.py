@@ -70,6 +70,14 @@ class MeasuresLidar(Protocol):
         ...
 
 
+class FollowsEdits(Protocol):
+    """What a world may offer, for those who edit a scene while an episode runs; others are stepped from its start again."""
+
+    def edited(self, state: WorldState, start: WorldStart) -> WorldState:
+        """The state in which the episode goes on in the edited scene of ``start``, which is its start otherwise. Pure."""
+        ...
+
+
 @dataclass(frozen=True)
 class WorldTraits:
     """Capabilities of a world, declared as attributes of the same names on the world.
@@ -78,7 +86,8 @@ class WorldTraits:
     image_size: the (height, width) it draws unless asked otherwise, None if it has no preference and draws any; size_multiple:
     what the sides of the other sizes that a world with an ``image_size`` draws are divisible by, None if it draws that one alone;
     measures_lidar: it has the method of
-    ``MeasuresLidar``.
+    ``MeasuresLidar``; recalls: its frames depend on those before, through its state; where they do not, ``step`` hands back the
+    state that it was given.
     """
 
     shows_pictures: bool = True
@@ -86,6 +95,7 @@ class WorldTraits:
     image_size: tuple[int, int] | None = None
     size_multiple: int | None = None
     measures_lidar: bool = False
+    recalls: bool = True
 
 
 def world_traits(world: Any) -> WorldTraits:
@@ -107,4 +117,5 @@ def world_traits(world: Any) -> WorldTraits:
         None if size is None else (int(sides[0]), int(sides[1])),
         multiple,
         callable(getattr(declared, "lidar", None)),
+        bool(getattr(declared, "recalls", True)),
     )

@@ -112,6 +112,11 @@ class GenerativeWorld:
             for start in starts
         ]
 
+    def edited(self, state: GenerativeState, start: WorldStart) -> GenerativeState:
+        """The state of an episode whose scene has been edited while it ran: all that was shown stays remembered."""
+        fresh = Memory.from_log(start.scene, start.rig, start.start_time, self.memory)
+        return replace(state, start=start, memory=replace(state.memory, appearance=fresh.appearance))
+
     def step(
         self, states: Sequence[GenerativeState], scenes: Sequence[SceneAt]
     ) -> list[tuple[GenerativeState, RGBDFrame, WorldInfo]]:

@@ -66,6 +66,8 @@ class OracleState:
 class OracleWorld:
     """Renders the geometry that the town's data sets were made of: ground truth to judge the other worlds by."""
 
+    recalls = False
+
     def reset(self, starts: Sequence[WorldStart]) -> list[OracleState]:
         """Raises DataError for scenes that this version of the town generator did not write."""
         return [self._state(start) for start in starts]

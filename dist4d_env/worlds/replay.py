@@ -30,7 +30,7 @@ class ReplayWorld:
     memory: "log" or "history" (see ``Memory.from_log``); count: frames that take part in a splat.
     """
 
-    needs_images = True
+    needs_images, recalls = True, False
     source = "replay"
     """The name that ``WorldInfo.source`` has for reprojected frames."""
 

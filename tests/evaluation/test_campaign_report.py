@@ -70,8 +70,9 @@ def test_every_file_says_which_form_it_shows(folder, tmp_path):
 
 
 @pytest.mark.skipif(NODE is None, reason="no node here (Debian: apt-get install nodejs)")
-def test_the_script_parses():
-    checked = subprocess.run([str(NODE), "--check", str(ASSETS / "page.js")], capture_output=True, text=True)
+@pytest.mark.parametrize("name", ["drawing.js", "page.js"])
+def test_the_script_parses(name):
+    checked = subprocess.run([str(NODE), "--check", str(ASSETS / name)], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
 
 

@@ -8,7 +8,6 @@ const ranked = data.metrics.indexOf(data.ranked);
 // --- helpers
 
 const shortName = name => name.slice(name.lastIndexOf(":") + 1);
-const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const scoreOf = episode => ranked < 0 ? null : episode.values[ranked];
 const fixed = (value, digits) => value == null ? "n/a" : value.toFixed(digits);
 const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
@@ -69,20 +68,6 @@ const load = memoised(async index => {
   };
 });
 
-function mapPaths(map) {
-  const paths = {};
-  for (const [style, lines] of Object.entries(map)) {
-    const path = new Path2D();
-    for (const line of lines) {
-      path.moveTo(line[0] / 10, line[1] / 10);
-      for (let i = 2; i < line.length; i += 2) path.lineTo(line[i] / 10, line[i + 1] / 10);
-      if (style !== "divider") path.closePath();
-    }
-    paths[style] = path;
-  }
-  return paths;
-}
-
 /** The front cameras' pictures: one image with a row per decision. */
 const loadStrip = memoised(index => new Promise((resolve, reject) => {
   const image = new Image();
@@ -140,16 +125,6 @@ function draw(canvas, episode, time, struck, closeUp = false) {
   }
 }
 
-function drawMap(c, paths) {
-  c.fillStyle = colour("--road");
-  c.fill(paths.road, "nonzero");
-  c.fillStyle = colour("--crossing");
-  c.fill(paths.crossing, "evenodd");
-  c.strokeStyle = colour("--divider");
-  c.lineWidth = 0.15;
-  c.stroke(paths.divider);
-}
-
 /** Stop lines as their traffic lights show at a row. */
 function drawLights(c, lights, row) {
   for (const [x1, y1, x2, y2, ...changes] of lights) {
@@ -158,36 +133,6 @@ function drawLights(c, lights, row) {
     const name = ["", "green", "amber", "red"][state];
     if (name) drawLine(c, [x1 / 10, x2 / 10], [y1 / 10, y2 / 10], colour("--light-" + name), 0.6, [], Infinity);
   }
-}
-
-function drawLine(c, xs, ys, style, thickness, dash, until) {
-  c.strokeStyle = style;
-  c.lineWidth = thickness;
-  c.setLineDash(dash);
-  c.beginPath();
-  for (let i = 0; i < xs.length && i <= until; i++) {
-    if (i) c.lineTo(xs[i], ys[i]);
-    else c.moveTo(xs[i], ys[i]);
-  }
-  c.stroke();
-  c.setLineDash([]);
-}
-
-function drawBox(c, [x, y, heading], length, width, ahead, fill) {
-  c.save();
-  c.translate(x, y);
-  c.rotate(heading);
-  c.fillStyle = fill;
-  c.beginPath();
-  if (c.roundRect) c.roundRect(ahead - length / 2, -width / 2, length, width, Math.min(0.35, width / 4));
-  else c.rect(ahead - length / 2, -width / 2, length, width);
-  c.fill();
-  if (length > 1.2) {
-    c.fillStyle = colour("--card");
-    c.globalAlpha = 0.65;
-    c.fillRect(ahead + length * 0.18, -width * 0.38, length * 0.12, width * 0.76);
-  }
-  c.restore();
 }
 
 /** The poses of the plan being followed: x, y in the ego frame of the tick in which it was issued. */

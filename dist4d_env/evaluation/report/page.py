@@ -9,7 +9,7 @@ from importlib.resources import files
 
 def render_page(title: str, main: str, data: str | None = None) -> str:
     """A page as text. main: HTML of its body; data: HTML of the ``<script>`` elements that page.js reads, None for no script."""
-    script = "" if data is None else f"{data}<script>{_asset('page.js')}</script>"
+    script = "" if data is None else f"{data}<script>{_asset('drawing.js')}{_asset('page.js')}</script>"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,'
         f'initial-scale=1"><link rel="icon" href="data:,"><title>{escape(title)}</title><style>{_asset("page.css")}</style>'

@@ -1,0 +1,92 @@
+"""Who holds the wheel: a hand, by pedal and wheel, or a planner."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dist4d_env.envs.driving import DiST4DDrivingEnv
+from dist4d_env.errors import ConfigError
+from dist4d_env.evaluation.imagination import rest_of
+from dist4d_env.evaluation.planners import make_planner
+from dist4d_env.evaluation.runner import guarded, input_of, reset_planner, to_action
+from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.geometry.vehicle import VehicleParameters
+from dist4d_env.planners.contract import Plan, Planner, finite_numbers
+from dist4d_env.scenes.scene import TICK
+from dist4d_env.simulation.actions import STEERING_RATE
+from dist4d_env.simulation.ego import EgoState
+from dist4d_env.simulation.state import EpisodeState
+
+HAND = "hand"
+PLAN_EVERY = 5
+"""Ticks between a planner's decisions, half a second as in the benchmarks."""
+_MOST_WHEEL, _MOST_LATERAL = 0.5, 4.0
+"""Front wheel angle in radians that a hand can ask for, and the lateral acceleration in m/s^2 that it keeps below."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the ego does next. kind: "controls" or "trajectory", as the environment's ``action``; by: whose decision it is."""
+
+    kind: str
+    action: np.ndarray
+    by: str = HAND
+
+
+def by_hand(pedal: float, wheel: float, ego: EgoState, vehicle: VehicleParameters) -> Decision:
+    """Pedals and wheel in [-1, 1] (positive: accelerate, left). The wheel stands for an angle, which the front wheels turn to at
+    the rate that the environment allows; the faster the car, the smaller it is."""
+    lock = min(_MOST_WHEEL, math.atan(vehicle.wheelbase * _MOST_LATERAL / max(ego.speed, 1.0) ** 2))
+    rate = (min(max(wheel, -1.0), 1.0) * lock - ego.steering) / TICK / STEERING_RATE
+    return Decision("controls", np.array([min(max(pedal, -1.0), 1.0), min(max(rate, -1.0), 1.0)]))
+
+
+class Pilot:
+    """A planner at the wheel. It plans every half second and follows its plan in between."""
+
+    def __init__(self, name: str, driving: DiST4DDrivingEnv) -> None:
+        """driving: at the instant at which it takes over. Raises ConfigError for a planner that cannot drive here, and
+        PlannerFailure."""
+        self.name = name
+        self._planner: Planner = make_planner(name)
+        needs = self._planner.requires
+        if needs.imagination or needs.lidar:
+            what = "imagines frames" if needs.imagination else "needs LiDAR"
+            raise ConfigError(f"planner {name!r} {what}, which play does not offer: choose another, such as lane or pdm_closed")
+        self._issued: tuple[EpisodeState, Any] | None = None
+        reset_planner(driving, self._planner, PLAN_EVERY * TICK)
+
+    @property
+    def needs_pictures(self) -> bool:
+        """Whether ``decide`` wants a frame."""
+        return self._planner.requires.cameras
+
+    def decide(self, driving: DiST4DDrivingEnv, frame: RGBDFrame | None) -> Decision:
+        """driving: at the present instant. Raises PlannerFailure."""
+        state = driving.episode.state
+        if self._issued is None or state.tick - self._issued[0].tick >= PLAN_EVERY or state.tick < self._issued[0].tick:
+            seen: dict[str, Any] = driving.observation()
+            if frame is not None:
+                for index, camera in enumerate(driving.rig.names):
+                    seen |= {camera: frame.rgb[index], f"{camera}/depth": frame.depth[index, ..., None]}
+            self._issued = state, guarded(self._planner.plan, input_of(state, self._planner.requires, seen))
+        issued, plan = self._issued
+        if not isinstance(plan, Plan) and np.shape(plan) == (2,):
+            return Decision(
+                "controls", np.clip(finite_numbers(plan, "controls that are not finite"), -1, 1).astype(float), self.name
+            )
+        poses = to_action(plan, "trajectory")
+        rest = poses if issued is state else rest_of(Plan(poses), issued, state)
+        return Decision("trajectory", to_action(rest, "trajectory"), self.name)
+
+
+def elsewhere(forward: float, left: float, up: float, yaw: float) -> np.ndarray:
+    """(4, 4) ego_from_viewer of a viewer who has left the car: metres in the ego frame, radians to the left."""
+    offset = np.eye(4)
+    offset[:2, :2] = [[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]]
+    offset[:3, 3] = forward, left, up
+    return offset
