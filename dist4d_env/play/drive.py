@@ -77,7 +77,7 @@ class Drive:
         self._latest: dict[str, str | bytes] = {}
         self._asked, self._wanted, self._wake, self._go, self._painted = (asyncio.Event() for _ in range(5))
         self._held, self._version, self._closed = True, 0, False
-        self._rate, self._last_picture, self._said = 0.0, 0.0, 0.0
+        self._said = 0.0
 
     async def run(self) -> None:
         """Until the tab is closed."""
@@ -261,11 +261,7 @@ class Drive:
         session, view, beside, began = self._session, dict(self._view), self._beside, time.perf_counter()
         picture = session.paint(progress) if beside is None else session.beside(beside)
         truth = session.truth(beside) if view["compare"] else None
-        now = time.perf_counter()
-        if not picture.elsewhere:
-            gap, self._last_picture = now - self._last_picture, now
-            self._rate = 0.8 * self._rate + 0.2 / gap if gap < 2 else 0.0
-        facts = {"ms": round(1000 * (now - began)), "rate": round(self._rate, 2), "noTruth": view["compare"] and truth is None}
+        facts = {"ms": round(1000 * (time.perf_counter() - began)), "noTruth": view["compare"] and truth is None}
         focus = min(view["focus"], len(session.scene.rig.names) - 1)
         return picture, pictures_message(picture, view["view"], truth, focus, **facts)
 

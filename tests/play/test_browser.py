@@ -181,7 +181,7 @@ def test_a_saved_drive_replays(page, drives):
     page.run("say('control', { pedal: 0.6, wheel: 0.2 }), act.run()")
     page.wait("state.tick >= 4")
     still(page)
-    page.key("s")
+    page.key("f")
     text = page.wait(
         "document.getElementById('notice').textContent.includes('bit for bit') && document.getElementById('notice').textContent"
     )

@@ -4,7 +4,7 @@
 
 const RAMP = { wheel: 3.2, centre: 5, pedal: 6 };  // per second: how fast keys turn the wheel, let go of it, press the pedal
 const DRIVING = {
-  arrowup: "faster", w: "faster", arrowdown: "slower", x: "slower", arrowleft: "left", a: "left", arrowright: "right", d: "right",
+  arrowup: "faster", w: "faster", arrowdown: "slower", s: "slower", arrowleft: "left", a: "left", arrowright: "right", d: "right",
 };
 
 const held = new Set();

@@ -96,6 +96,7 @@ async function decode() {
       at += length;
       parts[name] = name === "depth" ? new Uint16Array(content) : await createImageBitmap(new Blob([content], { type: "image/jpeg" }));
     }
+    if (!header || header.tick !== head.tick) shownAt.push(performance.now());
     header = head;
     showPictures(parts);
   }
@@ -167,7 +168,7 @@ function showTrust() {
 
 function showRates() {
   const now = performance.now();
-  shownAt = [...shownAt.filter(at => now - at < 3000), now];
+  shownAt = shownAt.filter(at => now - at < 3000);
   const rate = shownAt.length > 1 ? 1000 * (shownAt.length - 1) / (now - shownAt[0]) : 0;
   $("rates").textContent = `${state && state.running ? `${rate.toFixed(1)} pictures/s of ` : ""}${header.size.join(" x ")}`;
   $("rates").title = `this one took ${header.ms} ms`;
@@ -409,7 +410,7 @@ const act = {
   help: () => $("keys").showModal(),
 };
 const KEYS = {
-  " ": "run", ".": "step", "[": "back", "]": "forth", r: "begin", s: "save", p: "hand", m: "memory", c: "compare", v: "view", i: "put",
+  " ": "run", ".": "step", "[": "back", "]": "forth", r: "begin", f: "save", p: "hand", m: "memory", c: "compare", v: "view", i: "put",
   "-": "slower", "+": "faster", "=": "faster", b: "beside", "?": "help",
 };
 
