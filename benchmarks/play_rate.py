@@ -62,7 +62,7 @@ def main(options: Options) -> None:
 
 def measure(options: Options, size: str) -> dict[str, Any]:
     """One size: medians over the rounds, and of the rounds' ratios."""
-    same = {"world": options.world, "scenes": SCENE, "dataroot": options.dataroot, "traffic": "idm"}
+    same: dict[str, Any] = {"world": options.world, "scenes": SCENE, "dataroot": options.dataroot, "traffic": "idm"}
     env = gym.make("DiST4D-nuScenes-v0", size=parse_size(size), decision_dt=0.1, horizon=1000.0, **same)
     command = [
         sys.executable,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dist4d_env.envs.answers import checked_answer, one_for_each
+from dist4d_env.envs.world_checks import checked_answer, one_for_each
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.play.stage import Seen
 from dist4d_env.simulation.scene_at import SceneAt

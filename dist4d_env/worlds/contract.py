@@ -85,9 +85,8 @@ class WorldTraits:
     shows_pictures: it returns frames, not None; needs_images: a scene can be played only where keyframes have images and depth;
     image_size: the (height, width) it draws unless asked otherwise, None if it has no preference and draws any; size_multiple:
     what the sides of the other sizes that a world with an ``image_size`` draws are divisible by, None if it draws that one alone;
-    measures_lidar: it has the method of
-    ``MeasuresLidar``; recalls: its frames depend on those before, through its state; where they do not, ``step`` hands back the
-    state that it was given.
+    measures_lidar: it has the method of ``MeasuresLidar``; recalls: its frames depend on those before, through its state; where
+    they do not, ``step`` hands back the state that it was given.
     """
 
     shows_pictures: bool = True

@@ -1,4 +1,4 @@
-"""The style sheet of reports, read by a CSS parser: sound, no colour undefined or unused, no rule for what pages never show."""
+"""The style sheets of reports and of play, by a CSS parser: sound, no colour undefined or unused, no rule for what is not shown."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ from typing import Any
 import pytest
 import tinycss2
 
-ASSETS = {
-    file.name: file.read_text(encoding="utf-8") for file in files("dist4d_env.evaluation.report").iterdir() if file.is_file()
+
+def assets(place: Any) -> dict[str, str]:
+    """The text files of a folder by name."""
+    return {file.name: file.read_text(encoding="utf-8") for file in place.iterdir() if file.is_file()}
+
+
+REPORT, PLAY = assets(files("dist4d_env.evaluation.report")), assets(files("dist4d_env.play").joinpath("page"))
+STYLES = {"report": REPORT["page.css"], "play": PLAY["play.css"]}
+SHOWN = {
+    "report": "".join(text for name, text in REPORT.items() if name.endswith((".py", ".js"))),
+    "play": "".join(text for name, text in PLAY.items() if not name.endswith(".css")) + REPORT["drawing.js"],
 }
-STYLE = ASSETS["page.css"]
-SHOWN = "".join(text for name, text in ASSETS.items() if name.endswith((".py", ".js")))
+PAGES = pytest.mark.parametrize("page", STYLES)
 
 
 def rules(content: Any) -> Iterator[tuple[str, list[Any]]]:
@@ -30,9 +38,10 @@ def rules(content: Any) -> Iterator[tuple[str, list[Any]]]:
         yield tinycss2.serialize(rule.prelude).strip(), found
 
 
-def test_every_rule_can_be_read_and_sets_nothing_twice() -> None:
-    seen = list(rules(STYLE))
-    assert len(seen) > 80 and STYLE.count("{") == STYLE.count("}")
+@PAGES
+def test_every_rule_can_be_read_and_sets_nothing_twice(page: str) -> None:
+    seen, style = list(rules(STYLES[page])), STYLES[page]
+    assert len(seen) > 80 and style.count("{") == style.count("}")
     for selector, found in seen:
         names = [one.name for one in found]
         assert names and len(names) == len(set(names)), selector
@@ -44,12 +53,15 @@ def test_what_is_no_css_is_found(broken: str) -> None:
         list(rules(broken))
 
 
-def test_colours_are_defined_and_used() -> None:
-    defined = {one.name for _, found in rules(STYLE) for one in found if one.name.startswith("--")}
-    assert defined == set(re.findall(r"[(\"](--[\w-]+)", STYLE + SHOWN))
+@PAGES
+def test_colours_are_defined_and_used(page: str) -> None:
+    defined = {one.name for _, found in rules(STYLES[page]) for one in found if one.name.startswith("--")}
+    used = set(re.findall(r"[(\"](--[\w-]+)", STYLES[page] + SHOWN[page]))
+    assert defined | {"--cameras"} == used | {"--cameras"}  # that one the script sets
 
 
-def test_rules_are_for_what_pages_show() -> None:
-    named = {name for selector, _ in rules(STYLE) for name in re.findall(r"\.([a-z][\w-]*)", selector)}
-    assert {"player", "shot", "tile", "charts"} <= named
-    assert not [name for name in sorted(named) if not re.search(rf"\b{name}\b", SHOWN)]
+@PAGES
+def test_rules_are_for_what_pages_show(page: str) -> None:
+    named = {name for selector, _ in rules(STYLES[page]) for name in re.findall(r"[.#]([a-z][\w-]*)", selector)}
+    assert {"report": {"player", "shot", "tile", "charts"}, "play": {"stage", "pane", "map", "pad"}}[page] <= named
+    assert not [name for name in sorted(named) if not re.search(rf"\b{name}\b", SHOWN[page])]

@@ -167,6 +167,25 @@ def test_driving_over_the_socket(client):
     client.listen(lambda: client.events[-1].get("scene") == "town-val-0001" and client.header["tick"] == 0)
 
 
+def test_slow_motion_is_never_faster(client):
+    client.say("pace", pace=0.25)
+    client.say("run", on=True)
+    client.listen(lambda: client.state["tick"] >= 1)
+    first, began = client.state["tick"], time.monotonic()
+    client.listen(lambda: client.state["tick"] >= first + 4)
+    assert time.monotonic() - began > 1.1  # three whole waits of 0.4 s lie between
+
+
+def test_of_many_words_the_last_counts(client, drives):
+    for _ in range(2000):
+        client.say("control", pedal=-1, wheel=-1)
+    client.say("control", pedal=0.75, wheel=0)
+    client.say("step")
+    client.listen(lambda: client.state["tick"] == 1)
+    [drive] = drives.running
+    assert drive._session.now.decision.action[0] == 0.75
+
+
 def test_saving_over_the_socket(client, drives):
     client.say("save")
     assert "drive first" in client.notice()

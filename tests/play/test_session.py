@@ -136,6 +136,16 @@ def test_swapping_shows_other_pixels_of_the_same_state(session):
     assert session.paint().drawn.shown == splat.shown
 
 
+def test_what_a_world_may_remember_can_be_changed_at_any_instant(session):
+    drive(session, 12, 0.5)
+    state, everything = session.now.digest, session.paint().drawn.shown
+    session.show(Look("splat", "history"))
+    little = session.paint().drawn.shown
+    assert session.now.digest == state and little.digest != everything.digest and little.trust < everything.trust
+    session.show(SPLAT)
+    assert session.paint().drawn.shown == everything
+
+
 def test_what_cannot_be_shown_changes_nothing(session):
     for look, word in ((Look("none"), "no pictures"), (Look("nonsense"), "unknown")):
         with pytest.raises(ConfigError, match=word):
