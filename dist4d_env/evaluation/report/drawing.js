@@ -3,6 +3,7 @@
 "use strict";
 
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const LIGHTS = [null, "--light-green", "--light-amber", "--light-red"];  // of what a traffic light shows; unknown is not drawn
 
 function mapPaths(map) {
   const paths = {};

@@ -130,8 +130,7 @@ function drawLights(c, lights, row) {
   for (const [x1, y1, x2, y2, ...changes] of lights) {
     let state = 0;
     for (let i = 0; i < changes.length && changes[i] <= row; i += 2) state = changes[i + 1];
-    const name = ["", "green", "amber", "red"][state];
-    if (name) drawLine(c, [x1 / 10, x2 / 10], [y1 / 10, y2 / 10], colour("--light-" + name), 0.6, [], Infinity);
+    if (LIGHTS[state]) drawLine(c, [x1 / 10, x2 / 10], [y1 / 10, y2 / 10], colour(LIGHTS[state]), 0.6, [], Infinity);
   }
 }
 

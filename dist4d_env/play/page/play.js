@@ -6,7 +6,6 @@ const SOURCES = { log: "recorded", dist_t: "DiST-T", dist_s: "DiST-S", splat: "s
 const OUTCOMES = {
   collision: "Collision", off_road: "Off the road", wrong_way: "Wrong way", red_light: "Red light", horizon: "The recording ends here",
 };
-const LIGHTS = ["#969ca6", "#40d67a", "#ffbe3c", "#ff4038"];  // unknown, green, amber, red
 const PEOPLE = new Set(["pedestrian", "bicycle", "motorcycle"]), THINGS = new Set(["traffic_cone", "barrier", "other"]);
 
 let scene = null, state = null, before = null, arrived = 0;  // what the server said last
@@ -288,7 +287,10 @@ function drawAbove() {
   drawMap(c, paths);
   const even = (list, odd) => list.filter((_, i) => i % 2 === odd);
   drawLine(c, even(scene.route, 0), even(scene.route, 1), colour("--route"), 0.7, [], Infinity);
-  scene.stopLines.forEach((line, i) => drawLine(c, even(line, 0), even(line, 1), LIGHTS[state.lights[i]] || LIGHTS[0], 0.5, [], Infinity));
+  scene.stopLines.forEach((line, i) => {
+    const light = LIGHTS[state.lights[i]];
+    if (light) drawLine(c, even(line, 0), even(line, 1), colour(light), 0.6, [], Infinity);
+  });
   const touched = new Set(state.touched);
   for (const [token, kind, x, y, yaw, length, width] of agents) {
     const name = touched.has(token) ? "--bad" : PEOPLE.has(kind) ? "--people" : THINGS.has(kind) ? "--thing" : "--agent";
