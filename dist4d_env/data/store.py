@@ -340,4 +340,5 @@ def help_with(verb: str, dataroot: str, version: str, place: str, work: list[Any
 if __name__ == "__main__":
     follow_input()
     gc.disable()  # it would look through all tables again and again
-    help_with(*json.loads(sys.argv[1]), done=lambda: print("done", flush=True))
+    verb, dataroot, version, place, work = json.loads(sys.argv[1])
+    help_with(verb, dataroot, version, place, work, lambda: print("done", flush=True))

@@ -161,7 +161,7 @@ def film(folder: Path, worlds: Worlds | None = None, progress: Callable[[int, in
 def dashboard(session: Session, picture: Picture) -> np.ndarray:
     """The dashboard of the present instant with the latest picture."""
     view, info = session.view(), {**session.now.info, "world": _world_record(picture.drawn.shown)}
-    return render_dashboard(picture.drawn.frame.rgbd, info, view.state, session.scene, view.plan, title="play")
+    return render_dashboard(picture.drawn.frame.rgbd, info, view.state, session.scene, view.plan)
 
 
 def log_of(session: Session) -> EpisodeLog:
