@@ -14,6 +14,7 @@ from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.route_lanes import lanes_on_route
 from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
 from dist4d_env.metrics.plans.scene import PlanScene
+from dist4d_env.scenes.lights import GREEN, RED, TrafficLights
 from dist4d_env.scenes.maps import Lane, SceneMap, make_map
 from dist4d_env.scenes.route import Route
 from dist4d_env.simulation.drive import simulate_plans
@@ -53,6 +54,9 @@ class Motion:
     def route(self, route: Route) -> Route:
         return replace(route, points=self.points(route.points))
 
+    def lights(self, lights: TrafficLights) -> TrafficLights:
+        return replace(lights, stop_line=self.points(lights.stop_line))
+
     def scene(self, scene: PlanScene) -> PlanScene:
         return replace(
             scene,
@@ -62,6 +66,7 @@ class Motion:
             map=self.map(scene.map),
             route=self.route(scene.route),
             history=None if scene.history is None else self.poses(scene.history),
+            lights=self.lights(scene.lights),
         )
 
     def trace(self, trace: EpisodeTrace) -> EpisodeTrace:
@@ -76,6 +81,7 @@ class Motion:
             expert=self.poses(trace.expert),
             map=self.map(trace.map),
             route=self.route(trace.route),
+            lights=self.lights(trace.lights),
         )
 
 
@@ -109,6 +115,13 @@ def crossroads() -> tuple[SceneMap, Route]:
     x = np.arange(-50.0, 151.0)
     route = Route.through(np.column_stack([x, np.zeros(len(x))]), ("A1", "A2", "A3"), log_length=150.0)
     return make_map("crossroads", {"drivable_area": road, "carpark_area": [box(5, -6, 25, -1.75)]}, lanes), route
+
+
+def random_lights(random: np.random.Generator, rows: int) -> TrafficLights:
+    """One before the intersection for each lane that goes east, which turns from red to green some time."""
+    lines = np.array([[[28.0, y + 1.75], [28.0, y - 1.75]] for y in (0.0, 3.5)])
+    states = np.where(np.arange(rows) < random.integers(0, rows, (2, 1)), RED, GREEN).astype(np.int8)
+    return TrafficLights(("A", "B"), (("A2",), ("B2",)), lines, states, np.zeros((0, 4)), np.zeros(0, int))
 
 
 def random_agents(random: np.random.Generator, rows: int, count: int = 14) -> dict[str, np.ndarray]:
@@ -154,6 +167,7 @@ def random_scene(seed: int, plans: int = 12) -> tuple[PlanScene, np.ndarray]:
         vehicle=CAR,
         on_route=lanes_on_route(scene_map, route.lanes),
         history=past,
+        lights=random_lights(random, 51),
     )
     return scene, simulate_plans(ego, random_plans(random, plans, ego.speed))
 
@@ -177,5 +191,6 @@ def random_trace(seed: int, steps: int = 61) -> tuple[EpisodeTrace, Plans]:
         map=scene_map,
         route=route,
         vehicle=CAR,
+        lights=random_lights(random, steps),
     )
     return trace, Plans(issued, poses)
