@@ -11,6 +11,7 @@ from dist4d_env.data.contract import Dataset
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.registry import DATASETS, DEFAULT_DATAROOT, import_path
 
+_MOST_BELOW = 100  # folders below a wrong one that are looked into
 CONTRACT = ("dataroot", "version", "names", "splits", "scene_names", "load")
 
 
@@ -67,12 +68,23 @@ def _folder(
 
 def _recognised(root: Path, origin: str) -> str:
     """The name of the first reader that knows what is in a folder."""
-    for name in DATASETS.names():
-        recognises = getattr(DATASETS.find(name), "recognises", None)
-        if recognises is not None and recognises(root):
-            return name
+    found = _reader_of(root)
+    if found is not None:
+        return found
+    near = next((place for place in (root.resolve().parent, *_folders(root)) if _reader_of(place)), None)
+    if near is not None:
+        raise DataError(f"{root} (from {origin}) holds no data set, but {near} does: pass that folder instead")
     raise DataError(
         f"{root} (from {origin}) holds no data set that one of the readers {', '.join(DATASETS.names())} recognises; nuScenes "
         "has a folder of tables such as v1.0-trainval, 123D one called logs: is it the right folder? A reader of your own is "
         "named by dataset='module:Class' (docs/extending.md)"
     )
+
+
+def _reader_of(root: Path) -> str | None:
+    readers = ((name, getattr(DATASETS.find(name), "recognises", None)) for name in DATASETS.names())
+    return next((name for name, recognises in readers if recognises is not None and recognises(root)), None)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir())[:_MOST_BELOW]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,3 +71,13 @@ def test_a_reader_can_be_named(notes: Path, tiny_root: Path, monkeypatch: pytest
         open_dataset(dataset=Notes)
     with pytest.raises(ConfigError, match="has no names, splits"):
         open_dataset(dataset=SimpleNamespace(dataroot="", version=""))
+
+
+def test_a_folder_too_high_or_too_low_is_told_which_one_it_is(tiny_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(tiny_root)
+    for wrong, right in ((tiny_root / "v1.0-tiny", tiny_root.resolve()), (tmp_path, tmp_path / "data")):
+        said = (
+            rf"{re.escape(str(wrong))} \(from the dataroot argument\) holds no data set, but {re.escape(str(right))} does: pass"
+        )
+        with pytest.raises(DataError, match=said):
+            open_dataset(wrong)
