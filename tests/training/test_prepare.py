@@ -91,12 +91,12 @@ def test_an_empty_folder_is_no_store(tmp_path: Path) -> None:
 def test_too_few_keyframes_are_told_by_what_is_missing(tiny_root: Path, broken_root: Path) -> None:
     """Depth is not advised where it would not help."""
     with pytest.raises(DataError, match=r"has 4 keyframes with images, 0 of them with depth; .* 3 or more.*dist4d_env prepare"):
-        Keyframes.read(open_dataset(tiny_root).load("scene-0103"), (32, 48))
+        Keyframes.read(open_dataset(tiny_root).load("scene-0103"), SETTINGS)
     scene = open_dataset(broken_root).load("scene-0103")
     for keyframe in (1, 3):
         scene.sensors.image_path(keyframe, 2).unlink()
     with pytest.raises(
         DataError, match=r"has 2 keyframes with images, 0 of them with depth.*: choose longer scenes, or fetch"
     ) as told:
-        Keyframes.read(scene, (32, 48))
+        Keyframes.read(scene, SETTINGS)
     assert "prepare" not in str(told.value)
