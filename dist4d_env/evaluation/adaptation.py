@@ -285,7 +285,7 @@ def thinned(hidden: Hidden, apart: int) -> Hidden:
 def drawn_by(weights: str | Path, hidden: Sequence[Hidden], size: tuple[int, int]) -> Found:
     """Scores of weights on hidden keyframes."""
     world = GenerativeWorld.from_pretrained(weights)
-    with Progress(f"drawing with {weights}", "frame", 2 * len(hidden)) as progress:
+    with Progress(f"drawing with {Path(weights).name}", "frame", 2 * len(hidden)) as progress:
         return compare_on(hidden, world, size, progress.update)
 
 

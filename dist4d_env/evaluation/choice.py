@@ -27,8 +27,8 @@ from dist4d_env.training.export import blend, move
 
 BEFORE, HALFWAY, AFTER = 0.0, 0.5, 1.0
 """How far weights are moved from those before to those after."""
-LEAST = 0.02
-"""dB that a candidate must gain to replace what was there."""
+LEAST, ROUNDING = 0.02, 0.01
+"""dB that a candidate must gain to replace what was there, and that rounding to 8 bits may cost a mixture."""
 Gains = tuple[float, ...] | None
 """By ``composition.REGIONS``; None keeps all of every change."""
 Pipelines = tuple[DiSTTPipeline, DiSTSPipeline]
@@ -136,7 +136,8 @@ def fit_gains(frames: Sequence[Drawn], network: str, share: float) -> tuple[floa
 
 
 def choose(network: str, own: Sequence[Drawn], town: Sequence[Drawn], before: Gains, mixes: bool) -> Choice:
-    """The candidate that gains most on the own keyframes; what it loses on the town's counts against it.
+    """The candidate that gains most on the own keyframes; what it loses on the town's counts against it. One that is not below
+    the splat on the own keyframes goes before one that is.
 
     before: gains of the weights from before; mixes: whether the network can be mixed with the splat.
     """
@@ -145,11 +146,13 @@ def choose(network: str, own: Sequence[Drawn], town: Sequence[Drawn], before: Ga
         values = [psnr(one.mixed(network, share, gains), one.truth, one.street) for one in frames]
         return float(np.mean(values)) if values else 0.0
 
+    splat = float(np.mean([psnr(one.base, one.truth, one.street) for one in own])) - ROUNDING
     was = level(own, BEFORE, before), level(town, BEFORE, before)
-    best, most = Choice(BEFORE, before), LEAST
+    best, most = Choice(BEFORE, before), (was[0] >= splat, LEAST)
     for share in (AFTER, HALFWAY, BEFORE):
         for gains in (None, fit_gains(own, network, share)) if mixes else (None,):
             gain, other = level(own, share, gains) - was[0], level(town, share, gains) - was[1]
-            if gain > LEAST and gain + min(other, 0.0) > most:
-                best, most = Choice(share, gains, gain, other), gain + min(other, 0.0)
+            rank = (was[0] + gain >= splat, gain + min(other, 0.0))
+            if gain > LEAST and rank > most:
+                best, most = Choice(share, gains, gain, other), rank
     return best

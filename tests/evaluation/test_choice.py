@@ -84,6 +84,17 @@ def test_a_loss_on_the_town_counts_against_a_gain():
     assert (best.share, best.gains) == (HALFWAY, None) and best.town > 0
 
 
+def test_not_to_be_below_the_splat_goes_before_what_the_town_loses():
+    harmful = {share: (0.5, 15.0) for share in (BEFORE, HALFWAY, AFTER)}
+    useful = {share: (0.1, 0.0) for share in (BEFORE, HALFWAY, AFTER)}
+    own, town = ([frame(seed, splat, changes) for seed in range(3)] for splat, changes in ((6.0, harmful), (25.0, useful)))
+    for one in town:
+        one.kind[:] = 3  # where the own gains keep nothing, and the town's network puts everything right
+        one.made.update({key: one.truth for key in one.made})
+    best = choose(DIST_T, own, town, None, mixes=True)
+    assert best.town < -best.gain < 0 and level(own, best.share, best.gains) >= splat_level(own) - 0.01
+
+
 def test_mixing_alone_can_be_what_is_kept():
     """Adapted no better, but the shipped network harms where the splat is right."""
     harmful = {share: (0.5, 15.0) for share in (BEFORE, HALFWAY, AFTER)}
