@@ -93,6 +93,9 @@ class Options:
     two_stage: bool = False
     """Score plans in NAVSIM v2's two stages instead of driving episodes: of --episodes frames of each scene, then of what the
     world shows where these plans lead. Writes two_stage.json."""
+    realism: int = 0
+    """Score the --traffic instead of a planner: so many seeded rollouts of each of --episodes windows of 9 s a scene, held to the
+    log as the Waymo sim agents challenge does (it takes 32). Writes realism.json."""
     report: bool = False
     """Write an HTML report per episode, too, with a video where the world makes pictures."""
     form: Literal["corrected", "faithful"] = "corrected"
@@ -108,6 +111,10 @@ class Options:
             raise ConfigError(f"{len(self.planner)} planners are named: give the --suite that is to compare them, or one planner")
         if self.two_stage and (self.suite is not None or self.folder is not None or self.report or self.action != "trajectory"):
             raise ConfigError("--two-stage scores single plans of --scenes: leave folder, --suite, --report and --action out")
+        if self.realism and (self.two_stage or self.suite is not None or self.folder is not None):
+            raise ConfigError("--realism scores the traffic of --scenes: leave folder, --suite and --two-stage out")
+        if self.realism < 0:
+            raise ConfigError(f"realism={self.realism} must be a number of rollouts")
         if self.workers < 0:
             raise ConfigError(f"workers={self.workers} must be at least 0")
         WORLDS.check(self.world)
@@ -122,6 +129,8 @@ def run(options: Options) -> int:
     from dist4d_env.evaluation.summary import write_summary
 
     options.check()
+    if options.realism:
+        return _score_realism(options)
     if options.two_stage:
         return _score_two_stages(options)
     again = options.folder
@@ -157,6 +166,24 @@ def _score_two_stages(options: Options) -> int:
     result, path = TwoStageResult.of(groups, options.seed), options.out / "two_stage.json"
     write_result(path, result, _settings(options))
     print(f"{result.table()}\n{options.form} form\nresults: {path}")
+    return 0
+
+
+def _score_realism(options: Options) -> int:
+    from dist4d_env.data.open import open_dataset
+    from dist4d_env.evaluation.realism import RealismResult, judge, windows, write_result
+
+    dataset = open_dataset(options.dataroot, options.version, options.scenes, options.dataset)
+    scenes = [dataset.load(name, require_map=False) for name in dataset.scene_names(options.scenes)]
+    due = [(scene, start) for scene in scenes for start in windows(scene, options.episodes)]
+    found = []
+    with Progress("scoring traffic", "window", len(due)) as progress:
+        for scene, start in due:
+            found.append(judge(scene, start, options.traffic, options.realism, options.seed))
+            progress.update()
+    result, path = RealismResult.of(found, options.seed), options.out / "realism.json"
+    write_result(path, result, _settings(options))
+    print(f"traffic {options.traffic}, {options.realism} rollouts: {result.table()}\nresults: {path}")
     return 0
 
 

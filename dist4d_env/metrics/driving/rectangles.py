@@ -32,7 +32,7 @@ def _along(dx: np.ndarray, dy: np.ndarray, turns: tuple[np.ndarray, ...]) -> np.
     return out
 
 
-def _separations(
+def separations(
     center: np.ndarray, yaw: Angle, size: np.ndarray, other_center: np.ndarray, other_yaw: Angle, other_size: np.ndarray
 ) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
     """The separating axes of rectangle pairs that broadcast against each other; size (..., 2) is length and width.
@@ -61,7 +61,7 @@ def overlap(
     center: np.ndarray, yaw: Angle, size: np.ndarray, other_center: np.ndarray, other_yaw: Angle, other_size: np.ndarray
 ) -> np.ndarray:
     """Whether rectangles (...) overlap; touching counts. Centres (..., 2), yaw (...), size (..., 2): length and width."""
-    _, offset, reach = _separations(center, yaw, size, other_center, other_yaw, other_size)
+    _, offset, reach = separations(center, yaw, size, other_center, other_yaw, other_size)
     return (np.abs(offset) <= reach).all(0)
 
 
@@ -79,7 +79,7 @@ def contact_interval(
 
     Exact: along every separating axis the offset is linear in time. Pairs that never touch have a first time after the last.
     """
-    turns, offset, reach = _separations(center, yaw, size, other_center, other_yaw, other_size)
+    turns, offset, reach = separations(center, yaw, size, other_center, other_yaw, other_size)
     rate = _along(other_velocity[..., 0] - velocity[..., 0], other_velocity[..., 1] - velocity[..., 1], turns)
     still = np.abs(rate) < 1e-9
     middle, half = -offset / np.where(still, 1.0, rate), np.abs(reach / np.where(still, 1.0, rate))
