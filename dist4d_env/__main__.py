@@ -26,13 +26,14 @@ VERBS = {
     "adapt": ("dist4d_env.evaluation.adaptation", "fine-tune weights on your own scenes, and keep what is better there"),
     "validate": ("dist4d_env.evaluation.validation", "check a data set; say which weights suit it"),
     "evaluate": ("dist4d_env.evaluation.cli", "drive a planner through episodes, or score stored episodes again"),
+    "leaderboard": ("dist4d_env.evaluation.site", "rank the planners of many campaigns on one static page"),
 }
 """Verb to (module with ``Options`` and ``run(options) -> int``, one line of help)."""
 
 
 def usage() -> str:
     """The text of ``--help`` without a verb."""
-    verbs = "\n".join(f"  {verb:<10}{line}" for verb, (_, line) in VERBS.items())
+    verbs = "\n".join(f"  {verb:<13}{line}" for verb, (_, line) in VERBS.items())
     more = f"{program()} VERB --help lists a verb's options."
     return f"usage: {program()} VERB [options]\n\nverbs:\n{verbs}\n\n{more}"
 

@@ -157,9 +157,9 @@ def _leaderboard(board: Leaderboard) -> str:
     rows = "".join(
         f'<tr><td class="number none">{place}</td><td class="name">{escape(short_name(row.planner))} '
         f"<small>{row.episodes} {noun(row.episodes, 'episode')}</small></td>"
-        + "".join(f'<td class="score">{_score(row, name)}</td>' for name in board.scores[:LEADING])
-        + f"<td>{_ended(row)}</td>"
-        + "".join(_count(row.failures.get(kind, 0), row.episodes) for kind in KINDS)
+        + "".join(f'<td class="score">{score_cell(row, name)}</td>' for name in board.scores[:LEADING])
+        + f"<td>{ended_bar(row)}</td>"
+        + "".join(count_cell(row.failures.get(kind, 0), row.episodes) for kind in KINDS)
         + "</tr>"
         for place, row in enumerate(board.standings, 1)
     )
@@ -176,7 +176,7 @@ def _leaderboard(board: Leaderboard) -> str:
     )
 
 
-def _score(row: Standing, name: str) -> str:
+def score_cell(row: Standing, name: str) -> str:
     estimate, largest = row.metrics[name], LARGEST.get(name, 1.0)
     if not estimate.count:
         return '<span class="none">n/a</span>'
@@ -194,7 +194,7 @@ def _score(row: Standing, name: str) -> str:
     )
 
 
-def _ended(row: Standing) -> str:
+def ended_bar(row: Standing) -> str:
     parts = ((name, row.outcomes.get(name, 0)) for name in dict.fromkeys([*OUTCOMES, *row.outcomes]))
     bars = "".join(
         f'<i style="width:{100 * count / row.episodes:.2f}%;background:{OUTCOMES.get(name, (name, "#888"))[1]}" '
@@ -205,7 +205,7 @@ def _ended(row: Standing) -> str:
     return f'<div class="ended">{bars}</div>'
 
 
-def _count(count: int, total: int) -> str:
+def count_cell(count: int, total: int) -> str:
     share = f" <small>{100 * count / total:.0f} %</small>" if count else ""
     return f'<td class="number count{" some" if count else ""}">{count}{share}</td>'
 

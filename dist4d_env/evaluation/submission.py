@@ -1,0 +1,34 @@
+"""A campaign's results as the leaderboard page takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dist4d_env.evaluation.leaderboard import Standing
+
+COMPARED = ("suite", "form", "decision_dt", "horizon", "jitter")
+"""Settings that must agree before planners are ranked against each other."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """name: of the folder; settings: what its episodes share; episodes: planner, scenario, seed and failures (kind, seconds after
+    the start, text) of each; report: its report on the page's site, None where it has none."""
+
+    name: str
+    settings: Mapping[str, Any]
+    standings: tuple[Standing, ...]
+    ranked_by: str
+    episodes: tuple[Mapping[str, Any], ...]
+    report: str | None
+
+    @property
+    def track(self) -> tuple[tuple[str, Any], ...]:
+        """What its planners are ranked within."""
+        return tuple((key, self.settings.get(key)) for key in COMPARED)
+
+    def driven(self, planner: str) -> frozenset[tuple[str, int]]:
+        """Scenarios and seeds that a planner drove."""
+        return frozenset((one["scenario"], one["seed"]) for one in self.episodes if one["planner"] == planner)
