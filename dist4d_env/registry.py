@@ -186,6 +186,9 @@ EXPERT_ERRORS: Mapping[str, tuple[float, ...]] = {
 
 Noise begins at a metre: the tracker smooths less of it away, and PDMS cannot tell the ride from the faultless one."""
 
+MEASURING = ("idm", "front", "late", "noisy", "coarse")
+"""Variants of the planner that measures (``planners.measuring.VARIANTS``)."""
+
 PLANNERS = Registry(
     "planner",
     "dist4d_env.planners",
@@ -198,6 +201,8 @@ PLANNERS = Registry(
         "pdm_closed": "dist4d_env.planners.pdm_closed:PdmClosed",
         "mpc": "dist4d_env.planners.mpc:SamplingMPC",
         "imagine": "dist4d_env.planners.imagine:ImaginingPlanner",
+        "measuring": "dist4d_env.planners.measuring:MeasuringPlanner",
+        **{f"measuring_{variant}": f"dist4d_env.planners.measuring:{variant}" for variant in MEASURING},
         "ppo": "dist4d_env.learning.policy_planner:ShippedPolicy",
         **{
             f"expert_{kind}_{strength:g}": "dist4d_env.planners.experts:" + f"{kind}_{strength:g}".replace(".", "_")

@@ -10,6 +10,7 @@ import numpy as np
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
 from dist4d_env.planners.contract import PlannerInput
+from dist4d_env.simulation.ego import EgoState
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ class Agents:
             size=rows[:, 3:5],
             category=rows[:, 7].astype(int),
         )
+
+    def as_observed(self, ego: EgoState) -> np.ndarray:
+        """(N, 9) rows of the "agents" observation of an ego; there may be more than 64."""
+        cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
+        global_from_ego = np.array([[cos, -sin], [sin, cos]])
+        place, velocity = (self.position - (ego.x, ego.y)) @ global_from_ego, self.velocity @ global_from_ego
+        return np.column_stack([place, self.yaw - ego.yaw, self.size, velocity, self.category, np.ones(len(self))])
 
     def select(self, mask: np.ndarray) -> Agents:
         """The agents where a boolean mask or an index array says so."""

@@ -38,12 +38,14 @@ def _light_imagination() -> Any:
 
 
 OWN: Mapping[str, Callable[[], Any]] = {
-    **{name: partial(make_planner, name) for name in PLANNERS.built_in if not name.startswith("expert_")},
+    **{name: partial(make_planner, name) for name in PLANNERS.built_in if not name.startswith(("expert_", "measuring_"))},
     **{name: partial(make_planner, name) for name in (f"expert_{kind}_{errors[2]:g}" for kind, errors in EXPERT_ERRORS.items())},
+    "measuring_noisy": partial(make_planner, "measuring_noisy"),
     "mpc": _light_mpc,
     "imagine": _light_imagination,
 }
-"""The planners that are checked without ``--planner``: costly ones with few samples, one expert of each kind of error."""
+"""The planners that are checked without ``--planner``: costly ones with few samples, one expert of each kind of error, of the
+variants of "measuring" the one that draws from its seed."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
