@@ -125,7 +125,8 @@ class SeenObstacles:
             for number, box in enumerate(boxes)
         ):
             if index in lost and number in free and distance <= _reach(tracks[index], boxes[number], time):
-                lost.discard(index), free.discard(number)
+                lost.discard(index)
+                free.discard(number)
                 result.append(_continued(tracks[index], boxes[number], time))
         result += [_Track(boxes[number], self._first_guess(boxes[number], ego), 1, time) for number in sorted(free)]
         return result + [tracks[i] for i in sorted(lost) if tracks[i].looks > 1 and time - tracks[i].seen < _PATIENCE]
