@@ -17,6 +17,7 @@ from dist4d_env.data.body_masks import find_mask, write_mask
 from dist4d_env.data.images import read_image
 from dist4d_env.data.nuscenes import RING
 from dist4d_env.data.open import open_dataset
+from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.worlds import frame_cache
@@ -89,8 +90,8 @@ def test_no_body_is_found_where_a_real_camera_shows_none(kitti_real: Path):
 def test_a_bonnet_painted_into_real_frames_is_found(kitti_real: Path, opaque: None, monkeypatch: pytest.MonkeyPatch):
     """From all frames a metre apart, and from as few as motion needs."""
     generator = np.random.default_rng(0)
-    read = body.read_image
-    monkeypatch.setattr(body, "read_image", lambda *args: paint(read(*args), "CAM_FRONT", generator))
+    read = FileSensorLog.image
+    monkeypatch.setattr(FileSensorLog, "image", lambda *args: paint(read(*args), "CAM_FRONT", generator))
     scene = open_dataset(kitti_real).load("scene-9100", False)
     for most in (32, FRAMES):
         monkeypatch.setattr(body, "MOST_FRAMES", most)
