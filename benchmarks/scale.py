@@ -90,7 +90,7 @@ def main(options: Options) -> dict[str, Any]:
         if not (root / VERSION / "sensor.json").is_file():  # the last that is written
             shutil.rmtree(root, ignore_errors=True)
             root.mkdir(parents=True)
-            write_tables(root, max(1, round(options.scale * SCENES)))
+            write_tables(root, max(1, round(options.scale * SCENES)), ensure_town("val"))
         shutil.rmtree(cache, ignore_errors=True)
         results = measure(root, cache, options)
     if options.out:
@@ -158,9 +158,8 @@ def _held(codes: list[str], environment: dict[str, str]) -> dict[str, float]:
     return {"megabytes": sum(shared), "largest": max(alone)}
 
 
-def write_tables(root: Path, scenes: int) -> None:
-    """A data set of so many scenes in a folder: tables as nuScenes' are written, and the map of the town."""
-    town = ensure_town("val")
+def write_tables(root: Path, scenes: int, town: Path) -> None:
+    """A data set of so many scenes in a folder: tables as nuScenes' are written, and the map of a town."""
     dataset = NuScenesDataset(str(town))
     shutil.copytree(town / "maps", root / "maps")
     sources = [_Source(dataset.load(name)) for name in dataset.names()]

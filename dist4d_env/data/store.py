@@ -5,9 +5,9 @@ read every scene (``data.nuscenes_scene``) and store it as arrays, which later p
 is wrong is stored as its error. The store belongs to the tables' sizes and dates and to the code that reads them; where one of
 them has changed it is made anew. A stopped run goes on.
 
-Layout, below ``scenes/<version>-<digest of the folder>/<digest of tables and code>/``: ``index.json`` (written last), a file for
-each scene in ``logs/`` by its number in the table, its map and route in ``places/``, and while it is being made the rows by
-scene in ``spool/``.
+Layout, below ``scenes/<version>-<digest of the folder>/<digest of tables>-<digest of code>/``: ``index.json`` (written last), a
+file for each scene in ``logs/`` by its number in the table, its map and route in ``places/``, and while it is being made the rows
+by scene in ``spool/``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import hashlib
 import json
 import shutil
 import sys
+import time
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
+import shapely
 
 from dist4d_env.data.array_files import Arrays, parts_of, put_together, read_arrays, write_arrays
 from dist4d_env.data.depth_files import depth_key
@@ -44,6 +46,7 @@ TOGETHER = ("sample_data", "ego_pose"), ("sample_annotation",)
 SPOOLED = tuple(chain.from_iterable(TOGETHER))
 ScenesOf = Callable[[list[Any]], list[tuple[int, ...]]]
 """For each row of a piece of a table, the scenes that need it."""
+_OLD = 7 * 86400.0  # s
 _AT_LEAST = 16  # scenes that a helper process is worth its start for
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -61,7 +64,7 @@ class StoredScenes:
 
     def __init__(self, dataroot: str, version: str, stamp: Stamp) -> None:
         self.dataroot, self.version, self.folder = dataroot, version, Path(dataroot, version)
-        self.cache = _cache() / depth_key(self.folder) / _digest(stamp, _code())
+        self.cache = _cache() / depth_key(self.folder) / f"{_digest(stamp)}-{_code()}"
         if not (self.cache / "index.json").is_file():
             _make(dataroot, version, self.cache)
         index = read_json(self.cache / "index.json", f"delete {self.cache}, it is made again")
@@ -70,7 +73,11 @@ class StoredScenes:
 
     def read(self, name: str) -> SceneLog:
         """The log of a scene. Raises DataError."""
-        arrays, rest = read_arrays(_log_file(self.cache, self.names[name]))
+        path = _log_file(self.cache, self.names[name])
+        if not path.is_file():  # somebody has cleared the cache
+            (self.cache / "index.json").unlink(missing_ok=True)
+            _make(self.dataroot, self.version, self.cache)
+        arrays, rest = read_arrays(path)
         if "error" in rest:
             raise DataError(rest["error"].replace(rest["folder"], str(self.folder)))
         return put_together(SceneLog, arrays, rest)
@@ -108,7 +115,7 @@ def _code() -> str:
     """A digest of everything that decides what a scene becomes."""
     package = Path(__file__).resolve().parents[1]
     files = [path for name in ("data", "geometry", "scenes") for path in sorted((package / name).glob("*.py"))]
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+    return _digest(np.__version__, shapely.__version__, *(path.read_bytes() for path in files))
 
 
 def _digest(*parts: object) -> str:
@@ -130,8 +137,9 @@ def _make(dataroot: str, version: str, place: Path) -> None:
     with FileLock(place.parent / ".lock"):
         if (place / "index.json").is_file():
             return
-        for other in place.parent.iterdir():  # of other tables or code
-            if other.is_dir() and other != place:
+        for other in place.parent.iterdir():  # of tables that are no more, or of code that nobody has used for long
+            stale = other.name.split("-")[0] != place.name.split("-")[0] or time.time() - other.stat().st_mtime > _OLD
+            if other.is_dir() and other != place and stale:
                 shutil.rmtree(other, ignore_errors=True)
         tables = Tables(dataroot, version, SPOOLED)
         names = list(tables.scenes)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -185,6 +186,14 @@ def test_an_error_names_the_folder_that_was_asked_for(broken_root: Path, cache: 
             open_dataset(root).load("scene-0103")
         assert len(open_dataset(root).load("town-extra").tracks) == 3
     assert len(works) == 3  # both have one store
+
+
+def test_a_cache_that_was_cleared_is_made_again(tiny_root: Path, cache: Path, works: list[Any]) -> None:
+    dataset = open_dataset(tiny_root)
+    first = dataset.load("scene-0103")
+    shutil.rmtree(cache)
+    nuscenes._load_scene.cache_clear()
+    assert not differing(first, dataset.load("scene-0103"))
 
 
 def test_a_damaged_file_of_the_cache_is_named(tiny_root: Path, cache: Path, works: list[Any]) -> None:
