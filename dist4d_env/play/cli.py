@@ -96,6 +96,7 @@ def server_config(application: Starlette) -> uvicorn.Config:
         ws="websockets-sansio",
         ws_max_size=65536,
         ws_per_message_deflate=False,
+        ws_ping_interval=None,  # on one machine a connection ends by being closed; who is slow to read stays
         lifespan="off",
         server_header=False,
         timeout_graceful_shutdown=2,
