@@ -136,6 +136,20 @@ def ablation() -> str:
     return table(["with minus without", *EFFECTS], rows)
 
 
+def lights() -> str:
+    """Share of heads that show their commanded state, and PSNR of their pixels, by size, memory and time."""
+    rows = []
+    for size, name in (("64 x 112", "lights"), ("224 x 400", "lights_224x400")):
+        for moment, cells in load(name)["results"].items():
+            memory, after = moment.split("/")
+            model = "DiST-S" if cells["weights"]["dist_s"] > 0.5 else "DiST-T"
+            methods = (cells[method] for method in ("splat", "untold", "weights", "codec"))
+            shown = [f"{100 * cell['right']:.0f} % / {cell['heads_psnr']:.1f}" for cell in methods]
+            elsewhere = " / ".join(f"{cells[method]['elsewhere_psnr']:.2f}" for method in ("untold", "weights"))
+            rows.append([f"{size}, `{memory}`, {after}, {model}", f"{cells['splat']['heads']:.0f}", *shown, elsewhere])
+    return table(["", "heads", "best splat", "`tiny`, told nothing", "`tiny`", "codec ceiling", "other pixels, dB"], rows)
+
+
 EFFECTS = {
     "PSNR": ("psnr", 2),
     "never seen": ("psnr_never_seen", 2),
@@ -155,6 +169,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "sampling": sampling,
     "robustness": robustness,
     "ablation": ablation,
+    "lights": lights,
 }
 
 

@@ -1,7 +1,8 @@
 """Heads of traffic lights as the scene has them now, drawn into each camera, and the network that paints them into pictures.
 
-What is remembered of a head shows the state that it had then, and its lamps are too small for DiST-T's latents. So a network of
-its own repaints heads in what DiST-T or DiST-S shows, at the picture's own size, and leaves every other pixel as it is.
+What is remembered of a head shows the state that it had then, and its lamps are a pixel or two in pictures that DiST-T and DiST-S
+see reduced. So a network of its own repaints lamps in what either shows, at the picture's own size, and leaves every other pixel
+as it is.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from dist4d_env.models.inputs import channels_first, rgbd_tensor
 from dist4d_env.scenes.lights import LAMP_SPACING, LAMPS, UNKNOWN
 
 SIGNAL_CHANNELS = ("red", "amber", "green", "head")
-"""How much of a pixel each lit lamp covers (0-2, as LAMPS), and nearness as in ``LAYOUT_CHANNELS`` where a head is (3)."""
+"""How much of a pixel each lit lamp covers (0-2, as LAMPS); nearness as in ``LAYOUT_CHANNELS`` where a head's lamps are (3)."""
 
 REACH = 80.0
 """Metres from a camera to the farthest head that is drawn."""
-LENS, AHEAD, BOARD = 0.16, 0.13, (0.34, 0.67)
-"""Metres: radius of a lamp, how far lamps lie before the middle of a head, and half its width and height with the board."""
-_MARGIN = 1.0  # pixels around a head: what is remembered of it may lie so far off
+LENS, AHEAD = 0.16, 0.13
+"""Metres: radius of a lamp, and how far lamps lie before the middle of a head."""
+_MARGIN = 1.0  # pixels around the lamps: what is remembered of them may lie so far off
 _ASLANT = 0.17  # sine of the least angle under which a face is seen
 _SUB = 4  # points a pixel and direction, of which the covered share is taken
 
@@ -66,8 +67,8 @@ def _draw(
 ) -> None:
     """Draw one head into ``image`` (H, W, 4). middle: (3,) and axes: (3, 3) rows forward, left and up, in the camera's frame."""
     height, width = image.shape[:2]
-    sides, up = BOARD[0] * axes[1], BOARD[1] * axes[2]
-    corners = np.stack([middle + sides + up, middle + sides - up, middle - sides + up, middle - sides - up])
+    face, sides, up = middle + AHEAD * axes[0], LENS * axes[1], (LAMP_SPACING + LENS) * axes[2]
+    corners = np.stack([face + sides + up, face + sides - up, face - sides + up, face - sides - up])
     if corners[:, 2].min() < 0.3:
         return
     outline = corners @ intrinsics.T
@@ -80,13 +81,12 @@ def _draw(
     rays = u[None, :, None] * pixel_rays[:, 0] + v[:, None, None] * pixel_rays[:, 1] + pixel_rays[:, 2]
     towards = rays @ axes[0]
     towards = np.where(np.abs(towards) < 1e-6, -1e-6, towards)
-    margin, board = _MARGIN * middle[2] / intrinsics[0, 0], np.zeros(rays.shape[:2], bool)
-    for plane in (middle, middle + AHEAD * axes[0]):
-        on = (rays * ((plane @ axes[0]) / towards)[..., None] - plane) @ axes[1:].T  # metres to the left and up
-        board |= (np.abs(on[..., 0]) <= BOARD[0] + margin) & (np.abs(on[..., 1]) <= BOARD[1] + margin)
+    on = (rays * ((face @ axes[0]) / towards)[..., None] - face) @ axes[1:].T  # metres to the left and up from the middle lamp
+    margin = _MARGIN * middle[2] / intrinsics[0, 0]
+    lamps = (np.abs(on[..., 0]) <= LENS + margin) & (np.abs(on[..., 1]) <= LAMP_SPACING + LENS + margin)
     lit = on[..., 0] ** 2 + (on[..., 1] - LAMP_SPACING * (1 - lamp)) ** 2 <= LENS**2
     shape = (bottom - top, _SUB, right - left, _SUB)
-    drawn, covered = board.reshape(shape).any((1, 3)), lit.reshape(shape).mean((1, 3))
+    drawn, covered = lamps.reshape(shape).any((1, 3)), lit.reshape(shape).mean((1, 3))
     values = np.zeros((*drawn.shape, len(SIGNAL_CHANNELS)), np.uint8)
     values[..., lamp], values[..., 3] = np.round(255 * covered), int(255 / (1 + middle[2] / 10))
     image[top:bottom, left:right][drawn] = values[drawn]

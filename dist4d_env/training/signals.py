@@ -28,7 +28,7 @@ STALE = 0.6
 """Share of samples whose splat shows another state than the target."""
 FADED = 0.5
 """Share of samples whose heads are blurred, as networks draw what they don't know."""
-LIT = 5.0
+LIT = 3.0
 """How much more lit lamps weigh than the rest of a head."""
 LEAST = 0.3
 """Pixels that the lit lamps in a picture cover at least."""

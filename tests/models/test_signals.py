@@ -12,7 +12,7 @@ from dist4d_env.errors import WeightsError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.inputs import channels_first
 from dist4d_env.models.pretrained import load_model, save_model
-from dist4d_env.models.signals import AHEAD, BOARD, LENS, SignalPainter, in_sight, signal_layout
+from dist4d_env.models.signals import AHEAD, LENS, SignalPainter, in_sight, signal_layout
 from dist4d_env.scenes.lights import AMBER, GREEN, LAMP_SPACING, RED, UNKNOWN
 from tests.models.made import HEIGHT, WIDTH, ring
 
@@ -58,7 +58,7 @@ def test_lit_lamps_are_where_they_are_and_as_large(state, channel, up, away, lef
     np.testing.assert_allclose(middle, expected, atol=0.1)
     there = np.argwhere(image[0, ..., 3])
     extent = np.ptp(there, 0) + 1 - 2  # a pixel of margin on each side
-    np.testing.assert_allclose(extent, [2 * BOARD[1] * scale, 2 * BOARD[0] * scale], atol=2.0)
+    np.testing.assert_allclose(extent, [2 * (LAMP_SPACING + LENS) * scale, 2 * LENS * scale], atol=2.0)
     assert set(np.unique(image[..., 3])) == {0, int(255 / (1 + away / 10))}
 
 
