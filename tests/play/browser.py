@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-SLOWEST = 90.0
+SLOWEST = 300.0
 """Seconds that anything may take: machines may be busy."""
 
 
