@@ -19,8 +19,7 @@ from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.loop import LoopOptions, train
 from dist4d_env.training.prepare import Keyframes, scene_samples
 from dist4d_env.training.samples import SampleSettings, SampleStore, read_settings, write_settings
-
-from .conftest import small_preset
+from tests.models.made import small_preset
 
 HIDDEN = SampleSettings(32, 48, chunk=2, flawed=0.0, held_out=(("town-val-0000", 8),))
 

@@ -85,7 +85,7 @@ def test_names_lead_to_worlds_and_unknown_ones_to_an_error():
 
 def test_traits_are_known_of_names_and_worlds_and_have_defaults():
     assert world_traits("none") == world_traits(make_world("none")) == WorldTraits(shows_pictures=False)
-    assert world_traits("oracle") == WorldTraits(measures_lidar=True)
+    assert world_traits("oracle") == WorldTraits(measures_lidar=True, recalls=False)
     for name in ("dist4d", "splat", "replay"):
         assert world_traits(name) == WorldTraits(needs_images=True)
     assert world_traits(make_world("splat")) == WorldTraits(needs_images=True)
