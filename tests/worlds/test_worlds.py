@@ -87,8 +87,8 @@ def test_traits_are_known_of_names_and_worlds_and_have_defaults():
     assert world_traits("none") == world_traits(make_world("none")) == WorldTraits(shows_pictures=False)
     assert world_traits("oracle") == WorldTraits(measures_lidar=True, recalls=False)
     for name in ("dist4d", "splat", "replay"):
-        assert world_traits(name) == WorldTraits(needs_images=True)
-    assert world_traits(make_world("splat")) == WorldTraits(needs_images=True)
+        assert world_traits(name) == WorldTraits(needs_images=True, recalls=name == "dist4d")
+    assert world_traits(make_world("splat")) == WorldTraits(needs_images=True, recalls=False)
     assert world_traits(SimpleNamespace()) == WorldTraits()
     assert world_traits(SimpleNamespace(image_size=[32, 48])).image_size == (32, 48)
 
