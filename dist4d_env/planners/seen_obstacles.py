@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -197,6 +197,8 @@ def _reach(track: _Track, box: _Box, time: float) -> float:
 def _continued(track: _Track, box: _Box, time: float) -> _Track:
     """A track with what is seen of it now: it has moved as explains both looks best, where standing does not do as well."""
     gone = time - track.seen
+    if gone <= 0.0:  # the same instant again says nothing about motion
+        return replace(track, box=box)
     moves = [box.near - track.box.near, box.points.mean(0) - track.box.points.mean(0)]
     if track.looks > 1:
         moves.append(track.moved(time))
