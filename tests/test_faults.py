@@ -163,7 +163,7 @@ def test_no_helper_outlives_its_parent(verb: str, number: signal.Signals, town_d
     finally:
         for pid in descendants(mark):
             os.kill(pid, signal.SIGKILL)
-    assert parent.returncode == (143 if number == signal.SIGTERM else -9)
+    assert parent.returncode == (143 if number == signal.SIGTERM else -9), printed[-2000:]
     if number == signal.SIGTERM:
         assert "stopped by SIGTERM" in told(printed)
 
