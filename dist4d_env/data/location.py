@@ -253,8 +253,7 @@ class LocationMap:
 
         Connections to lanes outside are left out, so that every token in the lane graph can be looked up.
         """
-        line = shapely.linestrings(path) if len(path) > 1 else shapely.points(path[0])
-        region = shapely.buffer(shapely.simplify(line, 1.0), radius, quad_segs=8)
+        region = region_around(path, radius)
         layers = {name: _cut(shapes, region) for name, shapes in self._layers.items()}
         rows, polygons = self._lane_polygons.reaching(region)
         known = {self._lanes[row].token for row in rows.tolist()}
@@ -309,9 +308,21 @@ class LocationMap:
         return array if keep_empty else array[~shapely.is_empty(array)]
 
 
-def _cut(shapes: Shapes, region: BaseGeometry) -> tuple[BaseGeometry, ...]:
-    """The parts inside a region of the geometries that reach into it, in the order of the table."""
-    _, inside = shapes.reaching(region)
+def region_around(path: np.ndarray, radius: float) -> BaseGeometry:
+    """What lies within ``radius`` metres of a path (P, 2)."""
+    line = shapely.linestrings(path) if len(path) > 1 else shapely.points(path[0])
+    return shapely.buffer(shapely.simplify(line, 1.0), radius, quad_segs=8)
+
+
+def cut(geometries: np.ndarray, region: BaseGeometry) -> tuple[BaseGeometry, ...]:
+    """The parts of geometries (N,) that lie inside a region, in their order."""
+    shapely.prepare(region)
+    inside = geometries.copy()
     crossing = ~shapely.covers(region, inside)
     inside[crossing] = shapely.intersection(inside[crossing], region)
     return tuple(geometry for geometry in inside if not geometry.is_empty)
+
+
+def _cut(shapes: Shapes, region: BaseGeometry) -> tuple[BaseGeometry, ...]:
+    """The same of those that reach into the region."""
+    return cut(shapes.reaching(region)[1], region)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.transforms import apply
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -116,3 +117,8 @@ def unproject(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     pixels = np.stack([columns, rows, np.ones_like(rows)], -1)
     rays = np.einsum("...ij,hwj->...hwi", invert_intrinsics(intrinsics), pixels)
     return rays * depth[..., None]
+
+
+def ego_points(depth: np.ndarray, intrinsics: np.ndarray, ego_from_camera: np.ndarray) -> np.ndarray:
+    """z-depth images (V, H, W) of cameras with intrinsics (V, 3, 3) and poses (V, 4, 4) to points (V H W, 3) of the ego frame."""
+    return apply(ego_from_camera, unproject(depth, intrinsics).reshape(len(depth), -1, 3)).reshape(-1, 3)

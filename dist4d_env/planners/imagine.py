@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.geometry.cameras import CameraRig, unproject
+from dist4d_env.geometry.cameras import CameraRig, ego_points
 from dist4d_env.geometry.rgbd import RGBDFrame
-from dist4d_env.geometry.transforms import apply
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.areas import ego_corners, off_drivable
 from dist4d_env.planners.contract import (
@@ -161,8 +160,7 @@ def obstacle_points(frame: RGBDFrame, rig: CameraRig) -> np.ndarray:
     """
     views = np.flatnonzero(rig.ego_from_camera[:, 0, 2] > _FORWARD)
     depth = frame.depth[views]
-    points = unproject(depth, frame.intrinsics[views])  # (3, H, W, 3)
-    points = apply(rig.ego_from_camera[views], points.reshape(len(views), -1, 3)).reshape(-1, 3)
+    points = ego_points(depth, frame.intrinsics[views], rig.ego_from_camera[views])
     near = depth.reshape(-1) < _FARTHEST
     height, distance = points[:, 2], np.hypot(points[:, 0], points[:, 1])
     return points[near & (height > _LOWEST + _TILT * distance) & (height < _HIGHEST), :2]

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dist4d_env.geometry.cameras import CameraRig, unproject
-from dist4d_env.geometry.transforms import apply
+from dist4d_env.geometry.cameras import CameraRig, ego_points
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.planners.observed_agents import Agents
 from dist4d_env.scenes.maps import SceneMap
@@ -75,8 +74,7 @@ class SeenObstacles:
 
     def look(self, depth: np.ndarray, intrinsics: np.ndarray, views: np.ndarray, ego: EgoState, time: float) -> Agents:
         """What is there now. depth: (V, H, W) z-depth in m of the cameras ``views`` (V,) of the rig; intrinsics: (V, 3, 3)."""
-        points = unproject(depth, intrinsics).reshape(len(views), -1, 3)
-        points = apply(self._rig.ego_from_camera[views], points).reshape(-1, 3)
+        points = ego_points(depth, intrinsics, self._rig.ego_from_camera[views])
         cell = max(_CELL, _PIXELS / float(intrinsics[:, 0, 0].min()))
         boxes = self._boxes(points[self._above_road(points)][:, :2], ego, cell)
         self._tracks = self._followed(boxes, ego, time)

@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from dist4d_env.data.location import RADIUS
+from dist4d_env.data.location import RADIUS, cut, region_around
 from dist4d_env.geometry import deterministic
 from dist4d_env.scenes.lights import AMBER, GREEN, NO_LIGHTS, RED, UNKNOWN, TrafficLights
 from dist4d_env.scenes.maps import Lane, SceneMap, make_map
@@ -38,8 +38,7 @@ def map_around(source: Any, location: str, path: np.ndarray, radius: float = RAD
     Where the generic drivable area leaves lanes out, as nuPlan's does, lanes, their groups, intersections and car parks are
     drivable, too, as for NAVSIM.
     """
-    line = shapely.linestrings(path) if len(path) > 1 else shapely.points(path[0])
-    region = shapely.buffer(shapely.simplify(line, 1.0), radius, quad_segs=8)
+    region = region_around(path, radius)
     there = {layer.name for layer in source.get_available_map_layers()}
     found = source.query(region, list(_LAYERS), predicate="intersects")
     objects = {layer.name: sorted(items, key=lambda item: item.object_id) for layer, items in found.items()}
@@ -65,12 +64,7 @@ def _polygon(surface: Any) -> BaseGeometry:
 
 
 def _inside(geometries: Iterable[BaseGeometry], region: BaseGeometry) -> tuple[BaseGeometry, ...]:
-    """What of geometries lies in a region, in their order."""
-    found = np.array(list(geometries), dtype=object)
-    shapely.prepare(region)
-    crossing = ~shapely.covers(region, found)
-    found[crossing] = shapely.intersection(found[crossing], region)
-    return tuple(geometry for geometry in found if not geometry.is_empty)
+    return cut(np.array(list(geometries), dtype=object), region)
 
 
 def _dividers(lines: Iterable[Any], region: BaseGeometry) -> dict[str, tuple[BaseGeometry, ...]]:
