@@ -23,6 +23,7 @@ def found(data: Folder, some: list[Mutation]) -> dict[str, tuple[str, str]]:
     return {each.name: outcome(data, each) for each in some}
 
 
+@pytest.mark.medium
 def test_every_mutation_of_the_handmade_data_set(tiny_root: Path, tmp_path: Path) -> None:
     data = Folder(tiny_root, tmp_path / "data")
     results = found(data, mutations(data))
@@ -34,6 +35,7 @@ def test_every_mutation_of_the_handmade_data_set(tiny_root: Path, tmp_path: Path
     assert listed <= PLAYABLE
 
 
+@pytest.mark.medium
 def test_mutations_of_a_town(town_dataroot: Path, tmp_path: Path) -> None:
     """The built-in data set is read by the same code: every ninth mutation, and all of what is wrong only beside others."""
     data = Folder(town_dataroot, tmp_path / "data")

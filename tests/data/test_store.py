@@ -112,6 +112,7 @@ def test_what_is_stored_belongs_to_whoever_writes_to_it(tiny_root: Path, cache: 
     np.testing.assert_array_equal(dataset.load("scene-0103").tracks.position, before)
 
 
+@pytest.mark.medium
 def test_every_ninth_mutation_is_told_as_from_whole_tables(
     tiny_root: Path, tmp_path: Path, cache: Path, works: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

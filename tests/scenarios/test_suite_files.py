@@ -69,6 +69,7 @@ def test_the_safety_critical_suite_has_the_three_families() -> None:
     assert {s.family for s in suite("nuscenes").scenarios} == {"recorded", "perturbed_start"}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["town_val", "safety_critical"])
 def test_every_scenario_fits_its_scene(town: str, name: str) -> None:
     """Edits apply, meet nobody else's path, and nothing touches the ego at the start."""
@@ -80,6 +81,7 @@ def test_every_scenario_fits_its_scene(town: str, name: str) -> None:
         assert not scenario.edits or len(edited_tracks(scene)), scenario.name
 
 
+@pytest.mark.medium
 def test_one_scenario_of_each_family_plays_as_it_was_measured(town: str) -> None:
     measured = json.loads((FOLDER / "town_val_measured.json").read_text())
     env = make_env(town, None)

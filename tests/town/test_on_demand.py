@@ -53,6 +53,7 @@ def pictures(root: Path) -> dict[str, bytes]:
     return {str(f.relative_to(root)): f.read_bytes() for folder in folders for f in folder.rglob("*") if f.is_file()}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("cores", [1, 3])
 def test_a_look_draws_that_scene_alone_as_it_would_have_been_written(
     root: Path, whole: Path, cores: int, monkeypatch: pytest.MonkeyPatch
@@ -134,6 +135,7 @@ def test_a_disk_that_refuses_and_another_generator_are_one_clear_error(root: Pat
         sensors.rgb(0, 32, 48)
 
 
+@pytest.mark.medium
 def test_the_built_in_town_is_made_without_pictures_and_the_command_draws_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,6 +105,7 @@ def test_the_map_says_which_stop_lines_have_lights(written: Path) -> None:
         assert [item["color"] for item in light["items"]] == ["RED", "YELLOW", "GREEN"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("looks", ["plain", "wild"])
 def test_the_lamp_of_the_state_is_lit(looks: str, request: pytest.FixtureRequest) -> None:
     """At 224 x 400, seen from where a driver sees the head across the junction, in colours that can be told apart."""

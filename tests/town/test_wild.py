@@ -138,6 +138,7 @@ def test_masks_hold_all_that_rides_along(folder: Path) -> None:
     assert masked > 50
 
 
+@pytest.mark.medium
 def test_rigs_differ_from_seed_to_seed_and_cameras_are_as_many_as_asked(tmp_path: Path) -> None:
     views, heights = [], []
     for seed in range(40):
