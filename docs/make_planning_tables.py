@@ -12,17 +12,8 @@ from typing import Any
 import page_tables
 from page_tables import load, table
 
-LABELS = {
-    "pdms_v1": "PDMS",
-    "epdms_v2": "EPDMS",
-    "nuplan_cls_nr": "CLS-NR",
-    "nuplan_cls_r": "CLS-R",
-    "pdms_of_plans": "PDMS of plans",
-    "ads": "ADS",
-    "hd_score": "HD-score",
-    "alpasim_scene_score": "AlpaSim",
-    "neuroncap_score": "NeuroNCAP",
-}
+from dist4d_env.evaluation.summary import SCORES
+
 LEADING = ("pdms_v1", "epdms_v2", "nuplan_cls_nr", "nuplan_cls_r")
 CLAIMED = (("pdm_closed", "idm"), ("idm", "constant_velocity"))
 """Pairs whose order is claimed: they are shown whatever stands between them."""
@@ -56,7 +47,7 @@ def leaderboard(name: str) -> str:
         counts = [f"{100 * row['failures'].get(kind, 0) / row['episodes']:.0f} %" for kind in kinds]
         counts.append(str(row["episodes"]))
         rows.append([named(row["planner"]), *(interval(row["metrics"].get(score)) for score in scores), *counts])
-    return table(["planner", *(LABELS[score] for score in scores), *kinds.values(), "episodes"], rows)
+    return table(["planner", *(SCORES[score] for score in scores), *kinds.values(), "episodes"], rows)
 
 
 def others(name: str) -> str:
@@ -64,7 +55,7 @@ def others(name: str) -> str:
     found = load(name)
     scores = [score for score in found["scores"] if score not in LEADING]
     rows = ([named(row["planner"]), *(mean(row["metrics"].get(score)) for score in scores)] for row in found["standings"])
-    return table(["planner", *(LABELS[score] for score in scores)], rows)
+    return table(["planner", *(SCORES[score] for score in scores)], rows)
 
 
 def groups(name: str, kind: str) -> str:
