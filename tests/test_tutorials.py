@@ -1,0 +1,29 @@
+"""The tutorials and the page on extending run from top to bottom, in an empty folder, as their readers would run them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.pages import DOCS, run_page
+
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_runs(page: Path, town_dataroot: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NUSCENES", str(town_dataroot))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert run_page(page, monkeypatch, tmp_path) >= 3
+
+
+def test_the_code_on_extending_runs(town_dataroot: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NUSCENES", str(town_dataroot))
+    assert run_page(DOCS / "extending.md", monkeypatch, tmp_path) >= 9
+
+
+def test_all_six_are_there() -> None:
+    asked = {"first-drive", "train-a-policy", "bring-your-data", "write-a-planner", "write-a-world", "score-and-report"}
+    assert {page.stem for page in TUTORIALS} == asked
