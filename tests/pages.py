@@ -13,7 +13,11 @@ import pytest
 from dist4d_env.__main__ import main
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-BLOCK = re.compile(r"^(?:<!-- not run: (?P<why>[^>]+) -->\n)?```(?P<kind>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<code>.*?)^```", re.M | re.S)
+BLOCK = re.compile(
+    r"^(?:<!-- not run: (?P<why>[^>]+) -->\n)?"
+    r"```(?P<kind>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<code>.*?)^```",
+    re.MULTILINE | re.DOTALL,
+)
 """A block of code. One with a title is the file of that name, one after a remark "not run: WHY" is only shown."""
 COMMAND = "python -m dist4d_env "
 NOT_OURS = ("pip install ", "make ", "export ", "cd ")
@@ -36,8 +40,8 @@ def run_page(page: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
         if block["title"]:
             (folder / block["title"]).write_text(code, encoding="utf-8")
         elif kind == "python":
-            before = text.count("\n", 0, block.start("code"))
-            exec(compile("\n" * before + code, str(page), "exec", dont_inherit=True), vars(module))  # errors name the page's lines
+            lines = "\n" * text.count("\n", 0, block.start("code")) + code  # errors name the page's own lines
+            exec(compile(lines, str(page), "exec", dont_inherit=True), vars(module))
         else:
             run_commands(code)
         ran += 1

@@ -1,7 +1,8 @@
-"""What the pages promise is there, and the README's ten lines run."""
+"""What the pages promise is there, the code of the README runs, and notebooks are stored as they were run."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,28 +13,118 @@ import pytest
 from dist4d_env.__main__ import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
+ON_THE_PAGE = 1_000_000
+"""Bytes that a stored notebook may have, pictures included; a moving picture may have three times that."""
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_verbs_exist(page):
     assert set(re.findall(r"python -m dist4d_env ([a-z]+)", page.read_text())) <= set(VERBS)
 
 
+def readme_block(number: int, **smaller: tuple[str, str]) -> str:
+    """The code of a Python block of the README, with what takes long made ``smaller``: what stands there to what is run."""
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[number]
+    for there, here in smaller.values():
+        assert there in code
+        code = code.replace(there, here)
+    return code
+
+
 def test_the_ten_lines_run(town_dataroot, monkeypatch, capsys):
     monkeypatch.setenv("NUSCENES", str(town_dataroot))
-    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert block is not None
-    exec(compile(block[1], "README.md", "exec"), {})
+    exec(compile(readme_block(0), "README.md", "exec"), {})
     assert re.match(r"(horizon|collision|off_road|wrong_way|trust) \['", capsys.readouterr().out)
 
 
-def test_tables_say_what_the_benchmarks_stored():
-    found = subprocess.run([sys.executable, ROOT / "docs" / "make_tables.py", "--check"], capture_output=True, text=True)
+@pytest.mark.medium
+def test_ten_lines_train_by_sb3_and_the_policy_drives(town_dataroot, monkeypatch, tmp_path):
+    from dist4d_env.learning.policy_planner import PolicyPlanner
+
+    monkeypatch.setenv("NUSCENES", str(town_dataroot))
+    monkeypatch.chdir(tmp_path)
+    steps = ("n_steps=64, batch_size=512", "n_steps=10, batch_size=20")
+    code = readme_block(1, scenes=('"train"', '"val"'), envs=('-v0", 64,', '-v0", 2,'), steps=steps, learn=("300_000", "20"))
+    exec(compile(code, "README.md", "exec"), {})
+    assert PolicyPlanner("policy").requires.cameras is False
+
+
+@pytest.mark.slow
+def test_ten_lines_train_by_rllib(town_dataroot, monkeypatch, tmp_path):
+    pytest.importorskip("ray.rllib")
+    from dist4d_env.learning.policy_planner import PolicyPlanner
+    from dist4d_env.learning.views import View
+    from tests.raying import small_ray
+
+    monkeypatch.setenv("NUSCENES", str(town_dataroot))
+    monkeypatch.chdir(tmp_path)
+    view = View()
+    keywords = {"world": "none", "scenes": "val", "observation": view.groups, "action": view.environment_action}
+    batch = ("learner=4096", "learner=40, minibatch_size=20, num_epochs=1")
+    code = readme_block(2, batch=batch, rounds=("range(50)", "range(1)"), envs=("runner=16", "runner=2"))
+    with small_ray():
+        exec(compile(code, "README.md", "exec"), {"view": view, "keywords": keywords})
+    assert PolicyPlanner("policy").requires.cameras is False
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+def test_a_notebook_can_be_read_without_being_run(notebook):
+    cells = json.loads(notebook.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) >= 6 and all(cell["outputs"] for cell in code), "python -m docs.make_notebooks stores them"
+    assert not [out for cell in code for out in cell["outputs"] if out["output_type"] == "error"]
+    assert sum("image/jpeg" in out.get("data", {}) for cell in code for out in cell["outputs"]) >= 4
+    assert notebook.stat().st_size < ON_THE_PAGE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+def test_a_notebook_runs(notebook, town_dataroot, monkeypatch, tmp_path):
+    pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    from docs.make_notebooks import executed
+
+    monkeypatch.setenv("NUSCENES", str(town_dataroot))
+    run = [cell for cell in executed(notebook, tmp_path).cells if cell.cell_type == "code"]
+    stored = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert [len(cell.outputs) for cell in run] == [len(cell["outputs"]) for cell in stored]
+
+
+def test_a_notebook_is_a_page(tmp_path):
+    from docs.hooks import on_page_markdown, page_of
+
+    page = page_of(NOTEBOOKS[0])
+    assert page.startswith("# ") and "```python\nimport" in page and "](data:image/jpeg;base64," in page
+    assert on_page_markdown("[a](../notebooks/first-drive.ipynb)") == "[a](../notebooks/first-drive.md)"
+
+
+def test_the_moving_picture_moves_and_is_small():
+    from PIL import Image
+
+    path = DOCS / "pictures" / "demo.webp"
+    with Image.open(path) as picture:
+        assert picture.n_frames >= 30 and picture.width >= 600
+    assert path.stat().st_size < 3 * ON_THE_PAGE
+
+
+def test_every_world_has_a_page_with_its_picture():
+    from dist4d_env.registry import WORLDS
+
+    pages = {page.stem: page.read_text() for page in (DOCS / "worlds").glob("*.md")}
+    assert set(pages) == set(WORLDS.built_in)
+    assert all(f"world_{name}.jpg" in text for name, text in pages.items() if name != "none")
+
+
+@pytest.mark.parametrize("script", ["make_tables.py", "make_speed_table.py"])
+def test_tables_say_what_the_benchmarks_stored(script):
+    found = subprocess.run([sys.executable, DOCS / script, "--check"], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
