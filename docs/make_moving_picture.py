@@ -25,11 +25,11 @@ class Options:
     """What `python -m dist4d_env demo` has written."""
     out: Path = Path(__file__).parent / "pictures" / "demo.webp"
     """The picture."""
-    width: int = 900
+    width: int = 1000
     """Pixels."""
     every: int = 2
     """Of so many frames of the video one is shown, as long as they last."""
-    quality: int = 60
+    quality: int = 70
     """Of WebP, 0 to 100."""
 
 

@@ -1,7 +1,7 @@
 """Makes the pictures of README.md and docs/worlds/: ``python docs/make_pictures.py [--weights tiny]``.
 
 world_NAME.jpg: one instant of the built-in town from 2 m beside the recorded path in each world, front cameras, colours above
-depth; off_path.jpg: three of these.
+depth; off_path.jpg: the colours of three of these.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def main(options: Options) -> None:
     for name, picture in worlds.items():
         _write(f"world_{name}.jpg", picture)
     titles = ("oracle", "the town's own geometry"), ("splat", "memory splat, no network"), ("dist4d", "DiST-S")
-    _write("off_path.jpg", np.vstack([part for name, title in titles for part in (_title(title, worlds[name]), worlds[name])]))
+    colours = {name: picture[: len(picture) // 2] for name, picture in worlds.items()}
+    _write("off_path.jpg", np.vstack([part for name, title in titles for part in (_title(title, colours[name]), colours[name])]))
 
 
 def beside_the_path(place: dict[str, Any], scene: str, world: str, options: Options) -> np.ndarray:
