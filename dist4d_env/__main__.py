@@ -109,17 +109,24 @@ class Terminated(BaseException):
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Raises Terminated for SIGTERM."""
+    """Raises Terminated for SIGTERM, also where a library makes another error of it or closing what was half open fails."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    came = threading.Event()
+
     def stop(number: int, frame: Any) -> None:
+        came.set()
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except Exception as error:
+        if came.is_set():
+            raise Terminated from error
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.trials import MARK
-from dist4d_env.__main__ import fault_of, main
+from dist4d_env.__main__ import Terminated, _stoppable, fault_of, main
+from dist4d_env.errors import DataError
 
 pytestmark = [pytest.mark.medium, pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")]
 
@@ -119,6 +120,19 @@ def test_errors_that_libraries_wrap() -> None:
     except RuntimeError as error:
         assert str(fault_of(error)).startswith("Permission denied (x.npz): choose a folder that can be written to")
     assert fault_of(ValueError("a bug")) is None
+
+
+@pytest.mark.parametrize("error", [ImportError("numpy failed to import"), DataError("no end")])
+def test_what_others_make_of_sigterm_is_sigterm(error: Exception) -> None:
+    with pytest.raises(Terminated) as stopped, _stoppable():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        except BaseException:
+            raise error from None
+    assert stopped.value.__cause__ is error
+    with pytest.raises(type(error)), _stoppable():
+        raise error
 
 
 def descendants(mark: str) -> list[int]:

@@ -79,14 +79,14 @@ class PlannerProcess:
         if self._pipe is not None:
             return
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
+        ours, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, self.name, self._plan_limit, self._reset_limit))
+        self._end = Finalize(self, _kill, (self._process,), exitpriority=10)  # with this object, or before the interpreter ends
+        self._began, self._known = monotonic(), False
+        self._pipe = ours  # from here on ``close`` ends what there is, should a signal interrupt the start
         with _without_interrupts():
             self._process.start()
         theirs.close()
-        self._end = Finalize(self, _kill, (self._process,), exitpriority=10)  # with this object, or before the interpreter ends
-        self._began = monotonic()
-        self._known = False
 
     def made(self) -> Made:
         """Waits until the planner is made. Raises ConfigError where it cannot be."""
@@ -192,6 +192,8 @@ def _without_interrupts() -> Iterator[None]:
 
 def _kill(process: Any) -> None:
     """Kills a process and all that it has begun, as far as the system knows groups of processes."""
+    if process.pid is None:
+        return
     with suppress(AttributeError, ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -238,3 +239,25 @@ class AsksWrongly(Straight):
 
     def fail(self):
         self.imagination.try_plans([Plan(np.zeros((8, 3)))], [0.123])
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_start_that_a_signal_interrupts_can_be_closed(monkeypatch, begun):
+    """Ctrl-C or SIGTERM between the pipe and the end of the start: close ends what there is, and the next start is whole."""
+    start = multiprocessing.context.SpawnProcess.start
+
+    def interrupted(process):
+        if begun:
+            start(process)
+        raise KeyboardInterrupt
+
+    planner = PlannerProcess(f"{__name__}:Straight")
+    with monkeypatch.context() as patch:
+        patch.setattr(multiprocessing.context.SpawnProcess, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            planner.begin()
+    process = planner._process
+    planner.close()
+    assert process.pid is None if not begun else process.exitcode == -signal.SIGKILL
+    assert planner.requires == PlannerNeeds()
+    planner.close()
