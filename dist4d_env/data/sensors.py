@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from os.path import isfile  # False for whatever cannot be looked at, where Path.is_file may raise
 from pathlib import Path
 
@@ -62,6 +64,17 @@ class FileSensorLog:
 
     def _has_sweep(self, row: int) -> bool:
         return isfile(Path(self.dataroot, self.lidar_files[row]))
+
+    def stamps(self) -> Iterator[tuple[str, int, int]]:
+        """Name, size in bytes and date in ns of each image, depth image and mask of the car's body that is there: another where a
+        file has changed."""
+        keyframes = range(len(self.keyframe_time))
+        for view, channel in enumerate(self.camera_names):
+            each = ((self.image_path(keyframe, view), self.find_depth(keyframe, view)) for keyframe in keyframes)
+            for path in (find_mask(self.dataroot, self.scene, channel), *chain.from_iterable(each)):
+                if path is not None and isfile(path):
+                    about = path.stat()
+                    yield path.name, about.st_size, about.st_mtime_ns
 
     def image_path(self, keyframe: int, view: int) -> Path:
         """Where the image of a camera (index into ``camera_names``) belongs, whether or not it exists."""

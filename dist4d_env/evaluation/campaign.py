@@ -26,7 +26,7 @@ from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, drive, episode_name, file_name
 from dist4d_env.evaluation.episode_log import BROKEN, read_text, scenario_record, shown_error
 from dist4d_env.evaluation.executors import Executor
-from dist4d_env.evaluation.fingerprint import code_fingerprint
+from dist4d_env.evaluation.fingerprint import code_fingerprint, scene_fingerprint
 from dist4d_env.evaluation.planner_process import Made, PlannerProcess
 from dist4d_env.evaluation.runner import check_limits
 from dist4d_env.geometry.cameras import optional_size
@@ -36,7 +36,7 @@ from dist4d_env.registry import TRAFFIC, WORLDS
 from dist4d_env.scenes.edits_apply import apply_all
 from dist4d_env.scenes.files import write_text
 from dist4d_env.scenes.scenario import Scenario
-from dist4d_env.scenes.scene import TICK
+from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.scenes.suites import Suite
 from dist4d_env.worlds.contract import world_traits
 
@@ -112,15 +112,18 @@ class Campaign:
             str(Path(dataset.dataroot).resolve()), dataset.version, scenes, **{name: getattr(self, name) for name in names}
         )
 
-    def tasks(self, settings: EnvSettings, folder: Path, made: Mapping[str, Made]) -> list[EpisodeTask]:
-        """Every episode, grouped by planner, of which a process holds one at a time, then by scene, of which it so loads few."""
+    def tasks(self, settings: EnvSettings, folder: Path, made: Mapping[str, Made], data: Mapping[str, str]) -> list[EpisodeTask]:
+        """Every episode, grouped by planner, of which a process holds one at a time, then by scene, of which it so loads few.
+
+        data: fingerprints of the scenes by name.
+        """
         scenarios = sorted(self.scenarios, key=lambda scenario: (scenario.scene, scenario.name))
         code = code_fingerprint(self.world, self.weights, self.traffic)
         task = partial(EpisodeTask, settings=settings, folder=folder, jitter=self.jitter, apart=self.apart,
                        plan_limit=self.plan_limit, reset_limit=self.reset_limit)  # fmt: skip
         return [
             task(planner, scenario, seed, needs=made[planner].requires,
-                 fingerprint=(("code", code), ("planner", made[planner].fingerprint)))
+                 fingerprint=(("code", code), ("planner", made[planner].fingerprint), ("data", data[scenario.scene])))
             for planner in self.planners
             for scenario in scenarios
             for seed in range(self.seeds)
@@ -130,14 +133,15 @@ class Campaign:
 def run(campaign: Campaign, folder: Path, execute: Executor, again: bool = False) -> int:
     """Drives the episodes that are missing; returns their number. Raises before anything runs where input is bad.
 
-    again: also those that other code, or a planner of other files, has driven; without it ConfigError says that there are some.
+    again: also those that other code or a planner of other files has driven, or on other data; without it ConfigError says that
+    there are some.
     """
     dataset = campaign.open_data()
     settings = campaign.env_settings(dataset)
-    made = check(campaign, dataset, settings)
+    made, data = check(campaign, dataset, settings)
     with _locked(folder):
         content = _agree(campaign, settings, folder)
-        tasks = campaign.tasks(settings, folder.resolve(), made)  # workers may have another working directory
+        tasks = campaign.tasks(settings, folder.resolve(), made, data)  # workers may have another working directory
         texts = _stored_texts(sorted((folder / "episodes").glob("*.json")))
         others = _driven_by_others(texts, tasks)
         if others and not again:
@@ -149,8 +153,8 @@ def run(campaign: Campaign, folder: Path, execute: Executor, again: bool = False
         left = others.keys() - {task.name for task in due}
         if left:
             raise ConfigError(
-                f"{_counted(left)} in {folder}, such as {min(left)}, were driven by other code and are not of this run: "
-                "name their planners and scenarios too, or choose another --out"
+                f"{_counted(left)} in {folder}, such as {min(left)}, were driven by other code or on other data and "
+                "are not of this run: name their planners and scenarios too, or choose another --out"
             )
         write_text(folder / SETTINGS, content)
         for leftover in [*folder.glob("*/.*.npz"), *folder.glob("*/.*.json"), *folder.glob("*/.*.jpg")]:
@@ -161,18 +165,21 @@ def run(campaign: Campaign, folder: Path, execute: Executor, again: bool = False
     return len(due)
 
 
-def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> dict[str, Made]:
-    """The planners' needs and fingerprints. Raises one clear error for what would fail later: a planner, scenario, edit, or a
-    world that cannot draw this data set."""
+def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> tuple[dict[str, Made], dict[str, str]]:
+    """The planners' needs and fingerprints, and the scenes' fingerprints. Raises one clear error for what would fail later: a
+    planner, scenario, edit, or a world that cannot draw this data set."""
     traits = world_traits(campaign.world)
     made = _look_at_planners(campaign)
     for name, planner in made.items():
         needs = planner.requires
         if not traits.shows_pictures and (needs.cameras or needs.lidar or needs.imagination):
             raise ConfigError(f"planner {name!r} needs pictures: choose a world that makes them, such as --world dist4d")
+    data: dict[str, str] = {}
     with Progress("checking scenarios", "scenario", len(campaign.scenarios)) as progress:
-        for scenario in campaign.scenarios:
-            _check_scenario(campaign, dataset, scenario, traits.needs_images)
+        for scenario in sorted(campaign.scenarios, key=lambda scenario: scenario.scene):
+            scene = _check_scenario(campaign, dataset, scenario, traits.needs_images)
+            if scenario.scene not in data:
+                data[scenario.scene] = scene_fingerprint(scene, traits.needs_images)
             progress.update()
     if traits.shows_pictures:
         with Progress("opening the world"):
@@ -181,7 +188,7 @@ def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> dict[s
                 env.reset(seed=0, options={"scenario": campaign.scenarios[0]})
             finally:
                 env.close()
-    return made
+    return made, data
 
 
 def _look_at_planners(campaign: Campaign) -> dict[str, Made]:
@@ -203,7 +210,8 @@ def _look_at_planners(campaign: Campaign) -> dict[str, Made]:
     return made
 
 
-def _check_scenario(campaign: Campaign, dataset: Dataset, scenario: Scenario, needs_images: bool) -> None:
+def _check_scenario(campaign: Campaign, dataset: Dataset, scenario: Scenario, needs_images: bool) -> Scene:
+    """The scene of a scenario. Raises ConfigError or DataError where it cannot be played there."""
     if scenario.scene not in dataset.names():
         raise DataError(
             f"the suite {campaign.suite.name} plays {scenario.name} in {scenario.scene}, which {dataset.dataroot} does not "
@@ -215,20 +223,27 @@ def _check_scenario(campaign: Campaign, dataset: Dataset, scenario: Scenario, ne
         apply_all(scenario.edits, scene, scenario.start)
     except (ConfigError, DataError) as error:
         raise type(error)(f"scenario {scenario.name}: {error}") from error
+    return scene
 
 
-def _driven_by_others(
-    texts: Mapping[Path, dict[str, Any]], tasks: Sequence[EpisodeTask]
-) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Of the stored episodes that something else has driven than would drive them now: planner and what differs, by name."""
-    now = {task.planner: dict(task.fingerprint) for task in tasks}
-    code = dict(tasks[0].fingerprint)["code"]
-    found = {}
+def _driven_by_others(texts: Mapping[Path, dict[str, Any]], tasks: Sequence[EpisodeTask]) -> dict[str, set[str]]:
+    """Of the stored episodes that something else has driven than would drive them now, or on other data: what has changed, by
+    name."""
+    now: dict[tuple[str, str], str] = {}
+    for task in tasks:
+        prints = dict(task.fingerprint)
+        now |= {("planner", task.planner): prints["planner"], ("data", task.scenario.scene): prints["data"]}
+    code, found = dict(tasks[0].fingerprint)["code"], {}
     for path, text in texts.items():
-        planner, then = text["planner"], text["fingerprint"]
-        different = tuple(key for key, value in now.get(planner, {"code": code}).items() if then.get(key) != value)
+        planner, scene, then = text["planner"], text["scene"], text["fingerprint"]
+        expected = {
+            "dist4d_env (or the world's weights)": ("code", code),
+            f"the planner {planner}": ("planner", now.get(("planner", planner))),
+            f"the data of {scene}": ("data", now.get(("data", scene))),
+        }
+        different = {what for what, (key, value) in expected.items() if value is not None and then.get(key) != value}
         if different:
-            found[path.stem] = planner, different
+            found[path.stem] = different
     return found
 
 
@@ -274,14 +289,11 @@ def _plays(text: Mapping[str, Any], record: Any) -> bool:
     return here == there and abs(text["scenario"].get("start", 0.0) - record.get("start", 0.0)) <= TICK
 
 
-def _mixed(folder: Path, others: Mapping[str, tuple[str, tuple[str, ...]]]) -> str:
-    what = {key for _, different in others.values() for key in different}
-    planners = sorted({planner for planner, different in others.values() if "planner" in different})
-    names = ", ".join(planners[:3]) + (" and others" if len(planners) > 3 else "")
-    causes = ["dist4d_env (or the world's weights)"] if "code" in what else []
-    causes += [f"the planner {names}"] if planners else []
+def _mixed(folder: Path, others: Mapping[str, set[str]]) -> str:
+    causes = sorted(set().union(*others.values()))
+    named = ", ".join(causes[:3]) + (" and more" if len(causes) > 3 else "")
     return (
-        f"{folder} holds {_counted(others)} driven before {' and '.join(causes)} changed: give --again to drive them anew, or "
+        f"{folder} holds {_counted(others)} driven before {named} changed: give --again to drive them anew, or "
         "choose another --out"
     )
 

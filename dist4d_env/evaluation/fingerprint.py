@@ -1,4 +1,4 @@
-"""Fingerprints of what drove an episode: the package's files, the world's and traffic's own, and the planner's."""
+"""Fingerprints of what drove an episode: the package's files, the world's and traffic's own, the planner's, and the scene's."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
-from dataclasses import is_dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import shapely
+
 from dist4d_env.registry import TRAFFIC, WORLDS
+from dist4d_env.scenes.scene import Scene
 
 PACKAGE = Path(__file__).parents[1]
 _REPORT = PACKAGE / "evaluation" / "report"  # pages change nothing that is driven
@@ -66,6 +70,35 @@ def planner_fingerprint(planner: Any, opened: Iterable[str] = ()) -> str:
     config = getattr(planner, "config", None)
     settings = repr((planner.requires, config if is_dataclass(config) else None))
     return _digest(files, re.sub(r" at 0x[0-9a-f]+", "", settings))
+
+
+def scene_fingerprint(scene: Scene, pictures: bool = False) -> str:
+    """Of what a scene holds, wherever its data set lies. pictures: and of the sizes and dates of its sensor files, where its
+    sensors tell them (``FileSensorLog.stamps``)."""
+    digest = hashlib.sha256()
+    for part in _parts(replace(scene, dataroot="", version="", dataset=None)):
+        digest.update(part + b"\0")
+    if pictures:
+        digest.update(repr(list(getattr(scene.sensors, "stamps", tuple)())).encode())
+    return digest.hexdigest()[:16]
+
+
+def _parts(value: Any) -> Iterator[bytes]:
+    """The plain values that a value is made of, in order; of other objects, such as search trees and open files, none."""
+    if isinstance(value, np.ndarray):
+        yield f"{value.dtype.str} {value.shape}".encode()
+        yield repr(value.tolist()).encode() if value.dtype.hasobject else np.ascontiguousarray(value).tobytes()
+    elif is_dataclass(value):
+        yield from (part for field in fields(value) for part in (field.name.encode(), *_parts(getattr(value, field.name))))
+    elif isinstance(value, shapely.Geometry):
+        yield shapely.to_wkb(value)
+    elif isinstance(value, Mapping):
+        yield from (part for key in value for part in (str(key).encode(), *_parts(value[key])))
+    elif isinstance(value, list | tuple | frozenset):
+        yield str(len(value)).encode()
+        yield from (part for one in (sorted(value) if isinstance(value, frozenset) else value) for part in _parts(one))
+    elif value is None or isinstance(value, str | int | float | np.generic):
+        yield repr(value).encode()
 
 
 def _sources(module: str) -> set[Path]:

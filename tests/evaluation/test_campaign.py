@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import pytest
 from benchmarks import planning
 from dist4d_env.__main__ import main
 from dist4d_env.data.nuscenes import NuScenesDataset
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError, WeightsError
 from dist4d_env.evaluation import campaign as engine
 from dist4d_env.evaluation import cli, results
@@ -24,6 +27,7 @@ from dist4d_env.evaluation.campaign import Campaign, run
 from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, file_name
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, load_episode
 from dist4d_env.evaluation.executors import Processes, serial
+from dist4d_env.evaluation.fingerprint import scene_fingerprint
 from dist4d_env.evaluation.planner_process import Made
 from dist4d_env.evaluation.results import score_folder, write_results
 from dist4d_env.evaluation.runner import RunOptions
@@ -328,11 +332,10 @@ def write_results_of_nothing(folder: Path) -> None:
 
 def test_tasks_are_values_that_travel(suite, tmp_path):
     """What an executor on another machine needs: tasks and work can be pickled and name themselves."""
-    import pickle
-
     campaign = Campaign(("lane",), suite)
     made = {"lane": Made(PlannerNeeds(privileged=True), "abc")}
-    tasks = campaign.tasks(campaign.env_settings(campaign.open_data()), tmp_path, made)
+    data = {"town-val-0000": "def", "town-val-0001": "ghi"}
+    tasks = campaign.tasks(campaign.env_settings(campaign.open_data()), tmp_path, made, data)
     assert pickle.loads(pickle.dumps(tasks)) == tasks and isinstance(tasks[0], EpisodeTask)
     assert [task.name for task in tasks] == ["lane__as-logged__seed0", "lane__wall-of-trucks__seed0"]
 
@@ -378,7 +381,7 @@ def test_a_resume_never_mixes(suite, tmp_path, monkeypatch):
     assert run(campaign, out, serial) == 2 and run(campaign, out, serial) == 0
     [episode] = (out / "episodes").glob("weighed-Weighed*__as-logged__seed0.json")
     stored = load_episode(episode)
-    assert set(stored.fingerprint) == {"code", "planner"}
+    assert set(stored.fingerprint) == {"code", "planner", "data"}
     for change in (
         lambda: source.write_text(WEIGHED + "# a word\n"),
         lambda: parts.write_text("METRES = 0.4\n"),
@@ -395,8 +398,43 @@ def test_a_resume_never_mixes(suite, tmp_path, monkeypatch):
         ConfigError, match=r"2 episodes driven before dist4d_env .* changed: give --again .* or choose another --out"
     ):
         run(campaign, out, serial)
-    with pytest.raises(ConfigError, match=r"1 episode .* such as lane__as-logged__seed0, were driven by other code"):
+    with pytest.raises(
+        ConfigError, match=r"1 episode .* such as lane__as-logged__seed0, were driven by other code or on other data"
+    ):
         run(Campaign(("weighed:Weighed",), suite, only=("as-*",)), out, serial, again=True)
+
+
+def test_a_resume_never_mixes_data(suite, tmp_path, town_dataroot):
+    """Tables that have changed in place are said, at the scenes that they change; a copy of the same tables is the same data."""
+    place = Path(shutil.copytree(town_dataroot, tmp_path / "data"))
+    campaign, out = Campaign(("lane",), replace(suite, dataroot=str(place))), tmp_path / "out"
+    assert run(campaign, out, serial) == 2
+    table = next(place.glob("*/sample_annotation.json"))
+    table.write_text(table.read_text())
+    assert run(campaign, out, serial) == 0, "another date, the same content"
+    rows = json.loads(table.read_text())
+    scene = open_dataset(str(place)).load(suite.scenarios[0].scene, require_map=False)
+    sizes = [row["size"] for row in rows if row["instance_token"] == scene.tracks.instance[0]]
+    for size in sizes:
+        size[0] += 0.1
+    table.write_text(json.dumps(rows))
+    with pytest.raises(
+        ConfigError, match=rf"1 episode driven before the data of {suite.scenarios[0].scene} changed: give --again"
+    ):
+        run(campaign, out, serial)
+    assert sizes and run(campaign, out, serial, again=True) == 1 and run(campaign, out, serial) == 0
+
+
+def test_sensor_files_count_where_the_world_looks_at_them(town_dataroot, tmp_path):
+    place = Path(shutil.copytree(town_dataroot, tmp_path / "data"))
+    scene = open_dataset(str(place)).load("town-val-0000")
+    before = [scene_fingerprint(scene, pictures) for pictures in (False, True)]
+    assert before == [scene_fingerprint(pickle.loads(pickle.dumps(scene)), pictures) for pictures in (False, True)]
+    depth = scene.sensors.find_depth(1, 2)
+    depth.write_bytes(depth.read_bytes() + b" ")
+    after = [scene_fingerprint(scene, pictures) for pictures in (False, True)]
+    assert after[0] == before[0] and after[1] != before[1]
+    assert scene_fingerprint(replace(scene, route=replace(scene.route, log_length=1.0))) != before[0]
 
 
 def test_a_run_that_goes_on_scores_only_what_is_new(suite, tmp_path, monkeypatch):
