@@ -34,7 +34,7 @@ _ODD: st.SearchStrategy[Any] = st.sampled_from(
      float("nan"), float("inf"), -float("inf"), 1e308, 5e-324, 2**31, 2**63, 10**400, 9100.0, [0, 0, 0, 0], [1, 0, 0, 0]]
 )  # fmt: skip
 _LISTS = st.lists(st.floats() | st.integers(-9, 9) | st.none(), max_size=5)
-_VALUES = _ODD | st.floats() | st.integers() | st.text(max_size=8) | _LISTS
+VALUES = _ODD | st.floats() | st.integers() | st.text(max_size=8) | _LISTS
 _FILES = [f"{VERSION}/{name}.json" for name in (
     "calibrated_sensor", "category", "ego_pose", "instance", "log", "map", "sample", "sample_annotation", "sample_data", "scene",
     "sensor", "attribute", "visibility",
@@ -43,7 +43,7 @@ _EDITS = st.tuples(
     st.sampled_from([*_FILES, MAP, MAP, MAP]),
     st.lists(st.integers(0, 10**6), min_size=1, max_size=5),
     st.sampled_from(["set", "set", "set", "set", "nudge", "drop", "double"]),
-    _VALUES,
+    VALUES,
 )
 _BYTES = st.tuples(st.sampled_from([*_FILES, MAP, "splits.json"]), st.binary(max_size=40) | st.just(b"[" * 10**5))
 CASES = st.lists(_EDITS, max_size=2) | st.lists(_EDITS, min_size=1, max_size=2) | _BYTES.map(lambda pair: [pair])
@@ -58,7 +58,7 @@ def attempt(case: list[tuple[Any, ...]], folder: Path) -> str:
     (folder / "sweeps").symlink_to(root / "sweeps")
     written = {name: json.dumps(content).encode() for name, content in files.items()}
     for edit in case:
-        written[edit[0]] = edit[1] if len(edit) == 2 else json.dumps(_edited(json.loads(written[edit[0]]), *edit[1:])).encode()
+        written[edit[0]] = edit[1] if len(edit) == 2 else json.dumps(edited(json.loads(written[edit[0]]), *edit[1:])).encode()
     for name, content in written.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -100,7 +100,7 @@ def _near_the_source(scene: Scene) -> None:
     assert scene.duration < 40, "silent: a log that is too long"
 
 
-def _edited(content: Any, path: list[int], how: str, value: Any) -> Any:
+def edited(content: Any, path: list[int], how: str, value: Any) -> Any:
     """The content with one place in it changed; the numbers lead down to it, each taken modulo what is there."""
     here, step = content, None
     for step, number in enumerate(path):

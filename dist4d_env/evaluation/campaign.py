@@ -22,9 +22,17 @@ from dist4d_env import __version__
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.starts import check_start
-from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.errors import ConfigError, DataError, shown
 from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, drive, episode_name, file_name
-from dist4d_env.evaluation.episode_log import BROKEN, read_text, scenario_record, shown_error
+from dist4d_env.evaluation.episode_log import (
+    BROKEN,
+    LONGEST,
+    check_record,
+    read_json,
+    read_text,
+    scenario_record,
+    shown_error,
+)
 from dist4d_env.evaluation.executors import Executor
 from dist4d_env.evaluation.fingerprint import code_fingerprint, scene_fingerprint
 from dist4d_env.evaluation.planner_process import Made, PlannerProcess
@@ -324,16 +332,19 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """The settings of a campaign. Raises DataError for a folder that is none or is broken."""
     path = folder / SETTINGS
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path)
         if settings["format"] != FORMAT:
             raise DataError(f"{path}: a campaign of format {settings['format']}, not {FORMAT}: choose another --out")
-        if not isinstance(settings["scenarios"], dict):
-            raise TypeError("scenarios is no dict")
-        if not all(isinstance(settings["common"][name], str) for name in ("suite", "world")):
-            raise TypeError("suite and world are no names")
+        for record in settings["scenarios"].values():
+            check_record(record)
+        for name in ("suite", "world", "weights", "memory", "traffic", "dist4d_env"):
+            if not isinstance(settings["common"][name], str):
+                raise TypeError(f"{name} is {shown(settings['common'][name])}")
+        if not 0 < settings["common"]["decision_dt"] <= LONGEST:
+            raise TypeError(f"decision_dt is {shown(settings['common']['decision_dt'])}")
         return dict(settings)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a campaign's settings ({type(error).__name__}: {error}); choose another --out") from error
+    except (*BROKEN, AttributeError, OSError) as error:
+        raise DataError(f"{path}: not a campaign's settings ({shown_error(error)}); choose another --out") from error
 
 
 def _agree(campaign: Campaign, settings: EnvSettings, folder: Path) -> str:

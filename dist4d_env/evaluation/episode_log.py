@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dist4d_env.errors import DataError
+from dist4d_env.errors import DataError, DiST4DError, shown
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.trace import BEYOND, EpisodeTrace, Plans, require_shapes
@@ -113,19 +113,32 @@ def load_episode(path: Path, dataroot: str | None = None) -> EpisodeLog:
 
     Raises DataError naming the file if it is missing, broken or of another format.
     """
-    from dist4d_env.data.open import open_dataset
-
     try:
         text = read_text(path)
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
-        reader = text["settings"].get("dataset")
-        scene = open_dataset(dataroot or text["dataroot"], text["version"], dataset=reader).load(text["scene"], require_map=False)
+        scene = _scene_of(path, text, dataroot)
         return _assemble(text, arrays, scene)
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: no such file; an episode log is a .json and a .npz side by side") from error
     except (*BROKEN, OSError) as error:
         raise DataError(f"{path}: not a whole episode log ({shown_error(error)}); run the episode again") from error
+
+
+def _scene_of(path: Path, text: Mapping[str, Any], dataroot: str | None) -> Scene:
+    """The scene that an episode was driven in. Raises DataError naming the episode."""
+    from dist4d_env.data.open import open_dataset
+
+    place = dataroot or text["dataroot"]
+    if not Path(place).is_dir():
+        raise DataError(
+            f"{path}: its data set {shown(place)} is no folder here; give the folder that holds it now with --dataroot"
+        )
+    try:
+        reader = text["settings"].get("dataset")
+        return open_dataset(place, text["version"], dataset=reader).load(text["scene"], require_map=False)
+    except DiST4DError as error:
+        raise DataError(f"{path}: its scene cannot be opened: {error}") from error
 
 
 BROKEN = (ValueError, KeyError, TypeError, OverflowError, EOFError, NotImplementedError, RuntimeError, MemoryError, SyntaxError,
@@ -141,18 +154,36 @@ def shown_error(error: BaseException) -> str:
 def read_text(path: Path) -> dict[str, Any]:
     """What an episode log's .json holds. Raises DataError for another format, and ValueError, KeyError or TypeError for what is
     none."""
-    text = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    text = read_json(path)
     if text["format"] != FORMAT:
         raise DataError(f"{path}: an episode log of format {text['format']!r:.40}, not {FORMAT}; run the episode again")
     text = {"fingerprint": {}, **text}
     for key, kind in FIELDS.items():
         if not isinstance(text[key], kind) or isinstance(text[key], bool):
             raise TypeError(f"{key} is {text[key]!r:.60}")
+    check_record(text["scenario"])
     horizon = text["scenario"].get("horizon") or text["settings"]["horizon"]
     for name, number in {"horizon": horizon, "decision_dt": text["decision_dt"], "plans_dt": text["plans_dt"]}.items():
         if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= LONGEST:
             raise TypeError(f"{name} is {number!r:.60}, not a positive number of seconds")
     return text
+
+
+def check_record(record: Mapping[str, Any]) -> None:
+    """Raises TypeError for the record of a scenario whose names are no texts or that begins at no time."""
+    for key in ("name", "family", "difficulty", "traffic"):
+        if not isinstance(record.get(key, ""), str):
+            raise TypeError(f"a scenario's {key} is {shown(record[key])}")
+    start = record.get("start", 0.0)
+    if isinstance(start, bool) or not isinstance(start, int | float) or abs(start) > LONGEST:
+        raise TypeError(f"a scenario's start is {shown(start)}")
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON holds. Raises ValueError for what no other file could hold: NaN, and halves of characters."""
+    content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    json.dumps(content, ensure_ascii=False).encode()
+    return content
 
 
 def _no_number(name: str) -> float:
@@ -170,7 +201,7 @@ def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene)
         route=scene.route,
         vehicle=VehicleParameters(**text["vehicle"]),
         lights=_lights(arrays.get(LIGHT_STATES), scene, count),
-    )
+    ).at_ticks()
     return EpisodeLog(
         **{key: text[key] for key in PLAIN_FIELDS},
         dataroot=scene.dataroot,

@@ -90,6 +90,8 @@ class EpisodeTrace:
         shapes |= {"position": (steps, tracks, 3), "velocity": (steps, tracks, 2)}
         shapes |= {"yaw": (steps, tracks), "valid": (steps, tracks)}
         require_shapes("an episode's trace", vars(self), **shapes)
+        for name in ("time", "ego", "expert", "size", "position", "velocity", "yaw"):  # kernels are compiled for these alone
+            object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
         known = self.category.dtype.kind in "iu" and bool(np.isin(self.category, range(len(CATEGORIES))).all())
         if not known:
             raise ConfigError("an episode's trace: category must be indices into CATEGORIES")
@@ -159,6 +161,7 @@ class Plans:
 
     def __post_init__(self) -> None:
         require_finite("an episode's plans", poses=self.poses, dt=np.array(self.dt))
+        object.__setattr__(self, "poses", np.asarray(self.poses, np.float64))
 
 
 @dataclass(frozen=True)
