@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dist4d_env.__main__ import main
 from tests.pages import DOCS, run_page
 
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
@@ -19,9 +20,16 @@ def test_a_tutorial_runs(page: Path, town_dataroot: Path, monkeypatch: pytest.Mo
     assert run_page(page, monkeypatch, tmp_path) >= 3
 
 
-def test_the_code_on_extending_runs(town_dataroot: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_code_on_extending_runs(
+    town_dataroot: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what it makes is evaluated by name."""
     monkeypatch.setenv("NUSCENES", str(town_dataroot))
     assert run_page(DOCS / "extending.md", monkeypatch, tmp_path) >= 9
+    named = ["--dataset", "extending:StraightDrive", "--planner", "extending:Braking", "--workers", "0", "--horizon", "2"]
+    assert main(["evaluate", *named, "--world", "none", "--out", str(tmp_path / "driven")]) == 0
+    assert main(["evaluate", str(tmp_path / "driven")]) == 0
+    assert "drivable area compliance" in capsys.readouterr().out
 
 
 def test_all_six_are_there() -> None:

@@ -25,12 +25,14 @@ def open_dataset(
     """Opens a data set.
 
     dataroot: its folder, else $NUSCENES, else the built-in town (made once, in the user's cache folder); version: the folder of
-    tables below it, found by itself where there is one; scenes: names or splits that will be loaded, for the built-in town makes
-    only the split that is needed; dataset: a name in ``registry.DATASETS``, ``"module:Class"``, or an open data set, which is
-    returned as it is; None takes the first reader that recognises the folder, and one given here finds its folder by itself where
-    ``dataroot`` is None; size: height and width that its images will be shown at, so that the built-in town stores larger ones.
+    tables below it, found by itself where there is one and none is given, or an empty one, as data sets without versions have;
+    scenes: names or splits that will be loaded, for the built-in town makes only the split that is needed; dataset: a name in
+    ``registry.DATASETS``, ``"module:Class"``, or an open data set, which is returned as it is; None takes the first reader that
+    recognises the folder, and one given here finds its folder by itself where ``dataroot`` is None; size: height and width that
+    its images will be shown at, so that the built-in town stores larger ones.
     Raises DataError naming the folder, table or file that is missing or broken, ConfigError for an unknown reader.
     """
+    version = version or None
     if dataset is None:
         root, origin = _folder(dataroot, scenes, size)
         dataset, dataroot = _recognised(root, origin), root

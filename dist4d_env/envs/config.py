@@ -68,6 +68,8 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         set_field = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731 (frozen: normalise once, here)
+        if isinstance(self.version, str) and not self.version:  # as a data set says that it has none (``Dataset.version``)
+            set_field("version", None)
         for name in ("dataroot", "version", "weights", "service"):
             set_field(name, _text(name, getattr(self, name), optional=name != "weights"))
         set_field("scenes", self.scenes if isinstance(self.scenes, str) else _names("scenes", self.scenes))

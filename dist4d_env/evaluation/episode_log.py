@@ -129,13 +129,12 @@ def _scene_of(path: Path, text: Mapping[str, Any], dataroot: str | None) -> Scen
     """The scene that an episode was driven in. Raises DataError naming the episode."""
     from dist4d_env.data.open import open_dataset
 
-    place = dataroot or text["dataroot"]
-    if not Path(place).is_dir():
+    place, reader = dataroot or text["dataroot"], text["settings"].get("dataset")
+    if reader is None and not Path(place).is_dir():
         raise DataError(
             f"{path}: its data set {shown(place)} is no folder here; give the folder that holds it now with --dataroot"
         )
     try:
-        reader = text["settings"].get("dataset")
         return open_dataset(place, text["version"], dataset=reader).load(text["scene"], require_map=False)
     except DiST4DError as error:
         raise DataError(f"{path}: its scene cannot be opened: {error}") from error
