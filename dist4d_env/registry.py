@@ -141,7 +141,11 @@ WORLDS = Registry(
 TRAFFIC = Registry(
     "traffic",
     "dist4d_env.traffic",
-    {"replay": "dist4d_env.simulation.replay:ReplayTraffic", "idm": "dist4d_env.simulation.idm:IdmTraffic"},
+    {
+        "replay": "dist4d_env.simulation.replay:ReplayTraffic",
+        "idm": "dist4d_env.simulation.idm:IdmTraffic",
+        "lanes": "dist4d_env.simulation.lanes:LaneTraffic",
+    },
 )
 """Called with ``vehicle`` where they name it."""
 

@@ -13,6 +13,7 @@ from shapely import STRtree
 from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
+from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.raster import BEVRaster
 
 BEV_LAYERS = (
@@ -123,6 +124,25 @@ class SceneMap:
             if found is not None:
                 chosen[i] = found[0].centerline[found[1]]
         return chosen
+
+    def lanes_beside(self, poses: np.ndarray, nearest: float = 2.2, farthest: float = 5.0, turned: float = 0.25) -> np.ndarray:
+        """(N, 2) metres to the left of poses (N, 3) x, y, heading at which the nearest centreline runs the same way on the left
+        (positive) and on the right (negative), between ``nearest`` and ``farthest`` and turned at most so far; nan for none."""
+        points, _, _ = self._lane_points
+        found = np.full((len(poses), 2), np.nan)
+        if not len(points) or not len(poses):
+            return found
+        count = min(_CANDIDATES, len(points))
+        _, row = self._lane_tree.query(poses[:, :2], np.arange(1, count + 1), distance_upper_bound=farthest + 1.0)
+        near = points[np.minimum(row, len(points) - 1)]  # (N, count, 3)
+        dx, dy, turn = np.moveaxis(near - poses[:, None], -1, 0)
+        cos, sin = deterministic.cos(poses[:, 2:]), deterministic.sin(poses[:, 2:])
+        along, left = cos * dx + sin * dy, cos * dy - sin * dx
+        fits = (row < len(points)) & (np.abs(along) <= 1.0) & (np.abs((turn + np.pi) % (2 * np.pi) - np.pi) < turned)
+        for column, sign in enumerate((1.0, -1.0)):
+            offset = np.where(fits & (sign * left >= nearest) & (sign * left <= farthest), sign * left, np.inf).min(1)
+            found[:, column] = np.where(np.isfinite(offset), sign * offset, np.nan)
+        return found
 
     def bev(self, global_from_ego: np.ndarray) -> np.ndarray:
         """The map around a pose (4, 4) as (8, 200, 200) uint8 of 0 and 1, one channel per BEV_LAYERS name, 0.5 m cells.

@@ -31,7 +31,7 @@ def route_from_log(path: np.ndarray, yaw: np.ndarray, lane_map: SceneMap | None,
     extra_lanes: list[str] = []
     if matched and lane_map is not None:
         matched = _before_fork(matched, driven[-1], lane_map)
-        tail, extra_lanes = _along_graph(driven[-1], lane_map, matched[-1], extension)
+        tail, extra_lanes = along_graph(driven[-1], lane_map, matched[-1], extension)
     points = np.concatenate([driven, tail])
     graph_length = Route.through(points).length if len(points) > 1 else 0.0
     heading = deterministic.arctan2(*(points[-1] - points[-2])[::-1]) if len(tail) else headings[-1]
@@ -110,7 +110,9 @@ def _before_fork(matched: tuple[str, ...], end: np.ndarray, lane_map: SceneMap) 
     return matched[:-1] if entered < _FORK and len(before.successors) > 1 and last.token in before.successors else matched
 
 
-def _along_graph(end: np.ndarray, lane_map: SceneMap, last: str, extension: float) -> tuple[np.ndarray, list[str]]:
+def along_graph(end: np.ndarray, lane_map: SceneMap, last: str, extension: float) -> tuple[np.ndarray, list[str]]:
+    """Points (P, 2) every metre from an end (2,) on along the lane graph, from the lane ``last``, and lanes entered; none where the
+    graph ends. The offset from the centreline fades out."""
     lane = lane_map.lanes[last]
     row = int(np.argmin(np.hypot(*(lane.centerline[:, :2] - end).T)))
     centre, entered = follow_graph(lane_map, lane, row, extension + 5.0)
