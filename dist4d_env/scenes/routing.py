@@ -111,8 +111,8 @@ def _before_fork(matched: tuple[str, ...], end: np.ndarray, lane_map: SceneMap) 
 
 
 def along_graph(end: np.ndarray, lane_map: SceneMap, last: str, extension: float) -> tuple[np.ndarray, list[str]]:
-    """Points (P, 2) every metre from an end (2,) on along the lane graph, from the lane ``last``, and lanes entered; none where the
-    graph ends. The offset from the centreline fades out."""
+    """Points (P, 2) every metre from an end (2,) on along the lane graph, from the lane ``last``, and lanes entered; none where
+    the graph ends. The offset from the centreline fades out."""
     lane = lane_map.lanes[last]
     row = int(np.argmin(np.hypot(*(lane.centerline[:, :2] - end).T)))
     centre, entered = follow_graph(lane_map, lane, row, extension + 5.0)

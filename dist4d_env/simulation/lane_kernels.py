@@ -1,4 +1,4 @@
-"""Inner loops of lane traffic, compiled by numba: what stands in whose way, whose turn it is, lane changes, one tick of all drivers.
+"""Inner loops of lane traffic, compiled by numba: who is in whose way, whose turn it is, lane changes, one tick of all.
 
 Every episode is computed by itself, body by body in the order of its tracks; no sum is reordered or contracted.
 """
@@ -38,14 +38,14 @@ SCENE = _record("", "drivers driver_count tracks track_count log rows")
 """Where its drivers, tracks and log begin in the tables, and how many there are of each."""
 TRACK = _record("length width x y cos sin", "driver kind vulnerable")
 """driver: its number among its scene's, -1 for none; x, y, cos, sin: where it stands, of STILL ones."""
-DRIVERS = _record("length width top_speed end logged_end", "track first last schedule samples samples_last gates gate_count")
-"""end: metres of its path, of which the log has the first ``logged_end``; first, last: its valid rows; schedule, samples, gates:
-where its own begin."""
+DRIVERS = _record("length width fastest end logged_end", "track first last schedule samples samples_last gates gate_count")
+"""fastest: m/s, as logged; end: metres of its path, of which the log has the first ``logged_end``; first, last: its valid rows;
+schedule, samples, gates: where its own begin."""
 GATE = _record("at", "states")
 """A line on a path that is closed at times: metres from the path's start, and where its states by row begin."""
 PARAMETERS = _record(
-    "headway gap acceleration braking hard_braking politeness threshold bias safe_braking change_time margin turning "
-    "spacing ego_center ego_length ego_width"
+    "headway gap acceleration braking hard_braking haste cruise politeness threshold bias safe_braking change_time margin "
+    "turning spacing ego_center ego_length ego_width"
 )
 """See ``lanes.LaneParameters``; spacing: m between samples; ego_center: m from the ego's origin to its centre."""
 X, Y, Z, YAW, ALONG_X, ALONG_Y, COS, SIN, LIMIT, LEFT, RIGHT, LEFT_RUN, RIGHT_RUN, CALM_RUN = range(14)
@@ -78,9 +78,13 @@ class Tables(NamedTuple):
 
 
 class Bodies(NamedTuple):
-    """Room for the N bodies of an instant. shape: (N, 7) x, y, cos, sin, length, width, speed; kind, track, driver: (N,) numbers;
-    probes: (N, PROBES, 4) place and direction on the way ahead from the front, step: (N,) metres from one to the next; gaps:
-    (N, N) metres from a driver to a body in its way; cross: (N, N) metres until a body's way comes near another's; pull: (N,)."""
+    """Room for the N bodies of an instant.
+
+    shape: (N, 7) x, y, cos, sin, length, width, speed; kind, track, driver: (N,) numbers; probes: (N, PROBES, 4) place and
+    direction on the way ahead from the front, step: (N,) metres from one to the next, bounds: (N, 4) least and greatest x and y
+    of the places; gaps: (N, N) metres from a driver to a body in its way; cross: (N, N) metres until a body's way comes near
+    another's; pull: (N,) acceleration.
+    """
 
     shape: Array
     kind: Array
@@ -88,6 +92,7 @@ class Bodies(NamedTuple):
     driver: Array
     probes: Array
     step: Array
+    bounds: Array
     gaps: Array
     cross: Array
     pull: Array
@@ -154,7 +159,7 @@ def place_driver(tables: Tables, driver: Record, plan: Array, values: Array, j: 
 def place_agents(
     tables: Tables, number: int, row: int, state: Array, values: Array, valid: Array
 ) -> None:  # fmt: skip
-    """Fills values (6, M), zero so far, and validity (M,) of an episode's agents at a row, given the state (7, M) of its drivers."""
+    """Fills values (6, M), zero so far, and validity (M,) of an episode's agents at a row, given its state (7, M)."""
     scene, tracks = tables.scenes[number], tables.tracks
     for j in range(scene.track_count):
         rank = tracks[scene.tracks + j].driver
@@ -237,6 +242,18 @@ def own_way(tables: Tables, driver: Record, plan: Array, bodies: Bodies, k: int,
 
 
 @compiled
+def bound(bodies: Bodies, count: int) -> None:
+    """Fills in the bounds of the ways of all bodies that move."""
+    for k in range(count):
+        low_x, high_x, low_y, high_y = np.inf, -np.inf, np.inf, -np.inf
+        if bodies.kind[k] != STILL:
+            for probe in range(PROBES):
+                x, y = bodies.probes[k, probe, 0], bodies.probes[k, probe, 1]
+                low_x, high_x, low_y, high_y = min(low_x, x), max(high_x, x), min(low_y, y), max(high_y, y)
+        bodies.bounds[k, 0], bodies.bounds[k, 1], bodies.bounds[k, 2], bodies.bounds[k, 3] = low_x, high_x, low_y, high_y
+
+
+@compiled
 def gather(
     tables: Tables, number: int, row: int, ego: Array, values: Array, valid: Array, state: Array, bodies: Bodies, stops: Array
 ) -> int:  # fmt: skip
@@ -253,7 +270,7 @@ def gather(
             driver = tables.drivers[here.drivers + track.driver]
             plan = state[:, j]
             stops[count] = closed_ahead(tables, here, driver, row, plan[POSITION], plan[SPEED])
-            x, y, shape[2], shape[3], _ = pose(tables.samples, driver, plan, plan[POSITION], p.spacing)
+            _, _, shape[2], shape[3], _ = pose(tables.samples, driver, plan, plan[POSITION], p.spacing)
             shape[6], bodies.driver[count] = plan[SPEED], here.drivers + track.driver
             own_way(tables, driver, plan, bodies, count, stops[count])
         elif track.kind == LOGGED:
@@ -272,7 +289,15 @@ def gather(
     shape[0], shape[1], shape[2], shape[3] = ego[0] + p.ego_center * cos, ego[1] + p.ego_center * sin, cos, sin
     shape[4], shape[5], shape[6] = p.ego_length, p.ego_width, max(ego[3], 0.0)
     straight_on(bodies, count, ego[6] / ego[3] if ego[3] > 1.0 else 0.0)
+    bound(bodies, count + 1)
     return count + 1
+
+
+@compiled
+def outside(bodies: Bodies, k: int, x: float, y: float, reach: float) -> bool:
+    """Whether a place is farther than ``reach`` from all places of a body's way, as its bounds tell."""
+    low_x, high_x, low_y, high_y = bodies.bounds[k]
+    return x < low_x - reach or x > high_x + reach or y < low_y - reach or y > high_y + reach
 
 
 @compiled
@@ -298,17 +323,14 @@ def find_gaps(tables: Tables, state: Array, bodies: Bodies, count: int) -> None:
         if bodies.driver[i] < 0:
             continue
         driver, plan = tables.drivers[bodies.driver[i]], state[:, bodies.track[i]]
-        margin, sight = driver.width / 2 + ASIDE, bodies.step[i] * (PROBES - 1)
-        on_log = 0
+        margin, on_log = driver.width / 2 + ASIDE, 0
         if plan[FROM] == 0 and plan[LANE] == 0:
             free = driver.logged_end - plan[POSITION] - driver.length / 2
             on_log = min(max(int(free / bodies.step[i]) + 1, 0), PROBES)
-        x, y = bodies.probes[i, 0, 0], bodies.probes[i, 0, 1]
         for j in range(count):
-            reach = sight + (bodies.shape[j, 4] + bodies.shape[j, 5]) / 2 + margin
-            dx, dy = bodies.shape[j, 0] - x, bodies.shape[j, 1] - y
+            reach = (bodies.shape[j, 4] + bodies.shape[j, 5]) / 2 + 2 * margin
             bodies.gaps[i, j] = np.inf
-            if i != j and dx * dx + dy * dy < reach * reach:
+            if i != j and not outside(bodies, i, bodies.shape[j, 0], bodies.shape[j, 1], reach):
                 bodies.gaps[i, j] = gap_to(bodies, i, j, on_log if bodies.kind[j] == STILL else 0, margin)
 
 
@@ -318,21 +340,20 @@ def find_crossings(bodies: Bodies, count: int) -> None:
     for i in range(count):
         for j in range(count):
             bodies.cross[i, j] = np.inf
-    middle = PROBES // 2
     for i in range(count):
         for j in range(count):
             both = bodies.driver[i] >= 0 and bodies.driver[j] >= 0
             if bodies.driver[i] < 0 or i == j or bodies.kind[j] == STILL or bodies.step[j] == 0 or (both and j < i):
                 continue
-            dx = bodies.probes[i, middle, 0] - bodies.probes[j, middle, 0]
-            dy = bodies.probes[i, middle, 1] - bodies.probes[j, middle, 1]
-            reach = (bodies.step[i] + bodies.step[j]) * (PROBES - middle) + 4.0
-            if dx * dx + dy * dy > reach * reach:
-                continue
             near = (bodies.shape[i, 5] + bodies.shape[j, 5]) / 2 + ASIDE
+            one, two = bodies.bounds[i], bodies.bounds[j]
+            if one[0] > two[1] + near or two[0] > one[1] + near or one[2] > two[3] + near or two[2] > one[3] + near:
+                continue
             first = PROBES
             for probe in range(PROBES):
                 x, y = bodies.probes[i, probe, 0], bodies.probes[i, probe, 1]
+                if outside(bodies, j, x, y, near):
+                    continue
                 for other in range(first if first < PROBES else PROBES):
                     dx, dy = bodies.probes[j, other, 0] - x, bodies.probes[j, other, 1] - y
                     if dx * dx + dy * dy < near * near:
@@ -366,7 +387,7 @@ def lets_pass(p: Record, vulnerable: bool, bodies: Bodies, i: int, j: int) -> tu
     """Metres to what driver i regards as a leader because of j, whose way comes near its own, and that leader's speed; infinite
     where i may go."""
     mine, theirs = bodies.cross[i, j], bodies.cross[j, i]
-    if bodies.gaps[j, i] < np.inf and bodies.kind[j] == DRIVER or mine == np.inf or theirs == np.inf:
+    if (bodies.gaps[j, i] < np.inf and bodies.kind[j] == DRIVER) or mine == np.inf or theirs == np.inf:
         return np.inf, 0.0  # it is behind i
     v, w = bodies.shape[i, 6], bodies.shape[j, 6]
     if v * v > 2 * p.hard_braking * max(mine, 0.1):
@@ -404,8 +425,9 @@ def free_pull(p: Record, v: float, wanted: float) -> float:
 @compiled
 def wanted_speed(tables: Tables, driver: Record, plan: Array) -> float:
     """m/s that a driver would drive at where it will be in a moment."""
-    index, share = at_sample(tables.samples, driver, plan[POSITION] + 0.4 * plan[SPEED], tables.parameters[0].spacing)
-    return max(min(driver.top_speed, between(tables.samples, index, share, LIMIT)), 0.5)
+    p = tables.parameters[0]
+    index, share = at_sample(tables.samples, driver, plan[POSITION] + 0.4 * plan[SPEED], p.spacing)
+    return max(min(max(p.haste * driver.fastest, p.cruise), between(tables.samples, index, share, LIMIT)), 0.5)
 
 
 @compiled
@@ -455,7 +477,9 @@ def look_beside(
     there, step = plan.copy(), (BEHIND + AHEAD) / (SCAN - 1)
     there[FROM], there[LANE] = lane, lane
     for k in range(SCAN):
-        way[k, 0], way[k, 1], _, _, _ = pose(samples, driver, there, plan[POSITION] - BEHIND + k * step, spacing)
+        s = plan[POSITION] - BEHIND + k * step
+        x, y, cos, sin, _ = pose(samples, driver, there, s, spacing)
+        way[k, 0], way[k, 1] = x + min(s, 0.0) * cos, y + min(s, 0.0) * sin  # straight on before its path begins
     ahead, leader, behind, follower = np.inf, 0.0, np.inf, -1
     for j in range(count):
         x, y, cos, sin, length, width, v = bodies.shape[j]
@@ -482,7 +506,7 @@ def look_beside(
 def gain(
     tables: Tables, driver: Record, plan: Array, bodies: Bodies, count: int, i: int, lane: float, must: bool
 ) -> float:  # fmt: skip
-    """What changing to a lane is worth in m/s^2 beyond the threshold (MOBIL, Kesting et al. 2007); minus infinity where unsafe."""
+    """What changing to a lane is worth in m/s^2 beyond the threshold (MOBIL, Kesting et al. 2007); -inf where it is unsafe."""
     p, v = tables.parameters[0], plan[SPEED]
     ahead, leader, behind, follower = look_beside(tables, driver, plan, bodies, count, i, lane)
     if ahead < p.gap or behind < p.gap:
@@ -644,9 +668,10 @@ def step(
     after = state.copy()
     next_values, next_valid = np.zeros((6, count, tracks)), np.zeros((count, tracks), np.bool_)
     room = tracks + 1
+    number = np.zeros((3, room), np.int64)
     bodies = Bodies(
-        np.zeros((room, 7)), np.zeros(room, np.int64), np.zeros(room, np.int64), np.zeros(room, np.int64),
-        np.zeros((room, PROBES, 4)), np.zeros(room), np.empty((room, room)), np.empty((room, room)), np.zeros(room),
+        np.zeros((room, 7)), number[0], number[1], number[2], np.zeros((room, PROBES, 4)), np.zeros(room), np.zeros((room, 4)),
+        np.empty((room, room)), np.empty((room, room)), np.zeros(room),
     )  # fmt: skip
     stops = np.empty(room)
     for b in range(count):

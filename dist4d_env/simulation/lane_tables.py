@@ -1,4 +1,4 @@
-"""What lane traffic knows of a scene: drivers, their ways along the map with the lanes beside them, and the lines they stop at."""
+"""What lane traffic knows of a scene: drivers, their ways along the map, the lanes beside them, and where they stop."""
 
 from __future__ import annotations
 
@@ -47,11 +47,12 @@ NO_SCENES = Tables(
 )
 
 
-def tables_of(scene: Scene, haste: float, cruise: float, sideways: float, braking: float) -> Tables:
+def tables_of(scene: Scene, sideways: float, braking: float) -> Tables:
     """A scene's drivers, their ways and its log; parameters as in ``lanes.LaneParameters`` and left out of the tables."""
     tracks, rows, count = scene.tracks, len(scene.tracks.time), len(scene.tracks)
     moves = np.array([_moves(tracks, index) for index in range(count)], bool)
-    drives = moves & _DRIVES[tracks.category] & ~scene.edited
+    edited = scene.edited
+    drives = moves & _DRIVES[tracks.category] & ~edited
     driving = np.flatnonzero(drives)
     paths = Paths.of(tracks, driving)
     crossings = _occupied_crossings(scene)
@@ -69,7 +70,7 @@ def tables_of(scene: Scene, haste: float, cruise: float, sideways: float, brakin
         len(driving),
         length=tracks.size[driving, 0],
         width=tracks.size[driving, 1],
-        top_speed=np.maximum(haste * _fastest(paths), cruise),
+        fastest=_fastest(paths),
         end=np.where(lengths * SPACING > paths.end + 2.0, (lengths - 1) * SPACING, paths.end),
         logged_end=paths.end,
         track=driving,
@@ -84,7 +85,7 @@ def tables_of(scene: Scene, haste: float, cruise: float, sideways: float, brakin
     logged = np.concatenate([tracks.position, (tracks.yaw[..., None] + np.pi) % (2 * np.pi) - np.pi, tracks.velocity], -1)
     return Tables(
         scenes=_records(SCENE, 1, driver_count=len(driving), track_count=count, rows=rows),
-        tracks=_track_records(tracks, drives, np.where(moves | scene.edited, LOGGED, STILL)),
+        tracks=_track_records(tracks, drives, np.where(moves | edited, LOGGED, STILL)),
         drivers=drivers,
         gates=np.concatenate([NO_SCENES.gates, *gates]),
         parameters=NO_SCENES.parameters,
@@ -321,7 +322,7 @@ def _occupied_crossings(scene: Scene) -> list[tuple[Any, np.ndarray, np.ndarray]
 
 def _waits(scene: Scene, paths: Paths, number: int, index: int) -> list[tuple[float, int]]:
     """Where the front of a logged driver waited with a free road (m along its path) and until which row."""
-    tracks, found = scene.tracks, []
+    tracks, edited, found = scene.tracks, scene.edited, []
     ahead, beside = _FREE_ROAD
     stands = paths.pace[number] < _STANDS
     row, last = int(paths.first[number]), int(paths.last[number])
@@ -331,7 +332,7 @@ def _waits(scene: Scene, paths: Paths, number: int, index: int) -> list[tuple[fl
             end += 1
         if end - row >= _WAITS and end < last:
             middle = (row + end) // 2
-            others = tracks.valid[:, middle] & (np.arange(len(tracks)) != index)
+            others = tracks.valid[:, middle] & ~edited & (np.arange(len(tracks)) != index)
             place = np.vstack([tracks.position[others, middle, :2], scene.ego.global_from_ego[middle, :2, 3]])
             dx, dy = (place - tracks.position[index, middle, :2]).T
             yaw = tracks.yaw[index, middle]

@@ -46,39 +46,38 @@ class LaneParameters:
 
 class LaneTraffic:
     """Vehicles drive by rules along the lanes; of the log they take where they are at the start, their route and the speed they
-    like. People on foot and on bicycles keep to their logs, what hardly moved stays, and what a scenario has edited does as edited.
+    like. People on foot and on bicycles keep to their logs, what hardly moved stays, what a scenario has edited does as edited.
 
     A driver's way is its logged path and, beyond it, the lane graph straight on. Along it drives the intelligent driver model
-    (Treiber et al. 2000) behind whatever is in the corridor of the vehicle's width; it stops at red lights, before crossings with
-    people on them, and where nothing is known of lights at the places where the log waited with a free road, for as long. Where two
-    ways cross, who comes first goes first, who turns off later, and everybody lets people on foot and on bicycles pass; where they
-    merge, the farther one follows the nearer. It changes to a lane beside its own by MOBIL (Kesting et al. 2007), a smooth step
-    sideways, and is back before that lane ends. A driver drives on beyond its log to the end of its way, 100 m later where the map
-    goes on, and is gone then; one whose log begins while its place is taken enters when it is free.
+    (Treiber et al. 2000) behind whatever is in the corridor of the vehicle's width. It stops at red lights, before crossings
+    with people on them, and, in scenes without traffic lights, where the log waited with a free road, until the log went on.
+    Where two ways cross, who comes first goes first, who turns off later, and everybody lets people on foot and on bicycles
+    pass; where they merge, the farther one follows the nearer. It changes to a lane beside its own by MOBIL (Kesting et al.
+    2007), a smooth step sideways, and is back before that lane ends. A driver goes on beyond its log to the end of its way, up
+    to 100 m later where the map does, and is gone then; one whose log begins while its place is taken enters when that is free.
 
-    Drivers never touch each other or what stands, unless the log does: one that would halts on the spot. Without lanes on the map
-    all keep to their logged paths, on which the rules hold.
+    Drivers never touch each other or what stands, unless the log does: one that would halts on the spot. Without lanes on the
+    map all keep to their logged paths, on which the rules hold.
     """
 
     def __init__(self, vehicle: VehicleParameters | None = None, parameters: LaneParameters | None = None) -> None:
         vehicle, self.parameters = vehicle or VehicleParameters(), parameters or LaneParameters()
-        known = asdict(self.parameters) | {
-            "spacing": SPACING,
-            "ego_center": vehicle.rear_axle_to_center,
-            "ego_length": vehicle.length,
-            "ego_width": vehicle.width,
-        }
-        values = np.zeros(1, PARAMETERS)
-        for name in PARAMETERS.names or ():
-            values[name] = known[name]
+        self.vehicle = vehicle
         self._added: list[Tables] = []  # scenes that are not in the joined tables yet
-        self._joined = NO_SCENES._replace(parameters=values)
+        self._joined = NO_SCENES._replace(parameters=_record_of(vehicle, self.parameters))
 
     def add(self, scene: Scene) -> int:
         """One more scene; its number."""
-        p = self.parameters
-        self._added.append(tables_of(scene, p.haste, p.cruise, p.sideways, p.braking))
+        self._added.append(tables_of(scene, self.parameters.sideways, self.parameters.braking))
         return len(self._joined.scenes) + len(self._added) - 1
+
+    def tuned(self, parameters: LaneParameters) -> LaneTraffic:
+        """The same scenes under other parameters. ValueError where they differ in what the scenes' tables are made with."""
+        if (parameters.sideways, parameters.braking) != (self.parameters.sideways, self.parameters.braking):
+            raise ValueError("sideways and braking are in the tables of scenes: add the scenes to another LaneTraffic")
+        other = LaneTraffic(self.vehicle, parameters)
+        other._joined = self._tables._replace(parameters=other._joined.parameters)
+        return other
 
     def start(self, scene: np.ndarray, row: np.ndarray, tracks: int) -> tuple[AgentArrays, TrafficState]:
         """As logged: the agents (B, tracks) and, per track, what ``lane_kernels.STATE`` names."""
@@ -106,3 +105,13 @@ class LaneTraffic:
         if self._added:
             self._joined, self._added = joined(self._joined, self._added), []
         return self._joined
+
+
+def _record_of(vehicle: VehicleParameters, parameters: LaneParameters) -> np.ndarray:
+    """What the kernels know of both, (1,)."""
+    ego = {"ego_center": vehicle.rear_axle_to_center, "ego_length": vehicle.length, "ego_width": vehicle.width}
+    known = {**asdict(parameters), **ego, "spacing": SPACING}
+    values = np.zeros(1, PARAMETERS)
+    for name in PARAMETERS.names or ():
+        values[name] = known[name]
+    return values

@@ -66,6 +66,7 @@ def assert_plays_as_alone(together, singles, random, decisions, actions=None):
     [
         {"observation": ("ego", "route", "agents", "bev")},
         {"traffic": "idm"},
+        {"traffic": "lanes"},
         {"reward": "pdms"},
         {"reward": "sparse", "termination": ()},
         {"decision_dt": 0.2, "render_mode": "rgb_array"},
@@ -148,7 +149,7 @@ def test_scenes_out_of_use_are_let_go(make_together, make_env, monkeypatch):
         alone.reset(seed=index)
     cones = tuple(Insert("traffic_cone", ahead=12.0 + 3 * place, lateral=-0.5) for place in range(3))
     for turn in range(8):
-        name, traffic = singles[0].unwrapped.scene_names[turn % 2], ("replay", "idm")[turn // 2 % 2]
+        name, traffic = singles[0].unwrapped.scene_names[turn % 2], ("replay", "idm", "lanes")[turn % 3]
         edits = cones[: turn % 4]
         options = {"scenario": Scenario(name, 0.5, traffic=traffic, edits=edits)}
         together.reset(options={**options, "reset_mask": np.array([turn % 3 != 1, turn % 3 == 1])})

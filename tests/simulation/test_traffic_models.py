@@ -17,6 +17,7 @@ from dist4d_env.geometry.boxes import CATEGORIES, Boxes
 from dist4d_env.scenes.scene import Scene, Tracks
 from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.idm import IdmTraffic
+from dist4d_env.simulation.lanes import LaneTraffic
 from dist4d_env.simulation.replay import ReplayTraffic
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.traffic import OpenLoopTraffic, TrafficModel, TrafficState
@@ -24,7 +25,7 @@ from dist4d_env.simulation.traffic import OpenLoopTraffic, TrafficModel, Traffic
 from .road import make_scene
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "idm.json"
-make_model = pytest.mark.parametrize("make", [ReplayTraffic, IdmTraffic])
+make_model = pytest.mark.parametrize("make", [ReplayTraffic, IdmTraffic, LaneTraffic])
 
 
 @dataclass(frozen=True)
