@@ -74,9 +74,9 @@ def main(options: Options) -> None:
         )
     if options.out is not None:
         rows = {name: {model: one.as_json()["estimates"] for model, one in models.items()} for name, models in found.items()}
-        count = {name: len(next(iter(models.values())).windows) for name, models in found.items()}
+        counts = {name: len(next(iter(models.values())).windows) for name, models in found.items()}
         agents = {name: sum(w.found.agents for w in next(iter(models.values())).windows) for name, models in found.items()}
-        content = {"windows": count, "agents": agents, "realism": rows, "seconds_per_simulated_second": speed}
+        content = {"windows": counts, "agents": agents, "realism": rows, "seconds_per_simulated_second": speed}
         write_json(options.out, {**header("realism", options), **content})
     finished.finish()
 
@@ -121,7 +121,7 @@ def seconds(scenes: Sequence[Scene], options: Options, count: int) -> dict[str, 
     ready = {}
     for model in options.traffic:
         simulator = Simulator(SimulatorConfig(traffic=model), scenes)
-        state, _ = simulator.step(simulator.reset(np.arange(count) % len(scenes), np.zeros(count)), np.zeros((count, 2)))
+        state, _ = simulator.step(simulator.reset(np.arange(count) % len(scenes), [0.0] * count), np.zeros((count, 2)))
         ready[model] = simulator, state
     for _ in range(options.turns):
         for model, (simulator, state) in ready.items():

@@ -193,7 +193,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``observation`` | None | groups of the observation space, ``"module:Class"``, objects; None: the default given there |
     | ``action`` | "controls" | "controls", "trajectory" or "discrete" |
     | ``memory`` | "log" | what a world may remember: "log" all of the scene, "history" what was seen up to the start |
-    | ``traffic`` | "replay" | "replay" of the log, "idm" (reacts along the logged paths), ``"module:Class"``, an object |
+    | ``traffic`` | "replay" | "replay" of the log, "idm" (on logged paths), "lanes" (by rules), ``"module:Class"``, object |
     | ``decision_dt`` | 0.5 | seconds per step, a multiple of 0.1 |
     | ``horizon`` | 10.0 | seconds until truncation |
     | ``reward`` | None | "shaped" (None), "sparse", "pdms", or weights by term |

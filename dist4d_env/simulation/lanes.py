@@ -27,21 +27,21 @@ class LaneParameters:
     change_time: s that a change takes. margin: s between two whose ways cross; turning: s for which one who turns off waits.
     """
 
-    headway: float = 1.2
-    gap: float = 2.0
-    acceleration: float = 1.4
-    braking: float = 2.0
+    headway: float = 0.73
+    gap: float = 3.38
+    acceleration: float = 1.21
+    braking: float = 1.43
     hard_braking: float = 7.0
     haste: float = 1.0
-    cruise: float = 6.0
-    sideways: float = 2.0
+    cruise: float = 5.0
+    sideways: float = 1.54
     politeness: float = 0.3
     threshold: float = 0.3
     bias: float = 0.2
     safe_braking: float = 3.0
     change_time: float = 4.0
-    margin: float = 1.0
-    turning: float = 2.0
+    margin: float = 1.69
+    turning: float = 1.0
 
 
 class LaneTraffic:
