@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -365,3 +367,10 @@ def test_real_roads_are_driven_soundly(nuscenes_real, kind):
     for name in dataset.scene_names(("train", "val")):
         scene = dataset.load(name, require_map=False)
         soundness(scene, drive(scene, beside(scene, kind, 195), 195))
+
+
+def test_parameters_are_those_that_were_fitted():
+    stored = json.loads((Path(__file__).parents[2] / "benchmarks" / "results" / "traffic_fit.json").read_text())
+    assert stored["parameters"] == asdict(LaneParameters())
+    for rows in stored["judged"].values():
+        assert rows["fitted"]["error"] < rows["before"]["error"] < rows["straight on"]["error"]
