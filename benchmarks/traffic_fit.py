@@ -3,7 +3,7 @@
 Drivers are simulated for 8 s from several starts of each scene beside the recorded ego. The error is the mean over drivers of the
 mean distance from where the log has them, each distance at most 10 m, so that one that takes its turn at another time does not
 decide alone. One parameter after the other is tried larger and smaller, and the step halved when nothing helps: the parameters in
-``FITTED``. Those of changes of lanes are not fitted (drivers of the town do not change lanes) and stay as published.
+``FITTED``. Those of changes of lanes are not fitted (drivers of the town do not change lanes).
 
     python -m benchmarks.traffic_fit --out benchmarks/results/traffic_fit.json --other NUSCENES
 """
