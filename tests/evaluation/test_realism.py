@@ -38,6 +38,7 @@ def test_replay_is_the_log_and_idm_answers_a_slower_ego():
     slowest = min(trace.ego[-1, 0] for trace in rollouts(SCENE, 1.0, "idm", 4))
     assert slowest < 71.5 and reacting.ade > reacting.min_ade > 0
     assert replayed.meta >= reacting.meta > 0.5
+    assert replayed.meta >= judge(SCENE, 1.0, "lanes", 4).found.meta > 0.5
 
 
 def test_the_command_refuses_what_does_not_go_together(town_dataroot, tmp_path):

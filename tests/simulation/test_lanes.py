@@ -241,7 +241,9 @@ def test_what_a_scenario_has_edited_does_as_edited():
     recorded = make_scene(Agent(0, 0, vx=8.0), Agent(30, 0, vx=8.0), duration=12.0, scene_map=narrow())
     moved = recorded.tracks.position.copy()
     moved[1, :, 0] = 30.0 + 2.0 * recorded.tracks.time
-    edited = replace(recorded, tracks=replace(recorded.tracks, position=moved), recorded_tracks=recorded.tracks)
+    velocity = recorded.tracks.velocity * [[[1.0]], [[0.25]]]
+    tracks = replace(recorded.tracks, position=moved, velocity=velocity)
+    edited = replace(recorded, tracks=tracks, recorded_tracks=recorded.tracks)
     driven = drive(edited)
     assert np.array_equal(driven.position[:, 1, 0], moved[1, :120, 0]) and not driven.drivers[1]
     assert not touching(driven) and driven.state["speed"][-1, 0] < 3.0
