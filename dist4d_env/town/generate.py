@@ -33,6 +33,15 @@ KEYFRAME = 5
 _LIGHTS = ("day", "overcast", "dusk", "day", "wet", "day", "night", "overcast")
 _MOVERS, _PEOPLE, _ACTORS, _AROUND = 20, 14, 64, 118.0
 _ATTEMPTS = 40
+_SUCCEED = {
+    "train": (
+        3, 0, 2, 1, 1, 0, 0, 0, 2, 0, 2, 4, 0, 0, 1, 0, 0, 2, 1, 1, 1, 1, 6, 0, 0, 5, 8, 7, 2, 1, 0, 1, 1, 6, 0, 8, 2, 0, 1, 0,
+        5, 0, 2, 2, 1, 0, 1, 0,
+    ),
+    "val": (4, 2, 0, 3, 0, 6, 3, 1),
+    "test": (2, 0, 0, 0, 0, 0, 0, 1),
+}  # fmt: skip
+"""Of plain scenes of seed 0 and 20 s: the first attempt that gives one. To be found anew with every VERSION (a test compares)."""
 _LIVELY, _AT_LIGHTS = (90.0, 0.25), (60.0, 0.5)
 """Metres that the ego drives at least in 20 s, and the share of the time that it stands at most; the latter after half of the
 attempts, where red lights are in its way."""
@@ -53,7 +62,7 @@ def generate_scene(split: str, index: int, seed: int = 0, looks: str = "plain", 
     town = _town(split, layout_number(split, index), seed)
     ticks = round(max(seconds, DURATION) / DT) + 1
     states = states_of(outline, ticks)
-    for attempt in range(_ATTEMPTS):
+    for attempt in attempts(outline, ticks):
         rng = np.random.default_rng(np.random.SeedSequence((seed, SPLITS.index(split), index, 1, attempt)))
         scene = _try_scene(town, states, rng, ticks, _LIVELY if attempt < _ATTEMPTS // 2 else _AT_LIGHTS)
         if scene is not None:
@@ -72,6 +81,13 @@ def generate_scene(split: str, index: int, seed: int = 0, looks: str = "plain", 
     return TownScene(
         **vars(outline), actors=actors, time=np.arange(ticks) * DT, ego_pose=poses_from_position_yaw(ground, ego_axle[:, 2])
     )
+
+
+def attempts(outline: SceneOutline, ticks: int) -> range:
+    """Attempts in their order, but for those of usual scenes that are known to fail: they take as long as one that does not."""
+    usual = outline.seed == 0 and outline.looks == "plain" and ticks == round(DURATION / DT) + 1
+    known = _SUCCEED[outline.split][outline.index : outline.index + 1] if usual else ()
+    return range(known[0] if known else 0, _ATTEMPTS)
 
 
 def scene_outline(split: str, index: int, seed: int = 0, looks: str = "plain") -> SceneOutline:

@@ -14,6 +14,7 @@ from dist4d_env.geometry.boxes import rectangle_corners
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.scenes.lights import AMBER, GREEN, RED, crossed
+from dist4d_env.town import generate
 from dist4d_env.town.actors import CAR, PEDESTRIAN, Body
 from dist4d_env.town.drives import Drive, conflicts, lane_path, make_drive
 from dist4d_env.town.generate import generate_scene, scene_outline
@@ -262,3 +263,39 @@ def test_the_same_seed_is_the_same_scene_bit_for_bit() -> None:
         assert np.array_equal(a.position, b.position) and np.array_equal(a.yaw, b.yaw) and np.array_equal(a.valid, b.valid)
     other = generate_scene("val", 1, seed=1)
     assert other.token != first.token and not np.array_equal(other.ego_pose, first.ego_pose)
+
+
+@pytest.mark.parametrize(
+    ("split", "count"),
+    [
+        pytest.param("val", 8, marks=pytest.mark.medium),
+        pytest.param("test", 8, marks=pytest.mark.medium),
+        pytest.param("train", 48, marks=pytest.mark.slow),
+    ],
+)
+def test_only_attempts_that_fail_are_left_out(split: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of a scene's first good attempt is what a search from the beginning finds."""
+    known, tried = generate._SUCCEED[split], []
+
+    def try_scene(*given: object) -> object:
+        tried.append(found := attempt(*given))
+        return found
+
+    attempt = generate._try_scene
+    monkeypatch.setattr(generate, "_try_scene", try_scene)
+    monkeypatch.setattr(generate, "_SUCCEED", dict.fromkeys(generate._SUCCEED, ()))
+    assert len(known) == count
+    for index in range(count):
+        tried.clear()
+        generate_scene(split, index)
+        assert len(tried) - 1 == known[index], f"{split} {index}"
+    monkeypatch.undo()
+
+
+def test_scenes_begin_with_the_attempt_that_is_known_to_succeed(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt, tried = generate._try_scene, []
+    monkeypatch.setattr(generate, "_try_scene", lambda *given: tried.append(1) or attempt(*given))
+    generate_scene("val", 5)
+    assert len(tried) == 1 and generate._SUCCEED["val"][5] > 0
+    for seed, looks, ticks in ((1, "plain", 201), (0, "wild", 201), (0, "plain", 601)):
+        assert generate.attempts(scene_outline("val", 5, seed, looks), ticks)[0] == 0, "nothing is known of others"
