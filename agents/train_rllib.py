@@ -26,7 +26,6 @@ import torch
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner import Learner
-from tqdm import tqdm
 
 from agents import common
 from dist4d_env.errors import ConfigError, run_script
@@ -35,6 +34,7 @@ from dist4d_env.learning.policy_files import Policy
 from dist4d_env.learning.rllib_policy import VALUE_SCALE, policy_of, through_view
 from dist4d_env.learning.validation import validate
 from dist4d_env.learning.views import View
+from dist4d_env.progress import Progress
 from dist4d_env.scenes.files import recovered, replacing_folder, write_text
 
 ENVIRONMENT = "dist4d_env:DiST4D-nuScenes-v0"
@@ -89,16 +89,17 @@ def main(options: Options) -> Path:
 
     # Collect a batch, learn from it, and now and then evaluate on the validation scenes.
     validation = common.make_environments(options.eval_episodes, options, view_of(options), validation=True)
-    with common.Stop() as stop, tqdm(total=options.steps, initial=done, unit="decision", disable=None) as bar:
+    with common.Stop() as stop, Progress("training", "decision", options.steps, done) as bar:
         if not curve:
             evaluate(algorithm, validation, options, 0, curve)
         while done < options.steps and not stop.asked:
             set_spreads(algorithm, options, done)
             result = algorithm.train()
-            done += int(result["env_runners"]["num_env_steps_sampled"])
-            bar.update(done - bar.n)
+            sampled = int(result["env_runners"]["num_env_steps_sampled"])
+            done += sampled
+            bar.update(sampled)
             trained = result["env_runners"].get("episode_return_mean")
-            bar.set_postfix(reward=trained, pdms=curve[-1]["pdms"])
+            bar.note(f"reward {trained}, pdms {curve[-1]['pdms']:.3f}")
             if done - curve[-1]["steps"] >= options.eval_every:
                 evaluate(algorithm, validation, options, done, curve, None if trained is None else float(trained))
         if done > curve[-1]["steps"]:

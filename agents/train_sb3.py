@@ -25,7 +25,6 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor
-from tqdm import tqdm
 
 from agents import common
 from dist4d_env.data.open import open_dataset
@@ -40,6 +39,7 @@ from dist4d_env.learning.sb3_policy import policy_kwargs, policy_of
 from dist4d_env.learning.sb3_vec_env import SB3VecEnv, ViewVecEnv
 from dist4d_env.learning.validation import validate
 from dist4d_env.learning.views import View
+from dist4d_env.progress import Progress
 from dist4d_env.scenes.files import replacing, write_text
 
 
@@ -176,7 +176,7 @@ class Keeper(BaseCallback):
         self.curve: list[dict[str, float]] = json.loads(checkpoint["curve"]) if checkpoint else []
 
     def _on_training_start(self) -> None:
-        self.bar = tqdm(total=self.options.steps, initial=self.num_timesteps, unit="decision", disable=None)
+        self.bar = Progress("training", "decision", self.options.steps, self.num_timesteps).__enter__()
         if not self.curve:
             self.evaluate()
 
@@ -187,7 +187,7 @@ class Keeper(BaseCallback):
             self.model.policy.log_std.fill_(spread)
 
     def _on_step(self) -> bool:
-        self.bar.update(self.num_timesteps - self.bar.n)
+        self.bar.update(self.num_timesteps - self.bar.count)
         if self.num_timesteps - self.curve[-1]["steps"] >= self.options.eval_every:
             self.evaluate()
         return not self.stop.asked
@@ -201,7 +201,7 @@ class Keeper(BaseCallback):
         self.logger.dump(self.num_timesteps)
         best = max((old["pdms"] for old in self.curve), default=-1.0)
         self.curve.append(point)
-        self.bar.set_postfix(pdms=point["pdms"], collision=point["collision"])
+        self.bar.note(f"pdms {point['pdms']:.3f}, collision {point['collision']:.3f}")
         if point["pdms"] > best:
             policy.save(self.options.out / "best")
         self.save()
@@ -218,7 +218,7 @@ class Keeper(BaseCallback):
             self.evaluate()
         self.save()
         learned(self.model, self.options, self.view).save(self.options.out / "last")
-        self.bar.close()
+        self.bar.__exit__(None, None, None)
 
 
 def save_checkpoint(model: BaseAlgorithm, curve: list[dict[str, float]], folder: Path) -> None:

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from tqdm import tqdm
 
 from benchmarks.golden.compare import Difference, compare, matches
 from benchmarks.golden.driver import Episode
 from benchmarks.golden.episodes import all_episodes
 from benchmarks.golden.speed import measure, table
 from benchmarks.golden.trees import ROOT, hash_of, machine, make_town, missing, record, recording_key, tree_of
+from dist4d_env.progress import Progress, each, say
 
 log = logging.getLogger("against_commit")
 
@@ -91,8 +91,7 @@ def main(options: Options) -> int:
             return compare_speeds(options, commit, tree(), dataroot.resolve(), scratch)
         before, now = drive_both(options, commit, chosen, dataroot.resolve(), scratch, tree)
         names = dict(pair.split("=", 1) for pair in options.renamed)
-        compared = tqdm(chosen, "comparing", disable=None, leave=False)
-        rows = {each.name: compare(before, now, each.name, names) for each in compared}
+        rows = {one.name: compare(before, now, one.name, names) for one in each(chosen, "comparing", "episode")}
     unexpected = report(rows, options.expect)
     if options.out:
         write_result(options, commit, result_of(options, rows, unexpected))
@@ -131,10 +130,10 @@ def drive_both(
     now = scratch / "now"
     todo = missing(chosen, before)
     log.info("%d episodes: %d of them are recorded for %s already", len(chosen), len(chosen) - len(todo), commit[:12])
-    with tqdm(total=len(todo) + len(chosen), unit="episode", disable=None) as bar:
+    with Progress("driving", "episode", len(todo) + len(chosen)) as bar:
 
         def done(name: str, seconds: float) -> None:
-            bar.set_description(name)
+            bar.note(name)
             bar.update()
             log.debug("%s: %.2f s", name, seconds)
 
@@ -166,12 +165,12 @@ def report(rows: Rows, expect: tuple[str, ...]) -> list[tuple[str, str]]:
     print(f"{'':<34}" + "".join(f"{group:>14}" for group in GROUPS) + "   (equal streams of all)")
     for name, (streams, differences) in rows.items():
         print(f"{name:<34}" + "".join(f"{cell:>14}" for cell in cells(streams, {each.stream for each in differences})))
-        for each in differences:
-            wanted = any(matches(pattern, name, each.stream) for pattern in expect)
-            by_stream[each.stream].append(name)
+        for one in differences:
+            wanted = any(matches(pattern, name, one.stream) for pattern in expect)
+            by_stream[one.stream].append(name)
             if not wanted:
-                unexpected.append((name, each.stream))
-            print(f"    {'expected  ' if wanted else 'DIFFERS   '}{each.stream:<40}{described(each)}")
+                unexpected.append((name, one.stream))
+            print(f"    {'expected  ' if wanted else 'DIFFERS   '}{one.stream:<40}{described(one)}")
     print(f"\n{len(rows)} episodes, {sum(len(streams) for streams, _ in rows.values())} streams")
     for stream, names in sorted(by_stream.items()):
         bad = sum((name, stream) in set(unexpected) for name in names)
@@ -220,7 +219,7 @@ class BesideTheBar(logging.Handler):
     """Writes to stderr without breaking the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        say(self.format(record))
 
 
 def start_log(out: Path | None) -> None:

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from benchmarks.common import FinishedUnits, TownOptions, header, run, write_json
 from benchmarks.protocols import HISTORY_START, SWERVE, SWERVE_PERIOD
@@ -27,6 +26,7 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.cameras import CameraRig, parse_size
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.signals import LENS, signal_layout
+from dist4d_env.progress import each
 from dist4d_env.scenes.lights import AMBER, GREEN, RED
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.scene_at import SceneAt
@@ -74,7 +74,7 @@ def main(options: Options) -> dict[str, Any]:
     key = {name: getattr(options, name) for name in ("weights", "starts", "seed", "size")} | {"town": dataset.dataroot}
     finished = FinishedUnits(options.out, key)
     worlds = {memory: contenders(options.weights, memory) for memory in MEMORIES}
-    for name in tqdm([name for name in names if name not in finished.done], desc="scenes", unit="scene", disable=None):
+    for name in each([name for name in names if name not in finished.done], "measuring", "scene"):
         scene = dataset.load(name)
         rig, rows = scene.rig.at_size(*size), []
         for number, start in enumerate(starts(scene, rig, options.starts)):

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from benchmarks.common import FinishedUnits, TownOptions, header, run, write_json
 from benchmarks.pixels import regions
@@ -30,6 +29,7 @@ from dist4d_env.metrics.images.regional import score
 from dist4d_env.models.conditions import splat_images
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.models.video_codec import Codec
+from dist4d_env.progress import each
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.contract import WorldStart
 from dist4d_env.worlds.memory import Memory
@@ -64,7 +64,7 @@ def main(options: Options) -> dict[str, Any]:
     key = {"weights": options.weights, "instants": instants, "town": dataset.dataroot, "size": options.size, "format": 2}
     finished = FinishedUnits(options.out, key)
     units = [(name, seed) for name in names for seed in range(seeds)]
-    for name, seed in tqdm(units, desc="scenes", disable=None):
+    for name, seed in each(units, "measuring", "scene"):
         if f"{name}/{seed}" not in finished.done:
             entries = evaluate_scene(dataset.load(name), size, seed, instants, codec, dist_s, steps, baselines=seed == 0)
             finished.add(f"{name}/{seed}", entries)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 from tyro.conf import Positional
 
 from benchmarks.common import header, mean_and_spread, run, write_json
@@ -24,6 +23,7 @@ from dist4d_env.evaluation.episode_log import EpisodeLog, load_episode
 from dist4d_env.evaluation.leaderboard import nested_key
 from dist4d_env.evaluation.statistics import Resampler
 from dist4d_env.evaluation.summary import EpisodeScore, score
+from dist4d_env.progress import each
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def main(options: Options) -> dict[str, Any]:
         raise DataError("these campaigns share no episode: drive the same planners, scenarios and seeds in each")
     episodes: dict[str, list[dict[str, EpisodeScore]]] = {}
     alike: Counter[str] = Counter()
-    for name in tqdm(shared, unit="episode", disable=None):
+    for name in each(shared, "scoring", "episode"):
         logs = {world: load_episode(folder / "episodes" / f"{name}.json") for world, folder in worlds.items()}
         first = next(iter(logs.values()))
         as_one = all(same(first, log) for log in logs.values())

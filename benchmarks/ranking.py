@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
-from tqdm import tqdm
 
 from benchmarks.common import FinishedUnits, header, run, write_json
 from dist4d_env.data.contract import Dataset
@@ -34,6 +33,7 @@ from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, Plans
 from dist4d_env.metrics.foreign.nuplan import nuplan_cls
 from dist4d_env.planners.contract import Planner
 from dist4d_env.planners.experts import ErringExpert
+from dist4d_env.progress import each
 from dist4d_env.registry import EXPERT_ERRORS
 
 SCORES: Mapping[str, Callable[[EpisodeTrace, Plans, EpisodeTrace], MetricResult]] = {
@@ -122,16 +122,14 @@ def drive(
     draws = {name: options.draws if name.startswith("noise_") and not options.quick else 1 for name in planners}
     units = [(name, seed, *episode) for name in planners for seed in range(draws[name]) for episode in episodes]
     scored: dict[str, list[dict[str, float | None]]] = {name: [] for name in planners}
-    with tqdm(units, desc="episodes", disable=None) as progress:
-        for name, seed, scene, start in progress:
-            progress.set_postfix_str(name)
-            unit = f"{name}/{seed}/{scene}/{start:g}"
-            if unit not in finished.done:
-                log = run_episode(env, planners[name], seed, RunOptions(scene, start), name=name)
-                human = log_trace(dataset.load(scene), start, float(log.trace.time[-1]), log.trace.vehicle)
-                results = {score: measure(log.trace, log.plans, human) for score, measure in SCORES.items()}
-                finished.add(unit, {score: result.value if result.valid else None for score, result in results.items()})
-            scored[name].append(finished.done[unit])
+    for name, seed, scene, start in each(units, "driving", "episode", lambda unit: unit[0]):
+        key = f"{name}/{seed}/{scene}/{start:g}"
+        if key not in finished.done:
+            log = run_episode(env, planners[name], seed, RunOptions(scene, start), name=name)
+            human = log_trace(dataset.load(scene), start, float(log.trace.time[-1]), log.trace.vehicle)
+            results = {score: measure(log.trace, log.plans, human) for score, measure in SCORES.items()}
+            finished.add(key, {score: result.value if result.valid else None for score, result in results.items()})
+        scored[name].append(finished.done[key])
     env.close()
     return scored
 

@@ -31,7 +31,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from benchmarks.common import FinishedUnits, header, mean_and_spread, run, write_json
 from benchmarks.image_statistics import chroma_distance, spectrum_distance
@@ -49,6 +48,7 @@ from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat
 from dist4d_env.metrics.images.regional import score
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
+from dist4d_env.progress import each
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.contract import World, WorldStart
 from dist4d_env.worlds.dist4d import GenerativeWorld
@@ -105,7 +105,7 @@ def main(options: Options) -> dict[str, Any]:
         keyframe = OneKeyframe(prepared("nuscenes_real", "scene-0061", Path(work)), size)
         finished = FinishedUnits(options.out, {"size": size, "stride": options.stride, "format": 1})
         units = [(SPLAT, 0), *((weights, seed) for seed in range(options.seeds) for weights in options.weights)]
-        for weights, seed in tqdm(units, desc="runs", disable=None):
+        for weights, seed in each(units, "measuring", "run"):
             if f"{weights}/{seed}" not in finished.done:
                 rows = clip.baselines() if weights == SPLAT else clip.model(weights, names[weights], seed)
                 value = {"frames": rows, "statistics": keyframe.statistics(weights, seed)}

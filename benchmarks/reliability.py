@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from filelock import FileLock
-from tqdm import tqdm
 from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 
 from benchmarks.common import machine, run, write_json
 from dist4d_env.errors import ConfigError
+from dist4d_env.progress import Progress, each, say
 from dist4d_env.scenes.files import write_text
 
 RESULTS = Path(__file__).parent / "results" / "reliability.json"
@@ -173,12 +173,12 @@ def try_activities(options: Kill) -> None:
             store.forget(section, name)
         stored = {name: len(store.read(section, name).get("trials", [])) for name in names}
         due = [(seed, name) for name in names for seed in range(stored[name], options.trials)]
-        for seed, name in tqdm(sorted(due), unit="trial", disable=None):
+        for seed, name in each(sorted(due), "trying", "trial"):
             trial = attempt(name, activities[name], inputs, work, whole[name], seed)
             promise = activities[name].promise
             store.change(section, name, lambda entry: _add_trial(entry, promise, trial))  # noqa: B023
             if trial["failure"]:
-                tqdm.write(f"{name}, trial {seed}: {trial['failure']}")
+                say(f"{name}, trial {seed}: {trial['failure']}")
         for name, reason in MISSING.items() if not (share or options.only) else ():
             store.change(section, name, lambda entry: entry.update(skipped=reason))  # noqa: B023
     finally:
@@ -202,7 +202,7 @@ def soak(options: Soak) -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
         make_inputs(Path(folder) / "inputs")
-        for world in tqdm(options.only or WORLDS.built_in, unit="world", disable=None):
+        for world in each(options.only or tuple(WORLDS.built_in), "driving", "world"):
             if options.afresh:
                 store.forget("soak", world)
             run = drive(world, Path(folder) / "inputs" / "town", options.minutes, len(store.read("soak", world).get("runs", [])))
@@ -225,7 +225,7 @@ def fuzz(options: Fuzz) -> None:
         store.forget("fuzz", options.kind)
     signal.signal(signal.SIGALRM, _hung)
     tried = 0.0
-    with tqdm(total=options.cases, unit="case", disable=None) as bar:
+    with Progress("trying", "case", options.cases) as bar:
         while tried < options.cases:
             seed = options.seed + store.read("fuzz", options.kind).get("batches", 0)
             counts, failures = batch(module, min(BATCH, options.cases - int(tried)), seed, bar)
@@ -237,7 +237,7 @@ def fuzz(options: Fuzz) -> None:
     print(", ".join(f"{entry[name]} {name}" for name in COUNTS))
 
 
-def batch(module: Any, cases: int, seed: int, bar: tqdm) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+def batch(module: Any, cases: int, seed: int, bar: Progress) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
     """Tries cases of a seed. Returns counts, and the different failures by where they come from."""
     import hypothesis
 
@@ -260,7 +260,7 @@ def batch(module: Any, cases: int, seed: int, bar: tqdm) -> tuple[dict[str, floa
             failures[place]["count"] += 1
         elif trace:
             failures[place] = {"outcome": outcome, "count": 1, "seed": seed, "case": repr(case), "trace": trace}
-            bar.write(f"{outcome}: {trace}\n{case!r}")
+            say(f"{outcome}: {trace}\n{case!r}")
 
     one()
     counts["cpu_seconds"] = time.process_time() - began

@@ -17,7 +17,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from tqdm import tqdm
 
 import dist4d_env  # noqa: F401 (registers the environment)
 from benchmarks.common import FinishedUnits, header, run, write_json
@@ -29,6 +28,7 @@ from dist4d_env.evaluation.scores import results_of
 from dist4d_env.evaluation.statistics import bootstrap_mean
 from dist4d_env.learning.policy_planner import SHIPPED
 from dist4d_env.planners.contract import Planner
+from dist4d_env.progress import each
 from dist4d_env.registry import PLANNERS
 from dist4d_env.scenes.files import replacing
 
@@ -81,9 +81,7 @@ def main(options: Options) -> dict[str, Any]:
     drivers = {name: name for name in options.planners}
     drivers |= {folder.name: str(folder) for folder in options.policies}
     drivers |= {f"{folder.name}/last": str(folder / "last") for folder in options.runs}
-    bar = tqdm([(traffic, name) for traffic in traffics for name in drivers], disable=None)
-    for traffic, name in bar:
-        bar.set_description(f"{name}, {traffic}")
+    for traffic, name in each([(traffic, name) for traffic in traffics for name in drivers], "driving", "planner", ", ".join):
         unit = f"{traffic}/{name}/{fingerprint(drivers[name])}"
         if unit not in finished.done:
             finished.add(unit, drive(make_planner(drivers[name]), traffic, episodes, options))

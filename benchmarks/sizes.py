@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from benchmarks.common import header, run, write_json
 from benchmarks.throughput import Options as Throughput
 from benchmarks.throughput import driving
 from dist4d_env.geometry.cameras import parse_size
+from dist4d_env.progress import each
 
 SIZES = "64x112", "128x224", "224x400", "448x800"
 
@@ -47,7 +47,7 @@ class Options:
 def main(options: Options) -> dict[str, Any]:
     rows: dict[str, dict[str, float]] = {}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        for size in tqdm(options.sizes, disable=None):
+        for size in each(options.sizes, "measuring", "size"):
             rows[size] = pool.submit(cost, size, options).result()
     first = rows[options.sizes[0]]
     for row in rows.values():

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from benchmarks.common import header, machine, run, write_json
 from benchmarks.golden.speed import Measured
@@ -28,6 +27,7 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.splat import Splat, splat
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
+from dist4d_env.progress import each
 
 SPLAT_DRIVER = Path(__file__).parent / "golden" / "splat_driver.py"
 SIZES = (64, 112), (128, 224), (224, 400)
@@ -53,7 +53,7 @@ def main(options: Options) -> dict[str, Any]:
     dataset = open_dataset(options.dataroot)
     scene = dataset.load(dataset.scene_names("val")[0])
     rows: dict[str, Any] = {}
-    for size in tqdm(SIZES, disable=None):
+    for size in each(SIZES, "measuring", "size"):
         rows[f"{size[0]} x {size[1]}"] = measure_all(scene, size, options.repeats)
     result = header("splat", options) | {"results": rows}
     if options.against:
@@ -95,7 +95,7 @@ def against(commit: str, scene: Any, passes: int) -> dict[str, Any]:
         for threads in sorted({1, machine()["cores"]}):
             places = {"before": tree, "now": ROOT}
             both = {side: Measured(at, inputs, Path(scratch, side), SPLAT_DRIVER, threads) for side, at in places.items()}
-            for height, width in tqdm(SIZES, f"against {commit}, threads: {threads}", disable=None):
+            for height, width in each(SIZES, f"against {commit}, threads: {threads}", "size"):
                 turns = [{side: one(f"{height} x {width}") for side, one in both.items()} for _ in range(passes)]
                 for of in ("process", "clock"):
                     milliseconds = {side: [1e3 * turn[side][of] / turn[side]["count"] for turn in turns] for side in both}

@@ -26,8 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from benchmarks.common import FinishedUnits, TownOptions, header, run, write_json
 from benchmarks.layout_agreement import appearance
 from benchmarks.protocols import STEP, SceneEvaluation, summarise
@@ -36,6 +34,7 @@ from benchmarks.tables import print_table
 from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.models.segmenter import load_segmenter
+from dist4d_env.progress import each
 from dist4d_env.worlds.contract import World
 from dist4d_env.worlds.factory import make_world
 from dist4d_env.worlds.memory import MemoryPolicy
@@ -79,7 +78,7 @@ def main(options: Options) -> dict[str, Any]:
     finished = FinishedUnits(options.out, key)
     units = [(name, unit) for name in names for unit in (BASELINES, *(f"{m}/{s}" for s in range(seeds) for m in models))]
     evaluation: SceneEvaluation | None = None
-    for name, unit in tqdm(units, desc="runs", unit="run", disable=None):
+    for name, unit in each(units, "measuring", "run"):
         if f"{name}/{unit}" in finished.done:
             continue
         if evaluation is None or evaluation.scene.name != name:

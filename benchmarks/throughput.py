@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from benchmarks.common import header, run, write_json
 from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.models.pretrained import resolve_weights
+from dist4d_env.progress import each
 from dist4d_env.registry import TRAFFIC, WORLDS
 from dist4d_env.town.dataset import TownDataset, draw_missing
 
@@ -146,9 +146,7 @@ def in_turn(steps: dict[str, Callable[[], dict[str, float]]], seconds: float) ->
     measured: dict[str, list[tuple[float, dict[str, float]]]] = {name: [] for name in steps}
     for step in steps.values():
         step(), step()  # warm
-    bar = tqdm([name for _ in range(ROUNDS) for name in steps], disable=None)
-    for name in bar:
-        bar.set_description(name)
+    for name in each([name for _ in range(ROUNDS) for name in steps], "measuring", "row", str):
         end = time.perf_counter() + seconds / ROUNDS
         while True:
             begin = time.perf_counter()

@@ -20,8 +20,8 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.evaluation.drive import EnvSettings
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.statistics import Resampler
-from dist4d_env.evaluation.summary import plain
 from dist4d_env.evaluation.two_stage import Group, Judge, TwoStageResult, frames, judge_frame
+from dist4d_env.json_output import plain
 from dist4d_env.metrics.plans.two_stage import aggregate
 from dist4d_env.progress import Progress
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import io
 import os
 import re
@@ -15,20 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dist4d_env import json_output
 from dist4d_env.errors import DiST4DError
-
-VERBS = {
-    "demo": ("dist4d_env.demo", "drive ten seconds through a generated world; writes a video and a report"),
-    "play": ("dist4d_env.play.cli", "drive yourself, in a browser on this machine"),
-    "town": ("dist4d_env.town.cli", "make the built-in data set: streets, traffic, cameras, LiDAR, in nuScenes format"),
-    "prepare": ("dist4d_env.curation.cli", "make metric depth for the images of a nuScenes-format data set"),
-    "train": ("dist4d_env.training.cli", "train the RGB-D codec, DiST-T or DiST-S"),
-    "adapt": ("dist4d_env.evaluation.adaptation", "fine-tune weights on your own scenes, and keep what is better there"),
-    "validate": ("dist4d_env.evaluation.validation", "check a data set; say which weights suit it"),
-    "evaluate": ("dist4d_env.evaluation.cli", "drive a planner through episodes, or score stored episodes again"),
-    "leaderboard": ("dist4d_env.evaluation.site", "rank the planners of many campaigns on one static page"),
-}
-"""Verb to (module with ``Options`` and ``run(options) -> int``, one line of help)."""
+from dist4d_env.verbs import VERBS, module_of, parse
 
 
 def usage() -> str:
@@ -45,10 +33,10 @@ def program() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb. Returns the exit status: 0 done, 2 bad input, 3 a fault of the machine, such as a full disk, 130 stopped
-    from the keyboard, 143 stopped by SIGTERM; all but 0 with one line on stderr."""
+    from the keyboard, 143 stopped by SIGTERM; all but 0 with one line on stderr, and with --json as ``error`` on stdout."""
     _open_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    verb, out = arguments[0] if arguments else "--help", None
+    verb = arguments[0] if arguments else "--help"
     if verb not in (*VERBS, "-h", "--help", "--version"):
         print(f"dist4d_env: there is no verb {verb!r}; choose one of {', '.join(VERBS)}", file=sys.stderr)
         return 2
@@ -57,33 +45,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(_about(verb))
             sys.stdout.flush()
             return 0 if arguments else 2
-        import tyro
-
-        module = importlib.import_module(VERBS[verb][0])
         try:
-            options = tyro.cli(module.Options, prog=f"{program()} {verb}", args=arguments[1:])
+            options, asked = parse(verb, arguments[1:], program())
         finally:
             sys.stdout.flush()  # of --help
-        out = getattr(options, "out", None)
+        with json_output.as_json(asked):
+            return _run(verb, options)
+    except (Exception, KeyboardInterrupt) as error:  # before the verb began
+        return _failed(verb, error, None)
+
+
+def _run(verb: str, options: Any) -> int:
+    """Runs a verb with its options; the exit status."""
+    try:
         with _stoppable():
-            status = int(module.run(options))
+            status = int(module_of(verb).run(options))
             sys.stdout.flush()
             return status
-    except DiST4DError as error:
-        print(f"dist4d_env {verb}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\ndist4d_env {verb}: stopped from the keyboard", file=sys.stderr)
-        return 130
-    except Terminated:
-        print(f"\ndist4d_env {verb}: stopped by SIGTERM", file=sys.stderr)
-        return 143
-    except Exception as error:
-        fault = fault_of(error, out)
-        if fault is None:
-            raise
-        print(f"dist4d_env {verb}: {fault}", file=sys.stderr)
-        return 3
+    except (Exception, KeyboardInterrupt, Terminated) as error:
+        return _failed(verb, error, getattr(options, "out", None))
+
+
+def _failed(verb: str, error: BaseException, out: Path | None) -> int:
+    """Says what went wrong; the exit status. A mistake of the program is raised again. out: as in ``fault_of``."""
+    if isinstance(error, DiST4DError):
+        status, words = 2, str(error)
+    elif isinstance(error, KeyboardInterrupt):
+        status, words = 130, "stopped from the keyboard"
+    elif isinstance(error, Terminated):
+        status, words = 143, "stopped by SIGTERM"
+    else:
+        status, words = 3, fault_of(error, out) or ""
+        if not words:
+            raise error
+    begin = "\n" if status > 3 else ""  # below what a terminal shows of Ctrl-C
+    print(f"{begin}dist4d_env {verb}: {words}", file=sys.stderr)
+    json_output.result({"error": words, "status": status})
+    return status
 
 
 def _open_streams() -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dist4d_env import json_output
+
 if TYPE_CHECKING:
     from dist4d_env.data.contract import Dataset
     from dist4d_env.envs.driving import DiST4DDrivingEnv
@@ -97,9 +99,12 @@ def run(options: Options) -> int:
     env.close()
     save_episode(log, options.out, "episode")
     write_report(report_path, log, video_path)
-    made = "; ".join(f"{name} {100 * share:.0f} %" for name, share in frame_shares(log).items())
-    print(f"{scene}: drove {log.trace.time[-1] - log.trace.time[0]:.1f} s until {log.outcome}; frames by {made}")
+    seconds, shares = float(log.trace.time[-1] - log.trace.time[0]), frame_shares(log)
+    made = "; ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+    print(f"{scene}: drove {seconds:.1f} s until {log.outcome}; frames by {made}")
     print(f"video:  {video_path}\nreport: {report_path}")
+    values = {"scene": scene, "seconds": seconds, "outcome": log.outcome, "frames": shares}
+    json_output.result(values | {"video": video_path, "report": report_path, "episode": options.out / "episode.json"})
     return 0
 
 

@@ -22,12 +22,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
+from dist4d_env.progress import each, say
 from dist4d_env.scenes.edits import Remove
 from dist4d_env.scenes.scenario import DIFFICULTIES
 from dist4d_env.scenes.scene import Scene
@@ -49,7 +49,7 @@ def town_val(dataset: Dataset, names: Sequence[str], seed: int) -> list[Made]:
     env = make_env(dataset.dataroot, dataset.version, list(names))
     made: list[Made] = []
     slots = [(family, wanted, k) for family in FAMILIES for wanted in DIFFICULTIES for k in range(EACH)]
-    for number, (family, wanted, k) in enumerate(tqdm(slots, desc="scenarios")):
+    for number, (family, wanted, k) in enumerate(each(slots, "making scenarios", "scenario")):
         used = [m.scenario.scene for m in made if m.scenario.family == family]
         order = sorted(range(len(names)), key=lambda i: (used.count(names[i]), (i + number) % len(names)))
         seeded = [seed, tuple(FAMILIES).index(family), DIFFICULTIES.index(wanted), k]
@@ -57,7 +57,7 @@ def town_val(dataset: Dataset, names: Sequence[str], seed: int) -> list[Made]:
         try:
             made.append(find(env, dataset, family, wanted, [names[i] for i in order], HORIZON, seeded, taken))
         except ConfigError as error:
-            tqdm.write(str(error))
+            say(str(error))
     env.close()
     return made
 
@@ -66,7 +66,7 @@ def nuscenes(dataset: Dataset, names: Sequence[str], seed: int) -> list[Made]:
     """Scene after scene; a difficulty that a scene's road has no room for is left out, with a message."""
     env = make_env(dataset.dataroot, dataset.version, list(names))
     made: list[Made] = []
-    for name in tqdm(names, desc="scenes"):
+    for name in each(names, "making scenarios", "scene"):
         scene = dataset.load(name)
         middle = float(np.floor(max(scene.duration - HORIZON, 0.0)))
         for start, traffic in ((0.0, "replay"), (middle, "idm")):
@@ -75,18 +75,18 @@ def nuscenes(dataset: Dataset, names: Sequence[str], seed: int) -> list[Made]:
             scenario = replace(scenario, difficulty=scenario.difficulty or "extreme")
             outcomes = check_plays(env, scenario)
             if outcomes is None:
-                tqdm.write(f"{scenario.name}: the ego touches something at the start, or is off the road: left out")
+                say(f"{scenario.name}: the ego touches something at the start, or is off the road: left out")
             else:
                 made.append(Made(scenario, measured, outcomes))
         if scene.map is None:
-            tqdm.write(f"{name} has no map: no starts beside the log")
+            say(f"{name} has no map: no starts beside the log")
             continue
         for number, wanted in enumerate(DIFFICULTIES):
             taken = {m.scenario.name for m in made}
             try:
                 made.append(find(env, dataset, "perturbed_start", wanted, [name], HORIZON, [seed, number], taken))
             except ConfigError as error:
-                tqdm.write(str(error))
+                say(str(error))
     env.close()
     return made
 
@@ -95,7 +95,8 @@ def safety_critical(dataset: Dataset, names: Sequence[str], seed: int, jitters: 
     """Families, scenes, jitters, in that order; where a scene has no room for a family there is none."""
     env = make_env(dataset.dataroot, dataset.version, list(names))
     made: list[Made] = []
-    for family, name in tqdm([(family, name) for family in SAFETY_CRITICAL for name in names], desc="families in scenes"):
+    pairs = [(family, name) for family in SAFETY_CRITICAL for name in names]
+    for family, name in each(pairs, "making scenarios", "family in a scene"):
         random = np.random.default_rng([seed, tuple(SAFETY_CRITICAL).index(family), *name.encode()])
         scene = dataset.load(name)
         starts = moving_starts(scene, HORIZON, 4.0)
@@ -105,7 +106,7 @@ def safety_critical(dataset: Dataset, names: Sequence[str], seed: int, jitters: 
                 made += found
                 break
         else:
-            tqdm.write(f"{name} has no room for {family}")
+            say(f"{name} has no room for {family}")
     env.close()
     return made
 

@@ -19,12 +19,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.metrics.driving.collision import find_collisions
+from dist4d_env.progress import Progress
 from dist4d_env.scenes.files import write_text
 from dist4d_env.scenes.scenario import write_scenario
 from scenarios.adversary import FAILED, Budget, Problem, Trial, difficulty_of, search
@@ -73,11 +72,11 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     report = _resumed(path, settings)
     env = make_env(dataset.dataroot, dataset.version, names, traffic=given.traffic, termination=FAILED)
     tasks = [(family, name, start) for family in given.family for name in names for start in given.starts]
-    with tqdm(total=len(tasks) * budget.population * budget.generations, desc="episodes", unit="episode") as bar:
+    with Progress("searching", "episode", len(tasks) * budget.population * budget.generations) as bar:
         for number, (family, name, start) in enumerate(tasks):
             key = f"{family} {name} {start:g}"
             if key not in report["searches"]:
-                bar.set_postfix_str(key)
+                bar.note(key)
                 scene = dataset.load(name)
                 problem = Problem(family, scene, start, given.horizon, given.seed)
                 errors: list[Trial] = []
@@ -90,7 +89,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
                 found = search(env, planner, problem, budget, watch)
                 report["searches"][key] = _failure(found, given, problem) | _planner_errors(errors, given, problem)
                 write_text(path, json.dumps(report, indent=1) + "\n")
-            bar.update((number + 1) * budget.population * budget.generations - bar.n)
+            bar.update((number + 1) * budget.population * budget.generations - bar.count)
     env.close()
     return report
 

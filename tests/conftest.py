@@ -105,6 +105,16 @@ def town_dataroot() -> Path:
     return place
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_and_not_the_first() -> None:
+    """What is on stderr depends neither on how busy the machine is nor on which test is the first of its process."""
+    from dist4d_env import progress
+    from dist4d_env.progress import FirstTime
+
+    progress.SOON = progress.EVERY
+    FirstTime.known |= {"making the environment", "beginning an episode", "the first decision"}
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """torch keeps to one thread wherever a test has loaded it."""

@@ -10,10 +10,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tqdm import tqdm
-
 from benchmarks.golden.speed_driver import MANY, ROWS
 from benchmarks.golden.trees import environment
+from dist4d_env.progress import Progress
 
 SPEED_DRIVER = Path(__file__).with_name("speed_driver.py")
 SIDES = ("before", "now")
@@ -53,7 +52,7 @@ def measure(before: Path, now: Path, dataroot: Path, folder: Path, starts: int, 
     """
     passes: dict[str, dict[str, list[dict[str, float]]]] = {row: {side: [] for side in SIDES} for row in ROWS}
     rows = list(ROWS)
-    with tqdm(total=starts * repeats * len(ROWS), desc="measuring", unit="row", disable=None) as bar:
+    with Progress("measuring", "row", starts * repeats * len(ROWS)) as bar:
         for start in range(starts):
             trees = zip(SIDES, (before, now), strict=True)
             processes = {side: Measured(tree, dataroot, folder / f"speed-{side}.txt") for side, tree in trees}

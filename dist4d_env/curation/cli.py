@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dist4d_env import json_output
 from dist4d_env.curation.camera import CurationConfig
 
 
@@ -55,8 +56,10 @@ def run(options: Options) -> int:
     print(f"{done.written} depth images written, {done.kept} kept, in {root}")
     if done.without_image or done.without_lidar:
         print(f"skipped {done.without_image} camera frames without image file and {done.without_lidar} without LiDAR near them")
-    for line in prepare_bodies(dataset, names, root, options.overwrite, options.workers):
+    bodies = prepare_bodies(dataset, names, root, options.overwrite, options.workers)
+    for line in bodies:
         print(line)
     if options.out is not None or options.past_only:
         print(f"to use them: export DIST4D_DEPTH={root.parent.resolve()}")
+    json_output.result({"depth": root, "scenes": names, **asdict(done), "bodies": bodies})
     return 0

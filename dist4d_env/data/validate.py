@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -143,13 +143,28 @@ def table(checks: Sequence[SceneCheck]) -> str:
     return "\n".join(lines)
 
 
-def run(options: Options) -> int:
-    """Checks the tables and the scenes and prints what was found. Returns 1 if something is broken."""
-    return int(not examine(options)[2])
+@dataclass(frozen=True)
+class Examined:
+    """What was found. faults: of the tables."""
+
+    dataset: Dataset
+    checks: list[SceneCheck]
+    faults: list[str]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is broken."""
+        return not self.faults and not any(check.broken for check in self.checks)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        scenes = [asdict(check) | {"use": check.use, "remedy": check.remedy} for check in self.checks]
+        place = {"dataroot": self.dataset.dataroot, "version": self.dataset.version}
+        return {**place, "sound": self.sound, "scenes": scenes, "faults": self.faults}
 
 
-def examine(options: Options) -> tuple[Dataset, list[SceneCheck], bool]:
-    """The same; returns the data set, what its scenes hold, and whether all is sound."""
+def examine(options: Options) -> Examined:
+    """Checks the tables and the scenes, prints what was found and returns it."""
     dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
     names = dataset.scene_names(options.scenes)
     checks = []
@@ -164,7 +179,7 @@ def examine(options: Options) -> tuple[Dataset, list[SceneCheck], bool]:
         faults += getattr(dataset, "faults", list)()
     for words in faults:
         print(words)
-    return dataset, checks, not faults and not any(check.broken for check in checks)
+    return Examined(dataset, checks, faults)
 
 
 def _some(names: list[str], most: int = 4) -> str:

@@ -16,6 +16,7 @@ from dist4d_env.envs.episodes import Episodes
 from dist4d_env.envs.info import episode_info
 from dist4d_env.envs.row import EpisodeRow
 from dist4d_env.envs.window import Window, has_display, require_display
+from dist4d_env.progress import FirstTime
 from dist4d_env.worlds.stopwatch import Stopwatch
 
 METADATA: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 2}
@@ -215,7 +216,8 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
         config = read_keywords(keywords)
         if config.render_mode == "human":
             require_display()
-        EpisodeRow.__init__(self, Episodes(config, 1), 0)
+        with FirstTime("making the environment"):
+            EpisodeRow.__init__(self, Episodes(config, 1), 0)
         self.metadata = rendering_metadata(config.decision_dt)
         self.observation_space = self._episodes.observation_space
         self.action_space = self._episodes.action_space
@@ -231,15 +233,17 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
         super().reset(seed=seed)
         watch = Stopwatch()
         self._episodes.random[0], self._episodes.most_decisions = self.np_random, time_limit(self)
-        terms = self._episodes.reset(_ONE, [options], watch)
-        return self._observed(terms, watch)
+        with FirstTime("beginning an episode"):
+            terms = self._episodes.reset(_ONE, [options], watch)
+            return self._observed(terms, watch)
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """One decision of ``decision_dt`` seconds. Raises ActionError for an action that is not finite or of another shape."""
         self._require_running()
         watch = Stopwatch()
-        terms, rewards, terminated, truncated = self._episodes.step([action], _GOES_ON, lambda row: {}, watch)
-        observation, info = self._observed(terms, watch)
+        with FirstTime("the first decision"):
+            terms, rewards, terminated, truncated = self._episodes.step([action], _GOES_ON, lambda row: {}, watch)
+            observation, info = self._observed(terms, watch)
         return observation, float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def observation(self) -> dict[str, np.ndarray]:

@@ -32,6 +32,7 @@ from dist4d_env.metrics.driving.recording import logged_progress, trace_of
 from dist4d_env.metrics.driving.running import Running, RunningMetrics
 from dist4d_env.metrics.driving.suite import evaluate
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
+from dist4d_env.progress import spending
 from dist4d_env.registry import SENSORS
 from dist4d_env.scenes.edits import Edit
 from dist4d_env.scenes.edits_apply import apply_all
@@ -126,7 +127,8 @@ class Episodes:
         self.config, self.count = config, count
         self.most_decisions: int | None = None  # of an episode, apart from its horizon
         scenes = config.scenes if config.scenario is None else config.scenario.scene
-        self.dataset = open_dataset(config.dataroot, config.version, scenes, config.dataset, config.size)
+        with spending("the data set"):
+            self.dataset = open_dataset(config.dataroot, config.version, scenes, config.dataset, config.size)
         self.scene_names = self.dataset.scene_names(scenes)
         if not isinstance(self.scene_names, list | tuple) or not self.scene_names:
             raise DataError(
@@ -136,7 +138,8 @@ class Episodes:
         self._closed = False
         self._world: World | None = None  # made when it is first needed
         first = self._first_scene()  # before the world, which takes long
-        world = self.open_world()
+        with spending("the world"):
+            world = self.open_world()
         self.traits = world_traits(world)
         self.size = config.image_size(self.traits.image_size, self.traits.size_multiple)
         self._sensors: list[Sensor] = [SENSORS.make(name, ("space", "observe")) for name in config.observation or ()]

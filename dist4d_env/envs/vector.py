@@ -17,6 +17,7 @@ from dist4d_env.envs.episodes import Episodes
 from dist4d_env.envs.info import vector_info
 from dist4d_env.envs.row import EpisodeRow, Snapshot
 from dist4d_env.errors import ConfigError, shown
+from dist4d_env.progress import FirstTime
 from dist4d_env.worlds.stopwatch import Stopwatch
 
 MOST_ENVS = 65_536
@@ -61,7 +62,8 @@ class DiST4DVectorEnv(VectorEnv):
         if keywords.get("render_mode") == "human":
             raise ConfigError("render_mode='human' shows one episode: use it with gym.make, or 'rgb_array' here")
         self.num_envs, self.config, self._copy = count, read_keywords(keywords), bool(copy)
-        self._episodes = Episodes(self.config, self.num_envs)
+        with FirstTime("making the environment"):
+            self._episodes = Episodes(self.config, self.num_envs)
         self._episodes.most_decisions = _most_decisions(max_episode_steps)
         self.envs = tuple(_VectorRow(self, row) for row in range(self.num_envs))
         self.render_mode = self.config.render_mode
@@ -90,7 +92,8 @@ class DiST4DVectorEnv(VectorEnv):
         for row in rows.tolist():
             if seeds[row] is not None:
                 self._episodes.random[row], _ = seeding.np_random(seeds[row])
-        terms = self._episodes.reset(rows, [options or self._start(row) for row in rows.tolist()], watch)
+        with FirstTime("beginning an episode"):
+            terms = self._episodes.reset(rows, [options or self._start(row) for row in rows.tolist()], watch)
         self._ended = np.zeros(self.num_envs, bool) if self._ended is None else self._ended
         self._ended[rows] = False
         return self._observed(rows, terms, watch)
@@ -107,7 +110,8 @@ class DiST4DVectorEnv(VectorEnv):
                 over = ", ".join(map(str, np.flatnonzero(begins).tolist()))
                 raise ResetNeeded(f"the episodes of {over} are over: call reset(options={{'reset_mask': mask}}) for them")
             actions = _without(actions, begins)
-        terms, rewards, terminated, truncated = self._episodes.step(actions, begins, self._start, watch)
+        with FirstTime("the first decision"):
+            terms, rewards, terminated, truncated = self._episodes.step(actions, begins, self._start, watch)
         self._ended = terminated | truncated
         everyone = np.arange(self.num_envs)
         if self.autoreset_mode is AutoresetMode.SAME_STEP and self._ended.any():

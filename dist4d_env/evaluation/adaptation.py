@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from tyro.conf import arg
 
+from dist4d_env import json_output
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
 from dist4d_env.data.validate import SceneCheck, check_scene
@@ -31,6 +32,7 @@ from dist4d_env.evaluation.held_out import (
     keyframe_at,
     moving_frames,
     psnr_of,
+    summary,
     table,
 )
 from dist4d_env.evaluation.statistics import compare
@@ -154,6 +156,10 @@ def run(options: Options) -> int:
         report(f"{options.weights}, before", before)
         clock.end("comparison before")
     if options.minutes == 0:
+        if main:
+            json_output.result(
+                {"samples": options.work / "samples", "before": {memory: summary(scores) for memory, scores in before.items()}}
+            )
         return 0
     for part, share in adapting.parts_of(adapting.preset_of(start)).items():
         codec = options.work / "codec" / "weights" / "codec"
@@ -329,6 +335,7 @@ def finish(options: Options, start: Path, material: Material, before: Found, clo
     }
     write_text(options.out / "adapted.json", json.dumps(record, indent=1) + "\n")
     print(f"\nweights={str(options.out)!r} drives with them; {options.work} can be deleted")
+    json_output.result({"weights": options.out, **record})
 
 
 def write_chosen(options: Options, start: Path, material: Material) -> dict[str, Choice]:

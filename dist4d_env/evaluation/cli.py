@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
+from dist4d_env import json_output
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.geometry.cameras import optional_size
@@ -144,6 +145,7 @@ def run(options: Options) -> int:
     write_summary(path, summary, _settings(options))
     print(summary.table())
     print(f"other benchmarks' scores: {options.form} form\nresults: {path}")
+    json_output.result({"results": path, "settings": _settings(options), **summary.as_json()})
     return 0
 
 
@@ -166,6 +168,7 @@ def _score_two_stages(options: Options) -> int:
     result, path = TwoStageResult.of(groups, options.seed), options.out / "two_stage.json"
     write_result(path, result, _settings(options))
     print(f"{result.table()}\n{options.form} form\nresults: {path}")
+    json_output.result({"results": path, "settings": _settings(options), **result.as_json()})
     return 0
 
 
@@ -184,6 +187,7 @@ def _score_realism(options: Options) -> int:
     result, path = RealismResult.of(found, options.seed), options.out / "realism.json"
     write_result(path, result, _settings(options))
     print(f"traffic {options.traffic}, {options.realism} rollouts: {result.table()}\nresults: {path}")
+    json_output.result({"results": path, "settings": _settings(options), **result.as_json()})
     return 0
 
 
@@ -213,6 +217,7 @@ def _score_suite(folder: Path, out: Path, options: Options, afresh: bool) -> int
     board = write_results(folder, out, dataroot, _executor(options), options.seed, form=options.form, afresh=afresh)
     print(board.markdown())
     print(f"results: {out / 'results.json'}\nreport:  {out / 'report.html'}")
+    json_output.result({"results": out / "results.json", "report": out / "report.html", **board.as_json()})
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.processes import follow_parent
+from dist4d_env.progress import say
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -110,7 +111,7 @@ class RayTasks:
                     if attempt == ATTEMPTS:
                         died = f"a Ray worker died at the same task {ATTEMPTS} times ({type(error).__name__})"
                         raise WorkerDied(f"{died}, perhaps for want of memory: {_AGAIN}") from error
-                    _warn(f"a Ray worker died ({type(error).__name__}): its task is begun again")
+                    say(f"a Ray worker died ({type(error).__name__}): its task is begun again")
                     waiting[remote.remote(work, task)] = task, attempt + 1
                     continue
                 yield result
@@ -203,10 +204,3 @@ def _broken(error: Exception) -> str:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), "no reason was given")
-
-
-def _warn(line: str) -> None:
-    """Prints a line on stderr without breaking the progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(line, file=sys.stderr)

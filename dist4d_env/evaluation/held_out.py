@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -220,6 +221,16 @@ def _mean(values: Iterable[float | None]) -> float:
 def difference(scores: Mapping[Key, Scores], method: str, region: str, metric: str) -> Comparison:
     """A method minus the splat, keyframe by keyframe, with its interval over scenes and keyframes."""
     return compare((method, _values(scores, method, region, metric)), (SPLAT, _values(scores, SPLAT, region, metric)))
+
+
+def summary(scores: Mapping[Key, Scores]) -> dict[str, Any]:
+    """What ``table`` shows, as plain values: by metric the means of the methods and what the networks gain on the splat."""
+    values: dict[str, Any] = {"keyframes": len(scores)}
+    for head, column in COLUMNS.items():
+        means = {method: _mean(_values(scores, method, *column).values()) for method in (COPY, SPLAT, DIST_T, DIST_S)}
+        gains = {method: asdict(difference(scores, method, *column).difference) for method in (DIST_T, DIST_S)}
+        values[head] = {"means": means, "gains_on_splat": gains}
+    return values
 
 
 def table(scores: Mapping[Key, Scores]) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.failures import KINDS
 from dist4d_env.evaluation.statistics import Comparison, Estimate, Resampler, compare
-from dist4d_env.evaluation.summary import SCORES, EpisodeScore, plain
+from dist4d_env.evaluation.summary import SCORES, EpisodeScore
+from dist4d_env.json_output import plain
 from dist4d_env.scenes.scenario import DIFFICULTIES
 
 LABELS: Mapping[str, str] = {

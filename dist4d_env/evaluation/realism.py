@@ -12,7 +12,7 @@ import numpy as np
 
 from dist4d_env.errors import DataError
 from dist4d_env.evaluation.statistics import Estimate, Resampler
-from dist4d_env.evaluation.summary import plain
+from dist4d_env.json_output import plain
 from dist4d_env.metrics.driving.recording import log_trace, trace_of
 from dist4d_env.metrics.driving.trace import EpisodeTrace
 from dist4d_env.metrics.foreign.wosac import HISTORY, STEPS, Realism, realism

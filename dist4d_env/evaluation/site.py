@@ -11,6 +11,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
+from dist4d_env import json_output
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.drive import file_name
 from dist4d_env.evaluation.leaderboard import Standing
@@ -51,6 +52,7 @@ def run(options: Options) -> int:
     write_text(options.out / "index.html", render_site(options.title, submissions))
     planners = sum(len(submission.standings) for submission in submissions)
     print(f"{planners} planners of {len(submissions)} campaigns\npage: {options.out / 'index.html'}")
+    json_output.result({"page": options.out / "index.html", "campaigns": submissions})
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog
 from dist4d_env.evaluation.failures import Failure, find_failures
 from dist4d_env.evaluation.scores import results_of
 from dist4d_env.evaluation.statistics import Estimate, bootstrap_mean
+from dist4d_env.json_output import plain
 from dist4d_env.metrics.driving.trace import MetricResult
 from dist4d_env.scenes.files import write_text
 
@@ -149,15 +149,6 @@ class Summary:
         metrics, ranked = ({n: asdict(e) for n, e in each.items()} for each in (self.metrics, self.ranked))
         episodes = [asdict(episode) for episode in self.episodes]
         return plain({"outcomes": self.outcomes, "metrics": metrics, "ranked": ranked, "episodes": episodes})
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: mappings as dicts, sequences as lists, numbers that are not finite as None."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_summary(path: Path, summary: Summary, settings: Mapping[str, Any]) -> None:

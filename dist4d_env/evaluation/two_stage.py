@@ -15,8 +15,8 @@ from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import DataError
 from dist4d_env.evaluation.runner import guarded, planner_input, reset_planner, timed, to_action
 from dist4d_env.evaluation.statistics import Estimate, Resampler
-from dist4d_env.evaluation.summary import plain
 from dist4d_env.geometry.transforms import yaw_of
+from dist4d_env.json_output import plain
 from dist4d_env.metrics.driving.epdms import epdms
 from dist4d_env.metrics.driving.extended_comfort import GAP, consecutive_comfort
 from dist4d_env.metrics.driving.forms import Form

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dist4d_env import json_output
 from dist4d_env.data import validate
 from dist4d_env.data.contract import Dataset
 from dist4d_env.errors import ConfigError
@@ -36,12 +37,13 @@ class Options(validate.Options):
 
 def run(options: Options) -> int:
     """Checks the data set, compares worlds if asked to, and prints what was found. Returns 1 if something is broken."""
-    if not options.worlds:
-        return validate.run(options)
-    world, size = contender(options)
-    dataset, checks, sound = validate.examine(options)
-    compare_worlds(options, dataset, checks, world, size)
-    return int(not sound)
+    chosen = contender(options) if options.worlds else None
+    found = validate.examine(options)
+    values = found.as_json()
+    if chosen is not None:
+        values["worlds"] = compare_worlds(options, found.dataset, found.checks, *chosen)
+    json_output.result(values)
+    return int(not found.sound)
 
 
 def contender(options: Options) -> tuple[GenerativeWorld, tuple[int, int]]:
@@ -61,12 +63,13 @@ def contender(options: Options) -> tuple[GenerativeWorld, tuple[int, int]]:
 
 def compare_worlds(
     options: Options, dataset: Dataset, checks: list[validate.SceneCheck], world: GenerativeWorld, size: tuple[int, int]
-) -> None:
-    """Prints, for each memory, scores of the world and of the splat on hidden keyframes, and which weights to use.
+) -> dict[str, Any]:
+    """Prints, for each memory, scores of the world and of the splat on hidden keyframes, and which weights to use; returns them
+    as plain values.
 
     Raises DataError where there is nothing to compare on.
     """
-    from dist4d_env.evaluation.held_out import advice, compare_on, hidden_keyframes, table
+    from dist4d_env.evaluation.held_out import advice, compare_on, hidden_keyframes, summary, table
 
     began = time.monotonic()
     hidden = hidden_keyframes(dataset, checks, options.keyframes, size)
@@ -80,5 +83,6 @@ def compare_worlds(
         drawn_from = {"log": "all other keyframes", "history": "the keyframes before"}[memory]
         print(f'\nmemory="{memory}": drawn from {drawn_from}\n{table(scores)}')
     print()
-    for memory, scores in found.items():
-        print(advice(memory, scores, options.weights))
+    advised = {memory: advice(memory, scores, options.weights) for memory, scores in found.items()}
+    print("\n".join(advised.values()))
+    return {memory: summary(scores) | {"advice": advised[memory]} for memory, scores in found.items()}

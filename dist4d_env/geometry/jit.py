@@ -4,16 +4,39 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core import event
+
+from dist4d_env.progress import spending
 
 int32: Any = np.int32
 float32: Any = np.float32
 index: Any = np.uint64
 """Conversions in kernels, where they mix with Python's numbers more freely than numpy's own annotations allow. ``index`` is for
 places in arrays that are never negative, which would count from the end: loops that need not ask are faster."""
+
+
+class _Compiling(event.Listener):
+    """Counts the time of compiling, one kernel within another included; numba compiles in one thread at a time."""
+
+    def __init__(self) -> None:
+        self._running: list[AbstractContextManager[None]] = []
+
+    def on_start(self, event: Any) -> None:
+        """A kernel begins to be compiled."""
+        self._running.append(spending("compiling (once per installation)"))
+        self._running[-1].__enter__()
+
+    def on_end(self, event: Any) -> None:
+        """It has been."""
+        self._running.pop().__exit__(None, None, None)
+
+
+event.register("numba:compile", _Compiling())
 
 
 def compiled(function: Callable[..., Any], **options: Any) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from dist4d_env import json_output
 from dist4d_env.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ def serve(options: Options, listening: socket.socket) -> int:
     from dist4d_env.play.server import application
 
     drives, token = make_drives(options), secrets.token_urlsafe(16)
-    print(f"drive at http://127.0.0.1:{listening.getsockname()[1]}/{token}/ (Ctrl-C ends)", flush=True)
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}/{token}/"
+    print(f"drive at {address} (Ctrl-C ends)", flush=True)
+    json_output.result({"address": address})
     uvicorn.Server(server_config(application(drives, token))).run(sockets=[listening])
     return 0
 
@@ -174,4 +177,5 @@ def drive_again(folder: Path) -> int:
     with Progress("driving again", "tick", len(recording.ticks)) as progress:
         film(folder, progress=lambda done, total: progress.update())
     print(f"{len(recording.ticks)} instants and {pictures} pictures are as recorded, bit for bit\nvideo: {folder / VIDEO}")
+    json_output.result({"instants": len(recording.ticks), "pictures": pictures, "video": folder / VIDEO})
     return 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dist4d_env import json_output
 from dist4d_env.errors import ConfigError
 
 
@@ -64,4 +65,5 @@ def run(options: Options) -> int:
             looks=options.looks, cameras=options.cameras,
         )  # fmt: skip
     print(f"town: {folder}")
+    json_output.result({"dataroot": folder})
     return 0

@@ -18,6 +18,7 @@ from dist4d_env.data.nuscenes import NuScenesDataset
 from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.errors import DataError
 from dist4d_env.processes import cores
+from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import LidarSweep, Scene
 
 if TYPE_CHECKING:
@@ -120,14 +121,12 @@ def draw_missing(root: Path, names: Sequence[str] | None = None) -> None:
 
 
 def _draw(root: Path, names: list[str]) -> None:
-    from tqdm import tqdm
-
     from dist4d_env.town.workers import run_jobs
 
     if not names:
         return
     options, at_once = _options(root), cores()
-    with tqdm(total=len(names) * len(options.keyframes), desc="town pictures", unit="keyframe") as bar:
+    with Progress("town pictures", "keyframe", len(names) * len(options.keyframes)) as bar:
         for first in range(0, len(names), at_once):
             group = names[first : first + at_once]
             step = max(1, min(at_once // len(group), len(options.keyframes)))

@@ -14,6 +14,7 @@ import numpy as np
 from dist4d_env.data.lights import light_record, lights_file
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.transforms import wrap_angle
+from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import TICK
 from dist4d_env.town.dataset import ON_DEMAND
 from dist4d_env.town.generate import DURATION, LONGEST, VERSION, layout_number, scene_outline
@@ -133,13 +134,14 @@ def _partial_folder(out: Path, plan: dict) -> Path:
 def _make_scenes(
     root: Path, jobs: list[tuple[str, int]], seed: int, options: FileOptions, workers: int | None, progress: bool
 ) -> None:
-    from tqdm import tqdm
-
     keyframes = len(options.keyframes)
     missing = [(*job, 0, 1) for job in jobs if not rows_file(root, *job).exists()]
     (root / ".rows").mkdir(exist_ok=True)
     done = len(jobs) - len(missing)
-    with tqdm(total=len(jobs) * keyframes, initial=done * keyframes, desc="town", unit="keyframe", disable=not progress) as bar:
+    if not progress:
+        run_jobs(root, missing, seed, options, workers, lambda count: None)
+        return
+    with Progress("town", "keyframe", len(jobs) * keyframes, done * keyframes) as bar:
         run_jobs(root, missing, seed, options, workers, bar.update)
 
 

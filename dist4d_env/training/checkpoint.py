@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from dist4d_env.errors import DataError, WeightsError
 from dist4d_env.models.pretrained import load_model
+from dist4d_env.progress import say
 from dist4d_env.scenes.files import recovered
 
 CHECKPOINT = "checkpoint.pt"
@@ -68,4 +68,4 @@ def initialise(models: dict[str, nn.Module], folder: Path) -> None:
                 raise WeightsError(f"{folder / name} does not fit the preset ({key} differs): start from weights of this preset")
         model.load_state_dict(tensors)
     for name in models.keys() - set(held):
-        tqdm.write(f"{folder} holds no {name}: it starts fresh")
+        say(f"{folder} holds no {name}: it starts fresh")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg, subcommand
 
+from dist4d_env import json_output
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.pretrained import resolve_weights
@@ -197,12 +198,16 @@ def run(options: AnyTraining) -> int:
     with accelerator.main_process_first():
         recipe = options.recipe()
     if options.optimiser.steps == 0:
+        if accelerator.is_main_process:
+            json_output.result({"samples": options.samples})
         return 0
     if options.init is not None:
         initialise(recipe.models, resolve_weights(options.init))
     if accelerator.is_main_process:
         write_options(options)
     train(recipe, options.loop())
+    if accelerator.is_main_process:
+        json_output.result({"weights": options.out / "weights", "steps": options.optimiser.steps})
     return 0
 
 

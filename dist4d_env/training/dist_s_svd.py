@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.dist_s import DiSTSUNet
@@ -18,6 +17,7 @@ from dist4d_env.models.pipelines import DiSTSPipeline
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.svd import SVDConditions, draw_sigma, edm_weight
+from dist4d_env.progress import say
 from dist4d_env.training.loading import as_stores
 from dist4d_env.training.losses import mean_scores, scores
 from dist4d_env.training.run_log import rgbd_rows
@@ -67,7 +67,7 @@ class DiSTSVideoRecipe:
         self.seed, asked = seed, frames or preset.chunk
         length = clip_length(as_stores(train), asked)
         if length < asked:
-            tqdm.write(f"the samples have no clips of {asked} successive keyframes: clips are of one frame")
+            say(f"the samples have no clips of {asked} successive keyframes: clips are of one frame")
         size, code = (preset.height, preset.width), str(self.unet.config.depth_code)
         self.samples = ViewSamples(train, batch, size, code, length)
         self.val = val or self.samples.stores[0]

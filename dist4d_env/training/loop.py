@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
 from torch import nn
-from tqdm import tqdm
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.progress import Progress, say
 from dist4d_env.scenes.files import keep_beside, replacing_folder
 from dist4d_env.training.checkpoint import load_checkpoint, remove_torn, save_checkpoint
 from dist4d_env.training.loading import load, to_device
@@ -214,7 +214,7 @@ class Report:
         remove_torn(options.out)
         self.saved = self.logged = time.monotonic()
         self.waited, self.logged_at = 0.0, first
-        self.bar = tqdm(total=options.steps, initial=first, desc="training", unit="step", dynamic_ncols=True)
+        self.bar = Progress("training", "step", options.steps, first).__enter__()
 
     def step(self, done: int, loss: torch.Tensor, numbers: Mapping[str, Any], waited: float) -> None:
         """Count a step that waited so many seconds for its batch; log where it is due."""
@@ -226,18 +226,18 @@ class Report:
         entry = {"loss": value, **{name: float(number) for name, number in numbers.items()}}
         entry |= {"steps_per_second": round((done - self.logged_at) / elapsed, 3), "waiting": round(self.waited / elapsed, 4)}
         self.log.write(done, entry)
-        self.bar.set_postfix(loss=f"{value:.4f}")
+        self.bar.note(f"loss {value:.4f}")
         self.logged, self.logged_at, self.waited = time.monotonic(), done, 0.0
 
     def validation(self, done: int, numbers: Mapping[str, float], pictures: Mapping[str, np.ndarray]) -> None:
         """Log a validation."""
         self.log.write_pictures(done, pictures)
         self.log.write(done, numbers, "validation")
-        self.bar.write(f"step {done}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
+        say(f"step {done}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
 
     def close(self) -> None:
         """Finish log and progress bar."""
-        self.bar.close()
+        self.bar.__exit__(None, None, None)
         self.log.close()
 
 

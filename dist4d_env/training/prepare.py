@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
@@ -25,6 +24,7 @@ from dist4d_env.geometry.splat import splat
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.models.conditions import frame_controls, splat_images
 from dist4d_env.processes import follow_parent
+from dist4d_env.progress import Progress, say
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, write_scene, write_settings
 from dist4d_env.training.source_errors import SourceErrors, annotated_tokens, flawed_sources, with_box_noise
@@ -59,7 +59,7 @@ def prepare(
         work = partial(prepare_scene, dataset.dataroot, dataset.version, folder, settings, make or scene_samples)
         missing = [name for name in names if not (folder / name).is_dir()]
         done = len(names) - len(missing)
-        with tqdm(total=len(names), initial=done, desc=f"{folder.name} samples", unit="scene") as bar:
+        with Progress(f"{folder.name} samples", "scene", len(names), done) as bar:
             for _ in _each(work, missing, workers):
                 bar.update()
 
@@ -84,7 +84,7 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        tqdm.write(f"another run is making samples in {folder}: waiting for it")
+        say(f"another run is making samples in {folder}: waiting for it")
         lock.acquire()
     try:
         yield

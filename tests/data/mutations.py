@@ -452,7 +452,7 @@ def _validated(root: Path) -> tuple[int, str]:
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.redirect_stderr(io.StringIO()):
         try:
-            status = validate.run(validate.Options(dataroot=root))
+            status = int(not validate.examine(validate.Options(dataroot=root)).sound)
         except DataError as error:
             return 2, str(error)
     return status, text.getvalue()

@@ -50,7 +50,7 @@ def test_several_faults_are_all_listed(tiny_root: Path, tmp_path: Path, capsys: 
     by_name = {each.name: each for each in mutations(data)}
     names = ("ego_pose.translation first NaN", "sample_annotation.size zero", "sample null appended")
     with data.mutated(by_name[names[0]]), data.mutated(by_name[names[1]]), data.mutated(by_name[names[2]]) as root:
-        assert validate.run(validate.Options(dataroot=root)) == 1
+        assert not validate.examine(validate.Options(dataroot=root)).sound
     said = capsys.readouterr().out
     for words in (
         "ego_pose.json, row 5: translation [NaN",
@@ -72,7 +72,7 @@ def test_every_broken_file_is_listed(broken_root: Path, capsys: pytest.CaptureFi
     for view in (1, 4):
         sensors.image_path(0, view).write_bytes(b"no picture")
     Path(sensors.dataroot, sensors.lidar_files[0]).write_bytes(b"abc")
-    assert validate.run(validate.Options(dataroot=broken_root, scenes=("scene-0103",), images=True)) == 1
+    assert not validate.examine(validate.Options(dataroot=broken_root, scenes=("scene-0103",), images=True)).sound
     said = capsys.readouterr().out
     assert said.count("cannot be read") == 2 and said.count("not whole rows of x, y, z") == 1
 

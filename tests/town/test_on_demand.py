@@ -25,7 +25,7 @@ from dist4d_env.town.writer import write_dataset
 
 OPTIONS = {"size": (32, 48), "duration": 1.5, "progress": False}
 LOOK = (
-    "import sys; from dist4d_env.data.open import open_dataset; "
+    "import sys; from dist4d_env import progress; from dist4d_env.data.open import open_dataset; progress.SOON = 0.01; "
     "open_dataset(sys.argv[1]).load('town-val-0001').sensors.rgb(0, 32, 48)"
 )
 

@@ -19,7 +19,10 @@ from dist4d_env.town.generate import VERSION
 from dist4d_env.town.writer import write_dataset
 from town.conftest import SIZE
 
-ASK = "from dist4d_env.town.cache import ensure_town; print(ensure_town('test', (16, 28), count=1, duration=0.5))"
+ASK = (
+    "from dist4d_env import progress; from dist4d_env.town.cache import ensure_town; progress.SOON = 0.01; "
+    "print(ensure_town('test', (16, 28), count=1, duration=0.5))"
+)
 
 
 @pytest.mark.medium
