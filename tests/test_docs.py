@@ -124,7 +124,9 @@ def test_every_world_has_a_page_with_its_picture():
     assert all(f"world_{name}.jpg" in text for name, text in pages.items() if name != "none")
 
 
-@pytest.mark.parametrize("script", ["make_tables.py", "make_speed_table.py", "make_traffic_tables.py"])
+@pytest.mark.parametrize(
+    "script", ["make_tables.py", "make_speed_table.py", "make_traffic_tables.py", "make_first_contact_table.py"]
+)
 def test_tables_say_what_the_benchmarks_stored(script):
     found = subprocess.run([sys.executable, DOCS / script, "--check"], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
