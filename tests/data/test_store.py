@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from shapely.geometry.base import BaseGeometry
 
@@ -225,15 +225,21 @@ def test_helper_processes_make_it_from_any_script(tiny_root: Path, tmp_path: Pat
     st.integers(1, 40),
     st.booleans(),
 )
+@example([{"": "},{"}], None, 5, True)
 def test_pieces_of_a_file_are_its_rows(rows: list[Any], indent: int | None, chunk: int, ascii_only: bool) -> None:
+    """Or the file is refused, which is then read whole, where a text within it looks like the end of one row and the next."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(tables, "_CHUNK", chunk)
         path = Path(folder, "table.json")
         path.write_text(json.dumps(rows, indent=indent, ensure_ascii=ascii_only), encoding="utf-8")
         found, texts = [], []
-        for some, piece in read_pieces(path):
-            found += some
-            texts += texts_of(some, piece)
+        try:
+            for some, piece in read_pieces(path):
+                found += some
+                texts += texts_of(some, piece)
+        except ValueError:
+            assert any(tables._BETWEEN.search(json.dumps(value).encode()) for row in rows for value in row.values())
+            return
         assert found == rows
         assert json.loads(b"[%b]" % b"".join(text + b"}" for text in texts)[1:]) == rows
 
