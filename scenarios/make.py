@@ -1,7 +1,10 @@
-"""Makes the suites: ``python -m scenarios.make town_val | nuscenes | safety_critical`` writes dist4d_env/suites/NAME.yaml.
+"""Makes the suites: ``python -m scenarios.make town_val | town_test | nuscenes | safety_critical`` writes
+dist4d_env/suites/NAME.yaml.
 
 town_val: eighty scenarios of ten families on the built-in town's val scenes. Candidates are drawn from a seed until each family
 has two of every difficulty, spread over the scenes.
+
+town_test: the same families on 24 of its test scenes, three of every difficulty: for judging what was chosen elsewhere.
 
 nuscenes: of every scene of a data set (``--dataroot``, ``--scenes``) its log from the first keyframe on with replayed traffic,
 its later half with reacting traffic, and one start beside the log of every difficulty that the road leaves room for. The suite
@@ -19,6 +22,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +41,15 @@ from scenarios.playing import make_env
 
 SUITES = Path(__file__).parents[1] / "dist4d_env" / "suites"
 HORIZON = 8.0
-EACH = 2
-"""Scenarios of each family and difficulty in town_val."""
+EACH, EACH_TEST = 2, 3
+"""Scenarios of each family and difficulty in town_val and town_test."""
+TEST_SCENES = 24
 JITTERS = 4
 """Variants of each family in each scene in safety_critical."""
 _TRIES = 60
 
 
-def town_val(dataset: Dataset, names: Sequence[str], seed: int) -> list[Made]:
+def town(dataset: Dataset, names: Sequence[str], seed: int, each: int) -> list[Made]:
     """Family after family, easy ones first; a difficulty that cannot be had is left out, with a message."""
     env = make_env(dataset.dataroot, dataset.version, list(names))
     made: list[Made] = []
@@ -139,16 +144,18 @@ def _jitters(
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("suite", choices=("town_val", "nuscenes", "safety_critical"))
+    parser.add_argument("suite", choices=("town_val", "town_test", "nuscenes", "safety_critical"))
     parser.add_argument("--dataroot", default=None, help="nuscenes: a nuScenes-format data set; default: $NUSCENES or the town")
     parser.add_argument("--version", default=None, help="nuscenes: folder of its tables")
     parser.add_argument("--scenes", nargs="+", default=["all"], help="nuscenes: a split, or names")
     parser.add_argument("--out", type=Path, default=None, help="the file to write; default: dist4d_env/suites/SUITE.yaml")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    place = (given.dataroot, given.version, given.scenes) if given.suite == "nuscenes" else (None, None, ["val"])
+    scenes = [f"town-test-{index:04d}" for index in range(TEST_SCENES)] if given.suite == "town_test" else ["val"]
+    place = (given.dataroot, given.version, given.scenes) if given.suite == "nuscenes" else (None, None, scenes)
     dataset = open_dataset(*place)
-    make = {"town_val": town_val, "nuscenes": nuscenes, "safety_critical": safety_critical}[given.suite]
+    town_val, town_test = partial(town, each=EACH), partial(town, each=EACH_TEST)
+    make = {"town_val": town_val, "town_test": town_test, "nuscenes": nuscenes, "safety_critical": safety_critical}[given.suite]
     write(given.out or SUITES / f"{given.suite}.yaml", make(dataset, dataset.scene_names(place[2]), given.seed))
 
 

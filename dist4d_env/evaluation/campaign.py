@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dist4d_env import __version__
 from dist4d_env.data.contract import Dataset
@@ -107,8 +107,8 @@ class Campaign:
         return not self.only or any(fnmatch.fnmatchcase(word, pattern) for word in words for pattern in self.only)
 
     def open_data(self) -> Dataset:
-        """The data set that the campaign is driven on."""
-        scenes = tuple(dict.fromkeys(scenario.scene for scenario in self.scenarios))
+        """The data set that the campaign is driven on: the one of the whole suite, however few of its scenarios are chosen."""
+        scenes = tuple(dict.fromkeys(scenario.scene for scenario in self.suite.scenarios))
         root, version = self.dataroot or self.suite.dataroot, self.version or self.suite.version
         return open_dataset(root, version, scenes, self.dataset, optional_size(self.size))
 
@@ -144,21 +144,48 @@ def run(campaign: Campaign, folder: Path, execute: Executor, again: bool = False
     again: also those that other code or a planner of other files has driven, or on other data; without it ConfigError says that
     there are some.
     """
+    with prepared(campaign, folder, "again" if again else "refuse") as due:
+        with Progress("driving", "episode", due.total, due.total - len(due.tasks)) as progress:
+            for _ in execute(drive, due.tasks):
+                progress.update()
+    return len(due.tasks)
+
+
+@dataclass(frozen=True)
+class Due:
+    """tasks: the episodes of a campaign that are missing; total: how many it has."""
+
+    tasks: list[EpisodeTask]
+    total: int
+
+
+@contextmanager
+def prepared(
+    campaign: Campaign,
+    folder: Path,
+    others: Literal["refuse", "again", "keep"] = "refuse",
+    made: Mapping[str, Made] | None = None,
+) -> Iterator[Due]:
+    """Checks a campaign and locks its folder, in which the episodes that are due may then be stored, in any order.
+
+    others: what becomes of episodes that other code, or a planner of other files, has driven: ConfigError, driven again, or kept
+    as they are, which is for those who know that the change does not touch them; made: what is known of the planners already.
+    """
     dataset = campaign.open_data()
     settings = campaign.env_settings(dataset)
-    made, data = check(campaign, dataset, settings)
+    made, data = check(campaign, dataset, settings, made)
     with _locked(folder):
         content = _agree(campaign, settings, folder)
         tasks = campaign.tasks(settings, folder.resolve(), made, data)  # workers may have another working directory
         texts = _stored_texts(sorted((folder / "episodes").glob("*.json")))
-        others = _driven_by_others(texts, tasks)
-        if others and not again:
-            raise ConfigError(_mixed(folder, others))
+        foreign = {} if others == "keep" else _driven_by_others(texts, tasks)
+        if foreign and others == "refuse":
+            raise ConfigError(_mixed(folder, foreign))
         if is_campaign(folder):
             _check_members(texts, json.loads(content))
         whole = {path.stem for path in texts if path.with_suffix(".npz").is_file()}
-        due = [task for task in tasks if task.name in others or task.name not in whole]
-        left = others.keys() - {task.name for task in due}
+        due = [task for task in tasks if task.name in foreign or task.name not in whole]
+        left = foreign.keys() - {task.name for task in due}
         if left:
             raise ConfigError(
                 f"{_counted(left)} in {folder}, such as {min(left)}, were driven by other code or on other data and "
@@ -167,17 +194,16 @@ def run(campaign: Campaign, folder: Path, execute: Executor, again: bool = False
         write_text(folder / SETTINGS, content)
         for leftover in [*folder.glob("*/.*.npz"), *folder.glob("*/.*.json"), *folder.glob("*/.*.jpg")]:
             leftover.unlink()  # of a run that was killed
-        with Progress("driving", "episode", len(tasks), len(tasks) - len(due)) as progress:
-            for _ in execute(drive, due):
-                progress.update()
-    return len(due)
+        yield Due(due, len(tasks))
 
 
-def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> tuple[dict[str, Made], dict[str, str]]:
-    """The planners' needs and fingerprints, and the scenes' fingerprints. Raises one clear error for what would fail later: a
-    planner, scenario, edit, or a world that cannot draw this data set."""
+def check(
+    campaign: Campaign, dataset: Dataset, settings: EnvSettings, made: Mapping[str, Made] | None = None
+) -> tuple[Mapping[str, Made], dict[str, str]]:
+    """The planners' needs and fingerprints, those in ``made`` taken as known, and the scenes' fingerprints. Raises one clear
+    error for what would fail later: a planner, scenario, edit, or a world that cannot draw this data set."""
     traits = world_traits(campaign.world)
-    made = _look_at_planners(campaign)
+    made = made or look_at_planners(campaign)
     for name, planner in made.items():
         needs = planner.requires
         if not traits.shows_pictures and (needs.cameras or needs.lidar or needs.imagination):
@@ -199,7 +225,7 @@ def check(campaign: Campaign, dataset: Dataset, settings: EnvSettings) -> tuple[
     return made, data
 
 
-def _look_at_planners(campaign: Campaign) -> dict[str, Made]:
+def look_at_planners(campaign: Campaign) -> dict[str, Made]:
     """Makes each planner once, in a process of its own, as many at a time as there are processors."""
     made: dict[str, Made] = {}
     names, most = campaign.planners, os.cpu_count() or 1

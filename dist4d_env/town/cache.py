@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,10 +52,23 @@ def split_of(scenes: str | Sequence[str]) -> str:
 def default_dataroot(scenes: str | Sequence[str] = "val", size: tuple[int, int] | None = None) -> Path:
     """The built-in town's folder of the split that scenes belong to; see ``registry.DEFAULT_DATAROOT``."""
     split = split_of(scenes)
+    count = _count(split, scenes)
     if size is None:
-        return ensure_town(split)
+        return ensure_town(split, count=count)
     fitting = [stored for stored in SIZES if stored[0] >= size[0] and stored[1] >= size[1]]
-    return ensure_town(split, fitting[0] if fitting else SIZES[-1])
+    return ensure_town(split, fitting[0] if fitting else SIZES[-1], count=count)
+
+
+def _count(split: str, scenes: str | Sequence[str]) -> int | None:
+    """Scenes of the town that holds those named: None for the usual ones, else a multiple of their number, so that few different
+    towns are made."""
+    from dist4d_env.town.model import DEFAULT_COUNT
+
+    names = [scenes] if isinstance(scenes, str) else scenes
+    numbered = [re.fullmatch(rf"town-{split}-(\d{{4}})", str(name)) for name in names]
+    last = max((int(found[1]) for found in numbered if found), default=0)
+    usual = DEFAULT_COUNT[split]
+    return None if last < usual else (last // usual + 1) * usual
 
 
 def ensure_town(

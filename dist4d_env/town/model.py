@@ -9,6 +9,8 @@ from shapely.geometry import LineString, Polygon
 
 LIGHTS = ("day", "dusk", "night", "overcast", "wet")
 SPLITS, LOOKS = ("train", "val", "test"), ("plain", "wild")
+DEFAULT_COUNT = {"train": 48, "val": 8, "test": 8}
+"""Scenes of each split where no other number is asked for."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dist4d_env.scenes.scene import TICK
 from dist4d_env.town.dataset import ON_DEMAND
 from dist4d_env.town.generate import DURATION, LONGEST, VERSION, layout_number, scene_outline
 from dist4d_env.town.map_file import MapFile, MapTokens, write_mask
-from dist4d_env.town.model import LOOKS, SPLITS, SceneOutline
+from dist4d_env.town.model import DEFAULT_COUNT, LOOKS, SPLITS, SceneOutline
 from dist4d_env.town.scene_files import FileOptions
 from dist4d_env.town.sensors import EGO_FROM_LIDAR, MOUNTS
 from dist4d_env.town.signals import states_of
@@ -30,7 +30,6 @@ from dist4d_env.town.wild.cameras import CHANNELS
 from dist4d_env.town.workers import rows_file, run_jobs
 
 RATES = (2, 5, 10)
-DEFAULT_COUNT = {"train": 48, "val": 8, "test": 8}
 
 
 def write_dataset(

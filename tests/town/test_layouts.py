@@ -12,9 +12,8 @@ from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.town.generate import PER_LAYOUT, generate_scene, layout_number, scene_outline
 from dist4d_env.town.layout import CELL, cell_origin, make_town
 from dist4d_env.town.light import light_of
-from dist4d_env.town.model import SPLITS, Layout
+from dist4d_env.town.model import DEFAULT_COUNT, SPLITS, Layout
 from dist4d_env.town.plans import SPLIT_FAMILIES, Plan, make_plan
-from dist4d_env.town.writer import DEFAULT_COUNT
 
 NUMBERS = {split: range(DEFAULT_COUNT[split] // PER_LAYOUT[split]) for split in SPLITS}
 
