@@ -1,0 +1,252 @@
+"""Decision fidelity: the same planners, scenarios, starts and seeds in generated worlds and in the truth.
+
+Every planner drives every episode in the oracle and in each of the other worlds. While it drives in one of those, a second
+planner of its kind is shown the oracle's pictures of the very same states: what it would have planned is stored beside what was
+planned. Episodes are driven scenario by scenario, over all planners and worlds, the families in turn, so that whatever is there
+is balanced; each is stored as it ends, any order gives the same results, and a stopped run goes on where it was. What is stored
+becomes a table at any time:
+
+    python -m benchmarks.fidelity --out runs/fidelity --minutes 60
+    python -m benchmarks.fidelity_table runs/fidelity --store benchmarks/results/fidelity.json
+
+See docs/fidelity.md.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from benchmarks.common import run
+from dist4d_env.envs.driving import DiST4DDrivingEnv
+from dist4d_env.errors import ConfigError, DiST4DError
+from dist4d_env.evaluation.campaign import Campaign, look_at_planners, prepared
+from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, jittered
+from dist4d_env.evaluation.episode_log import save_episode
+from dist4d_env.evaluation.executors import check_stop, executor
+from dist4d_env.evaluation.planners import make_planner
+from dist4d_env.evaluation.runner import RunOptions, run_episode, to_action
+from dist4d_env.geometry.rgbd import FAR
+from dist4d_env.geometry.transforms import pose_from_xy_yaw
+from dist4d_env.planners.contract import PLAN_POSES, Plan, Planner, PlannerContext, PlannerFailure, PlannerInput, PlannerNeeds
+from dist4d_env.progress import Progress
+from dist4d_env.registry import MEASURING
+from dist4d_env.scenes.files import replacing
+from dist4d_env.scenes.scenario import Scenario
+from dist4d_env.scenes.suites import read_suite
+from dist4d_env.simulation.scene_at import SceneAt
+from dist4d_env.simulation.state import EpisodeState
+from dist4d_env.worlds.contract import WorldStart
+from dist4d_env.worlds.oracle import OracleWorld
+
+TRUTH = "oracle"
+WORLDS: Mapping[str, Mapping[str, str]] = {
+    TRUTH: {"world": "oracle"},
+    "dist4d": {"world": "dist4d"},
+    "dist4d_history": {"world": "dist4d", "memory": "history"},
+    "splat": {"world": "splat"},
+    "splat_history": {"world": "splat", "memory": "history"},
+    "replay": {"world": "replay"},
+}
+"""The environment's keywords of each world. ``splat`` shows what ``replay`` shows, frame by frame."""
+SHADOWS = "true_plans"
+"""Folder beside ``episodes`` of what would have been planned on the true pictures."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Planners that look, in generated worlds and in the truth."""
+
+    out: Path
+    """Folder of the study: a campaign in a folder for each world."""
+    planner: tuple[str, ...] = ("measuring", *(f"measuring_{variant}" for variant in MEASURING))
+    """Planners that look at pictures: built-in names, folders of policies, or your own as module:Class."""
+    scale: tuple[str, ...] = ("pdm_closed", "idm", "constant_velocity")
+    """Planners that look at none, driven in the truth alone, to place the others by."""
+    worlds: tuple[str, ...] = ("dist4d", "dist4d_history", "splat", "splat_history")
+    """Worlds to compare with the truth."""
+    suite: str = "town_test"
+    """Suite of scenarios in the town: a name or a YAML file."""
+    scenarios: int | None = None
+    """Only the first so many, in the study's order."""
+    seeds: int = 2
+    """Seeds of every scenario; those beyond the first move the ego's start a little."""
+    size: str | None = None
+    """Height x width of the images; else the worlds' own."""
+    weights: str = "tiny"
+    """Of the world dist4d: a shipped preset or a folder."""
+    workers: int = 0
+    """Processes, one thread each; 0 drives in this one."""
+    minutes: float | None = None
+    """Stops after the episode in which so many minutes are over."""
+    others: Literal["refuse", "again", "keep"] = "refuse"
+    """Episodes that other code has driven: none are allowed, they are driven again, or they are kept as they are."""
+
+    def __post_init__(self) -> None:
+        unknown = [world for world in self.worlds if world not in WORLDS or world == TRUTH]
+        if unknown or not self.worlds:
+            raise ConfigError(f"--worlds {' '.join(unknown)}: choose from {', '.join(set(WORLDS) - {TRUTH})}")
+        if self.scenarios is not None and self.scenarios < 1:
+            raise ConfigError(f"--scenarios {self.scenarios} must be at least 1")
+
+
+def main(options: Options) -> int:
+    """Drives what is missing; returns how many episodes that were."""
+    chosen = in_turn(read_suite(options.suite).scenarios)[: options.scenarios]
+    began, driven = time.monotonic(), 0
+    with ExitStack() as stack:
+        tasks, total = [], 0
+        for campaign in campaigns(options, chosen):
+            due = stack.enter_context(prepared(campaign[1], options.out / campaign[0], options.others, _made(campaign[1])))
+            tasks, total = tasks + due.tasks, total + due.total
+        names = {scenario.name: place for place, scenario in enumerate(chosen)}
+        who = {name: place for place, name in enumerate((*options.planner, *options.scale))}
+        tasks.sort(key=lambda task: (task.seed, names[task.scenario.name], who[task.planner]))
+        progress = stack.enter_context(Progress("driving", "episode", total, total - len(tasks)))
+        for _ in executor(options.workers)(drive_beside_truth, tasks):
+            driven += 1
+            progress.update()
+            if options.minutes is not None and time.monotonic() - began > 60 * options.minutes:
+                break
+    return driven
+
+
+def in_turn(scenarios: Sequence[Scenario]) -> list[Scenario]:
+    """Scenarios of all families in turn, of each in an order that looks random: a beginning of any length has some of all."""
+    families: dict[str, list[Scenario]] = {}
+    for scenario in sorted(scenarios, key=lambda scenario: zlib.crc32(scenario.name.encode())):
+        families.setdefault(scenario.family, []).append(scenario)
+    places = [(place, family) for family, members in families.items() for place in range(len(members))]
+    return [families[family][place] for place, family in sorted(places)]
+
+
+def campaigns(options: Options, chosen: Sequence[Scenario]) -> Iterable[tuple[str, Campaign]]:
+    """A campaign for the truth and for every other world."""
+    for world in (TRUTH, *options.worlds):
+        planners = (*options.planner, *options.scale) if world == TRUTH else options.planner
+        keywords: dict[str, Any] = {"weights": options.weights, **WORLDS[world]}
+        yield world, Campaign(
+            planners, read_suite(options.suite), options.seeds, tuple(scenario.name for scenario in chosen), size=options.size,
+            apart=False, **keywords,
+        )  # fmt: skip
+
+
+_known: dict[str, Any] = {}
+
+
+def _made(campaign: Campaign) -> Mapping[str, Any]:
+    """What is known of a campaign's planners; each is looked at once. Raises ConfigError for a planner that looks at pictures
+    other than by the observation."""
+    new = tuple(name for name in campaign.planners if name not in _known)
+    if new:
+        _known.update(look_at_planners(replace(campaign, planners=new)))
+    return {name: _known[name] for name in campaign.planners}
+
+
+def drive_beside_truth(task: EpisodeTask) -> str:
+    """Drives and stores an episode, and beside it the plans on the true pictures; returns its name."""
+    check_stop()
+    env = _environment(task.settings, task.needs.lidar)
+    driving: Any = env.unwrapped
+    planner, twin = _planners(task.planner, task.fingerprint)
+    beside = BesideTruth(planner, twin, driving) if looks(planner.requires) and task.settings.world != TRUTH else None
+    scenario = jittered(task.scenario, driving, task.seed) if task.jitter else task.scenario
+    options = RunOptions(plan_limit=task.plan_limit, reset_limit=task.reset_limit, scenario=scenario)
+    try:
+        log = run_episode(env, beside or planner, task.seed, options, lambda *_: check_stop(), task.planner)
+    except DiST4DError as error:
+        raise type(error)(f"scenario {task.scenario.name}: {error}") from error
+    if log.error is not None:
+        _planners.cache_clear()  # fresh ones for the next episode
+    if beside is not None:
+        plans = np.array(beside.plans, np.float32).reshape(-1, PLAN_POSES, 3)[: len(log.plans.step)]
+        path = task.folder / SHADOWS / f"{task.name}.npz"
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, poses=plans)
+    save_episode(replace(log, fingerprint=dict(task.fingerprint)), task.folder / "episodes", task.name)
+    return task.name
+
+
+def looks(needs: PlannerNeeds) -> bool:
+    """Whether what a planner sees are pictures of the observation alone, which can be exchanged for the true ones."""
+    return needs.cameras and not (needs.imagination or needs.lidar)
+
+
+class BesideTruth:
+    """A planner that drives, and another of its kind that is shown the true pictures of the states that the first comes to.
+
+    plans: (8, 3) of each decision, what the second would have done, nan where it failed.
+    """
+
+    def __init__(self, planner: Planner, twin: Planner, driving: DiST4DDrivingEnv) -> None:
+        self._planner, self._twin, self._driving = planner, twin, driving
+        self.requires = planner.requires
+        self.plans: list[np.ndarray] = []
+
+    def reset(self, context: PlannerContext, seed: int) -> None:
+        """Both begin with the same seed."""
+        self._planner.reset(context, seed)
+        self._twin.reset(context, seed)
+        self._truth = TruePictures(self._driving)
+        self.plans.clear()
+
+    def plan(self, observation: PlannerInput) -> Plan:
+        """The first one's plan."""
+        shown = {**observation.observation, **self._truth.observation(self._driving.episode.state)}
+        plan = self._planner.plan(observation)
+        try:
+            self.plans.append(to_action(self._twin.plan(replace(observation, observation=shown)), "trajectory"))
+        except (PlannerFailure, DiST4DError):
+            self.plans.append(np.full((PLAN_POSES, 3), np.nan))
+        return plan
+
+
+class TruePictures:
+    """The oracle's pictures of an environment's episode, at the size that its world shows."""
+
+    def __init__(self, driving: DiST4DDrivingEnv) -> None:
+        episode = driving.episode
+        assert episode.frame is not None
+        scene, (height, width) = driving.scene, episode.frame.depth.shape[1:]
+        self._world, self._names = OracleWorld(), scene.rig.names
+        start = WorldStart(scene, scene.rig.at_size(height, width), episode.state.time, 0)
+        (self._state,) = self._world.reset([start])
+
+    def observation(self, state: EpisodeState) -> dict[str, np.ndarray]:
+        """Pictures and depth as an environment observes them. The town's streets are level: the pose is that in the plane."""
+        pose = pose_from_xy_yaw(state.ego.x, state.ego.y, state.ego.yaw)
+        now = SceneAt(state.time, pose, state.boxes, np.zeros(0), np.zeros((0, 4, 4)), (), state.lights)
+        ((_, frame, _),) = self._world.step([self._state], [now])
+        pictures = dict(zip(self._names, frame.rgb, strict=True))
+        depth = np.clip(frame.depth[..., None], 0, FAR)
+        return {**pictures, **{f"{name}/depth": image for name, image in zip(self._names, depth, strict=True)}}
+
+
+@lru_cache(maxsize=2 * len(WORLDS))
+def _environment(settings: EnvSettings, lidar: bool) -> gym.Env:
+    """One of each world: scenarios follow each other in all of them."""
+    return settings.make(lidar=lidar)
+
+
+@lru_cache(maxsize=32)
+def _planners(name: str, fingerprint: tuple[tuple[str, str], ...]) -> tuple[Planner, Planner]:
+    """A planner and another of its kind. fingerprint: another is another planner."""
+    return make_planner(name), make_planner(name)
+
+
+if __name__ == "__main__":
+    try:
+        run(main, Options)
+    except KeyboardInterrupt:
+        print("\nfidelity: stopped from the keyboard; the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)

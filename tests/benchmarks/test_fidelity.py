@@ -1,0 +1,183 @@
+"""The study of decision fidelity: what is shown beside, what is stored, resumption in any order, and its tables."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from benchmarks import fidelity, fidelity_table
+from benchmarks.fidelity_episodes import Drive, between, parted_after, read_drives
+from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.evaluation.planners import make_planner
+from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.planners.contract import Plan, PlannerNeeds
+from dist4d_env.scenes.scenario import Scenario
+from dist4d_env.scenes.suites import Suite, read_suite, write_suite
+
+SHADES = f"{__name__}:Shades"
+
+
+class Shades:
+    """Drives as fast as its front picture is bright, so that what it sees decides."""
+
+    requires = PlannerNeeds(cameras=True)
+
+    def reset(self, context, seed):
+        self.looks = 0
+
+    def plan(self, observation):
+        self.looks += 1
+        speed = float(observation.observation["CAM_FRONT"].mean()) / 20 + 0.01 * self.looks
+        return Plan(np.column_stack([speed * 0.5 * np.arange(1, 9), np.zeros(8), np.zeros(8)]))
+
+
+@pytest.fixture(scope="module")
+def suite(town_dataroot, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("suite") / "two.yaml"
+    scenarios = (
+        Scenario("town-val-0000", name="one", family="nominal", difficulty="easy", horizon=2.0),
+        Scenario("town-val-0001", name="two", family="late", difficulty="hard", start=2.0, horizon=2.0),
+    )
+    write_suite(path, Suite("two", str(town_dataroot), None, scenarios))
+    return path
+
+
+def options(suite: Path, out: Path, **changes) -> fidelity.Options:
+    given = {"planner": (SHADES,), "scale": ("constant_velocity",), "worlds": ("splat",), "suite": str(suite), "seeds": 1}
+    return fidelity.Options(out, **{**given, **changes})
+
+
+def environment(town: Path, world: str) -> gym.Env:
+    return gym.make(
+        "DiST4D-nuScenes-v0", dataroot=str(town), scenes="val", world=world, action="trajectory", horizon=2.0,
+        observation=("cameras", "depth", "ego", "route", "agents"),
+    )  # fmt: skip
+
+
+@pytest.mark.medium
+def test_the_second_planner_sees_what_the_oracle_shows(town_dataroot) -> None:
+    env = environment(town_dataroot, "oracle")
+    beside = fidelity.BesideTruth(Shades(), Shades(), env.unwrapped)
+    seen: list[float] = []
+
+    def watch(driving, info):
+        truth = fidelity.TruePictures(driving).observation(driving.episode.state)
+        shown = driving.observation()
+        seen.append(max(float(np.abs(shown[key].astype(float) - value).mean()) for key, value in truth.items()))
+        assert truth.keys() < shown.keys() and all(shown[key].dtype == value.dtype for key, value in truth.items())
+
+    log = run_episode(env, beside, 0, RunOptions("town-val-0000", 0.0), watch)
+    assert len(log.plans.step) == 4 and max(seen) < 0.01  # the pose is the same to the last bits
+    assert max(filter(None, between(log.plans.poses, np.array(beside.plans))), default=0.0) < 1e-2
+    env.close()
+
+
+@pytest.mark.medium
+def test_splat_shows_what_replay_shows(town_dataroot) -> None:
+    """So that a study need not drive in both."""
+    frames = {}
+    for world in ("splat", "replay"):
+        env = environment(town_dataroot, world)
+        env.reset(seed=0, options={"scene": "town-val-0000", "start": 1.0})
+        plan = np.column_stack([4.0 * np.arange(1, 9), 0.3 * np.arange(1, 9), np.zeros(8)]).astype(np.float32)
+        observation, *_ = env.step(plan)
+        frames[world] = observation
+        env.close()
+    assert all(np.array_equal(value, frames["replay"][key]) for key, value in frames["splat"].items())
+
+
+@pytest.mark.medium
+def test_stored_an_episode_at_a_time_in_any_order(suite, tmp_path, monkeypatch) -> None:
+    whole = tmp_path / "whole"
+    assert fidelity.main(options(suite, whole)) == 6  # two scenarios: one looks in two worlds, one doesn't
+    pieces = tmp_path / "pieces"
+    assert fidelity.main(options(suite, pieces, minutes=0.0)) == 1
+    forwards = fidelity.in_turn
+    monkeypatch.setattr(fidelity, "in_turn", lambda scenarios: forwards(scenarios)[::-1])
+    assert fidelity.main(options(suite, pieces)) == 5
+    assert fidelity.main(options(suite, pieces)) == 0
+    for world in ("oracle", "splat"):
+        paths = sorted((whole / world / "episodes").glob("*.npz")) + sorted((whole / world / "true_plans").glob("*.npz"))
+        assert len(paths) == 4
+        for path in paths:
+            with np.load(path) as one, np.load(pieces / path.relative_to(whole)) as other:
+                assert one.files == other.files and all(np.array_equal(one[key], other[key]) for key in one.files), path
+    tables = [fidelity_table.main(fidelity_table.Options(place, place / "table.json")) for place in (whole, pieces)]
+    first, second = (json.loads((place / "table.json").read_text()) for place in (whole, pieces))
+    assert first["worlds"] == second["worlds"] and first["truth"] == second["truth"] and len(tables) == 2
+    assert first["episodes"] == {"oracle": 4, "splat": 2} and first["scenes"] == 2
+    row = first["worlds"]["splat"]["planners"][SHADES]
+    assert row["episodes"] == 2 and {"PDMS", "EPDMS", "CLS"} < row.keys() and row["same_outcome"]["count"] == 2
+    assert first["worlds"]["splat"]["frames"]["all"]["decisions"] == 8
+    assert set(first["worlds"]["splat"]["families"]) == {"nominal", "late"}
+    kept = read_drives(whole / "splat")
+    assert kept == read_drives(whole / "splat") and all(None not in drive.apart for drive in kept)
+
+
+def test_bad_input_is_one_line(suite, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="--worlds moon: choose from"):
+        options(suite, tmp_path, worlds=("moon",))
+    with pytest.raises(DataError, match=r"run python -m benchmarks\.fidelity first"):
+        fidelity_table.main(fidelity_table.Options(tmp_path))
+
+
+def test_a_beginning_holds_all_families() -> None:
+    scenarios = read_suite("town_val").scenarios
+    turns = fidelity.in_turn(scenarios)
+    assert sorted(s.name for s in turns) == sorted(s.name for s in scenarios)
+    assert all(len({s.family for s in turns[first : first + 10]}) == 10 for first in range(0, len(turns), 10))
+
+
+def drive(planner="a", scenario="s", scene="x", outcome="horizon", pdms=1.0, path=None, **changes) -> Drive:
+    path = path or [(0.1 * k, 0.0) for k in range(21)]
+    scores = {"PDMS": pdms, "EPDMS": pdms, "CLS": None}
+    return replace(
+        Drive(planner, scenario, 0, scene, "f", outcome, "c", scores, path, ["dist_t"], [0.9], [0.0], [False], [None]), **changes
+    )
+
+
+def test_when_two_drives_part() -> None:
+    aside = drive(path=[(0.1 * k, 0.06 * k) for k in range(21)])
+    assert parted_after(drive(), aside) == pytest.approx(0.9) and parted_after(drive(), drive()) is None
+    assert parted_after(drive(), drive(path=[(0.1 * k, 0.0) for k in range(11)])) == pytest.approx(1.1)
+
+
+def test_distances_between_plans_are_taken_after_two_seconds() -> None:
+    plans = np.zeros((2, 8, 3))
+    others = plans.copy()
+    others[0, 3, :2], others[1] = (3.0, 4.0), np.nan
+    assert between(plans, others) == [5.0, None] and between(plans, others[:1]) == [5.0, None]
+
+
+def test_tables_of_handmade_drives() -> None:
+    """Three planners in twelve scenes; in the other world the first two change places, and plans differ where trust is low."""
+    scenes = [f"scene-{number}" for number in range(12)]
+    score = {"a": 0.9, "b": 0.6, "c": 0.3}
+    truth = [drive(name, scene, scene, pdms=value) for name, value in score.items() for scene in scenes]
+    swapped = {"a": 0.6, "b": 0.9, "c": 0.3}
+    looked = {"trust": [0.9, 0.2], "apart": [0.1, 0.9], "source": ["dist_t"] * 2, "from_log": [0.0, 3.0], "near": [False, True]}
+    other = [drive(name, scene, scene, pdms=value, **looked) for name, value in swapped.items() for scene in scenes]
+    other[0] = replace(other[0], outcome="collision")
+    found = fidelity_table.tables({"oracle": truth, "dist4d": other})
+    ranks = found["worlds"]["dist4d"]["order"]["PDMS"]
+    assert ranks["spearman"] == pytest.approx(0.5) and ranks["kendall"] == pytest.approx(1 / 3)
+    assert ranks["difference_of_means"]["mean"] == pytest.approx(0.2)
+    row = found["worlds"]["dist4d"]["planners"]["a"]
+    assert row["PDMS"]["difference"]["mean"] == pytest.approx(-0.3) and row["apart"]["PDMS"]["mean"] == pytest.approx(0.3)
+    assert row["same_outcome"]["mean"] == pytest.approx(11 / 12) and row["CLS"]["truth"]["count"] == 0
+    trust = found["worlds"]["dist4d"]["trust"]
+    assert trust["auroc"]["mean"] == 1.0 and trust["floor"]["trust_floor"] == pytest.approx(0.55)
+    assert trust["floor"]["differing_below"] == 1.0 and trust["floor"]["alike_below"] == 0.0
+    frames = found["worlds"]["dist4d"]["frames"]
+    assert frames["something moves near"]["differs"]["mean"] == 1.0 and frames["from the log: 0 to 0.25 m"]["decisions"] == 36
+    assert found["truth"]["a"]["PDMS"]["mean"] == pytest.approx(0.9)
+
+
+def test_planners_that_do_not_only_look_drive_without_a_second() -> None:
+    assert fidelity.looks(make_planner("measuring").requires)
+    assert not fidelity.looks(make_planner("idm").requires) and not fidelity.looks(make_planner("imagine").requires)
