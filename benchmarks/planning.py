@@ -30,7 +30,7 @@ class Options:
     planner: tuple[str, ...]
     """Built-in names, folders of learned policies, or your own as module:Class."""
     suite: str
-    """Suite of scenarios: town_val, safety_critical, nuscenes, or a YAML file."""
+    """Suite of scenarios: town_val, town_test, safety_critical, nuscenes, or a YAML file."""
     out: Path
     """Folder of the run: episodes, results.json, leaderboard.md, report.html."""
     world: str = "none"

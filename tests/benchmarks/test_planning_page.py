@@ -1,4 +1,4 @@
-"""The page about the planning benchmark says what the benchmark stored."""
+"""The pages about the planning benchmark and about decision fidelity say what the benchmarks stored."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_tables_say_what_the_benchmark_stored():
-    command = [sys.executable, ROOT / "docs" / "make_planning_tables.py", "--check"]
+@pytest.mark.parametrize("script", ["make_planning_tables.py", "make_fidelity_tables.py"])
+def test_tables_say_what_the_benchmark_stored(script):
+    command = [sys.executable, ROOT / "docs" / script, "--check"]
     found = subprocess.run(command, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr

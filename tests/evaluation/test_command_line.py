@@ -42,7 +42,10 @@ def test_evaluate_drives_stores_and_scores_again(town_dataroot, tmp_path, capsys
         (["--planner", "dist4d_env.planners.contract:Plan"], "cannot be made: it needs trajectory"),
         (["--planner", "collections:OrderedDict"], "has no requires, reset, plan"),
         (["--scenes", "moon"], "moon"),
-        (["--suite", "moon"], "suite 'moon' is neither a file nor one of the package's: nuscenes, safety_critical, town_val"),
+        (
+            ["--suite", "moon"],
+            "suite 'moon' is neither a file nor one of the package's: nuscenes, safety_critical, town_test, town_val",
+        ),
         (["nowhere"], "no stored episodes"),
         (["--size", "96"], "image size '96' is not of the form HEIGHTxWIDTH"),
         (["--suite", "town_val", "--size", "96"], "image size '96' is not of the form HEIGHTxWIDTH"),

@@ -21,7 +21,7 @@ from scenarios.measures import Window, edited_tracks, overlapping
 from scenarios.playing import drive, make_env
 
 FOLDER = Path(__file__).resolve().parents[2] / "dist4d_env" / "suites"
-NAMES = ("town_val", "nuscenes", "safety_critical")
+NAMES = ("town_val", "town_test", "nuscenes", "safety_critical")
 
 
 def suite(name: str) -> Suite:
@@ -54,13 +54,14 @@ def test_files_begin_as_their_generator_writes_them(name: str) -> None:
     assert (FOLDER / f"{name}.yaml").read_text().splitlines()[: len(lines)] == [f"# {line}" for line in lines]
 
 
-def test_the_town_suite_is_large_and_graded() -> None:
-    scenarios = suite("town_val").scenarios
+@pytest.mark.parametrize(("name", "least", "scenes"), [("town_val", 60, 8), ("town_test", 100, 24)])
+def test_the_town_suites_are_large_and_graded(name: str, least: int, scenes: int) -> None:
+    scenarios = suite(name).scenarios
     families = Counter(scenario.family for scenario in scenarios)
-    assert len(scenarios) >= 60 and len(families) >= 8
+    assert len(scenarios) >= least and len(families) >= 8
     for family in families:
         assert {s.difficulty for s in scenarios if s.family == family} == set(DIFFICULTIES)
-    assert len({scenario.scene for scenario in scenarios}) == 8
+    assert len({scenario.scene for scenario in scenarios}) == scenes
     assert all(8.0 <= (scenario.horizon or 0) <= 12.0 for scenario in scenarios)
 
 

@@ -24,7 +24,7 @@ def test_the_file_beside_the_suites_is_up_to_date() -> None:
     assert json.loads((FOLDER / "suite.schema.json").read_text()) == suite_schema(), remedy
 
 
-@pytest.mark.parametrize("name", ["town_val", "nuscenes", "safety_critical"])
+@pytest.mark.parametrize("name", ["town_val", "town_test", "nuscenes", "safety_critical"])
 def test_the_suites_keep_to_it(name: str) -> None:
     jsonschema.Draft7Validator.check_schema(suite_schema())
     jsonschema.validate(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()), suite_schema())

@@ -14,7 +14,7 @@ import pytest
 from dist4d_env.__main__ import main
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError
-from dist4d_env.town.cache import split_of, town_folder
+from dist4d_env.town.cache import default_dataroot, split_of, town_folder
 from dist4d_env.town.generate import VERSION
 from dist4d_env.town.writer import write_dataset
 from town.conftest import SIZE
@@ -160,3 +160,11 @@ def test_scene_names_tell_which_split_to_make(scenes, split):
 def test_a_cached_town_holds_one_split():
     with pytest.raises(ConfigError, match="train, val cannot be mixed"):
         split_of(("train", "town-val-0000"))
+
+
+def test_scenes_beyond_the_usual_ones_make_a_larger_town(monkeypatch):
+    asked = []
+    monkeypatch.setattr("dist4d_env.town.cache.ensure_town", lambda *given, count=None: asked.append(count))
+    for scenes in ("val", "town-test-0007", ("town-test-0002", "town-test-0008"), "town-test-0023"):
+        default_dataroot(scenes)
+    assert asked == [None, None, 16, 24]

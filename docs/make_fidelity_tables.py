@@ -1,0 +1,187 @@
+"""Writes the tables of docs/fidelity.md from benchmarks/results: ``python docs/make_fidelity_tables.py``.
+
+``--check`` says whether the page is up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import page_tables
+from page_tables import load, table
+
+WORLDS = ("dist4d", "dist4d_history", "splat", "splat_history", "replay")
+STUDY, FOLLOWING = "fidelity", "action_following"
+
+
+def interval(estimate: dict[str, Any] | None, digits: int = 3, sign: str = "") -> str:
+    """Mean and 95 % interval, or n/a."""
+    if not estimate or not estimate["count"] or estimate["mean"] is None:
+        return "n/a"
+    mean, *ends = (
+        format(estimate[key], f"{sign}.{digits}f") if estimate[key] is not None else "?" for key in ("mean", "low", "high")
+    )
+    return f"{mean} [{', '.join(ends)}]"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number, or n/a."""
+    return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def code(name: str) -> str:
+    """A name as code."""
+    return f"`{name}`"
+
+
+def worlds() -> dict[str, dict[str, Any]]:
+    """The worlds that have been compared with the truth."""
+    found = load(STUDY)["worlds"]
+    return {world: found[world] for world in WORLDS if found.get(world)}
+
+
+def scores(score: str) -> str:
+    """A score of every planner in the truth and in every world, over the episodes that it has driven in both."""
+    found, truth = worlds(), load(STUDY)["truth"]
+    rows = []
+    for planner, own in truth.items():
+        cells = [row.get("planners", {}).get(planner) for row in found.values()]
+        shown = [interval(cell[score]["world"]) if cell else "" for cell in cells]
+        rows.append([code(planner), str(own[score]["count"]), interval(own[score]), *shown])
+    return table(["planner", "episodes", "`oracle`", *map(code, found)], rows)
+
+
+def differences() -> str:
+    """Each planner's mean PDMS less that in the truth, over paired episodes."""
+    found = worlds()
+    rows = []
+    for planner in load(STUDY)["planners"]:
+        cells = [row["planners"].get(planner) for row in found.values()]
+        rows.append([code(planner), *(interval(cell["PDMS"]["difference"], sign="+") if cell else "" for cell in cells)])
+    return table(["planner", *map(code, found)], rows)
+
+
+def order(score: str) -> str:
+    """Rank correlations and the mean |difference| of planners' means."""
+    rows = []
+    for world, found in worlds().items():
+        row = found["order"][score]
+        if not row["episodes"]:
+            continue
+        decided = f"{row['decided_in_truth']} / {row['decided_in_world']} of {row['pairs']}"
+        cells = [number(row["spearman"]), number(row["kendall"]), decided, interval(row["spearman_of_means"])]
+        rows.append([code(world), str(row["episodes"]), *cells, interval(row["difference_of_means"])])
+    head = ["world", "episodes of every planner", "Spearman", "Kendall", "pairs decided, truth / world", "Spearman of means"]
+    return table([*head, "abs. difference of means"], rows)
+
+
+def drives() -> str:
+    """How alike the drives are, episode by episode."""
+    rows = []
+    for world, found in worlds().items():
+        row = found["drives"]
+        apart = [interval(row["apart"][score]) for score in ("PDMS", "EPDMS", "CLS")]
+        cells = [interval(row["same_outcome"]), interval(row["never_parted"]), interval(row["seconds_together"], 1)]
+        rows.append([code(world), str(row["episodes"]), *apart, *cells])
+    head = ["world", "pairs", "abs. difference in PDMS", "in EPDMS", "in CLS", "same outcome", "never 0.5 m apart"]
+    return table([*head, "seconds together"], rows)
+
+
+def families() -> str:
+    """Which families disagree: |difference| in PDMS and share of same outcomes."""
+    found = worlds()
+    names = sorted({family for row in found.values() for family in row["families"]})
+    rows = []
+    for name in names:
+        cells = [row["families"].get(name) for row in found.values()]
+        shown = [f"{number(c['apart']['PDMS']['mean'], 2)} / {number(c['same_outcome']['mean'], 2)}" if c else "" for c in cells]
+        rows.append([name.replace("_", " "), str(max(c["episodes"] for c in cells if c)), *shown])
+    return table(["family", "pairs", *map(code, found)], rows)
+
+
+def frames() -> str:
+    """The open-loop view by kind of frame."""
+    found = worlds()
+    kinds = dict.fromkeys(kind for row in found.values() for kind in row["frames"])
+    rows = []
+    for kind in kinds:
+        cells = [row["frames"].get(kind) for row in found.values()]
+        shown = [
+            f"{number(c['metres']['mean'], 2)} m, {100 * c['differs']['mean']:.0f} % of {c['decisions']}" if c else ""
+            for c in cells
+        ]
+        rows.append([kind, *shown])
+    return table(["frames", *map(code, found)], rows)
+
+
+def trust() -> str:
+    """Whether trust foretells plans that differ, and the recommended floor."""
+    rows = []
+    for world, found in worlds().items():
+        row = found["trust"]
+        if not row:
+            continue
+        floor = row["floor"]
+        cells = [str(row["decisions"]), interval(row["differs"]), interval(row["auroc"])]
+        if floor:
+            shares = (
+                f"{100 * floor[name]:.0f} %" if floor[name] is not None else "n/a" for name in ("differing_below", "alike_below")
+            )
+            cells += [number(floor["trust_floor"], 2), " / ".join(shares), f"{floor['episodes_above']} of {floor['episodes']}"]
+            apart = (number(floor[part].get("apart", {}).get("mean")) for part in ("all", "above"))
+            cells.append(" / ".join(apart))
+        rows.append([code(world), *cells, *[""] * (7 - len(cells))])
+    head = ["world", "decisions", "plans that differ", "AUROC of trust", "floor", "below it, of those that differ / hold"]
+    return table([*head, "episodes above it", "abs. difference in PDMS, all / above"], rows)
+
+
+def reliability() -> str:
+    """Share of plans that hold by trust, in bins of equally many decisions."""
+    found = {world: row["trust"]["reliability"] for world, row in worlds().items() if row["trust"]}
+    rows = []
+    for place in range(max(map(len, found.values()), default=0)):
+        cells = (f"{number(row[place]['trust'], 2)}: {interval(row[place]['holds'], 2)}" for row in found.values())
+        rows.append([str(place + 1), *cells])
+    return table(["bin", *map(code, found)], rows)
+
+
+def motion() -> str:
+    """The ego's motion in the pictures against the commanded one."""
+    rows = []
+    for world, paths in load(FOLLOWING)["worlds"].items():
+        for path, found in paths.items():
+            for kind, row in found["motion"].items():
+                cells = [interval(row["metres"]), interval(row["degrees"], 2), interval(row["within"], 2)]
+                rows.append([code(world), path, kind, f"{row['found']} of {row['steps']}", *cells])
+    return table(["world", "drive", "pixels", "steps found", "metres", "degrees", "within 0.05 m and 0.2 degrees"], rows)
+
+
+def vehicles() -> str:
+    """Whether vehicles stand in the pictures where the simulator says."""
+    rows = []
+    for world, paths in load(FOLLOWING)["worlds"].items():
+        for path, found in paths.items():
+            row = found["vehicles"]
+            rows.append([code(world), path, str(row["count"]), interval(row["box"]), interval(row["silhouette"])])
+    return table(["world", "drive", "vehicles", "depth in the box, IoU", "with the true silhouette, IoU"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "fidelity-pdms": lambda: scores("PDMS"),
+    "fidelity-epdms": lambda: scores("EPDMS"),
+    "fidelity-cls": lambda: scores("CLS"),
+    "fidelity-differences": differences,
+    "fidelity-order": lambda: order("PDMS"),
+    "fidelity-drives": drives,
+    "fidelity-families": families,
+    "fidelity-frames": frames,
+    "fidelity-trust": trust,
+    "fidelity-reliability": reliability,
+    "following-motion": motion,
+    "following-vehicles": vehicles,
+}
+
+
+if __name__ == "__main__":
+    page_tables.main("fidelity.md", TABLES)
