@@ -105,7 +105,8 @@ def main(options: Options) -> int:
     chosen = in_turn(read_suite(options.suite).scenarios)[: options.scenarios]
     began, driven = time.monotonic(), 0
     with ExitStack() as stack:
-        tasks, total = [], 0
+        tasks: list[EpisodeTask] = []
+        total = 0
         for campaign in campaigns(options, chosen):
             due = stack.enter_context(prepared(campaign[1], options.out / campaign[0], options.others, _made(campaign[1])))
             tasks, total = tasks + due.tasks, total + due.total

@@ -234,6 +234,7 @@ def trusted(drives: Sequence[Drive], pairs: Sequence[Pair], seed: int) -> dict[s
         "decisions": len(differs),
         "differs": vars(clusters.mean(differs.astype(float))),
         "auroc": vars(clusters.statistic(lambda weight: auroc(doubt, differs, weight))),
+        "auroc_of_made_frames": auroc(doubt[made := column["source"] != "log"], differs[made]),
         "auroc_of_planners": {
             name: auroc(doubt[mine := column["planner"] == name], differs[mine])
             for name in dict.fromkeys(column["planner"].tolist())

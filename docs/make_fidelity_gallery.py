@@ -1,7 +1,8 @@
 """Makes docs/pictures/fidelity_gallery.png: ``python docs/make_fidelity_gallery.py runs/fidelity``.
 
-The decisions in which plans differ most between a world's pictures and the true ones of the same states, one per episode: the front
-camera's picture and its depth in both, with the plan on that world's pictures (orange) and the one on the true pictures (green).
+The decisions in which plans differ most between a world's pictures and the true ones of the same states, one per scenario: the
+front camera's picture and its depth in both, with the plan on that world's pictures (orange) and the one on the true pictures
+(green).
 """
 
 from __future__ import annotations

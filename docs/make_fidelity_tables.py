@@ -123,7 +123,7 @@ def trust() -> str:
         if not row:
             continue
         floor = row["floor"]
-        cells = [str(row["decisions"]), interval(row["differs"]), interval(row["auroc"])]
+        cells = [str(row["decisions"]), interval(row["differs"]), interval(row["auroc"]), number(row["auroc_of_made_frames"])]
         if floor:
             shares = (
                 f"{100 * floor[name]:.0f} %" if floor[name] is not None else "n/a" for name in ("differing_below", "alike_below")
@@ -131,8 +131,16 @@ def trust() -> str:
             cells += [number(floor["trust_floor"], 2), " / ".join(shares), f"{floor['episodes_above']} of {floor['episodes']}"]
             apart = (number(floor[part].get("apart", {}).get("mean")) for part in ("all", "above"))
             cells.append(" / ".join(apart))
-        rows.append([code(world), *cells, *[""] * (7 - len(cells))])
-    head = ["world", "decisions", "plans that differ", "AUROC of trust", "floor", "below it, of those that differ / hold"]
+        rows.append([code(world), *cells, *[""] * (8 - len(cells))])
+    head = [
+        "world",
+        "decisions",
+        "plans that differ",
+        "AUROC of trust",
+        "without the log's own frames",
+        "floor",
+        "below it, of those that differ / hold",
+    ]
     return table([*head, "episodes above it", "abs. difference in PDMS, all / above"], rows)
 
 

@@ -20,7 +20,7 @@ lane follower or braking from the start gets through.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -154,9 +154,14 @@ def main() -> None:
     scenes = [f"town-test-{index:04d}" for index in range(TEST_SCENES)] if given.suite == "town_test" else ["val"]
     place = (given.dataroot, given.version, given.scenes) if given.suite == "nuscenes" else (None, None, scenes)
     dataset = open_dataset(*place)
-    town_val, town_test = partial(town, each=EACH), partial(town, each=EACH_TEST)
-    make = {"town_val": town_val, "town_test": town_test, "nuscenes": nuscenes, "safety_critical": safety_critical}[given.suite]
-    write(given.out or SUITES / f"{given.suite}.yaml", make(dataset, dataset.scene_names(place[2]), given.seed))
+    make: dict[str, Callable[[Dataset, Sequence[str], int], list[Made]]] = {
+        "town_val": partial(town, each=EACH),
+        "town_test": partial(town, each=EACH_TEST),
+        "nuscenes": nuscenes,
+        "safety_critical": safety_critical,
+    }
+    made = make[given.suite](dataset, dataset.scene_names(place[2]), given.seed)
+    write(given.out or SUITES / f"{given.suite}.yaml", made)
 
 
 if __name__ == "__main__":
