@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def main(options: Options) -> dict[str, Any]:
     names = dataset.scene_names(options.split)[: options.scenes]
     key = {name: getattr(options, name) for name in ("seconds", "step", "size", "weights", "worlds")} | {"town": dataset.dataroot}
     finished = FinishedUnits(options.out, key)
-    make = partial(_environment, dataset.dataroot, dataset.version, tuple(names), options)
+    make = cache(partial(_environment, dataset.dataroot, dataset.version, tuple(names), options))
     units = [(scene, path) for scene in names for path in PATHS]
     with Progress("drives", "drive", len(units)) as progress:
         for scene, path in units:
@@ -139,7 +139,6 @@ def one_drive(make: Any, worlds: tuple[str, ...], scene: str, path: str) -> dict
         if world == TRUTH:
             rig = driving.scene.rig.at_size(*shots[world][0].frame.depth.shape[1:])
             unseen = {policy: list(_unseen(driving, rig, shots[world], policy)) for policy in ("log", "history")}
-        env.close()
     found = {}
     for world, taken in shots.items():
         policies = ("log", "history") if world == TRUTH else (WORLDS[world].get("memory", "log"),)

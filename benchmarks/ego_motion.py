@@ -136,12 +136,9 @@ def robust_motion(matches: Matches, rig: CameraRig, seed: int = 0) -> Motion:
     count = len(matches)
     if count < LEAST:
         return Motion(None, count, 0)
-    random, best = np.random.default_rng(seed), np.zeros(count, bool)
-    for _ in range(TRIPLES):
-        triple = random.choice(count, 3, replace=False)
-        agree = _explained(rigid_motion(matches.before[triple], matches.after[triple]), matches, rig)
-        if agree.sum() > best.sum():
-            best = agree
+    triples = np.random.default_rng(seed).random((TRIPLES, count)).argpartition(2, axis=1)[:, :3]
+    agree = _explained(rigid_motion(matches.before[triples], matches.after[triples]), matches, rig)
+    best = agree[int(agree.sum(1).argmax())]
     motion = None
     for _ in range(3):  # more of them agree with the motion of many than with that of three
         if best.sum() < LEAST:
@@ -152,31 +149,36 @@ def robust_motion(matches: Matches, rig: CameraRig, seed: int = 0) -> Motion:
 
 
 def rigid_motion(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The pose (4, 4) of the second frame in the first whose points (N, 3) are these: least squares (Arun et al. 1987)."""
-    middle, other = before.mean(0), after.mean(0)
-    u, _, v = np.linalg.svd((after - other).T @ (before - middle))
-    turn = v.T @ np.diag([1.0, 1.0, np.linalg.det(v.T @ u.T)]) @ u.T
-    motion = np.eye(4)
-    motion[:3, :3], motion[:3, 3] = turn, middle - turn @ other
+    """The pose (..., 4, 4) of the second frame in the first whose points (..., N, 3) these are, by least squares (Arun et al.
+    1987)."""
+    middle, other = before.mean(-2, keepdims=True), after.mean(-2, keepdims=True)
+    u, _, v = np.linalg.svd(np.swapaxes(after - other, -1, -2) @ (before - middle))
+    back, ahead = np.swapaxes(u, -1, -2), np.swapaxes(v, -1, -2)
+    mirrored = np.ones((*u.shape[:-2], 3))
+    mirrored[..., 2] = np.linalg.det(ahead @ back)
+    motion = np.zeros((*u.shape[:-2], 4, 4))
+    motion[..., :3, :3] = (ahead * mirrored[..., None, :]) @ back
+    motion[..., :3, 3] = middle[..., 0, :] - np.einsum("...ij,...j->...i", motion[..., :3, :3], other[..., 0, :])
+    motion[..., 3, 3] = 1.0
     return motion
 
 
 def _expected(motion: np.ndarray, matches: Matches, rig: CameraRig) -> np.ndarray:
-    """(N, 3) column, row and depth at which a motion makes the second picture show the first one's points."""
+    """(..., N, 3) column, row and depth at which motions (..., 4, 4) make the second picture show the first one's points."""
     moved = apply(invert(motion), matches.before)
-    pose = np.linalg.inv(rig.ego_from_camera)[matches.view]
-    camera = np.einsum("nij,nj->ni", pose[:, :3, :3], moved) + pose[:, :3, 3]
-    seen = np.einsum("nij,nj->ni", rig.intrinsics[matches.view], camera)
-    depth = np.maximum(seen[:, 2], 1e-3)
-    return np.column_stack([seen[:, :2] / depth[:, None], camera[:, 2]])
+    pose = invert(rig.ego_from_camera)[matches.view]
+    camera = np.einsum("nij,...nj->...ni", pose[:, :3, :3], moved) + pose[:, :3, 3]
+    seen = np.einsum("nij,...nj->...ni", rig.intrinsics[matches.view], camera)
+    return np.concatenate([seen[..., :2] / np.maximum(seen[..., 2:], 1e-3), camera[..., 2:]], -1)
 
 
 def _explained(motion: np.ndarray, matches: Matches, rig: CameraRig) -> np.ndarray:
+    """(..., N) which matches motions (..., 4, 4) explain."""
     expected = _expected(motion, matches, rig)
-    pose = np.linalg.inv(rig.ego_from_camera)[matches.view]
+    pose = invert(rig.ego_from_camera)[matches.view]
     depth = np.einsum("nj,nj->n", pose[:, 2, :3], matches.after) + pose[:, 2, 3]
-    near = np.hypot(*(expected[:, :2] - matches.pixel).T) < PIXELS
-    return np.asarray(near & (abs(expected[:, 2] / depth - 1) < DEPTHS))
+    near = np.linalg.norm(expected[..., :2] - matches.pixel, axis=-1) < PIXELS
+    return np.asarray(near & (abs(expected[..., 2] / depth - 1) < DEPTHS))
 
 
 def _refined(motion: np.ndarray, matches: Matches, rig: CameraRig) -> np.ndarray:

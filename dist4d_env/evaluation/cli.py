@@ -46,7 +46,8 @@ class Options:
     """Names such as lane (follows the route) or idm, folders of learned policies, or your own as module:Class, made without
     arguments; several with --suite."""
     suite: str | None = None
-    """Scenarios to drive: town_val, town_test, safety_critical, nuscenes, or a YAML file. Without a suite, episodes start in --scenes."""
+    """Scenarios to drive: town_val, town_test, safety_critical, nuscenes, or a YAML file. Without a suite, episodes start in
+    --scenes."""
     seeds: int = 1
     """Of a suite: seeds of every scenario; those beyond the first move the ego's start a little."""
     only: tuple[str, ...] = ()
