@@ -11,7 +11,7 @@ those of the true picture (``silhouette``), as intersection over union. The orac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -107,18 +107,25 @@ def main(options: Options) -> dict[str, Any]:
         for scene, path in units:
             if f"{scene}/{path}" not in finished.done:
                 finished.add(f"{scene}/{path}", one_drive(make, options.worlds, scene, path))
+            result = results(finished.done, names, options)
+            if options.out and result["scenes"]:
+                write_json(options.out, result)  # of what there is so far
             progress.update()
-    results = {
-        world: {path: summary({scene: finished.done[f"{scene}/{path}"][world] for scene in names}) for path in PATHS}
-        for world in options.worlds
-    }
-    result = header("action_following", options) | {"scenes": names, "bounds": {"metres": METRES, "degrees": DEGREES}}
-    result |= {"worlds": results}
-    if options.out:
-        write_json(options.out, result)
     finished.finish()
     show(result)
     return result
+
+
+def results(done: Mapping[str, Any], names: Sequence[str], options: Options) -> dict[str, Any]:
+    """What there is of scenes whose drives have all been looked at."""
+    scenes = [scene for scene in names if all(f"{scene}/{path}" in done for path in PATHS)]
+    worlds = {
+        world: {path: summary({scene: done[f"{scene}/{path}"][world] for scene in scenes}) for path in PATHS}
+        for world in options.worlds
+        if scenes
+    }
+    about = {"scenes": scenes, "asked": options.scenes, "bounds": {"metres": METRES, "degrees": DEGREES}}
+    return header("action_following", options) | about | {"worlds": worlds}
 
 
 def _environment(dataroot: str, version: str, scenes: tuple[str, ...], options: Options, world: str) -> gym.Env:
