@@ -4,7 +4,7 @@ dist4d_env/suites/NAME.yaml.
 town_val: eighty scenarios of ten families on the built-in town's val scenes. Candidates are drawn from a seed until each family
 has two of every difficulty, spread over the scenes.
 
-town_test: the same families on 24 of its test scenes, three of every difficulty: for judging what was chosen elsewhere.
+town_test: the same on 24 of its test scenes, for judging what was chosen elsewhere.
 
 nuscenes: of every scene of a data set (``--dataroot``, ``--scenes``) its log from the first keyframe on with replayed traffic,
 its later half with reacting traffic, and one start beside the log of every difficulty that the road leaves room for. The suite
@@ -41,15 +41,16 @@ from scenarios.playing import make_env
 
 SUITES = Path(__file__).parents[1] / "dist4d_env" / "suites"
 HORIZON = 8.0
-EACH, EACH_TEST = 2, 3
+EACH = 2
 """Scenarios of each family and difficulty in town_val and town_test."""
-TEST_SCENES = 24
+TEST_SCENES, TEST_TRIES = 24, 200
+"""Scenes of town_test and candidates in each: as many in all as in the eight scenes of town_val."""
 JITTERS = 4
 """Variants of each family in each scene in safety_critical."""
 _TRIES = 60
 
 
-def town(dataset: Dataset, names: Sequence[str], seed: int, each: int) -> list[Made]:
+def town(dataset: Dataset, names: Sequence[str], seed: int, tries: int = 600) -> list[Made]:
     """Family after family, easy ones first; a difficulty that cannot be had is left out, with a message."""
     env = make_env(dataset.dataroot, dataset.version, list(names))
     made: list[Made] = []
@@ -60,7 +61,7 @@ def town(dataset: Dataset, names: Sequence[str], seed: int, each: int) -> list[M
         seeded = [seed, tuple(FAMILIES).index(family), DIFFICULTIES.index(wanted), k]
         taken = {m.scenario.name for m in made}
         try:
-            made.append(find(env, dataset, family, wanted, [names[i] for i in order], HORIZON, seeded, taken))
+            made.append(find(env, dataset, family, wanted, [names[i] for i in order], HORIZON, seeded, taken, tries))
         except ConfigError as error:
             say(str(error))
     env.close()
@@ -155,8 +156,8 @@ def main() -> None:
     place = (given.dataroot, given.version, given.scenes) if given.suite == "nuscenes" else (None, None, scenes)
     dataset = open_dataset(*place)
     make: dict[str, Callable[[Dataset, Sequence[str], int], list[Made]]] = {
-        "town_val": partial(town, each=EACH),
-        "town_test": partial(town, each=EACH_TEST),
+        "town_val": town,
+        "town_test": partial(town, tries=TEST_TRIES),
         "nuscenes": nuscenes,
         "safety_critical": safety_critical,
     }
