@@ -41,6 +41,18 @@ def worlds() -> dict[str, dict[str, Any]]:
     return {world: found[world] for world in WORLDS if found.get(world)}
 
 
+def progress() -> str:
+    """How far the study is."""
+    found = load(STUDY)
+    rows = []
+    for world, row in worlds().items():
+        pairs = [cell["episodes"] for cell in row["planners"].values()]
+        share = f"{min(pairs)} to {max(pairs)} of {found['asked']}"
+        rows.append([code(world), str(found["episodes"][world]), str(len(pairs)), share, str(row["order"]["PDMS"]["episodes"])])
+    head = [f"world, suite `{found['suite']}`", "episodes", "planners that look", "paired episodes of a planner"]
+    return table([*head, "of all planners"], rows)
+
+
 def scores(score: str) -> str:
     """A score of every planner in the truth and in every world, over the episodes that it has driven in both."""
     found, truth = worlds(), load(STUDY)["truth"]
@@ -176,6 +188,7 @@ def vehicles() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "fidelity-progress": progress,
     "fidelity-pdms": lambda: scores("PDMS"),
     "fidelity-epdms": lambda: scores("EPDMS"),
     "fidelity-cls": lambda: scores("CLS"),
