@@ -59,6 +59,8 @@ WORLDS: Mapping[str, Mapping[str, str]] = {
     "replay": {"world": "replay"},
 }
 """The environment's keywords of each world. ``splat`` shows what ``replay`` shows, frame by frame."""
+PATIENCE = 3600.0
+"""Seconds that a planner may take: a study in the background of other work is judged by plans, not by the clock."""
 SHADOWS = "true_plans"
 """Folder beside ``episodes`` of what would have been planned on the true pictures."""
 
@@ -138,7 +140,7 @@ def campaigns(options: Options, chosen: Sequence[Scenario]) -> Iterable[tuple[st
         keywords: dict[str, Any] = {"weights": options.weights, **WORLDS[world]}
         yield world, Campaign(
             planners, read_suite(options.suite), options.seeds, tuple(scenario.name for scenario in chosen), size=options.size,
-            apart=False, **keywords,
+            apart=False, plan_limit=PATIENCE, reset_limit=PATIENCE, **keywords,
         )  # fmt: skip
 
 
