@@ -23,10 +23,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dist4d_env.curation.camera import View, ground_depth
 from dist4d_env.curation.completion import ImageGraph
 from dist4d_env.curation.points import street_points
 from dist4d_env.curation.prepare import run_jobs, sensor_files
+from dist4d_env.curation.views import View, ground_depth
 from dist4d_env.data.body_masks import MOST, found_mask, given_mask, read_mask, write_mask
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.sensors import FileSensorLog

@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 
 from dist4d_env.curation.completion import ImageGraph
 from dist4d_env.curation.edges import sharpen_edges
+from dist4d_env.curation.flow import flow_depth
 from dist4d_env.curation.labels import GROUND, OBJECT, SKY, label_pixels, separations
+from dist4d_env.curation.views import NEAR, View, ground_depth
 from dist4d_env.curation.visibility import height_above, visible_depth
 from dist4d_env.errors import ConfigError
-from dist4d_env.geometry.cameras import project, unproject
+from dist4d_env.geometry.cameras import project
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import apply, invert
 
-NEAR = 0.5
-"""Metres; nothing is nearer to a car's camera than this."""
+Completion = Literal["flow", "least_squares"]
+"""How depth is made dense: by the network that ships, or along the image without any."""
 
 
 @dataclass(frozen=True)
 class CurationConfig:
     """How depth is made. height: rows of the depth images, at most those of the image; before, after: sweeps gathered around each
-    keyframe; upright_above: metres above the ground from which a return belongs to an object; lidar_bottom, lidar_top: the
-    LiDAR's vertical view in degrees; data_weight: trust in a return against the flow along the image."""
+    keyframe; upright_above: metres above the ground from which a return belongs to an object; data_weight: trust in a return
+    against the flow along the image, of least squares; completion: how returns are made dense."""
 
     height: int = 450
     before: int = 5
     after: int = 5
     upright_above: float = 0.25
-    lidar_bottom: float = -30.67
-    lidar_top: float = 10.67
     data_weight: float = 20.0
+    completion: Completion = "least_squares"
 
     def __post_init__(self) -> None:
+        if self.completion not in get_args(Completion):
+            raise ConfigError(f"completion must be one of {', '.join(get_args(Completion))}, not {self.completion!r}")
         if self.height < 16 or self.before < 0 or self.after < 0:
             raise ConfigError(f"depth needs at least 16 rows and no negative count of sweeps, not {self}")
 
@@ -44,30 +48,7 @@ class CurationConfig:
         return rows, round(rows * image[1] / image[0])
 
 
-@dataclass(frozen=True)
-class View:
-    """One camera at its own exposure. intrinsics: (3, 3) for the depth image's size; plane: ground in that ego frame."""
-
-    intrinsics: np.ndarray
-    global_from_camera: np.ndarray
-    global_from_ego: np.ndarray
-    plane: np.ndarray
-
-
-def ground_depth(view: View, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """z-depth (H, W) at which each pixel's ray meets the ground plane, FAR where it does not, and elevation (H, W), the angle of
-    the ray above the plane in radians."""
-    ego_from_camera = invert(view.global_from_ego) @ view.global_from_camera
-    rays = unproject(np.ones((height, width)), view.intrinsics) @ ego_from_camera[:3, :3].T
-    a, b, c = view.plane
-    above = ego_from_camera[2, 3] - ego_from_camera[0, 3] * a - ego_from_camera[1, 3] * b - c  # camera height over the plane
-    rate = rays @ np.array([-a, -b, 1.0])  # height gained per metre of z-depth
-    depth = np.where(rate < -1e-6, above / np.maximum(-rate, 1e-6), FAR)
-    elevation = np.arcsin(np.clip(rate / np.linalg.norm(rays, axis=-1) / np.sqrt(1 + a * a + b * b), -1, 1))
-    return np.clip(depth, NEAR, FAR), elevation
-
-
-def silent_pixels(directions: np.ndarray, view: View, elevation: np.ndarray, config: CurationConfig) -> np.ndarray:
+def silent_pixels(directions: np.ndarray, view: View, elevation: np.ndarray) -> np.ndarray:
     """(H, W) bool: pixels inside the LiDAR's vertical view with none of its returns (N, 3, global, of one sweep or more) near."""
     height, width = elevation.shape
     pixels, z = project(apply(invert(view.global_from_camera), directions), view.intrinsics)
@@ -78,7 +59,7 @@ def silent_pixels(directions: np.ndarray, view: View, elevation: np.ndarray, con
     focal = view.intrinsics[0, 0], view.intrinsics[1, 1]
     reach = [2 * max(1, round(f * np.deg2rad(angle))) + 1 for f, angle in zip(focal, (0.9, 1.6), strict=True)]
     near = cv2.dilate(hit, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, tuple(reach)))
-    return (near == 0) & (elevation < np.deg2rad(config.lidar_top - 0.5)) & (elevation > np.deg2rad(config.lidar_bottom))
+    return (near == 0) & (elevation < view.field[1] - np.deg2rad(0.5)) & (elevation > view.field[0])
 
 
 def dense_depth(
@@ -90,10 +71,13 @@ def dense_depth(
     """
     height, width = image.shape[:2]
     sparse, upright = visible_returns(points, boxed, view, height, width, config)
+    if config.completion == "flow":
+        made = flow_depth(image, sparse, upright, view)
+        return made.depth, made.labels
     plane_depth, elevation = ground_depth(view, height, width)
     graph = ImageGraph(image)
-    silent = silent_pixels(points, view, elevation, config)
-    labels = label_pixels(graph, sparse > 0, upright, elevation, silent, np.deg2rad(config.lidar_top))
+    silent = silent_pixels(points, view, elevation)
+    labels = label_pixels(graph, sparse > 0, upright, elevation, silent, view.field[1])
     return complete(graph, sparse, labels, plane_depth, config), labels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +23,13 @@ EGO_LOW, EGO_HIGH = np.array([-1.2, -1.2, -0.5]), np.array([4.0, 1.2, 2.2])
 
 @dataclass(frozen=True)
 class SeparatedSweep:
-    """One sweep taken apart. static: (P, 3) global; local: (Q, 3) in the frame of box ``token`` (Q,)."""
+    """One sweep taken apart. static: (P, 3) global; local: (Q, 3) in the frame of box ``token`` (Q,); field: lowest and highest
+    elevation of its returns, radians above the ego's own plane."""
 
     static: np.ndarray
     local: np.ndarray
     token: np.ndarray
+    field: tuple[float, float]
 
     def at(self, boxes: Boxes) -> tuple[np.ndarray, np.ndarray]:
         """Global points (N, 3) at the instant these boxes exist, and which of them (N,) lie in boxes.
@@ -67,4 +70,20 @@ def separate(sweep: LidarSweep, boxes: Boxes, global_from_ego: np.ndarray) -> Se
         owner[near[hit]] = index
         local[near[hit]] = inside[hit]
     moving = owner >= 0
-    return SeparatedSweep(points[~moving], local[moving], boxes.token[owner[moving]])
+    field = _field(points, sweep.global_from_lidar[:3, 3], global_from_ego[:3, :3])
+    return SeparatedSweep(points[~moving], local[moving], boxes.token[owner[moving]], field)
+
+
+def _field(points: np.ndarray, lidar: np.ndarray, global_from_ego: np.ndarray) -> tuple[float, float]:
+    """Elevations between which all but a thousandth of the points (N, 3) lie, seen from the LiDAR (3,); (0, 0) without any."""
+    if not len(points):
+        return 0.0, 0.0
+    rays = (points - lidar) @ global_from_ego
+    elevation = np.arctan2(rays[:, 2], np.maximum(np.hypot(rays[:, 0], rays[:, 1]), 1e-6))
+    low, high = np.quantile(elevation, (0.0005, 0.9995))
+    return float(low), float(high)
+
+
+def vertical_field(sweeps: Sequence[SeparatedSweep]) -> tuple[float, float]:
+    """The LiDAR's vertical view, radians: the lowest and highest elevation that sweeps have returns from."""
+    return min((sweep.field[0] for sweep in sweeps), default=0.0), max((sweep.field[1] for sweep in sweeps), default=0.0)

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dist4d_env.curation.camera import CurationConfig, View, dense_depth, visible_returns
-from dist4d_env.curation.points import SeparatedSweep, separate
+from dist4d_env.curation.camera import CurationConfig, dense_depth, visible_returns
+from dist4d_env.curation.points import SeparatedSweep, separate, vertical_field
+from dist4d_env.curation.views import View
 from dist4d_env.curation.visibility import ground_plane
 from dist4d_env.data.body_masks import FOLDER as BODY_MASKS
 from dist4d_env.data.contract import Dataset
@@ -112,7 +113,7 @@ def clear_other_settings(root: Path, config: CurationConfig, names: Set[Path], o
 def _difference(made: dict[str, Any] | None, wanted: dict[str, Any]) -> str:
     if made is None:
         return "nothing says how the depth there was made"
-    changed = [f"{name} {made.get(name, 'unset')} (now {value:g})" for name, value in wanted.items() if made.get(name) != value]
+    changed = [f"{name} {made.get(name, 'unset')} (now {value})" for name, value in wanted.items() if made.get(name) != value]
     return f"the depth there was made with {', '.join(changed) or 'settings that are no more'}"
 
 
@@ -170,7 +171,8 @@ def camera_depth(scene: Scene, keyframe: int, view: int, sweeps: Sequence[Separa
     stored = sensors.image_size[view]
     image = sensors.image(keyframe, view, *config.size(stored))
     points, boxed = points_at(scene, float(sensors.camera_time[keyframe, view]), sweeps)
-    return dense_depth(image, points, boxed, camera_view(scene, keyframe, view, points, config), config)[0]
+    seen = replace(camera_view(scene, keyframe, view, points, config), field=vertical_field(sweeps))
+    return dense_depth(image, points, boxed, seen, config)[0]
 
 
 def camera_view(scene: Scene, keyframe: int, view: int, points: np.ndarray, config: CurationConfig) -> View:

@@ -1,4 +1,4 @@
-"""``python -m dist4d_env train codec|dist-t|distil|dist-s|signals``: samples from a data set, then one recipe."""
+"""``python -m dist4d_env train codec|dist-t|distil|dist-s|signals|depth``: samples from a data set, then one recipe."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg, subcommand
 
 from dist4d_env import json_output
+from dist4d_env.curation.prompt import ROWS
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.pretrained import resolve_weights
@@ -16,6 +17,7 @@ from dist4d_env.models.video_codec import load_codec
 from dist4d_env.scenes.files import write_text
 from dist4d_env.training.checkpoint import CHECKPOINT, initialise
 from dist4d_env.training.codec import CodecRecipe
+from dist4d_env.training.depth import DepthRecipe, depth_samples
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.dist_s_svd import DiSTSVideoRecipe
 from dist4d_env.training.dist_t import DiSTTRecipe
@@ -23,6 +25,7 @@ from dist4d_env.training.dist_t_batches import DiSTTOptions
 from dist4d_env.training.distillation import Teacher
 from dist4d_env.training.loop import Recipe, make_accelerator, train
 from dist4d_env.training.options import RunOptions, Weights
+from dist4d_env.training.prepare import Maker
 from dist4d_env.training.rollouts import prepare_rollouts
 from dist4d_env.training.samples import SampleSettings, SampleStore
 from dist4d_env.training.signals import SignalsRecipe
@@ -178,14 +181,41 @@ class TrainSignals(RunOptions):
         return SignalsRecipe(self.sized, stores, val, self.optimiser.batch, self.optimiser.seed)
 
 
-MODELS = {"codec": TrainCodec, "dist-t": TrainDiSTT, "distil": TrainDistilled, "dist-s": TrainDiSTS, "signals": TrainSignals}
-AnyTraining = TrainCodec | TrainDiSTT | TrainDistilled | TrainDiSTS | TrainSignals
+@dataclass(frozen=True)
+class TrainDepth(RunOptions):
+    """Train depth completion, from scenes with exact depth and LiDAR (`python -m dist4d_env town --looks wild`)."""
+
+    @property
+    def maker(self) -> Maker | None:
+        """Its samples are of its own kind."""
+        return depth_samples
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The rows that the network works on, at the shape of nuScenes' images."""
+        return ROWS, round(ROWS * 16 / 9)
+
+    def recipe(self) -> Recipe:
+        """The recipe, with its samples made where missing."""
+        return DepthRecipe(self.training_stores(), self.validation_store(), self.optimiser.batch, self.optimiser.seed)
+
+
+MODELS = {
+    "codec": TrainCodec,
+    "dist-t": TrainDiSTT,
+    "distil": TrainDistilled,
+    "dist-s": TrainDiSTS,
+    "signals": TrainSignals,
+    "depth": TrainDepth,
+}
+AnyTraining = TrainCodec | TrainDiSTT | TrainDistilled | TrainDiSTS | TrainSignals | TrainDepth
 Options = Annotated[
     Annotated[TrainCodec, subcommand("codec")]
     | Annotated[TrainDiSTT, subcommand("dist-t")]
     | Annotated[TrainDistilled, subcommand("distil")]
     | Annotated[TrainDiSTS, subcommand("dist-s")]
-    | Annotated[TrainSignals, subcommand("signals")],
+    | Annotated[TrainSignals, subcommand("signals")]
+    | Annotated[TrainDepth, subcommand("depth")],
     OmitArgPrefixes,
     FlagCreatePairsOff,
 ]

@@ -16,7 +16,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.models.presets import Preset, preset
 from dist4d_env.training.loop import LoopOptions
-from dist4d_env.training.prepare import prepare
+from dist4d_env.training.prepare import Maker, prepare
 from dist4d_env.training.samples import SampleSettings, SampleStore
 
 Folder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
@@ -101,11 +101,20 @@ class RunOptions:
         """Folder of the sample stores."""
         return self.data.samples or self.out / "samples"
 
+    @property
+    def maker(self) -> Maker | None:
+        """What makes a scene's samples, where the recipe's are of its own kind."""
+        return None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the samples."""
+        return self.sized.height, self.sized.width
+
     def settings(self, exact: bool = False, strides: tuple[int, ...] = (1,)) -> SampleSettings:
         """How samples of the preset's size are made; exact: without errors, for validation and rollouts."""
-        sized = self.sized
         settings = SampleSettings(
-            sized.height, sized.width, chunk=sized.chunk, seed=self.optimiser.seed, strides=strides, flawed=self.data.flawed
+            *self.size, chunk=self.sized.chunk, seed=self.optimiser.seed, strides=strides, flawed=self.data.flawed
         )
         return replace(settings, flawed=0.0) if exact else settings
 
@@ -116,7 +125,7 @@ class RunOptions:
 
     def training_stores(self, strides: tuple[int, ...] = (1,)) -> list[SampleStore]:
         """One store per image size and data set, made where missing."""
-        own, settings, stores = (self.sized.height, self.sized.width), self.settings(strides=strides), []
+        own, settings, stores = self.size, self.settings(strides=strides), []
         sizes = [codec_size(size) for size in self.data.sizes] or [own]
         roots = {"train": self.scenes()}
         if self.data.also is not None:
@@ -124,7 +133,7 @@ class RunOptions:
             roots["also"] = dataset, dataset.scene_names(self.data.split)[: self.data.scenes]
         for (height, width), (name, (dataset, names)) in product(sizes, roots.items()):
             folder = self.samples / (name if (height, width) == own else f"{name}-{height}x{width}")
-            prepare(dataset, names, folder, replace(settings, height=height, width=width), self.data.sample_workers)
+            prepare(dataset, names, folder, replace(settings, height=height, width=width), self.data.sample_workers, self.maker)
             stores.append(SampleStore(folder))
         return stores
 
@@ -136,7 +145,7 @@ class RunOptions:
         version = data.version if data.val_dataroot is None else None
         dataset = open_dataset(data.val_dataroot or data.dataroot, version, data.val_split)
         names = dataset.scene_names(data.val_split)[: data.scenes]
-        prepare(dataset, names, self.samples / "val", self.settings(exact=True), data.sample_workers)
+        prepare(dataset, names, self.samples / "val", self.settings(exact=True), data.sample_workers, self.maker)
         return SampleStore(self.samples / "val")
 
     def loop(self) -> LoopOptions:

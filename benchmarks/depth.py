@@ -1,0 +1,198 @@
+"""Metric depth: how well ``prepare`` fills what LiDAR does not return, by each way of completing, and what it costs.
+
+    python -m benchmarks.depth --town DIR --town DIR --split test --out benchmarks/results/depth.json
+
+Real data has no dense truth, so LiDAR returns are taken away and depth is judged where the camera saw them: a random half at
+a time (``half``), or 4 degrees of azimuth in every 12 (``wedges``), each return once. ``absrel``: mean of |found - true| / true;
+``upright``: of returns above the ground; ``false_sky``: share of returns that are taken for sky. Real: the keyframe of scene-0061
+that has files, one sweep; frames of KITTI, one sweep each. Town: exact depth below 60 m of every pixel but the car's own body,
+from the sweeps that ``prepare`` gathers; ``edges``: AbsRel within 2 pixels of steps in depth of a fifth; ``false_sky``: share of
+these pixels that are taken for sky, ``sky``: share of the true sky that is found. ``seconds``: processor time for a keyframe, from
+the sweeps in memory to the depth of all its cameras.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import cv2
+import numpy as np
+import torch
+import tyro
+
+from benchmarks.common import header, run, write_json
+from dist4d_env.curation.camera import Completion, CurationConfig, dense_depth, visible_returns
+from dist4d_env.curation.points import vertical_field
+from dist4d_env.curation.prepare import camera_view, points_at, sensor_files, separated_sweeps
+from dist4d_env.data.open import open_dataset
+from dist4d_env.errors import DataError
+from dist4d_env.geometry.rgbd import FAR
+from dist4d_env.progress import Progress
+from dist4d_env.scenes.scene import LidarSweep, Scene
+
+METHODS: tuple[Completion, ...] = get_args(Completion)
+HALVES, PHASES, WEDGE = 2, 3, np.radians(4.0)
+Scores = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Depth completion against returns that were taken away, and against exact depth."""
+
+    shared: Path = Path(os.environ.get("DIST4D_SHARED", "../shared"))
+    """Folder whose data/ holds nuscenes_real and kitti_real."""
+    real: bool = True
+    """Measure on real data."""
+    kitti_every: int = 6
+    """Of KITTI's frames 0 to 53, every so many."""
+    town: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = field(default_factory=tuple)
+    """Town data sets to measure on."""
+    split: str = "val"
+    """Their split: val for choosing, test is looked at once."""
+    keyframes: int = 2
+    """Keyframes of each of their scenes."""
+    height: int = 225
+    """Rows of the depth images."""
+    out: Path | None = None
+    """Result file (JSON)."""
+
+
+def main(options: Options) -> None:
+    """Measure, print and store."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    result: dict[str, Any] = {**header("depth", options), "real": {}, "town": {}}
+    if options.real:
+        for name, scene, frames in _real(options):
+            result["real"][name] = removed_returns(scene, frames, options.height)
+            _show(name, result["real"][name])
+    for root in options.town:
+        result["town"][root.name] = exact(root, options)
+        _show(root.name, result["town"][root.name])
+    if options.out is not None:
+        write_json(options.out, result)
+
+
+def _real(options: Options) -> Iterator[tuple[str, Scene, list[int]]]:
+    for folder, name, frames in (
+        ("nuscenes_real", "scene-0061", [0]),
+        ("kitti_real", "scene-9100", list(range(0, 54, options.kitti_every))),
+    ):
+        root = options.shared / "data" / folder
+        if not root.is_dir():
+            raise DataError(f"{root} is no folder: --shared names the one that holds data/, --no-real leaves it out")
+        yield folder, open_dataset(root).load(name, False), frames
+
+
+def _show(name: str, rows: dict[str, dict[str, float]]) -> None:
+    for method, row in rows.items():
+        print(f"{name} {method}: " + ", ".join(f"{key} {value:.3f}" for key, value in row.items()), flush=True)
+
+
+def _means(scores: dict[str, Scores]) -> dict[str, dict[str, float]]:
+    return {method: {key: float(np.mean(values)) for key, values in row.items()} for method, row in scores.items()}
+
+
+def keeps(points: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """What stays of a sweep (N, 4) each time, (N,) bool, by kind."""
+    half = np.random.default_rng(0).integers(HALVES, size=len(points))
+    for part in range(HALVES):
+        yield "half", half != part
+    wedge = np.floor(np.arctan2(points[:, 1], points[:, 0]) / WEDGE).astype(int)
+    for phase in range(PHASES):
+        yield "wedges", wedge % PHASES != phase
+
+
+def removed_returns(scene: Scene, frames: list[int], height: int) -> dict[str, dict[str, float]]:
+    """Scores by method; returns of all cameras and frames count the same."""
+    sensors = sensor_files(scene)
+    scores: dict[str, Scores] = {method: {} for method in METHODS}
+    with Progress(scene.name, "frame", len(frames)) as bar:
+        for frame in frames:
+            sweep = sensors.lidar(frame)
+            for kind, kept in keeps(sweep.points):
+                _judge(scene, frame, sweep, kept, kind, height, scores)
+            bar.update()
+    return _means(scores)
+
+
+def _judge(
+    scene: Scene, frame: int, sweep: LidarSweep, kept: np.ndarray, kind: str, height: int, scores: dict[str, Scores]
+) -> None:
+    sensors, spent = sensor_files(scene), dict.fromkeys(METHODS, 0.0)
+    whole, part = (separated_sweeps(scene, [replace(sweep, points=points)]) for points in (sweep.points, sweep.points[kept]))
+    for view in range(len(scene.rig.names)):
+        config = CurationConfig(height=height)
+        size = config.size(sensors.image_size[view])
+        image, at = sensors.image(frame, view, *size), float(sensors.camera_time[frame, view])
+        points, boxed = points_at(scene, at, whole)
+        all_returns, upright = visible_returns(points, boxed, camera_view(scene, frame, view, points, config), *size, config)
+        points, boxed = points_at(scene, at, part)
+        seen = replace(camera_view(scene, frame, view, points, config), field=vertical_field(part))
+        left = visible_returns(points, boxed, seen, *size, config)[0]
+        lost = (all_returns > 0) & (left == 0)
+        for method in METHODS:
+            began = time.process_time()
+            depth = dense_depth(image, points, boxed, seen, replace(config, completion=method))[0]
+            spent[method] += time.process_time() - began
+            error = np.abs(depth - all_returns)[lost] / all_returns[lost]
+            row = scores[method]
+            row.setdefault(f"{kind}_absrel", []).extend(error)
+            row.setdefault(f"{kind}_upright", []).extend(error[upright[lost]])
+            row.setdefault(f"{kind}_false_sky", []).extend(depth[lost] >= FAR)
+    for method in METHODS:
+        scores[method].setdefault("seconds", []).append(spent[method])
+
+
+def exact(root: Path, options: Options) -> dict[str, dict[str, float]]:
+    """Scores by method against the town's own depth; keyframes and cameras count the same."""
+    dataset = open_dataset(root)
+    names = dataset.scene_names(options.split)
+    scores: dict[str, Scores] = {method: {} for method in METHODS}
+    with Progress(root.name, "scene", len(names)) as bar:
+        for name in names:
+            scene = dataset.load(name)
+            last = len(sensor_files(scene).keyframe_time) - 1
+            for keyframe in np.unique(np.linspace(0, last, options.keyframes + 2)[1:-1].round().astype(int)).tolist():
+                _compare(scene, keyframe, options.height, scores)
+            bar.update()
+    return _means(scores)
+
+
+def _compare(scene: Scene, keyframe: int, height: int, scores: dict[str, Scores]) -> None:
+    sensors, spent, base = sensor_files(scene), dict.fromkeys(METHODS, 0.0), CurationConfig(height=height)
+    sweeps = separated_sweeps(scene, sensors.sweeps(keyframe, base.before, base.after))
+    for view in range(len(scene.rig.names)):
+        size = base.size(sensors.image_size[view])
+        image, truth = sensors.image(keyframe, view, *size), sensors.depth_of(keyframe, view, *size)
+        body = sensors.body(*size)
+        known = np.ones(size, bool) if body is None else ~body[view]
+        near, sky = known & (truth < 60), known & (truth >= FAR)
+        log, window = np.log(truth), np.ones((5, 5), np.uint8)
+        edges = near & (cv2.dilate(log, window) - cv2.erode(log, window) > np.log(1.2))
+        for method in METHODS:
+            began = time.process_time()
+            points, boxed = points_at(scene, float(sensors.camera_time[keyframe, view]), sweeps)
+            seen = replace(camera_view(scene, keyframe, view, points, base), field=vertical_field(sweeps))
+            depth = dense_depth(image, points, boxed, seen, replace(base, completion=method))[0]
+            spent[method] += time.process_time() - began
+            error, row = np.abs(depth - truth) / truth, scores[method]
+            ratio = np.maximum(depth / truth, truth / depth)
+            row.setdefault("absrel", []).append(error[near].mean())
+            row.setdefault("delta1", []).append((ratio < 1.25)[near].mean())
+            row.setdefault("false_sky", []).append((depth >= FAR)[near].mean())
+            if edges.any():
+                row.setdefault("edges", []).append(error[edges].mean())
+            if sky.any():
+                row.setdefault("sky", []).append((depth >= FAR)[sky].mean())
+    for method in METHODS:
+        scores[method].setdefault("seconds", []).append(spent[method])
+
+
+if __name__ == "__main__":
+    run(main, Options)

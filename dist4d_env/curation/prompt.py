@@ -1,0 +1,57 @@
+"""What the completion network is told of a camera: the image, its LiDAR returns, the ground plane and the LiDAR's view."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from dist4d_env.curation.views import View, ground_depth
+from dist4d_env.models.depth_flow import MIDDLE
+
+ROWS = 112
+"""Rows of the images that the network works on."""
+REACH = 0.5
+"""Radians beyond which it doesn't matter how far a ray is above or below the LiDAR's view."""
+
+
+def spread(code: np.ndarray, returned: np.ndarray) -> np.ndarray:
+    """A first guess (H, W): the mean of the returns (mask (H, W)) in the smallest block of a pyramid that has some, blocks
+    blended; 0 where there are none at all."""
+    value, weight = np.where(returned, code, 0).astype(np.float32), returned.astype(np.float32)
+    levels = [(value, weight)]
+    while min(value.shape) > 1:
+        size = (value.shape[1] + 1) // 2, (value.shape[0] + 1) // 2
+        value, weight = (cv2.resize(field, size, interpolation=cv2.INTER_AREA) for field in (value, weight))
+        levels.append((value, weight))
+    filled = value / max(float(weight.max()), 1e-12) * (weight > 0)
+    for value, weight in reversed(levels[:-1]):
+        coarse = cv2.resize(filled, value.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        filled = np.where(weight > 1e-6, value / np.maximum(weight, 1e-6), coarse)
+    return filled
+
+
+def condition(image: np.ndarray, sparse: np.ndarray, upright: np.ndarray, view: View) -> np.ndarray:
+    """``models.depth_flow.CONDITIONS`` (13, H, W) float32 of an image (H, W, 3) uint8 with returns.
+
+    sparse: (H, W) metres, 0 where there is no return; upright: (H, W) bool, those above the ground; view: for this size.
+    """
+    height, width = sparse.shape
+    returned = sparse > 0
+    code = np.log(np.maximum(sparse, 1e-3)) - MIDDLE
+    plane, elevation = ground_depth(view, height, width)
+    away = cv2.distanceTransform((~returned).astype(np.uint8), cv2.DIST_L2, 3) if returned.any() else np.full(sparse.shape, 1e3)
+    bottom, top = view.field
+    channels = [
+        *(image.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1),
+        np.where(returned, code, 0),
+        returned,
+        np.where(returned, np.where(upright, 1.0, -1.0), 0),
+        spread(code, returned),
+        np.minimum(np.log1p(away), 4) / 2,
+        np.log(plane) - MIDDLE,
+        2 * elevation,
+        2 * np.clip(top - elevation, -REACH, REACH),
+        2 * np.clip(elevation - bottom, -REACH, REACH),
+        np.full(sparse.shape, np.log(view.intrinsics[1, 1] / ROWS)),
+    ]
+    return np.stack([np.asarray(channel, np.float32) for channel in channels])
