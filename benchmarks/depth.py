@@ -7,8 +7,8 @@ a time (``half``), or 4 degrees of azimuth in every 12 (``wedges``), each return
 ``upright``: of returns above the ground; ``false_sky``: share of returns that are taken for sky. Real: the keyframe of scene-0061
 that has files, one sweep; frames of KITTI, one sweep each. Town: exact depth below 60 m of every pixel but the car's own body,
 from the sweeps that ``prepare`` gathers; ``edges``: AbsRel within 2 pixels of steps in depth of a fifth; ``false_sky``: share of
-these pixels that are taken for sky, ``sky``: share of the true sky that is found. ``seconds``: processor time for a keyframe, from
-the sweeps in memory to the depth of all its cameras.
+these pixels that are taken for sky, ``sky``: share of the true sky that is found. ``seconds``: processor time for a keyframe,
+from the sweeps in memory to the depth of all its cameras.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def spread(code: np.ndarray, returned: np.ndarray) -> np.ndarray:
 
 
 def condition(image: np.ndarray, sparse: np.ndarray, upright: np.ndarray, view: View) -> np.ndarray:
-    """``models.depth_flow.CONDITIONS`` (13, H, W) float32 of an image (H, W, 3) uint8 with returns.
+    """``models.depth_flow.CONDITIONS`` (14, H, W) float32 of an image (H, W, 3) uint8 with returns.
 
     sparse: (H, W) metres, 0 where there is no return; upright: (H, W) bool, those above the ground; view: for this size.
     """
@@ -39,6 +39,7 @@ def condition(image: np.ndarray, sparse: np.ndarray, upright: np.ndarray, view: 
     returned = sparse > 0
     code = np.log(np.maximum(sparse, 1e-3)) - MIDDLE
     plane, elevation = ground_depth(view, height, width)
+    slope = np.log(plane) - MIDDLE
     away = cv2.distanceTransform((~returned).astype(np.uint8), cv2.DIST_L2, 3) if returned.any() else np.full(sparse.shape, 1e3)
     bottom, top = view.field
     channels = [
@@ -46,9 +47,10 @@ def condition(image: np.ndarray, sparse: np.ndarray, upright: np.ndarray, view: 
         np.where(returned, code, 0),
         returned,
         np.where(returned, np.where(upright, 1.0, -1.0), 0),
-        spread(code, returned),
+        spread(code, returned & upright if (returned & upright).any() else returned),
+        slope + spread(code - slope, returned & ~upright),
         np.minimum(np.log1p(away), 4) / 2,
-        np.log(plane) - MIDDLE,
+        slope,
         2 * elevation,
         2 * np.clip(top - elevation, -REACH, REACH),
         2 * np.clip(elevation - bottom, -REACH, REACH),

@@ -19,8 +19,8 @@ from dist4d_env.models.samplers import Euler
 
 CLASSES = ("sky", "ground", "object")
 CONDITIONS = (
-    "red", "green", "blue", "depth", "returned", "upright", "spread", "distance", "plane", "elevation", "below_top",
-    "above_bottom", "focal",
+    "red", "green", "blue", "depth", "returned", "upright", "above", "ground", "distance", "plane", "elevation",
+    "below_top", "above_bottom", "focal",
 )  # fmt: skip
 """Channels of the network's condition, as ``curation.prompt`` makes them."""
 MIDDLE = float(np.log(15.0))
@@ -28,11 +28,12 @@ MIDDLE = float(np.log(15.0))
 
 
 class DepthFlow(ModelMixin, ConfigMixin):
-    """A UNet reads the condition (N, 13, H, W) once; a small network on its features, at half the size, is the flow's.
+    """A UNet reads the condition (N, 14, H, W) once; a small network on its features, at half the size, is the flow's.
 
-    The flow predicts the clean depth code and the logarithm of its expected error (a Laplace distribution's scale) from the noisy
-    one. Both grow to full size as means of 3 x 3 neighbours with weights read from the features, so that steps stay steps. H
-    and W are divisible by 2 ** len(widths).
+    The flow predicts the clean depth code and the logarithm of its expected error (a Laplace distribution's scale) from the
+    noisy one: a mixture of two first guesses, the condition's channels "above" and "ground", and what it adds. Both grow to
+    full size as means of 3 x 3 neighbours with weights read from the features, so that steps stay steps. H and W are divisible
+    by 2 ** len(widths).
     """
 
     config_name = "config.json"
@@ -53,15 +54,14 @@ class DepthFlow(ModelMixin, ConfigMixin):
             self.merge.append(Pointwise(2 * width, width))
         self.classes = nn.Conv2d(first, 4 * len(CLASSES), 3, padding=1)
         self.weights = nn.Conv2d(first, 4 * 9, 3, padding=1)
-        self.enter = nn.Conv2d(first + 3, first, 3, padding=1)
+        self.enter = nn.Conv2d(first + 4, first, 3, padding=1)
         self.flow = nn.Sequential(*[ResidualConv(first) for _ in range(flow_blocks)])
-        self.leave = nn.Conv2d(first, 2, 3, padding=1)
+        self.leave = nn.Conv2d(first, 3, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
     def features(self, condition: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The condition (N, 13, H, W) to features (N, widths[0], H / 2, W / 2) and its channel "spread" as a first guess
-        (N, 1, H / 2, W / 2)."""
+        """The condition (N, 14, H, W) to features (N, widths[0], H / 2, W / 2) and its first guesses (N, 2, H / 2, W / 2)."""
         x = self.stem(condition.contiguous(memory_format=torch.channels_last))
         skips = []
         for level, blocks in enumerate(self.down):
@@ -71,17 +71,18 @@ class DepthFlow(ModelMixin, ConfigMixin):
                 x = self.shrink[level](x)
         for level in reversed(range(len(self.up))):
             x = self.up[level](self.merge[level](torch.cat([self.grow[level](x), skips[level]], 1)))
-        spread = CONDITIONS.index("spread")
-        return F.silu(x), F.avg_pool2d(condition[:, spread : spread + 1], 2)
+        guess = CONDITIONS.index("above")
+        return F.silu(x), F.avg_pool2d(condition[:, guess : guess + 2], 2)
 
     def clean(
-        self, noisy: torch.Tensor, level: torch.Tensor, features: torch.Tensor, guess: torch.Tensor
+        self, noisy: torch.Tensor, level: torch.Tensor, features: torch.Tensor, guesses: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The clean depth code and the logarithm of its error, both as noisy (N, 1, H / 2, W / 2); level: (N,), 0 to 1."""
         levels = level.to(features)[:, None, None, None].expand_as(noisy)
-        x = self.flow(self.enter(torch.cat([features, noisy, levels, guess], 1)))
-        change, error = self.leave(F.silu(x)).chunk(2, 1)
-        return guess + change, error.clamp(-6, 2) - 2
+        x = self.flow(self.enter(torch.cat([features, noisy, levels, guesses], 1)))
+        change, share, error = self.leave(F.silu(x)).chunk(3, 1)
+        above, ground = guesses.chunk(2, 1)
+        return torch.lerp(above, ground, share.sigmoid()) + change, error.clamp(-6, 2) - 2
 
     def enlarge(self, fields: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """Fields (N, C, H / 2, W / 2) at full size."""
@@ -98,17 +99,18 @@ class DepthFlow(ModelMixin, ConfigMixin):
     def sample(self, condition: torch.Tensor, steps: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Depth (N, H, W) in metres, its expected error (N, H, W) as a logarithm's, and shares (N, 3, H, W) of CLASSES.
 
-        condition: (N, 13, H, W) of any size. steps: evaluations of the flow; noise is drawn on the CPU from the seed.
+        condition: (N, 14, H, W) of any size. steps: evaluations of the flow; noise is drawn on the CPU from the seed.
         """
         height, width = condition.shape[-2:]
         block = 2 ** len(self.config.widths)
         condition = F.pad(condition, (0, -width % block, 0, -height % block), mode="replicate")
-        features, guess = self.features(condition)
-        noise = torch.randn(guess.shape, generator=torch.Generator().manual_seed(seed)).to(guess)
-        errors = torch.zeros_like(guess)
+        features, guesses = self.features(condition)
+        shape = (len(guesses), 1, *guesses.shape[2:])
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(guesses)
+        errors = torch.zeros_like(noise)
 
         def model(noisy: torch.Tensor, level: float) -> torch.Tensor:
-            code, errors[:] = self.clean(noisy, torch.full((len(noisy),), level), features, guess)
+            code, errors[:] = self.clean(noisy, torch.full((len(noisy),), level), features, guesses)
             return code
 
         sampler = Euler()

@@ -23,7 +23,7 @@ from dist4d_env.errors import DataError
 from dist4d_env.geometry.cameras import unproject
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import apply, invert
-from dist4d_env.models.depth_flow import MIDDLE, DepthFlow
+from dist4d_env.models.depth_flow import CONDITIONS, MIDDLE, DepthFlow
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.loading import as_stores
@@ -45,7 +45,7 @@ STEPS = 2
 
 
 class DepthBatch(NamedTuple):
-    """condition: (N, 13, h, w); truth: (N, 1, h, w) depth codes; classes: (N, h, w) int64; noise: (N, 1, h / 2, w / 2); level:
+    """condition: (N, 14, h, w); truth: (N, 1, h, w) depth codes; classes: (N, h, w) int64; noise: (N, 1, h / 2, w / 2); level:
     (N,)."""
 
     condition: torch.Tensor
@@ -146,10 +146,10 @@ class DepthRecipe:
 
     def loss(self, batch: DepthBatch, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Absolute error of log depth, likelihood of its scale, cross-entropy of the classes."""
-        features, guess = self.model.features(batch.condition)
+        features, guesses = self.model.features(batch.condition)
         level = batch.level[:, None, None, None]
         noisy = (1 - level) * batch.truth[..., 1::2, 1::2] + level * batch.noise
-        code, spread = self.model.clean(noisy, batch.level, features, guess)
+        code, spread = self.model.clean(noisy, batch.level, features, guesses)
         grown = self.model.enlarge(torch.cat([code, spread], 1), features).float()
         error = (grown[:, 0] - batch.truth[:, 0]).abs()
         known = (batch.classes != UNKNOWN).float()
@@ -163,8 +163,8 @@ class DepthRecipe:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """AbsRel where returns were taken away, at random and in wedges, and everywhere, beside the first guess's; share of right
-        classes, and of pixels taken for sky that are none."""
+        """AbsRel where returns were taken away, at random and in wedges, and everywhere, beside that of the first guess of surfaces;
+        share of right classes, and of pixels taken for sky that are none."""
         device = next(self.model.parameters()).device
         sums: dict[str, list[float]] = {}
         for sample in self.val_samples():
@@ -173,7 +173,7 @@ class DepthRecipe:
                 kept = removed(sample["sparse"], sample["intrinsics"][0, 0], kind, generator)
                 inputs, truth, classes = example(sample | {"sparse": kept})
                 depth, _, shares = self.model.sample(torch.from_numpy(inputs)[None].to(device), STEPS)
-                found, guess = depth[0].cpu().numpy(), np.exp(inputs[6] + MIDDLE)
+                found, guess = depth[0].cpu().numpy(), np.exp(inputs[CONDITIONS.index("above")] + MIDDLE)
                 exact, near = np.exp(truth + MIDDLE), (classes != SKY) & (classes != UNKNOWN) & (sample["depth"] < 60)
                 lost = (sample["sparse"] > 0) & (kept == 0) & near
                 label = shares[0].argmax(0).cpu().numpy()
@@ -213,7 +213,7 @@ class DepthRecipe:
 
 
 def example(sample: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Condition (13, h, w), true depth code (h, w) and classes (h, w) of a sample."""
+    """Condition (14, h, w), true depth code (h, w) and classes (h, w) of a sample."""
     view = View(
         sample["intrinsics"],
         sample["ego_from_camera"],

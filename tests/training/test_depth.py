@@ -57,7 +57,7 @@ def test_it_learns_and_goes_on_where_it_was(taken: SampleStore, tmp_path: Path):
         return LoopOptions(tmp_path / out, steps, 2e-3, warmup=5, ema=0.8, validate_every=0, resume=resume)
 
     recipe = DepthRecipe(taken, None, 4, 0)
-    assert recipe.batch(0).condition.shape == (4, 13, *CROP)
+    assert recipe.batch(0).condition.shape == (4, 14, *CROP)
     before = recipe.validate()
     assert before["half"] == pytest.approx(before["guess_half"], rel=0.3), "untrained, it is the first guess"
     train(recipe, options(40, "whole"))
