@@ -47,7 +47,7 @@ class Options:
 def run(options: Options) -> int:
     """Prepares depth as the options say and prints where it is."""
     from dist4d_env.curation.body import prepare_bodies
-    from dist4d_env.curation.prepare import depth_root, prepare_scenes
+    from dist4d_env.curation.prepare import depth_root, forecast, prepare_scenes
     from dist4d_env.data.open import open_dataset
 
     after = 0 if options.past_only else options.sweeps
@@ -55,6 +55,9 @@ def run(options: Options) -> int:
     dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
     root = depth_root(dataset.dataroot, options.out, options.past_only)
     names = dataset.scene_names(options.scenes)
+    ahead = forecast(dataset, names, root, config, options.overwrite, options.workers)
+    if ahead:
+        print(ahead, flush=True)
     done = prepare_scenes(dataset, names, root, config, options.overwrite, options.workers)
     print(f"{done.written} depth images written, {done.kept} kept, in {root}")
     if done.without_image or done.without_lidar:

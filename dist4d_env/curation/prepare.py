@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +19,16 @@ from dist4d_env.curation.views import View
 from dist4d_env.curation.visibility import ground_plane
 from dist4d_env.data.body_masks import FOLDER as BODY_MASKS
 from dist4d_env.data.contract import Dataset
-from dist4d_env.data.depth_files import SETTINGS, default_depth_root, depth_key, read_settings, write_depth, write_settings
+from dist4d_env.data.depth_files import (
+    SETTINGS,
+    default_depth_root,
+    depth_key,
+    encode_depth,
+    png_bytes,
+    read_settings,
+    write_depth,
+    write_settings,
+)
 from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.boxes import Boxes
@@ -87,6 +97,34 @@ def prepare_scenes(
     return total
 
 
+def forecast(dataset: Dataset, scenes: Sequence[str], root: Path, config: CurationConfig, overwrite: bool, workers: int) -> str:
+    """A line that says how many images ``prepare_scenes`` will make, how long that takes and how much it writes, judged by one of
+    them; empty where there is nothing to make."""
+    count, first = 0, None
+    for name in scenes:
+        scene = dataset.load(name, False)
+        sensors = sensor_files(scene)
+        for keyframe in range(len(sensors.keyframe_time)):
+            missing = _missing(sensors, keyframe, root, overwrite)
+            count += len(missing)
+            if missing and first is None and sensors.sweeps(keyframe, config.before, config.after):
+                first = scene, keyframe, missing[0]
+    if first is None:
+        return ""
+    scene, keyframe, view = first
+    for _ in range(2):  # the first time a network is loaded, too
+        began = time.monotonic()
+        sensors = sensor_files(scene)
+        sweeps = separated_sweeps(scene, sensors.sweeps(keyframe, config.before, config.after))
+        gathered = time.monotonic()
+        made = camera_depth(scene, keyframe, view, sweeps, config)
+    views = len(scene.rig.names)
+    seconds = count * (time.monotonic() - gathered + (gathered - began) / views) / max(1, workers)
+    megabytes = count * len(png_bytes(encode_depth(made))) / 1e6
+    lasts = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return f"{count} depth images to make in {root}: about {lasts}, {megabytes:.3g} MB"
+
+
 def clear_other_settings(root: Path, config: CurationConfig, names: Set[Path], overwrite: bool) -> None:
     """Makes sure that all depth below a root is made with one set of settings.
 
@@ -149,9 +187,9 @@ def prepare_keyframe(scene: Scene, keyframe: int, root: Path, config: CurationCo
     """Makes and writes the depth of one keyframe's cameras."""
     sensors = sensor_files(scene)
     views = range(len(scene.rig.names))
-    there = [view for view in views if sensors.has_image(keyframe, view)]
-    missing = [view for view in there if overwrite or not isfile(root / sensors.depth_name(keyframe, view))]
-    count = Prepared(kept=len(there) - len(missing), without_image=len(views) - len(there))
+    there = sum(sensors.has_image(keyframe, view) for view in views)
+    missing = _missing(sensors, keyframe, root, overwrite)
+    count = Prepared(kept=there - len(missing), without_image=len(views) - there)
     if not missing:
         return count
     separated = separated_sweeps(scene, sensors.sweeps(keyframe, config.before, config.after))
@@ -163,6 +201,12 @@ def prepare_keyframe(scene: Scene, keyframe: int, root: Path, config: CurationCo
             write_settings(root, asdict(config))
         write_depth(root / sensors.depth_name(keyframe, view), depth)
     return replace(count, written=len(missing))
+
+
+def _missing(sensors: FileSensorLog, keyframe: int, root: Path, overwrite: bool) -> list[int]:
+    """Cameras of a keyframe whose images are there and whose depth is to be made."""
+    views = [view for view in range(len(sensors.camera_names)) if sensors.has_image(keyframe, view)]
+    return [view for view in views if overwrite or not isfile(root / sensors.depth_name(keyframe, view))]
 
 
 def camera_depth(scene: Scene, keyframe: int, view: int, sweeps: Sequence[SeparatedSweep], config: CurationConfig) -> np.ndarray:

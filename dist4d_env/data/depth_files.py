@@ -48,13 +48,19 @@ def write_depth(path: str | Path, depth: np.ndarray) -> None:
 
 def write_png(path: Path, pixels: np.ndarray) -> None:
     """Stores (H, W) uint8 or uint16; the file appears whole or not at all. Folders are made."""
+    png = png_bytes(pixels)
+    with replacing(path) as temporary:
+        temporary.write_bytes(png)
+
+
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """(H, W) uint8 or uint16 as a PNG."""
     import cv2
 
     done, png = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 6])
     if not done:
-        raise DataError(f"{path}: the image could not be encoded as PNG")
-    with replacing(path) as temporary:
-        temporary.write_bytes(png.tobytes())
+        raise DataError(f"an image of {pixels.shape} could not be encoded as PNG")
+    return png.tobytes()
 
 
 def write_settings(root: Path, settings: dict[str, Any]) -> None:

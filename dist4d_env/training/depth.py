@@ -163,8 +163,8 @@ class DepthRecipe:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """AbsRel where returns were taken away, at random and in wedges, and everywhere, beside that of the first guess of surfaces;
-        share of right classes, and of pixels taken for sky that are none."""
+        """AbsRel where returns were taken away, at random and in wedges, and everywhere, beside that of the first guess of
+        surfaces; share of right classes, and of pixels taken for sky that are none."""
         device = next(self.model.parameters()).device
         sums: dict[str, list[float]] = {}
         for sample in self.val_samples():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +91,19 @@ def test_is_taken_up_again(tiny_root, tmp_path):
     assert files[0].read_bytes() == before  # the same on any number of processes
 
 
+@pytest.mark.parametrize("completion", ["flow", "least_squares"])
+def test_either_way_of_completing_makes_the_same_depth_again(completion, tiny_root, tmp_path):
+    """In one process or several; the two do not mix in one folder."""
+    dataset, config = open_dataset(tiny_root), replace(SMALL, completion=completion)
+    for name, workers in (("one", 1), ("two", 2)):
+        prepare_scenes(dataset, ["scene-0103"], tmp_path / name, config, workers=workers)
+    one, two = ({p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*.png")} for n in ("one", "two"))
+    assert one == two and len(one) == len(RING) * tiny_nuscenes.KEYFRAMES
+    other = replace(SMALL, completion="flow" if completion == "least_squares" else "least_squares")
+    with pytest.raises(DataError, match=f"with completion {completion} \\(now {other.completion}\\)"):
+        prepare_scenes(dataset, ["scene-0103"], tmp_path / "one", other)
+
+
 def test_past_only_depth_owes_nothing_to_later_sweeps(broken_root, tmp_path):
     scene = open_dataset(broken_root).load("scene-0103")
     sensors, past = scene.sensors, replace(SMALL, after=0)
@@ -165,6 +179,11 @@ def test_command_line_tells_where_depth_is_and_how_to_use_it(tiny_root, tmp_path
     wanted = ["--dataroot", str(root), "--scenes", "scene-0103", "--height", "24", "--workers", "1"]
     assert main(["prepare", *wanted, "--out", str(out)]) == 0
     said = capsys.readouterr().out
+    ahead, done = said.splitlines()[:2]
+    assert re.fullmatch(rf"24 depth images to make in {re.escape(str(out))}/\S+: about \d+ s, [\d.e-]+ MB", ahead), ahead
+    told, written = float(ahead.split()[-2]), sum(path.stat().st_size for path in out.rglob("*.png")) / 1e6
+    assert 0.3 < told / written < 3 and done.startswith("24 depth images written")
+    assert main(["prepare", *wanted, "--out", str(out)]) == 0 and "to make" not in capsys.readouterr().out
     assert "24 depth images written" in said and f"export DIST4D_DEPTH={out}" in said
     scene = open_dataset(root).load("scene-0103")
     assert not scene.sensors.has_depth(0)
