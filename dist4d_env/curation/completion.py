@@ -70,12 +70,12 @@ class ImageGraph:
         if self.height * self.width <= self.COARSEST:
             matrix, right = self._system(value, confidence, slope, sloped)
             return splu(matrix.tocsc()).solve(right).reshape(value.shape)
-        weight = _halve(confidence)
+        weight = halve(confidence)
         coarse = self.half.solve(
-            _halve(value * confidence[..., None]) / np.maximum(weight, 1e-12)[..., None],
+            halve(value * confidence[..., None]) / np.maximum(weight, 1e-12)[..., None],
             weight * 4,
-            None if slope is None else _halve(slope),
-            None if sloped is None else _halve(sloped.astype(np.float64)) > 0.5,
+            None if slope is None else halve(slope),
+            None if sloped is None else halve(sloped.astype(np.float64)) > 0.5,
             tolerance,
         )
         matrix, right = self._system(value, confidence, slope, sloped)
@@ -107,7 +107,7 @@ class ImageGraph:
         return (upper + upper.T + diags(diagonal.ravel())).tocsr(), right.reshape(count, -1)
 
 
-def _halve(field: np.ndarray) -> np.ndarray:
+def halve(field: np.ndarray) -> np.ndarray:
     """Means of 2 x 2 blocks; an odd last row or column is repeated."""
     padded = np.pad(field, [(0, field.shape[0] % 2), (0, field.shape[1] % 2)] + [(0, 0)] * (field.ndim - 2), mode="edge")
     return (padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]) / 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from dist4d_env.curation.completion import ImageGraph, halve
 from dist4d_env.curation.views import View, ground_depth
 from dist4d_env.models.depth_flow import MIDDLE
 
@@ -13,21 +14,17 @@ ROWS = 112
 REACH = 0.5
 """Radians beyond which it doesn't matter how far a ray is above or below the LiDAR's view."""
 
+TRUST = 80.0
+"""How much a return counts against the flow along the image."""
 
-def spread(code: np.ndarray, returned: np.ndarray) -> np.ndarray:
-    """A first guess (H, W): the mean of the returns (mask (H, W)) in the smallest block of a pyramid that has some, blocks
-    blended; 0 where there are none at all."""
-    value, weight = np.where(returned, code, 0).astype(np.float32), returned.astype(np.float32)
-    levels = [(value, weight)]
-    while min(value.shape) > 1:
-        size = (value.shape[1] + 1) // 2, (value.shape[0] + 1) // 2
-        value, weight = (cv2.resize(field, size, interpolation=cv2.INTER_AREA) for field in (value, weight))
-        levels.append((value, weight))
-    filled = value / max(float(weight.max()), 1e-12) * (weight > 0)
-    for value, weight in reversed(levels[:-1]):
-        coarse = cv2.resize(filled, value.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        filled = np.where(weight > 1e-6, value / np.maximum(weight, 1e-6), coarse)
-    return filled
+
+def along(graph: ImageGraph, code: np.ndarray, returned: np.ndarray) -> np.ndarray:
+    """A first guess (H, W): codes of returns (mask (H, W)) flow along the image of half the size; 0 where there are none."""
+    height, width = code.shape
+    weight = halve(returned.astype(float))
+    value = halve(np.where(returned, code, 0)) / np.maximum(weight, 1e-12)
+    found = graph.solve(value[..., None], TRUST * weight)[..., 0]
+    return np.repeat(np.repeat(found, 2, 0), 2, 1)[:height, :width]
 
 
 def condition(image: np.ndarray, sparse: np.ndarray, upright: np.ndarray, view: View) -> np.ndarray:
@@ -42,13 +39,15 @@ def condition(image: np.ndarray, sparse: np.ndarray, upright: np.ndarray, view: 
     slope = np.log(plane) - MIDDLE
     away = cv2.distanceTransform((~returned).astype(np.uint8), cv2.DIST_L2, 3) if returned.any() else np.full(sparse.shape, 1e3)
     bottom, top = view.field
+    half = cv2.resize(image, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+    graph = ImageGraph(half)
     channels = [
         *(image.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1),
         np.where(returned, code, 0),
         returned,
         np.where(returned, np.where(upright, 1.0, -1.0), 0),
-        spread(code, returned & upright if (returned & upright).any() else returned),
-        slope + spread(code - slope, returned & ~upright),
+        along(graph, code, returned & upright if (returned & upright).any() else returned),
+        slope + along(graph, code - slope, returned & ~upright),
         np.minimum(np.log1p(away), 4) / 2,
         slope,
         2 * elevation,

@@ -23,7 +23,7 @@ from dist4d_env.errors import DataError
 from dist4d_env.geometry.cameras import unproject
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import apply, invert
-from dist4d_env.models.depth_flow import CONDITIONS, MIDDLE, DepthFlow
+from dist4d_env.models.depth_flow import MIDDLE, DepthFlow
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.loading import as_stores
@@ -163,8 +163,8 @@ class DepthRecipe:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """AbsRel where returns were taken away, at random and in wedges, and everywhere, beside that of the first guess of
-        surfaces; share of right classes, and of pixels taken for sky that are none."""
+        """AbsRel where returns were taken away, at random and in wedges, and everywhere; share of right classes, and of pixels
+        taken for sky that are none."""
         device = next(self.model.parameters()).device
         sums: dict[str, list[float]] = {}
         for sample in self.val_samples():
@@ -173,13 +173,13 @@ class DepthRecipe:
                 kept = removed(sample["sparse"], sample["intrinsics"][0, 0], kind, generator)
                 inputs, truth, classes = example(sample | {"sparse": kept})
                 depth, _, shares = self.model.sample(torch.from_numpy(inputs)[None].to(device), STEPS)
-                found, guess = depth[0].cpu().numpy(), np.exp(inputs[CONDITIONS.index("above")] + MIDDLE)
+                found = depth[0].cpu().numpy()
                 exact, near = np.exp(truth + MIDDLE), (classes != SKY) & (classes != UNKNOWN) & (sample["depth"] < 60)
                 lost = (sample["sparse"] > 0) & (kept == 0) & near
                 label = shares[0].argmax(0).cpu().numpy()
-                for name, image, where in (("", found, lost), ("all_", found, near), ("guess_", guess, lost)):
+                for name, where in (("", lost), ("all_", near)):
                     if where.any():
-                        sums.setdefault(f"{name}{kind}", []).append(float((np.abs(image - exact) / exact)[where].mean()))
+                        sums.setdefault(f"{name}{kind}", []).append(float((np.abs(found - exact) / exact)[where].mean()))
                 known = classes != UNKNOWN
                 sums.setdefault("right", []).append(float((label == classes)[known].mean()))
                 sums.setdefault(f"false_sky_{kind}", []).append(float((label == SKY)[near].mean()))

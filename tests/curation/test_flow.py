@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from dist4d_env.curation.camera import CurationConfig
+from dist4d_env.curation.completion import ImageGraph
 from dist4d_env.curation.flow import fitted, flow_depth, spread_errors
 from dist4d_env.curation.points import SeparatedSweep, separate, vertical_field
-from dist4d_env.curation.prompt import condition, spread
+from dist4d_env.curation.prompt import along, condition
 from dist4d_env.curation.views import View
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import Boxes
@@ -46,13 +48,17 @@ def test_errors_at_returns_spread_over_their_own_surface_only():
     assert np.allclose(made[:, 110:], 40.0)
 
 
-def test_the_first_guess_is_the_nearest_returns():
+def test_the_first_guess_follows_the_image():
+    """Either side of an edge has the depth of its own return; without any there is none."""
+    image = np.full((32, 48, 3), 40, np.uint8)
+    image[:, 24:] = 220
     code, returned = np.zeros((32, 48)), np.zeros((32, 48), bool)
     code[4, 4], code[28, 44] = 1.0, -1.0
     returned[4, 4] = returned[28, 44] = True
-    guess = spread(code, returned)
-    assert guess[4, 4] == 1.0 and guess[28, 44] == -1.0 and guess[:8, :8].min() > 0.5 and guess[-8:, -8:].max() < -0.5
-    assert (spread(code, np.zeros_like(returned)) == 0).all()
+    graph = ImageGraph(cv2.resize(image, (24, 16), interpolation=cv2.INTER_AREA))
+    guess = along(graph, code, returned)
+    assert guess.shape == (32, 48) and guess[:, :22].min() > 0.8 and guess[:, 26:].max() < -0.8
+    assert (along(graph, code, np.zeros_like(returned)) == 0).all()
 
 
 def test_the_condition_says_where_the_ground_and_the_lidars_view_are():

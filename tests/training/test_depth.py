@@ -59,10 +59,9 @@ def test_it_learns_and_goes_on_where_it_was(taken: SampleStore, tmp_path: Path):
     recipe = DepthRecipe(taken, None, 4, 0)
     assert recipe.batch(0).condition.shape == (4, 14, *CROP)
     before = recipe.validate()
-    assert before["half"] == pytest.approx(before["guess_half"], rel=0.3), "untrained, it is the first guess"
     train(recipe, options(40, "whole"))
     after = recipe.validate()
-    assert after["right"] > max(before["right"], 0.6) and after["all_wedges"] < 0.8 * before["all_wedges"]
+    assert after["right"] > max(before["right"], 0.6) and after["all_wedges"] < 0.6 * before["all_wedges"]
     train(DepthRecipe(taken, None, 4, 0), options(3, "parts"))
     train(DepthRecipe(taken, None, 4, 0), options(5, "parts", resume=True))
     train(DepthRecipe(taken, None, 4, 0), options(5, "once"))
