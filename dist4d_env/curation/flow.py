@@ -21,7 +21,7 @@ STEPS = 2
 """Evaluations of the flow."""
 LEAST, ROUNDS, SOFT = 30, 5, 0.05
 """Returns that scale and shift need; rounds of their robust fit, and the relative error beyond which a return counts less."""
-CELLS, LEVEL, PRIOR, FURTHEST = 28, 0.15, 0.2, 0.7
+CELLS, LEVEL, PRIOR, FURTHEST = 56, 0.15, 0.2, 0.7
 """Of the grid along which errors at returns spread: cells over the height of the image, logarithm of depth per cell, trust in the
 network against returns, and the largest error of a logarithm that is taken for the network's."""
 
@@ -42,15 +42,13 @@ def flow_depth(image: np.ndarray, sparse: np.ndarray, upright: np.ndarray, view:
     height, width = sparse.shape
     size = ROWS, round(ROWS * width / height)
     depth, error, shares = (_enlarged(field, image) for field in _predict(image, sparse, upright, view, size))
-    labels = _refined(shares, image).argmax(-1).astype(np.int8)
-    returned = sparse > 0
-    labels[returned & (labels == SKY)] = np.where(upright, OBJECT, GROUND)[returned & (labels == SKY)]
-    depth = spread_errors(fitted(depth, sparse), sparse)
+    depth = np.clip(spread_errors(fitted(depth, sparse), sparse), NEAR, FAR)
+    shares, returned = np.clip(_refined(shares, image), 0, 1), sparse > 0
+    labels = np.where(shares[..., GROUND] > shares[..., OBJECT], GROUND, OBJECT).astype(np.int8)
+    depth = sharpen_edges(depth.astype(np.float32), image, (labels == GROUND) | returned, max(2, round(height / 112)), 1)
+    labels[_sky(shares[..., SKY], depth) & ~returned] = SKY
     depth[labels == SKY] = FAR
-    radius = max(2, round(height / 75))
-    depth = sharpen_edges(depth.astype(np.float32), image, (labels == GROUND) | returned, radius)
-    depth[labels == SKY] = FAR
-    return Completed(np.clip(depth, NEAR, FAR), labels, np.exp(-error).astype(np.float32))
+    return Completed(depth, labels, np.exp(-error).astype(np.float32))
 
 
 def _predict(
@@ -84,6 +82,12 @@ def _network() -> DepthFlow:
 
 def _enlarged(field: np.ndarray, image: np.ndarray) -> np.ndarray:
     return cv2.resize(field, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _sky(share: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Which pixels (H, W) to take for sky, from their share of sky and their depth if they are none: the choice whose expected
+    relative error is the least, as a wall of depth d at FAR errs by FAR / d - 1, sky at d by 1 - d / FAR."""
+    return share * depth > (1 - share) * FAR
 
 
 def _refined(shares: np.ndarray, image: np.ndarray) -> np.ndarray:

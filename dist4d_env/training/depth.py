@@ -36,7 +36,7 @@ MOST = 8
 """Keyframes of a scene that are used, evenly picked where there are more."""
 AROUND = (0, 0, 1, 2)
 """Sweeps gathered before and after a keyframe, one drawn for each."""
-PURE, SKY_WEIGHT, ERROR_WEIGHT, CLASS_WEIGHT = 0.4, 0.1, 0.1, 0.3
+PURE, SKY_WEIGHT, ERROR_WEIGHT, CLASS_WEIGHT = 0.4, 0.1, 0.1, 1.0
 """Share of samples of nothing but noise; weights of the depth of sky, of the expected error and of classes in the loss."""
 SKY, GROUND, OBJECT, UNKNOWN = 0, 1, 2, 255
 """Classes as stored: indices into CLASSES; UNKNOWN pixels show the car's own body."""
