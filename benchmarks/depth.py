@@ -50,7 +50,7 @@ class Options:
     """Measure on real data."""
     kitti_every: int = 6
     """Of KITTI's frames 0 to 53, every so many."""
-    town: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = field(default_factory=tuple)
+    town: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = field(default_factory=tuple)
     """Town data sets to measure on."""
     split: str = "val"
     """Their split: val for choosing, test is looked at once."""
@@ -72,8 +72,8 @@ def main(options: Options) -> None:
             result["real"][name] = removed_returns(scene, frames, options.height)
             _show(name, result["real"][name])
     for root in options.town:
-        result["town"][root.name] = exact(root, options)
-        _show(root.name, result["town"][root.name])
+        result["town"][Path(root).name] = exact(Path(root), options)
+        _show(Path(root).name, result["town"][Path(root).name])
     if options.out is not None:
         write_json(options.out, result)
 
