@@ -193,6 +193,9 @@ Noise begins at a metre: the tracker smooths less of it away, and PDMS cannot te
 MEASURING = ("idm", "front", "late", "noisy", "coarse")
 """Variants of the planner that measures (``planners.measuring.VARIANTS``)."""
 
+END_TO_END = ("front", "late", "noisy", "coarse", "no_dagger")
+"""Variants of the end-to-end planner (``learning.end_to_end.VARIANTS``)."""
+
 PLANNERS = Registry(
     "planner",
     "dist4d_env.planners",
@@ -207,6 +210,8 @@ PLANNERS = Registry(
         "imagine": "dist4d_env.planners.imagine:ImaginingPlanner",
         "measuring": "dist4d_env.planners.measuring:MeasuringPlanner",
         **{f"measuring_{variant}": f"dist4d_env.planners.measuring:{variant}" for variant in MEASURING},
+        "end_to_end": "dist4d_env.learning.end_to_end:EndToEndPlanner",
+        **{f"end_to_end_{variant}": f"dist4d_env.learning.end_to_end:{variant}" for variant in END_TO_END},
         "ppo": "dist4d_env.learning.policy_planner:ShippedPolicy",
         **{
             f"expert_{kind}_{strength:g}": "dist4d_env.planners.experts:" + f"{kind}_{strength:g}".replace(".", "_")

@@ -107,7 +107,7 @@ class PdmClosed:
         scores = score_plans(driven_rows, self._forecast(agents, start.s), "v1", "corrected")
         best = self._choice(scores.score)
         if self._emergency(ego, scores.details(best)):
-            return Plan(self._braking(ego), PLAN_DT)
+            return Plan(emergency_brake(ego.speed, self.config.emergency_braking), PLAN_DT)
         return Plan(plans[best], PLAN_DT)
 
     def _proposals(self, lights: np.ndarray, ego: EgoState, start: RoutePosition, agents: Agents) -> np.ndarray:
@@ -163,13 +163,14 @@ class PdmClosed:
         first = min((cause["step"] for cause in (collision, meeting) if cause is not None), default=np.inf)
         return bool(first * TICK <= self.config.emergency_time)
 
-    def _braking(self, ego: EgoState) -> np.ndarray:
-        """(8, 3) poses straight ahead at the one speed towards which the tracker brakes as hard as wished.
 
-        The tracker approaches a speed exponentially, so to stop quickly it is asked for one below zero; the car does not reverse.
-        """
-        asked = max(ego.speed - self.config.emergency_braking / _GAIN, _MOST_BACKWARDS)
-        return np.column_stack([asked * PLAN_DT * np.arange(1, PLAN_POSES + 1), np.zeros((PLAN_POSES, 2))])
+def emergency_brake(speed: float, braking: float = PdmConfig.emergency_braking) -> np.ndarray:
+    """(8, 3) poses straight ahead at a speed towards which the tracker brakes with ``braking`` (m/s^2) from ``speed`` (m/s).
+
+    The tracker approaches a speed exponentially, so to stop quickly it is asked for one below zero; the car does not reverse.
+    """
+    asked = max(speed - braking / _GAIN, _MOST_BACKWARDS)
+    return np.column_stack([asked * PLAN_DT * np.arange(1, PLAN_POSES + 1), np.zeros((PLAN_POSES, 2))])
 
 
 def _touched(ego: EgoState, agents: Agents, vehicle: VehicleParameters) -> np.ndarray:
