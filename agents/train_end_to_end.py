@@ -72,11 +72,11 @@ class Options:
     """Folder of another run, all of whose drives are learned from in a single round, in place of own ones."""
     rounds: int = 3
     """Rounds of driving and learning: the first drives as the expert, the others (DAgger) as the network of the last one."""
-    episodes: int = 14
+    episodes: int = 12
     """Episodes in each scene that a round drives; rounds drive the even and the odd scenes in turn."""
-    scored: int = 5
+    scored: int = 4
     """Episodes in each held-out scene that a round's network is scored by."""
-    epochs: int = 8
+    epochs: int = 10
     """Passes over all data in each round."""
     batch: int = 32
     """Samples per gradient step."""
@@ -310,7 +310,7 @@ def losses_of(answer: Answer, batch: dict[str, torch.Tensor]) -> dict[str, torch
     return {
         "speed": (calm * (answer.speed - batch["speed"]).abs()).sum() / count,
         "beside": 2.0 * (calm * (answer.beside - batch["beside"]).abs()).sum() / count,
-        "brake": chance(answer.brake, batch["brake"]),
+        "brake": 2.0 * chance(answer.brake, batch["brake"]),
         "light": 0.2 * chance(answer.light, batch["light"]),
         "occupied": chance(hints[:, 0], there[:, 0], pos_weight=torch.tensor(4.0)),
         "drivable": 0.2 * chance(hints[:, 3], truth[:, 3]),

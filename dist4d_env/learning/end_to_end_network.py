@@ -95,8 +95,8 @@ class EndToEndNetwork(nn.Module):
         self.joined = _layer(24 + self.features, 32)
         self.middle = nn.Sequential(_layer(32, 64, 2), _layer(64, 64))
         self.hints = nn.Conv2d(64, HINTS, 1)
-        self.far = nn.Sequential(_layer(64, 96, 2), _layer(96, 64))
-        self.flat = nn.Linear(64 * -(-CELLS[0] // 8) * -(-CELLS[1] // 8), 128)
+        self.far = nn.Sequential(_layer(64, 96, 2), _layer(96, 32))
+        self.flat = nn.Sequential(nn.Linear(32 * (CELLS[0] // 8) * (CELLS[1] // 8), 128), nn.ReLU(), nn.Dropout(0.2))
         self.state = nn.Sequential(nn.Linear(STATE, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU())
         self.plan = nn.Sequential(
             nn.Linear(128 + 64, 128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 2 * PLAN_POSES + 2),
@@ -108,7 +108,7 @@ class EndToEndNetwork(nn.Module):
         seen = self._lifted(self._pictures(rgb), cells)
         points = self.points(torch.log1p(counts.float()) / 2.0)
         grid = self.middle(self.joined(torch.cat([points, seen], 1)))
-        flat = torch.relu(self.flat(self.far(grid).flatten(1)))
+        flat = self.flat(self.far(grid).flatten(1))
         out = self.plan(torch.cat([flat, self.state(state)], 1))
         n = PLAN_POSES
         return Answer(3.0 * out[:, :n], out[:, n : 2 * n], out[:, -2], self.hints(grid), out[:, -1])

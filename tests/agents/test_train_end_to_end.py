@@ -1,0 +1,105 @@
+"""The training script runs for real: a few drives and gradient steps, stopped and continued, twice the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from agents import train_end_to_end as script
+from agents.end_to_end_data import FRAMES, Samples, load_samples
+from agents.train_end_to_end import Options, main
+from dist4d_env.data.open import open_dataset
+from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.learning.end_to_end import EndToEndConfig, EndToEndPlanner
+from dist4d_env.learning.end_to_end_network import load_network
+
+pytestmark = pytest.mark.medium
+SMALL = {"scenes": "val", "held_out": 1, "horizon": 2.5, "episodes": 2, "scored": 1, "epochs": 2, "batch": 8}
+
+
+def small(out: Path, town: Path, **keywords) -> Options:
+    return Options(out=out, dataroot=town, **{**SMALL, "rounds": 1, **keywords})
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, town_dataroot):
+    return main(small(tmp_path_factory.mktemp("run"), town_dataroot, rounds=2))
+
+
+def test_a_short_run_leaves_what_it_promises(done, town_dataroot):
+    curve = json.loads((done / "curve.json").read_text())
+    assert list(curve) == ["constant_velocity", "lane_keeping", "idm", "pdm_closed", "round_0", "round_1"]
+    assert all(0 <= point["pdms"] <= 1 for point in curve.values())
+    assert "epoch 2 of 2" in (done / "log.txt").read_text()
+    planner = EndToEndPlanner(EndToEndConfig(done / "best"))
+    assert planner.trained.about["samples"] > 0 and planner.trained.cameras[1] == "CAM_FRONT"
+    with np.load(done / "data" / "round_0" / "town-val-0000.npz") as drives:
+        assert set(drives.files) == set(FRAMES) and drives["rgb"].shape[1:] == (3, 64, 112, 3)
+        assert drives["rgb"].std() > 10 and drives["hints"][:, 0].any() and drives["hints"][:, 3].mean() > 0.1
+
+
+def test_samples_and_their_mirror(done):
+    _, config = load_network(done / "round_0")
+    samples = load_samples([done / "data" / "round_0" / "town-val-0000.npz"], config)
+    rows = np.arange(len(samples))
+    here, there = samples.batch(rows), samples.batch(rows, mirror=True)
+    assert torch.equal(here["beside"], -there["beside"]) and torch.equal(here["speed"], there["speed"])
+    twice = Samples({name: value.numpy() for name, value in there.items()}).batch(rows, mirror=True)
+    for name, value in here.items():
+        assert torch.equal(value, twice[name].to(value.dtype)), name
+    cells, turned = here["cells"].long(), there["cells"].long().flip(-1)
+    known = cells >= 0
+    assert torch.equal(cells[known] // 24, turned[known] // 24)
+    assert torch.equal(cells[known] % 24, 23 - turned[known] % 24)
+
+
+def test_more_rounds_go_on_and_other_options_are_refused(tmp_path, town_dataroot):
+    main(small(tmp_path, town_dataroot))
+    first = load_file(tmp_path / "round_0" / "network.safetensors")
+    written = (tmp_path / "data" / "round_0" / "town-val-0000.npz").stat().st_mtime_ns
+    main(small(tmp_path, town_dataroot, rounds=2))
+    assert (tmp_path / "data" / "round_0" / "town-val-0000.npz").stat().st_mtime_ns == written
+    assert torch.equal(first["flat.0.weight"], load_file(tmp_path / "round_0" / "network.safetensors")["flat.0.weight"])
+    assert not torch.equal(first["flat.0.weight"], load_file(tmp_path / "round_1" / "network.safetensors")["flat.0.weight"])
+    with pytest.raises(ConfigError, match="other seed"):
+        main(small(tmp_path, town_dataroot, seed=1))
+
+
+def test_stopped_between_epochs_it_learns_the_same(done, tmp_path, town_dataroot, monkeypatch):
+    """A run that a signal stops after its first epoch, and goes on, has the weights of one that was not stopped."""
+    options = small(tmp_path, town_dataroot, data=done)
+    whole = small(tmp_path / "whole", town_dataroot, data=done)
+    original = script.learn_epoch
+    with script.Stop() as stop:
+        monkeypatch.setattr(script, "learn_epoch", lambda *given: (setattr(stop, "asked", True), original(*given))[1])
+        config = script.network_config(options, *scenes_of(options))
+        script.learn_round(options, config, scenes_of(options)[1], 0, stop)
+    assert not (tmp_path / "round_0").exists() and (tmp_path / "checkpoint.pt").exists()
+    monkeypatch.setattr(script, "learn_epoch", original)
+    main(options)
+    main(whole)
+    stopped, never = (load_file(path / "round_0" / "network.safetensors") for path in (tmp_path, tmp_path / "whole"))
+    assert all(torch.equal(stopped[name], never[name]) for name in never)
+
+
+def scenes_of(options: Options):
+    dataset = open_dataset(options.dataroot, None, options.scenes, size=(64, 112))
+    return dataset, dataset.scene_names(options.scenes)[: -options.held_out]
+
+
+def test_bad_input_is_one_clear_error(done, tmp_path, town_dataroot):
+    for wrong in ({"rounds": 0}, {"share": 0.0}, {"cameras": ()}):
+        with pytest.raises(ConfigError):
+            small(tmp_path, town_dataroot, **wrong)
+    with pytest.raises(ConfigError, match="the scenes have no CAM_ROOF"):
+        main(small(tmp_path / "a", town_dataroot, cameras=("CAM_ROOF",)))
+    with pytest.raises(ConfigError, match="holds no drives"):
+        main(small(tmp_path / "b", town_dataroot, data=tmp_path))
+    (tmp_path / "broken.npz").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="remove the file"):
+        load_samples([tmp_path / "broken.npz"], load_network(done / "round_0")[1])
