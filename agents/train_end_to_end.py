@@ -277,6 +277,7 @@ def learn_epoch(
 ) -> dict[str, float]:
     """One pass in random order; the mean of each part of the loss."""
     network.train()
+    torch.manual_seed(int(np.random.SeedSequence([options.seed, number, epoch]).generate_state(1)[0]))
     random = np.random.default_rng([options.seed, number, epoch])
     batches = np.array_split(random.permutation(len(samples)), max(1, len(samples) // options.batch))
     mirror = random.random(len(batches)) < 0.5
