@@ -344,6 +344,8 @@ def score_round(options: Options, dataset: Dataset, scenes: Sequence[str], numbe
     env.close()
     blind.close()
     curve |= {name: {"pdms": float(np.mean(values)), "episodes": len(values)} for name, values in scores.items()}
+    if path.name in scores:
+        curve[path.name]["samples"] = load_network(path)[1].about["samples"]
     note(options, ", ".join(f"{name} {curve[name]['pdms']:.3f}" for name in scores))
     tried = {name: value["pdms"] for name, value in curve.items() if name.startswith("round_")}
     if tried and max(tried, key=lambda name: tried[name]) == path.name:

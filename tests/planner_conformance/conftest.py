@@ -23,6 +23,8 @@ from dist4d_env.registry import EXPERT_ERRORS, PLANNERS
 from tests.planner_conformance.situations import Situation, record
 
 VECTORS = ("ego", "route", "agents", "bev")
+VARIED = ("expert_", "measuring_", "end_to_end_")
+"""How names begin of which only some are checked."""
 
 
 def _light_mpc() -> Any:
@@ -38,14 +40,15 @@ def _light_imagination() -> Any:
 
 
 OWN: Mapping[str, Callable[[], Any]] = {
-    **{name: partial(make_planner, name) for name in PLANNERS.built_in if not name.startswith(("expert_", "measuring_"))},
+    **{name: partial(make_planner, name) for name in PLANNERS.built_in if not name.startswith(VARIED)},
     **{name: partial(make_planner, name) for name in (f"expert_{kind}_{errors[2]:g}" for kind, errors in EXPERT_ERRORS.items())},
     "measuring_noisy": partial(make_planner, "measuring_noisy"),
+    "end_to_end_noisy": partial(make_planner, "end_to_end_noisy"),
     "mpc": _light_mpc,
     "imagine": _light_imagination,
 }
 """The planners that are checked without ``--planner``: costly ones with few samples, one expert of each kind of error, of the
-variants of "measuring" the one that draws from its seed."""
+variants of "measuring" and "end_to_end" those that draw from their seed."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
