@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
+import dist4d_env  # noqa: F401 (registers the environment)
 from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.evaluation.planners import make_planner
-from dist4d_env.evaluation.runner import to_action
+from dist4d_env.evaluation.runner import RunOptions, run_episode, to_action
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.learning.end_to_end import (
     VARIANTS,
@@ -203,3 +205,19 @@ def test_shipped_networks_load(name):
     assert sum(parameter.numel() for parameter in planner.network.parameters()) <= 4e6
     assert planner.trained.cameras == ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT") and planner.trained.about["samples"] > 0
     assert all(path.endswith(("config.json", "network.safetensors")) for path in planner.files)
+
+
+@pytest.mark.medium
+def test_it_drives_through_the_registry(town_dataroot):
+    """In a world with pictures, twice the same to the last bit; without them it is the planner's failure that says why."""
+    keywords = {"dataroot": str(town_dataroot), "scenes": "val", "action": "trajectory", "horizon": 2.5}
+    env = gym.make("DiST4D-nuScenes-v0", world="oracle", **keywords)
+    options = RunOptions("town-val-0001", 0.0, 600.0)
+    first, again = (run_episode(env, make_planner("end_to_end"), 0, options) for _ in range(2))
+    env.close()
+    assert first.error is None and first.outcome in ("horizon", "collision", "off_road")
+    assert np.array_equal(first.trace.ego, again.trace.ego) and first.trace.ego[-1, 3] >= 0
+    blind = gym.make("DiST4D-nuScenes-v0", world="none", **keywords)
+    failed = run_episode(blind, make_planner("end_to_end"), 0, options)
+    blind.close()
+    assert failed.outcome == "planner_error" and "needs 'CAM_FRONT_LEFT': add it" in failed.error
