@@ -343,7 +343,9 @@ def score_round(options: Options, dataset: Dataset, scenes: Sequence[str], numbe
             progress.update()
     env.close()
     blind.close()
-    curve |= {name: {"pdms": float(np.mean(values)), "episodes": len(values)} for name, values in scores.items()}
+    curve |= {
+        name: {"pdms": float(np.nanmean(values)), "episodes": int(np.isfinite(values).sum())} for name, values in scores.items()
+    }
     if path.name in scores:
         curve[path.name]["samples"] = load_network(path)[1].about["samples"]
     note(options, ", ".join(f"{name} {curve[name]['pdms']:.3f}" for name in scores))
@@ -359,7 +361,7 @@ def make_driver(where: Any) -> Planner:
 
 
 def score_episode(env: Any, scenario: Scenario, planner: Planner) -> float:
-    """PDMS of one episode."""
+    """PDMS of one episode, nan where it has none (an ego that touches something from the start on)."""
     driving = env.unwrapped
     observation, info = env.reset(seed=0, options={"scenario": scenario})
     reset_planner(driving, planner)
@@ -368,7 +370,8 @@ def score_episode(env: Any, scenario: Scenario, planner: Planner) -> float:
         plan = planner.plan(planner_input(driving, planner, observation))
         observation, _, terminated, truncated, info = env.step(to_action(plan, "trajectory"))
         over = terminated or truncated
-    return float(info["metrics"]["final"]["pdms_v1"]["value"])
+    found = info["metrics"]["final"]["pdms_v1"]
+    return float(found["value"]) if found["valid"] else math.nan
 
 
 def note(options: Options, line: str) -> None:
