@@ -180,6 +180,7 @@ def _load(path: Path, config: NetworkConfig) -> dict[str, np.ndarray]:
     brakes = np.stack([emergency_brake(now) for now in ego[:, 0]])
     braking = np.abs(plan - brakes).max((1, 2)) < 1e-3
     counts, cells, seen = (np.stack([getattr(one, name) for one in lifted]) for name in ("counts", "cells", "seen"))
+    speed = np.maximum(speed, -ego[:, :1])  # an emergency is a stop: the tracker is asked for more, the car does not reverse
     targets = {"speed": speed, "beside": beside, "brake": braking, "light": stored["light"]}
     return {
         "rgb": stored["rgb"],

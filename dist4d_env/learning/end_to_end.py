@@ -42,7 +42,7 @@ class EndToEndConfig:
     late: int = 0
     noise: float = 0.0
     coarse: int = 1
-    brake: float = 0.5
+    brake: float = 0.25
 
     def __post_init__(self) -> None:
         if self.cameras not in ("all", "front") or self.late < 0 or not 0 <= self.noise < 1:
