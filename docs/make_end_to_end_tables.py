@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import page_tables
-from make_planning_tables import groups, leaderboard, named, pairs
+from make_planning_tables import named
 from page_tables import load, table
 
 
@@ -21,12 +21,7 @@ def curve(name: str) -> str:
     return table(["driver", "instants learned from", "PDMS"], rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {
-    "curve": lambda: curve("end_to_end_curve"),
-    "suite": lambda: leaderboard("planning_end_to_end"),
-    "suite-pairs": lambda: pairs("planning_end_to_end"),
-    "suite-families": lambda: groups("planning_end_to_end", "families"),
-}
+TABLES: dict[str, Callable[[], str]] = {"curve": lambda: curve("end_to_end_curve")}
 
 
 if __name__ == "__main__":

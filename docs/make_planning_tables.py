@@ -15,13 +15,7 @@ from page_tables import load, table
 from dist4d_env.evaluation.summary import SCORES
 
 LEADING = ("pdms_v1", "epdms_v2", "nuplan_cls_nr", "nuplan_cls_r")
-CLAIMED = (
-    ("pdm_closed", "idm"),
-    ("idm", "constant_velocity"),
-    ("idm", "end_to_end"),
-    ("end_to_end", "constant_velocity"),
-    ("end_to_end", "lane_keeping"),
-)
+CLAIMED = (("pdm_closed", "idm"), ("idm", "constant_velocity"))
 """Pairs whose order is claimed: they are shown whatever stands between them."""
 DIFFICULTIES = ("easy", "medium", "hard", "extreme")
 
