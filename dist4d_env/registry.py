@@ -193,7 +193,7 @@ Noise begins at a metre: the tracker smooths less of it away, and PDMS cannot te
 MEASURING = ("idm", "front", "late", "noisy", "coarse")
 """Variants of the planner that measures (``planners.measuring.VARIANTS``)."""
 
-END_TO_END = ("front", "late", "noisy", "coarse", "no_dagger")
+END_TO_END = ("front", "late", "noisy", "coarse")
 """Variants of the end-to-end planner (``learning.end_to_end.VARIANTS``)."""
 
 PLANNERS = Registry(

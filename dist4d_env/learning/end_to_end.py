@@ -23,8 +23,8 @@ from dist4d_env.planners.contract import PLAN_DT, Plan, PlannerContext, PlannerI
 from dist4d_env.planners.observed_agents import observed
 from dist4d_env.planners.pdm_closed import emergency_brake
 
-SHIPPED = Path(__file__).parent / "policies"
-"""Where the trained networks are, each in the folder ``end_to_end_NAME``; the whole one in ``end_to_end``."""
+SHIPPED = Path(__file__).parent / "policies" / "end_to_end"
+"""The trained network that comes with the package."""
 ASIDE, TURNED = 0.5, 0.18
 """Metres and radians by which a camera may be mounted unlike the one that the network was trained with."""
 _SKY = 100.0
@@ -65,7 +65,7 @@ class EndToEndPlanner:
 
     def __init__(self, config: EndToEndConfig | None = None) -> None:
         self.config = config or EndToEndConfig()
-        folder = SHIPPED / "end_to_end" if self.config.weights is None else Path(self.config.weights)
+        folder = SHIPPED if self.config.weights is None else Path(self.config.weights)
         self.network, self.trained = load_network(folder)
         self.files = tuple(str(path) for path in sorted(folder.iterdir()))
 
@@ -181,7 +181,6 @@ VARIANTS: Mapping[str, EndToEndConfig] = MappingProxyType(
         "late": EndToEndConfig(late=1),
         "noisy": EndToEndConfig(noise=0.1),
         "coarse": EndToEndConfig(coarse=2),
-        "no_dagger": EndToEndConfig(SHIPPED / "end_to_end_no_dagger"),
     }
 )
 """The planners ``end_to_end_NAME`` of the registry."""
