@@ -13,14 +13,16 @@ NOTEBOOKS = Path(__file__).resolve().parent / "notebooks"
 def executed(path: Path, folder: Path) -> Any:
     """A notebook (nbformat's node) after a run from top to bottom in ``folder``; raises where a cell does.
 
-    What differs from run to run without meaning anything, such as counts of the kernel's messages, is left out.
+    What differs from run to run without meaning anything, such as the pieces in which printed lines arrive, is left out.
     """
     import nbformat
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
     paths = [str(NOTEBOOKS.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    client = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(folder)}}, record_timing=False)
+    client = NotebookClient(
+        notebook, timeout=900, resources={"metadata": {"path": str(folder)}}, record_timing=False, coalesce_streams=True
+    )
     client.execute(env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)})
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     for cell in notebook.cells:
