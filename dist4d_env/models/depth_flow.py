@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,10 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from dist4d_env.models.arguments import check_channels, check_levels
-from dist4d_env.models.codec import Pointwise, ResidualConv
+from dist4d_env.models.codec import ResidualConv
 from dist4d_env.models.pretrained import SHIPPED, load_model
 from dist4d_env.models.samplers import Euler
+from dist4d_env.models.unet import PlainUNet
 
 CLASSES = ("sky", "ground", "object")
 CONDITIONS = (
@@ -27,7 +27,7 @@ MIDDLE = float(np.log(15.0))
 """Depth d is coded as log(d) - MIDDLE, in which streets have about unit variance, as the noise has."""
 
 
-class DepthFlow(ModelMixin, ConfigMixin):
+class DepthFlow(PlainUNet, ModelMixin, ConfigMixin):
     """A UNet reads the condition (N, 14, H, W) once; a small network on its features, at half the size, is the flow's.
 
     The flow predicts the clean depth code and the logarithm of its expected error (a Laplace distribution's scale) from the
@@ -44,14 +44,7 @@ class DepthFlow(ModelMixin, ConfigMixin):
         check_levels(widths, blocks)
         check_channels(flow_blocks=flow_blocks)
         first = widths[0]
-        self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * len(CONDITIONS), first, 3, padding=1))
-        self.down = nn.ModuleList(nn.Sequential(*[ResidualConv(width) for _ in range(blocks)]) for width in widths)
-        self.up = nn.ModuleList(nn.Sequential(*[ResidualConv(width) for _ in range(blocks)]) for width in widths[:-1])
-        self.shrink, self.grow, self.merge = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for width, below in pairwise(widths):
-            self.shrink.append(nn.Conv2d(width, below, 2, stride=2))
-            self.grow.append(nn.Sequential(Pointwise(below, 4 * width), nn.PixelShuffle(2)))
-            self.merge.append(Pointwise(2 * width, width))
+        self.make_levels(len(CONDITIONS), tuple(widths), blocks)
         self.classes = nn.Conv2d(first, 4 * len(CLASSES), 3, padding=1)
         self.weights = nn.Conv2d(first, 4 * 9, 3, padding=1)
         self.enter = nn.Conv2d(first + 4, first, 3, padding=1)
@@ -62,15 +55,7 @@ class DepthFlow(ModelMixin, ConfigMixin):
 
     def features(self, condition: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The condition (N, 14, H, W) to features (N, widths[0], H / 2, W / 2) and its first guesses (N, 2, H / 2, W / 2)."""
-        x = self.stem(condition.contiguous(memory_format=torch.channels_last))
-        skips = []
-        for level, blocks in enumerate(self.down):
-            x = blocks(x)
-            skips.append(x)
-            if level < len(self.shrink):
-                x = self.shrink[level](x)
-        for level in reversed(range(len(self.up))):
-            x = self.up[level](self.merge[level](torch.cat([self.grow[level](x), skips[level]], 1)))
+        _, x = self.through_levels(condition)
         guess = CONDITIONS.index("above")
         return F.silu(x), F.avg_pool2d(condition[:, guess : guess + 2], 2)
 

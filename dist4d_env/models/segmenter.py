@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,8 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from dist4d_env.models.arguments import check_levels
-from dist4d_env.models.codec import Pointwise, ResidualConv
 from dist4d_env.models.pretrained import SHIPPED, load_model
+from dist4d_env.models.unet import PlainUNet
 from dist4d_env.town.textures_ground import SEMANTICS
 
 CLASSES = ("background", "drivable", "markings", "vehicles", "people")
@@ -30,7 +29,7 @@ def layout_classes(semantics: np.ndarray) -> np.ndarray:
     return _TABLE[semantics]
 
 
-class TownSegmenter(ModelMixin, ConfigMixin):
+class TownSegmenter(PlainUNet, ModelMixin, ConfigMixin):
     """A UNet on space-to-depth pixels, (N, 3, H, W) in [-1, 1] to class logits (N, 5, H, W).
 
     H and W must be divisible by 2 ** len(widths). The Frechet distance between sets of town pictures compares pooled
@@ -43,29 +42,14 @@ class TownSegmenter(ModelMixin, ConfigMixin):
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96), blocks: int = 1) -> None:
         super().__init__()
         check_levels(widths, blocks)
-        self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1))
-        self.down = nn.ModuleList(nn.Sequential(*[ResidualConv(width) for _ in range(blocks)]) for width in widths)
-        self.up = nn.ModuleList(nn.Sequential(*[ResidualConv(width) for _ in range(blocks)]) for width in widths[:-1])
-        self.shrink, self.grow, self.merge = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for width, below in pairwise(widths):
-            self.shrink.append(nn.Conv2d(width, below, 2, stride=2))
-            self.grow.append(nn.Sequential(Pointwise(below, 4 * width), nn.PixelShuffle(2)))
-            self.merge.append(Pointwise(2 * width, width))
+        self.make_levels(3, tuple(widths), blocks)
         self.head = nn.Conv2d(widths[0], 4 * len(CLASSES), 3, padding=1)
 
     def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (N, 3, H, W) to features of the first level (edges and grain) and of the last before the head (semantic), both
         (N, widths[0], H / 2, W / 2)."""
-        x = self.stem(images.contiguous(memory_format=torch.channels_last))
-        skips = []
-        for level, blocks in enumerate(self.down):
-            x = blocks(x)
-            skips.append(x)
-            if level < len(self.shrink):
-                x = self.shrink[level](x)
-        for level in reversed(range(len(self.up))):
-            x = self.up[level](self.merge[level](torch.cat([self.grow[level](x), skips[level]], 1)))
-        return F.silu(skips[0]), F.silu(x)
+        first, last = self.through_levels(images)
+        return F.silu(first), F.silu(last)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.classify(self.features(images)[1])

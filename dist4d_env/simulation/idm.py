@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from dist4d_env.scenes.scene import Scene, Tracks
 from dist4d_env.simulation import idm_kernels as kernels
 from dist4d_env.simulation.agents import AgentArrays
 from dist4d_env.simulation.idm_kernels import LINE, MOVER, PARAMETERS, SCENE, TRACK, Tables
-from dist4d_env.simulation.kernels import contiguous
+from dist4d_env.simulation.kernels import contiguous, records
 from dist4d_env.simulation.paths import SPACING, Paths
 from dist4d_env.simulation.traffic import TrafficState
 
@@ -119,12 +118,12 @@ def _tables_of(scene: Scene, p: IdmParameters) -> Tables:
     tracks, rows, count = scene.tracks, len(scene.tracks.time), len(scene.tracks)
     moving = np.array([index for index in range(count) if _moves(tracks, index)], int)
     paths = Paths.of(tracks, moving)
-    track = _records(TRACK, count, length=tracks.size[:, 0], width=tracks.size[:, 1], mover=-1, edited=scene.edited)
+    track = records(TRACK, count, length=tracks.size[:, 0], width=tracks.size[:, 1], mover=-1, edited=scene.edited)
     track["mover"][moving] = np.arange(len(moving))
     walking = tracks.category[moving] == CATEGORIES.index("pedestrian")
     lines = [_lines_of(scene, index) if not walks else _NO_LINES for index, walks in zip(moving, walking, strict=True)]
     met = np.array([len(own) for own in lines], int)
-    mover = _records(
+    mover = records(
         MOVER,
         len(moving),
         length=tracks.size[moving, 0],
@@ -145,7 +144,7 @@ def _tables_of(scene: Scene, p: IdmParameters) -> Tables:
     )
     logged = np.concatenate([tracks.position, (tracks.yaw[..., None] + np.pi) % (2 * np.pi) - np.pi, tracks.velocity], -1)
     return Tables(
-        scenes=_records(SCENE, 1, mover_count=len(moving), track_count=count, rows=rows),
+        scenes=records(SCENE, 1, mover_count=len(moving), track_count=count, rows=rows),
         tracks=track,
         movers=mover,
         parameters=_NO_SCENES.parameters,
@@ -165,7 +164,7 @@ def _lines_of(scene: Scene, track: int) -> np.ndarray:
     """The stop lines with traffic lights on a track's logged path, in its order."""
     path = scene.tracks.position[track, scene.tracks.valid[track], :2]
     at, light = scene.lights.met(path)
-    return _records(LINE, len(at), at=at, light=light)
+    return records(LINE, len(at), at=at, light=light)
 
 
 def _join(joined: Tables, added: list[Tables]) -> Tables:
@@ -185,13 +184,6 @@ def _join(joined: Tables, added: list[Tables]) -> Tables:
         schedule, samples = schedule + len(tables.schedule), samples + len(tables.samples)
         lines, lights = lines + len(tables.lines), lights + len(tables.lights)
     return Tables(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-
-
-def _records(dtype: np.dtype[np.void], count: int, **fields: Any) -> np.ndarray:
-    records = np.zeros(count, dtype)
-    for name, values in fields.items():
-        records[name] = values
-    return records
 
 
 def _moves(tracks: Tracks, index: int) -> bool:

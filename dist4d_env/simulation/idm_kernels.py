@@ -13,7 +13,7 @@ import numpy as np
 
 from dist4d_env.geometry.jit import compiled
 from dist4d_env.scenes.lights import AMBER, RED
-from dist4d_env.simulation.kernels import TAU, Array
+from dist4d_env.simulation.kernels import TAU, Array, record_of
 
 TICK = 0.1
 PROBES = 32  # places along the path at which an agent looks for something in its way
@@ -22,21 +22,17 @@ _SHARES = np.linspace(0.0, 1.0, PROBES)
 Record = Any  # an entry of one of the arrays below
 
 
-def _record(floats: str, integers: str = "") -> np.dtype[np.void]:
-    return np.dtype([(name, np.float64) for name in floats.split()] + [(name, np.int64) for name in integers.split()])
-
-
-SCENE = _record("", "movers mover_count tracks track_count log rows lights")
+SCENE = record_of("", "movers mover_count tracks track_count log rows lights")
 """Where its movers, tracks, log and states of traffic lights begin in the tables, and how many there are of the first three."""
-TRACK = _record("length width", "mover edited")
+TRACK = record_of("length width", "mover edited")
 """mover: its number among its scene's, -1 where it does not move; edited: 1 where it is not as it was recorded."""
-MOVER = _record(
+MOVER = record_of(
     "length width headway gap top_speed cruise end", "track first last schedule samples samples_last lines line_count"
 )
 """end: metres of its path; track: in its scene; first, last: its valid rows; schedule, samples, lines: where its own begin."""
-LINE = _record("at", "light")
+LINE = record_of("at", "light")
 """A stop line on a mover's path: metres from its start, and the number of the light in its scene."""
-PARAMETERS = _record("acceleration braking hard_braking catch_up spacing on_schedule side ego_center ego_length ego_width")
+PARAMETERS = record_of("acceleration braking hard_braking catch_up spacing on_schedule side ego_center ego_length ego_width")
 """See ``idm.IdmParameters``. spacing: m between samples; on_schedule: m; side: share of the own width wanted free on either side;
 ego_center: m from the ego's origin to its centre."""
 

@@ -26,6 +26,19 @@ def contiguous(array: np.ndarray) -> np.ndarray:
     return array if flags.c_contiguous and flags.writeable else array.copy()
 
 
+def record_of(floats: str, integers: str = "") -> np.dtype[np.void]:
+    """The type of records with float64 and int64 fields of such names."""
+    return np.dtype([(name, np.float64) for name in floats.split()] + [(name, np.int64) for name in integers.split()])
+
+
+def records(dtype: np.dtype[np.void], count: int, **fields: Any) -> np.ndarray:
+    """So many records (count,) with such values, zero in all other fields."""
+    made = np.zeros(count, dtype)
+    for name, values in fields.items():
+        made[name] = values
+    return made
+
+
 @compiled
 def wrap(angle: float) -> float:
     """An angle to [-pi, pi)."""

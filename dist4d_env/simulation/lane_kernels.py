@@ -12,7 +12,7 @@ import numpy as np
 
 from dist4d_env.geometry.jit import compiled
 from dist4d_env.scenes.lights import AMBER, RED
-from dist4d_env.simulation.kernels import TAU, Array
+from dist4d_env.simulation.kernels import TAU, Array, record_of
 
 TICK = 0.1
 PROBES = 32  # places along the way ahead at which bodies are compared
@@ -28,22 +28,18 @@ MUST_RETURN = 4.0  # s before its lane ends from which a driver wants back whate
 Record = Any  # an entry of one of the arrays below
 
 
-def _record(floats: str, integers: str = "") -> np.dtype[np.void]:
-    return np.dtype([(name, np.float64) for name in floats.split()] + [(name, np.int64) for name in integers.split()])
-
-
 DRIVER, LOGGED, STILL, EGO = range(4)
 """Kinds of bodies: who drives by rules, who moves as logged, what never moves, and the ego."""
-SCENE = _record("", "drivers driver_count tracks track_count log rows")
+SCENE = record_of("", "drivers driver_count tracks track_count log rows")
 """Where its drivers, tracks and log begin in the tables, and how many there are of each."""
-TRACK = _record("length width x y cos sin", "driver kind vulnerable")
+TRACK = record_of("length width x y cos sin", "driver kind vulnerable")
 """driver: its number among its scene's, -1 for none; x, y, cos, sin: where it stands, of STILL ones."""
-DRIVERS = _record("length width fastest end logged_end", "track first last schedule samples samples_last gates gate_count")
+DRIVERS = record_of("length width fastest end logged_end", "track first last schedule samples samples_last gates gate_count")
 """fastest: m/s, as logged; end: metres of its path, of which the log has the first ``logged_end``; first, last: its valid rows;
 schedule, samples, gates: where its own begin."""
-GATE = _record("at", "states")
+GATE = record_of("at", "states")
 """A line on a path that is closed at times: metres from the path's start, and where its states by row begin."""
-PARAMETERS = _record(
+PARAMETERS = record_of(
     "headway gap acceleration braking hard_braking haste cruise politeness threshold bias safe_braking change_time margin "
     "turning spacing ego_center ego_length ego_width"
 )

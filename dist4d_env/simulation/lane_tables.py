@@ -14,6 +14,7 @@ from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.scenes.routing import along_graph
 from dist4d_env.scenes.scene import TICK, Scene, Tracks
 from dist4d_env.simulation import lane_kernels as kernels
+from dist4d_env.simulation.kernels import records
 from dist4d_env.simulation.lane_kernels import DRIVER, DRIVERS, GATE, LOGGED, SCENE, STILL, TRACK, Tables
 from dist4d_env.simulation.paths import SPACING, Paths
 
@@ -62,10 +63,10 @@ def tables_of(scene: Scene, sideways: float, braking: float) -> Tables:
         way[:, kernels.LIMIT] = _limits(way, paths, number, sideways, braking)
         own, closed = _gates(scene, paths, number, index, way, crossings)
         ways.append(way)
-        gates.append(_records(GATE, len(own), at=own, states=sum(map(len, states)) + np.arange(len(own)) * rows))
+        gates.append(records(GATE, len(own), at=own, states=sum(map(len, states)) + np.arange(len(own)) * rows))
         states.append(closed.ravel())
     lengths, met = np.array([len(way) for way in ways], int), np.array([len(own) for own in gates], int)
-    drivers = _records(
+    drivers = records(
         DRIVERS,
         len(driving),
         length=tracks.size[driving, 0],
@@ -84,7 +85,7 @@ def tables_of(scene: Scene, sideways: float, braking: float) -> Tables:
     )
     logged = np.concatenate([tracks.position, (tracks.yaw[..., None] + np.pi) % (2 * np.pi) - np.pi, tracks.velocity], -1)
     return Tables(
-        scenes=_records(SCENE, 1, driver_count=len(driving), track_count=count, rows=rows),
+        scenes=records(SCENE, 1, driver_count=len(driving), track_count=count, rows=rows),
         tracks=_track_records(tracks, drives, np.where(moves | edited, LOGGED, STILL)),
         drivers=drivers,
         gates=np.concatenate([NO_SCENES.gates, *gates]),
@@ -112,13 +113,6 @@ def joined(tables: Tables, added: list[Tables]) -> Tables:
     return Tables(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def _records(dtype: np.dtype[np.void], count: int, **fields: Any) -> np.ndarray:
-    records = np.zeros(count, dtype)
-    for name, values in fields.items():
-        records[name] = values
-    return records
-
-
 def _moves(tracks: Tracks, index: int) -> bool:
     points = tracks.position[index, tracks.valid[index], :2]
     return len(points) > 1 and bool(np.linalg.norm(points - points[0], axis=1).max() > LEAST_TRAVEL)
@@ -130,7 +124,7 @@ def _track_records(tracks: Tracks, drives: np.ndarray, kind: np.ndarray) -> np.n
     index = np.arange(len(tracks))
     yaw = tracks.yaw[index, first]
     never = ~tracks.valid.any(1)
-    return _records(
+    return records(
         TRACK,
         len(tracks),
         length=tracks.size[:, 0],
