@@ -24,6 +24,8 @@ import dist4d_env  # noqa: F401 (registers the environment)
 from benchmarks.agreement import Clusters
 from benchmarks.common import FinishedUnits, header, run, write_json
 from benchmarks.ego_motion import difference, ego_motion
+from benchmarks.fidelity import TRUTH
+from benchmarks.fidelity import WORLDS as STUDIED
 from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
@@ -36,14 +38,7 @@ from dist4d_env.geometry.transforms import invert, pose_from_xy_yaw
 from dist4d_env.progress import Progress
 from dist4d_env.worlds.memory import Memory
 
-TRUTH = "oracle"
-WORLDS: Mapping[str, Mapping[str, Any]] = {
-    TRUTH: {"world": "oracle"},
-    "dist4d": {"world": "dist4d"},
-    "dist4d_history": {"world": "dist4d", "memory": "history"},
-    "splat": {"world": "splat"},
-    "splat_history": {"world": "splat", "memory": "history"},
-}
+WORLDS = {name: keywords for name, keywords in STUDIED.items() if name != "replay"}  # which shows what splat shows
 PATHS = {"on the path": "log", "beside it": "expert_bias_1"}
 """Who drives: as recorded, and up to a metre to the right of that."""
 METRES, DEGREES = 0.05, 0.2

@@ -50,7 +50,7 @@ from dist4d_env.worlds.contract import WorldStart
 from dist4d_env.worlds.oracle import OracleWorld
 
 TRUTH = "oracle"
-WORLDS: Mapping[str, Mapping[str, str]] = {
+WORLDS: Mapping[str, Mapping[str, Any]] = {
     TRUTH: {"world": "oracle"},
     "dist4d": {"world": "dist4d"},
     "dist4d_history": {"world": "dist4d", "memory": "history"},

@@ -16,8 +16,7 @@ from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.planners.contract import Plan, PlannerNeeds
-from dist4d_env.scenes.scenario import Scenario
-from dist4d_env.scenes.suites import Suite, read_suite, write_suite
+from dist4d_env.scenes.suites import read_suite
 
 SHADES = f"{__name__}:Shades"
 
@@ -34,17 +33,6 @@ class Shades:
         self.looks += 1
         speed = float(observation.observation["CAM_FRONT"].mean()) / 20 + 0.01 * self.looks
         return Plan(np.column_stack([speed * 0.5 * np.arange(1, 9), np.zeros(8), np.zeros(8)]))
-
-
-@pytest.fixture(scope="module")
-def suite(town_dataroot, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("suite") / "two.yaml"
-    scenarios = (
-        Scenario("town-val-0000", name="one", family="nominal", difficulty="easy", horizon=2.0),
-        Scenario("town-val-0001", name="two", family="late", difficulty="hard", start=2.0, horizon=2.0),
-    )
-    write_suite(path, Suite("two", str(town_dataroot), None, scenarios))
-    return path
 
 
 def options(suite: Path, out: Path, **changes) -> fidelity.Options:

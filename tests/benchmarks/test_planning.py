@@ -13,8 +13,6 @@ import pytest
 from benchmarks import planning, planning_worlds
 from dist4d_env.errors import DataError
 from dist4d_env.planners.contract import Plan, PlannerNeeds
-from dist4d_env.scenes.scenario import Scenario
-from dist4d_env.scenes.suites import Suite, write_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,17 +28,6 @@ class Dazzled:
     def plan(self, observation):
         speed = observation.observation["CAM_FRONT"].mean() / 20
         return Plan(np.column_stack([speed * 0.5 * np.arange(1, 9), np.zeros(8), np.zeros(8)]))
-
-
-@pytest.fixture(scope="module")
-def suite(town_dataroot, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("suite") / "two.yaml"
-    scenarios = (
-        Scenario("town-val-0000", name="one", family="nominal", difficulty="easy", horizon=2.0),
-        Scenario("town-val-0001", name="two", family="late", difficulty="hard", start=2.0, horizon=2.0),
-    )
-    write_suite(path, Suite("two", str(town_dataroot), None, scenarios))
-    return path
 
 
 def test_stores_what_tables_show(suite, tmp_path):
