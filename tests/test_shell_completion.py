@@ -32,7 +32,7 @@ def bash(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("", set(VERBS)),
         ("doc", {"doctor"}),
         ("doctor --", {"--dataroot", "--weights", "--speed", "--no-speed", "--json"}),
-        ("train ", {"codec", "dist-t", "distil", "dist-s", "signals"}),
+        ("train ", {"codec", "depth", "dist-t", "distil", "dist-s", "signals"}),
         ("train dist-t --layout", {"--layout-consistency"}),
         ("evaluate --memory ", {"log", "history"}),
     ],

@@ -73,7 +73,7 @@ def test_clips_are_successive_keyframes_of_one_scene_and_camera(store: SampleSto
 def test_short_scenes_give_single_frames_with_a_message(store: SampleStore, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = DiSTSVideoRecipe(svd_preset(), store, None, 2, 0, frames=4)
     assert recipe.batch(0).truth.shape == (2 * VIEWS, 1, 4, HEIGHT, WIDTH)
-    assert "no clips of 4 successive keyframes" in capsys.readouterr().out
+    assert "no clips of 4 successive keyframes" in capsys.readouterr().err
 
 
 def test_training_lowers_the_loss_and_resumes_bit_for_bit(
