@@ -86,7 +86,7 @@ from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.scenes.suites import read_suite, shipped_suites
 print(resolve_weights("tiny"), *(read_suite(name).name for name in shipped_suites()))
 """
-    assert "nuscenes safety-critical town-val" in run(code)
+    assert "nuscenes safety-critical town-test town-val" in run(code)
 
 
 def test_it_drives_by_name(run: Run) -> None:
