@@ -1,4 +1,4 @@
-"""Writes the tables of docs/metrics.md about traffic from benchmarks/results: ``python docs/make_traffic_tables.py``.
+"""Writes the tables of docs/metrics/realism.md about traffic from benchmarks/results: ``python docs/make_traffic_tables.py``.
 
 ``--check`` says whether the page is up to date.
 """
@@ -67,4 +67,4 @@ TABLES: dict[str, Callable[[], str]] = {"traffic realism": realism, "traffic fit
 
 
 if __name__ == "__main__":
-    page_tables.main("metrics.md", TABLES)
+    page_tables.main("metrics/realism.md", TABLES)

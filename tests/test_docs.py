@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -122,6 +123,32 @@ def test_every_world_has_a_page_with_its_picture():
     pages = {page.stem: page.read_text() for page in (DOCS / "worlds").glob("*.md")}
     assert set(pages) == set(WORLDS.built_in)
     assert all(f"world_{name}.jpg" in text for name, text in pages.items() if name != "none")
+
+
+def metric_rows(head: str) -> dict[str, str]:
+    """A row of the table at the head of each page of a metric, by the page's name."""
+    texts = {page.stem: page.read_text() for page in (DOCS / "metrics").glob("*.md")}
+    return {name: found[1] for name, text in texts.items() if (found := re.search(rf"^\| {head} \|(.*)\|$", text, re.MULTILINE))}
+
+
+def test_every_metric_has_a_page():
+    from dist4d_env.evaluation.leaderboard import LABELS
+    from dist4d_env.metrics.driving.running import RunningMetrics
+    from dist4d_env.metrics.driving.suite import METRICS
+
+    keys = metric_rows("keys")
+    places = {name: [page for page, row in keys.items() if f"`{name}`" in row] for name in {*METRICS, *LABELS}}
+    assert {name: pages for name, pages in places.items() if len(pages) != 1} == {}
+    running = re.findall(r"^    (\w+) +\S", RunningMetrics.__doc__.split("=\n")[1], re.MULTILINE)
+    assert len(running) == 19 and [name for name in running if f"`{name}`" not in (DOCS / "metrics/running.md").read_text()] == []
+
+
+def test_what_computes_a_metric_is_there():
+    rows = metric_rows("computed by")
+    assert set(rows) == {page.stem for page in (DOCS / "metrics").glob("*.md")}
+    for row in rows.values():
+        names = re.findall(r"`(dist4d_env[\w.]+)", row)
+        assert names and [pkgutil.resolve_name(name) for name in names]
 
 
 @pytest.mark.parametrize(

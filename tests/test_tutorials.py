@@ -1,4 +1,4 @@
-"""The tutorials and the page on extending run from top to bottom, in an empty folder, as their readers would run them."""
+"""The tutorials and the pages on metrics and on extending run from top to bottom, in an empty folder, as by their readers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dist4d_env.__main__ import main
 from tests.pages import DOCS, run_page
 
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
+METRIC_PAGES = sorted((DOCS / "metrics").glob("*.md"))
 
 
 @pytest.mark.medium
@@ -30,6 +31,22 @@ def test_the_code_on_extending_runs(
     assert main(["evaluate", *named, "--world", "none", "--out", str(tmp_path / "driven")]) == 0
     assert main(["evaluate", str(tmp_path / "driven")]) == 0
     assert "drivable area compliance" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def study(town_dataroot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the overview's code ran, and stored the episode that the pages of the metrics begin with."""
+    folder = tmp_path_factory.mktemp("metrics")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUSCENES", str(town_dataroot))
+        assert run_page(DOCS / "metrics.md", patch, folder) == 2
+    return folder
+
+
+@pytest.mark.parametrize("page", METRIC_PAGES, ids=lambda page: page.stem)
+def test_the_code_on_a_metric_runs(page: Path, study: Path, town_dataroot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUSCENES", str(town_dataroot))
+    assert run_page(page, monkeypatch, study) == 1
 
 
 def test_all_six_are_there() -> None:
