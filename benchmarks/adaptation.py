@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from benchmarks.common import FinishedUnits, header, run, write_json
+from benchmarks.common import FinishedUnits, result_file, run
 from benchmarks.protocols import summarise
 from benchmarks.real import MOVING, SPLAT, Case, Clip, prepared
 from benchmarks.tables import print_table
@@ -73,10 +73,7 @@ def main(options: Options) -> dict[str, Any]:
             if name not in finished.done:
                 measure = {"wild": wild, "kitti": kitti}[name]
                 finished.add(name, measure(options, Path(work).resolve()))
-    result = header("adaptation", options) | finished.done
-    if options.out:
-        write_json(options.out, result)
-    finished.finish()
+    result = result_file("adaptation", options, finished.done, finished)
     for name, rows in result.get("wild", {}).get("gains", {}).items():
         print(name, json.dumps(rows))
     if "kitti" in result:

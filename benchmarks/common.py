@@ -106,6 +106,16 @@ class FinishedUnits:
             self.path.unlink(missing_ok=True)
 
 
+def result_file(script: str, options: Any, content: dict[str, Any], finished: FinishedUnits | None = None) -> dict[str, Any]:
+    """The header and a result file's content, written to ``options.out`` where there is one; finished units have served then."""
+    result = header(script, options) | content
+    if options.out is not None:
+        write_json(options.out, result)
+    if finished is not None:
+        finished.finish()
+    return result
+
+
 def mean_and_spread(values: list[float]) -> dict[str, float]:
     """Mean and standard deviation over units (scenes), invalid ones (NaN) left out and counted."""
     array = np.array(values, float)

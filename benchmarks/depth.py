@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.common import header, run, write_json
+from benchmarks.common import result_file, run
 from dist4d_env.curation.camera import Completion, CurationConfig, dense_depth, visible_returns
 from dist4d_env.curation.points import vertical_field
 from dist4d_env.curation.prepare import camera_view, points_at, sensor_files, separated_sweeps
@@ -66,7 +66,7 @@ def main(options: Options) -> None:
     """Measure, print and store."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    result: dict[str, Any] = {**header("depth", options), "real": {}, "town": {}}
+    result: dict[str, Any] = {"real": {}, "town": {}}
     if options.real:
         for name, scene, frames in _real(options):
             result["real"][name] = removed_returns(scene, frames, options.height)
@@ -74,8 +74,7 @@ def main(options: Options) -> None:
     for root in options.town:
         result["town"][Path(root).name] = exact(Path(root), options)
         _show(Path(root).name, result["town"][Path(root).name])
-    if options.out is not None:
-        write_json(options.out, result)
+    result_file("depth", options, result)
 
 
 def _real(options: Options) -> Iterator[tuple[str, Scene, list[int]]]:

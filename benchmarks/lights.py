@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.common import FinishedUnits, TownOptions, header, run, write_json
+from benchmarks.common import FinishedUnits, TownOptions, result_file, run
 from benchmarks.protocols import HISTORY_START, SWERVE, SWERVE_PERIOD
 from benchmarks.rollouts import codec_of, holding, logged, scene_at, swerving, through_codec
 from dist4d_env.data.open import open_dataset
@@ -90,10 +90,7 @@ def main(options: Options) -> dict[str, Any]:
                         rows += oracle.rows(now, frame, labels)
         finished.add(name, rows)
     results = summary([row for name in names for row in finished.done[name]])
-    result = header("lights", options) | {"scenes": names, "results": results}
-    if options.out:
-        write_json(options.out, result)
-    finished.finish()
+    result = result_file("lights", options, {"scenes": names, "results": results}, finished)
     for protocol, methods in results.items():
         print(protocol)
         for method, cells in methods.items():

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import FinishedUnits, TownOptions, header, run, write_json
+from benchmarks.common import FinishedUnits, TownOptions, result_file, run
 from benchmarks.pixels import regions
 from benchmarks.protocols import average, summarise
 from benchmarks.rollouts import scene_at, through_codec
@@ -70,16 +70,9 @@ def main(options: Options) -> dict[str, Any]:
             finished.add(f"{name}/{seed}", entries)
     units_done = [finished.done[f"{name}/{seed}"] for name, seed in units]
     results = summarise_views(units_done)
-    result = header("novel_view", options) | {
-        "scenes": names,
-        "images": f"6 x {size[0]} x {size[1]}",
-        "seeds": seeds,
-        "places": places([finished.done[f"{name}/0"] for name in names]),
-        "results": results,
-    }
-    if options.out:
-        write_json(options.out, result)
-    finished.finish()
+    where = places([finished.done[f"{name}/0"] for name in names])
+    content = {"scenes": names, "images": f"6 x {size[0]} x {size[1]}", "seeds": seeds, "places": where, "results": results}
+    result = result_file("novel_view", options, content, finished)
     print_table(results)
     return result
 

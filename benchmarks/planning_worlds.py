@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tyro.conf import Positional
 
-from benchmarks.common import header, mean_and_spread, run, write_json
+from benchmarks.common import mean_and_spread, result_file, run
 from dist4d_env.errors import DataError
 from dist4d_env.evaluation.campaign import read_settings, stored
 from dist4d_env.evaluation.episode_log import EpisodeLog, load_episode
@@ -57,9 +57,7 @@ def main(options: Options) -> dict[str, Any]:
         planner: {"episodes": len(found), "same": alike[planner], "pdms_v1": {world: estimate(found, world) for world in worlds}}
         for planner, found in episodes.items()
     }
-    result = header("planning_worlds", options) | {"worlds": list(worlds), "planners": rows}
-    if options.out is not None:
-        write_json(options.out, result)
+    result = result_file("planning_worlds", options, {"worlds": list(worlds), "planners": rows})
     for planner, row in rows.items():
         shown = ", ".join(f"{world} {cell['mean']:.3f}" for world, cell in row["pdms_v1"].items())
         print(f"{planner:<22}{row['same']} of {row['episodes']} episodes the same in every world; PDMS {shown}")

@@ -21,7 +21,7 @@ import gymnasium as gym
 import numpy as np
 
 import dist4d_env  # noqa: F401 (registers the environment)
-from benchmarks.common import header, run, write_json
+from benchmarks.common import result_file, run
 from dist4d_env.geometry.cameras import parse_size
 
 SCENE = "town-val-0000"
@@ -56,8 +56,7 @@ def main(options: Options) -> None:
             f"{row['size']}: {row['page']:.2f} pictures/s on the page, {row['env']:.2f} steps/s of the environment, "
             f"{100 * row['share']:.0f} %"
         )
-    if options.out is not None:
-        write_json(options.out, {**header("play_rate", options), "rows": rows})
+    result_file("play_rate", options, {"rows": rows})
 
 
 def measure(options: Options, size: str) -> dict[str, Any]:

@@ -136,18 +136,13 @@ class SceneEvaluation:
 
         return self.scored({p.name: [dict(rows(p, situation)) for situation in p.situations] for p in self.protocols})
 
-    def model(self, name: str, worlds: Mapping[MemoryPolicy, World], seed: int) -> dict[str, Any]:
-        """One row: weights under one seed, on the protocols of the memories it is given for."""
-        runs = {
-            p.name: [self.roll(worlds[p.memory], situation, seed) for situation in p.situations]
-            for p in self.protocols
-            if p.memory in worlds
-        }
-        result = self.scored({protocol: [{name: run.frames} for run in rolled] for protocol, rolled in runs.items()})
-        if name == "dist4d":
-            for protocol in self.protocols:
-                if protocol.closed_loop:
-                    result["scores"][protocol.name]["share_of_steps"] = sources(runs[protocol.name][0])
+    def model(self, worlds: Mapping[MemoryPolicy, World], seed: int) -> dict[str, Any]:
+        """The row of weights under one seed."""
+        runs = {p.name: [self.roll(worlds[p.memory], situation, seed) for situation in p.situations] for p in self.protocols}
+        result = self.scored({protocol: [{"dist4d": run.frames} for run in rolled] for protocol, rolled in runs.items()})
+        for protocol in self.protocols:
+            if protocol.closed_loop:
+                result["scores"][protocol.name]["share_of_steps"] = sources(runs[protocol.name][0])
         return result
 
     def roll(self, world: World, situation: Situation, seed: int) -> Rollout:

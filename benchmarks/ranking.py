@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from benchmarks.common import FinishedUnits, header, run, write_json
+from benchmarks.common import FinishedUnits, result_file, run
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.driving import DiST4DDrivingEnv
@@ -90,7 +90,7 @@ def main(options: Options) -> dict[str, Any]:
     }
     kinds = {kind: ranking(table, kind, values) for kind, values in strengths.items()}
     lowest = min(result["spearman"][score] for result in kinds.values() for score in SCORES)
-    result = header("ranking", options) | {
+    content = {
         "scenes": names,
         "episodes": len(episodes),
         "strengths": strengths,
@@ -100,9 +100,7 @@ def main(options: Options) -> dict[str, Any]:
         "bound": BOUND,
         "holds": bool(lowest >= BOUND),
     }
-    if options.out:
-        write_json(options.out, result)
-    finished.finish()
+    result = result_file("ranking", options, content, finished)
     show(result, options)
     return result
 

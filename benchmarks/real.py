@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import FinishedUnits, header, mean_and_spread, run, write_json
+from benchmarks.common import FinishedUnits, mean_and_spread, result_file, run
 from benchmarks.image_statistics import chroma_distance, spectrum_distance
 from benchmarks.pixels import silhouettes
 from benchmarks.protocols import STEP, Scores, average, summarise
@@ -113,10 +113,8 @@ def main(options: Options) -> dict[str, Any]:
     done = [(names.get(weights, weights), finished.done[f"{weights}/{seed}"]) for weights, seed in units]
     results = summarise([value["frames"] for _, value in done])
     statistics = summarised_statistics([(name, value["statistics"]) for name, value in done])
-    result = header("real", options) | {"seeds": options.seeds, "results": results, "scene-0061": statistics}
-    if options.out:
-        write_json(options.out, result)
-    finished.finish()
+    content = {"seeds": options.seeds, "results": results, "scene-0061": statistics}
+    result = result_file("real", options, content, finished)
     print_table(results)
     print_statistics(statistics)
     return result

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import header, run, write_json
+from benchmarks.common import result_file, run
 from dist4d_env.data.nuscenes import LIDAR, RING, NuScenesDataset
 from dist4d_env.geometry.transforms import poses_from_position_yaw
 from dist4d_env.progress import Progress
@@ -93,8 +93,7 @@ def main(options: Options) -> dict[str, Any]:
             write_tables(root, max(1, round(options.scale * SCENES)), ensure_town("val"))
         shutil.rmtree(cache, ignore_errors=True)
         results = measure(root, cache, options)
-    if options.out:
-        write_json(options.out, header("scale", options) | {"results": results})
+    result_file("scale", options, {"results": results})
     print(json.dumps(results, indent=1))
     return results
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import header, run, write_json
+from benchmarks.common import result_file, run
 from benchmarks.throughput import Options as Throughput
 from benchmarks.throughput import driving
 from dist4d_env.geometry.cameras import parse_size
@@ -52,8 +52,7 @@ def main(options: Options) -> dict[str, Any]:
     first = rows[options.sizes[0]]
     for row in rows.values():
         row |= {"times": row["cpu_seconds"] / first["cpu_seconds"]}
-    if options.out:
-        write_json(options.out, header("sizes", options) | {"results": rows})
+    result_file("sizes", options, {"results": rows})
     for size, row in rows.items():
         print(f"{size:<10}" + ", ".join(f"{name} {value:.3g}" for name, value in row.items()))
     return rows

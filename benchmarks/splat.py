@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import header, machine, run, write_json
+from benchmarks.common import machine, result_file, run
 from benchmarks.golden.speed import Measured
 from benchmarks.golden.trees import ROOT, hash_of, tree_of
 from dist4d_env.data.open import open_dataset
@@ -55,11 +55,10 @@ def main(options: Options) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for size in each(SIZES, "measuring", "size"):
         rows[f"{size[0]} x {size[1]}"] = measure_all(scene, size, options.repeats)
-    result = header("splat", options) | {"results": rows}
+    content: dict[str, Any] = {"results": rows}
     if options.against:
-        result["against"] = against(options.against, scene, max(3, options.repeats // 8))
-    if options.out:
-        write_json(options.out, result)
+        content["against"] = against(options.against, scene, max(3, options.repeats // 8))
+    result = result_file("splat", options, content)
     for name, row in rows.items():
         print(f"{name:<18}" + ", ".join(f"{what} {ms['cpu_ms']:.1f}" for what, ms in row.items()) + " ms")
     return result

@@ -11,9 +11,8 @@ Four protocols, each scored against the oracle's render of the same instant:
 
 Rows: the codec applied to the truth (ceiling), copy of the last real frame (with the log in memory: of the nearest one), the
 parameter-free splat with its best fill, and the weights. In closed loops with ``history`` the splat has two rows: of the real
-frames alone, never updated, and growing, its own filled pixels entering the memory as a model's do. ``--regression FOLDER``
-evaluates a second set of weights, trained without generative terms, on the two ``history`` protocols. ``--weights splat`` leaves
-out the rows that need weights. Closed loops are also measured for appearance, see ``layout_agreement.py``.
+frames alone, never updated, and growing, its own filled pixels entering the memory as a model's do. ``--weights splat`` leaves
+out the row that needs weights. Closed loops are also measured for appearance, see ``layout_agreement.py``.
 
 What noise cannot change is run once, weights once per seed.
 
@@ -26,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import FinishedUnits, TownOptions, header, run, write_json
+from benchmarks.common import FinishedUnits, TownOptions, result_file, run
 from benchmarks.layout_agreement import appearance
 from benchmarks.protocols import STEP, SceneEvaluation, summarise
 from benchmarks.rollouts import codec_of
@@ -48,8 +47,6 @@ BASELINES = "baselines"
 class Options(TownOptions):
     """Scores of DiST-T beside copy-last, best splat and codec ceiling."""
 
-    regression: str | None = None
-    """Weights of a regression model to evaluate beside it."""
     segmenter: Path | None = None
     """Folder of the town segmenter for appearance; the one that ships where none is given."""
     starts: int = 6
@@ -64,57 +61,33 @@ class Options(TownOptions):
 
 def main(options: Options) -> dict[str, Any]:
     codec, segmenter = codec_of(options.weights), load_segmenter(options.segmenter)
-    models = contenders(options.weights, options.regression)
+    worlds: dict[MemoryPolicy, World] = {}
+    if options.weights != "splat":
+        worlds = {memory: make_world("dist4d", weights=options.weights, memory=memory) for memory in MEMORIES}
     dataset, size = open_dataset(options.dataroot), parse_size(options.size)
     names = dataset.scene_names(options.split)[: 2 if options.quick else options.scenes]
     duration, starts, seeds = (2.0, 2, 1) if options.quick else (options.duration, options.starts, options.seeds)
-    key: dict[str, Any] = {
-        "weights": options.weights,
-        "regression": options.regression,
-        "segmenter": options.segmenter,
-        "format": 2,
-    }
-    key |= {"duration": duration, "starts": starts, "town": dataset.dataroot, "size": options.size}
+    key: dict[str, Any] = {"weights": options.weights, "segmenter": options.segmenter, "size": options.size, "format": 3}
+    key |= {"duration": duration, "starts": starts, "town": dataset.dataroot}
     finished = FinishedUnits(options.out, key)
-    units = [(name, unit) for name in names for unit in (BASELINES, *(f"{m}/{s}" for s in range(seeds) for m in models))]
+    units = [(name, unit) for name in names for unit in (BASELINES, *(range(seeds) if worlds else ()))]
     evaluation: SceneEvaluation | None = None
     for name, unit in each(units, "measuring", "run"):
         if f"{name}/{unit}" in finished.done:
             continue
         if evaluation is None or evaluation.scene.name != name:
             evaluation = SceneEvaluation(dataset.load(name), segmenter, duration, starts, size)
-        if unit == BASELINES:
-            result = evaluation.baselines(codec)
-        else:
-            model, seed = unit.split("/")
-            result = evaluation.model(model, models[model], int(seed))
-        finished.add(f"{name}/{unit}", result)
+        found = evaluation.model(worlds, unit) if isinstance(unit, int) else evaluation.baselines(codec)
+        finished.add(f"{name}/{unit}", found)
     done = [(name, finished.done[f"{name}/{unit}"]) for name, unit in units]
     results = summarise([unit["scores"] for _, unit in done])
     for protocol in done[0][1]["looks"]:
         runs = [(name, unit["looks"][protocol]) for name, unit in done if protocol in unit["looks"]]
         results[protocol]["appearance"] = appearance(runs, STEP)
-    result = header("temporal", options) | {
-        "scenes": names,
-        "seeds": seeds,
-        "images": f"6 x {size[0]} x {size[1]}",
-        "results": results,
-    }
-    if options.out:
-        write_json(options.out, result)
-    finished.finish()
+    content = {"scenes": names, "seeds": seeds, "images": f"6 x {size[0]} x {size[1]}", "results": results}
+    result = result_file("temporal", options, content, finished)
     print_table(results)
     return result
-
-
-def contenders(weights: str, regression: str | None) -> dict[str, dict[MemoryPolicy, World]]:
-    """The worlds that need weights, by the name of their row and what they remember."""
-    models: dict[str, dict[MemoryPolicy, World]] = {}
-    if weights != "splat":
-        models["dist4d"] = {memory: make_world("dist4d", weights=weights, memory=memory) for memory in MEMORIES}
-    if regression is not None:
-        models["regression"] = {"history": make_world("dist4d", weights=regression, memory="history")}
-    return models
 
 
 if __name__ == "__main__":

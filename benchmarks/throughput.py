@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import header, run, write_json
+from benchmarks.common import result_file, run
 from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.models.pretrained import resolve_weights
@@ -88,15 +88,14 @@ def main(options: Options) -> dict[str, Any]:
         ratios["dist4d beside a busy process on each core / alone"] = (
             rows["dist4d, busy"]["per_second"] / rows["dist4d"]["per_second"]
         )
-    result = header("throughput", options) | {
+    content = {
         "images": f"6 x {options.size}",
         "ticks_per_decision": 5,
         "results": rows,
         "ratios": ratios,
         "scene_load_seconds": loading,
     }
-    if options.out:
-        write_json(options.out, result)
+    result = result_file("throughput", options, content)
     for name, row in rows.items():
         rate = f"{row['per_second']:10.2f} decisions/s" if "per_second" in row else row["skipped"]
         stages = ", ".join(f"{k} {v:.1f} ms" for k, v in row.get("timing_ms", {}).items())

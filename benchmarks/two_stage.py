@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import header, run, write_json
+from benchmarks.common import result_file, run
 from dist4d_env.data.open import open_dataset
 from dist4d_env.evaluation.drive import EnvSettings
 from dist4d_env.evaluation.planners import make_planner
@@ -68,8 +68,7 @@ def main(options: Options) -> None:
                 print(
                     f"{planner:<20}{world:<8} {row['score']['mean']:.3f}  second {row['second']:.3f}  {_apart(row['difference'])}"
                 )
-    if options.out is not None:
-        write_json(options.out, {**header("two_stage", options), "planners": plain(found)})
+    result_file("two_stage", options, {"planners": plain(found)})
 
 
 def compared(groups: dict[str, list[Group]], truth: str) -> dict[str, dict[str, Any]]:
