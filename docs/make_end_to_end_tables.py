@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import page_tables
-from make_planning_tables import named
-from page_tables import load, table
+from page_tables import code, load, table
 
 
 def curve(name: str) -> str:
     """Rounds of training, and the planners beside them, on held-out scenes."""
     rows = [
-        [label if label.startswith("round") else named(label), str(point.get("samples", "")), f"{point['pdms']:.3f}"]
+        [label if label.startswith("round") else code(label), str(point.get("samples", "")), f"{point['pdms']:.3f}"]
         for label, point in load(name).items()
     ]
     return table(["driver", "instants learned from", "PDMS"], rows)

@@ -9,30 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 import page_tables
-from page_tables import load, table
+from page_tables import code, interval, load, table
 
 WORLDS = ("dist4d", "dist4d_history", "splat", "splat_history", "replay")
 STUDY, FOLLOWING = "fidelity", "action_following"
 
 
-def interval(estimate: dict[str, Any] | None, digits: int = 3, sign: str = "") -> str:
-    """Mean and 95 % interval, or n/a."""
-    if not estimate or not estimate["count"] or estimate["mean"] is None:
-        return "n/a"
-    mean, *ends = (
-        format(estimate[key], f"{sign}.{digits}f") if estimate[key] is not None else "?" for key in ("mean", "low", "high")
-    )
-    return f"{mean} [{', '.join(ends)}]"
-
-
 def number(value: float | None, digits: int = 3) -> str:
     """A number, or n/a."""
     return "n/a" if value is None else f"{value:.{digits}f}"
-
-
-def code(name: str) -> str:
-    """A name as code."""
-    return f"`{name}`"
 
 
 def worlds() -> dict[str, dict[str, Any]]:

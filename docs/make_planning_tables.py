@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import page_tables
-from page_tables import load, table
+from page_tables import code, interval, load, mean, table
 
 from dist4d_env.evaluation.summary import SCORES
 
@@ -18,23 +17,6 @@ LEADING = ("pdms_v1", "epdms_v2", "nuplan_cls_nr", "nuplan_cls_r")
 CLAIMED = (("pdm_closed", "idm"), ("idm", "constant_velocity"))
 """Pairs whose order is claimed: they are shown whatever stands between them."""
 DIFFICULTIES = ("easy", "medium", "hard", "extreme")
-
-
-def interval(estimate: dict[str, Any] | None) -> str:
-    """Mean and 95 % interval, or n/a."""
-    if estimate is None or not estimate["count"]:
-        return "n/a"
-    return f"{estimate['mean']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-
-
-def mean(estimate: dict[str, Any] | None) -> str:
-    """The mean alone, or n/a."""
-    return "n/a" if estimate is None or not estimate["count"] else f"{estimate['mean']:.2f}"
-
-
-def named(planner: str) -> str:
-    """A planner's name as code."""
-    return f"`{planner}`"
 
 
 def leaderboard(name: str) -> str:
@@ -46,7 +28,7 @@ def leaderboard(name: str) -> str:
     for row in found["standings"]:
         counts = [f"{100 * row['failures'].get(kind, 0) / row['episodes']:.0f} %" for kind in kinds]
         counts.append(str(row["episodes"]))
-        rows.append([named(row["planner"]), *(interval(row["metrics"].get(score)) for score in scores), *counts])
+        rows.append([code(row["planner"]), *(interval(row["metrics"].get(score)) for score in scores), *counts])
     return table(["planner", *(SCORES[score] for score in scores), *kinds.values(), "episodes"], rows)
 
 
@@ -54,7 +36,7 @@ def others(name: str) -> str:
     """The scores of other benchmarks."""
     found = load(name)
     scores = [score for score in found["scores"] if score not in LEADING]
-    rows = ([named(row["planner"]), *(mean(row["metrics"].get(score)) for score in scores)] for row in found["standings"])
+    rows = ([code(row["planner"]), *(mean(row["metrics"].get(score)) for score in scores)] for row in found["standings"])
     return table(["planner", *(SCORES[score] for score in scores)], rows)
 
 
@@ -65,7 +47,7 @@ def groups(name: str, kind: str) -> str:
     if kind == "difficulties":
         labels = [label for label in DIFFICULTIES if label in labels]
     rows = (
-        [named(row["planner"]), *(mean(row[kind].get(label, {}).get(found["ranked_by"])) for label in labels)]
+        [code(row["planner"]), *(mean(row[kind].get(label, {}).get(found["ranked_by"])) for label in labels)]
         for row in found["standings"]
     )
     return table(["planner", *(label.replace("_", " ") for label in labels)], rows)
@@ -83,8 +65,7 @@ def pairs(name: str) -> str:
             continue
         shares = " / ".join(f"{100 * one[share]:.0f}" for share in ("won", "tied", "lost"))
         cell = one["difference"]
-        shown = f"{cell['mean']:+.3f} [{cell['low']:+.3f}, {cell['high']:+.3f}]"
-        rows.append([" - ".join(map(named, pair)), shown, "yes" if one["clear"] else "no", shares])
+        rows.append([" - ".join(map(code, pair)), interval(cell, sign="+"), "yes" if one["clear"] else "no", shares])
     return table(["pair", "difference in PDMS", "clear", "won / tied / lost, %"], rows)
 
 
@@ -96,7 +77,7 @@ def worlds(name: str) -> str:
     for planner, row in found["planners"].items():
         cells = [row["pdms_v1"][world] for world in names]
         shown = [interval({**cell, "count": cell["n"]}) if "low" in cell else f"{cell['mean']:.3f}" for cell in cells]
-        rows.append([named(planner), f"{row['same']} of {row['episodes']}", *shown])
+        rows.append([code(planner), f"{row['same']} of {row['episodes']}", *shown])
     return table(["planner", "episodes the same in every world", *(f"PDMS, `{world}`" for world in names)], rows)
 
 
@@ -108,7 +89,7 @@ def experts(name: str) -> str:
     for kind, strengths in found["strengths"].items():
         for strength in strengths:
             if strength or not rows:  # without an error all kinds are one
-                label = named(f"expert_{kind}_{strength:g}") if strength else "without error"
+                label = code(f"expert_{kind}_{strength:g}") if strength else "without error"
                 cells = found["scores"][f"{kind}_{strength:g}"]
                 rows.append([label, *(interval(cells[score]) for score in scores), str(cells[scores[0]]["count"])])
     return table(["planner", *scores, "episodes"], rows)

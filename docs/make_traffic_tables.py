@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import page_tables
-from page_tables import load, table
+from page_tables import interval, load, mean, table
 
 SETS = {"town": "town val", "other": "nuScenes"}
 LOGS = {"town train": "town train", "town val": "town val", "other": "nuScenes"}
 COLUMNS = {
-    "realism": 3,
     "kinematic": 3,
     "interactive": 3,
     "map_based": 3,
@@ -25,21 +23,14 @@ COLUMNS = {
 }
 
 
-def estimate(of: Mapping[str, Any], digits: int, interval: bool = False) -> str:
-    """Mean, with its 95 % interval if asked, or n/a."""
-    if not of["count"]:
-        return "n/a"
-    return f"{of['mean']:.{digits}f}" + (f" [{of['low']:.{digits}f}, {of['high']:.{digits}f}]" if interval else "")
-
-
 def realism() -> str:
     """One line per data set and traffic model."""
     rows = []
     for name, models in load("realism")["realism"].items():
         for model, found in models.items():
-            cells = [estimate(found[column], digits, column == "realism") for column, digits in COLUMNS.items()]
+            cells = [interval(found["realism"]), *(mean(found[column], digits) for column, digits in COLUMNS.items())]
             rows.append([f"{SETS[name]}, `{model}`", *cells])
-    return table(["", *(column.replace("_", " ") for column in COLUMNS)], rows)
+    return table(["", "realism", *(column.replace("_", " ") for column in COLUMNS)], rows)
 
 
 def fit() -> str:

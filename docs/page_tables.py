@@ -30,6 +30,24 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], rule: str = "---:"
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def interval(estimate: Mapping[str, Any] | None, digits: int = 3, sign: str = "") -> str:
+    """Mean and 95 % interval, or n/a."""
+    if not estimate or not estimate["count"] or estimate["mean"] is None:
+        return "n/a"
+    mean, *ends = ("?" if estimate[key] is None else f"{estimate[key]:{sign}.{digits}f}" for key in ("mean", "low", "high"))
+    return f"{mean} [{', '.join(ends)}]"
+
+
+def mean(estimate: Mapping[str, Any] | None, digits: int = 2) -> str:
+    """The mean alone, or n/a."""
+    return interval(estimate, digits).partition(" ")[0]
+
+
+def code(name: str) -> str:
+    """A name as code."""
+    return f"`{name}`"
+
+
 def filled(page: str, name: str, tables: Mapping[str, Callable[[], str]]) -> str:
     """A page's text with every table made anew. SystemExit where a place has no table, or a table not one place."""
     places = [found[1] for found in MARKED.finditer(page)]
