@@ -127,12 +127,10 @@ class _Road:
 class Areas:
     """Several scenes' maps, None where a scene has none; ``scene`` (B,) in every method says which one each question is about."""
 
-    def __init__(self, maps: Sequence[SceneMap | None] = ()) -> None:
+    def __init__(self) -> None:
         self._roads: list[_Road] = []
         self._road_of = np.zeros(0, int)  # per scene, -1 without a map
         self._shared: dict[int, int] = {}  # edited scenes share their map
-        for scene_map in maps:
-            self.add(scene_map)
 
     def add(self, scene_map: SceneMap | None) -> None:
         """One more scene's map."""

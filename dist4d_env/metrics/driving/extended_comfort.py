@@ -60,17 +60,15 @@ def consecutive_comfort(step: np.ndarray, driven: np.ndarray, form: str = "faith
     return value, apart
 
 
-def extended_comfort(
-    trace: EpisodeTrace, plans: Plans | None, form: str = "corrected", driven: np.ndarray | None = None
-) -> MetricResult:
+def extended_comfort(trace: EpisodeTrace, plans: Plans | None, form: str = "corrected") -> MetricResult:
     """Share of an episode's plans that agree with the plan before: NAVSIM v2's EC, averaged over decisions.
 
-    driven: the result of ``drive_issued`` where it is known already. details: pairs compared, the pair farthest apart (its step
-    and time, and its differences as shares of the limits). Not valid without two plans half a second apart or a little more.
+    details: pairs compared, the pair farthest apart (its step and time, and its differences as shares of the limits). Not valid
+    without two plans half a second apart or a little more.
     """
     if plans is None:
         return MetricResult(0.0, False, NO_PLANS)
-    value, apart = consecutive_comfort(plans.step, drive_issued(trace, plans) if driven is None else driven, form)
+    value, apart = consecutive_comfort(plans.step, drive_issued(trace, plans), form)
     known = np.flatnonzero(~np.isnan(value))
     if not len(known):
         return MetricResult(0.0, False, {"reason": "no two plans of the episode were issued half a second apart"})

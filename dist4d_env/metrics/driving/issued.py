@@ -16,7 +16,7 @@ TICKS = 40
 """Ticks that a plan is followed: 4 s, as in NAVSIM."""
 
 
-def drive_issued(trace: EpisodeTrace, plans: Plans, dynamics: VehicleDynamics | None = None) -> np.ndarray:
+def drive_issued(trace: EpisodeTrace, plans: Plans) -> np.ndarray:
     """(K, 41, 7) ego rows of every plan followed for 4 s by tracker and bicycle from the ego that it was issued to.
 
     ConfigError where plans do not belong to the trace or are not (K, P, 3); ActionError where they reach less than 0.3 s ahead.
@@ -31,10 +31,10 @@ def drive_issued(trace: EpisodeTrace, plans: Plans, dynamics: VehicleDynamics | 
         raise ConfigError(f"plans were issued at ticks {steps.min()} to {steps.max()}, the episode has 0 to {last}")
     start = np.ascontiguousarray(trace.at_ticks().ego[steps])
     references = References.fitted(global_plans(poses, plans.dt, start[:, :3]), np.zeros(len(steps), int))
-    return drive_along(start, references, TICKS, trace.vehicle, dynamics or VehicleDynamics())
+    return drive_along(start, references, TICKS, trace.vehicle, VehicleDynamics())
 
 
-def reference_metres(trace: EpisodeTrace, steps: np.ndarray, human: EpisodeTrace | None = None, ticks: int = TICKS) -> np.ndarray:
+def reference_metres(trace: EpisodeTrace, steps: np.ndarray, human: EpisodeTrace | None = None) -> np.ndarray:
     """(K,) metres of the route that the recorded ego covered in the 4 s after each of some steps of an episode.
 
     human: the recorded drive, which may go on where the episode ended; without it ``trace.expert``. Past the last row of these
@@ -45,7 +45,7 @@ def reference_metres(trace: EpisodeTrace, steps: np.ndarray, human: EpisodeTrace
     else:
         s, first = human.at_ticks().route_position, round((float(trace.time[0]) - float(human.time[0])) / TICK)
     # Outside the recording the recorded ego stands before its start and drives on after its end.
-    now, then = np.clip(steps + first, 0, len(s) - 1), steps + first + ticks
+    now, then = np.clip(steps + first, 0, len(s) - 1), steps + first + TICKS
     beyond = np.maximum(then - np.maximum(len(s) - 1, steps + first), 0) * TICK
     pace = (s[-1] - s[max(len(s) - 6, 0)]) / (TICK * max(min(len(s) - 1, 5), 1))
     return np.maximum(s[np.clip(then, 0, len(s) - 1)] - s[now] + beyond * pace, 0.0)
