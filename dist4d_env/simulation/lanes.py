@@ -62,6 +62,7 @@ class LaneTraffic:
 
     def __init__(self, vehicle: VehicleParameters | None = None, parameters: LaneParameters | None = None) -> None:
         vehicle, self.parameters = vehicle or VehicleParameters(), parameters or LaneParameters()
+        self.vehicle = vehicle
         self._added: list[Tables] = []  # scenes that are not in the joined tables yet
         self._joined = NO_SCENES._replace(parameters=_record_of(vehicle, self.parameters))
 
@@ -69,6 +70,14 @@ class LaneTraffic:
         """One more scene; its number."""
         self._added.append(tables_of(scene, self.parameters.sideways, self.parameters.braking))
         return len(self._joined.scenes) + len(self._added) - 1
+
+    def tuned(self, parameters: LaneParameters) -> LaneTraffic:
+        """The same scenes under other parameters. ValueError where they differ in what the scenes' tables are made with."""
+        if (parameters.sideways, parameters.braking) != (self.parameters.sideways, self.parameters.braking):
+            raise ValueError("sideways and braking are in the tables of scenes: add the scenes to another LaneTraffic")
+        other = LaneTraffic(self.vehicle, parameters)
+        other._joined = self._tables._replace(parameters=other._joined.parameters)
+        return other
 
     def start(self, scene: np.ndarray, row: np.ndarray, tracks: int) -> tuple[AgentArrays, TrafficState]:
         """As logged: the agents (B, tracks) and, per track, what ``lane_kernels.STATE`` names."""

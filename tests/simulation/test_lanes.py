@@ -249,16 +249,19 @@ def test_what_a_scenario_has_edited_does_as_edited():
     assert not touching(driven) and driven.state["speed"][-1, 0] < 3.0
 
 
-def test_other_parameters_drive_otherwise():
+def test_other_parameters_keep_the_scenes():
+    model = LaneTraffic()
+    number = np.array([model.add(road(Agent(0, 0, vx=8.0)))])
+    slower = model.tuned(replace(model.parameters, haste=0.5, cruise=1.0))
     speeds = []
-    for parameters in (LaneParameters(), LaneParameters(haste=0.5, cruise=1.0)):
-        model = LaneTraffic(parameters=parameters)
-        number = np.array([model.add(road(Agent(0, 0, vx=8.0)))])
-        agents, state = model.start(number, np.array([0]), 1)
+    for each in (model, slower):
+        agents, state = each.start(number, np.array([0]), 1)
         for row in range(60):
-            agents, state = model.step(number, np.array([row]), FAR[None], agents, state)
+            agents, state = each.step(number, np.array([row]), FAR[None], agents, state)
         speeds.append(state["speed"][0, 0])
     assert speeds[0] > 7.5 and speeds[1] < 5.0
+    with pytest.raises(ValueError, match="sideways and braking"):
+        model.tuned(LaneParameters(sideways=9.0))
 
 
 def test_restored_and_vector_episodes_are_those_of_one_alone(town_dataroot):
