@@ -10,6 +10,7 @@ from torch import nn
 
 from dist4d_env.models.arguments import MOST_BLOCKS, check_channels, check_choice, check_whole
 from dist4d_env.models.depth_code import DEPTH_CODES
+from dist4d_env.models.precision import reduced
 
 
 class Pointwise(nn.Linear):
@@ -102,8 +103,9 @@ class RGBDCodec(ModelMixin, ConfigMixin):
         flat = rgbd.reshape(-1, *shape[-3:])
         images = torch.cat([flat[:, :3], flat[:, 3:].expand(-1, 3, -1, -1)])
         images = images.contiguous(memory_format=torch.channels_last)
-        latents = self.encode(images)
-        rgb, depth = latents.chunk(2)
+        with reduced(images):
+            latents = self.encode(images)
+        rgb, depth = latents.to(rgbd.dtype).chunk(2)
         return torch.cat([rgb, depth], 1).reshape(*shape[:-3], -1, *latents.shape[-2:])
 
     def decode_rgbd(self, latents: torch.Tensor) -> torch.Tensor:
@@ -111,6 +113,8 @@ class RGBDCodec(ModelMixin, ConfigMixin):
         shape = latents.shape
         flat = latents.reshape(-1, *shape[-3:])
         images = torch.cat(flat.chunk(2, 1)).contiguous(memory_format=torch.channels_last)
-        rgb, depth = self.decode(images).chunk(2)
+        with reduced(images):
+            decoded = self.decode(images)
+        rgb, depth = decoded.to(latents.dtype).chunk(2)
         rgbd = torch.cat([rgb, depth.mean(1, keepdim=True)], 1)
         return rgbd.reshape(*shape[:-3], *rgbd.shape[1:])

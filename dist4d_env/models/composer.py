@@ -12,6 +12,7 @@ from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, che
 from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.layout import LAYOUT_CHANNELS
+from dist4d_env.models.precision import reduced
 from dist4d_env.scenes.edits import is_number
 
 
@@ -59,7 +60,9 @@ class Composer(ModelMixin, ConfigMixin):
         """
         size, coarse = base.shape[-2:], generated.shape[-2:]
         images = torch.cat([generated, *(resized(t, *coarse) for t in (base, other, masks, layout))], 1)
-        prediction = resized(self.net(images, interval[:, None]).to(base.dtype), *size)
+        with reduced(images):
+            prediction = self.net(images, interval[:, None])
+        prediction = resized(prediction.to(base.dtype), *size)
         gain = gain_image(masks, self.config.gains)
         return compose(base, resized(generated, *size), other, prediction, self.config.most_detail, gain)
 

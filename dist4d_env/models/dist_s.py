@@ -24,6 +24,7 @@ from dist4d_env.models.composition import (
 from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.depth_code import DEPTH_CODES
 from dist4d_env.models.inputs import ViewInputs
+from dist4d_env.models.precision import reduced
 from dist4d_env.models.svd import SVDBackbone, SVDConditions, load_svd
 
 MIN_NOISE = 0.02
@@ -148,7 +149,10 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
         if coarse != size:  # picked, for averaged noise would be fainter
             noisy = F.interpolate(noisy, coarse, mode="nearest")
         splat = (resized(image, *coarse) for image in (base * masks[:, :1], masks, base, other))
-        prediction = resized(self.net(torch.cat([noisy, *splat], 1), noise_level[:, None]).to(base.dtype), *size)
+        images = torch.cat([noisy, *splat], 1)
+        with reduced(images):
+            prediction = self.net(images, noise_level[:, None])
+        prediction = resized(prediction.to(base.dtype), *size)
         return compose(base, prediction[:, :4], other, prediction[:, 4:], gain=gain_image(masks, self.config.gains))
 
     def encode(self, rgbd: torch.Tensor) -> torch.Tensor:
