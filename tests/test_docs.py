@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +31,36 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_verbs_exist(page):
     assert set(re.findall(r"python -m dist4d_env ([a-z]+)", page.read_text())) <= set(VERBS)
+
+
+OURS = re.compile(r"(?:python -m (dist4d_env|(?:agents|benchmarks|scenarios)\.\w+)|\b(dist4d)) ([^\n`#|>;&]+)")
+"""A command of this project on a page: its module, or its console script, and its words."""
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_exist(page, monkeypatch, capsys):
+    """Every command that a page shows is understood; what it asks for need not be there."""
+    import tyro
+
+    from dist4d_env.errors import DiST4DError
+    from dist4d_env.verbs import parse
+
+    monkeypatch.chdir(ROOT)
+    for module, script, words in OURS.findall(page.read_text().replace("\\\n", " ")):
+        plain = re.sub(r"\$\{?[\w%*#-]+\}?", "1", words.split("  ")[0])  # $seed and its like; remarks follow two blanks
+        words = shlex.split(plain)
+        if "..." in words or (module or script) in ("dist4d_env", "dist4d") and words[0] not in VERBS:
+            continue
+        try:
+            if script or module == "dist4d_env":
+                parse(words[0], words[1:], "dist4d")
+            else:
+                tyro.cli(importlib.import_module(module).Options, args=words)
+        except DiST4DError:
+            pass  # understood, and asked for what there is not
+        except SystemExit as end:
+            assert end.code == 0, f"{module or script} {' '.join(words)}: {capsys.readouterr()}"
 
 
 def readme_block(number: int, **smaller: tuple[str, str]) -> str:
