@@ -53,9 +53,9 @@ SHOTS = (
     Shot("insert", "car-stands-37p8m-ahead-town-val-0007", (1.0, 2.5)),
     Shot("cut_in", "cut-in-from-left-3p1m-town-val-0007", (3.0, 5.0)),
     Shot("jaywalk", "jaywalk-from-right-38p7m-town-val-0007", (1.5, 3.5)),
-    Shot("cross", "car-crosses-from-left-19m-5p2mps-town-val-0006", (0.5, 1.5)),
+    Shot("cross", "bicycle-crosses-from-left-17m-3p8mps-town-val-0003", (1.0, 1.5)),
     Shot("oncoming", "oncoming-drifts-to-1p3m-town-val-0007", (4.0, 6.0)),
-    Shot("door", "door-opens-1s-before-town-val-0005", (0.5, 1.5)),
+    Shot("door", "door-opens-1p2s-before-town-val-0003", (2.5, 3.5)),
 )
 
 
