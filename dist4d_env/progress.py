@@ -146,6 +146,7 @@ class FirstTime:
         parts, total = _ledger.parts or {}, time.monotonic() - self._began
         _ledger.parts = None
         if kind is None and total > SLOW:
-            parts["the rest"] = total - sum(parts.values())
+            if parts:
+                parts["the rest"] = total - sum(parts.values())
             shown = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items() if seconds >= 0.05)
-            say(f"{self._what} took {total:.1f} s: {shown}")
+            say(f"{self._what} took {total:.1f} s" + (shown and f": {shown}"))

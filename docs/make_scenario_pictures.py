@@ -46,17 +46,16 @@ class Shot:
     moments: tuple[float, float]
 
 
-NOBODY = Scenario("town-val-0005", 0.5, 8.0, edits=(Remove("lead"),))
 SHOTS = (
-    Shot("stop", "lead-stops-7mps2-town-val-0005", (0.5, 2.0)),
-    Shot("slow", "lead-slows-to-2p4mps-town-val-0007", (0.5, 3.5)),
-    Shot("remove", NOBODY, (0.5, 2.0)),
+    Shot("stop", "lead-stops-7p8mps2-town-val-0004", (0.5, 2.5)),
+    Shot("slow", "lead-slows-to-2p4mps-town-val-0007", (0.5, 4.0)),
+    Shot("remove", Scenario("town-val-0004", 0.0, 8.0, edits=(Remove("lead"),)), (0.5, 2.5)),
     Shot("insert", "car-stands-37p8m-ahead-town-val-0007", (1.0, 2.5)),
-    Shot("cut_in", "cut-in-from-left-3p1m-town-val-0007", (0.5, 2.5)),
-    Shot("jaywalk", "jaywalk-from-right-38p7m-town-val-0007", (1.0, 3.0)),
-    Shot("cross", "car-crosses-from-right-23m-11p7mps-town-val-0001", (1.0, 1.5)),
-    Shot("oncoming", "oncoming-drifts-to-1p3m-town-val-0007", (4.5, 6.0)),
-    Shot("door", "door-opens-1s-before-town-val-0003", (1.0, 2.5)),
+    Shot("cut_in", "cut-in-from-left-3p1m-town-val-0007", (3.0, 5.0)),
+    Shot("jaywalk", "jaywalk-from-right-38p7m-town-val-0007", (1.5, 3.5)),
+    Shot("cross", "bicycle-crosses-from-left-17m-3p8mps-town-val-0003", (1.0, 1.5)),
+    Shot("oncoming", "oncoming-drifts-to-1p3m-town-val-0007", (4.0, 6.0)),
+    Shot("door", "door-opens-1p2s-before-town-val-0003", (2.5, 3.5)),
 )
 
 

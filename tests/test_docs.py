@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import pkgutil
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -30,6 +33,32 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_verbs_exist(page):
     assert set(re.findall(r"python -m dist4d_env ([a-z]+)", page.read_text())) <= set(VERBS)
+
+
+OURS = re.compile(r"(?:python -m (dist4d_env|agents\.\w+|benchmarks\.\w+)|\bdist4d) ([^\n`#|>;&]+)")
+"""A command of this project on a page: its module, none for the console script, and its words."""
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_exist(page, capsys):
+    """Of every command that a page shows."""
+    import tyro
+
+    from dist4d_env.errors import DiST4DError
+    from dist4d_env.verbs import parse
+
+    for module, words in OURS.findall(re.sub(r"\s*\\\n\s*", " ", page.read_text())):
+        plain = re.sub(r"\$\{?[\w%*#-]+\}?", "1", words.split("  ")[0])  # $seed and its like; remarks follow two blanks
+        words = [word for word in shlex.split(plain) if word != "..."]
+        try:
+            if module not in ("", "dist4d_env"):
+                options, *_ = get_type_hints(importlib.import_module(module).main).values()
+                tyro.cli(options, args=words)
+            elif words[0] in VERBS:
+                parse(words[0], words[1:], "dist4d")
+        except (DiST4DError, SystemExit):  # of what is asked for, and of what a sentence leaves out, there may be nothing
+            assert "Unrecognized" not in (said := capsys.readouterr().err), said
 
 
 def readme_block(number: int, **smaller: tuple[str, str]) -> str:
@@ -115,6 +144,14 @@ def test_the_moving_picture_moves_and_is_small():
     with Image.open(path) as picture:
         assert picture.n_frames >= 30 and picture.width >= 600
     assert path.stat().st_size < 3 * ON_THE_PAGE
+
+
+def test_pictures_of_scenarios_are_of_the_suite():
+    from dist4d_env.scenes.suites import read_suite
+    from docs.make_scenario_pictures import SHOTS, SUITE
+
+    there = {scenario.name for scenario in read_suite(SUITE).scenarios}
+    assert {shot.scenario for shot in SHOTS if isinstance(shot.scenario, str)} <= there
 
 
 def test_every_world_has_a_page_with_its_picture():

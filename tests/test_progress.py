@@ -96,6 +96,12 @@ def test_a_beginning_says_where_its_time_went(slow, capsys):
     assert capsys.readouterr().err == "", "the second time nobody needs to know"
 
 
+def test_a_beginning_without_parts_says_its_time_alone(slow, capsys):
+    with FirstTime("all of it"):
+        time.sleep(0.06)
+    assert re.fullmatch(r"all of it took \S+ s\n", capsys.readouterr().err)
+
+
 def test_a_beginning_that_fails_or_is_quick_says_nothing(monkeypatch, slow, capsys):
     with pytest.raises(ValueError), FirstTime("failing"):
         raise ValueError

@@ -148,7 +148,7 @@ def _town(wrong: list[str]) -> Check:
 
     folder = town_folder()
     drawn = len(list((folder / ON_DEMAND).glob("town-*")))
-    made = f"made, pictures of {drawn} scenes drawn" if folder.is_dir() else "not made yet: the first start does that"
+    made = f"made, scenes with pictures so far: {drawn}" if folder.is_dir() else "not made yet: the first start does that"
     words = [f"the built-in town ($NUSCENES is not set): {made}", *wrong]
     values = {"dataroot": folder, "made": folder.is_dir(), "drawn": drawn, "faults": wrong}
     return Check("data", "note" if wrong else "ok", "\n".join(words), values)
