@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
@@ -132,7 +133,7 @@ def _scene_of(path: Path, text: Mapping[str, Any], dataroot: str | None, allow: 
     from dist4d_env.registry import DATASETS
 
     place, reader = dataroot or text["dataroot"], text["settings"].get("dataset")
-    if reader is None and not Path(place).is_dir():
+    if reader is None and not os.path.isdir(place):
         raise DataError(
             f"{path}: its data set {shown(place)} is no folder here; give the folder that holds it now with --dataroot"
         )

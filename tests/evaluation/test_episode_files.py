@@ -252,6 +252,19 @@ def test_no_kept_score_has_a_module_imported_by_itself(driven, tmp_path, brought
     assert not brought.exists(), "scored again instead"
 
 
+@pytest.mark.parametrize("content", [None, b"", b'{"format": 2'])
+def test_what_a_killed_run_was_writing_is_no_episode(campaign, driven, tmp_path, content):
+    """Whole or in part under a hidden name: it is neither scored nor in the way of the run that goes on, which removes it."""
+    folder = Path(shutil.copytree(driven, tmp_path / "copy"))
+    whole = folder / "episodes" / "lane__at-0__seed1.json"
+    hidden = whole.with_name(f".{whole.stem}.4711.json")
+    hidden.write_bytes(whole.read_bytes() if content is None else content)
+    whole.unlink()
+    first = write_results(folder).standings[0].episodes
+    assert run(campaign, folder, serial) == 1 and not hidden.exists()
+    assert (first, write_results(folder).standings[0].episodes) == (3, 4)
+
+
 @pytest.mark.parametrize("settings", ["[]", "{}", '{"format": 1}', '{"format": 1, "scenarios": [], "common": {}}', "\xff", "NaN"])
 def test_broken_settings(campaign, driven, tmp_path, settings):
     folder = Path(shutil.copytree(driven, tmp_path / "copy"))
