@@ -18,6 +18,7 @@ import torch
 from agents import train_sb3
 from dist4d_env.__main__ import main as command_line
 from dist4d_env.data.open import open_dataset
+from dist4d_env.evaluation import adaptation
 from dist4d_env.learning.policy_files import Policy
 from dist4d_env.models.presets import Preset
 from dist4d_env.scenes.scenario import Scenario
@@ -33,6 +34,7 @@ TIMES = ("timing_ms", "steps_per_second", "waiting", "seconds", "cpu_seconds", "
 """Entries of JSON files that are measured, not computed, or a digest of such."""
 SCENE = "town-val-0000"
 STEPS, DECISIONS, EVERY = 8, 48, 16
+ADAPTED = {"codec": 1, "dist_t": 2, "dist_s": 1}
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,17 @@ def drive_campaign(inputs: Path, out: Path, helpers: int) -> int:
     return command_line(["evaluate", "--dataroot", str(inputs / "town"), "--out", str(out), *options])
 
 
+def adapt_weights(inputs: Path, out: Path, helpers: int) -> int:
+    """Samples, a few steps of every part from the shipped weights on, and the choice; how many steps is not left to a clock."""
+    options = adaptation.Options(
+        out, inputs / "town", scenes=(SCENE,), minutes=1, keyframes=1, town=0, batch=1, workers=max(helpers, 1)
+    )
+    if not (out / "work" / "plan.json").is_file():
+        adaptation.begin(options)
+    adaptation.write_plan(options, adaptation.read_plan(options) | {"steps": ADAPTED})
+    return adaptation.run(options)
+
+
 def learn_policy(inputs: Path, out: Path, helpers: int) -> int:
     """PPO with an evaluation, and so a checkpoint, every few decisions."""
     town = inputs / "town"
@@ -153,6 +166,18 @@ def whole_run(whole: Path, other: Path) -> str:
     return "" if used and used[-1] == DECISIONS else f"machine.jsonl ends at {used[-1:]}"
 
 
+def same_weights(whole: Path, other: Path) -> str:
+    """The weights are the same, bit for bit, and so is what is written down of them, but for times and paths."""
+
+    def content(path: Path) -> Any:
+        if path.suffix == ".json":
+            record = untimed(json.loads(path.read_text()))
+            return record if path.name != "adapted.json" else {key: record[key] for key in ("steps", "held_out", "kept", "gains")}
+        return path.read_bytes()
+
+    return _differing(whole, other, content, skip="work")
+
+
 def untimed(value: Any) -> Any:
     """JSON without what is measured."""
     if isinstance(value, Mapping):
@@ -191,6 +216,7 @@ ACTIVITIES: dict[str, Activity] = {
         train_model, same_training, "samples, weights, checkpoint and log of the resumed run are the same, bit for bit"
     ),
     "campaign": Activity(drive_campaign, same_campaign, "episodes and scores are the same, bit for bit; times aside"),
+    "adapt": Activity(adapt_weights, same_weights, "the weights, what was chosen and what it gains are the same, bit for bit"),
     "rl": Activity(learn_policy, whole_run, "the same command reaches its end; after a stop it draws other episodes", False),
 }
 SHARED = {
@@ -198,5 +224,3 @@ SHARED = {
     "samples": Activity(make_samples, same_files, "one makes them, the other waits"),
 }
 """Activities that two processes may begin in the same folder."""
-MISSING = {"adapt": "the verb does not exist"}
-"""Activities that cannot be tried, and why."""

@@ -154,7 +154,7 @@ def main(options: AnyCommand) -> None:
 
 def try_activities(options: Kill) -> None:
     """Trials of kills, or of two at once, in turn over the activities, so that a stopped run has some of each."""
-    from benchmarks.activities import ACTIVITIES, MISSING, SHARED, make_inputs
+    from benchmarks.activities import ACTIVITIES, SHARED, make_inputs
     from benchmarks.trials import both_at_once, killed_and_again, unbroken
 
     share = isinstance(options, Share)
@@ -179,8 +179,6 @@ def try_activities(options: Kill) -> None:
             store.change(section, name, lambda entry: _add_trial(entry, promise, trial))  # noqa: B023
             if trial["failure"]:
                 say(f"{name}, trial {seed}: {trial['failure']}")
-        for name, reason in MISSING.items() if not (share or options.only) else ():
-            store.change(section, name, lambda entry: entry.update(skipped=reason))  # noqa: B023
     finally:
         shutil.rmtree(work)
 
@@ -333,7 +331,7 @@ def write_tables(page: Path, store: Store) -> None:
         trials = entry.get("trials", [])
         counts = [sum(trial["how"] == how for trial in trials) for how in ("time", "operation")]
         counts += [sum(trial["helpers"] > 0 for trial in trials), sum(not trial["failure"] for trial in trials)]
-        tables["kill"].append(_row(name, len(trials), *counts) if trials else _row(name, entry.get("skipped", ""), *[""] * 4))
+        tables["kill"].append(_row(name, len(trials), *counts))
     for name, entry in sorted(store.read("share").items()):
         trials = entry.get("trials", [])
         if trials:

@@ -10,7 +10,7 @@ import difflib
 import importlib
 import inspect
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from numbers import Number
@@ -40,6 +40,15 @@ class Registry:
         if value is None or isinstance(value, bytes | Number):
             raise ConfigError(f"{self.kind} {shown(value)} is neither a name nor an object: there are {self._listed()}")
         return value
+
+    def check_named_by_file(self, value: Any, allow: Collection[Any] = ()) -> None:
+        """Raises ConfigError where a file, which may be a stranger's, names ``"module:attribute"`` that is none of ``allow``: to
+        import a module is to run it. Names that are built in or declared by installed packages may stand in any file."""
+        if isinstance(value, str) and value not in allow and _is_path(value) and value not in self.names():
+            raise ConfigError(
+                f"{self.kind} {shown(value)} is a module's, which no file has imported by itself: if you trust it, give its name "
+                "to --allow, too (in Python to allow=)"
+            )
 
     def find(self, value: Any) -> Any:
         """What a name or ``"module:attribute"`` stands for; anything but a string is returned as it is. Raises ConfigError."""

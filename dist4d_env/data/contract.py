@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Protocol
 
-from dist4d_env.errors import DataError
+from dist4d_env.errors import DataError, shown
 from dist4d_env.scenes.scene import Scene
 
 
@@ -69,8 +69,8 @@ def resolve_scenes(dataset: Dataset, scenes: str | Sequence[str]) -> list[str]:
     if splits.get(scenes):
         return list(splits[scenes])
     there = ", ".join(f"{name} ({len(members)})" for name, members in splits.items() if members) or "none"
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    what = f"split {scenes!r} holds no scene of" if scenes in splits else f"{scenes!r} is neither a split nor a scene of"
+    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    what = f"split {scenes!r} holds no scene of" if scenes in splits else f"{shown(scenes)} is neither a split nor a scene of"
     similar = difflib.get_close_matches(scenes, [*names, *splits], n=1)
     hint = f" Did you mean {similar[0]!r}?" if similar and scenes not in splits else ""
-    raise DataError(f"{what} {os.path.join(dataset.dataroot, dataset.version)}. Splits: {there}. Scenes: {shown}.{hint}")
+    raise DataError(f"{what} {os.path.join(dataset.dataroot, dataset.version)}. Splits: {there}. Scenes: {listed}.{hint}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dist4d_env.data.contract import Dataset
-from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.errors import ConfigError, DataError, shown
 from dist4d_env.registry import DATASETS, DEFAULT_DATAROOT, import_path
 
 _MOST_BELOW = 100  # folders below a wrong one that are looked into
@@ -33,15 +34,28 @@ def open_dataset(
     Raises DataError naming the folder, table or file that is missing or broken, ConfigError for an unknown reader.
     """
     version = version or None
+    _must_fit(dataroot=dataroot, version=version)
     if dataset is None:
         root, origin = _folder(dataroot, scenes, size)
         dataset, dataroot = _recognised(root, origin), root
     elif not (isinstance(dataset, str) or callable(dataset)) and (dataroot is not None or version is not None):
-        raise ConfigError(f"dataset={dataset!r} is open already: leave out dataroot and version")
+        raise ConfigError(f"dataset={shown(dataset)} is open already: leave out dataroot and version")
     given = {"dataroot": None if dataroot is None else str(dataroot), "version": version}
     opened: Dataset = DATASETS.make(dataset, CONTRACT, **{name: value for name, value in given.items() if value is not None})
     opened.names()  # opens the tables, so that what is wrong with them shows here
     return opened
+
+
+def _must_fit(**names: Any) -> None:
+    """Raises DataError for a name that no file can have: looking for it would raise what a fault of the machine does."""
+    for keyword, name in names.items():
+        try:
+            os.stat(name or ".")
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise DataError(f"{keyword}={shown(str(name))} is too long for the name of a folder") from error
+        except (ValueError, TypeError):  # no name at all
+            pass
 
 
 def _folder(

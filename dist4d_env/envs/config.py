@@ -73,7 +73,7 @@ class EnvConfig:
         for name in ("dataroot", "version", "weights", "service"):
             set_field(name, _text(name, getattr(self, name), optional=name != "weights"))
         set_field("scenes", self.scenes if isinstance(self.scenes, str) else _names("scenes", self.scenes))
-        set_field("scenario", None if self.scenario is None else read_scenario_option(self.scenario))
+        set_field("scenario", None if self.scenario is None else read_scenario_option(self.scenario, self.traffic))
         if self.service is None:
             check_device(self.device)
         shows_pictures = world_traits(WORLDS.check(self.world)).shows_pictures
@@ -160,13 +160,13 @@ def _text(keyword: str, value: Any, optional: bool) -> str | None:
     return text
 
 
-def read_scenario_option(value: Any) -> Scenario:
-    """A scenario given as such or as the path of its YAML. Raises ConfigError."""
+def read_scenario_option(value: Any, traffic: Any) -> Scenario:
+    """A scenario given as such or as the path of its YAML, which may name the environment's own traffic. Raises ConfigError."""
     if isinstance(value, Scenario):
         return value
     if not isinstance(value, str | os.PathLike):
         raise ConfigError(f"scenario={shown(value)} must be a Scenario or the path of a scenario YAML")
-    return read_scenario(Path(_text("scenario", value, optional=False) or ""))
+    return read_scenario(Path(_text("scenario", value, optional=False) or ""), (traffic,))
 
 
 def read_reset_options(options: Any) -> dict[str, Any]:

@@ -337,7 +337,7 @@ class Episodes:
     def _choose(self, row: int, options: dict[str, Any]) -> tuple[Scenario, Seeds]:
         """What a new episode plays: the scenario if there is one, else what the options say and chance for the rest."""
         options, config, seeds = read_reset_options(options), self.config, Seeds.draw(self.random[row])
-        given = read_scenario_option(options["scenario"]) if "scenario" in options else config.scenario
+        given = read_scenario_option(options["scenario"], config.traffic) if "scenario" in options else config.scenario
         needs_images = self.traits.needs_images
         if given is not None:
             if {"scene", "start"} & set(options):

@@ -177,7 +177,7 @@ def prepared(
     with _locked(folder):
         content = _agree(campaign, settings, folder)
         tasks = campaign.tasks(settings, folder.resolve(), made, data)  # workers may have another working directory
-        texts = _stored_texts(sorted((folder / "episodes").glob("*.json")))
+        texts = _stored_texts(_logs(folder / "episodes"))
         foreign = {} if others == "keep" else _driven_by_others(texts, tasks)
         if foreign and others == "refuse":
             raise ConfigError(_mixed(folder, foreign))
@@ -339,7 +339,7 @@ def _counted(episodes: Collection[str]) -> str:
 def stored(folder: Path) -> list[Path]:
     """The logs of a campaign's or evaluation's episodes. Raises DataError where there are none."""
     place = folder / "episodes" if (folder / "episodes").is_dir() else folder
-    logs = sorted(place.glob("*.json"))
+    logs = _logs(place)
     paths = [path for path in logs if path.with_suffix(".npz").is_file()]
     if place != folder and len(paths) < len(logs):
         halves = min(set(logs) - set(paths))
@@ -347,6 +347,11 @@ def stored(folder: Path) -> list[Path]:
     if not paths:
         raise DataError(f"{folder}: no stored episodes; give a folder that `python -m dist4d_env evaluate` wrote")
     return paths
+
+
+def _logs(folder: Path) -> list[Path]:
+    """The .json files of a folder, without the hidden ones of runs that were killed as they wrote."""
+    return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
 
 
 def is_campaign(folder: Path) -> bool:

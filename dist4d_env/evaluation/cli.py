@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -102,8 +102,16 @@ class Options:
     """Write an HTML report per episode, too, with a video where the world makes pictures."""
     form: Literal["corrected", "faithful"] = "corrected"
     """Of other benchmarks' scores: corrected, or as their original code computes them, known defects included."""
+    allow: tuple[str, ...] = ()
+    """Readers of data sets, and traffic, as module:Class, that the files read may name. Other files cannot have modules imported,
+    but for what --dataset and --traffic name."""
     out: Path = Path("evaluation")
     """Folder for the results. Scoring again writes to the folder itself unless this is given."""
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """What files may name."""
+        return (*self.allow, self.traffic, *(() if self.dataset is None else (self.dataset,)))
 
     def check(self) -> None:
         """Raises ConfigError for what cannot work."""
@@ -141,7 +149,7 @@ def run(options: Options) -> int:
     if again is None and options.suite is not None:
         _drive_suite(options)
         return _score_suite(options.out, options.out, options, afresh=False)
-    summary = drive(options) if again is None else rescore(again, options.dataroot, options.form)
+    summary = drive(options) if again is None else rescore(again, options.dataroot, options.form, options.allowed)
     path = _results_folder(options, again) / "results.json"
     write_summary(path, summary, _settings(options))
     print(summary.table())
@@ -207,15 +215,17 @@ def _drive_suite(options: Options) -> None:
     names = ("seeds", "only", "plan_limit", "reset_limit", "version", *ENV)
     settings: dict[str, Any] = {name: getattr(options, name) for name in names}
     settings |= {"dataroot": None if options.dataroot is None else str(options.dataroot), "apart": options.workers > 0}
-    run(Campaign(options.planner, read_suite(options.suite), **settings), options.out, _executor(options), options.again)
+    suite = read_suite(options.suite, options.allowed)
+    run(Campaign(options.planner, suite, **settings), options.out, _executor(options), options.again)
 
 
 def _score_suite(folder: Path, out: Path, options: Options, afresh: bool) -> int:
     """Scores a campaign's folder, prints its leaderboard and the paths of the results."""
-    from dist4d_env.evaluation.results import write_results
+    from dist4d_env.evaluation.results import REPLAYS, write_results
 
     dataroot = None if options.dataroot is None else str(options.dataroot)
-    board = write_results(folder, out, dataroot, _executor(options), options.seed, form=options.form, afresh=afresh)
+    executor = _executor(options)
+    board = write_results(folder, out, dataroot, executor, options.seed, REPLAYS, options.form, afresh, options.allowed)
     print(board.markdown())
     print(f"results: {out / 'results.json'}\nreport:  {out / 'report.html'}")
     json_output.result({"results": out / "results.json", "report": out / "report.html", **board.as_json()})
@@ -286,8 +296,9 @@ def drive(options: Options) -> Summary:
     return Summary.of(scores, options.seed)
 
 
-def rescore(folder: Path, dataroot: Path | None, form: Form = "corrected") -> Summary:
-    """Scores the episodes of a folder (or of its "episodes") again. Raises DataError where there are none."""
+def rescore(folder: Path, dataroot: Path | None, form: Form = "corrected", allow: Collection[Any] = ()) -> Summary:
+    """Scores the episodes of a folder (or of its "episodes") again; allow: as in ``ScoringTask``. Raises DataError where there
+    are none."""
     from dist4d_env.evaluation.campaign import stored
     from dist4d_env.evaluation.episode_log import load_episode
     from dist4d_env.evaluation.scores import results_of
@@ -297,7 +308,7 @@ def rescore(folder: Path, dataroot: Path | None, form: Form = "corrected") -> Su
     scores: list[EpisodeScore] = []
     drivers: set[tuple[str, ...]] = set()
     for path in stored(folder):
-        log = load_episode(path, place)
+        log = load_episode(path, place, allow)
         drivers.add((log.planner, *(f"{key}={value}" for key, value in sorted(log.settings.items()))))
         if len(drivers) > 1:
             first, second = sorted(drivers)

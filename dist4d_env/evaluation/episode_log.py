@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,9 @@ def save_episode(log: EpisodeLog, folder: Path, name: str | None = None) -> Path
     return path
 
 
-def load_episode(path: Path, dataroot: str | None = None) -> EpisodeLog:
-    """Reads a stored episode with the map and route of its scene; ``dataroot`` replaces the place it was recorded from.
+def load_episode(path: Path, dataroot: str | None = None, allow: Collection[Any] = ()) -> EpisodeLog:
+    """Reads a stored episode with the map and route of its scene; ``dataroot`` replaces the place it was recorded from; allow:
+    each "module:Class" that the file may name as the reader of its data set.
 
     Raises DataError naming the file if it is missing, broken or of another format.
     """
@@ -117,7 +119,7 @@ def load_episode(path: Path, dataroot: str | None = None) -> EpisodeLog:
         text = read_text(path)
         with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
-        scene = _scene_of(path, text, dataroot)
+        scene = _scene_of(path, text, dataroot, allow)
         return _assemble(text, arrays, scene)
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: no such file; an episode log is a .json and a .npz side by side") from error
@@ -125,16 +127,18 @@ def load_episode(path: Path, dataroot: str | None = None) -> EpisodeLog:
         raise DataError(f"{path}: not a whole episode log ({shown_error(error)}); run the episode again") from error
 
 
-def _scene_of(path: Path, text: Mapping[str, Any], dataroot: str | None) -> Scene:
+def _scene_of(path: Path, text: Mapping[str, Any], dataroot: str | None, allow: Collection[Any]) -> Scene:
     """The scene that an episode was driven in. Raises DataError naming the episode."""
     from dist4d_env.data.open import open_dataset
+    from dist4d_env.registry import DATASETS
 
     place, reader = dataroot or text["dataroot"], text["settings"].get("dataset")
-    if reader is None and not Path(place).is_dir():
+    if reader is None and not os.path.isdir(place):
         raise DataError(
             f"{path}: its data set {shown(place)} is no folder here; give the folder that holds it now with --dataroot"
         )
     try:
+        DATASETS.check_named_by_file(reader, allow)
         return open_dataset(place, text["version"], dataset=reader).load(text["scene"], require_map=False)
     except DiST4DError as error:
         raise DataError(f"{path}: its scene cannot be opened: {error}") from error

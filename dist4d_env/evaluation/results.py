@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from dist4d_env.evaluation.campaign import check_members, read_settings, stored
 from dist4d_env.evaluation.episode_log import load_episode
@@ -21,6 +23,7 @@ from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.evaluation.summary import EpisodeScore, ScoredEpisode, score
 from dist4d_env.metrics.driving.forms import Form
 from dist4d_env.progress import Progress
+from dist4d_env.registry import DATASETS
 from dist4d_env.scenes.files import write_text
 
 REPLAYS = 1000
@@ -33,30 +36,37 @@ SCORED = "scored"
 
 @dataclass(frozen=True)
 class ScoringTask:
-    """A stored episode. dataroot: where its data set is now, None for where it was; form: of the scores that have two."""
+    """A stored episode. dataroot: where its data set is now, None for where it was; form: of the scores that have two;
+    allow: each "module:Class" that it may name as the reader of its data set."""
 
     path: Path
     dataroot: str | None
     form: Form = "corrected"
+    allow: tuple[Any, ...] = ()
 
 
 def score_stored(task: ScoringTask) -> ScoredEpisode:
     """Scores a stored episode with this version's metrics; no model is run."""
     check_stop()
-    log = load_episode(task.path, task.dataroot)
+    log = load_episode(task.path, task.dataroot, task.allow)
     drawing = pack(replay(log, recorded_scene(log)))
     place = log.dataroot, log.version, log.settings.get("dataset")
     return ScoredEpisode(task.path.stem, score(log, results_of(log, task.form)), *place, drawing)
 
 
 def score_folder(
-    folder: Path, dataroot: str | None = None, execute: Executor = serial, form: Form = "corrected", kept: Path | None = None
+    folder: Path,
+    dataroot: str | None = None,
+    execute: Executor = serial,
+    form: Form = "corrected",
+    kept: Path | None = None,
+    allow: Collection[Any] = (),
 ) -> list[ScoredEpisode]:
     """Every stored episode of a folder, in the order of their names. kept: a folder of scores, from which those of unchanged
-    episodes, made by this version of the metrics, are taken, and to which the others are added."""
-    tasks = [ScoringTask(path.resolve(), dataroot, form) for path in stored(folder)]
+    episodes, made by this version of the metrics, are taken, and to which the others are added; allow: as in ``ScoringTask``."""
+    tasks = [ScoringTask(path.resolve(), dataroot, form, tuple(allow)) for path in stored(folder)]
     keys = {task.path.stem: _key(task) for task in tasks} if kept is not None else {}
-    found = [one for task in tasks if kept is not None and (one := _read(kept, task.path.stem, keys[task.path.stem])) is not None]
+    found = [one for task in tasks if kept is not None and (one := _read(kept, task, keys[task.path.stem])) is not None]
     known = {one.name for one in found}
     due = [task for task in tasks if task.path.stem not in known]
     with Progress("scoring", "episode", len(tasks), len(found)) as progress:
@@ -77,12 +87,13 @@ def _key(task: ScoringTask) -> str:
     return digest.hexdigest()
 
 
-def _read(kept: Path, name: str, key: str) -> ScoredEpisode | None:
+def _read(kept: Path, task: ScoringTask, key: str) -> ScoredEpisode | None:
     """A kept score; None where there is none, or of something else."""
     try:
-        text = json.loads((kept / f"{name}.json").read_text(encoding="utf-8"))
+        text = json.loads((kept / f"{task.path.stem}.json").read_text(encoding="utf-8"))
         if text["key"] != key:
             return None
+        DATASETS.check_named_by_file(text["scored"]["dataset"], task.allow)
         values = text["scored"]["score"]
         failures = tuple(Failure(**failure) for failure in values["failures"])
         return ScoredEpisode(**{**text["scored"], "score": EpisodeScore(**{**values, "failures": failures})})
@@ -99,16 +110,17 @@ def write_results(
     replays: int = REPLAYS,
     form: Form = "corrected",
     afresh: bool = True,
+    allow: Collection[Any] = (),
 ) -> Leaderboard:
     """Scores a campaign's folder; writes results.json, leaderboard.md and report.html to ``out`` (the folder itself if None).
 
     form: of scores that have two; it is named in each file; afresh: False takes the scores of episodes that have not changed
-    since this version scored them from the folder, and keeps the others there.
+    since this version scored them from the folder, and keeps the others there; allow: as in ``ScoringTask``.
     """
     settings = read_settings(folder)
     settings = {**settings, "common": {**settings["common"], "form": form}}
     check_members(stored(folder), settings)
-    episodes = score_folder(folder, dataroot, execute, form, None if afresh else folder / SCORED)
+    episodes = score_folder(folder, dataroot, execute, form, None if afresh else folder / SCORED, allow)
     with Progress("comparing planners"):
         board = Leaderboard.of([one.score for one in episodes], seed)
     place = out or folder

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.envs.driving import DiST4DDrivingEnv
-from dist4d_env.errors import ActionError, ConfigError
+from dist4d_env.errors import ActionError, ConfigError, shortened
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, Step, scenario_record
 from dist4d_env.evaluation.imagination import BranchingImagination, resampled
 from dist4d_env.metrics.driving.trace import Plans
@@ -31,6 +31,9 @@ from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES, TRAJECTORY_HIGH, TRAJECTORY_LOW
 from dist4d_env.simulation.state import EpisodeState
+
+MOST_TEXT = 400
+"""Characters of why a planner failed that an episode keeps."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def run_episode(
     try:
         timed(options.reset_limit, "its reset", reset_planner, driving, planner)
     except PlannerFailure as failure:
-        outcome, error = PLANNER_ERROR, f"reset: {failure}"
+        outcome, error = PLANNER_ERROR, _said("reset", failure)
     while outcome is None:
         time = driving.episode.state.time
         try:
@@ -94,7 +97,7 @@ def run_episode(
             action = to_action(plan, driving.config.action)
             observation, reward, terminated, truncated, info = env.step(action)
         except (PlannerFailure, ActionError) as failure:
-            outcome, error = PLANNER_ERROR, f"at {time:.1f} s: {failure}"
+            outcome, error = PLANNER_ERROR, _said(f"at {time:.1f} s", failure)
             break
         if driving.config.action == "trajectory":
             issued.append((round((time - start) / TICK), np.asarray(action, float)))
@@ -218,6 +221,11 @@ def _plans(issued: Sequence[tuple[int, np.ndarray]]) -> Plans:
     """The actions handed to the simulator, stacked."""
     step = np.array([step for step, _ in issued], int)
     return Plans(step, np.array([poses for _, poses in issued], float).reshape(len(issued), PLAN_POSES, 3), PLAN_DT)
+
+
+def _said(when: str, failure: Exception) -> str:
+    """When and why a planner failed, in one line."""
+    return shortened(f"{when}: {' '.join(str(failure).split())}", MOST_TEXT)
 
 
 def guarded(call: Callable[..., Any], *arguments: Any) -> Any:

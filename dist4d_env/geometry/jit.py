@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numba
 import numpy as np
 from numba import njit
 from numba.core import event
@@ -46,10 +47,41 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
     """
     options |= {"nogil": True, "error_model": "numpy"}
     try:
-        return njit(cache=True, **options)(function)
+        kernel = njit(cache=True, **options)(function)
     except RuntimeError as error:
         warnings.warn(f"{error}: every start compiles it anew; set NUMBA_CACHE_DIR to a folder to write to", stacklevel=2)
         return njit(**options)(function)
+    if kernel is not function:  # as with NUMBA_DISABLE_JIT
+        _overlook_what_cannot_be_read(kernel)
+    return kernel
+
+
+def _overlook_what_cannot_be_read(kernel: Any) -> None:
+    """Takes an index of the cache that cannot be unpickled for an empty one, when a kernel is looked up in it.
+
+    numba unpickles the whole index before it asks whether the index belongs to this version of the source file, and fails where
+    it names types, such as named tuples, that the source file no longer has.
+    """
+    try:
+        index = kernel._cache._cache_file
+        read = index._load_index
+    except AttributeError as error:
+        warnings.warn(
+            f"numba {numba.__version__} keeps its cache in another way ({error}): where a start fails in its caching.py after an "
+            "update of the package, remove the folders __pycache__ of dist4d_env",
+            stacklevel=3,
+        )
+        return
+
+    def load_index() -> Any:
+        try:
+            return read()
+        except OSError:
+            raise
+        except Exception:  # of another version of the source file, or no whole file: unpickling may raise anything
+            return {}
+
+    index._load_index = load_index
 
 
 def inlined(function: Callable[..., Any]) -> Any:

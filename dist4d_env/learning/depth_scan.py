@@ -7,11 +7,15 @@ Pure functions of the images, the ego's own state and its route.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from dist4d_env.errors import ConfigError, shown
 from dist4d_env.geometry.cameras import CameraRig, invert_intrinsics
 from dist4d_env.learning.route_frame import RouteFrame
+from dist4d_env.models.arguments import check_whole
+from dist4d_env.scenes.edits import MOST, is_number
 
 LANES = (-5.0, -3.0, -1.25, 1.25, 3.0, 5.0)
 """Metres to the left of the route between which the strips of the scan lie; the ego needs the middle one."""
@@ -30,6 +34,22 @@ def calibration_of(rig: CameraRig) -> Calibration:
     return tuple(
         (*k.ravel().tolist(), *pose.ravel().tolist()) for k, pose in zip(rig.intrinsics, rig.ego_from_camera, strict=True)
     )
+
+
+def check_cameras(cameras: Any, size: Any, calibration: Any) -> None:
+    """Raises ConfigError for names of cameras, a height and width of their images, or a calibration (one row of 25 numbers for
+    each, or none at all) that cannot be, as in a file that is broken."""
+    if not isinstance(cameras, list | tuple) or not all(isinstance(name, str) and name for name in cameras):
+        raise ConfigError(f"cameras must be a list of names, not {shown(cameras)}")
+    if not isinstance(size, list | tuple) or len(size) != 2:
+        raise ConfigError(f"size must be a height and a width, not {shown(size)}")
+    for side in size:
+        check_whole("size", side, 16, 4096)
+    rows = calibration if isinstance(calibration, list | tuple) else ["none"]
+    if not all(isinstance(row, list | tuple) and len(row) == 25 for row in rows) or len(rows) not in (0, len(cameras)):
+        raise ConfigError(f"calibration must be 25 numbers for each camera, not {shown(calibration)}")
+    for number in (number for row in rows for number in row if not is_number(number, -MOST, MOST)):
+        raise ConfigError(f"calibration must be of finite numbers, not {shown(number)}")
 
 
 @dataclass(frozen=True)

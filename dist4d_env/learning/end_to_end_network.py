@@ -22,10 +22,11 @@ from torch import nn
 
 from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.geometry import deterministic
-from dist4d_env.learning.depth_scan import Calibration
+from dist4d_env.learning.depth_scan import Calibration, check_cameras
 from dist4d_env.learning.route_frame import RouteFrame
 from dist4d_env.learning.route_grid import BACK, CELL, CELLS, CHANNELS, COARSE, PAST
-from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES
+from dist4d_env.models.arguments import check_choice
+from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES, failure_text
 from dist4d_env.scenes.files import recovered, replacing_folder
 
 FORMAT = "dist4d-end-to-end-1"
@@ -56,12 +57,14 @@ class NetworkConfig:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_choice("depth", self.depth, (False, True))
+        check_cameras(self.cameras, self.size, self.calibration)
         object.__setattr__(self, "cameras", tuple(self.cameras))  # lists, where they were read from a file
         object.__setattr__(self, "size", tuple(self.size))
         object.__setattr__(self, "calibration", tuple(tuple(row) for row in self.calibration))
-        if not self.cameras or np.shape(self.calibration) != (len(self.cameras), 25):
+        if not self.calibration:
             raise ConfigError("the network needs the names of its cameras and 25 numbers of calibration of each")
-        if len(self.size) != 2 or min(self.size) < 16 or any(side % 4 for side in self.size):
+        if any(side % 4 for side in self.size):
             raise ConfigError(f"size={self.size!r} must be a height and a width, both multiples of 4 from 16 on")
 
 
@@ -201,6 +204,10 @@ def load_network(folder: str | Path) -> tuple[EndToEndNetwork, NetworkConfig]:
         network.load_state_dict(tensors)
     except WeightsError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise WeightsError(f"no end-to-end network is in {folder} ({error}): it takes {CONFIG} and {WEIGHTS}") from error
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError, OverflowError, SafetensorError,
+    ) as error:  # fmt: skip
+        raise WeightsError(
+            f"no end-to-end network is in {folder} ({failure_text(error)}): it takes {CONFIG} and {WEIGHTS}"
+        ) from error
     return network.eval(), config

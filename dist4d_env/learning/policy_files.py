@@ -25,6 +25,7 @@ from dist4d_env.learning.networks import PolicyNetwork
 from dist4d_env.learning.route_frame import Batch
 from dist4d_env.learning.views import View
 from dist4d_env.models.arguments import MOST_LEVELS, check_channels, check_choice
+from dist4d_env.planners.contract import failure_text
 from dist4d_env.scenes.edits import MOST, is_number
 from dist4d_env.scenes.files import keep_beside, recovered, replacing_folder
 
@@ -98,7 +99,9 @@ class Policy:
             OverflowError,
             SafetensorError,
         ) as error:
-            raise WeightsError(f"no policy can be read from {folder} ({error}): it takes {CONFIG} and {WEIGHTS}") from error
+            raise WeightsError(
+                f"no policy can be read from {folder} ({failure_text(error)}): it takes {CONFIG} and {WEIGHTS}"
+            ) from error
         return cls(config, network)
 
     def save(self, folder: str | Path) -> Path:

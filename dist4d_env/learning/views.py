@@ -18,8 +18,9 @@ from gymnasium import spaces
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import VEHICLES, VULNERABLE
-from dist4d_env.learning.depth_scan import SCAN_FEATURES, Calibration, Rays, scan, scan_features
+from dist4d_env.learning.depth_scan import SCAN_FEATURES, Calibration, Rays, check_cameras, scan, scan_features
 from dist4d_env.learning.route_frame import Batch, RouteFrame
+from dist4d_env.models.arguments import check_choice
 from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES, TRAJECTORY_HIGH, TRAJECTORY_LOW, action_space
 
 AGENT_ROWS, NEAREST = 16, 40
@@ -64,6 +65,8 @@ class View:
             raise ConfigError(f"action={self.action!r} is unknown: choose 'route', 'controls' or 'discrete'")
         if self.scan and not self.cameras:
             raise ConfigError("a scan is made of depth images: name cameras=, too")
+        check_choice("scan", self.scan, (False, True))
+        check_cameras(self.cameras, self.size, self.calibration)
         # Lists, where it was read from a file.
         object.__setattr__(self, "cameras", tuple(self.cameras))
         object.__setattr__(self, "size", tuple(self.size))

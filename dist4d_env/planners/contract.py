@@ -99,9 +99,13 @@ def failure_text(error: BaseException) -> str:
 
 
 def finite_numbers(value: Any, otherwise: str) -> np.ndarray:
-    """A planner's numbers as a plain array. Raises PlannerFailure, which says ``otherwise``, for anything else."""
+    """A planner's numbers as a plain array, of at most eight bytes each. Raises PlannerFailure, which says ``otherwise``, for
+    anything else."""
     try:
         array = np.asarray(value)
+        if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+            with np.errstate(over="ignore"):  # what goes beyond is not finite then
+                array = array.astype(float)
         if array.dtype.kind in "iuf" and np.isfinite(array).all():
             return array
     except (ValueError, TypeError):  # rows of different lengths, objects that are no arrays

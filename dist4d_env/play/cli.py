@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -57,6 +58,9 @@ class Options:
     """On 127.0.0.1; 0 takes any free one."""
     out: Path = Path("drives")
     """Folder for saved drives."""
+    allow: tuple[str, ...] = ()
+    """Of --again: the worlds, traffic and readers, as module:Class, that the saved drive may name, beside those of --world,
+    --traffic and --dataset."""
     again: Path | None = None
     """Serve nothing: drive a saved drive again, compare every instant and picture with it, and make its video anew."""
 
@@ -64,7 +68,7 @@ class Options:
 def run(options: Options) -> int:
     """Serves until it is stopped."""
     if options.again is not None:
-        return drive_again(options.again)
+        return drive_again(options.again, (*options.allow, options.world, options.traffic, options.dataset))
     check_packages()
     listening = listen(options.port)  # first of all: a port that is taken shows at once
     try:
@@ -167,15 +171,15 @@ def scene_names(dataset: Dataset, wanted: str) -> list[str]:
     return list(dataset.scene_names(wanted))
 
 
-def drive_again(folder: Path) -> int:
-    """Drives a saved drive again; says so where every bit is as recorded."""
+def drive_again(folder: Path, allow: Collection[Any] = ()) -> int:
+    """Drives a saved drive again; says so where every bit is as recorded. allow: as in ``Recording.read``."""
     from dist4d_env.play.recording import VIDEO, Recording, film
     from dist4d_env.progress import Progress
 
-    recording = Recording.read(folder)
+    recording = Recording.read(folder, allow)
     pictures = sum(tick.shown is not None for tick in recording.ticks)
     with Progress("driving again", "tick", len(recording.ticks)) as progress:
-        film(folder, progress=lambda done, total: progress.update())
+        film(folder, progress=lambda done, total: progress.update(), allow=allow)
     print(f"{len(recording.ticks)} instants and {pictures} pictures are as recorded, bit for bit\nvideo: {folder / VIDEO}")
     json_output.result({"instants": len(recording.ticks), "pictures": pictures, "video": folder / VIDEO})
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from dist4d_env.evaluation.video import VideoWriter
 from dist4d_env.play.session import Moment, Picture, Session, Settings, Shown
 from dist4d_env.play.wheel import HAND, Decision
 from dist4d_env.play.worlds import Look, Worlds
+from dist4d_env.registry import DATASETS, TRAFFIC, WORLDS, Registry
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.files import replacing_folder, write_text
 from dist4d_env.scenes.scenario import Scenario, read_scenario, write_scenario
@@ -67,9 +68,12 @@ class Recording:
         write_text(folder / DRIVE, json.dumps(head)[:-1] + f',\n"ticks": [\n{lines}\n]}}\n')
 
     @classmethod
-    def read(cls, folder: Path) -> Recording:
-        """Raises ConfigError or DataError naming the file."""
-        scenario, path = read_scenario(folder / SCENARIO), folder / DRIVE
+    def read(cls, folder: Path, allow: Collection[Any] = ()) -> Recording:
+        """allow: each "module:Class" that its files may name as world, traffic or reader of the data set.
+
+        Raises ConfigError or DataError naming the file.
+        """
+        scenario, path = read_scenario(folder / SCENARIO, allow), folder / DRIVE
         try:
             text = json.loads(path.read_text(encoding="utf-8"))
             if text["format"] != FORMAT:
@@ -79,11 +83,24 @@ class Recording:
             ticks = tuple(_tick(record) for record in text["ticks"])
             if sum(tick.inserted for tick in ticks) > len(scenario.edits) or not ticks:
                 raise ValueError("its ticks and its scenario do not belong together")
-            return cls(settings, text["weights"], text["device"], scenario, ticks)
+            recording = cls(settings, text["weights"], text["device"], scenario, ticks)
         except FileNotFoundError as error:
             raise DataError(f"{path}: no such file: name a folder that `play` has saved") from error
         except (*BROKEN, OSError, AttributeError) as error:
             raise DataError(f"{path}: not a whole drive ({shown_error(error)})") from error
+        for registry, name in recording.names:
+            try:
+                registry.check_named_by_file(name, allow)
+            except ConfigError as error:
+                raise ConfigError(f"{path}: {error}") from error
+        return recording
+
+    @property
+    def names(self) -> list[tuple[Registry, Any]]:
+        """The names that it is driven again by, and what they are names of."""
+        worlds = [self.settings.look.world, *(tick.shown.look.world for tick in self.ticks if tick.shown is not None)]
+        traffic = [self.settings.traffic, self.scenario.traffic]
+        return [(WORLDS, name) for name in worlds] + [(TRAFFIC, name) for name in traffic] + [(DATASETS, self.settings.dataset)]
 
     def session(self, worlds: Worlds | None = None) -> Session:
         """A session to drive it again in."""
@@ -130,17 +147,23 @@ def save(session: Session, folder: Path, progress: Callable[[int, int], None] = 
     """
     if session.cursor < 2:
         raise ConfigError("there is nothing to save yet: drive first")
-    place = _free(folder, session.scenario.scene)
+    place, recording = _free(folder, session.scenario.scene), Recording.of(session)
     with replacing_folder(place) as fresh:
-        Recording.of(session).write(fresh)
+        recording.write(fresh)
         save_episode(log_of(session), fresh / EPISODES, "drive")
-    film(place, session.worlds, progress)
+    film(place, session.worlds, progress, [name for _, name in recording.names])
     return place
 
 
-def film(folder: Path, worlds: Worlds | None = None, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
-    """Drives a saved drive again and writes its video. Raises DataError where it differs from the recorded one."""
-    recording = Recording.read(folder)
+def film(
+    folder: Path,
+    worlds: Worlds | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    allow: Collection[Any] = (),
+) -> None:
+    """Drives a saved drive again and writes its video; allow: as in ``Recording.read``. Raises DataError where it differs from
+    the recorded one."""
+    recording = Recording.read(folder, allow)
     session = recording.session(worlds)
     shown: list[Picture] = []
     try:

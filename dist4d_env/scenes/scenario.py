@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,9 +84,10 @@ def check_name(what: str, field: str, name: Any) -> None:
         raise ConfigError(f"{what}: {field} must be text of at most {LONGEST_NAME} printable characters, not {given}")
 
 
-def read_scenario(path: str | Path) -> Scenario:
-    """Reads a scenario from a YAML file with a key per field. Raises ConfigError naming the file and the line."""
-    return scenario_from(read_document(path, "scenario"))
+def read_scenario(path: str | Path, allow: Collection[Any] = ()) -> Scenario:
+    """Reads a scenario from a YAML file with a key per field. allow: each "module:Class" that the file may name as its traffic.
+    Raises ConfigError naming the file and the line."""
+    return scenario_from(read_document(path, "scenario"), allow=allow)
 
 
 def write_scenario(path: str | Path, scenario: Scenario) -> None:
@@ -103,13 +104,17 @@ def scenario_dict(scenario: Scenario) -> dict[str, Any]:
     return values
 
 
-def scenario_from(document: Document, place: Place = ()) -> Scenario:
-    """The scenario at a place of a document. Raises ConfigError naming the file and the line."""
+def scenario_from(document: Document, place: Place = (), allow: Collection[Any] = ()) -> Scenario:
+    """The scenario at a place of a document; allow as in ``read_scenario``. Raises ConfigError naming the file and the line."""
     values = document.at(place)
     if not isinstance(values, Mapping):
         raise document.error(place, "a scenario is a list of `field: value` lines, at least `scene: NAME`")
     if "scene" not in values:
         raise document.error(place, "the scenario names no scene; add `scene: NAME`")
+    try:
+        TRAFFIC.check_named_by_file(values.get("traffic"), allow)
+    except ConfigError as error:
+        raise document.error((*place, "traffic"), str(error)) from error
     edits = values.get("edits")
     if edits is not None and not isinstance(edits, list):
         raise document.error((*place, "edits"), "edits must be a list of `- KIND: {field: value, ...}`")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.scenes.files import dump, read_document, write_text
@@ -59,8 +60,9 @@ def find_suite(suite: str | Path) -> Path:
     return path
 
 
-def read_suite(suite: str | Path) -> Suite:
-    """Reads a suite by name or path: YAML with name, scenarios and, if wanted, dataroot and version.
+def read_suite(suite: str | Path, allow: Collection[Any] = ()) -> Suite:
+    """Reads a suite by name or path: YAML with name, scenarios and, if wanted, dataroot and version. allow: each "module:Class"
+    that the file may name as traffic.
 
     Raises ConfigError for an unknown name, and with file and line for what is wrong in the file.
     """
@@ -69,7 +71,7 @@ def read_suite(suite: str | Path) -> Suite:
     values = document.value
     if not isinstance(values, Mapping) or not isinstance(values.get("scenarios"), list):
         raise document.error((), "a suite is `name: NAME` and `scenarios:`, a list of scenarios")
-    scenarios = tuple(scenario_from(document, ("scenarios", index)) for index in range(len(values["scenarios"])))
+    scenarios = tuple(scenario_from(document, ("scenarios", index), allow) for index in range(len(values["scenarios"])))
     return document.build(
         Suite, (), {"name": Path(path).stem, "dataroot": None, "version": None, **values, "scenarios": scenarios}
     )

@@ -111,7 +111,7 @@ def _acceptable(kind: str, values: np.ndarray, count: int) -> bool:
         return False
     if kind == "discrete":
         low, high = _LIMITS[kind]
-        return bool(np.issubdtype(values.dtype, np.integer) and ((values >= low) & (values <= high)).all())
+        return values.dtype.kind in "iu" and bool(((values >= low) & (values <= high)).all())
     return values.dtype.kind in "fiu" and values.dtype.itemsize <= 8 and bool(np.isfinite(values).all())
 
 
@@ -158,7 +158,7 @@ def _checked(kind: str, action: Any) -> np.ndarray | int:
         raise ActionError(f"action={kind!r} takes numbers of shape {shape}, not {shown(action)}") from error
     if kind == "discrete":
         count = len(ACCELERATIONS) * len(STEERINGS)
-        if given.shape != () or not np.issubdtype(given.dtype, np.integer) or not 0 <= int(given) < count:
+        if given.shape != () or given.dtype.kind not in "iu" or not 0 <= int(given) < count:
             raise ActionError(f"action='discrete' takes one whole number from 0 to {count - 1}, not {shown(action)}")
         return int(given)
     if given.dtype.kind not in "fiub":

@@ -84,11 +84,16 @@ def test_slopes_and_tables(tmp_path: Path) -> None:
     assert found["memory"] == pytest.approx(100) and found["files"] == 0 and found["memory_error"] < 1e-6
     store = Store(tmp_path / "r.json")
     store.change("soak", "none", lambda entry: entry.update(runs=[run, higher]))
-    store.change("kill", "adapt", lambda entry: entry.update(skipped="not there"))
+    trial = {"how": "time", "helpers": 2, "failure": ""}
+    store.change("kill", "adapt", lambda entry: entry.update(trials=[trial, trial | {"failure": "differs"}]))
     page = tmp_path / "page.md"
     page.write_text("".join(f"{name}\n<!-- {name} -->\nold\n<!-- end {name} -->\n" for name in ("kill", "share", "fuzz", "soak")))
     write_tables(page, store)
     text = page.read_text()
-    assert "old" not in text and "| none | 2.00 | 7200 | +100.0 ± 0.0 | +0.00 | +0.00 |" in text and "not there" in text
+    assert (
+        "old" not in text
+        and "| none | 2.00 | 7200 | +100.0 ± 0.0 | +0.00 | +0.00 |" in text
+        and "| adapt | 2 | 2 | 0 | 2 | 1 |" in text
+    )
     write_tables(page, store)
     assert page.read_text() == text

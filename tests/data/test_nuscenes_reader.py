@@ -92,6 +92,16 @@ def test_versions(broken_root: Path, tmp_path: Path) -> None:
         open_dataset(empty)
 
 
+def test_names_that_are_too_long_for_files_are_refused_as_others_are(tiny_root: Path) -> None:
+    long = "x" * 5000
+    for given in ({"dataroot": long}, {"dataroot": tiny_root, "version": long}, {"dataroot": long, "dataset": "nuscenes"}):
+        with pytest.raises(DataError) as caught:
+            open_dataset(**given)
+        assert len(str(caught.value)) <= 300
+    with pytest.raises(DataError, match=r"'x{70,80}\.\.\. is neither a split nor a scene of .* Scenes: "):
+        open_dataset(tiny_root).scene_names(long)
+
+
 def test_broken_tables(broken_root: Path) -> None:
     folder = broken_root / "v1.0-tiny"
     table = folder / "ego_pose.json"

@@ -173,6 +173,14 @@ def test_actions_that_are_no_numbers(keywords, action):
         env.step(action)
 
 
+@pytest.mark.parametrize("action", [np.zeros((), "m8[s]"), np.array(3.0), np.array("3"), np.True_, 3 + 0j])
+def test_discrete_actions_that_are_no_whole_numbers(keywords, action):
+    env = DiST4DDrivingEnv(**keywords, action="discrete")
+    env.reset(seed=0)
+    with pytest.raises(ActionError, match="one whole number from 0 to 41"):
+        env.step(action)
+
+
 class Blind(NoneWorld):
     """Claims pictures and shows none."""
 

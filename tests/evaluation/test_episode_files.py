@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dist4d_env.__main__ import main
 from dist4d_env.errors import DataError
 from dist4d_env.evaluation import cli
 from dist4d_env.evaluation.campaign import Campaign, run
@@ -201,6 +203,66 @@ def test_an_episode_that_lost_its_arrays_is_driven_again(campaign, driven, tmp_p
         write_results(folder)
     assert run(campaign, folder, serial) == 1
     assert write_results(folder).standings[0].episodes == 4
+
+
+READER = "brought_along:Reader"
+
+
+@pytest.fixture
+def brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A module that can be imported; the file that it leaves behind where it is."""
+    (tmp_path / "modules").mkdir()
+    trace = tmp_path / "imported"
+    (tmp_path / "modules" / "brought_along.py").write_text(
+        f"open({str(trace)!r}, 'w')\nfrom dist4d_env.town.dataset import TownDataset as Reader\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    yield trace
+    sys.modules.pop("brought_along", None)
+
+
+def naming(episodes: Path) -> None:
+    for path in episodes.glob("*.json"):
+        rewrite(path, settings={**json.loads(path.read_text())["settings"], "dataset": READER})
+
+
+@pytest.mark.parametrize("kind", ["loose", "campaign"])
+def test_no_episode_has_a_module_imported_by_itself(driven, tmp_path, brought, capsys, kind):
+    """A stranger's file may name what is built in or declared by a package, and what the command names."""
+    folder = Path(shutil.copytree(driven, tmp_path / "copy"))
+    naming(folder / "episodes")
+    if kind == "loose":
+        folder = folder / "episodes"
+    assert main(["evaluate", str(folder)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert f"dataset '{READER}'" in said and "--allow" in said and "\n" not in said and len(said) - len(str(folder)) < 300
+    assert not brought.exists()
+    for option in ("--dataset", "--allow"):
+        assert main(["evaluate", str(folder), option, READER]) == 0
+    assert brought.exists()
+
+
+def test_no_kept_score_has_a_module_imported_by_itself(driven, tmp_path, brought):
+    folder = Path(shutil.copytree(driven, tmp_path / "copy"))
+    first = write_results(folder, afresh=False).as_json()
+    for path in (folder / "scored").glob("*.json"):
+        kept = json.loads(path.read_text())
+        path.write_text(json.dumps({**kept, "scored": {**kept["scored"], "dataset": READER}}))
+    assert write_results(folder, afresh=False).as_json() == first
+    assert not brought.exists(), "scored again instead"
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"format": 2'])
+def test_what_a_killed_run_was_writing_is_no_episode(campaign, driven, tmp_path, content):
+    """Whole or in part under a hidden name: it is neither scored nor in the way of the run that goes on, which removes it."""
+    folder = Path(shutil.copytree(driven, tmp_path / "copy"))
+    whole = folder / "episodes" / "lane__at-0__seed1.json"
+    hidden = whole.with_name(f".{whole.stem}.4711.json")
+    hidden.write_bytes(whole.read_bytes() if content is None else content)
+    whole.unlink()
+    first = write_results(folder).standings[0].episodes
+    assert run(campaign, folder, serial) == 1 and not hidden.exists()
+    assert (first, write_results(folder).standings[0].episodes) == (3, 4)
 
 
 @pytest.mark.parametrize("settings", ["[]", "{}", '{"format": 1}', '{"format": 1, "scenarios": [], "common": {}}', "\xff", "NaN"])

@@ -18,7 +18,7 @@ from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.planner_process import PlannerProcess
 from dist4d_env.evaluation.runner import RunOptions, run_episode
-from dist4d_env.planners.contract import Plan, PlannerNeeds
+from dist4d_env.planners.contract import Plan, PlannerFailure, PlannerNeeds
 
 PLACE, ELSEWHERE = RunOptions("town-val-0000", 0.0), RunOptions("town-val-0001", 0.0)
 
@@ -80,6 +80,20 @@ class RunsOutOfMemory(Straight):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class TooPrecise(Straight):
+    """Finite only in numbers longer than anybody else's."""
+
+    def plan(self, observation):
+        plan = super().plan(observation)
+        factor = np.longdouble("1e4000") if self.decisions == 2 and self.scene == "town-val-0000" else np.longdouble(1)
+        return Plan(plan.trajectory * factor, np.longdouble(0.5))
+
+
+class SaysALot(Straight):
+    def fail(self):
+        raise PlannerFailure("no idea\n" * 10**5)
+
+
 class NeverResets(Straight):
     def reset(self, context, seed):
         time.sleep(600)
@@ -137,6 +151,20 @@ def test_a_failure_costs_one_episode(env, kind, says, limit):
     again = run_episode(env, planner, 0, ELSEWHERE)
     assert again.error is None and len(again.steps) > 2, "the next episode has a new planner"
     planner.close()
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).max == np.finfo(float).max, reason="no longer numbers here")
+def test_numbers_that_nobody_else_can_hold_are_not_finite(env):
+    for planner in (TooPrecise(), PlannerProcess(named(TooPrecise))):
+        log = run_episode(env, planner, 0, PLACE)
+        assert log.outcome == PLANNER_ERROR and "at 0.5 s: a plan that is not finite: array([[" in log.error
+        assert run_episode(env, planner, 0, ELSEWHERE).error is None
+
+
+def test_a_long_story_is_cut_short(env):
+    for planner in (SaysALot(), PlannerProcess(named(SaysALot))):
+        log = run_episode(env, planner, 0, PLACE)
+        assert log.outcome == PLANNER_ERROR and log.error.startswith("at 0.5 s: no idea no idea") and len(log.error) <= 400
 
 
 def test_a_reset_has_a_limit(env):

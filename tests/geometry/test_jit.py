@@ -1,10 +1,33 @@
-"""Compiling where compiled code cannot be kept."""
+"""Compiling where compiled code cannot be kept, and where what is kept is of another version of its file."""
 
 from __future__ import annotations
 
-import pytest
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
 
+import pytest
+from numba.core.caching import FunctionCache
+
+from dist4d_env.geometry import jit
 from dist4d_env.geometry.jit import compiled
+
+KERNEL = """from typing import NamedTuple
+from dist4d_env.geometry.jit import compiled
+
+class {type}(NamedTuple):
+    x: float
+
+@compiled
+def kernel(at):
+    return {factor} * at.x
+
+def answer():
+    found = kernel({type}(2.0))
+    print(found, sum(kernel.stats.cache_hits.values()))
+"""
 
 
 def test_without_a_place_for_the_cache_it_compiles_all_the_same() -> None:
@@ -14,3 +37,47 @@ def test_without_a_place_for_the_cache_it_compiles_all_the_same() -> None:
     with pytest.warns(UserWarning, match="NUMBA_CACHE_DIR"):
         double = compiled(names["double"])
     assert double(3) == 6
+
+
+def answer(folder: Path, text: str) -> list[str]:
+    """What the kernel of this source gives in a process of its own, and how often it was found in the cache."""
+    file = folder / "edited.py"
+    if not file.exists() or file.read_text() != text:
+        file.write_text(text)
+    places = {"PYTHONPATH": os.pathsep.join((str(folder), *sys.path)), "NUMBA_CACHE_DIR": str(folder / "cache")}
+    code = "import edited; edited.answer()"
+    done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, env={**os.environ, **places})
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.split()
+
+
+def test_a_cache_of_types_that_no_longer_exist_is_overlooked(tmp_path: Path) -> None:
+    """The file is edited so that the named tuple of a cached kernel has another name, and a kernel stands where it stood."""
+    before, after = KERNEL.format(type="Point", factor=2), KERNEL.format(type="Place", factor=30)
+    assert answer(tmp_path, before) == ["4.0", "0"]
+    assert answer(tmp_path, before) == ["4.0", "1"]
+    assert answer(tmp_path, after) == ["60.0", "0"]
+    assert answer(tmp_path, after) == ["60.0", "1"], "what is valid is not compiled anew"
+
+
+def test_a_cache_that_is_cut_off_is_overlooked(tmp_path: Path) -> None:
+    text = KERNEL.format(type="Point", factor=2)
+    answer(tmp_path, text)
+    (index,) = tmp_path.rglob("*.nbi")
+    index.write_bytes(index.read_bytes()[:-20])
+    assert answer(tmp_path, text) == ["4.0", "0"]
+    assert answer(tmp_path, text) == ["4.0", "1"]
+
+
+def test_another_way_of_caching_is_said_and_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a later numba may have."""
+    monkeypatch.setattr(FunctionCache, "_cache_file", property(lambda self: None, lambda self, file: None), raising=False)
+    with pytest.warns(UserWarning, match=r"numba .* keeps its cache in another way .*_load_index.*remove"):
+        jit.compiled(lambda x: x)
+
+
+def test_without_compiling_functions_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("numba.core.config.DISABLE_JIT", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert compiled(answer) is answer

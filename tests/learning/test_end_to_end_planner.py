@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 
 import gymnasium as gym
@@ -183,6 +185,28 @@ def test_refusals_are_one_clear_error(folder, tmp_path):
     for wrong in ({"cameras": ()}, {"calibration": ((1.0,),)}, {"size": (63, 112)}):
         with pytest.raises(ConfigError):
             NetworkConfig(**{"cameras": ("A",), "calibration": ((0.0,) * 25,), **wrong})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda stored: stored["cameras"].__setitem__(0, None), lambda stored: stored.update(cameras="CAM_FRONT"),
+        lambda stored: stored["calibration"][0].__setitem__(0, float("nan")),
+        lambda stored: stored["calibration"][0].__setitem__(0, 10**400),
+        lambda stored: stored["calibration"][0].__setitem__(3, "x"),
+        lambda stored: stored["calibration"].pop(), lambda stored: stored.update(size=[64, 1e308]),
+        lambda stored: stored.update(size=[100_000, 112]), lambda stored: stored.update(size=None),
+        lambda stored: stored.update(depth=1), lambda stored: stored.update(depth="log"), lambda stored: stored.update(x=1),
+    ],
+)  # fmt: skip
+def test_a_configuration_that_makes_no_sense_is_refused_at_loading(folder, tmp_path, change):
+    shutil.copytree(folder, tmp_path / "changed")
+    stored = json.loads((folder / "config.json").read_text())
+    change(stored)
+    (tmp_path / "changed" / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(WeightsError, match="no end-to-end network is in") as caught:
+        load_network(tmp_path / "changed")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) <= 300
 
 
 def test_broken_weights_are_one_clear_error(folder, tmp_path):

@@ -134,6 +134,20 @@ def test_an_unknown_action_is_refused():
         View(action="steer")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cameras": "CAM_FRONT"}, {"cameras": (None,)}, {"cameras": ("A",), "size": (64, 1e308)},
+        {"size": None}, {"size": (10**9, 64)},
+        {"cameras": ("A",), "scan": 1}, {"cameras": ("A",), "scan": True, "calibration": ((1.0,),)},
+        {"cameras": ("A",), "calibration": ((float("nan"),) * 25,)}, {"cameras": ("A",), "calibration": ((1.0,) * 25,) * 2},
+    ],
+)  # fmt: skip
+def test_what_no_view_can_have_is_refused(wrong):
+    with pytest.raises(ConfigError, match=r"^(cameras|size|scan|calibration) must be"):
+        View(**wrong)
+
+
 def test_features_are_bounded():
     rows = agents((95.0, 95.0, 3.0, 70.0))
     for features in agent_features(np.full((1, 10), 70.0, np.float32), rows, RouteFrame.of(straight())):

@@ -172,6 +172,11 @@ def test_what_cannot_be_judged_is_not_valid():
         assert not score(make_trace(straight(steps=61), scene_map=make_map("bare", {}, missing=("drivable_area",))), plans).valid
 
 
+def test_plans_are_issued_at_whole_ticks():
+    with pytest.raises(ConfigError, match=r"step is array\(\[0\.\]\), it must be whole ticks"):
+        Plans(np.zeros(1), CRUISE[None])
+
+
 @pytest.mark.parametrize(
     "plans, error, match",
     [

@@ -118,6 +118,35 @@ def test_what_differs_is_found_and_no_video_is_left(saved, tmp_path):
         assert not (folder / "drive.mp4").exists()
 
 
+def name_world(content):
+    content["settings"]["look"]["world"] = "brought_along:Thing"
+
+
+def name_picture(content):
+    content["ticks"][1]["shown"]["look"]["world"] = "brought_along:Thing"
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (name_world, "world"), (name_picture, "world"),
+        (lambda content: content["settings"].update(traffic="brought_along:Thing"), "traffic"),
+        (lambda content: content["settings"].update(dataset="brought_along:Thing"), "dataset"),
+    ],
+)  # fmt: skip
+def test_no_saved_drive_has_a_module_imported_by_itself(saved, tmp_path, change, kind, capsys):
+    folder = changed(saved[1], tmp_path / "sent", change)
+    assert main(["play", "--again", str(folder)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert f"drive.json: {kind} 'brought_along:Thing' is a module's" in error and "--allow" in error and "\n" not in error
+    assert len(error) - len(str(folder)) < 300
+    if kind == "traffic":  # the scenario's is driven in
+        return
+    asked = ["--allow"] if kind == "dataset" else ["--world"]
+    assert main(["play", "--again", str(folder), *asked, "brought_along:Thing"]) == 2
+    assert "No module named 'brought_along'" in capsys.readouterr().err, "now it is looked for"
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -90,3 +90,22 @@ def test_traffic_is_any_registered_model_or_a_path_of_ones_own() -> None:
         Scenario("a", traffic="idn")
     with pytest.raises(ConfigError, match="traffic must be a traffic model's name"):
         Scenario("a", traffic=3)  # type: ignore[arg-type]
+
+
+def test_a_file_names_a_module_only_where_it_is_allowed(tmp_path: Path) -> None:
+    swarm = "my_package.traffic:Swarm"
+    one, both = tmp_path / "one.yaml", tmp_path / "both.yaml"
+    one.write_text(f"scene: a\ntraffic: {swarm}\n")
+    both.write_text(f"name: s\nscenarios:\n  - {{name: x, scene: a}}\n  - name: y\n    scene: a\n    traffic: {swarm}\n")
+    assert read_scenario(one, allow=[swarm]) == Scenario("a", traffic=swarm)
+    assert read_suite(both, allow=[swarm]).scenarios[1].traffic == swarm
+    for read, line in ((lambda: read_scenario(one), 2), (lambda: read_suite(both, allow=["other:Swarm"]), 6)):
+        with pytest.raises(
+            ConfigError, match=rf"line {line}: traffic '{swarm}' is a module's.*if you trust it.*--allow"
+        ) as caught:
+            read()
+        assert len(str(caught.value)) <= 300
+    one.write_text(f"scene: a\ntraffic: {'x' * 500}:Swarm\n")
+    with pytest.raises(ConfigError, match="--allow") as caught:
+        read_scenario(one)
+    assert len(str(caught.value)) <= 300

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, shown
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.first_instant import put_there
@@ -152,7 +152,7 @@ class Plans:
     """The plans issued during an episode, for scores of plans instead of the driven path.
 
     step: (K,) tick of the trace at which each plan was issued; poses: (K, P, 3) x, y, heading in the ego frame of that tick, at
-    dt, 2 dt, ... seconds after it. ConfigError if poses or dt are not finite.
+    dt, 2 dt, ... seconds after it. ConfigError if poses or dt are not finite, or steps no whole numbers.
     """
 
     step: np.ndarray
@@ -161,6 +161,8 @@ class Plans:
 
     def __post_init__(self) -> None:
         require_finite("an episode's plans", poses=self.poses, dt=np.array(self.dt))
+        if np.size(self.step) and np.asarray(self.step).dtype.kind not in "iu":
+            raise ConfigError(f"an episode's plans: step is {shown(self.step)}, it must be whole ticks of the trace")
         object.__setattr__(self, "poses", np.asarray(self.poses, np.float64))
 
 
