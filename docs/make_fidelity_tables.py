@@ -168,8 +168,9 @@ def vehicles() -> str:
     for world, paths in load(FOLLOWING)["worlds"].items():
         for path, found in paths.items():
             row = found["vehicles"]
-            rows.append([code(world), path, str(row["count"]), interval(row["box"]), interval(row["silhouette"])])
-    return table(["world", "drive", "vehicles", "depth in the box, IoU", "with the true silhouette, IoU"], rows)
+            cells = (interval(row[name]) for name in ("box", "segmented", "silhouette"))
+            rows.append([code(world), path, str(row["count"]), *cells])
+    return table(["world", "drive", "vehicles", "box and depth", "box and segmenter", "depth and true depth"], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
