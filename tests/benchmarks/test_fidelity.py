@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -63,6 +64,26 @@ def test_the_second_planner_sees_what_the_oracle_shows(town_dataroot) -> None:
     assert len(log.plans.step) == 4 and max(seen) < 0.01  # the pose is the same to the last bits
     assert max(filter(None, between(log.plans.poses, np.array(beside.plans))), default=0.0) < 1e-2
     env.close()
+
+
+class Fails(Shades):
+    """Of the kind that only the true pictures upset."""
+
+    def plan(self, observation):
+        raise ValueError("too bright")
+
+
+@dataclass(frozen=True)
+class Given:
+    observation: dict
+
+
+def test_a_second_planner_that_fails_is_not_the_first_ones_failure() -> None:
+    driving = SimpleNamespace(episode=SimpleNamespace(state=None))
+    beside = fidelity.BesideTruth(Shades(), Fails(), driving)
+    beside._planner.looks, beside._truth = 0, SimpleNamespace(observation=lambda state: {})
+    plan = beside.plan(Given({"CAM_FRONT": np.full((4, 4, 3), 100, np.uint8)}))
+    assert np.isfinite(plan.trajectory).all() and np.isnan(beside.plans).all() and len(beside.plans) == 1
 
 
 @pytest.mark.medium
