@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.planners.contract import Plan, PlannerNeeds
 from dist4d_env.scenes.suites import read_suite
+from docs import make_fidelity_gallery
 
 SHADES = f"{__name__}:Shades"
 
@@ -126,6 +128,8 @@ def test_stored_an_episode_at_a_time_in_any_order(suite, tmp_path, monkeypatch) 
     assert set(first["worlds"]["splat"]["families"]) == {"nominal", "late"}
     kept = read_drives(whole / "splat")
     assert kept == read_drives(whole / "splat") and all(None not in drive.apart for drive in kept)
+    make_fidelity_gallery.main(make_fidelity_gallery.Options(whole, "splat", 1, tmp_path / "gallery.png"))
+    assert cv2.imread(str(tmp_path / "gallery.png")).shape == (186, 4 * 294, 3), "colours and depth, here and in truth"
 
 
 def test_bad_input_is_one_line(suite, tmp_path) -> None:
@@ -133,6 +137,8 @@ def test_bad_input_is_one_line(suite, tmp_path) -> None:
         options(suite, tmp_path, worlds=("moon",))
     with pytest.raises(DataError, match=r"run python -m benchmarks\.fidelity first"):
         fidelity_table.main(fidelity_table.Options(tmp_path))
+    with pytest.raises(DataError, match="no stored episodes"):
+        make_fidelity_gallery.main(make_fidelity_gallery.Options(tmp_path, picture=tmp_path / "gallery.png"))
 
 
 def test_a_beginning_holds_all_families() -> None:
