@@ -15,7 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import FinishedUnits, header, run, write_json
+from benchmarks.common import FinishedUnits, result_file, run
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.evaluation.drive import EnvSettings
@@ -69,9 +69,7 @@ def main(options: Options) -> dict[str, Any]:
                         finished.add(unit, plain(row_of(judge_frame(Judge(make(world), drivers(planner)), scene, time))))
                     progress.update()
             judged.append(f"{scene.name} {time}")
-            result = results(finished.done, judged, options)
-            if options.out is not None:
-                write_json(options.out, result)
+            result = result_file("two_stage", options, results(finished.done, judged, options))
     finished.finish()
     show(result)
     return result
@@ -99,7 +97,7 @@ def results(done: Mapping[str, Row], judged: Sequence[str], options: Options) ->
         planner: compared({world: [done[f"{planner} {world} {frame}"] for frame in judged] for world in options.worlds})
         for planner in options.planners
     }
-    return header("two_stage", options) | {"frames": list(judged), "planners": planners}
+    return {"frames": list(judged), "planners": planners}
 
 
 def compared(worlds: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Any]]:
