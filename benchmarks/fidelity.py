@@ -35,7 +35,7 @@ from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, jittered
 from dist4d_env.evaluation.episode_log import save_episode
 from dist4d_env.evaluation.executors import check_stop, executor
 from dist4d_env.evaluation.planners import make_planner
-from dist4d_env.evaluation.runner import RunOptions, run_episode, to_action
+from dist4d_env.evaluation.runner import RunOptions, guarded, run_episode, to_action
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.planners.contract import PLAN_POSES, Plan, Planner, PlannerContext, PlannerFailure, PlannerInput, PlannerNeeds
@@ -208,7 +208,8 @@ class BesideTruth:
         shown = {**observation.observation, **self._truth.observation(self._driving.episode.state)}
         plan = self._planner.plan(observation)
         try:
-            self.plans.append(to_action(self._twin.plan(replace(observation, observation=shown)), "trajectory"))
+            answer = guarded(self._twin.plan, replace(observation, observation=shown))
+            self.plans.append(to_action(answer, "trajectory"))
         except (PlannerFailure, DiST4DError):
             self.plans.append(np.full((PLAN_POSES, 3), np.nan))
         return plan

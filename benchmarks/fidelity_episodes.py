@@ -15,7 +15,7 @@ from benchmarks.fidelity import SHADOWS
 from dist4d_env.evaluation.campaign import stored
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, forward_cameras, load_episode
 from dist4d_env.evaluation.fingerprint import package_fingerprint
-from dist4d_env.evaluation.scores import end_time, recorded_human, recorded_scene
+from dist4d_env.evaluation.scores import end_time, reacts, recorded_human, recorded_scene
 from dist4d_env.evaluation.summary import plain
 from dist4d_env.metrics.driving.composite import pdms_v1
 from dist4d_env.metrics.driving.epdms import epdms_v2
@@ -139,11 +139,10 @@ def scores_of(log: EpisodeLog) -> dict[str, float | None]:
     scene = recorded_scene(log)
     human = recorded_human(log, scene)
     reference = logged_progress(scene, log.trace.vehicle, float(log.trace.time[0]), end_time(log, scene))
-    reactive = (log.scenario.get("traffic") or log.settings.get("traffic")) == "idm"
     results = {
         "PDMS": pdms_v1(log.trace, reference),
         "EPDMS": epdms_v2(log.trace, log.plans, human),
-        "CLS": nuplan_cls(log.trace, human, reactive, "corrected"),
+        "CLS": nuplan_cls(log.trace, human, reacts(log), "corrected"),
     }
     return {name: float(result.value) if result.valid else None for name, result in results.items()}
 

@@ -1,7 +1,7 @@
 """How far does a generated second stage change NAVSIM v2's two-stage score? The same frames and planners in several worlds.
 
 For every planner the same frames are judged in each world; the first world is the truth. Reported per planner and world: the
-score with its interval over scenes, of the second stage alone, and over groups the mean difference and mean |difference| from the
+score with its interval over scenes, of each stage alone, and over groups the mean difference and mean |difference| from the
 truth's. Plans differ only by what the world shows, traffic and states are the same.
 
     python -m benchmarks.two_stage --out benchmarks/results/two_stage.json
@@ -9,18 +9,19 @@ truth's. Plans differ only by what the world shows, traffic and states are the s
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.common import result_file, run
+from benchmarks.common import FinishedUnits, result_file, run
 from dist4d_env.data.open import open_dataset
+from dist4d_env.errors import DataError
 from dist4d_env.evaluation.drive import EnvSettings
 from dist4d_env.evaluation.planners import make_planner
-from dist4d_env.evaluation.statistics import Resampler
-from dist4d_env.evaluation.two_stage import Group, Judge, TwoStageResult, frames, judge_frame
+from dist4d_env.evaluation.statistics import Estimate, Resampler
+from dist4d_env.evaluation.two_stage import Group, Judge, frames, judge_frame
 from dist4d_env.json_output import plain
 from dist4d_env.metrics.plans.two_stage import aggregate
 from dist4d_env.progress import Progress
@@ -30,9 +31,9 @@ from dist4d_env.progress import Progress
 class Options:
     """Of the comparison."""
 
-    planners: tuple[str, ...] = ("imagine",)
+    planners: tuple[str, ...] = ("measuring", "end_to_end", "imagine")
     """Names as of ``evaluate``; those that look at no pictures agree by construction."""
-    worlds: tuple[str, ...] = ("oracle", "dist4d", "splat", "replay")
+    worlds: tuple[str, ...] = ("oracle", "dist4d", "splat")
     """The truth first."""
     scenes: tuple[str, ...] = ("val",)
     """Splits or names."""
@@ -43,62 +44,88 @@ class Options:
     dataroot: Path | None = None
     """The built-in town if none is given."""
     out: Path | None = None
-    """JSON file for the figures."""
+    """JSON file for the figures; a stopped run goes on where it was."""
 
 
-def main(options: Options) -> None:
-    """Judges and prints."""
+def main(options: Options) -> dict[str, Any]:
+    """Judges and prints; stores what there is after every frame that all planners were judged at in all worlds."""
     dataset = open_dataset(options.dataroot, scenes=options.scenes)
     names = tuple(dataset.scene_names(options.scenes))
     scenes = [dataset.load(name, require_map=False) for name in names]
     due = [(scene, time) for scene in scenes for time in frames(scene, options.episodes)]
-    found: dict[str, Any] = {}
+    if not due:
+        raise DataError(f"none of {', '.join(names):.100} is long enough for two stages")
+    key = {"traffic": options.traffic, "data": str(dataset.dataroot), "version": dataset.version}
+    finished = FinishedUnits(options.out, key)
+    make = cache(partial(_environment, str(dataset.dataroot), dataset.version, names, options.traffic))
+    drivers = cache(make_planner)
+    judged: list[str] = []
     with Progress("judging", "frame", len(due) * len(options.worlds) * len(options.planners)) as progress:
-        for planner in options.planners:
-            groups: dict[str, list[Group]] = {}
-            for world in options.worlds:
-                env = EnvSettings(str(dataset.dataroot), dataset.version, names, world=world, traffic=options.traffic).make()
-                judge = Judge(env, make_planner(planner))
-                for scene, time in due:
-                    groups.setdefault(world, []).append(judge_frame(judge, scene, time))
+        for scene, time in due:
+            for planner in options.planners:
+                for world in options.worlds:
+                    unit = f"{planner} {world} {scene.name} {time}"
+                    if unit not in finished.done:
+                        finished.add(unit, plain(row_of(judge_frame(Judge(make(world), drivers(planner)), scene, time))))
                     progress.update()
-                env.close()
-            found[planner] = compared(groups, options.worlds[0])
-            for world, row in found[planner].items():
-                print(
-                    f"{planner:<20}{world:<8} {row['score']['mean']:.3f}  second {row['second']:.3f}  {_apart(row['difference'])}"
-                )
-    result_file("two_stage", options, {"planners": plain(found)})
+            judged.append(f"{scene.name} {time}")
+            result = result_file("two_stage", options, results(finished.done, judged, options))
+    finished.finish()
+    show(result)
+    return result
 
 
-def compared(groups: dict[str, list[Group]], truth: str) -> dict[str, dict[str, Any]]:
-    """Per world the score, the second stage's, and what its groups' scores differ from the truth's by."""
-    own = {world: [_score(group) for group in some] for world, some in groups.items()}
-    rows = {}
-    for world, some in groups.items():
-        result = TwoStageResult.of(some)
-        pairs = zip(own[world], own[truth], strict=True)
+def _environment(dataroot: str, version: str, scenes: tuple[str, ...], traffic: str, world: str) -> Any:
+    return EnvSettings(dataroot, version, scenes, world=world, traffic=traffic).make()
+
+
+Row = Mapping[str, Any]
+"""What is kept of a group."""
+
+
+def row_of(group: Group) -> Row:
+    """scene and time; the score of both stages together and of each alone, None where the planner failed; sources: what made the
+    second stage's pictures."""
+    found = None if group.stages is None else aggregate([group.stages])
+    scores = {name: None if found is None else getattr(found, name)["score"] for name in ("both", "first", "second")}
+    return {"scene": group.scene, "time": group.time, **scores, "sources": list(group.sources)}
+
+
+def results(done: Mapping[str, Row], judged: Sequence[str], options: Options) -> dict[str, Any]:
+    """Of the frames that all planners were judged at in all worlds."""
+    planners = {
+        planner: compared({world: [done[f"{planner} {world} {frame}"] for frame in judged] for world in options.worlds})
+        for planner in options.planners
+    }
+    return {"frames": list(judged), "planners": planners}
+
+
+def compared(worlds: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Any]]:
+    """Per world the score, that of each stage, and what its groups' scores differ from those in the first world by."""
+    truth = next(iter(worlds.values()))
+    return {world: _beside(rows, truth) for world, rows in worlds.items()}
+
+
+def _beside(rows: Sequence[Row], truth: Sequence[Row]) -> dict[str, Any]:
+    resampler = Resampler([(row["scene"], row["time"]) for row in rows])
+    found: dict[str, Any] = {name: asdict(resampler.mean([row[name] for row in rows])) for name in ("both", "first", "second")}
+    for name in ("both", "second"):
+        pairs = ((row[name], true[name]) for row, true in zip(rows, truth, strict=True))
         change = [None if a is None or b is None else a - b for a, b in pairs]
-        resampler = Resampler([(group.scene, group.time) for group in some])
-        rows[world] = {
-            "score": asdict(result.score),
-            "second": float("nan") if result.columns is None else result.columns.second["score"],
-            "difference": asdict(resampler.mean(change)),
-            "distance": asdict(resampler.mean([None if c is None else abs(c) for c in change])),
-            "failed": sum(group.stages is None for group in some),
-            "groups": len(some),
-        }
-    return rows
+        found[f"{name}_difference"] = asdict(resampler.mean(change))
+        found[f"{name}_distance"] = asdict(resampler.mean([None if c is None else abs(c) for c in change]))
+    sources = [source for row in rows for source in row["sources"]]
+    found["sources"] = {source: sources.count(source) for source in sorted(set(sources))}
+    return found | {"failed": sum(row["both"] is None for row in rows), "groups": len(rows)}
 
 
-def _score(group: Group) -> float | None:
-    return None if group.stages is None else aggregate([group.stages]).both["score"]
-
-
-def _apart(difference: dict[str, float]) -> str:
-    return (
-        "" if np.isnan(difference["mean"]) else f"{difference['mean']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
-    )
+def show(result: Mapping[str, Any]) -> None:
+    """The main numbers on the terminal."""
+    for planner, worlds in result["planners"].items():
+        for world, row in worlds.items():
+            second, change = (Estimate(**row[name]) for name in ("second", "both_difference"))
+            print(f"{planner:<18}{world:<8}{Estimate(**row['both'])}  second {second.mean:.3f}  from the truth {change}, "
+                  f"|.| {row['both_distance']['mean']:.3f}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -14,21 +14,23 @@ from typing import Any
 
 import cv2
 import numpy as np
-import tyro
 from tyro.conf import Positional
 
-from benchmarks.fidelity import SHADOWS, TruePictures
+from benchmarks.common import run
+from benchmarks.fidelity import PATIENCE, SHADOWS, TruePictures
 from benchmarks.fidelity_episodes import Drive, read_drives
 from dist4d_env.envs.drawing import colour_depth, draw_text
 from dist4d_env.envs.driving import DiST4DDrivingEnv
+from dist4d_env.errors import DataError
 from dist4d_env.evaluation.campaign import read_settings
-from dist4d_env.evaluation.drive import EnvSettings, episode_name, jittered
+from dist4d_env.evaluation.drive import EnvSettings, episode_name
 from dist4d_env.evaluation.episode_log import forward_cameras, load_episode
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.geometry.cameras import project
 from dist4d_env.geometry.transforms import apply, invert
-from dist4d_env.scenes.suites import read_suite
+from dist4d_env.scenes.files import Document
+from dist4d_env.scenes.scenario import scenario_from
 
 PICTURE = Path(__file__).parent / "pictures" / "fidelity_gallery.png"
 HERE, TRUE = (255, 140, 0), (0, 230, 80)
@@ -57,13 +59,14 @@ def main(options: Options) -> None:
             if apart is not None and apart > worst.get(drive.scenario, (0.0, 0, drive))[0]:
                 worst[drive.scenario] = apart, decision, drive
     chosen = sorted(worst.values(), key=lambda found: -found[0])[: options.rows]
-    suite = next(iter({read_settings(folder)["common"]["suite"]}))
-    rows = [row(folder, suite.replace("-", "_"), drive, decision, apart) for apart, decision, drive in chosen]
+    if not chosen:
+        raise DataError(f"{folder} holds no plans beside those on the true pictures: run python -m benchmarks.fidelity first")
+    rows = [row(folder, drive, decision, apart) for apart, decision, drive in chosen]
     options.picture.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(options.picture), cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))
 
 
-def row(folder: Path, suite: str, drive: Drive, decision: int, apart: float) -> np.ndarray:
+def row(folder: Path, drive: Drive, decision: int, apart: float) -> np.ndarray:
     """One decision: the episode is driven again up to it."""
     name = episode_name(drive.planner, drive.scenario, drive.seed)
     log = load_episode(folder / "episodes" / f"{name}.json")
@@ -71,8 +74,7 @@ def row(folder: Path, suite: str, drive: Drive, decision: int, apart: float) -> 
         true_plan = arrays["poses"][decision]
     common = {key: value for key, value in read_settings(folder)["common"].items() if key in EnvSettings.__dataclass_fields__}
     env = EnvSettings(**common | {"scenes": (log.scene,)}).make()
-    scenario = next(scenario for scenario in read_suite(suite).scenarios if scenario.name == drive.scenario)
-    driving: Any = env.unwrapped
+    scenario = scenario_from(Document(name, log.scenario, {}))
     shown: list[np.ndarray] = []
 
     def watch(driving: DiST4DDrivingEnv, info: Mapping[str, Any]) -> None:
@@ -81,7 +83,7 @@ def row(folder: Path, suite: str, drive: Drive, decision: int, apart: float) -> 
         elif len(shown) < decision:
             shown.append(np.zeros(0))
 
-    options = RunOptions(scenario=jittered(scenario, driving, drive.seed))
+    options = RunOptions(plan_limit=PATIENCE, reset_limit=PATIENCE, scenario=scenario)
     run_episode(env, make_planner(drive.planner), drive.seed, options, watch, drive.planner)
     env.close()
     picture = shown[decision]
@@ -114,4 +116,4 @@ def _pair(driving: DiST4DDrivingEnv, plan: np.ndarray, true_plan: np.ndarray) ->
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    run(main, Options)

@@ -12,7 +12,7 @@ import page_tables
 from page_tables import code, interval, load, table
 
 WORLDS = ("dist4d", "dist4d_history", "splat", "splat_history", "replay")
-STUDY, FOLLOWING = "fidelity", "action_following"
+STUDY, FOLLOWING, STAGES = "fidelity", "action_following", "two_stage"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -168,8 +168,23 @@ def vehicles() -> str:
     for world, paths in load(FOLLOWING)["worlds"].items():
         for path, found in paths.items():
             row = found["vehicles"]
-            rows.append([code(world), path, str(row["count"]), interval(row["box"]), interval(row["silhouette"])])
-    return table(["world", "drive", "vehicles", "depth in the box, IoU", "with the true silhouette, IoU"], rows)
+            cells = (interval(row[name]) for name in ("box", "segmented", "silhouette"))
+            rows.append([code(world), path, str(row["count"]), *cells])
+    return table(["world", "drive", "vehicles", "box and depth", "box and segmenter", "depth and true depth"], rows)
+
+
+def stages() -> str:
+    """NAVSIM v2's two stages in every world, beside those in the truth."""
+    rows = []
+    for planner, found in load(STAGES)["planners"].items():
+        for world, row in found.items():
+            means = [interval(row[name]) for name in ("both", "first", "second")]
+            changes = [interval(row["both_difference"], sign="+"), number(row["both_distance"]["mean"])]
+            second = [interval(row["second_difference"], sign="+"), number(row["second_distance"]["mean"])]
+            truth = world == next(iter(found))
+            rows.append([code(planner), code(world), str(row["groups"]), *means, *([""] * 4 if truth else [*changes, *second])])
+    head = ["planner", "world", "frames", "both stages", "first", "second", "both less the truth's", "its size"]
+    return table([*head, "second less the truth's", "its size"], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -184,6 +199,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fidelity-frames": frames,
     "fidelity-trust": trust,
     "fidelity-reliability": reliability,
+    "two-stage": stages,
     "following-motion": motion,
     "following-vehicles": vehicles,
 }

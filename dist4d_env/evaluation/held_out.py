@@ -157,10 +157,13 @@ def _spread(length: int, count: int) -> list[int]:
 def _missing(checks: Sequence[SceneCheck]) -> str:
     if not any(c.images for c in checks):
         return "no keyframe of these scenes has images; fetch the camera files"
+    least, most = NEIGHBOURS + 1, max(c.images for c in checks)
+    if most < least:  # depth would be of no use
+        return f"no scene has {least} keyframes with images, at most {most}; choose longer scenes, or fetch more camera files"
+    remedy = "make it with `python -m dist4d_env prepare`" if any(c.lidar for c in checks) else "nor LiDAR to make it from"
     if not any(c.depth for c in checks):
-        remedy = "make it with `python -m dist4d_env prepare`" if any(c.lidar for c in checks) else "nor LiDAR to make it from"
         return f"the images of these scenes have no depth, {remedy}"
-    return f"no scene has {NEIGHBOURS + 1} keyframes with images and depth; fetch or prepare more of a scene"
+    return f"no scene has {least} keyframes whose images have depth, {remedy}"
 
 
 def hidden_frames(hidden: Iterable[Hidden], size: tuple[int, int]) -> Iterator[tuple[MemoryPolicy, Key, HiddenFrame]]:

@@ -53,6 +53,11 @@ def recorded_human(log: EpisodeLog, scene: Scene | None = None) -> EpisodeTrace:
     return log_trace(scene, start, max(end_time(log, scene), last, start + 2 * TICK), log.trace.vehicle)
 
 
+def reacts(log: EpisodeLog) -> bool:
+    """Whether an episode's traffic was any other than that of the recording."""
+    return (log.scenario.get("traffic") or log.settings.get("traffic") or "replay") != "replay"
+
+
 def results_of(log: EpisodeLog, form: Form = "corrected") -> dict[str, MetricResult]:
     """Metrics by name, as reports, tables and campaigns show them; composite scores in this form where they have two. Of an
     episode in which the planner failed only the metrics of the trace are valid. ConfigError for an unknown form.
@@ -67,7 +72,7 @@ def results_of(log: EpisodeLog, form: Form = "corrected") -> dict[str, MetricRes
     failed = log.outcome == PLANNER_ERROR
     if form == "faithful" and not failed:
         results["pdms_v1"] = pdms_v1(trace, reference, form=form)
-    reactive = (log.scenario.get("traffic") or log.settings.get("traffic")) == "idm"
+    reactive = reacts(log)
     human = cache(lambda: recorded_human(log, scene))
     composites: dict[str, Callable[[], MetricResult]] = {
         "epdms_v2": lambda: epdms_v2(trace, plans, human(), form) if len(plans.step) else MetricResult(0.0, False, NO_PLANS),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import action_following
-from benchmarks.action_following import Options, Shot, through_box, vehicles
+from benchmarks.action_following import VEHICLE, Options, Shot, surroundings, through_box, vehicles
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from tests.geometry.analytic import BASE, make_boxes, make_rig, render
@@ -21,6 +21,20 @@ def shot(boxes, shown) -> Shot:
     frame = render(make_rig(), pose, shown)
     pose[:3, 3] += BASE
     return Shot(frame, pose, boxes, 0.0)
+
+
+class Red:
+    """Takes what is painted red for a vehicle."""
+
+    def look(self, rgb):
+        return np.where((rgb == (255, 0, 0)).all(-1), VEHICLE, 0), None
+
+
+def painted(seen: Shot, mask: np.ndarray) -> Shot:
+    """With the masked pixels of camera 1 red."""
+    rgb = seen.frame.rgb.copy()
+    rgb[1][mask] = (255, 0, 0)
+    return replace(seen, frame=replace(seen.frame, rgb=rgb))
 
 
 def test_rays_through_a_box() -> None:
@@ -37,13 +51,34 @@ def test_rays_through_a_box() -> None:
 def test_a_car_that_stands_elsewhere_is_found_out() -> None:
     here, aside, gone = make_boxes((0, 12.0, 1.0, 0.1)), make_boxes((0, 12.0, 1.9, 0.1)), make_boxes()
     truth = [shot(here, here)]
-    found = [vehicles([shot(here, shown)], truth, make_rig()) for shown in (here, aside, gone)]
+    found = [vehicles([shot(here, shown)], truth, make_rig(), Red()) for shown in (here, aside, gone)]
     assert all(len(cars) == len(found[0]) >= 1 for cars in found)
     right, moved, missing = (float(np.mean([car["box"] for car in cars])) for cars in found)
     assert right > 0.9 and 0.3 < moved < 0.8 and missing < 0.2
     assert all(car["silhouette"] == 1.0 for car in found[0]) and found[1][0]["silhouette"] < 0.8
     hidden = replace(truth[0], frame=replace(truth[0].frame, depth=np.full_like(truth[0].frame.depth, 3.0)))
-    assert vehicles([shot(here, here)], [hidden], make_rig()) == []
+    assert vehicles([shot(here, here)], [hidden], make_rig(), Red()) == []
+
+
+def test_a_car_that_is_drawn_elsewhere_is_found_out() -> None:
+    """What the segmenter finds beside the box counts against it, but not within another vehicle's box."""
+    rig, alone, two = make_rig(), make_boxes((0, 12.0, 0.0, 0.0)), make_boxes((0, 12.0, 0.0, 0.0), (1, 14.0, 3.0, 0.0))
+
+    def hull(boxes, index) -> np.ndarray:
+        here = shot(boxes, boxes)
+        return through_box(boxes, index, here.pose @ rig.ego_from_camera[1], rig.intrinsics[1], 64, 112)[1] > 0
+
+    def segmented(boxes, mask) -> float:
+        here = shot(boxes, boxes)
+        return vehicles([painted(here, mask)], [here], rig, Red())[0]["segmented"]
+
+    car = hull(alone, 0)
+    right, aside = segmented(alone, car), segmented(alone, np.roll(car, 3, 1))
+    assert right > 0.95 and segmented(alone, np.zeros_like(car)) == 0.0
+    width = int(car.any(0).sum())
+    assert aside == pytest.approx((width - 3) / (width + 3), abs=0.05)
+    assert segmented(alone, surroundings(car)) < 0.6
+    assert segmented(two, hull(two, 0) | hull(two, 1)) == segmented(two, hull(two, 0))
 
 
 @pytest.mark.medium

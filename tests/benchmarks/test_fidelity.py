@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.planners.contract import Plan, PlannerNeeds
 from dist4d_env.scenes.suites import read_suite
+from docs import make_fidelity_gallery
 
 SHADES = f"{__name__}:Shades"
 
@@ -65,6 +68,26 @@ def test_the_second_planner_sees_what_the_oracle_shows(town_dataroot) -> None:
     env.close()
 
 
+class Fails(Shades):
+    """Of the kind that only the true pictures upset."""
+
+    def plan(self, observation):
+        raise ValueError("too bright")
+
+
+@dataclass(frozen=True)
+class Given:
+    observation: dict
+
+
+def test_a_second_planner_that_fails_is_not_the_first_ones_failure() -> None:
+    driving = SimpleNamespace(episode=SimpleNamespace(state=None))
+    beside = fidelity.BesideTruth(Shades(), Fails(), driving)
+    beside._planner.looks, beside._truth = 0, SimpleNamespace(observation=lambda state: {})
+    plan = beside.plan(Given({"CAM_FRONT": np.full((4, 4, 3), 100, np.uint8)}))
+    assert np.isfinite(plan.trajectory).all() and np.isnan(beside.plans).all() and len(beside.plans) == 1
+
+
 @pytest.mark.medium
 def test_splat_shows_what_replay_shows(town_dataroot) -> None:
     """So that a study need not drive in both."""
@@ -105,6 +128,8 @@ def test_stored_an_episode_at_a_time_in_any_order(suite, tmp_path, monkeypatch) 
     assert set(first["worlds"]["splat"]["families"]) == {"nominal", "late"}
     kept = read_drives(whole / "splat")
     assert kept == read_drives(whole / "splat") and all(None not in drive.apart for drive in kept)
+    make_fidelity_gallery.main(make_fidelity_gallery.Options(whole, "splat", 1, tmp_path / "gallery.png"))
+    assert cv2.imread(str(tmp_path / "gallery.png")).shape == (186, 4 * 294, 3), "colours and depth, here and in truth"
 
 
 def test_bad_input_is_one_line(suite, tmp_path) -> None:
@@ -112,6 +137,8 @@ def test_bad_input_is_one_line(suite, tmp_path) -> None:
         options(suite, tmp_path, worlds=("moon",))
     with pytest.raises(DataError, match=r"run python -m benchmarks\.fidelity first"):
         fidelity_table.main(fidelity_table.Options(tmp_path))
+    with pytest.raises(DataError, match="no stored episodes"):
+        make_fidelity_gallery.main(make_fidelity_gallery.Options(tmp_path, picture=tmp_path / "gallery.png"))
 
 
 def test_a_beginning_holds_all_families() -> None:

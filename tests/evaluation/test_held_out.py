@@ -60,7 +60,9 @@ def test_where_the_car_stands_nothing_is_asked(town_dataroot, monkeypatch):
         (checked("a", 0, images=0), "no keyframe of these scenes has images"),
         (checked("a", 0), "have no depth, make it with `python -m dist4d_env prepare`"),
         (checked("a", 0, lidar=0), "have no depth, nor LiDAR to make it from"),
-        (checked("a", 2), "no scene has 3 keyframes with images and depth"),
+        (checked("a", 2), "no scene has 3 keyframes whose images have depth, make it with `python -m dist4d_env prepare`"),
+        (checked("a", 2, images=2), "no scene has 3 keyframes with images, at most 2; choose longer scenes, or fetch"),
+        (checked("a", 0, images=1), "no scene has 3 keyframes with images, at most 1; choose longer scenes, or fetch"),
     ],
 )
 def test_what_is_missing_is_named(check, says, tiny_root):

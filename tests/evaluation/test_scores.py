@@ -46,10 +46,11 @@ def test_either_form_can_be_had(log):
         results_of(log, "kind")
 
 
-def test_reacting_traffic_names_its_score(log):
-    reacting = replace(log, settings={**log.settings, "traffic": "idm"})
+@pytest.mark.parametrize("traffic", ["idm", "lanes", "my_traffic:Model"])
+def test_reacting_traffic_names_its_score(log, traffic):
+    reacting = replace(log, settings={**log.settings, "traffic": traffic})
     assert {"nuplan_cls_r"} == results_of(reacting).keys() - results_of(log).keys()
-    assert "nuplan_cls_r" in results_of(replace(log, scenario={**log.scenario, "traffic": "idm"}))
+    assert "nuplan_cls_r" in results_of(replace(log, scenario={**log.scenario, "traffic": traffic}))
 
 
 def test_the_human_drives_in_the_recorded_scene(edited):

@@ -47,6 +47,8 @@ def test_one_command_makes_the_page(folders, tmp_path, capsys):
     places = re.findall(r'<tr><td class="number none">(.)</td><td class="name">(\w+) ', text)
     assert [place for place, _ in places] == ["1", "2", "-"], "who drove less is not ranked"
     assert "1 fewer than others" in text and places[0][1] == "lane" and "none (traffic replay)" in text
+    rows = re.findall(r"<tr>(.*?)</tr>", text)
+    assert all(row.count('class="name"') == 1 for row in rows), "one column stays in place when a table is scrolled"
     links = re.findall(r'href="(reports/[^"]+)"', text)
     assert links and all((tmp_path / "site" / unquote(link.partition("#")[0])).is_file() for link in links)
     replays = [link for link in links if "#episode=log__car-in-the-way__seed0@" in link]

@@ -58,9 +58,8 @@ def _track(submissions: Sequence[Submission]) -> str:
     lead = ", ".join(f"{name} {value}" for name, value in words.items())
     return (
         f"<h2>{escape(settings['suite'])}</h2><p>{escape(lead)}</p>"
-        '<div class="card"><div class="scroll"><table><tr><th></th><th class="name">planner</th><th class="name">campaign</th>'
-        f'<th class="name">world</th>{heads}<th>ended by</th>{kinds}</tr>{rows}</table></div></div>'
-        + "".join(_failures(entry) for entry in entries)
+        '<div class="card"><div class="scroll"><table><tr><th></th><th class="name">planner, campaign, world</th>'
+        f"{heads}<th>ended by</th>{kinds}</tr>{rows}</table></div></div>" + "".join(_failures(entry) for entry in entries)
     )
 
 
@@ -70,8 +69,8 @@ def _row(place: int, entry: Entry, names: Sequence[str], missing: int) -> str:
     less = f', <b class="note">{missing} fewer than others</b>' if missing else ""
     return (
         f'<tr><td class="number none">{number}</td><td class="name">{escape(short_name(row.planner))} '
-        f"<small>{row.episodes} {noun(row.episodes, 'episode')}{less}</small></td>"
-        f'<td class="name">{_linked(submission, submission.name)}</td><td class="name">{escape(_world(submission))}</td>'
+        f"<small>{row.episodes} {noun(row.episodes, 'episode')}{less}</small>"
+        f"<small>{_linked(submission, submission.name)}</small><small>{escape(_world(submission))}</small></td>"
         + "".join(f'<td class="score">{score_cell(row, name) if name in row.metrics else "n/a"}</td>' for name in names)
         + f"<td>{ended_bar(row)}</td>"
         + "".join(count_cell(row.failures.get(kind, 0), row.episodes) for kind in KINDS)
