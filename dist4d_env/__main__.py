@@ -74,9 +74,12 @@ def _failed(verb: str, error: BaseException, out: Path | None) -> int:
         status, words = 130, "stopped from the keyboard"
     elif isinstance(error, Terminated):
         status, words = 143, "stopped by SIGTERM"
+    elif isinstance(error, ImportError) and not (error.name or "dist4d_env").startswith("dist4d_env"):
+        status, words = 3, f"{error}: install dist4d_env anew, or what `{program()} doctor` finds missing"
     else:
         status, words = 3, fault_of(error, out) or ""
         if not words:
+            json_output.result({"error": f"{type(error).__name__}: {error}", "status": 1})
             raise error
     begin = "\n" if status > 3 else ""  # below what a terminal shows of Ctrl-C
     print(f"{begin}dist4d_env {verb}: {words}", file=sys.stderr)
