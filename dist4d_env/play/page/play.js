@@ -203,6 +203,7 @@ function showState() {
   showMetrics();
   showOver();
   showChoices();
+  if (header) showRates();
   document.documentElement.dataset.tick = state.tick;
 }
 
@@ -237,7 +238,7 @@ function showOver() {
   if (state.endedBy) {
     const pdms = state.final.pdms_v1;
     title.textContent = OUTCOMES[state.endedBy] || state.endedBy;
-    text.textContent = `PDMS ${pdms == null ? "n/a" : pdms.toFixed(2)} over the whole drive. R begins again, [ goes a second back.`;
+    text.textContent = `PDMS ${pdms == null ? "n/a" : pdms.toFixed(2)} over the whole drive. Begin again (R), or go a second back ([).`;
   } else {
     const thumbs = getComputedStyle($("pads")).display !== "none";
     title.textContent = thumbs ? "Push the right pad up to drive" : "Press ↑ to drive";
