@@ -73,8 +73,17 @@ def test_a_package_whose_files_are_gone(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("missing", ["gymnasium", "numpy", "torch"])
 def test_it_works_where_a_package_is_missing(missing: str) -> None:
-    code = f"import sys; sys.modules[{missing!r}] = None; from dist4d_env.__main__ import main; "
-    code += "sys.exit(main(['doctor', '--no-speed', '--json']))"
+    code = f"""
+import sys
+class Gone:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == {missing!r}:
+            raise ModuleNotFoundError("No module named {missing}", name=name)
+sys.meta_path.insert(0, Gone)
+from dist4d_env.__main__ import main
+sys.exit(main(["doctor", "--no-speed", "--json"]))
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}

@@ -164,6 +164,17 @@ def test_whoever_drives_on_or_goes_back_is_in_the_car_again(page, key):
     still(page)
 
 
+def test_keys_drive_again_once_their_list_is_closed(page):
+    page.key("?")
+    page.wait("document.getElementById('keys').open")
+    page.key("p")
+    page.run("document.querySelector('#keys form button').click()")
+    page.wait("!document.getElementById('keys').open")
+    assert page.run("state.driver") == "hand", "what is pressed over the list does nothing"
+    page.key("p")
+    page.wait("state.driver === 'lane'")
+
+
 def test_figures_that_are_unknown_are_no_alarm(page):
     page.run("Object.assign(state.metrics, { time_to_contact: null, route_offset: null }), showMetrics()")
     figures = page.run("[...document.querySelectorAll('#metrics dd')].map(dd => [dd.textContent, dd.className])")
@@ -172,12 +183,14 @@ def test_figures_that_are_unknown_are_no_alarm(page):
 
 def test_a_click_on_the_map_means_where_it_is_drawn(page):
     """Between two ticks the car is drawn between its two places."""
-    page.run("before = { ...state, ego: [state.ego[0] - 8, state.ego[1], ...state.ego.slice(2)] }")
-    page.run("state.running = true, arrived = performance.now() + 60000, chosen.put = 'car'")
+    between = (
+        "before = { ...state, ego: [state.ego[0] - 8, ...state.ego.slice(1)] }, state.running = true, arrived = performance.now()"
+    )
     box = "document.getElementById('map').getBoundingClientRect()"
-    at = page.run(f"(b => groundAt({{ clientX: b.left + b.width / 2, clientY: b.top + 0.72 * b.height }}))({box})")
-    assert at == pytest.approx(page.run("blended().ego.slice(0, 2)"), abs=0.1)
-    page.run("state.running = false, before = state")
+    at = f"(b => groundAt({{ clientX: b.left + b.width / 2, clientY: b.top + 0.72 * b.height }}))({box})"
+    clicked, drawn, car = page.run(f"({between}, [{at}, blended().ego, state.ego])")
+    assert clicked == pytest.approx(drawn[:2], abs=1.0) and clicked[0] < car[0] - 3
+    page.run("state.running = false, before = state, chosen.put = 'car'")
     page.run("document.getElementById('map').scrollIntoView()")
     left, top, width, height = box_of(page, "map")
     for kind in ("mousePressed", "mouseReleased"):
