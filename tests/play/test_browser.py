@@ -158,6 +158,10 @@ def test_whoever_drives_on_or_goes_back_is_in_the_car_again(page, key):
     page.key("b")
     page.wait("header.elsewhere && beside.on")
     page.key("ArrowUp")
+    button = "document.getElementById('return').getBoundingClientRect()"
+    covers = f"(b => document.elementFromPoint(b.left + b.width / 2, b.top + b.height / 2).id)({button})"
+    page.run("document.getElementById('stage').scrollIntoView()")
+    assert page.run(covers) == "return", "nothing lies over the button"
     page.key(key)
     page.wait("!beside.on && !header.elsewhere && document.getElementById('elsewhere').hidden")
     assert page.run("document.getElementById('beside').ariaPressed") == "false" and page.run("beside.forward") == 0
@@ -183,14 +187,13 @@ def test_figures_that_are_unknown_are_no_alarm(page):
 
 def test_a_click_on_the_map_means_where_it_is_drawn(page):
     """Between two ticks the car is drawn between its two places."""
-    between = (
-        "before = { ...state, ego: [state.ego[0] - 8, ...state.ego.slice(1)] }, state.running = true, arrived = performance.now()"
-    )
+    page.run("before = { ...state, ego: [state.ego[0] - 8, ...state.ego.slice(1)] }")
+    page.run("Object.assign(state, { running: true, pace: 0.0001 }), arrived = performance.now()")  # a tick of 1000 s
     box = "document.getElementById('map').getBoundingClientRect()"
     at = f"(b => groundAt({{ clientX: b.left + b.width / 2, clientY: b.top + 0.72 * b.height }}))({box})"
-    clicked, drawn, car = page.run(f"({between}, [{at}, blended().ego, state.ego])")
-    assert clicked == pytest.approx(drawn[:2], abs=1.0) and clicked[0] < car[0] - 3
-    page.run("state.running = false, before = state, chosen.put = 'car'")
+    clicked, drawn, car = page.run(f"[{at}, blended().ego, state.ego]")
+    assert clicked == pytest.approx(drawn[:2], abs=0.1) and clicked[0] < car[0] - 3
+    page.run("Object.assign(state, { running: false, pace: 1 }), before = state, chosen.put = 'car'")
     page.run("document.getElementById('map').scrollIntoView()")
     left, top, width, height = box_of(page, "map")
     for kind in ("mousePressed", "mouseReleased"):
