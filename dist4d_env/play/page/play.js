@@ -463,7 +463,7 @@ function moveSliders() {
 
 function readKeys() {
   document.addEventListener("keydown", event => {
-    const key = event.key.toLowerCase(), inField = event.target.closest("select, dialog");
+    const key = event.key.toLowerCase(), inField = event.target.closest("select, dialog[open]");
     if (event.ctrlKey || event.metaKey || event.altKey || inField || !state) return;
     const drives = DRIVING[key];
     if (drives) {
