@@ -32,9 +32,9 @@ def program() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb. Returns the exit status: 0 done, 2 bad input, 3 a fault of the machine, such as a full disk or a package that is
-    missing, 130 stopped from the keyboard, 143 stopped by SIGTERM; all but 0 with one line on stderr, and with --json as ``error``
-    on stdout."""
+    """Runs one verb. Returns the exit status: 0 done, 2 bad input, 3 a fault of the machine, such as a full disk or a package
+    that is missing, 130 stopped from the keyboard, 143 stopped by SIGTERM; all but 0 with one line on stderr, and with --json
+    as ``error`` on stdout."""
     _open_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verb = arguments[0] if arguments else "--help"
