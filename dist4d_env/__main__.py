@@ -32,8 +32,9 @@ def program() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb. Returns the exit status: 0 done, 2 bad input, 3 a fault of the machine, such as a full disk, 130 stopped
-    from the keyboard, 143 stopped by SIGTERM; all but 0 with one line on stderr, and with --json as ``error`` on stdout."""
+    """Runs one verb. Returns the exit status: 0 done, 2 bad input, 3 a fault of the machine, such as a full disk or a package
+    that is missing, 130 stopped from the keyboard, 143 stopped by SIGTERM; all but 0 with one line on stderr, and with --json
+    as ``error`` on stdout."""
     _open_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verb = arguments[0] if arguments else "--help"
@@ -74,9 +75,12 @@ def _failed(verb: str, error: BaseException, out: Path | None) -> int:
         status, words = 130, "stopped from the keyboard"
     elif isinstance(error, Terminated):
         status, words = 143, "stopped by SIGTERM"
+    elif isinstance(error, ImportError) and not (error.name or "dist4d_env").startswith("dist4d_env"):
+        status, words = 3, f"{error}: install dist4d_env anew, or what `{program()} doctor` finds missing"
     else:
         status, words = 3, fault_of(error, out) or ""
         if not words:
+            json_output.result({"error": f"{type(error).__name__}: {error}", "status": 1})
             raise error
     begin = "\n" if status > 3 else ""  # below what a terminal shows of Ctrl-C
     print(f"{begin}dist4d_env {verb}: {words}", file=sys.stderr)

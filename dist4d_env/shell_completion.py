@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from dist4d_env import json_output
 from dist4d_env.errors import ConfigError
+from dist4d_env.progress import each
 from dist4d_env.verbs import VERBS, module_of, with_json
 
 SHELLS = ("bash", "zsh", "fish")
@@ -40,7 +41,7 @@ def script(shell: str) -> str:
 
     kinds = tuple(
         Annotated[with_json(module_of(verb).Options), tyro.conf.subcommand(verb, description=line)]
-        for verb, (_, line) in VERBS.items()
+        for verb, (_, line) in each(VERBS.items(), "asking verbs", "verb")
     )
     every: Any = Union[kinds]  # noqa: UP007 (of types that are known only now)
     asked = ["--tyro-write-completion", shell, "-"]

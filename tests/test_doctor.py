@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections import namedtuple
 from pathlib import Path
@@ -60,6 +62,39 @@ def test_a_package_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(installation.importlib, "import_module", broken)
     found = installation.packages()
     assert found.state == "broken" and "opencv-python-headless cannot be imported: libGL.so.1" in found.words
+
+
+def test_a_package_whose_files_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "requirements", lambda extra="": [Requirement("tqdm"), Requirement("pyyaml")])
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    found = installation.packages()
+    assert found.state == "broken" and found.values["faults"][0].startswith("pyyaml cannot be imported")
+
+
+@pytest.mark.parametrize("missing", ["gymnasium", "numpy", "torch"])
+def test_it_works_where_a_package_is_missing(missing: str) -> None:
+    code = f"""
+import sys
+class Gone:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == {missing!r}:
+            raise ModuleNotFoundError("No module named {missing}", name=name)
+sys.meta_path.insert(0, Gone)
+from dist4d_env.__main__ import main
+sys.exit(main(["doctor", "--no-speed", "--json"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert f"{missing} cannot be imported" in checks["packages"]["words"]
+
+
+def test_what_even_it_needs_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    assert main(["doctor"]) == 3
+    said = capsys.readouterr().err
+    assert "tyro" in said and "install dist4d_env anew" in said and said.count("\n") == 1
 
 
 def test_python_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:

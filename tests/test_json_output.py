@@ -42,6 +42,16 @@ def test_errors_are_results_too(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert found["status"] == 2 and "nowhere" in found["error"] and err.strip().endswith(found["error"])
 
 
+def test_mistakes_of_the_program_are_results_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def wrong(options: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("dist4d_env.evaluation.validation.run", wrong)
+    with pytest.raises(ZeroDivisionError):
+        main(["validate", "--json"])
+    assert json.loads(capsys.readouterr().out) == {"error": "ZeroDivisionError: division by zero", "status": 1}
+
+
 def test_nothing_of_it_without_the_option(town_dataroot: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "--dataroot", str(town_dataroot)]) == 0
     assert "{" not in capsys.readouterr().out

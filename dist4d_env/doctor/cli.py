@@ -69,9 +69,9 @@ def checks(options: Options) -> Iterator[Check]:
 
 def speeds(weights: str) -> Iterator[Check]:
     """How fast worlds are. What cannot even be made is the town's fault, not a world's."""
-    from dist4d_env.doctor import speed
-
     try:
+        from dist4d_env.doctor import speed
+
         with speed.small_scene() as dataroot:
             for world in speed.WORLDS:
                 yield looked(f"speed of {world}", functools.partial(speed.speed, world, dataroot, weights))

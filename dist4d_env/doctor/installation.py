@@ -53,13 +53,11 @@ def packages() -> Check:
         )
     faults = [fault for requirement in needed if (fault := fault_of(requirement))]
     for requirement in needed:
-        name = MODULES.get(requirement.name.lower(), requirement.name.replace("-", "_"))
+        if installed(requirement.name) is None:
+            continue  # which has been said
         try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name != name:  # else it is missing, which has been said
-                faults.append(f"{requirement.name} cannot be imported: {error}")
-        except Exception as error:  # such as of a library that it links to
+            importlib.import_module(MODULES.get(requirement.name.lower(), requirement.name.replace("-", "_")))
+        except Exception as error:  # its files are gone, or a library that it links to
             faults.append(f"{requirement.name} cannot be imported: {str(error)[:200]}")
     found = {requirement.name: installed(requirement.name) for requirement in needed}
     shown = ", ".join(f"{name} {found[name]}" for name in ("torch", "diffusers", "gymnasium", "numpy", "numba") if name in found)

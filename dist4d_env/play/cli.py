@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,21 +141,35 @@ def listen(port: int) -> socket.socket:
 def make_drives(options: Options) -> Drives:
     """What the server's drives share. Raises ConfigError, DataError or WeightsError for what no drive could begin with."""
     from dist4d_env.demo import check_weights, ensure_depth
+    from dist4d_env.envs.config import read_seed
     from dist4d_env.geometry.cameras import optional_size
     from dist4d_env.play.drive import Drives
     from dist4d_env.play.session import Session, Settings
     from dist4d_env.play.worlds import Look, Worlds
+    from dist4d_env.scenes.scenario import Scenario
 
+    read_seed(options.seed)
     check_weights(options.world, options.weights)
+    check_writable(options.out)
     worlds, look = Worlds(options.weights, options.device), Look(options.world, options.memory)
     size = worlds.size(look, optional_size(options.size))
     dataset = open_data(options, size)
     names = scene_names(dataset, options.scenes)
+    first = Scenario(names[0], options.start, traffic=options.traffic)
+    if first.start >= (duration := dataset.load(names[0]).duration):
+        raise ConfigError(f"start={first.start:g} s lies outside {names[0]}, which lasts {duration:.1f} s")
     if worlds.traits(look).needs_images:
         ensure_depth(dataset, names[0])
     common: dict[str, Any] = {"traffic": options.traffic, "dataset": options.dataset, "seed": options.seed}
     settings = Settings(str(dataset.dataroot), dataset.version, tuple(names), look, size, **common)
     return Drives(lambda: Session(settings, worlds), worlds, names, options.out, options.start)
+
+
+def check_writable(folder: Path) -> None:
+    """Raises ConfigError for a folder that drives cannot be saved in, before anybody drives."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"out={folder} cannot be written to, for {there} cannot: choose a folder that can")
 
 
 def open_data(options: Options, size: tuple[int, int]) -> Dataset:

@@ -1,6 +1,7 @@
 """A drive over a WebSocket: time goes on at its pace, pictures come as fast as they can, and neither waits for the page.
 
-Of what comes in, the last word counts; of state and pictures that the page has not taken yet, the newest replace the older.
+Of what comes in, the last word counts; of what the page has not taken yet, the newest of each kind replaces the older. Ticks and
+commands take turns, so that no tick comes between what a command does.
 """
 
 from __future__ import annotations
@@ -73,10 +74,10 @@ class Drive:
         self._view: dict[str, Any] = {"view": "colour", "compare": False, "focus": 0}
         self._beside: Beside | None = None
         self._commands: list[Command] = []
-        self._events: list[dict[str, Any]] = []
         self._latest: dict[str, str | bytes] = {}
         self._asked, self._wanted, self._wake, self._go, self._painted = (asyncio.Event() for _ in range(5))
-        self._held, self._version, self._closed = True, 0, False
+        self._turn = asyncio.Lock()
+        self._held, self._version, self._begun, self._closed = True, 0, 0, False
         self._said = 0.0
 
     async def run(self) -> None:
@@ -94,28 +95,29 @@ class Drive:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            if hasattr(self, "_session"):
-                await asyncio.to_thread(self._session.close)
+            await asyncio.to_thread(self._end)
             self._drives.left(self)
+
+    def _end(self) -> None:
+        """Once nothing of this drive is at work any more, which may open worlds until then, nothing of it stays."""
+        self._threads.shutdown(cancel_futures=True)
+        if hasattr(self, "_session"):
+            self._session.close()
 
     async def _last_words(self, error: BaseException | None) -> None:
         """What ended the drive, told to the page if it is still there."""
         if error is None or isinstance(error, WebSocketDisconnect):
             return
-        if not isinstance(error, DiST4DError):
-            traceback.print_exception(error)
-        text = str(error) if isinstance(error, DiST4DError) else f"the drive has failed ({type(error).__name__}: {error})"
         with contextlib.suppress(Exception):
-            await self._socket.send_text(json.dumps({"type": "notice", "text": text[:1000], "last": True}))
+            await self._socket.send_text(json.dumps({"type": "notice", "text": _words(error), "last": True}))
             await self._socket.close(FAILED)
 
     # In and out
 
     async def _receive(self) -> None:
-        async for text in self._socket.iter_text():
+        while (message := await self._socket.receive())["type"] == "websocket.receive":
             try:
-                command = read_command(text)
+                command = read_command(message.get("text") or message.get("bytes") or "")
             except DiST4DError as error:
                 self._notice(str(error))
                 continue
@@ -133,20 +135,15 @@ class Drive:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._events or self._latest:
-                events, self._events = self._events, []
-                for event in events:
-                    await self._socket.send_text(json.dumps(event))
-                for kind in ("state", "pictures"):
-                    content = self._latest.pop(kind, None)
-                    if isinstance(content, bytes):
-                        await self._socket.send_bytes(content)
-                    elif content is not None:
-                        await self._socket.send_text(content)
+            while self._latest:
+                content = self._latest.pop(next(iter(self._latest)))
+                if isinstance(content, bytes):
+                    await self._socket.send_bytes(content)
+                else:
+                    await self._socket.send_text(content)
 
     def _say(self, event: dict[str, Any]) -> None:
-        self._events.append(event)
-        self._wake.set()
+        self._post(event["type"], json.dumps(event))
 
     def _notice(self, text: str) -> None:
         self._say({"type": "notice", "text": text})
@@ -162,7 +159,7 @@ class Drive:
     # Time, pictures and commands
 
     async def _drive(self) -> None:
-        self._session = await self._do(self._drives.make)
+        await self._do(self._make)
         await self._begin(self._drives.scenes[0])
         parts = [asyncio.create_task(part()) for part in (self._obey, self._tick, self._paint)]
         try:
@@ -174,11 +171,17 @@ class Drive:
                 part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
 
+    def _make(self) -> None:
+        """In a thread: it is closed in any case, also if the tab is by the time it is there."""
+        self._session = self._drives.make()
+
     async def _begin(self, scene: str) -> None:
         await self._do(self._session.begin, scene, self._drives.start)
-        self._running, self._beside = False, None
+        self._running, self._beside, self._begun = False, None, self._begun + 1
         self._view["focus"] = front_camera(self._session.scene.rig)
-        self._say(await self._do(scene_message, self._session, self._drives.scenes))
+        message = await self._do(scene_message, self._session, self._drives.scenes)
+        self._latest.clear()  # it was of the scene before
+        self._say(message)
         await self._changed()
 
     async def _tick(self) -> None:
@@ -191,17 +194,18 @@ class Drive:
             else:
                 due = max(due + TICK / self._pace, time.monotonic())
                 await asyncio.sleep(due - time.monotonic())
-            if self._go.is_set():
-                await self._one_tick()
+            async with self._turn:
+                if self._go.is_set():
+                    await self._one_tick()
 
     async def _one_tick(self) -> None:
         self._painted.clear()
         try:
             await self._do(self._session.tick, *self._control)
-        except (PlannerFailure, DiST4DError) as error:
+        except Exception as error:
             self._running = False
             self._session.take_back()
-            self._notice(f"the planner failed, the wheel is yours: {error}")
+            self._notice(f"the planner failed, the wheel is yours: {_words(error)}")
         await self._told()
         self._wanted.set()
 
@@ -228,15 +232,18 @@ class Drive:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            version = self._version
+            version, begun = self._version, self._begun
             try:
                 picture, message = await self._do(self._picture, version)
             except _Abandoned:
                 continue
-            except DiST4DError as error:
-                self._running = False
-                self._notice(str(error))
-                await self._told()
+            except Exception as error:
+                async with self._turn:
+                    self._running = False
+                    self._notice(_words(error))
+                    await self._told()
+                continue
+            if begun != self._begun:
                 continue
             self._post("pictures", message)
             if version == self._version:
@@ -259,8 +266,8 @@ class Drive:
                 self._loop.call_soon_threadsafe(self._say, event)
 
         session, view, beside, began = self._session, dict(self._view), self._beside, time.perf_counter()
-        picture = session.paint(progress) if beside is None else session.beside(beside)
-        truth = session.truth(beside) if view["compare"] else None
+        picture = session.paint(progress) if beside is None else session.beside(beside, progress)
+        truth = session.truth(beside, picture) if view["compare"] else None
         facts = {"ms": round(1000 * (time.perf_counter() - began)), "noTruth": view["compare"] and truth is None}
         focus = min(view["focus"], len(session.scene.rig.names) - 1)
         return picture, pictures_message(picture, view["view"], truth, focus, **facts)
@@ -271,11 +278,12 @@ class Drive:
             self._asked.clear()
             while self._commands:
                 command = self._commands.pop(0)
-                try:
-                    await getattr(self, f"_on_{command.name}")(**command.fields)
-                except (DiST4DError, PlannerFailure) as error:
-                    self._notice(str(error))
-                    await self._told()
+                async with self._turn:
+                    try:
+                        await getattr(self, f"_on_{command.name}")(**command.fields)
+                    except Exception as error:
+                        self._notice(_words(error))
+                        await self._told()
 
     async def _on_run(self, on: bool) -> None:
         if on and self._beside is not None:
@@ -284,6 +292,8 @@ class Drive:
         if on and self._session.now.ended_by is not None:
             self._notice("the episode is over: go back, or begin again")
             on = False
+        if on and self._held:
+            self._wanted.set()  # the picture that time stands still for is tried again if it could not be made
         self._running = on
         await self._told()
 
@@ -346,3 +356,11 @@ class Drive:
 
         place = await self._do(save, self._session, self._drives.out, progress)
         self._say({"type": "saved", "place": str(place), "text": f"saved in {place}; the recording replays bit for bit"})
+
+
+def _words(error: BaseException) -> str:
+    """An error for the page; where the program is at fault the whole of it goes to stderr."""
+    if isinstance(error, DiST4DError | PlannerFailure):
+        return str(error)[:1000]
+    traceback.print_exception(error)
+    return f"that has failed ({type(error).__name__}: {error})"[:1000]

@@ -84,7 +84,7 @@ class Command:
     fields: Mapping[str, Any]
 
 
-def read_command(text: str) -> Command:
+def read_command(text: str | bytes) -> Command:
     """Raises ConfigError for what is none."""
     try:
         message = json.loads(text)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -143,15 +144,18 @@ def save(session: Session, folder: Path, progress: Callable[[int, int], None] = 
     """Saves what has been driven up to the present instant in a new folder below ``folder``, which is returned; then drives it
     again from the files, which makes the video and shows that it can be. progress: how many ticks of how many that has done.
 
-    Raises ConfigError where too little has been driven.
+    Raises ConfigError where too little has been driven, or the folder cannot be written to.
     """
     if session.cursor < 2:
         raise ConfigError("there is nothing to save yet: drive first")
-    place, recording = _free(folder, session.scenario.scene), Recording.of(session)
-    with replacing_folder(place) as fresh:
-        recording.write(fresh)
-        save_episode(log_of(session), fresh / EPISODES, "drive")
-    film(place, session.worlds, progress, [name for _, name in recording.names])
+    recording = Recording.of(session)
+    try:
+        with _new_folder(folder, session.scenario.scene) as place, replacing_folder(place) as fresh:
+            recording.write(fresh)
+            save_episode(log_of(session), fresh / EPISODES, "drive")
+        film(place, session.worlds, progress, [name for _, name in recording.names])
+    except OSError as error:
+        raise ConfigError(f"{folder}: drives cannot be saved there ({error.strerror or error}): see to it, then save") from error
     return place
 
 
@@ -214,12 +218,23 @@ def _scenario(session: Session) -> Scenario:
     return replace(session.scenario, horizon=round(session.cursor * TICK, 1))
 
 
-def _free(folder: Path, name: str) -> Path:
-    """A folder that is not there yet."""
+@contextmanager
+def _new_folder(folder: Path, name: str) -> Iterator[Path]:
+    """A new, empty folder, also where others save at the same time, which goes away if something goes wrong."""
+    folder.mkdir(parents=True, exist_ok=True)
     number = 1
-    while (folder / f"{name}-{number:03d}").exists():
+    while True:
+        place = folder / f"{name}-{number:03d}"
+        with suppress(FileExistsError):
+            place.mkdir()
+            break
         number += 1
-    return folder / f"{name}-{number:03d}"
+    try:
+        yield place
+    except BaseException:
+        with suppress(OSError):
+            place.rmdir()
+        raise
 
 
 def _world_record(shown: Shown) -> dict[str, Any]:

@@ -140,7 +140,7 @@ class Session:
         self._at: dict[str, Moment | None] = {}
         self._reels: dict[Look, Reel] = {}
         self._peeks: dict[Look, Reel] = {}
-        self._lock, self._painting = threading.RLock(), threading.Lock()
+        self._lock, self._painting = threading.RLock(), threading.RLock()
         self._scenario: Scenario | None = None
         self._env("controls")
 
@@ -179,7 +179,8 @@ class Session:
 
     def view(self) -> EpisodeView:
         """The present instant as values."""
-        return self.driving.episode
+        with self._lock:
+            return self.driving.episode
 
     def tick(self, pedal: float = 0.0, wheel: float = 0.0) -> Moment:
         """One tick of 0.1 s, by hand or by the planner at the wheel; after going back it begins another branch.
@@ -291,6 +292,32 @@ class Session:
     def paint(self, progress: Callable[[int, int], None] = lambda done, total: None) -> Picture:
         """What the world shows now. A world that has been swapped in is stepped from the start first, through all instants that
         were shown; ``progress`` is called with how many of how many steps are done, and stops them by raising."""
+        return self._painted(progress)[0]
+
+    def truth(self, beside: Beside | None = None, of: Picture | None = None) -> Picture | None:
+        """The same by the world that knows the truth, None where there is none; from beside the car where that is given. of: a
+        picture to compare with, for time may have gone on since; else of the present instant."""
+        with self._painting:
+            with self._lock:
+                look, moment, tick = Look(TRUTH), of.moment if of else self.now, of.tick if of else self.cursor
+                reel = self._reels.setdefault(look, Reel(self.worlds.open(look)))
+            try:
+                frame = reel.at([moment.seen])
+                return Picture(moment, tick, Drawn(look, frame if beside is None else reel.look(elsewhere(*beside))))
+            except DataError:
+                return None
+
+    def beside(self, place: Beside, progress: Callable[[int, int], None] = lambda done, total: None) -> Picture:
+        """What the world shows of the present instant from beside the car. progress: as of ``paint``."""
+        with self._painting:
+            picture, reel = self._painted(progress)
+            seen = Drawn(picture.drawn.look, reel.look(elsewhere(*place)))
+            return replace(picture, drawn=seen, elsewhere=True)
+
+    # Parts
+
+    def _painted(self, progress: Callable[[int, int], None]) -> tuple[Picture, Reel]:
+        """The picture of the present instant, and the reel that has it last."""
         with self._painting:
             with self._lock:
                 look, moment, tick, last = self.look, self.now, self.cursor, self.cursor == len(self.path) - 1
@@ -302,30 +329,7 @@ class Session:
                     moment = replace(moment, shown=drawn.shown)
                     self._at = {kind: moment if at is self.path[tick] else at for kind, at in self._at.items()}
                     self.path[tick] = moment
-            return Picture(moment, tick, drawn)
-
-    def truth(self, beside: Beside | None = None) -> Picture | None:
-        """The same by the world that knows the truth, None where there is none; from beside the car where that is given."""
-        with self._painting:
-            with self._lock:
-                look, moment, tick = Look(TRUTH), self.now, self.cursor
-                reel = self._reels.setdefault(look, Reel(self.worlds.open(look)))
-            try:
-                frame = reel.at([moment.seen])
-                return Picture(moment, tick, Drawn(look, frame if beside is None else reel.look(elsewhere(*beside))))
-            except DataError:
-                return None
-
-    def beside(self, place: Beside) -> Picture:
-        """What the world shows of the present instant from beside the car."""
-        self.paint()
-        with self._painting:
-            with self._lock:
-                look, moment, tick = self.look, self.now, self.cursor
-                reel = self._reel(look)
-            return Picture(moment, tick, Drawn(look, reel.look(elsewhere(*place))), True)
-
-    # Parts
+            return Picture(moment, tick, drawn), reel
 
     def _inserted(self) -> tuple[Insert, ...]:
         """What was inserted up to the present instant."""

@@ -48,6 +48,7 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
         if touch:
             self.call("Emulation.setTouchEmulationEnabled", enabled=True)
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # keys reach it though an earlier tab may be closing still
         self.call("Page.navigate", url=address)
 
     def close_tab(self) -> None:

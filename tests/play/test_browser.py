@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,88 @@ def test_out_of_the_car_and_back(page):
     page.key("b")
     page.wait("!header.elsewhere")
     assert page.run(PIXELS) == pixels and page.run("state.tick") == 0
+
+
+@pytest.mark.parametrize("key", [".", "[", " "])
+def test_whoever_drives_on_or_goes_back_is_in_the_car_again(page, key):
+    page.key("b")
+    page.wait("header.elsewhere && beside.on")
+    page.key("ArrowUp")
+    button = "document.getElementById('return').getBoundingClientRect()"
+    covers = f"(b => document.elementFromPoint(b.left + b.width / 2, b.top + b.height / 2).id)({button})"
+    page.run("document.getElementById('stage').scrollIntoView()")
+    assert page.run(covers) == "return", "nothing lies over the button"
+    page.key(key)
+    page.wait("!beside.on && !header.elsewhere && document.getElementById('elsewhere').hidden")
+    assert page.run("document.getElementById('beside').ariaPressed") == "false" and page.run("beside.forward") == 0
+    still(page)
+
+
+def test_keys_drive_again_once_their_list_is_closed(page):
+    page.key("?")
+    page.wait("document.getElementById('keys').open")
+    page.key("p")
+    page.run("document.querySelector('#keys form button').click()")
+    page.wait("!document.getElementById('keys').open")
+    assert page.run("state.driver") == "hand", "what is pressed over the list does nothing"
+    page.key("p")
+    page.wait("state.driver === 'lane'")
+
+
+def test_figures_that_are_unknown_are_no_alarm(page):
+    page.run("Object.assign(state.metrics, { time_to_contact: null, route_offset: null }), showMetrics()")
+    figures = page.run("[...document.querySelectorAll('#metrics dd')].map(dd => [dd.textContent, dd.className])")
+    assert figures[2] == ["n/a", ""] and figures[4] == ["n/a", ""]
+
+
+def test_a_click_on_the_map_means_where_it_is_drawn(page):
+    """Between two ticks the car is drawn between its two places."""
+    page.run("before = { ...state, ego: [state.ego[0] - 8, ...state.ego.slice(1)] }")
+    page.run("Object.assign(state, { running: true, pace: 0.0001 }), arrived = performance.now()")  # a tick of 1000 s
+    box = "document.getElementById('map').getBoundingClientRect()"
+    at = f"(b => groundAt({{ clientX: b.left + b.width / 2, clientY: b.top + 0.72 * b.height }}))({box})"
+    clicked, drawn, car = page.run(f"[{at}, blended().ego, state.ego]")
+    assert clicked == pytest.approx(drawn[:2], abs=0.1) and clicked[0] < car[0] - 3
+    page.run("Object.assign(state, { running: false, pace: 1 }), before = state, chosen.put = 'car'")
+    page.run("document.getElementById('map').scrollIntoView()")
+    left, top, width, height = box_of(page, "map")
+    for kind in ("mousePressed", "mouseReleased"):
+        place = {"x": left + width / 2, "y": top + height / 2}
+        page.call("Input.dispatchMouseEvent", type=kind, button="right", buttons=2, clickCount=1, **place)
+    assert page.run("view.drag") is None and page.run("chosen.put") == "car", "the other button puts nothing there"
+
+
+def test_what_is_pressed_before_the_scene_is_there_is_kept(browser, server, drives, monkeypatch):
+    make = drives.make
+
+    def slow():
+        time.sleep(1.5)
+        return make()
+
+    monkeypatch.setattr(drives, "make", slow)
+    browser.open(f"http://{server}/{TOKEN}/", 1440, 900)
+    browser.wait("document.getElementById('progress').textContent.includes('opening')")
+    for element in ("[data-view=depth]", "#compare", "#beside", "#run", "#save", "[data-put=car]"):
+        browser.run(f"document.querySelector('{element}').click()")
+    browser.run("document.getElementById('time').dispatchEvent(new Event('input'))")
+    browser.key("b")
+    assert browser.run("state") is None
+    browser.wait("header.view === 'depth'")
+    assert browser.errors == []
+    browser.close_tab()
+
+
+def test_a_large_touched_screen_has_pads_too(browser, server):
+    browser.open(f"http://{server}/{TOKEN}/", 1280, 900, touch=True)
+    browser.wait("header && state && document.getElementById('progress').hidden")
+    left, top, width, height = box_of(browser, "pad-pedal")
+    assert browser.run("document.documentElement.scrollHeight <= window.innerHeight") and height > 60 and top + height <= 900
+    browser.touch("touchStart", (left + width / 2, top + 10))
+    browser.wait("state.tick >= 2 && state.ego[4] > 0.5")
+    browser.touch("touchEnd")
+    still(browser)
+    assert browser.errors == []
+    browser.close_tab()
 
 
 def test_what_the_mouse_puts_on_the_road_is_seen(page):

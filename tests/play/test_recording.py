@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import av
 import gymnasium as gym
@@ -161,6 +163,35 @@ def test_a_broken_file_is_one_line(saved, tmp_path, change, capsys):
     assert main(["play", "--again", str(folder)]) == 2
     error = capsys.readouterr().err.strip()
     assert "drive.json" in error and "\n" not in error and len(error) < 400
+
+
+def test_two_who_save_at_once_have_two_drives(drives, tmp_path):
+    sessions = [drives.make() for _ in range(2)]
+    for session in sessions:
+        session.begin("town-val-0000")
+        drive(session, 3)
+    with ThreadPoolExecutor(2) as threads:
+        places = set(threads.map(lambda session: save(session, tmp_path), sessions))
+    assert {place.name for place in places} == {"town-val-0000-001", "town-val-0000-002"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(place.name for place in places)
+    for session in sessions:
+        session.close()
+
+
+def test_what_cannot_be_written_to_is_one_line_and_leaves_nothing(session, tmp_path, monkeypatch):
+    drive(session, 3)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be saved there") as raised:
+        save(session, tmp_path / "file")
+    assert str(tmp_path / "file") in str(raised.value)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dist4d_env.play.recording.save_episode", full)
+    with pytest.raises(ConfigError, match="No space left"):
+        save(session, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_nothing_to_save_and_nothing_saved(session, tmp_path, capsys):

@@ -113,7 +113,9 @@ def test_strangers_stay_outside(server):
             pass
 
 
-def test_bad_options_are_one_line(town_dataroot, capsys):
+def test_bad_options_are_one_line(town_dataroot, capsys, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
     taken = socket.socket()
     taken.bind(("127.0.0.1", 0))
     taken.listen()
@@ -127,6 +129,12 @@ def test_bad_options_are_one_line(town_dataroot, capsys):
         ([*here, "--port", "0", "--size", "65x112"], "size=(65, 112)"),
         ([*here, "--port", "0", "--world", "splat", "--scenes", "nowhere"], "nowhere"),
         (["--dataroot", "/nowhere", "--port", "0", "--world", "splat"], "/nowhere"),
+        ([*here, "--port", "0", "--world", "splat", "--start", "900"], "start=900 s lies outside"),
+        ([*here, "--port", "0", "--world", "splat", "--start", "-1"], "start must be a number"),
+        ([*here, "--port", "0", "--world", "splat", "--traffic", "jam"], "jam"),
+        ([*here, "--port", "0", "--world", "splat", "--seed", "-1"], "seed=-1"),
+        ([*here, "--port", "0", "--world", "splat", "--out", str(file)], f"out={file}"),
+        ([*here, "--port", "0", "--world", "splat", "--out", str(file / "below")], f"{file} cannot"),
     ):
         assert main(["play", *options]) == 2
         error = capsys.readouterr().err.strip()
@@ -209,6 +217,9 @@ NONSENSE = (
     '{"do": "pace", "pace": 7}',
     '{"do": "run", "on": 1}',
     '{"do": "show", "world": ["x"], "memory": "log"}',
+    b"",
+    b"\xff\x00",
+    b'{"do": "fly"}',
 )
 
 
@@ -219,6 +230,7 @@ def test_nonsense_is_answered_in_one_line_and_the_drive_goes_on(client):
         assert "\n" not in notice and len(notice) < 300
     for name, fields, word in (
         ("show", {"world": "nothing", "memory": "log"}, "unknown"), ("branch", {"number": 3}, "no branch"),
+        ("show", {"world": "json:loads", "memory": "log"}, "loads"), ("planner", {"name": "json:loads"}, "loads"),
         ("planner", {"name": "nobody"}, "nobody"), ("begin", {"scene": "elsewhere"}, "elsewhere"),
         ("insert", {"category": "car", "x": 9e3, "y": 0, "heading": None, "speed": 0}, "beyond the route"),
     ):  # fmt: skip
@@ -246,6 +258,81 @@ def test_any_json_is_a_command_or_one_clear_error(value):
             assert "\n" not in str(error) and len(str(error)) < 300
         else:
             assert command.fields.keys() == FIELDS[command.name].keys()
+
+
+def test_no_tick_comes_between_what_a_command_does(client, drives, monkeypatch):
+    """Time goes on while somebody goes back: where one has gone back to is the present then, and nothing has branched."""
+    [drive] = drives.running
+    session = drive._session
+    go_to = session.go_to
+
+    def slow(tick: int) -> object:
+        moment = go_to(tick)
+        time.sleep(0.5)
+        return moment
+
+    monkeypatch.setattr(session, "go_to", slow)
+    client.say("run", on=True)
+    client.listen(lambda: client.state["tick"] >= 5)
+    client.say("go", tick=2)
+    client.listen(lambda: client.state["tick"] < 5)
+    assert client.state["tick"] == session.cursor == 2 and not client.state["branches"] and client.state["ticks"] >= 5
+
+
+def test_the_truth_is_of_the_picture_s_own_instant(client):
+    """Time goes on while a picture is made; its truth must not be that of a later instant."""
+    client.say("show", world="oracle", memory="log")
+    client.say("view", view="colour", compare=True, focus=1)
+    client.say("pace", pace=0.5)
+    client.say("run", on=True)
+    seen = set()
+    while len(seen) < 4 and not client.state["endedBy"]:
+        count = client.pictures
+        client.listen(lambda count=count: client.pictures > count or client.state["endedBy"])
+        if client.header["world"] == "oracle" and client.header["compared"]:
+            assert client.header["compared"]["psnr"] is None, "the oracle is the truth"
+            seen.add(client.header["tick"])
+    assert len(seen) > 1
+
+
+class BrokenWorld:
+    """Shows a picture, fails at the next, and so on."""
+
+    def reset(self, starts):
+        return [0 for _ in starts]
+
+    def step(self, states, scenes):
+        raise RuntimeError("out of order")
+
+
+def test_a_world_that_fails_takes_nobody_s_drive(client, capsys):
+    client.say("show", world=f"{__name__}:BrokenWorld", memory="log")
+    assert "RuntimeError: out of order" in client.notice()
+    client.say("run", on=True)
+    assert "RuntimeError: out of order" in client.notice(), "time stands still for its picture, which is tried again"
+    client.say("show", world="splat", memory="log")
+    client.listen(lambda: client.header["world"] == "splat" and client.header["tick"] == client.state["tick"])
+    client.say("step")
+    client.listen(lambda: client.state["tick"] == 1)
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_tab_that_is_closed_while_its_scene_opens_frees_everything(server, drives, monkeypatch):
+    waited(lambda: not drives.running, "earlier drives to end")
+    make, made = drives.make, []
+
+    def slow() -> object:
+        time.sleep(0.5)
+        made.append(make())
+        return made[-1]
+
+    monkeypatch.setattr(drives, "make", slow)
+    client = Client(server)
+    waited(lambda: drives.running, "the drive to begin")
+    client.close()
+    waited(lambda: not drives.running, "the drive to end")
+    time.sleep(1.0)
+    assert made and not made[0]._envs and not drives.worlds.open_looks
 
 
 def test_two_drive_two_episodes_and_a_closed_tab_frees_everything(server, drives):
@@ -290,7 +377,11 @@ def test_a_client_that_does_not_read_slows_nothing(server, drives):
     slow.say("pace", pace=0)
     slow.say("run", on=True)
     waited(lambda: drive._session.now.ended_by is not None, "the episode to end though nobody reads")
-    assert len(drive._events) + len(drive._latest) < 4
+    for _ in range(300):
+        slow.socket.send("nonsense")
+    slow.say("control", pedal=0.5, wheel=0)
+    waited(lambda: drive._control == (0.5, 0), "all to be heard")
+    assert len(drive._latest) < 4
     painted, last = slow.pictures, drive._session.cursor
     slow.listen(lambda: slow.state["tick"] == last and slow.header["tick"] == last)
     assert slow.pictures - painted < last

@@ -273,6 +273,22 @@ def test_looking_from_beside_the_car_changes_nothing(session):
     assert np.array_equal(there.rgb, session.truth().drawn.frame.rgbd.rgb)
 
 
+def test_what_is_seen_from_beside_is_of_one_instant(session):
+    """Also where another drive has begun before its picture is there."""
+    drive(session, 3)
+    session.show(COUNTING)
+    aside = session.beside((1.0, 2.0, 0.5, 0.3), progress=lambda done, total: session.begin("town-val-0001"))
+    assert aside.tick == 3 and aside.drawn.frame.rgbd.rgb[0, 0, 0, 0] == 3
+
+
+def test_the_truth_of_a_picture_is_of_its_instant(session):
+    drive(session, 2)
+    picture, there = session.paint(), session.truth().drawn.shown
+    drive(session, 3, paint=False)
+    of_it = session.truth(of=picture)
+    assert of_it.drawn.shown == there and of_it.tick == 2 and session.truth().drawn.shown != there
+
+
 def test_an_episode_that_is_over_stands_still(session):
     while session.tick(1.0, 1.0).ended_by is None:
         pass

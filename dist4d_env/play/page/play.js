@@ -6,6 +6,7 @@ const SOURCES = { log: "recorded", dist_t: "DiST-T", dist_s: "DiST-S", splat: "s
 const OUTCOMES = {
   collision: "Collision", off_road: "Off the road", wrong_way: "Wrong way", red_light: "Red light", horizon: "The recording ends here",
 };
+const INSIDE = new Set(["step", "go", "branch", "begin"]);  // what is done from inside the car, as going on is
 const PEOPLE = new Set(["pedestrian", "bicycle", "motorcycle"]), THINGS = new Set(["traffic_cone", "barrier", "other"]);
 
 let scene = null, state = null, before = null, arrived = 0;  // what the server said last
@@ -18,12 +19,14 @@ const view = { scale: 62, drag: null };  // metres of map from top to bottom
 // --- out
 
 function say(name, fields = {}) {
-  if (socket && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ do: name, ...fields }));
+  if (!socket || socket.readyState !== WebSocket.OPEN) return;
+  if (beside.on && (INSIDE.has(name) || fields.on)) stayInside();
+  socket.send(JSON.stringify({ do: name, ...fields }));
 }
 
 const saySeen = () => say("view", { view: chosen.view, compare: chosen.compare, focus: chosen.focus });
 const sayWorld = (world, memory) => say("show", { world, memory });
-const go = tick => say("go", { tick: Math.max(0, Math.min(Math.round(tick), state.ticks)) });
+const go = tick => { if (state) say("go", { tick: Math.max(0, Math.min(Math.round(tick), state.ticks)) }); };
 
 function sayBeside() {
   const { forward, left, up, yaw } = beside;
@@ -200,6 +203,7 @@ function showState() {
   showMetrics();
   showOver();
   showChoices();
+  if (header) showRates();
   document.documentElement.dataset.tick = state.tick;
 }
 
@@ -208,9 +212,9 @@ function showMetrics() {
   const facts = [
     ["progress", number(m.route_progress, "m"), false],
     ["speed limit", number(m.speed_limit == null ? null : 3.6 * m.speed_limit, "km/h", 0), m.speeding > 0.3],
-    ["off the route", number(Math.abs(m.route_offset), "m"), Math.abs(m.route_offset) > 2],
+    ["off the route", number(m.route_offset == null ? null : Math.abs(m.route_offset), "m"), Math.abs(m.route_offset) > 2],
     ["off the log", number(m.log_deviation, "m"), false],
-    ["to collision", number(m.time_to_contact, "s"), m.time_to_contact < 1.5],
+    ["to collision", number(m.time_to_contact, "s"), m.time_to_contact != null && m.time_to_contact < 1.5],
     ["acceleration", number(state.ego[4], "m/s²"), false],
     ["off the road", m.off_road ? "yes" : "no", m.off_road > 0],
     ["wrong way", m.wrong_way ? "yes" : "no", m.wrong_way > 0],
@@ -225,6 +229,7 @@ function showMetrics() {
 }
 
 function showOver() {
+  if (!state) return;
   const over = $("over");
   const fresh = state.ticks === 0 && !state.running && !beside.on && !chosen.compare && chosen.view === "colour";
   over.hidden = !state.endedBy && !fresh;
@@ -233,10 +238,11 @@ function showOver() {
   if (state.endedBy) {
     const pdms = state.final.pdms_v1;
     title.textContent = OUTCOMES[state.endedBy] || state.endedBy;
-    text.textContent = `PDMS ${pdms == null ? "n/a" : pdms.toFixed(2)} over the whole drive. R begins again, [ goes a second back.`;
+    text.textContent = `PDMS ${pdms == null ? "n/a" : pdms.toFixed(2)} over the whole drive. Begin again (R), or go a second back ([).`;
   } else {
-    title.textContent = "Press ↑ to drive";
-    text.textContent = "Arrow keys, a gamepad or the pads below. ? lists all keys.";
+    const thumbs = getComputedStyle($("pads")).display !== "none";
+    title.textContent = thumbs ? "Push the right pad up to drive" : "Press ↑ to drive";
+    text.textContent = `Arrow keys${thumbs ? ", the pads" : ""} or a gamepad. ? lists all keys.`;
   }
   over.replaceChildren(title, text);
 }
@@ -313,9 +319,9 @@ function drawViewer(c, [x, y, yaw]) {
   c.globalAlpha = 1;
 }
 
-/** Where on the ground a pointer is, relative to the scene's origin. */
+/** Where on the ground a pointer is, relative to the scene's origin: on the map as it is drawn now. */
 function groundAt(event) {
-  const canvas = $("map"), box = canvas.getBoundingClientRect(), [x, y, yaw] = state.ego, scale = box.height / view.scale;
+  const canvas = $("map"), box = canvas.getBoundingClientRect(), [x, y, yaw] = blended().ego, scale = box.height / view.scale;
   const right = (event.clientX - box.left - box.width / 2) / scale, ahead = (box.height * 0.72 - (event.clientY - box.top)) / scale;
   return [x + Math.cos(yaw) * ahead + Math.sin(yaw) * right, y + Math.sin(yaw) * ahead - Math.cos(yaw) * right];
 }
@@ -323,11 +329,12 @@ function groundAt(event) {
 function readMap() {
   const canvas = $("map");
   canvas.addEventListener("pointerdown", event => {
-    if (!chosen.put || !state) return;
+    if (!chosen.put || !state || event.button) return;
     if (state.running) say("run", { on: false });
     canvas.setPointerCapture(event.pointerId);
     view.drag = { from: groundAt(event), to: groundAt(event) };
   });
+  canvas.addEventListener("pointercancel", () => { view.drag = null; });
   canvas.addEventListener("pointermove", event => { if (view.drag) view.drag.to = groundAt(event); });
   canvas.addEventListener("pointerup", () => {
     if (!view.drag) return;
@@ -426,10 +433,17 @@ function look(kind) {
 /** Out of the car, or back into it. */
 function leave(on) {
   if (on === beside.on) return;
-  Object.assign(beside, { on, forward: 0, left: 0, up: 0, yaw: 0 });
+  if (!on) { go(state.tick); return; }
+  beside.on = true;
+  sayBeside();
+  showChoices();
+  showOver();
+}
+
+/** The camera is in the car again: whatever is said next shows it from there. */
+function stayInside() {
+  Object.assign(beside, { on: false, forward: 0, left: 0, up: 0, yaw: 0 });
   moveSliders();
-  if (on) sayBeside();
-  else go(state.tick);
   showChoices();
   showOver();
 }
@@ -449,7 +463,7 @@ function moveSliders() {
 
 function readKeys() {
   document.addEventListener("keydown", event => {
-    const key = event.key.toLowerCase(), inField = event.target.closest("select, dialog");
+    const key = event.key.toLowerCase(), inField = event.target.closest("select, dialog[open]");
     if (event.ctrlKey || event.metaKey || event.altKey || inField || !state) return;
     const drives = DRIVING[key];
     if (drives) {
