@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dist4d_env.curation.prepare import boxes_when, sensor_files
+from dist4d_env.curation.points import boxes_when
+from dist4d_env.curation.prepare import sensor_files
 from dist4d_env.curation.sources import LEAST, MOST, SOURCES, choose_sources, keyframes_around, moving, pixel_from_pixel
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.cameras import covering_intrinsics
@@ -237,7 +238,9 @@ def example(
     images, seen, shifts = [], [], []
     for (k, v), corner in zip(rows, places, strict=True):
         shift = np.array([[scale, 0, -corner[1]], [0, scale, -corner[0]], [0, 0, 1.0]])
-        images.append(_cut(np.array(a["rgb"][k, v]), corner, scale, crop, cv2.INTER_LINEAR).transpose(2, 0, 1) / np.float32(127.5) - 1)
+        images.append(
+            _cut(np.array(a["rgb"][k, v]), corner, scale, crop, cv2.INTER_LINEAR).transpose(2, 0, 1) / np.float32(127.5) - 1
+        )
         seen.append(_cut(np.array(a["seen"][k, v], np.float32), corner, scale, crop, cv2.INTER_NEAREST)[None])
         shifts.append(shift)
     truth = _cut(np.array(a["depth"][keyframe, view], np.float32), places[0], scale, crop, cv2.INTER_NEAREST) * (seen[0][0] > 0)
