@@ -75,8 +75,8 @@ def dense_depth(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Metric depth (H, W) float32 and labels (H, W) of one RGB image (H, W, 3) uint8.
 
-    points: (N, 3) global, at the image's exposure; boxed: (N,) bool, those that belong to annotated objects; stereo: (M, 3) global
-    points of depth from several images.
+    points: (N, 3) global, at the image's exposure; boxed: (N,) bool, those that belong to annotated objects; stereo: (M, 3)
+    global points of depth from several images.
     """
     height, width = image.shape[:2]
     sparse, upright = visible_returns(points, boxed, view, height, width, config)

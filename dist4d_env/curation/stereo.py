@@ -86,7 +86,7 @@ def confidence(one: StereoMap, others: Sequence[StereoMap]) -> np.ndarray:
 class StereoMaps:
     """Stereo of a scene's keyframes, kept while their neighbours need it."""
 
-    MOST = 6
+    MOST = 16
 
     def __init__(self, scene: Scene, sensors: FileSensorLog, past: bool = False) -> None:
         """past: images after a keyframe aren't used for it."""
@@ -106,11 +106,12 @@ class StereoMaps:
     def points(self, keyframe: int, view: int) -> np.ndarray:
         """Global points (N, 3) of what stands still that a camera of a keyframe sees and other images confirm."""
         maps = self.maps(keyframe)
-        if not maps:
-            return np.zeros((0, 3))
-        one = maps[view]
-        others = [found[v] for k, v in one.sources if (found := self.maps(k))]
-        return one.points[confidence(one, others) >= CONFIDENT]
+        return maps[view].points[self.confidence(keyframe, view) >= CONFIDENT] if maps else np.zeros((0, 3))
+
+    def confidence(self, keyframe: int, view: int) -> np.ndarray:
+        """``confidence`` (H, W) of a map, by those of its sources."""
+        one = self.maps(keyframe)[view]
+        return confidence(one, [found[v] for k, v in one.sources if (found := self.maps(k))])
 
     def forget(self, keyframe: int) -> None:
         """Of a keyframe, so that it is made anew."""
@@ -180,8 +181,8 @@ def _network() -> StereoNetwork:
 
 
 def fused(sparse: np.ndarray, points: np.ndarray, view: View) -> np.ndarray:
-    """Depth (H, W) of stereo's global points (N, 3) where LiDAR's (H, W, 0 where there is none) leaves room for it, else 0; none of
-    it where both are there and differ."""
+    """Depth (H, W) of stereo's global points (N, 3) where LiDAR's (H, W, 0 where there is none) leaves room for it, else 0; none
+    of it where both are there and differ."""
     height, width = sparse.shape
     pixels, z = project(apply(invert(view.global_from_camera), points), view.intrinsics)
     inside = (z > NEAR) & (pixels >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)

@@ -33,8 +33,8 @@ from dist4d_env.training.stereo import StereoRecipe, stereo_samples
 
 OPTIONS = "options.json"
 KEPT = (
-    "model", "network", "preset", "sizes", "also", "codec", "rollouts", "rollout_share", "adversarial", "layout_consistency", "emphasis",
-    "teacher", "teacher_steps", "guidance", "batch", "seed",
+    "model", "network", "preset", "sizes", "also", "codec", "rollouts", "rollout_share", "adversarial", "layout_consistency",
+    "emphasis", "teacher", "teacher_steps", "guidance", "batch", "seed",
 )  # fmt: skip
 """Options that a resumed run keeps, for it to be the same run."""
 Strides = Annotated[tuple[int, ...], arg(metavar="[N [N ...]]")]
