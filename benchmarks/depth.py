@@ -10,8 +10,6 @@ from the sweeps that ``prepare`` gathers; ``edges``: AbsRel within 2 pixels of s
 these pixels that are taken for sky, ``sky``: share of the true sky that is found. ``seconds``: processor time for a keyframe,
 from the sweeps in memory to the depth of all its cameras; with stereo from the images' files, its neighbours being done.
 ``stereo`` is depth from images alone; ``confirmed``: share of pixels that other images confirm, ``confirmed_absrel``: there.
-With --worth: PSNR in dB of views moved sideways by so many metres, drawn from one frame by ``replay`` and by DiST-S, with each kind
-of depth, against the oracle's.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ class StereoMaps:
         seen = ~moving(boxes, intrinsics, sensors.global_from_camera[keyframe, view], size)
         if body is not None:
             seen &= ~body[view]
-        image = torch.from_numpy(sensors.image(keyframe, view, *size)).to(network.device)
+        image = torch.from_numpy(sensors.image(keyframe, view, *size).copy()).to(network.device)
         with torch.no_grad():
             images = image.permute(2, 0, 1)[None].float() / 127.5 - 1
             pyramid = network.features(images, torch.from_numpy(seen)[None, None].to(images))

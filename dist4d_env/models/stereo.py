@@ -181,7 +181,7 @@ class StereoNetwork(ModelMixin, ConfigMixin):
         planes = torch.linspace(*ends, first, device=reference.full.device)
         codes = planes[None, :, None, None].expand(len(reference.quarter), -1, *reference.quarter.shape[-2:])
         sweeps = [self.sweep(0, reference, sources, pixel_from_pixel, codes)]
-        spacing = float(planes[1] - planes[0])
+        spacing = (ends[1] - ends[0]) / (first - 1)
         for stage, count in ((1, second), (2, third)):
             size = reference[stage].shape[-2:]
             middle = F.interpolate(sweeps[-1].best()[0].detach(), size=size, mode="bilinear", align_corners=False)
