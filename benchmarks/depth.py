@@ -196,7 +196,7 @@ def _dense(
     return dense_depth(image, points, boxed, seen, config, maps.points(keyframe, view) if config.stereo else None)[0]
 
 
-def _resized(field: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resized(field: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Nearest-sampled: depth is never interpolated across edges."""
     return cv2.resize(field, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 

@@ -45,8 +45,8 @@ def keyframes_around(positions: np.ndarray, keyframe: int, past: bool = False) -
 def choose_sources(
     intrinsics: np.ndarray,
     pose: np.ndarray,
-    size: tuple[int, int],
-    others: Sequence[tuple[np.ndarray, np.ndarray, tuple[int, int]]],
+    size: tuple[int, ...],
+    others: Sequence[tuple[np.ndarray, np.ndarray, tuple[int, ...]]],
 ) -> list[int]:
     """Indices of up to ``SOURCES`` other cameras that see most of what this one sees, with parallax; best first.
 

@@ -196,10 +196,9 @@ class StereoNetwork(ModelMixin, ConfigMixin):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Depth (N, H, W) in metres and the probability (N, H, W) that it is right, of all sweeps together."""
         sweeps = self(reference, sources, pixel_from_pixel)
-        size, sure = reference.full.shape[-2:], 1.0
-        for sweep in sweeps:
-            sure = sure * F.interpolate(sweep.best()[1], size=size, mode="bilinear", align_corners=False)
-        return code_depth(sweeps[-1].best()[0])[:, 0], sure[:, 0] ** (1 / len(sweeps))
+        size, found = reference.full.shape[-2:], [sweep.best() for sweep in sweeps]
+        each = [F.interpolate(sure, size=size, mode="bilinear", align_corners=False) for _, sure in found]
+        return code_depth(found[-1][0])[:, 0], torch.cat(each, 1).prod(1) ** (1 / len(each))
 
 
 def warp(

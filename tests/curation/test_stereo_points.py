@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +13,15 @@ import torch
 import torch.nn.functional as F
 
 from dist4d_env.__main__ import main
-from dist4d_env.curation.camera import CurationConfig
+from dist4d_env.curation import stereo
+from dist4d_env.curation.camera import Completion, CurationConfig, dense_depth
 from dist4d_env.curation.prepare import sensor_files, stereo_maps
 from dist4d_env.curation.sources import choose_sources, keyframes_around, moving, pixel_from_pixel
 from dist4d_env.curation.stereo import StereoMap, StereoMaps, confidence, fused
 from dist4d_env.curation.views import View
 from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.boxes import Boxes
-from dist4d_env.geometry.cameras import covering_intrinsics
+from dist4d_env.geometry.cameras import covering_intrinsics, project
 from dist4d_env.models.stereo import StereoNetwork, code_depth, depth_code, warp
 
 SIZE = (64, 112)
@@ -141,19 +143,40 @@ def test_history_sees_no_later_image(town_dataroot: Path):
     assert max(past.around(6)) < 6 < max(both.around(6)) and stereo_maps(scene, CurationConfig()) is None
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize("completion", ["least_squares", "flow"])
+def test_stereo_fills_what_lidar_leaves(completion: Completion):
+    """A wall 8 m ahead that no return is from, between returns of one 30 m away."""
+    view = View(MATRIX, np.eye(4), np.diag([1.0, 1, 1, 1]), np.array([0.0, 0, -2]))
+    image = np.full((*SIZE, 3), 90, np.uint8)
+    image[16:48, 40:72] = (200, 60, 60)
+    far = wall(30, np.eye(4)).points[::4, ::4].reshape(-1, 3)
+    pixels, _ = project(far, MATRIX)
+    beside = (np.abs(pixels - (56, 32)) > 18).any(1)
+    near = wall(8, np.eye(4)).points[16:48:2, 40:72:2].reshape(-1, 3)
+    config = CurationConfig(height=64, completion=completion, stereo=True)
+    known = far[beside], np.ones(beside.sum(), bool)
+    with_it, without = (dense_depth(image, *known, view, config, extra)[0][28:36, 48:64] for extra in (near, None))
+    assert np.median(with_it) == pytest.approx(8, rel=0.1) and np.median(without) > 10
+
+
+@pytest.mark.medium
 def test_prepare_with_stereo_from_end_to_end(
-    completion: str, town_dataroot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    town_dataroot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    """Depth stays as good as from LiDAR alone, is made again bit for bit, and says how it was made."""
-    words = ["prepare", "--dataroot", str(town_dataroot), "--scenes", "town-val-0000", "--out", str(tmp_path), "--height", "64"]
-    words += ["--workers", "1", "--completion", completion, "--stereo"]
+    """It is made again bit for bit and says how it was made."""
+    monkeypatch.setattr(stereo, "ROWS", 32)
+    root = Path(shutil.copytree(town_dataroot, tmp_path / "town"))
+    sensors = sensor_files(open_dataset(root).load("town-val-0000"))
+    for view in range(len(sensors.camera_names)):
+        for keyframe in range(3, len(sensors.keyframe_time)):
+            sensors.image_path(keyframe, view).unlink()
+    words = ["prepare", "--dataroot", str(root), "--scenes", "town-val-0000", "--out", str(tmp_path / "made"), "--height", "24"]
+    words += ["--workers", "1", "--stereo"]
     assert main(words) == 0
     assert "depth images to make" in capsys.readouterr().out
-    (settings,) = tmp_path.glob("*/prepared.json")
+    (settings,) = tmp_path.glob("made/*/prepared.json")
     assert json.loads(settings.read_text())["stereo"] is True
-    files = sorted(tmp_path.glob("*/CAM*/*.png"))
+    files = sorted(tmp_path.glob("made/*/CAM*/*.png"))
     before = files[7].read_bytes()
     files[7].unlink()
     assert main(words) == 0 and files[7].read_bytes() == before
