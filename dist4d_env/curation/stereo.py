@@ -26,7 +26,7 @@ REACH = 80.0
 """Metres up to which depth from images is believed."""
 PIXELS, RELATIVE = 1.0, 0.03
 """How far a point may come back from another image's depth, and by how much both depths may differ."""
-CONFIDENT = 0.35
+CONFIDENT = 0.75
 """Confidence from which on a point is used."""
 DISAGREE, COMPARED = 0.08, 50
 """Median relative difference from LiDAR beyond which an image's stereo isn't used; returns that it takes to tell."""
