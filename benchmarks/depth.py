@@ -8,7 +8,8 @@ a time (``half``), or 4 degrees of azimuth in every 12 (``wedges``), each return
 that has files, one sweep; frames of KITTI, one sweep each. Town: exact depth below 60 m of every pixel but the car's own body,
 from the sweeps that ``prepare`` gathers; ``edges``: AbsRel within 2 pixels of steps in depth of a fifth; ``false_sky``: share of
 these pixels that are taken for sky, ``sky``: share of the true sky that is found. ``seconds``: processor time for a keyframe,
-from the sweeps in memory to the depth of all its cameras.
+from the sweeps in memory to the depth of all its cameras; with stereo from the images' files, its neighbours being done.
+``stereo`` is depth from images alone; ``confirmed``: share of pixels that other images confirm, ``confirmed_absrel``: there.
 """
 
 from __future__ import annotations
@@ -29,13 +30,21 @@ from benchmarks.common import result_file, run
 from dist4d_env.curation.camera import Completion, CurationConfig, dense_depth, visible_returns
 from dist4d_env.curation.points import vertical_field
 from dist4d_env.curation.prepare import camera_view, points_at, sensor_files, separated_sweeps
+from dist4d_env.curation.stereo import CONFIDENT, StereoMaps
+from dist4d_env.curation.views import View
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import LidarSweep, Scene
 
-METHODS: tuple[Completion, ...] = get_args(Completion)
+METHODS = {
+    **{way: {"completion": way} for way in get_args(Completion)},
+    **{f"{way}_stereo": {"completion": way, "stereo": True} for way in get_args(Completion)},
+}
+"""Ways of making depth dense, each from LiDAR alone and with stereo between the returns."""
+ALONE = "stereo"
+"""The row of what the network for stereo says of every pixel, without LiDAR."""
 HALVES, PHASES, WEDGE = 2, 3, np.radians(4.0)
 Scores = dict[str, list[float]]
 
@@ -110,20 +119,28 @@ def keeps(points: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 def removed_returns(scene: Scene, frames: list[int], height: int) -> dict[str, dict[str, float]]:
     """Scores by method; returns of all cameras and frames count the same."""
     sensors = sensor_files(scene)
-    scores: dict[str, Scores] = {method: {} for method in METHODS}
+    scores: dict[str, Scores] = {method: {} for method in (*METHODS, ALONE)}
+    maps = StereoMaps(scene, sensors)
     with Progress(scene.name, "frame", len(frames)) as bar:
         for frame in frames:
             sweep = sensors.lidar(frame)
             for kind, kept in keeps(sweep.points):
-                _judge(scene, frame, sweep, kept, kind, height, scores)
+                _judge(scene, frame, sweep, kept, kind, height, scores, maps)
             bar.update()
     return _means(scores)
 
 
 def _judge(
-    scene: Scene, frame: int, sweep: LidarSweep, kept: np.ndarray, kind: str, height: int, scores: dict[str, Scores]
+    scene: Scene,
+    frame: int,
+    sweep: LidarSweep,
+    kept: np.ndarray,
+    kind: str,
+    height: int,
+    scores: dict[str, Scores],
+    maps: StereoMaps,
 ) -> None:
-    sensors, spent = sensor_files(scene), dict.fromkeys(METHODS, 0.0)
+    sensors, spent = sensor_files(scene), _spent(maps, frame)
     whole, part = (separated_sweeps(scene, [replace(sweep, points=points)]) for points in (sweep.points, sweep.points[kept]))
     for view in range(len(scene.rig.names)):
         config = CurationConfig(height=height)
@@ -135,24 +152,60 @@ def _judge(
         seen = replace(camera_view(scene, frame, view, points, config), field=vertical_field(part))
         left = visible_returns(points, boxed, seen, *size, config)[0]
         lost = (all_returns > 0) & (left == 0)
-        for method in METHODS:
-            began = time.process_time()
-            depth = dense_depth(image, points, boxed, seen, replace(config, completion=method))[0]
-            spent[method] += time.process_time() - began
+        for method in scores:
+            if method == ALONE:
+                if not maps.maps(frame):
+                    continue
+                depth = _resized(maps.maps(frame)[view].depth, size)
+            else:
+                began = time.process_time()
+                depth = _dense(image, points, boxed, seen, config, method, maps, frame, view)
+                spent[method] += time.process_time() - began
             error = np.abs(depth - all_returns)[lost] / all_returns[lost]
             row = scores[method]
             row.setdefault(f"{kind}_absrel", []).extend(error)
             row.setdefault(f"{kind}_upright", []).extend(error[upright[lost]])
             row.setdefault(f"{kind}_false_sky", []).extend(depth[lost] >= FAR)
-    for method in METHODS:
+    for method in spent:
         scores[method].setdefault("seconds", []).append(spent[method])
+
+
+def _spent(maps: StereoMaps, keyframe: int) -> dict[str, float]:
+    """Processor seconds so far of each method: stereo's own, its neighbours being done."""
+    for other in maps.around(keyframe):
+        maps.maps(other)
+    maps.forget(keyframe)
+    began = time.process_time()
+    maps.maps(keyframe)
+    own = time.process_time() - began
+    return {method: own if "stereo" in method else 0.0 for method in (*METHODS, ALONE)}
+
+
+def _dense(
+    image: np.ndarray,
+    points: np.ndarray,
+    boxed: np.ndarray,
+    seen: View,
+    config: CurationConfig,
+    method: str,
+    maps: StereoMaps,
+    keyframe: int,
+    view: int,
+) -> np.ndarray:
+    config = replace(config, **METHODS[method])
+    return dense_depth(image, points, boxed, seen, config, maps.points(keyframe, view) if config.stereo else None)[0]
+
+
+def _resized(field: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Nearest-sampled: depth is never interpolated across edges."""
+    return cv2.resize(field, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def exact(root: Path, options: Options) -> dict[str, dict[str, float]]:
     """Scores by method against the town's own depth; keyframes and cameras count the same."""
     dataset = open_dataset(root)
     names = dataset.scene_names(options.split)
-    scores: dict[str, Scores] = {method: {} for method in METHODS}
+    scores: dict[str, Scores] = {method: {} for method in (*METHODS, ALONE)}
     with Progress(root.name, "scene", len(names)) as bar:
         for name in names:
             scene = dataset.load(name)
@@ -164,7 +217,9 @@ def exact(root: Path, options: Options) -> dict[str, dict[str, float]]:
 
 
 def _compare(scene: Scene, keyframe: int, height: int, scores: dict[str, Scores]) -> None:
-    sensors, spent, base = sensor_files(scene), dict.fromkeys(METHODS, 0.0), CurationConfig(height=height)
+    sensors, base = sensor_files(scene), CurationConfig(height=height)
+    maps = StereoMaps(scene, sensors)
+    spent = _spent(maps, keyframe)
     sweeps = separated_sweeps(scene, sensors.sweeps(keyframe, base.before, base.after))
     for view in range(len(scene.rig.names)):
         size = base.size(sensors.image_size[view])
@@ -174,13 +229,18 @@ def _compare(scene: Scene, keyframe: int, height: int, scores: dict[str, Scores]
         near, sky = known & (truth < 60), known & (truth >= FAR)
         log, window = np.log(truth), np.ones((5, 5), np.uint8)
         edges = near & (cv2.dilate(log, window) - cv2.erode(log, window) > np.log(1.2))
-        for method in METHODS:
+        for method, row in scores.items():
             began = time.process_time()
-            points, boxed = points_at(scene, float(sensors.camera_time[keyframe, view]), sweeps)
-            seen = replace(camera_view(scene, keyframe, view, points, base), field=vertical_field(sweeps))
-            depth = dense_depth(image, points, boxed, seen, replace(base, completion=method))[0]
+            if method == ALONE:
+                if not maps.maps(keyframe):
+                    continue
+                depth = _confirmed(maps, keyframe, view, truth, row)
+            else:
+                points, boxed = points_at(scene, float(sensors.camera_time[keyframe, view]), sweeps)
+                seen = replace(camera_view(scene, keyframe, view, points, base), field=vertical_field(sweeps))
+                depth = _dense(image, points, boxed, seen, base, method, maps, keyframe, view)
             spent[method] += time.process_time() - began
-            error, row = np.abs(depth - truth) / truth, scores[method]
+            error = np.abs(depth - truth) / truth
             ratio = np.maximum(depth / truth, truth / depth)
             row.setdefault("absrel", []).append(error[near].mean())
             row.setdefault("delta1", []).append((ratio < 1.25)[near].mean())
@@ -189,8 +249,18 @@ def _compare(scene: Scene, keyframe: int, height: int, scores: dict[str, Scores]
                 row.setdefault("edges", []).append(error[edges].mean())
             if sky.any():
                 row.setdefault("sky", []).append((depth >= FAR)[sky].mean())
-    for method in METHODS:
+    for method in spent:
         scores[method].setdefault("seconds", []).append(spent[method])
+
+
+def _confirmed(maps: StereoMaps, keyframe: int, view: int, truth: np.ndarray, row: Scores) -> np.ndarray:
+    """Stereo's depth at the size of the truth; how much of it other images confirm goes into the row."""
+    one = maps.maps(keyframe)[view]
+    depth, sure = _resized(one.depth, truth.shape), _resized(maps.confidence(keyframe, view), truth.shape) >= CONFIDENT
+    row.setdefault("confirmed", []).append(sure.mean())
+    if sure.any():
+        row.setdefault("confirmed_absrel", []).append((np.abs(depth - truth) / truth)[sure].mean())
+    return depth
 
 
 if __name__ == "__main__":

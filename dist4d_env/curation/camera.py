@@ -12,10 +12,11 @@ from dist4d_env.curation.completion import ImageGraph
 from dist4d_env.curation.edges import sharpen_edges
 from dist4d_env.curation.flow import flow_depth
 from dist4d_env.curation.labels import GROUND, OBJECT, SKY, label_pixels, separations
+from dist4d_env.curation.stereo import fused
 from dist4d_env.curation.views import NEAR, View, ground_depth
 from dist4d_env.curation.visibility import height_above, visible_depth
 from dist4d_env.errors import ConfigError
-from dist4d_env.geometry.cameras import project
+from dist4d_env.geometry.cameras import project, unproject
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import apply, invert
 
@@ -27,7 +28,8 @@ Completion = Literal["flow", "least_squares"]
 class CurationConfig:
     """How depth is made. height: rows of the depth images, at most those of the image; before, after: sweeps gathered around each
     keyframe; upright_above: metres above the ground from which a return belongs to an object; data_weight: trust in a return
-    against the flow along the image, of least squares; completion: how returns are made dense."""
+    against the flow along the image, of least squares; completion: how returns are made dense; stereo: whether depth from several
+    images, where they agree, is added to the returns."""
 
     height: int = 450
     before: int = 5
@@ -35,6 +37,7 @@ class CurationConfig:
     upright_above: float = 0.25
     data_weight: float = 20.0
     completion: Completion = "least_squares"
+    stereo: bool = False
 
     def __post_init__(self) -> None:
         if self.completion not in get_args(Completion):
@@ -63,14 +66,22 @@ def silent_pixels(directions: np.ndarray, view: View, elevation: np.ndarray) -> 
 
 
 def dense_depth(
-    image: np.ndarray, points: np.ndarray, boxed: np.ndarray, view: View, config: CurationConfig
+    image: np.ndarray,
+    points: np.ndarray,
+    boxed: np.ndarray,
+    view: View,
+    config: CurationConfig,
+    stereo: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Metric depth (H, W) float32 and labels (H, W) of one RGB image (H, W, 3) uint8.
 
-    points: (N, 3) global, at the image's exposure; boxed: (N,) bool, those that belong to annotated objects.
+    points: (N, 3) global, at the image's exposure; boxed: (N,) bool, those that belong to annotated objects; stereo: (M, 3)
+    global points of depth from several images.
     """
     height, width = image.shape[:2]
     sparse, upright = visible_returns(points, boxed, view, height, width, config)
+    if stereo is not None and len(stereo):
+        sparse, upright = with_stereo(sparse, upright, stereo, view, config)
     if config.completion == "flow":
         made = flow_depth(image, sparse, upright, view)
         return made.depth, made.labels
@@ -81,15 +92,37 @@ def dense_depth(
     return complete(graph, sparse, labels, plane_depth, config), labels
 
 
+def with_stereo(
+    sparse: np.ndarray, upright: np.ndarray, stereo: np.ndarray, view: View, config: CurationConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Visible returns, as ``visible_returns`` gives them, with stereo's global points (M, 3) between them."""
+    added = fused(sparse, stereo, view)
+    there = added > 0
+    found = apply(view.global_from_camera, unproject(added.astype(float), view.intrinsics)[there])
+    return sparse + added, upright | _fill(there, _upright(found, view, config))
+
+
+def _fill(mask: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values (N,) bool at the N pixels of a mask (H, W)."""
+    filled = np.zeros(mask.shape, bool)
+    filled[mask] = values
+    return filled
+
+
+def _upright(points: np.ndarray, view: View, config: CurationConfig) -> np.ndarray:
+    """Which global points (N, 3) lie above the ground."""
+    over = height_above(points, view.plane, view.global_from_ego)
+    ego = apply(invert(view.global_from_ego), points)
+    # Roads bend away from a plane: the farther, the higher a return may lie and still be road.
+    return over > config.upright_above + 0.01 * np.linalg.norm(ego[:, :2], axis=1)
+
+
 def visible_returns(
     points: np.ndarray, boxed: np.ndarray, view: View, height: int, width: int, config: CurationConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """Depth (H, W) float32 of the LiDAR points that a camera sees, 0 where there is none, and which pixels (H, W) hold one above
     the ground. Points and boxed as in ``dense_depth``."""
-    over = height_above(points, view.plane, view.global_from_ego)
-    ego = apply(invert(view.global_from_ego), points)
-    # Roads bend away from a plane: the farther, the higher a return may lie and still be road.
-    upright = boxed | (over > config.upright_above + 0.01 * np.linalg.norm(ego[:, :2], axis=1))
+    upright = boxed | _upright(points, view, config)
     sparse, index = visible_depth(points, upright, view.global_from_camera, view.intrinsics, height, width)
     return sparse, (sparse > 0) & upright[index]
 

@@ -35,6 +35,8 @@ class Options:
     """LiDAR sweeps gathered before and after each keyframe, as far as their files exist."""
     completion: Literal["flow", "least_squares"] = "least_squares"
     """How depth is made dense: flow, by a small network that learned on the town; least_squares, along the image without any."""
+    stereo: bool = False
+    """Add depth from several images of the drive, by a small network that learned on the town, where LiDAR leaves gaps."""
     past_only: bool = False
     """Gather no sweep later than the keyframe, so that memory="history" knows nothing that a car could not know yet. Such depth
     has a folder of its own, which is used where $DIST4D_DEPTH names it."""
@@ -51,7 +53,9 @@ def run(options: Options) -> int:
     from dist4d_env.data.open import open_dataset
 
     after = 0 if options.past_only else options.sweeps
-    config = CurationConfig(height=options.height, before=options.sweeps, after=after, completion=options.completion)
+    config = CurationConfig(
+        height=options.height, before=options.sweeps, after=after, completion=options.completion, stereo=options.stereo
+    )
     dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
     root = depth_root(dataset.dataroot, options.out, options.past_only)
     names = dataset.scene_names(options.scenes)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.transforms import apply, invert, poses_from_position_yaw
-from dist4d_env.scenes.scene import LidarSweep
+from dist4d_env.scenes.scene import LidarSweep, Scene
 
 MARGIN = 0.15
 """Metres by which boxes are grown: annotated boxes cut mirrors, wheels and outstretched arms."""
@@ -87,3 +87,13 @@ def _field(points: np.ndarray, lidar: np.ndarray, global_from_ego: np.ndarray) -
 def vertical_field(sweeps: Sequence[SeparatedSweep]) -> tuple[float, float]:
     """The LiDAR's vertical view, radians: the lowest and highest elevation that sweeps have returns from."""
     return min((sweep.field[0] for sweep in sweeps), default=0.0), max((sweep.field[1] for sweep in sweeps), default=0.0)
+
+
+def boxes_when(scene: Scene, time: float) -> Boxes:
+    """The annotated objects at a sensor's time; a little before or after the log they move on at their velocity."""
+    inside = float(np.clip(time, 0.0, scene.duration))
+    boxes = scene.boxes(inside)
+    if inside == time:
+        return boxes
+    drift = np.pad(boxes.velocity * (time - inside), ((0, 0), (0, 1)))
+    return replace(boxes, position=boxes.position + drift)

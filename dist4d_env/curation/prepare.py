@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dist4d_env.curation.camera import CurationConfig, dense_depth, visible_returns
-from dist4d_env.curation.points import SeparatedSweep, separate, vertical_field
+from dist4d_env.curation.points import SeparatedSweep, boxes_when, separate, vertical_field
+from dist4d_env.curation.stereo import StereoMaps
 from dist4d_env.curation.views import View
 from dist4d_env.curation.visibility import ground_plane
 from dist4d_env.data.body_masks import FOLDER as BODY_MASKS
@@ -31,7 +32,6 @@ from dist4d_env.data.depth_files import (
 )
 from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.errors import DataError
-from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.cameras import CameraRig, ImageTransform
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import invert
@@ -39,6 +39,8 @@ from dist4d_env.processes import follow_parent
 from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import LidarSweep, Scene
 
+RUN = 8
+"""Keyframes that one process makes one after the other where stereo needs their neighbours, too."""
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -77,18 +79,20 @@ def prepare_scenes(
     Shows a progress bar. Raises DataError when not one depth image exists afterwards, and where depth made with other settings
     would stay beside it.
     """
-    jobs, names = [], set()
+    jobs: list[tuple[str, range]] = []
+    names = set()
     for name in scenes:
         sensors = sensor_files(dataset.load(name, False))
         keyframes, views = range(len(sensors.keyframe_time)), range(len(sensors.camera_names))
-        jobs += [(name, keyframe) for keyframe in keyframes]
+        run = RUN if config.stereo else 1
+        jobs += [(name, keyframes[first : first + run]) for first in keyframes[::run]]
         names |= {sensors.depth_name(keyframe, view) for keyframe in keyframes for view in views}
     clear_other_settings(root, config, names, overwrite)
     total = Prepared()
-    with Progress("depth", "keyframe", len(jobs)) as bar:
-        for done in run_jobs(partial(_job, dataset, root, config, overwrite), jobs, workers):
-            total += done
-            bar.update()
+    with Progress("depth", "keyframe", sum(len(keyframes) for _, keyframes in jobs)) as bar:
+        for made in run_jobs(partial(_job, dataset, root, config, overwrite), jobs, workers):
+            total = sum(made, total)
+            bar.update(len(made))
     if total.written + total.kept == 0:
         raise DataError(
             f"{dataset.dataroot}: no depth could be made for {', '.join(scenes)}: {total.without_image} camera frames have no "
@@ -112,8 +116,13 @@ def forecast(dataset: Dataset, scenes: Sequence[str], root: Path, config: Curati
     if first is None:
         return ""
     scene, keyframe, view = first
+    maps = stereo_maps(scene, config)
     for _ in range(2):  # the first time a network is loaded, too
+        if maps is not None:
+            maps.forget(keyframe)
         began = time.monotonic()
+        if maps is not None:
+            maps.maps(keyframe)  # its neighbours' are kept: each keyframe's are made once
         sensors = sensor_files(scene)
         sweeps = separated_sweeps(scene, sensors.sweeps(keyframe, config.before, config.after))
         gathered = time.monotonic()
@@ -132,6 +141,8 @@ def clear_other_settings(root: Path, config: CurationConfig, names: Set[Path], o
     ``overwrite`` allows it and every file is wanted anew; else a DataError.
     """
     made, wanted = read_settings(root), asdict(config)
+    if made is not None:
+        made = {"stereo": False, **made}  # from before there was any
     if made == wanted:
         return
     there = [path for path in root.glob("*/*.png") if path.parent.name != BODY_MASKS]
@@ -169,8 +180,15 @@ def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _job(dataset: Dataset, root: Path, config: CurationConfig, overwrite: bool, job: tuple[str, int]) -> Prepared:
-    return prepare_keyframe(dataset.load(job[0], False), job[1], root, config, overwrite)
+def _job(dataset: Dataset, root: Path, config: CurationConfig, overwrite: bool, job: tuple[str, range]) -> list[Prepared]:
+    scene = dataset.load(job[0], False)
+    stereo = stereo_maps(scene, config)
+    return [prepare_keyframe(scene, keyframe, root, config, overwrite, stereo) for keyframe in job[1]]
+
+
+def stereo_maps(scene: Scene, config: CurationConfig) -> StereoMaps | None:
+    """What stereo needs of a scene; None without. Depth of past sweeps alone is of past images alone."""
+    return StereoMaps(scene, sensor_files(scene), past=config.after == 0) if config.stereo else None
 
 
 def sensor_files(scene: Scene) -> FileSensorLog:
@@ -183,8 +201,11 @@ def sensor_files(scene: Scene) -> FileSensorLog:
     return scene.sensors
 
 
-def prepare_keyframe(scene: Scene, keyframe: int, root: Path, config: CurationConfig, overwrite: bool = False) -> Prepared:
-    """Makes and writes the depth of one keyframe's cameras."""
+def prepare_keyframe(
+    scene: Scene, keyframe: int, root: Path, config: CurationConfig, overwrite: bool = False, stereo: StereoMaps | None = None
+) -> Prepared:
+    """Makes and writes the depth of one keyframe's cameras; stereo: what ``stereo_maps`` gives, to be shared by keyframes."""
+    stereo = stereo or stereo_maps(scene, config)
     sensors = sensor_files(scene)
     views = range(len(scene.rig.names))
     there = sum(sensors.has_image(keyframe, view) for view in views)
@@ -196,7 +217,7 @@ def prepare_keyframe(scene: Scene, keyframe: int, root: Path, config: CurationCo
     if not separated:
         return replace(count, without_lidar=len(missing))
     for view in missing:
-        depth = camera_depth(scene, keyframe, view, separated, config)
+        depth = camera_depth(scene, keyframe, view, separated, config, stereo)
         if not isfile(root / SETTINGS):
             write_settings(root, asdict(config))
         write_depth(root / sensors.depth_name(keyframe, view), depth)
@@ -209,14 +230,22 @@ def _missing(sensors: FileSensorLog, keyframe: int, root: Path, overwrite: bool)
     return [view for view in views if overwrite or not isfile(root / sensors.depth_name(keyframe, view))]
 
 
-def camera_depth(scene: Scene, keyframe: int, view: int, sweeps: Sequence[SeparatedSweep], config: CurationConfig) -> np.ndarray:
-    """Depth (H, W) float32 of one camera of a keyframe, from sweeps taken apart."""
+def camera_depth(
+    scene: Scene,
+    keyframe: int,
+    view: int,
+    sweeps: Sequence[SeparatedSweep],
+    config: CurationConfig,
+    stereo: StereoMaps | None = None,
+) -> np.ndarray:
+    """Depth (H, W) float32 of one camera of a keyframe, from sweeps taken apart, and from stereo where it is given."""
     sensors = sensor_files(scene)
     stored = sensors.image_size[view]
     image = sensors.image(keyframe, view, *config.size(stored))
     points, boxed = points_at(scene, float(sensors.camera_time[keyframe, view]), sweeps)
     seen = replace(camera_view(scene, keyframe, view, points, config), field=vertical_field(sweeps))
-    return dense_depth(image, points, boxed, seen, config)[0]
+    seen_twice = None if stereo is None else stereo.points(keyframe, view)
+    return dense_depth(image, points, boxed, seen, config, seen_twice)[0]
 
 
 def camera_view(scene: Scene, keyframe: int, view: int, points: np.ndarray, config: CurationConfig) -> View:
@@ -240,16 +269,6 @@ def lidar_depth(scene: Scene, rig: CameraRig, keyframe: int) -> np.ndarray:
         found.append(visible_returns(points, boxed, view, rig.height, rig.width, config)[0])
     depth = np.stack(found)
     return np.where(depth > 0, depth, np.float32(FAR))
-
-
-def boxes_when(scene: Scene, time: float) -> Boxes:
-    """The annotated objects at a sensor's time; a little before or after the log they move on at their velocity."""
-    inside = float(np.clip(time, 0.0, scene.duration))
-    boxes = scene.boxes(inside)
-    if inside == time:
-        return boxes
-    drift = np.pad(boxes.velocity * (time - inside), ((0, 0), (0, 1)))
-    return replace(boxes, position=boxes.position + drift)
 
 
 def separated_sweeps(scene: Scene, sweeps: Sequence[LidarSweep]) -> list[SeparatedSweep]:

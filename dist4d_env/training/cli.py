@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg, subcommand
 
@@ -29,11 +29,12 @@ from dist4d_env.training.prepare import Maker
 from dist4d_env.training.rollouts import prepare_rollouts
 from dist4d_env.training.samples import SampleSettings, SampleStore
 from dist4d_env.training.signals import SignalsRecipe
+from dist4d_env.training.stereo import StereoRecipe, stereo_samples
 
 OPTIONS = "options.json"
 KEPT = (
-    "model", "preset", "sizes", "also", "codec", "rollouts", "rollout_share", "adversarial", "layout_consistency", "emphasis",
-    "teacher", "teacher_steps", "guidance", "batch", "seed",
+    "model", "network", "preset", "sizes", "also", "codec", "rollouts", "rollout_share", "adversarial", "layout_consistency",
+    "emphasis", "teacher", "teacher_steps", "guidance", "batch", "seed",
 )  # fmt: skip
 """Options that a resumed run keeps, for it to be the same run."""
 Strides = Annotated[tuple[int, ...], arg(metavar="[N [N ...]]")]
@@ -183,12 +184,15 @@ class TrainSignals(RunOptions):
 
 @dataclass(frozen=True)
 class TrainDepth(RunOptions):
-    """Train depth completion, from scenes with exact depth and LiDAR (`python -m dist4d_env town --looks wild`)."""
+    """Train depth completion, or stereo, from scenes with exact depth (`python -m dist4d_env town --looks wild`)."""
+
+    network: Annotated[Literal["flow", "stereo"], arg(metavar="NAME")] = "flow"
+    """flow: completion of LiDAR; stereo: depth from several images."""
 
     @property
     def maker(self) -> Maker | None:
         """Its samples are of its own kind."""
-        return depth_samples
+        return depth_samples if self.network == "flow" else stereo_samples
 
     @property
     def size(self) -> tuple[int, int]:
@@ -197,7 +201,8 @@ class TrainDepth(RunOptions):
 
     def recipe(self) -> Recipe:
         """The recipe, with its samples made where missing."""
-        return DepthRecipe(self.training_stores(), self.validation_store(), self.optimiser.batch, self.optimiser.seed)
+        made = DepthRecipe if self.network == "flow" else StereoRecipe
+        return made(self.training_stores(), self.validation_store(), self.optimiser.batch, self.optimiser.seed)
 
 
 MODELS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.depth import METHODS, Options, keeps, main
+from benchmarks.depth import ALONE, METHODS, Options, keeps, main
 
 
 def test_every_return_is_taken_away_once():
@@ -27,6 +27,7 @@ def test_every_return_is_taken_away_once():
 def test_a_town_is_measured_and_stored(town_dataroot: Path, tmp_path: Path):
     main(Options(real=False, town=(str(town_dataroot),), keyframes=1, height=64, out=tmp_path / "depth.json"))
     rows = json.loads((tmp_path / "depth.json").read_text())["town"][town_dataroot.name]
-    assert set(rows) == set(METHODS)
+    assert set(rows) == {*METHODS, ALONE}
+    assert 0 < rows[ALONE]["confirmed"] < 1 and rows.pop(ALONE)["confirmed_absrel"] < 0.5
     for row in rows.values():
         assert row["absrel"] < 0.2 and row["delta1"] > 0.85 and row["false_sky"] < 0.05 and row["seconds"] > 0
