@@ -157,9 +157,11 @@ def motion() -> str:
     for world, paths in load(FOLLOWING)["worlds"].items():
         for path, found in paths.items():
             for kind, row in found["motion"].items():
-                cells = [interval(row["metres"]), interval(row["degrees"], 2), interval(row["within"], 2)]
+                half = ["n/a" if row[f"median_{unit}"] is None else f"{row[f'median_{unit}']:.3f}" for unit in ("metres", "degrees")]
+                cells = [*half, interval(row["metres"]), interval(row["degrees"], 2), interval(row["within"], 2)]
                 rows.append([code(world), path, kind, f"{row['found']} of {row['steps']}", *cells])
-    return table(["world", "drive", "pixels", "steps found", "metres", "degrees", "within 0.05 m and 0.2 degrees"], rows)
+    head = ["world", "drive", "pixels", "steps found", "median, m", "median, degrees", "mean, m", "mean, degrees", "within the bounds"]
+    return table(head, rows)
 
 
 def vehicles() -> str:
