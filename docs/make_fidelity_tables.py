@@ -157,11 +157,12 @@ def motion() -> str:
     for world, paths in load(FOLLOWING)["worlds"].items():
         for path, found in paths.items():
             for kind, row in found["motion"].items():
-                half = ["n/a" if row[f"median_{unit}"] is None else f"{row[f'median_{unit}']:.3f}" for unit in ("metres", "degrees")]
+                medians = (row["median_metres"], row["median_degrees"])
+                half = ["n/a" if value is None else f"{value:.3f}" for value in medians]
                 cells = [*half, interval(row["metres"]), interval(row["degrees"], 2), interval(row["within"], 2)]
                 rows.append([code(world), path, kind, f"{row['found']} of {row['steps']}", *cells])
-    head = ["world", "drive", "pixels", "steps found", "median, m", "median, degrees", "mean, m", "mean, degrees", "within the bounds"]
-    return table(head, rows)
+    head = ["world", "drive", "pixels", "steps found", "median, m", "median, degrees", "mean, m", "mean, degrees"]
+    return table([*head, "within the bounds"], rows)
 
 
 def vehicles() -> str:
