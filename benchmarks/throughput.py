@@ -2,7 +2,7 @@
 
 Yardsticks: highway-env (highway-v0 and highway-fast-v0), where it is installed; and one decision of a DIAMOND-sized denoiser
 (a UNet of four levels of 64 channels with two residual blocks each, conditioned on four past frames, three Euler steps) on the
-same six views.
+same six views, in float32 and, where dist4d's networks are computed in it, in bfloat16.
 
     python -m benchmarks.throughput --size 224x400 --neighbours --out benchmarks/results/throughput.json
 
@@ -17,7 +17,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -28,12 +28,13 @@ import numpy as np
 from benchmarks.common import result_file, run
 from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.cameras import parse_size
+from dist4d_env.models.precision import computes_bfloat16, reduced
 from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.progress import each
 from dist4d_env.registry import TRAFFIC, WORLDS
 from dist4d_env.town.dataset import TownDataset, draw_missing
 
-DENOISER, FAST = "diamond-sized denoiser", "highway-fast-v0"
+DENOISER, REDUCED, FAST = "diamond-sized denoiser", "diamond-sized denoiser, bfloat16", "highway-fast-v0"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def main(options: Options) -> dict[str, Any]:
         else:
             steps[name] = made
     steps[DENOISER] = diamond_sized()
+    if computes_bfloat16():
+        steps[REDUCED] = diamond_sized(reduce=True)
     rows |= in_turn(steps, seconds)
     ratios = ratios_of(rows)
     if options.neighbours and "dist4d" in steps:
@@ -123,7 +126,11 @@ def scene_load(options: Options) -> dict[str, float]:
 def ratios_of(rows: dict[str, Any]) -> dict[str, float]:
     """How fast dist4d is beside the yardsticks that were measured."""
     rates = {name: row["per_second"] for name, row in rows.items() if "per_second" in row}
-    return {f"dist4d / {name}": rates["dist4d"] / rates[name] for name in (DENOISER, FAST) if name in rates and "dist4d" in rates}
+    return {
+        f"dist4d / {name}": rates["dist4d"] / rates[name]
+        for name in (DENOISER, REDUCED, FAST)
+        if name in rates and "dist4d" in rates
+    }
 
 
 @contextmanager
@@ -241,8 +248,11 @@ def highway(name: str) -> Callable[[], dict[str, float]] | None:
     return step
 
 
-def diamond_sized() -> Callable[[], dict[str, float]]:
-    """Three Euler steps of a randomly initialised denoiser of DIAMOND's published size on six 64 x 112 views."""
+def diamond_sized(reduce: bool = False) -> Callable[[], dict[str, float]]:
+    """Three Euler steps of a randomly initialised denoiser of DIAMOND's published size on six 64 x 112 views.
+
+    reduce: in bfloat16 as the world's networks, else in float32 as torch has it by default.
+    """
     import torch
     from diffusers import UNet2DModel
 
@@ -262,7 +272,10 @@ def diamond_sized() -> Callable[[], dict[str, float]]:
         x = torch.randn(6, 3, 64, 112)
         levels = (5.0, 0.5, 0.05, 0.0)
         for level, following in pairwise(levels):
-            x = x + (following - level) * net(torch.cat([x, past], 1), level).sample
+            seen = torch.cat([x, past], 1)
+            with reduced(seen) if reduce else nullcontext():
+                denoised = net(seen, level).sample
+            x = x + (following - level) * denoised
         return {}
 
     return step
