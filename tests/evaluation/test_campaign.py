@@ -469,9 +469,12 @@ def test_a_reader_from_outside_reaches_every_part(suite, tmp_path):
     write_suite(tmp_path / "suite.yaml", replace(suite, dataroot=str(place)))
     command = ["evaluate", "--suite", str(tmp_path / "suite.yaml"), "--planner", "lane", "--out", str(tmp_path / "out")]
     assert main(command) == 2
-    assert main([*command, "--dataset", f"{__name__}:Elsewhere"]) == 0
-    assert load_episode(next((tmp_path / "out" / "episodes").glob("*.json"))).dataroot == str(place)
-    assert main(["evaluate", str(tmp_path / "out"), "--workers", "0"]) == 0
+    reader = f"{__name__}:Elsewhere"
+    assert main([*command, "--dataset", reader]) == 0
+    assert load_episode(next((tmp_path / "out" / "episodes").glob("*.json")), allow=[reader]).dataroot == str(place)
+    again = ["evaluate", str(tmp_path / "out"), "--workers", "0"]
+    assert main(again) == 2, "no file has a module imported by itself"
+    assert main([*again, "--allow", reader]) == 0
     with pytest.raises(ConfigError, match=r"holds episodes with dataroot="):
         run(Campaign(("lane",), suite), tmp_path / "out", serial)
 
