@@ -123,9 +123,9 @@ def removed_returns(scene: Scene, frames: list[int], height: int) -> dict[str, d
     maps = StereoMaps(scene, sensors)
     with Progress(scene.name, "frame", len(frames)) as bar:
         for frame in frames:
-            sweep = sensors.lidar(frame)
+            sweep, own = sensors.lidar(frame), _spent(maps, frame)
             for kind, kept in keeps(sweep.points):
-                _judge(scene, frame, sweep, kept, kind, height, scores, maps)
+                _judge(scene, frame, sweep, kept, kind, height, scores, maps, dict(own))
             bar.update()
     return _means(scores)
 
@@ -139,8 +139,9 @@ def _judge(
     height: int,
     scores: dict[str, Scores],
     maps: StereoMaps,
+    spent: dict[str, float],
 ) -> None:
-    sensors, spent = sensor_files(scene), _spent(maps, frame)
+    sensors = sensor_files(scene)
     whole, part = (separated_sweeps(scene, [replace(sweep, points=points)]) for points in (sweep.points, sweep.points[kept]))
     for view in range(len(scene.rig.names)):
         config = CurationConfig(height=height)

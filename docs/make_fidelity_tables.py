@@ -157,9 +157,8 @@ def motion() -> str:
     for world, paths in load(FOLLOWING)["worlds"].items():
         for path, found in paths.items():
             for kind, row in found["motion"].items():
-                medians = (row["median_metres"], row["median_degrees"])
-                half = ["n/a" if value is None else f"{value:.3f}" for value in medians]
-                cells = [*half, interval(row["metres"]), interval(row["degrees"], 2), interval(row["within"], 2)]
+                medians = number(row["median_metres"]), number(row["median_degrees"])
+                cells = [*medians, interval(row["metres"]), interval(row["degrees"], 2), interval(row["within"], 2)]
                 rows.append([code(world), path, kind, f"{row['found']} of {row['steps']}", *cells])
     head = ["world", "drive", "pixels", "steps found", "median, m", "median, degrees", "mean, m", "mean, degrees"]
     return table([*head, "within the bounds"], rows)

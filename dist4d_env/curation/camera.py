@@ -99,14 +99,9 @@ def with_stereo(
     added = fused(sparse, stereo, view)
     there = added > 0
     found = apply(view.global_from_camera, unproject(added.astype(float), view.intrinsics)[there])
-    return sparse + added, upright | _fill(there, _upright(found, view, config))
-
-
-def _fill(mask: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values (N,) bool at the N pixels of a mask (H, W)."""
-    filled = np.zeros(mask.shape, bool)
-    filled[mask] = values
-    return filled
+    upright = upright.copy()
+    upright[there] |= _upright(found, view, config)
+    return sparse + added, upright
 
 
 def _upright(points: np.ndarray, view: View, config: CurationConfig) -> np.ndarray:

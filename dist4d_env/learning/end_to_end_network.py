@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import nn
@@ -23,6 +22,7 @@ from torch import nn
 from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.geometry import deterministic
 from dist4d_env.learning.depth_scan import Calibration, check_cameras
+from dist4d_env.learning.policy_files import UNREADABLE
 from dist4d_env.learning.route_frame import RouteFrame
 from dist4d_env.learning.route_grid import BACK, CELL, CELLS, CHANNELS, COARSE, PAST
 from dist4d_env.models.arguments import check_choice
@@ -204,9 +204,7 @@ def load_network(folder: str | Path) -> tuple[EndToEndNetwork, NetworkConfig]:
         network.load_state_dict(tensors)
     except WeightsError:
         raise
-    except (
-        OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError, OverflowError, SafetensorError,
-    ) as error:  # fmt: skip
+    except UNREADABLE as error:
         raise WeightsError(
             f"no end-to-end network is in {folder} ({failure_text(error)}): it takes {CONFIG} and {WEIGHTS}"
         ) from error

@@ -31,6 +31,10 @@ from dist4d_env.scenes.files import keep_beside, recovered, replacing_folder
 
 FORMAT = "dist4d-policy-2"
 WEIGHTS, CONFIG = "policy.safetensors", "config.json"
+UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError, OverflowError, SafetensorError,
+)  # fmt: skip
+"""What reading a broken folder of weights and configuration may raise."""
 
 
 @dataclass(frozen=True)
@@ -88,17 +92,7 @@ class Policy:
             network.load_state_dict(tensors, assign=True)
         except WeightsError:
             raise
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            RuntimeError,
-            RecursionError,
-            OverflowError,
-            SafetensorError,
-        ) as error:
+        except UNREADABLE as error:
             raise WeightsError(
                 f"no policy can be read from {folder} ({failure_text(error)}): it takes {CONFIG} and {WEIGHTS}"
             ) from error

@@ -26,7 +26,8 @@ from dist4d_env.geometry.transforms import apply, invert
 from dist4d_env.models.depth_flow import MIDDLE, DepthFlow
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.training.loading import as_stores
+from dist4d_env.training.loading import as_stores, evenly
+from dist4d_env.training.run_log import depth_colours
 from dist4d_env.training.samples import SampleSettings, SampleStore
 from dist4d_env.training.segmenter import augmented
 
@@ -69,7 +70,7 @@ def depth_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarra
     generator = np.random.default_rng([settings.seed, *scene.name.encode()])
     body = sensors.body(*size)
     rows: dict[str, list[np.ndarray]] = {}
-    for keyframe in (usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, min(MOST, len(usable))).astype(int))):
+    for keyframe in evenly(usable, MOST):
         around = int(generator.choice(AROUND))
         sweeps = separated_sweeps(scene, sensors.sweeps(keyframe, around, around))
         rig = scene.rig.at_size(*size)
@@ -201,10 +202,7 @@ class DepthRecipe:
         for sample in chosen[:: max(1, len(chosen) // 6)][:6]:
             inputs, truth, _ = example(sample)
             depth = self.model.sample(torch.from_numpy(inputs)[None].to(device), STEPS)[0][0].cpu().numpy()
-            maps = [
-                np.clip(np.log(image) / np.log(FAR) * 255, 0, 255).astype(np.uint8) for image in (np.exp(truth + MIDDLE), depth)
-            ]
-            rows.append(np.hstack([sample["rgb"], *(cv2.applyColorMap(one, cv2.COLORMAP_TURBO) for one in maps)]))
+            rows.append(np.hstack([sample["rgb"], depth_colours(np.exp(truth + MIDDLE)), depth_colours(depth)]))
         return {"val": np.vstack(rows)}
 
     def export(self, folder: Path) -> None:

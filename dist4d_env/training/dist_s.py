@@ -14,7 +14,7 @@ from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
-from dist4d_env.training.loading import to_device
+from dist4d_env.training.loading import evenly, to_device
 from dist4d_env.training.losses import beyond, decibels, hole_weight, image_loss, mean_scores, scores
 from dist4d_env.training.run_log import rgbd_rows
 from dist4d_env.training.samples import SPACE, SampleStore
@@ -95,8 +95,8 @@ class DiSTSRecipe:
         """PSNR of the filled splat and of DiST-S from noise, and errors of depth, on recorded-path pairs."""
         code, rows = str(self.unet.config.depth_code), []
         pool = self.val.rows(SPACE)
-        for index in np.linspace(0, len(pool) - 1, min(48, len(pool))).astype(int):
-            views, truth, clean = self.pair(pool[index])
+        for place in evenly(pool, 48):
+            views, truth, clean = self.pair(place)
             rows.append(scores("composed", clean, views.base, truth, code))
         return mean_scores(rows)
 

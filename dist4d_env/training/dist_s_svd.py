@@ -18,7 +18,7 @@ from dist4d_env.models.presets import Preset
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.svd import SVDConditions, draw_sigma, edm_weight
 from dist4d_env.progress import say
-from dist4d_env.training.loading import as_stores
+from dist4d_env.training.loading import as_stores, evenly
 from dist4d_env.training.losses import mean_scores, scores
 from dist4d_env.training.run_log import rgbd_rows
 from dist4d_env.training.samples import SPACE, SampleStore
@@ -102,7 +102,7 @@ class DiSTSVideoRecipe:
         """Up to ``count`` validation clips, always the same ones; shorter than in training where the scenes are."""
         pool = runs(self.val, SPACE, self.samples.frames) or runs(self.val, SPACE, 1)
         generator = np.random.default_rng(0)
-        return [pool[k].clip(generator) for k in np.linspace(0, len(pool) - 1, min(count, len(pool))).astype(int)]
+        return [one.clip(generator) for one in evenly(pool, count)]
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

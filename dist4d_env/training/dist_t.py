@@ -19,7 +19,7 @@ from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.video_codec import Codec
 from dist4d_env.training.critics import Discriminator, LayoutReader, gradient_loss
 from dist4d_env.training.dist_t_batches import DiSTTBatch, DiSTTBatches, DiSTTOptions, whole
-from dist4d_env.training.loading import to_device
+from dist4d_env.training.loading import evenly, to_device
 from dist4d_env.training.losses import hole_weight, image_loss, mean_scores, psnr, scores
 from dist4d_env.training.run_log import rgbd_rows
 from dist4d_env.training.samples import SampleStore
@@ -185,7 +185,7 @@ class DiSTTRecipe(DiSTTBatches):
         result: dict[str, float] = {}
         for length in self.lengths():
             pool = self.val.chunks(length)
-            rows = [self._scores(pool[i]) for i in np.linspace(0, len(pool) - 1, min(24, len(pool))).astype(int)]
+            rows = [self._scores(place) for place in evenly(pool, 24)]
             result |= {f"{name}@{length}": value for name, value in mean_scores(rows).items()}
         return result
 

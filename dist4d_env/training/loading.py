@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,12 @@ from dist4d_env.training.samples import SampleStore
 
 AHEAD = 2
 """Batches that each worker process prepares ahead."""
+Item = TypeVar("Item")
+
+
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """Up to ``most`` of them, evenly spread, always the same ones."""
+    return [items[k] for k in np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)]
 
 
 def to_device(batch: Any, device: torch.device | str) -> Any:

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.scenes.files import write_text
 
 LOG = "log.jsonl"
@@ -62,6 +64,12 @@ def truncate_log(file: Path, step: int) -> None:
         if entry["step"] <= step:
             kept.append(line + "\n")
     write_text(file, "".join(kept))
+
+
+def depth_colours(depth: np.ndarray) -> np.ndarray:
+    """Depth (H, W) in metres, from 1 m to FAR on a logarithmic scale, as colours (H, W, 3) uint8."""
+    scale = np.log(np.maximum(depth, 1)) / np.log(FAR)
+    return cv2.applyColorMap(np.clip(scale * 255, 0, 255).astype(np.uint8), cv2.COLORMAP_TURBO)
 
 
 def rgbd_rows(rows: Sequence[torch.Tensor]) -> np.ndarray:

@@ -19,9 +19,10 @@ from dist4d_env.errors import DataError
 from dist4d_env.geometry.cameras import covering_intrinsics
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.models.pretrained import save_model
-from dist4d_env.models.stereo import FURTHEST, StereoNetwork, Sweep, code_depth, depth_code
+from dist4d_env.models.stereo import FURTHEST, Pyramid, StereoNetwork, Sweep, code_depth, depth_code
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.training.loading import as_stores
+from dist4d_env.training.loading import as_stores, evenly
+from dist4d_env.training.run_log import depth_colours
 from dist4d_env.training.samples import SampleSettings, SampleStore, SceneSamples
 from dist4d_env.training.segmenter import augmented
 
@@ -56,7 +57,7 @@ def stereo_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarr
         raise DataError(
             f"{scene.name} has fewer than two keyframes with images and depth: write it with `python -m dist4d_env town`"
         )
-    usable = [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, min(KEPT, len(usable))).astype(int))]
+    usable = evenly(usable, KEPT)
     body = sensors.body(*size)
     intrinsics = np.stack([covering_intrinsics(sensors.intrinsics[k], sensors.image_size, size) for k in usable])
     seen = np.ones((len(usable), len(sensors.camera_names), *size), bool)
@@ -121,7 +122,7 @@ class StereoRecipe:
     def _sweeps(self, batch: StereoBatch) -> list[Sweep]:
         count, images = batch.images.shape[:2]
         made = self.model.features(batch.images.flatten(0, 1), batch.seen.flatten(0, 1))
-        each = [type(made)(*(level.unflatten(0, (count, images))[:, index] for level in made)) for index in range(images)]
+        each = [Pyramid(*(level.unflatten(0, (count, images))[:, index] for level in made)) for index in range(images)]
         return self.model(each[0], each[1:], batch.pixels)
 
     @torch.no_grad()
@@ -148,7 +149,7 @@ class StereoRecipe:
         batch = StereoBatch(*(array.to(device) for array in arrays))
         count = batch.images.shape[1]
         made = self.model.features(batch.images[0], batch.seen[0])
-        each = [type(made)(*(level[index : index + 1] for level in made)) for index in range(count)]
+        each = [Pyramid(*(level[index : index + 1] for level in made)) for index in range(count)]
         depth, sure = self.model.depth(each[0], each[1:], batch.pixels)
         return depth[0].cpu().numpy(), sure[0].cpu().numpy(), batch.truth[0].cpu().numpy()
 
@@ -174,8 +175,7 @@ class StereoRecipe:
         samples, rows = self.val_samples(), []
         for scene, keyframe, view, chosen in samples[:: max(1, len(samples) // 6)][:6]:
             depth, sure, truth = self._found(scene, keyframe, view, chosen)
-            maps = [np.clip(np.log(np.maximum(one, 1)) / np.log(FAR) * 255, 0, 255).astype(np.uint8) for one in (truth, depth)]
-            coloured = [cv2.applyColorMap(one, cv2.COLORMAP_TURBO) for one in maps]
+            coloured = [depth_colours(truth), depth_colours(depth)]
             image = np.array(scene.arrays["rgb"][keyframe, view])
             rows.append(np.hstack([image[: len(depth), : depth.shape[1]], *coloured, coloured[1] * (sure > PROBABLE)[..., None]]))
         return {"val": np.vstack(rows)} if rows else {}
