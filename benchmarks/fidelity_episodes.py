@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.fidelity import SHADOWS
+from benchmarks.fidelity_drives import SCORES, Drive
 from dist4d_env.evaluation.campaign import stored
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, forward_cameras, load_episode
 from dist4d_env.evaluation.fingerprint import package_fingerprint
@@ -25,42 +25,12 @@ from dist4d_env.progress import Progress
 from dist4d_env.scenes.files import write_text
 from dist4d_env.simulation.actions import PLAN_DT
 
-SCORES = ("PDMS", "EPDMS", "CLS")
 AHEAD = 2.0
 """Seconds after which two plans for the same state are compared."""
 NEAR, MOVES = 20.0, 0.5
 """Metres within which, and m/s from which on, something that moves is near."""
 MEASURED = "measured"
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Drive:
-    """A stored episode. scores: by name, None where one is not valid, 0 where the planner failed; path: x, y (m) every 0.1 s.
-
-    Of each decision: source and trust of the picture, from_log: metres from the recorded path, near: whether something that moves
-    is near, apart: metres between the plan and the one on the true picture after ``AHEAD`` seconds, None where there is none.
-    """
-
-    planner: str
-    scenario: str
-    seed: int
-    scene: str
-    family: str
-    outcome: str
-    code: str
-    scores: Mapping[str, float | None]
-    path: list[tuple[float, float]]
-    source: list[str]
-    trust: list[float]
-    from_log: list[float]
-    near: list[bool]
-    apart: list[float | None]
-
-    @property
-    def episode(self) -> tuple[str, int]:
-        """What drives in other worlds share."""
-        return self.scenario, self.seed
 
 
 def read_drives(folder: Path) -> list[Drive]:

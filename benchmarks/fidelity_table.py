@@ -1,6 +1,7 @@
 """Tables of decision fidelity from what is stored, at any time.
 
     python -m benchmarks.fidelity_table runs/fidelity --store benchmarks/results/fidelity.json
+    python -m benchmarks.fidelity_table --drives benchmarks/results/fidelity_drives.jsonl.xz    # of kept drives
 
 Intervals are 95 % of a cluster bootstrap over scenes. An order of planners is that of their paired differences: those whose
 interval holds 0 are tied. See docs/fidelity.md.
@@ -21,7 +22,8 @@ from tyro.conf import Positional
 from benchmarks.agreement import Clusters, auroc, best_threshold, better, estimate, kendall, rank_correlations, spearman
 from benchmarks.common import header, run, write_json
 from benchmarks.fidelity import TRUTH, WORLDS
-from benchmarks.fidelity_episodes import SCORES, Drive, parted_after, read_drives
+from benchmarks.fidelity_drives import SCORES, Drive, KeptDrives, load_drives, rounded, save_drives
+from benchmarks.fidelity_episodes import parted_after, read_drives
 from dist4d_env.errors import DataError
 from dist4d_env.evaluation.campaign import is_campaign, read_settings
 from dist4d_env.evaluation.statistics import Estimate
@@ -42,26 +44,42 @@ Drives = Mapping[str, Sequence[Drive]]
 class Options:
     """Tables of decision fidelity from the stored episodes of benchmarks.fidelity."""
 
-    out: Positional[Path]
-    """Folder of the study."""
+    out: Positional[Path | None] = None
+    """Folder of the study; none where all that counts is in --drives."""
     store: Path | None = None
     """Result file (JSON)."""
+    drives: Path | None = None
+    """File that keeps drives (.jsonl.xz): those it holds count, and those of the folder are added to it."""
     seed: int = 0
     """Of the bootstrap."""
 
 
 def main(options: Options) -> dict[str, Any]:
-    folders = {world: options.out / world for world in WORLDS if is_campaign(options.out / world)}
-    if TRUTH not in folders or len(folders) < 2:
-        raise DataError(f"{options.out} holds no drives in {TRUTH} and another world: run python -m benchmarks.fidelity first")
-    drives = {world: read_drives(folder) for world, folder in folders.items()}
-    settings = read_settings(folders[TRUTH])["common"]
-    result = header("fidelity_table", options) | {"suite": settings["suite"], "size": settings.get("size")}
+    kept = load_drives(options.drives) if options.drives else KeptDrives({}, {})
+    if options.out is not None:
+        kept = kept.with_those_of(driven(options.out))
+        if options.drives is not None:
+            save_drives(options.drives, kept)
+    drives = kept.by_world()
+    if TRUTH not in drives or len(drives) < 2:
+        where = options.out or options.drives
+        raise DataError(f"{where} holds no drives in {TRUTH} and another world: run python -m benchmarks.fidelity first")
+    result = header("fidelity_table", options) | {"suite": None, "size": None, **kept.study}
     result |= tables(drives, options.seed)
     if options.store is not None:
         write_json(options.store, result)
     show(result)
     return result
+
+
+def driven(folder: Path) -> KeptDrives:
+    """The whole episodes of a study's folder, rounded as a file keeps them, so that both give the same tables."""
+    folders = {world: folder / world for world in WORLDS if is_campaign(folder / world)}
+    if not folders:
+        return KeptDrives({}, {})
+    settings = read_settings(next(iter(folders.values())))["common"]
+    found = {(world, d.planner, *d.episode): rounded(d) for world, place in folders.items() for d in read_drives(place)}
+    return KeptDrives({"suite": settings["suite"], "size": settings.get("size")}, found)
 
 
 def tables(drives: Drives, seed: int = 0) -> dict[str, Any]:

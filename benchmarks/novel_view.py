@@ -22,6 +22,7 @@ from benchmarks.protocols import average, summarise
 from benchmarks.rollouts import scene_at, through_codec
 from benchmarks.tables import print_table
 from dist4d_env.data.open import open_dataset
+from dist4d_env.errors import DataError
 from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
@@ -71,6 +72,8 @@ def main(options: Options) -> dict[str, Any]:
     units_done = [finished.done[f"{name}/{seed}"] for name, seed in units]
     results = summarise_views(units_done)
     where = places([finished.done[f"{name}/0"] for name in names])
+    if not results:
+        raise DataError(f"{options.dataroot}: no place of {where['of']} is {CLEARANCE} m from every surface; nothing is measured")
     content = {"scenes": names, "images": f"6 x {size[0]} x {size[1]}", "seeds": seeds, "places": where, "results": results}
     result = result_file("novel_view", options, content, finished)
     print_table(results)
@@ -100,6 +103,7 @@ def evaluate_scene(
     for keyframe in keyframes.tolist():
         time = float(scene.sensors.keyframe_time[keyframe])
         source, boxes = scene.sensors.rgbd(keyframe, *size), scene.boxes(time)
+        street = np.ones(source.depth.shape, bool) if source.body is None else ~source.body
         memory = Memory.from_frames([source], [boxes])
         for side in (1.0, -1.0):
             entry: dict[str, Any] = {}
@@ -107,7 +111,7 @@ def evaluate_scene(
                 moved = scene.ego_pose(time) @ pose_from_xy_yaw(0.0, side * shift, 0.0)
                 at = replace(scene_at(scene, time, scene.ego_pose, scene.ego_pose, 0.5, 0), global_from_ego=moved)
                 ((_, truth, _),) = oracle.step([state], [at])
-                if truth.depth.min() < CLEARANCE:
+                if truth.depth[street].min() < CLEARANCE:
                     continue
                 splat = memory.render(rig, truth.global_from_camera, boxes, time)
                 methods = {"codec_ceiling": through_codec(codec, truth)} if codec and baselines else {}
@@ -116,7 +120,7 @@ def evaluate_scene(
                 if dist_s:
                     generator = torch.Generator().manual_seed(noise_seed(seed, keyframe, side * shift))
                     made = dist_s([splat_images(splat)], generator=generator, steps=steps)
-                    methods["dist_s"] = like(truth, made.rgb[0], made.depth[0])
+                    methods["dist_s"] = splat.over(like(truth, made.rgb[0], made.depth[0]))
                 masks = regions(truth, boxes, [source])
                 entry[f"{shift:g}m"] = {name: score(frame, truth, masks) for name, frame in methods.items()}
             entries.append(entry)

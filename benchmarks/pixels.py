@@ -82,8 +82,11 @@ def _global_points(frame: RGBDFrame) -> np.ndarray:
 def _inside(points: np.ndarray, boxes: Boxes, margin: float = 0.1) -> np.ndarray:
     """Whether points (N, 3) lie in any of the boxes, grown by ``margin`` metres."""
     inside = np.zeros(len(points), bool)
-    for pose, size in zip(invert(boxes.poses), boxes.size, strict=True):
-        inside |= (np.abs(apply(pose, points)) <= size / 2 + margin).all(-1)
+    x, y = np.ascontiguousarray(points[:, :2].T)
+    for pose, size, centre in zip(invert(boxes.poses), boxes.size, boxes.position, strict=True):
+        reach = np.hypot(*size[:2]) / 2 + 2 * margin  # few points are near a box: the others need no closer look
+        near = np.flatnonzero((np.abs(x - centre[0]) <= reach) & (np.abs(y - centre[1]) <= reach))
+        inside[near] |= (np.abs(apply(pose, points[near])) <= size / 2 + margin).all(-1)
     return inside
 
 

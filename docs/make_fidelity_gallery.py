@@ -18,7 +18,8 @@ from tyro.conf import Positional
 
 from benchmarks.common import run
 from benchmarks.fidelity import PATIENCE, SHADOWS, TruePictures
-from benchmarks.fidelity_episodes import Drive, read_drives
+from benchmarks.fidelity_drives import Drive
+from benchmarks.fidelity_episodes import read_drives
 from dist4d_env.envs.drawing import colour_depth, draw_text
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import DataError

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from benchmarks import fidelity, fidelity_table
-from benchmarks.fidelity_episodes import Drive, between, parted_after, read_drives
+from benchmarks.fidelity_drives import Drive, KeptDrives, load_drives, save_drives
+from benchmarks.fidelity_episodes import between, parted_after, read_drives
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
@@ -128,6 +129,14 @@ def test_stored_an_episode_at_a_time_in_any_order(suite, tmp_path, monkeypatch) 
     assert set(first["worlds"]["splat"]["families"]) == {"nominal", "late"}
     kept = read_drives(whole / "splat")
     assert kept == read_drives(whole / "splat") and all(None not in drive.apart for drive in kept)
+    file = tmp_path / "drives.jsonl.xz"
+    fidelity_table.main(fidelity_table.Options(whole, drives=file))
+    again = fidelity_table.main(fidelity_table.Options(drives=file))
+    assert again["suite"] == tables[0]["suite"]
+    assert all(
+        json.dumps(again[name], sort_keys=True) == json.dumps(tables[0][name], sort_keys=True) for name in ("worlds", "truth")
+    )
+    assert fidelity.main(options(suite, tmp_path / "elsewhere", drives=file)) == 0, "what is kept is not driven again"
     make_fidelity_gallery.main(make_fidelity_gallery.Options(whole, "splat", 1, tmp_path / "gallery.png"))
     assert cv2.imread(str(tmp_path / "gallery.png")).shape == (186, 4 * 294, 3), "colours and depth, here and in truth"
 
@@ -139,6 +148,23 @@ def test_bad_input_is_one_line(suite, tmp_path) -> None:
         fidelity_table.main(fidelity_table.Options(tmp_path))
     with pytest.raises(DataError, match="no stored episodes"):
         make_fidelity_gallery.main(make_fidelity_gallery.Options(tmp_path, picture=tmp_path / "gallery.png"))
+
+
+def test_a_file_of_drives_is_whole_and_of_one_study(tmp_path) -> None:
+    drive = Drive(
+        "p", "s", 1, "scene", "nominal", "completed", "", {"PDMS": None}, [(0.0, 1.004)], ["log"], [0.5], [0.0], [True], [None]
+    )
+    file = tmp_path / "drives.jsonl.xz"
+    assert load_drives(file).drives == {}
+    kept = KeptDrives({"suite": "a", "size": None}, {("splat", "p", "s", 1): drive})
+    save_drives(file, kept)
+    (found,) = load_drives(file).drives.items()
+    assert found == (("splat", "p", "s", 1), replace(drive, path=[[0.0, 1.0]]))
+    with pytest.raises(DataError, match="two studies"):
+        kept.with_those_of(replace(kept, study={"suite": "b", "size": None}))
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(DataError, match="holds no drives"):
+        load_drives(file)
 
 
 def test_a_beginning_holds_all_families() -> None:
