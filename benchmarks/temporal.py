@@ -32,7 +32,7 @@ from benchmarks.rollouts import codec_of
 from benchmarks.tables import print_table
 from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.cameras import parse_size
-from dist4d_env.models.segmenter import load_segmenter
+from dist4d_env.models.segmenter import load_segmenter, segmenter_for
 from dist4d_env.progress import each
 from dist4d_env.worlds.contract import World
 from dist4d_env.worlds.factory import make_world
@@ -48,7 +48,7 @@ class Options(TownOptions):
     """Scores of DiST-T beside copy-last, best splat and codec ceiling."""
 
     segmenter: Path | None = None
-    """Folder of the town segmenter for appearance; the one that ships where none is given."""
+    """Folder of the town segmenter for appearance; where none is given, the one that ships for pictures of about this size."""
     starts: int = 6
     """Instants of each scene from which one step is predicted."""
     duration: float = 8.0
@@ -60,15 +60,17 @@ class Options(TownOptions):
 
 
 def main(options: Options) -> dict[str, Any]:
-    codec, segmenter = codec_of(options.weights), load_segmenter(options.segmenter)
+    codec, size = codec_of(options.weights), parse_size(options.size)
+    judge = options.segmenter or segmenter_for(size)
+    segmenter = load_segmenter(judge)
     worlds: dict[MemoryPolicy, World] = {}
     if options.weights != "splat":
         worlds = {memory: make_world("dist4d", weights=options.weights, memory=memory) for memory in MEMORIES}
-    dataset, size = open_dataset(options.dataroot), parse_size(options.size)
+    dataset = open_dataset(options.dataroot)
     names = dataset.scene_names(options.split)[: 2 if options.quick else options.scenes]
     duration, starts, seeds = (2.0, 2, 1) if options.quick else (options.duration, options.starts, options.seeds)
-    key: dict[str, Any] = {"weights": options.weights, "segmenter": options.segmenter, "size": options.size, "format": 3}
-    key |= {"duration": duration, "starts": starts, "town": dataset.dataroot}
+    key: dict[str, Any] = {"weights": options.weights, "segmenter": options.segmenter or judge.name, "size": options.size}
+    key |= {"format": 4, "duration": duration, "starts": starts, "town": dataset.dataroot}
     finished = FinishedUnits(options.out, key)
     units = [(name, unit) for name in names for unit in (BASELINES, *(range(seeds) if worlds else ()))]
     evaluation: SceneEvaluation | None = None
@@ -84,7 +86,8 @@ def main(options: Options) -> dict[str, Any]:
     for protocol in done[0][1]["looks"]:
         runs = [(name, unit["looks"][protocol]) for name, unit in done if protocol in unit["looks"]]
         results[protocol]["appearance"] = appearance(runs, STEP)
-    content = {"scenes": names, "seeds": seeds, "images": f"6 x {size[0]} x {size[1]}", "results": results}
+    content = {"scenes": names, "seeds": seeds, "images": f"6 x {size[0]} x {size[1]}", "segmenter": judge.name}
+    content |= {"results": results}
     result = result_file("temporal", options, content, finished)
     print_table(results)
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
-from dist4d_env.models.arguments import check_levels
+from dist4d_env.models.arguments import check_choice, check_levels
 from dist4d_env.models.pretrained import SHIPPED, load_model
 from dist4d_env.models.unet import PlainUNet
 from dist4d_env.town.textures_ground import SEMANTICS
@@ -23,6 +24,9 @@ _CLASS_OF = {"road": "drivable", "marking": "markings", "crossing": "markings", 
 _CLASS_OF |= {"pedestrian": "people", "two_wheeler": "people"}
 _TABLE = np.array([CLASSES.index(_CLASS_OF.get(name, "background")) for name in SEMANTICS], np.uint8)
 
+TRAINED_AT = {64: "segmenter", 224: "segmenter_224x400"}
+"""Height of the pictures that a shipped segmenter was trained on -> its folder."""
+
 
 def layout_classes(semantics: np.ndarray) -> np.ndarray:
     """The town renderer's class ids (any shape, uint8) as indices into CLASSES, same shape."""
@@ -32,22 +36,24 @@ def layout_classes(semantics: np.ndarray) -> np.ndarray:
 class TownSegmenter(PlainUNet, ModelMixin, ConfigMixin):
     """A UNet on space-to-depth pixels, (N, 3, H, W) in [-1, 1] to class logits (N, 5, H, W).
 
-    H and W must be divisible by 2 ** len(widths). The Frechet distance between sets of town pictures compares pooled
-    features of its first and last level (``look``).
+    H and W must be divisible by patch * 2 ** (len(widths) - 1); patch: pixels along each side of what the first layer takes
+    together, 2 or 4. The Frechet distance between sets of town pictures compares pooled features of its first and last level
+    (``look``).
     """
 
     config_name = "config.json"
 
     @register_to_config
-    def __init__(self, widths: tuple[int, ...] = (32, 64, 96), blocks: int = 1) -> None:
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 96), blocks: int = 1, patch: int = 2) -> None:
         super().__init__()
         check_levels(widths, blocks)
-        self.make_levels(3, tuple(widths), blocks)
-        self.head = nn.Conv2d(widths[0], 4 * len(CLASSES), 3, padding=1)
+        check_choice("patch", patch, (2, 4))
+        self.make_levels(3, tuple(widths), blocks, patch)
+        self.head = nn.Conv2d(widths[0], patch**2 * len(CLASSES), 3, padding=1)
 
     def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (N, 3, H, W) to features of the first level (edges and grain) and of the last before the head (semantic), both
-        (N, widths[0], H / 2, W / 2)."""
+        (N, widths[0], H / patch, W / patch)."""
         first, last = self.through_levels(images)
         return F.silu(first), F.silu(last)
 
@@ -56,7 +62,7 @@ class TownSegmenter(PlainUNet, ModelMixin, ConfigMixin):
 
     def classify(self, last: torch.Tensor) -> torch.Tensor:
         """The last features to class logits (N, 5, H, W)."""
-        return F.pixel_shuffle(self.head(last), 2)
+        return F.pixel_shuffle(self.head(last), self.config.patch)
 
     @torch.no_grad()
     def look(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,6 +86,14 @@ def pictures(rgb: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(rgb)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def segmenter_for(size: tuple[int, int]) -> Path:
+    """The folder of the segmenter that ships for pictures of (height, width): it was trained at the nearest height, by ratio."""
+    return SHIPPED / TRAINED_AT[min(TRAINED_AT, key=lambda height: abs(math.log(size[0] / height)))]
+
+
 def load_segmenter(folder: str | Path | None = None) -> TownSegmenter:
-    """The segmenter that ships, or one of a folder written by its training. Raises ``WeightsError``."""
-    return load_model(TownSegmenter, SHIPPED / "segmenter" if folder is None else Path(folder))
+    """The segmenter that ships for pictures of 64 x 112, or one of a folder (``segmenter_for``, or written by its training).
+
+    Raises ``WeightsError``.
+    """
+    return load_model(TownSegmenter, segmenter_for((64, 112)) if folder is None else Path(folder))

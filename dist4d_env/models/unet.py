@@ -13,12 +13,13 @@ from dist4d_env.models.codec import Pointwise, ResidualConv
 class PlainUNet(nn.Module):
     """The levels of a network; what it makes of the features is its own.
 
-    In: (N, channels, H, W), H and W divisible by 2 ** len(widths); features are (N, widths[0], H / 2, W / 2).
+    In: (N, channels, H, W), H and W divisible by patch * 2 ** (len(widths) - 1); features are
+    (N, widths[0], H / patch, W / patch).
     """
 
-    def make_levels(self, channels: int, widths: tuple[int, ...], blocks: int) -> None:
+    def make_levels(self, channels: int, widths: tuple[int, ...], blocks: int, patch: int = 2) -> None:
         """Makes the layers, whose names are those in files of weights."""
-        self.stem = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, widths[0], 3, padding=1))
+        self.stem = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(patch**2 * channels, widths[0], 3, padding=1))
         self.down = nn.ModuleList(nn.Sequential(*[ResidualConv(width) for _ in range(blocks)]) for width in widths)
         self.up = nn.ModuleList(nn.Sequential(*[ResidualConv(width) for _ in range(blocks)]) for width in widths[:-1])
         self.shrink, self.grow, self.merge = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()

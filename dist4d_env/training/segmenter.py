@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dist4d_env.errors import ConfigError, DataError, run_script
+from dist4d_env.geometry.cameras import optional_size
 from dist4d_env.metrics.images.accuracy import confusion, intersection_over_union, mean_iou
 from dist4d_env.models.pretrained import save_model
 from dist4d_env.models.segmenter import CLASSES, TownSegmenter, layout_classes, pictures
@@ -19,8 +21,9 @@ from dist4d_env.training.loop import LoopOptions, train
 
 WEIGHTS = torch.tensor([1.0, 1.0, 1.5, 1.2, 5.0])
 """Loss weight of each class: thin and small things are rare pixels."""
-CROWDED = 20
-"""Pixels of people from which on a picture is crowded; rare classes are learned because half of each batch is crowded."""
+CROWDED = 20 / (64 * 112)
+"""Share of a picture that people take from which on it is crowded; rare classes are learned because half of each batch is
+crowded."""
 PALETTE = np.array([[70, 80, 90], [160, 150, 150], [250, 230, 90], [60, 110, 220], [220, 60, 60]], np.uint8)
 """Colours of CLASSES."""
 
@@ -37,6 +40,12 @@ class Options:
     """The run's folder: checkpoint, log.jsonl, and weights/segmenter with the model."""
     steps: int = 2400
     """Optimiser steps; a run resumed with more goes on."""
+    crop: str | None = None
+    """Height x width of the window of each picture that a step sees; None is the whole picture."""
+    patch: Literal[2, 4] = 2
+    """Pixels along each side of what the first layer takes together: 4 for large pictures."""
+    blur: float = 1.2
+    """Pixels of the strongest blur in training."""
     batch: int = 8
     """Pictures per step."""
     learning_rate: float = 1e-3
@@ -53,7 +62,10 @@ def run(options: Options) -> int:
         raise ConfigError(f"{options.out} already holds a run: go on with --resume or choose another --out")
     town, val = load_pictures(options.dataroot), load_pictures(options.val_dataroot)
     loop = LoopOptions(out=options.out, steps=options.steps, learning_rate=options.learning_rate, resume=options.resume)
-    train(SegmenterRecipe(town, val, options.batch, options.seed), loop)
+    recipe = SegmenterRecipe(
+        town, val, options.batch, options.seed, optional_size(options.crop), options.patch, options.blur
+    )  # fmt: skip
+    train(recipe, loop)
     return 0
 
 
@@ -77,24 +89,46 @@ def load_pictures(dataroot: Path) -> tuple[np.ndarray, np.ndarray]:
 class SegmenterRecipe:
     """Cross-entropy on pictures that are mirrored, relit, blurred and made noisy, so that classes depend little on sharpness."""
 
-    def __init__(self, train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], batch: int, seed: int) -> None:
+    def __init__(
+        self, train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], batch: int, seed: int,
+        crop: tuple[int, int] | None = None, patch: int = 2, blur: float = 1.2,
+    ) -> None:  # fmt: skip
         torch.manual_seed(seed)
-        self.model = TownSegmenter().to(memory_format=torch.channels_last)
+        self.model = TownSegmenter(patch=patch).to(memory_format=torch.channels_last)
         self.models: dict[str, nn.Module] = {"segmenter": self.model}
-        self.train, self.val, self.count, self.seed = train, val, batch, seed
+        self.train, self.val, self.count, self.seed, self.crop, self.blur = train, val, batch, seed, crop, blur
+        height, width = train[1].shape[1:]
+        if crop is not None and (crop[0] > height or crop[1] > width):
+            raise ConfigError(f"windows of {crop[0]}x{crop[1]} do not fit into pictures of {height}x{width}")
         people = (train[1] == CLASSES.index("people")).sum((1, 2))
-        self.crowded = np.flatnonzero(people >= min(CROWDED, people.max()))
+        self.crowded = np.flatnonzero(people >= min(CROWDED * train[1][0].size, people.max()))
 
     def batch(self, step: int, rank: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         """Pictures (N, 3, H, W) in [-1, 1] and their classes (N, H, W) int64."""
         generator = np.random.default_rng([self.seed, step, rank])
         rows = generator.integers(len(self.train[0]), size=self.count)
         rows[: self.count // 2] = generator.choice(self.crowded, self.count // 2)
-        images, truth = pictures(self.train[0][rows]), torch.from_numpy(self.train[1][rows].astype(np.int64))
+        seen, classes = self.train[0][rows], self.train[1][rows]
+        if self.crop is not None:
+            windows = [self._window(one, row < self.count // 2, generator) for row, one in enumerate(classes)]
+            seen, classes = (np.stack([one[w] for one, w in zip(whole, windows, strict=True)]) for whole in (seen, classes))
+        images, truth = pictures(seen), torch.from_numpy(classes.astype(np.int64))
         mirrored = torch.from_numpy(generator.random(self.count) < 0.5)
         images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
         truth = torch.where(mirrored[:, None, None], truth.flip(-1), truth)
-        return augmented(images, generator), truth
+        return augmented(images, generator, self.blur), truth
+
+    def _window(self, classes: np.ndarray, crowded: bool, generator: np.random.Generator) -> tuple[slice, slice]:
+        """A window of a picture of classes (H, W); of a crowded one, around any pixel of its people."""
+        assert self.crop is not None
+        people = np.argwhere(classes == CLASSES.index("people")) if crowded else []
+        must = people[generator.integers(len(people))] if len(people) else None
+        window = []
+        for axis, (side, whole) in enumerate(zip(self.crop, classes.shape, strict=True)):
+            low, high = (0, whole - side) if must is None else (max(0, must[axis] - side + 1), min(must[axis], whole - side))
+            start = int(generator.integers(low, high + 1))
+            window.append(slice(start, start + side))
+        return window[0], window[1]
 
     def loss(self, batch: tuple[torch.Tensor, torch.Tensor], step: int) -> tuple[torch.Tensor, dict[str, float]]:
         images, truth = batch
@@ -125,8 +159,8 @@ class SegmenterRecipe:
         save_model(self.model, folder / "segmenter", torch.float16)
 
 
-def augmented(images: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
-    """Pictures (N, 3, H, W) relit, half of them blurred (up to 1.2 pixels) and half noisy (up to 4 % of the range)."""
+def augmented(images: torch.Tensor, generator: np.random.Generator, blur: float = 1.2) -> torch.Tensor:
+    """Pictures (N, 3, H, W) relit, half of them blurred (up to ``blur`` pixels) and half noisy (up to 4 % of the range)."""
     count = len(images)
 
     def each(low: float, high: float) -> torch.Tensor:
@@ -134,7 +168,7 @@ def augmented(images: torch.Tensor, generator: np.random.Generator) -> torch.Ten
 
     images = images * each(0.8, 1.2) + each(-0.15, 0.15)
     soft = torch.from_numpy(generator.random((count, 1, 1, 1)) < 0.5)
-    images = torch.where(soft, blurred(images, float(generator.uniform(0.2, 1.2))), images)
+    images = torch.where(soft, blurred(images, float(generator.uniform(0.2, blur))), images)
     strength = each(0, 0.08) * torch.from_numpy((generator.random((count, 1, 1, 1)) < 0.5).astype(np.float32))
     grain = torch.from_numpy(generator.standard_normal(images.shape, np.float32))
     return (images + strength * grain).clamp(-1, 1)

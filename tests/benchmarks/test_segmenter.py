@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import judges
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.metrics.images.accuracy import confusion, intersection_over_union
-from dist4d_env.models.segmenter import CLASSES, TownSegmenter, layout_classes, load_segmenter, pictures
+from dist4d_env.models.pretrained import SHIPPED, WEIGHTS_FILE
+from dist4d_env.models.segmenter import (
+    CLASSES,
+    TRAINED_AT,
+    TownSegmenter,
+    layout_classes,
+    load_segmenter,
+    pictures,
+    segmenter_for,
+)
 from dist4d_env.town.textures_ground import SEMANTICS
 from dist4d_env.town.writer import write_dataset
 from dist4d_env.training.segmenter import Options, SegmenterRecipe, blurred, load_pictures, run
@@ -63,6 +73,31 @@ def test_it_learns_and_its_run_can_be_loaded(town: Path, tmp_path: Path) -> None
         run(Options(town, town, tmp_path / "run"))
 
 
+def test_windows_hold_pictures_and_their_classes_together(town: Path) -> None:
+    rgb, classes = load_pictures(town)
+    painted = np.repeat(classes[..., None] * 50, 3, -1)  # a picture of its own classes
+    recipe = SegmenterRecipe((painted, classes), (painted, classes), 4, 0, crop=(32, 48))
+    images, truth = recipe.batch(1)
+    assert images.shape == (4, 3, 32, 48) and truth.shape == (4, 32, 48)
+    assert all(np.corrcoef(image.mean(0).ravel(), kinds.ravel())[0, 1] > 0.9 for image, kinds in zip(images, truth, strict=True))
+    assert not torch.equal(images, recipe.batch(2)[0]) and torch.equal(images, recipe.batch(1)[0])
+    people = (truth == CLASSES.index("people")).sum((1, 2))
+    assert (people[:2] > 0).all()  # the crowded half of the batch
+    with pytest.raises(ConfigError, match="65x48 do not fit into pictures of 64x112"):
+        SegmenterRecipe((rgb, classes), (rgb, classes), 4, 0, crop=(65, 48))
+
+
+def test_large_patches_in_windows_learn_too(town: Path, tmp_path: Path) -> None:
+    options = Options(town, town, tmp_path / "run", steps=40, crop="48x64", patch=4, blur=3.0, batch=4, learning_rate=3e-3)
+    assert run(options) == 0
+    model = load_segmenter(tmp_path / "run" / "weights" / "segmenter")
+    rgb, truth = load_pictures(town)
+    found, _ = model.look(rgb)
+    assert found.shape == truth.shape
+    assert model.features(pictures(rgb[:1]))[0].shape == (1, 32, 16, 28)
+    assert intersection_over_union(confusion(found, truth, len(CLASSES)))[CLASSES.index("background")] > 0.7
+
+
 def test_a_town_without_class_images_is_refused(town_dataroot: Path) -> None:
     with pytest.raises(DataError, match="--semantics"):
         load_pictures(town_dataroot)
@@ -85,8 +120,31 @@ def test_a_picture_looks_the_same_among_others(town: Path) -> None:
     assert (model(pictures(rgb[1:2]))[0].argmax(0).numpy() == classes[1]).all()
 
 
-def test_the_shipped_one_finds_road_paint_and_vehicles(town: Path) -> None:
+@pytest.mark.parametrize("height", TRAINED_AT)
+def test_the_shipped_ones_find_road_paint_and_vehicles(town: Path, tmp_path: Path, height: int) -> None:
+    if height != 64:
+        town = write_dataset(tmp_path / "town", "val", count=1, size=(height, 400), duration=0.5, semantics=True, workers=1)
     rgb, truth = load_pictures(town)
-    found = intersection_over_union(confusion(load_segmenter().look(rgb)[0], truth, len(CLASSES)))
+    found, small = (
+        intersection_over_union(confusion(load_segmenter(folder).look(rgb)[0], truth, len(CLASSES)))
+        for folder in (segmenter_for((height, 400)), None)
+    )
     for name, least in (("background", 0.9), ("drivable", 0.75), ("markings", 0.3), ("vehicles", 0.4)):
         assert found[CLASSES.index(name)] > least, (name, found)
+    assert (found[:4] >= small[:4]).all()  # at its size none sees better
+
+
+def test_the_judge_of_a_size_is_the_nearest_and_small() -> None:
+    sizes = {(32, 56): 64, (64, 112): 64, (96, 168): 64, (128, 224): 224, (224, 400): 224, (448, 800): 224}
+    assert {size: segmenter_for(size) for size in sizes} == {size: SHIPPED / TRAINED_AT[h] for size, h in sizes.items()}
+    assert all((SHIPPED / name / WEIGHTS_FILE).stat().st_size < 1e6 for name in TRAINED_AT.values())
+
+
+def test_the_numbers_of_a_card(town: Path, tmp_path: Path) -> None:
+    result = judges.main(judges.Options(town, town, weights="tiny", out=tmp_path / "judges.json"))
+    apart = result["frechet"]
+    assert result["segmenter"] == "segmenter" and result["pictures"] == 18 and set(result["iou"]) == set(CLASSES)
+    assert result["miou"] > result["miou_blurred"] - 0.05
+    assert apart["noise of 3 %"] < apart["blurred by 1 pixels"] < apart["a quarter of the resolution"]
+    assert apart["blurred by 0.7 pixels"] < apart["blurred by 1 pixels"]
+    assert apart["another town"] > 0 and apart["through the codec"] > 0 and (tmp_path / "judges.json").exists()
