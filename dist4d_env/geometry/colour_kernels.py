@@ -93,12 +93,14 @@ def octaves(ratio: float) -> float:
 
 
 @compiled
-def _place(x: Array, y: Array, z: Array, detail: Array, focal: float, u: Array, v: Array, cost: Array) -> None:
-    """Write where points lie in an image, and what it costs that its pixels are coarser or finer than the target's."""
-    for j in range(len(u)):
-        u[j] = x[j] / z[j]
-    for j in range(len(v)):
-        v[j] = y[j] / z[j]
+def _divide(a: Array, b: Array, out: Array) -> None:
+    for j in range(len(out)):
+        out[j] = a[j] / b[j]
+
+
+@compiled
+def _weigh(z: Array, detail: Array, focal: float, cost: Array) -> None:
+    """Write what it costs that a source's pixels are coarser or finer than the target's."""
     for j in range(len(cost)):
         finer = octaves(focal / z[j] / detail[j])
         cost[j] = -_COARSER * finer if finer < 0 else _FINER * finer
@@ -232,10 +234,18 @@ def choose(
                     b -= 1
                 if a == b:
                     continue
+                _divide(room[0, a:b], room[2, a:b], room[3, a:b])
+                _divide(room[1, a:b], room[2, a:b], room[4, a:b])
+                _find(room[3, a:b], room[4, a:b], view * height * width, height, width, inside[a:b], shown[0], pixel[a:b])
+                while a < b and pixel[a] < 0:  # most sources show little that others don't
+                    a += 1
+                while b > a and pixel[b - 1] < 0:
+                    b -= 1
+                if a == b:
+                    continue
                 z, u, v, cost = room[2, a:b], room[3, a:b], room[4, a:b], room[5, a:b]
-                _place(room[0, a:b], room[1, a:b], z, detail[start + a : start + b], focal[view], u, v, cost)
-                _find(u, v, view * height * width, height, width, inside[a:b], shown[0], pixel[: b - a])
-                _compare(z, u, v, pixel[: b - a], shown[1], shown[2], shown[4][view], height, width, cost)
+                _weigh(z, detail[start + a : start + b], focal[view], cost)
+                _compare(z, u, v, pixel[a:b], shown[1], shown[2], shown[4][view], height, width, cost)
                 here = slice(start + a, start + b)
                 _take(cost, u, best[here], at[0, here])
                 _take(cost, v, best[here], at[1, here])

@@ -132,6 +132,16 @@ def _place(rows: Array, columns: Array, width: int, out: Array) -> None:
 
 
 @compiled
+def _trim(wanted: Array, first: int, last: int) -> tuple[int, int]:
+    """The range without what isn't wanted at its two ends."""
+    while first < last and not wanted[first]:
+        first += 1
+    while last > first and not wanted[last - 1]:
+        last -= 1
+    return first, last
+
+
+@compiled
 def project(
     points: Array, tangents: Array, label: Array, usable: Array, views: Array, run: int, m: Matrix, height: int, width: int,
     settings: Settings, fragments: Fragments, count: int,
@@ -152,21 +162,17 @@ def project(
         if not views[view]:
             continue
         for start in range(view * per_view, (view + 1) * per_view, run):
-            end = min(start + run, (view + 1) * per_view)
-            n = end - start
-            px, py, pz = points[0, start:end], points[1, start:end], points[2, start:end]
+            begin, end = _trim(usable, start, min(start + run, (view + 1) * per_view))
+            n = end - begin
+            px, py, pz = points[0, begin:end], points[1, begin:end], points[2, begin:end]
             _move(m, 2, px, py, pz, z[:n])
             _move(m, 0, px, py, pz, x[:n])
             _move(m, 1, px, py, pz, y[:n])
-            _inside(x[:n], y[:n], z[:n], usable[start:end], settings[0], float32(width + 1), float32(height + 1), inside[:n])
-            a, b = 0, n
-            while a < n and not inside[a]:
-                a += 1
-            while b > a and not inside[b - 1]:
-                b -= 1
+            _inside(x[:n], y[:n], z[:n], usable[begin:end], settings[0], float32(width + 1), float32(height + 1), inside[:n])
+            a, b = _trim(inside, 0, n)
             if a < b:
-                _land(tangents, start, room, a, b, inside, top, m, height, width, settings, numbers, whole, count)
-                _copy(label[start + a : start + b], whole[_LABEL, count : count + b - a])
+                _land(tangents, begin, room, a, b, inside, top, m, height, width, settings, numbers, whole, count)
+                _copy(label[begin + a : begin + b], whole[_LABEL, count : count + b - a])
                 _offer(nearest, numbers, whole, width, settings[6], count, count + b - a)
                 count += b - a
     return count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dist4d_env.geometry.cameras import invert_intrinsics
+from dist4d_env.geometry.jit import compiled
 
 
 def pinhole_rows(intrinsics: np.ndarray, camera_from_global: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +51,22 @@ def may_see(linear: np.ndarray, offset: np.ndarray, size: tuple[int, int], corne
     A pixel of slack around the image; linear and offset: ``pinhole_rows``. A hull is out of view when all of its corners are
     beyond the same plane of the view.
     """
-    height, width = size
-    x, y, z = np.moveaxis(np.einsum("cij,nkj->cnki", linear, corners) + offset[:, None, None], -1, 0)  # (V, N, 8)
-    beyond = np.stack([z <= 0, x <= -z, y <= -z, x >= (width + 1) * z, y >= (height + 1) * z])
-    return ~beyond.all(-1).any(0)
+    seen = np.empty((len(linear), len(corners)), bool)
+    _find_seen(linear, offset, float(size[1] + 1), float(size[0] + 1), corners, seen)
+    return seen
+
+
+@compiled
+def _find_seen(linear: np.ndarray, offset: np.ndarray, right: float, low: float, corners: np.ndarray, seen: np.ndarray) -> None:
+    """Write ``may_see``; right, low: of the image, with the slack."""
+    for camera in range(len(linear)):
+        m, c = linear[camera], offset[camera]
+        for hull in range(len(corners)):
+            behind, beside, above, across, below = True, True, True, True, True
+            for p in corners[hull]:
+                x = m[0, 0] * p[0] + m[0, 1] * p[1] + m[0, 2] * p[2] + c[0]
+                y = m[1, 0] * p[0] + m[1, 1] * p[1] + m[1, 2] * p[2] + c[1]
+                z = m[2, 0] * p[0] + m[2, 1] * p[1] + m[2, 2] * p[2] + c[2]
+                behind, beside, above = behind and z <= 0, beside and x <= -z, above and y <= -z
+                across, below = across and x >= right * z, below and y >= low * z
+            seen[camera, hull] = not (behind or beside or above or across or below)

@@ -65,10 +65,12 @@ def _shown(source: SplatSource, other: SplatSource) -> np.ndarray:
 
 
 def _motions(source: SplatSource, other: SplatSource) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """entry: (other's views, source's boxes) int32, the row of each box's motion, -1 where that camera knows of no such box;
-    float32 rotations (N, 3, 3) and shifts (N, 3) of points given from the source's origin, to where the box stood then."""
+    """entry: (other's views, source's boxes) int32, the row of the motion of each box that owns pixels, -1 where that
+    camera knows of no such box; float32 rotations (N, 3, 3) and shifts (N, 3) of points given from the source's origin, to where
+    the box stood then."""
     entry = np.full((len(other.frame.depth), len(source.box_token)), -1, np.int32)
-    box, of_other = np.nonzero(source.box_token[:, None] == other.box_token)
+    own, of_other = np.nonzero(source.box_token[source.owning, None] == other.box_token)
+    box = source.owning[own]
     entry[other.box_view[of_other], box] = np.arange(len(box))
     motion = other.box_pose[of_other] @ invert(source.box_pose[box])
     moved = motion[:, :3, :3] @ source.origin + motion[:, :3, 3] - source.origin

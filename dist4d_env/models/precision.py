@@ -11,11 +11,15 @@ import torch
 
 @lru_cache(maxsize=1)
 def computes_bfloat16() -> bool:
-    """Whether this machine's processor multiplies bfloat16 (AVX-512 BF16 or AMX), which others only imitate, slowly."""
+    """Whether this machine's processor gains by multiplying bfloat16: with AMX, or AVX-512 BF16 where it isn't Intel's.
+
+    Intel's AVX-512 BF16 without AMX, which virtual machines may hide, takes half as long again as float32; processors with
+    neither only imitate it, slowly.
+    """
     if platform.machine() not in ("x86_64", "AMD64"):
         return False
     able: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.6 has none
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return bool(able.get("amx_bf16") or (able.get("avx512_bf16") and "Intel" not in str(able.get("cpu_name"))))
 
 
 def reduced(images: torch.Tensor) -> AbstractContextManager[None]:

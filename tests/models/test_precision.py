@@ -37,3 +37,18 @@ def test_what_learns_or_is_of_another_kind_is_never_reduced(monkeypatch):
     monkeypatch.setattr(precision, "computes_bfloat16", lambda: False)
     with torch.no_grad(), reduced(images):
         assert made(images, noise).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("able", "expected"),
+    [
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True}, True),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True}, False),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, True),
+        ({"cpu_name": "Intel Xeon"}, False),
+    ],
+)
+def test_bfloat16_is_used_where_it_is_faster(monkeypatch, able, expected):
+    monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    assert computes_bfloat16.__wrapped__() is expected
