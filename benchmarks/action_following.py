@@ -27,6 +27,7 @@ from benchmarks.common import FinishedUnits, header, run, write_json
 from benchmarks.ego_motion import difference, ego_motion
 from benchmarks.fidelity import TRUTH
 from benchmarks.fidelity import WORLDS as STUDIED
+from dist4d_env.curation.prepare import sensor_files
 from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
@@ -99,7 +100,8 @@ class Shot:
 def main(options: Options) -> dict[str, Any]:
     dataset = open_dataset(options.dataroot, scenes=options.split, size=parse_size(options.size))
     names = dataset.scene_names(options.split)[: options.scenes]
-    key = {name: getattr(options, name) for name in ("seconds", "step", "size", "weights", "worlds")} | {"town": dataset.dataroot}
+    key = {name: getattr(options, name) for name in ("seconds", "step", "size", "weights", "worlds")}
+    key |= {"town": dataset.dataroot, "format": 2}
     finished = FinishedUnits(options.out, key)
     make = cache(partial(_environment, dataset.dataroot, dataset.version, tuple(names), options))
     units = [(scene, path) for scene in names for path in PATHS]
@@ -145,13 +147,14 @@ def one_drive(make: Any, worlds: tuple[str, ...], scene: str, path: str) -> dict
         driving: DiST4DDrivingEnv = env.unwrapped
         if world == TRUTH:
             rig = driving.scene.rig.at_size(*shots[world][0].frame.depth.shape[1:])
+            body = sensor_files(driving.scene).body(rig.height, rig.width)
             unseen = {policy: list(_unseen(driving, rig, shots[world], policy)) for policy in ("log", "history")}
     found, segmenter = {}, load_segmenter()
     for world, taken in shots.items():
         policies = ("log", "history") if world == TRUTH else (WORLDS[world].get("memory", "log"),)
         motions = {"all": followed(taken, rig, None)}
         motions |= {f"unseen, {policy}": followed(taken, rig, unseen[policy]) for policy in policies}
-        found[world] = {"motion": motions, "vehicles": vehicles(taken, shots[TRUTH], rig, segmenter)}
+        found[world] = {"motion": motions, "vehicles": vehicles(taken, shots[TRUTH], rig, segmenter, body)}
     return found
 
 
@@ -186,12 +189,19 @@ def followed(shots: list[Shot], rig: CameraRig, masks: list[np.ndarray] | None) 
     return errors
 
 
-def vehicles(shots: list[Shot], truth: list[Shot], rig: CameraRig, segmenter: TownSegmenter) -> list[dict[str, float]]:
-    """Of every visible vehicle in every picture: metres to it, and intersections over union as in the module's docstring."""
+def vehicles(
+    shots: list[Shot], truth: list[Shot], rig: CameraRig, segmenter: TownSegmenter, body: np.ndarray | None = None
+) -> list[dict[str, float]]:
+    """Of every visible vehicle in every picture: metres to it, and intersections over union as in the module's docstring.
+
+    body: (V, H, W) bool, the car's own, which is none of the vehicles.
+    """
     found = []
     kinds = [CATEGORIES.index(name) for name in VEHICLES]
     for shot, true in zip(shots, truth, strict=True):
         segmented = segmenter.look(shot.frame.rgb)[0] == VEHICLE
+        if body is not None:
+            segmented &= ~body
         boxes = shot.boxes.select(np.isin(shot.boxes.category, kinds))
         metres = np.hypot(*(boxes.position[:, :2] - shot.pose[:2, 3]).T)
         for view in range(len(rig.names)):

@@ -67,7 +67,8 @@ class Options:
 def main(options: Options) -> dict[str, Any]:
     place = nullcontext(str(options.work)) if options.work else TemporaryDirectory()
     with place as work:
-        key = {"minutes": options.minutes, "scenes": options.scenes, "batch": options.batch, "format": 1}
+        asked = ("minutes", "scenes", "keyframes", "stride", "batch")
+        key = {name: getattr(options, name) for name in asked} | {"format": 1}
         finished = FinishedUnits(options.out, key)
         for name in options.sets:
             if name not in finished.done:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from dist4d_env.errors import run_script
+from dist4d_env.errors import ConfigError, run_script
 from dist4d_env.scenes.files import write_text
+from dist4d_env.scenes.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ class TownOptions:
     """A town data set; the default one is made when there is none."""
     out: Path | None = None
     """Result file (JSON); a stopped run goes on where it was."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a count of nothing."""
+        for name in ("scenes", "instants", "starts", "seeds"):
+            if getattr(self, name, 1) < 1:
+                raise ConfigError(f"--{name} {getattr(self, name)} must be at least 1")
 
 
 def run(main: Callable[[Any], Any], options: Any) -> None:
@@ -69,6 +76,11 @@ def header(script: str, options: Any) -> dict[str, Any]:
         "machine": machine(),
         "options": {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()},
     }
+
+
+def images_of(scene: Scene, size: tuple[int, int]) -> str:
+    """What a result file says of a frame's images: how many cameras, height, width."""
+    return f"{len(scene.rig.names)} x {size[0]} x {size[1]}"
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ from dist4d_env.curation.prepare import camera_view, points_at, sensor_files, se
 from dist4d_env.curation.stereo import CONFIDENT, StereoMaps
 from dist4d_env.curation.views import View
 from dist4d_env.data.open import open_dataset
-from dist4d_env.errors import DataError
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import LidarSweep, Scene
@@ -69,6 +69,12 @@ class Options:
     """Rows of the depth images."""
     out: Path | None = None
     """Result file (JSON)."""
+
+    def __post_init__(self) -> None:
+        names = [Path(root).name for root in self.town]
+        if not (self.real or names) or self.keyframes < 1 or self.kitti_every < 1 or len(set(names)) < len(names):
+            raise ConfigError("nothing to measure, or two under one name: give --real or --town, folders of different names, and "
+                              "--keyframes and --kitti-every of at least 1")  # fmt: skip
 
 
 def main(options: Options) -> None:
@@ -235,7 +241,7 @@ def _compare(scene: Scene, keyframe: int, height: int, scores: dict[str, Scores]
             if method == ALONE:
                 if not maps.maps(keyframe):
                     continue
-                depth = _confirmed(maps, keyframe, view, truth, row)
+                depth = _confirmed(maps, keyframe, view, truth, known, row)
             else:
                 points, boxed = points_at(scene, float(sensors.camera_time[keyframe, view]), sweeps)
                 seen = replace(camera_view(scene, keyframe, view, points, base), field=vertical_field(sweeps))
@@ -243,9 +249,10 @@ def _compare(scene: Scene, keyframe: int, height: int, scores: dict[str, Scores]
             spent[method] += time.process_time() - began
             error = np.abs(depth - truth) / truth
             ratio = np.maximum(depth / truth, truth / depth)
-            row.setdefault("absrel", []).append(error[near].mean())
-            row.setdefault("delta1", []).append((ratio < 1.25)[near].mean())
-            row.setdefault("false_sky", []).append((depth >= FAR)[near].mean())
+            if near.any():
+                row.setdefault("absrel", []).append(error[near].mean())
+                row.setdefault("delta1", []).append((ratio < 1.25)[near].mean())
+                row.setdefault("false_sky", []).append((depth >= FAR)[near].mean())
             if edges.any():
                 row.setdefault("edges", []).append(error[edges].mean())
             if sky.any():
@@ -254,11 +261,12 @@ def _compare(scene: Scene, keyframe: int, height: int, scores: dict[str, Scores]
         scores[method].setdefault("seconds", []).append(spent[method])
 
 
-def _confirmed(maps: StereoMaps, keyframe: int, view: int, truth: np.ndarray, row: Scores) -> np.ndarray:
-    """Stereo's depth at the size of the truth; how much of it other images confirm goes into the row."""
+def _confirmed(maps: StereoMaps, keyframe: int, view: int, truth: np.ndarray, known: np.ndarray, row: Scores) -> np.ndarray:
+    """Stereo's depth at the size of the truth; how much of what is known (H, W) other images confirm goes into the row."""
     one = maps.maps(keyframe)[view]
     depth, sure = _resized(one.depth, truth.shape), _resized(maps.confidence(keyframe, view), truth.shape) >= CONFIDENT
-    row.setdefault("confirmed", []).append(sure.mean())
+    row.setdefault("confirmed", []).append(sure[known].mean())
+    sure &= known
     if sure.any():
         row.setdefault("confirmed_absrel", []).append((np.abs(depth - truth) / truth)[sure].mean())
     return depth

@@ -31,7 +31,7 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.common import run
-from benchmarks.fidelity_drives import load_drives
+from benchmarks.fidelity_drives import KeptDrives, load_drives, study
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.evaluation.campaign import Campaign, look_at_planners, prepared
@@ -96,7 +96,7 @@ class Options:
     minutes: float | None = None
     """Stops after the episode in which so many minutes are over."""
     drives: Path | None = None
-    """Drives kept by fidelity_table --drives: what they hold is not driven again."""
+    """Drives kept by fidelity_table --drives, of the same suite, size and weights: what they hold is not driven again."""
     others: Literal["refuse", "again", "keep"] = "refuse"
     """Episodes that other code has driven: none are allowed, they are driven again, or they are kept as they are."""
 
@@ -112,13 +112,14 @@ def main(options: Options) -> int:
     """Drives what is missing; returns how many episodes that were."""
     chosen = in_turn(read_suite(options.suite).scenarios)[: options.scenarios]
     began, driven = time.monotonic(), 0
-    kept = load_drives(options.drives).drives if options.drives else {}
+    kept = load_drives(options.drives) if options.drives else KeptDrives({}, {})
+    kept.check(study(read_suite(options.suite).name, options.size, options.weights))
     with ExitStack() as stack:
         tasks: list[EpisodeTask] = []
         total = 0
         for campaign in campaigns(options, chosen):
             due = stack.enter_context(prepared(campaign[1], options.out / campaign[0], options.others, _made(campaign[1])))
-            missing = [t for t in due.tasks if (campaign[0], t.planner, t.scenario.name, t.seed) not in kept]
+            missing = [t for t in due.tasks if (campaign[0], t.planner, t.scenario.name, t.seed) not in kept.drives]
             tasks, total = tasks + missing, total + due.total
         names = {scenario.name: place for place, scenario in enumerate(chosen)}
         who = {name: place for place, name in enumerate((*options.planner, *options.scale))}

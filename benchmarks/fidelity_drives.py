@@ -52,7 +52,7 @@ Key = tuple[str, str, str, int]
 
 @dataclass(frozen=True)
 class KeptDrives:
-    """Drives of a study by world, planner, scenario and seed. study: what they all share, as ``suite`` and ``size``."""
+    """Drives of a study by world, planner, scenario and seed. study: what they all share, as ``study`` has it."""
 
     study: Mapping[str, Any]
     drives: Mapping[Key, Drive]
@@ -66,11 +66,20 @@ class KeptDrives:
 
     def with_those_of(self, other: KeptDrives) -> KeptDrives:
         """These and another's; where both have one, the other's. Raises DataError for those of another study."""
-        if self.drives and dict(self.study) != dict(other.study):
-            raise DataError(
-                f"these are drives of two studies: {dict(self.study)} and {dict(other.study)}; give each a file of its own"
-            )
+        if not other.drives:
+            return self
+        self.check(other.study)
         return KeptDrives(other.study, {**self.drives, **other.drives})
+
+    def check(self, other: Mapping[str, Any]) -> None:
+        """Raises DataError where these are drives of another study."""
+        if self.drives and dict(self.study) != dict(other):
+            raise DataError(f"these are drives of two studies: {dict(self.study)} and {dict(other)}; give each a file of its own")
+
+
+def study(suite: str, size: str | None, weights: str) -> dict[str, Any]:
+    """What all drives of a study share: the suite's name, the pictures' size, and the weights of dist4d, a folder by its name."""
+    return {"suite": suite, "size": size, "weights": Path(weights).name}
 
 
 def load_drives(path: Path) -> KeptDrives:

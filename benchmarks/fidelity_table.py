@@ -22,7 +22,7 @@ from tyro.conf import Positional
 from benchmarks.agreement import Clusters, auroc, best_threshold, better, estimate, kendall, rank_correlations, spearman
 from benchmarks.common import header, run, write_json
 from benchmarks.fidelity import TRUTH, WORLDS
-from benchmarks.fidelity_drives import SCORES, Drive, KeptDrives, load_drives, rounded, save_drives
+from benchmarks.fidelity_drives import SCORES, Drive, KeptDrives, load_drives, rounded, save_drives, study
 from benchmarks.fidelity_episodes import parted_after, read_drives
 from dist4d_env.errors import DataError
 from dist4d_env.evaluation.campaign import is_campaign, read_settings
@@ -64,7 +64,7 @@ def main(options: Options) -> dict[str, Any]:
     if TRUTH not in drives or len(drives) < 2:
         where = options.out or options.drives
         raise DataError(f"{where} holds no drives in {TRUTH} and another world: run python -m benchmarks.fidelity first")
-    result = header("fidelity_table", options) | {"suite": None, "size": None, **kept.study}
+    result = header("fidelity_table", options) | {"suite": None, "size": None, "weights": None, **kept.study}
     result |= tables(drives, options.seed)
     if options.store is not None:
         write_json(options.store, result)
@@ -73,13 +73,17 @@ def main(options: Options) -> dict[str, Any]:
 
 
 def driven(folder: Path) -> KeptDrives:
-    """The whole episodes of a study's folder, rounded as a file keeps them, so that both give the same tables."""
-    folders = {world: folder / world for world in WORLDS if is_campaign(folder / world)}
+    """The whole episodes of a study's folder, rounded as a file keeps them, so that both give the same tables.
+
+    A world in which nothing is driven yet, as all of it may be kept in a file, has none.
+    """
+    begun = {world: folder / world for world in WORLDS if is_campaign(folder / world)}
+    folders = {world: place for world, place in begun.items() if any((place / "episodes").glob("[!.]*.npz"))}
     if not folders:
         return KeptDrives({}, {})
     settings = read_settings(next(iter(folders.values())))["common"]
     found = {(world, d.planner, *d.episode): rounded(d) for world, place in folders.items() for d in read_drives(place)}
-    return KeptDrives({"suite": settings["suite"], "size": settings.get("size")}, found)
+    return KeptDrives(study(settings["suite"], settings.get("size"), settings["weights"]), found)
 
 
 def tables(drives: Drives, seed: int = 0) -> dict[str, Any]:

@@ -10,8 +10,9 @@ of a protocol's closed loop, or of two seconds of it:
 - Frechet distance over town-segmenter features: how far the set of pictures is from the set of true ones, every feature in
   units of its standard deviation over the true ones (``TownSegmenter.look``, ``metrics/frechet.py``).
 
-Every value is made of one seed's pictures of all scenes, six a step, so that rows are measured on equally many; their mean and
-spread are over seeds. ``scene_error`` is the standard error that leaving out one scene after the other gives.
+Agreement and sharpness leave the car's own body out. Every value is made of one seed's pictures of all scenes, one of each
+camera a step, so that rows are measured on equally many; their mean and spread are over seeds. ``scene_error`` is the standard
+error that leaving out one scene after the other gives.
 """
 
 from __future__ import annotations
@@ -68,13 +69,17 @@ def _renderer(key: tuple[str, int, int]) -> TownRenderer:
     return TownRenderer(generate_scene(*key))
 
 
-def look(segmenter: TownSegmenter, rgb: np.ndarray, classes: np.ndarray) -> Look:
-    """The segmenter's classes of pictures (V, H, W, 3) uint8 where the truth shows ``classes`` (V, H, W)."""
+def look(segmenter: TownSegmenter, rgb: np.ndarray, classes: np.ndarray, body: np.ndarray | None = None) -> Look:
+    """The segmenter's classes of pictures (V, H, W, 3) uint8 where the truth shows ``classes`` (V, H, W).
+
+    body: (V, H, W) bool, the car's own, which worlds show as it was recorded: neither its class nor its edges count.
+    """
     found, features = segmenter.look(rgb)
+    street = np.ones(classes.shape, bool) if body is None else ~body
     return {
-        "confusion": confusion(found, classes, len(CLASSES)).ravel().tolist(),
+        "confusion": confusion(found[street], classes[street], len(CLASSES)).ravel().tolist(),
         "views": len(rgb),
-        "energy": float(gradient_energy(rgb).mean()),
+        "energy": float(gradient_energy(rgb, None if body is None else street).mean()),
         "features": base64.b64encode(features.astype("<f4").tobytes()).decode(),
     }
 

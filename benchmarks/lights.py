@@ -22,7 +22,9 @@ import numpy as np
 from benchmarks.common import FinishedUnits, TownOptions, result_file, run
 from benchmarks.protocols import HISTORY_START, SWERVE, SWERVE_PERIOD
 from benchmarks.rollouts import codec_of, holding, logged, scene_at, swerving, through_codec
+from dist4d_env.curation.prepare import sensor_files
 from dist4d_env.data.open import open_dataset
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.geometry.cameras import CameraRig, parse_size
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.signals import LENS, signal_layout
@@ -69,9 +71,11 @@ class Head(NamedTuple):
 def main(options: Options) -> dict[str, Any]:
     dataset, size = open_dataset(options.dataroot), parse_size(options.size)
     codec = codec_of(options.weights)
-    assert codec is not None
+    if codec is None:
+        raise ConfigError("--weights splat has a row of its own beside those of a model: give a preset or a folder")
     names = dataset.scene_names(options.split)[: options.scenes]
-    key = {name: getattr(options, name) for name in ("weights", "starts", "seed", "size")} | {"town": dataset.dataroot}
+    key = {name: getattr(options, name) for name in ("weights", "starts", "seed", "size")}
+    key |= {"town": dataset.dataroot, "format": 2}
     finished = FinishedUnits(options.out, key)
     worlds = {memory: contenders(options.weights, memory) for memory in MEMORIES}
     for name in each([name for name in names if name not in finished.done], "measuring", "scene"):
@@ -90,6 +94,8 @@ def main(options: Options) -> dict[str, Any]:
                         rows += oracle.rows(now, frame, labels)
         finished.add(name, rows)
     results = summary([row for name in names for row in finished.done[name]])
+    if not results:
+        raise DataError(f"{dataset.dataroot}: in none of {len(names)} scenes is a traffic light in view; nothing is measured")
     result = result_file("lights", options, {"scenes": names, "results": results}, finished)
     for protocol, methods in results.items():
         print(protocol)
@@ -171,10 +177,11 @@ class Oracle:
         return self.shown[key]
 
     def rows(self, now: SceneAt, frame: RGBDFrame, labels: dict[str, Any]) -> list[dict[str, Any]]:
-        """One row per head that counts, and one of all other pixels."""
+        """One row per head that counts, and one of all other pixels but the car's own body."""
         references = [self.show(now, np.full(len(self.scene.lights), state, np.int8)).rgb.astype(float) for state in STATES]
         truth, rows = self.show(now, now.lights).rgb.astype(float), []
-        around = np.zeros(truth.shape[:3], bool)
+        body = sensor_files(self.scene).body(self.rig.height, self.rig.width)
+        around = np.zeros(truth.shape[:3], bool) if body is None else body.copy()
         error = np.square(frame.rgb - truth).mean(-1)
         for head in self.heads(now):
             around[head.view] |= head.pixels

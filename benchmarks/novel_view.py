@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import FinishedUnits, TownOptions, result_file, run
+from benchmarks.common import FinishedUnits, TownOptions, images_of, result_file, run
 from benchmarks.pixels import regions
 from benchmarks.protocols import average, summarise
 from benchmarks.rollouts import scene_at, through_codec
@@ -62,7 +62,7 @@ def main(options: Options) -> dict[str, Any]:
     names = dataset.scene_names(options.split)[: 2 if options.quick else options.scenes]
     instants = 1 if options.quick else options.instants
     seeds = 1 if options.quick or dist_s is None else options.seeds
-    key = {"weights": options.weights, "instants": instants, "town": dataset.dataroot, "size": options.size, "format": 2}
+    key = {"weights": options.weights, "instants": instants, "town": dataset.dataroot, "size": options.size, "format": 3}
     finished = FinishedUnits(options.out, key)
     units = [(name, seed) for name in names for seed in range(seeds)]
     for name, seed in each(units, "measuring", "scene"):
@@ -73,8 +73,9 @@ def main(options: Options) -> dict[str, Any]:
     results = summarise_views(units_done)
     where = places([finished.done[f"{name}/0"] for name in names])
     if not results:
-        raise DataError(f"{options.dataroot}: no place of {where['of']} is {CLEARANCE} m from every surface; nothing is measured")
-    content = {"scenes": names, "images": f"6 x {size[0]} x {size[1]}", "seeds": seeds, "places": where, "results": results}
+        raise DataError(f"{dataset.dataroot}: no place of {where['of']} is {CLEARANCE} m from every surface; nothing is measured")
+    images = images_of(dataset.load(names[0]), size)
+    content = {"scenes": names, "images": images, "seeds": seeds, "places": where, "results": results}
     result = result_file("novel_view", options, content, finished)
     print_table(results)
     return result

@@ -20,6 +20,7 @@ from benchmarks.rollouts import logged, roll_out, scene_at, swerving
 from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.drawing import colour_depth, draw_text
 from dist4d_env.errors import ConfigError
+from dist4d_env.evaluation.episode_log import forward_cameras
 from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.scenes.files import replacing
@@ -27,8 +28,6 @@ from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.factory import make_world
 from dist4d_env.worlds.memory import MemoryPolicy
 
-FRONT = (0, 1, 2)
-"""The front cameras, in ring order."""
 INK, PAPER, GAP = (40, 44, 53), 255, 6
 TITLE = 26
 
@@ -48,7 +47,7 @@ class Options:
     seed: int = 0
     """Noise seed."""
     cameras: Literal["front", "all"] = "front"
-    """Front three cameras, or all six."""
+    """Cameras that look ahead, or all of the rig."""
     times: tuple[float, ...] = (0.5, 2.0, 4.0, 8.0)
     """Seconds in closed loop that are shown."""
     scale: int = 1
@@ -66,7 +65,8 @@ def main(options: Options) -> None:
         raise ConfigError(f"--scene must be 0 to {len(names) - 1}, not {options.scene}")
     scene, size = dataset.load(names[options.scene]), parse_size(options.size)
     shown = closed_loops(scene, size, options.weights, options.memory, options.seed, options.times)
-    picture = sheet(shown, options.times, FRONT if options.cameras == "front" else range(6), options.scale)
+    cameras = forward_cameras(scene.rig) if options.cameras == "front" else range(len(scene.rig.names))
+    picture = sheet(shown, options.times, cameras, options.scale)
     with replacing(options.out) as temporary:
         cv2.imwrite(str(temporary), picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     print(options.out)

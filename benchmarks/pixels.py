@@ -1,4 +1,7 @@
-"""Regions of a true frame: pixels that are moving, disoccluded, never seen, at silhouettes, or known to the memory."""
+"""Regions of a true frame: pixels that are moving, disoccluded, never seen, at silhouettes, or known to the memory.
+
+The car's own body, where the remembered frames know of it, is in none: worlds show it as it was recorded.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ def regions(truth: RGBDFrame, boxes: Boxes, remembered: Sequence[RGBDFrame]) -> 
     points = _global_points(truth)
     moving = _inside(points, boxes.select(np.linalg.norm(boxes.velocity, axis=1) > MOVING_SPEED)).reshape(truth.depth.shape)
     in_view = np.zeros(len(points), bool)
-    visible = moving.ravel().copy()  # moving surfaces are a region of their own
+    body = next((frame.body for frame in remembered if frame.body is not None), np.zeros_like(moving))  # the same in all
+    visible = (moving | body).ravel()  # moving surfaces are a region of their own
     position = truth.global_from_camera[:, :3, 3].mean(0)
     nearest_first = sorted(remembered, key=lambda f: float(np.linalg.norm(f.global_from_camera[:, :3, 3].mean(0) - position)))
     for frame in nearest_first:
@@ -42,11 +46,11 @@ def regions(truth: RGBDFrame, boxes: Boxes, remembered: Sequence[RGBDFrame]) -> 
             visible[open_points[reached]] = True
     visible, in_view = (mask.reshape(moving.shape) for mask in (visible, in_view))
     return {
-        "all": np.ones_like(moving),
-        "disoccluded": in_view & ~visible & ~moving,
-        "never_seen": ~in_view & ~visible & ~moving,
-        "moving": moving,
-        "silhouettes": silhouettes(truth.depth),
+        "all": ~body,
+        "disoccluded": in_view & ~visible,
+        "never_seen": ~in_view & ~visible,
+        "moving": moving & ~body,
+        "silhouettes": silhouettes(truth.depth) & ~body,
     }
 
 

@@ -158,6 +158,7 @@ class SceneEvaluation:
         """
         scores: dict[str, Any] = {}
         looks: dict[str, Any] = {}
+        body = self.real[0][1].body
         for protocol in (p for p in self.protocols if p.name in shown):
             steps = []
             for situation, methods in zip(protocol.situations, shown[protocol.name], strict=True):
@@ -165,7 +166,7 @@ class SceneEvaluation:
                     steps.append({m: score(frames[k], true, masks) for m, frames in methods.items() if m != TRUTH})
                 if protocol.closed_loop:
                     looks[protocol.name] = {
-                        method: [look(self.segmenter, f.rgb, c) for f, c in zip(frames, situation.classes, strict=True)]
+                        method: [look(self.segmenter, f.rgb, c, body) for f, c in zip(frames, situation.classes, strict=True)]
                         for method, frames in methods.items()
                     }
             scores[protocol.name] = marks(steps) if protocol.closed_loop else {"mean": average(steps)}

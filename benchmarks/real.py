@@ -103,7 +103,7 @@ def main(options: Options) -> dict[str, Any]:
         os.environ["DIST4D_DEPTH"] = str(Path(work).resolve())
         clip = Clip(prepared("kitti_real", "scene-9100", Path(work)), size, options.stride)
         keyframe = OneKeyframe(prepared("nuscenes_real", "scene-0061", Path(work)), size)
-        finished = FinishedUnits(options.out, {"size": size, "stride": options.stride, "format": 1})
+        finished = FinishedUnits(options.out, {"size": size, "stride": options.stride, "format": 2})
         units = [(SPLAT, 0), *((weights, seed) for seed in range(options.seeds) for weights in options.weights)]
         for weights, seed in each(units, "measuring", "run"):
             if f"{weights}/{seed}" not in finished.done:
@@ -180,12 +180,12 @@ class Clip:
         """protocol -> mark -> method -> region -> mean score over the frames."""
         found: dict[str, dict[str, list[Scores]]] = {}
         for case, methods in shown:
-            valid = case.frame.splat.valid
+            valid, street = case.frame.splat.valid, case.frame.street
             masks = {
-                "all": np.ones_like(valid),
-                "silhouettes": silhouettes(self.frames[case.target].depth),
-                "valid": valid,
-                "holes": ~valid,
+                "all": street,
+                "silhouettes": silhouettes(self.frames[case.target].depth) & street,
+                "valid": valid & street,
+                "holes": ~valid & street,
             }
             scores = {method: score(frame, case.frame.truth, masks) for method, frame in methods.items()}
             found.setdefault(case.protocol, {}).setdefault(case.mark, []).append(scores)
@@ -226,6 +226,8 @@ class OneKeyframe:
             if time in TIMES:
                 splat = memory.render(self.rig, frame.global_from_camera, now.boxes, time)
                 generated = world.share > 0.5 if isinstance(world, Watched) else ~splat.valid
+                if frame.body is not None:  # as it was recorded, whatever a model drew below it
+                    generated = generated & ~frame.body
                 found[f"{time:g}s"] = self.ratios(frame.rgb, generated)
         return found
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.common import result_file, run
 from benchmarks.throughput import Options as Throughput
-from benchmarks.throughput import driving
+from benchmarks.throughput import driving, first_scene
 from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.progress import each
 
@@ -69,7 +69,7 @@ def cost(size: str, options: Options) -> dict[str, float]:
     unit = 1e-6 if sys.platform == "darwin" else 1e-3  # of bytes there, of kilobytes elsewhere
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {
-        "pixels": float(6 * np.prod(parse_size(size))),
+        "pixels": float(len(first_scene(options.dataroot).rig.names) * np.prod(parse_size(size))),
         "cpu_seconds": processor / options.decisions,
         "seconds": clock / options.decisions,
         "megabytes": held,

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import FinishedUnits, TownOptions, result_file, run
+from benchmarks.common import FinishedUnits, TownOptions, images_of, result_file, run
 from benchmarks.layout_agreement import appearance
 from benchmarks.protocols import STEP, SceneEvaluation, summarise
 from benchmarks.rollouts import codec_of
@@ -70,7 +70,7 @@ def main(options: Options) -> dict[str, Any]:
     names = dataset.scene_names(options.split)[: 2 if options.quick else options.scenes]
     duration, starts, seeds = (2.0, 2, 1) if options.quick else (options.duration, options.starts, options.seeds)
     key: dict[str, Any] = {"weights": options.weights, "segmenter": options.segmenter or judge.name, "size": options.size}
-    key |= {"format": 4, "duration": duration, "starts": starts, "town": dataset.dataroot}
+    key |= {"format": 5, "duration": duration, "starts": starts, "town": dataset.dataroot}
     finished = FinishedUnits(options.out, key)
     units = [(name, unit) for name in names for unit in (BASELINES, *(range(seeds) if worlds else ()))]
     evaluation: SceneEvaluation | None = None
@@ -86,8 +86,8 @@ def main(options: Options) -> dict[str, Any]:
     for protocol in done[0][1]["looks"]:
         runs = [(name, unit["looks"][protocol]) for name, unit in done if protocol in unit["looks"]]
         results[protocol]["appearance"] = appearance(runs, STEP)
-    content = {"scenes": names, "seeds": seeds, "images": f"6 x {size[0]} x {size[1]}", "segmenter": judge.name}
-    content |= {"results": results}
+    content = {"scenes": names, "seeds": seeds, "images": images_of(dataset.load(names[0]), size)}
+    content |= {"segmenter": judge.name, "results": results}
     result = result_file("temporal", options, content, finished)
     print_table(results)
     return result

@@ -25,13 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import result_file, run
+from benchmarks.common import images_of, result_file, run
 from dist4d_env.data.open import open_dataset
 from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.models.precision import computes_bfloat16, reduced
 from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.progress import each
 from dist4d_env.registry import TRAFFIC, WORLDS
+from dist4d_env.scenes.scene import Scene
 from dist4d_env.town.dataset import TownDataset, draw_missing
 
 DENOISER, REDUCED, FAST = "diamond-sized denoiser", "diamond-sized denoiser, bfloat16", "highway-fast-v0"
@@ -92,7 +93,7 @@ def main(options: Options) -> dict[str, Any]:
             rows["dist4d, busy"]["per_second"] / rows["dist4d"]["per_second"]
         )
     content = {
-        "images": f"6 x {options.size}",
+        "images": images_of(first_scene(options.dataroot), parse_size(options.size)),
         "ticks_per_decision": 5,
         "results": rows,
         "ratios": ratios,
@@ -107,6 +108,12 @@ def main(options: Options) -> dict[str, Any]:
         print(f"{what}: {ratio:.3g}")
     print(f"loading a scene: {loading['median']:.2f} s (median of {loading['scenes']}, {loading['keyframes']:.0f} keyframes)")
     return result
+
+
+def first_scene(dataroot: Path | None) -> Scene:
+    """The scene that is driven through."""
+    dataset = open_dataset(dataroot)
+    return dataset.load(dataset.scene_names("val")[0])
 
 
 def scene_load(options: Options) -> dict[str, float]:

@@ -38,12 +38,12 @@ def trust(
     """Trust in [0, 1]: a product of halvings, one per reason to doubt.
 
     splat: the memory at the frame's cameras; share: (V, H, W) in [0, 1], generated part of each pixel; deviation: metres from the
-    path the frame was generated on; distance: metres to the nearest real frame.
+    path the frame was generated on; distance: metres to the nearest real frame. The car's own body says nothing for the frame.
     """
     error = max(memory_disagreement(frame, splat), camera_disagreement(frame))
     doubts = (
         error / config.colour,
-        float(np.mean(share)) / config.share,
+        float(np.mean(share if splat.body is None else share[~splat.body])) / config.share,
         deviation / config.deviation,
         distance / config.distance,
     )
@@ -51,8 +51,11 @@ def trust(
 
 
 def memory_disagreement(frame: RGBDFrame, splat: Splat) -> float:
-    """Mean absolute colour difference in [0, 1] to what real frames confirm at these pixels, standing things only."""
+    """Mean absolute colour difference in [0, 1] to what real frames confirm at these pixels, standing things only; the car's own
+    body always agrees and does not count."""
     sure = splat.valid & ~splat.moving & ~splat.generated & (splat.confidence > 0.3)
+    if splat.body is not None:
+        sure &= ~splat.body
     if not sure.any():
         return 0.0
     return float(np.mean(np.abs(frame.rgb[sure].astype(np.int16) - splat.rgb[sure]))) / 255

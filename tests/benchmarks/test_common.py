@@ -6,9 +6,13 @@ import json
 import math
 from pathlib import Path
 
+import pytest
+
+from benchmarks import lights
 from benchmarks.common import FinishedUnits, mean_and_spread, write_json
 from benchmarks.novel_view import summarise_views
 from benchmarks.protocols import one_step_starts, summarise
+from dist4d_env.errors import ConfigError, DataError
 
 
 def test_a_stopped_run_resumes_only_with_the_same_key(tmp_path: Path) -> None:
@@ -28,6 +32,24 @@ def test_units_without_a_file_are_kept_in_memory() -> None:
     finished.add("scene/0", 1)
     finished.finish()
     assert finished.done == {"scene/0": 1}
+
+
+@pytest.mark.parametrize("asked", [{"scenes": 0}, {"scenes": -1}, {"starts": 0}])
+def test_nothing_cannot_be_asked_for(asked) -> None:
+    with pytest.raises(ConfigError, match="must be at least 1"):
+        lights.Options(**asked)
+
+
+def test_weights_that_are_no_model_have_no_rows_of_their_own(town_dataroot) -> None:
+    with pytest.raises(ConfigError, match="give a preset or a folder"):
+        lights.main(lights.Options(weights="splat", dataroot=town_dataroot))
+
+
+def test_no_light_in_view_is_no_result(town_dataroot, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(lights, "starts", lambda *_: [])
+    with pytest.raises(DataError, match="nothing is measured"):
+        lights.main(lights.Options(dataroot=town_dataroot, out=tmp_path / "lights.json"))
+    assert not (tmp_path / "lights.json").exists()
 
 
 def test_means_leave_out_what_is_not_a_number() -> None:

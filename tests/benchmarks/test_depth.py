@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.depth import ALONE, METHODS, Options, keeps, main
+from dist4d_env.errors import ConfigError
 
 
 def test_every_return_is_taken_away_once():
@@ -21,6 +22,12 @@ def test_every_return_is_taken_away_once():
             turn = np.degrees(np.arctan2(points[~kept, 1], points[~kept, 0])) % 12
             assert np.ptp(turn) <= 4
     assert set(gone) == {"half", "wedges"} and all((count == 1).all() for count in gone.values())
+
+
+@pytest.mark.parametrize("asked", [{"real": False}, {"town": ("a/town", "b/town")}, {"keyframes": 0}])
+def test_nothing_or_two_of_one_name_cannot_be_asked_for(asked):
+    with pytest.raises(ConfigError, match="nothing to measure"):
+        Options(**asked)
 
 
 @pytest.mark.medium

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks import fidelity, fidelity_table
-from benchmarks.fidelity_drives import Drive, KeptDrives, load_drives, save_drives
+from benchmarks.fidelity_drives import Drive, KeptDrives, load_drives, save_drives, study
 from benchmarks.fidelity_episodes import between, parted_after, read_drives
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.planners import make_planner
@@ -136,7 +136,9 @@ def test_stored_an_episode_at_a_time_in_any_order(suite, tmp_path, monkeypatch) 
     assert all(
         json.dumps(again[name], sort_keys=True) == json.dumps(tables[0][name], sort_keys=True) for name in ("worlds", "truth")
     )
-    assert fidelity.main(options(suite, tmp_path / "elsewhere", drives=file)) == 0, "what is kept is not driven again"
+    elsewhere = tmp_path / "elsewhere"
+    assert fidelity.main(options(suite, elsewhere, drives=file)) == 0, "what is kept is not driven again"
+    assert fidelity_table.main(fidelity_table.Options(elsewhere, drives=file))["episodes"] == again["episodes"]
     make_fidelity_gallery.main(make_fidelity_gallery.Options(whole, "splat", 1, tmp_path / "gallery.png"))
     assert cv2.imread(str(tmp_path / "gallery.png")).shape == (186, 4 * 294, 3), "colours and depth, here and in truth"
 
@@ -162,6 +164,10 @@ def test_a_file_of_drives_is_whole_and_of_one_study(tmp_path) -> None:
     assert found == (("splat", "p", "s", 1), replace(drive, path=[[0.0, 1.0]]))
     with pytest.raises(DataError, match="two studies"):
         kept.with_those_of(replace(kept, study={"suite": "b", "size": None}))
+    save_drives(tmp_path / "other.jsonl.xz", replace(kept, study=study("town-test", None, "tiny")))
+    with pytest.raises(DataError, match="two studies"):  # what other weights have driven is not done
+        fidelity.main(fidelity.Options(tmp_path / "out", weights="folder/mine", drives=tmp_path / "other.jsonl.xz"))
+    assert not (tmp_path / "out").exists()
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(DataError, match="holds no drives"):
         load_drives(file)

@@ -91,6 +91,17 @@ def test_blur_keeps_the_layout_and_loses_looks(segmenter, shown):
     assert 0 < little["frechet"]["mean"] < much["frechet"]["mean"] / 2
 
 
+def test_the_cars_own_body_is_not_looked_at(segmenter, shown):
+    """It is a vehicle to the renderer, larger than all others, and worlds show it as it was recorded."""
+    (frame, classes), body = shown[0][0], np.zeros(shown[0][0][1].shape, bool)
+    body[:, -20:] = True
+    painted = np.where(body[..., None], np.uint8(255), frame.rgb)
+    own = np.where(body, CLASSES.index("vehicles"), classes)
+    whole, street = look(segmenter, painted, own), look(segmenter, painted, own, body)
+    assert sum(street["confusion"]) == (~body).sum() < sum(whole["confusion"])
+    assert street["energy"] == look(segmenter, frame.rgb, own, body)["energy"] != whole["energy"]
+
+
 def test_windows_seeds_and_scenes(segmenter, shown):
     (frame, classes), grey = shown[0][0], np.full_like(shown[0][0][0].rgb, 128)
     true, good, bad = ({"x": look(segmenter, rgb, classes)} for rgb in (frame.rgb, frame.rgb, grey))

@@ -45,6 +45,18 @@ def test_stepping_aside_uncovers_what_the_car_hid(here):
     assert behind_wheel["never_seen"].all() and not behind_wheel["disoccluded"].any()
 
 
+def test_the_cars_own_body_is_in_no_region(here):
+    """It moves with the cameras, so that by its points alone it was never there before."""
+    body = np.zeros(here.depth.shape, bool)
+    body[:, -8:] = True
+    ahead = seen_from(6.0)
+    shown = replace(ahead, depth=np.where(body, np.float32(0.8), ahead.depth))
+    masks = regions(shown, CARS, [replace(here, body=body)])
+    assert (masks["all"] == ~body).all() and not any((mask & body).any() for mask in masks.values())
+    unknown = regions(shown, CARS, [here])
+    assert (unknown["all"] & body).any() and ((unknown["disoccluded"] | unknown["never_seen"]) & body).any()
+
+
 def test_the_sky_is_seen_from_everywhere_that_looks_at_it(here):
     ahead = seen_from(30.0)
     front = RIG.names.index("CAM_FRONT")

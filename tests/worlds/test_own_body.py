@@ -19,7 +19,7 @@ from dist4d_env.worlds.factory import make_world
 from dist4d_env.worlds.memory import Memory
 from dist4d_env.worlds.replay import SplatWorld
 from dist4d_env.worlds.service.state_parts import pack, unpack
-from dist4d_env.worlds.trust import camera_disagreement
+from dist4d_env.worlds.trust import camera_disagreement, memory_disagreement, trust
 from tests.worlds.street import StreetSensors, make_scene, make_start, scene_at, truth
 
 FRONT, BACK = 1, 4
@@ -162,6 +162,24 @@ def test_neighbouring_cameras_are_not_compared_on_the_body():
     frame = replace(frame, body=np.arange(112) < np.full((6, 64, 1), 30))
     painted = replace(frame, rgb=np.where(frame.body[..., None], np.uint8(255), frame.rgb))
     assert camera_disagreement(painted) == camera_disagreement(frame) < camera_disagreement(replace(painted, body=None))
+
+
+def test_a_large_body_does_not_make_a_frame_more_trustworthy():
+    """It is shown as the memory holds it, so that it would always agree and never be generated."""
+    scene = make_scene()
+    now = scene_at(scene, 0.5)
+    frame, memory = truth(scene, now), Memory.from_log(scene, scene.rig, 0.0, "history")
+    splat = memory.render(scene.rig, frame.global_from_camera, now.boxes, now.time)
+    body = np.zeros(frame.depth.shape, bool)
+    body[:, -30:] = True
+    tinted = replace(frame, rgb=frame.rgb // 2)
+    covered = splat.with_body(replace(frame, body=body))
+    street = ~body & splat.valid & ~splat.moving & (splat.confidence > 0.3)
+    wrong = np.abs(tinted.rgb.astype(int) - splat.rgb)[street].mean() / 255
+    shown = covered.over(tinted)
+    assert memory_disagreement(shown, covered) == pytest.approx(wrong)
+    share = np.where(body, np.float32(0), np.float32(0.6))  # TrustConfig.share: it halves
+    assert trust(shown, covered, share, 0, 0) == pytest.approx(trust(shown, covered, 0 * share, 0, 0) / 2, rel=1e-4)
 
 
 def test_a_mask_of_another_shape_or_kind_is_refused():
