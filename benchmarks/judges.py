@@ -48,7 +48,7 @@ class Options:
 
 def main(options: Options) -> dict[str, Any]:
     rgb, truth = load_pictures(options.dataroot)
-    judge = options.segmenter or segmenter_for(rgb.shape[1:3])
+    judge = options.segmenter or segmenter_for((rgb.shape[1], rgb.shape[2]))
     segmenter = load_segmenter(judge)
     found, features = segmenter.look(rgb)
     counts = confusion(found, truth, len(CLASSES))

@@ -121,7 +121,7 @@ class SegmenterRecipe:
     def _window(self, classes: np.ndarray, crowded: bool, generator: np.random.Generator) -> tuple[slice, slice]:
         """A window of a picture of classes (H, W); of a crowded one, around any pixel of its people."""
         assert self.crop is not None
-        people = np.argwhere(classes == CLASSES.index("people")) if crowded else []
+        people = np.argwhere((classes == CLASSES.index("people")) & crowded)
         must = people[generator.integers(len(people))] if len(people) else None
         window = []
         for axis, (side, whole) in enumerate(zip(self.crop, classes.shape, strict=True)):
