@@ -57,6 +57,7 @@ def run(options: Options) -> int:
 
     import dist4d_env  # noqa: F401 (registers the environment)
     from dist4d_env.envs.rendering import render_dashboard
+    from dist4d_env.envs.starts import check_start
     from dist4d_env.evaluation.episode_log import save_episode
     from dist4d_env.evaluation.report.episode import write_report
     from dist4d_env.evaluation.runner import RunOptions, run_episode
@@ -70,8 +71,10 @@ def run(options: Options) -> int:
     size = parse_size(options.size)
     dataset = open_data(options)
     scene = options.scene or first_scene(dataset)
-    if world_traits(options.world).needs_images:
+    needs_images = world_traits(options.world).needs_images
+    if needs_images:
         ensure_depth(dataset, scene)
+    check_start(dataset.load(scene), needs_images, options.start, options.decision_dt)  # before rehearsing, which takes long
     settings: dict[str, Any] = {
         "dataroot": dataset.dataroot,
         "version": dataset.version,
@@ -167,16 +170,20 @@ def ensure_depth(dataset: Dataset, scene: str) -> None:
     user's cache, never beside the data, which may be shared."""
     from dist4d_env.curation.body import prepare_bodies
     from dist4d_env.curation.camera import CurationConfig
-    from dist4d_env.curation.prepare import prepare_scenes
+    from dist4d_env.curation.prepare import forecast, prepare_scenes
     from dist4d_env.data.depth_files import depth_roots
+    from dist4d_env.evaluation.report.page import noun
 
     sensors = dataset.load(scene).sensors
     missing = [k for k in range(len(sensors.keyframe_time)) if sensors.has_images(k) and not sensors.has_depth(k)]
     if missing:
         roots = depth_roots(dataset.dataroot)
         root = roots[0] if os.environ.get("DIST4D_DEPTH") else roots[-1]
-        print(f"{scene}: {len(missing)} keyframes have images but no depth yet; making it in {root}")
-        prepare_scenes(dataset, [scene], root, CurationConfig(), workers=os.cpu_count() or 1)
+        config, workers = CurationConfig(), os.cpu_count() or 1
+        print(f"{scene}: {len(missing)} {noun(len(missing), 'keyframe')} with images but no depth yet; making it in {root}")
+        if ahead := forecast(dataset, [scene], root, config, False, workers):
+            print(ahead, flush=True)
+        prepare_scenes(dataset, [scene], root, config, workers=workers)
         prepare_bodies(dataset, [scene], root)
 
 

@@ -12,6 +12,7 @@ import pytest
 from dist4d_env import demo
 from dist4d_env.__main__ import main
 from dist4d_env.data.open import open_dataset
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.runner import RunOptions
 
 
@@ -76,6 +77,15 @@ def test_depth_never_lands_beside_the_data(nuscenes_real, tmp_path, monkeypatch,
     demo.ensure_depth(dataset, "scene-0061")
     assert dataset.load("scene-0061").sensors.has_depth(0)
     assert len(list(tmp_path.rglob("*.png"))) == 6 + 6 and not (nuscenes_real / "depth").exists()
-    assert str(tmp_path) in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert str(tmp_path) in told and "1 keyframe with" in told and "6 depth images to make" in told and "about" in told
     demo.ensure_depth(dataset, "scene-0061")
     assert capsys.readouterr().out == ""
+
+
+def test_a_scene_that_cannot_be_played_is_refused_before_the_rehearsal(nuscenes_real, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "rehearse", lambda *_: pytest.fail("rehearsed a scene without images"))
+    with pytest.raises(DataError, match=r"scene-0103: no keyframe in .* has images"):
+        demo.run(demo.Options(nuscenes_real, scene="scene-0103", size="64x112", out=tmp_path / "demo"))
+    with pytest.raises(ConfigError, match="'start'"):
+        demo.run(demo.Options(nuscenes_real, scene="scene-0103", world="none", start=60.0, out=tmp_path / "demo"))

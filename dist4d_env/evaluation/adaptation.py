@@ -35,6 +35,7 @@ from dist4d_env.evaluation.held_out import (
     summary,
     table,
 )
+from dist4d_env.evaluation.report.page import noun
 from dist4d_env.evaluation.statistics import compare
 from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.progress import Progress
@@ -298,7 +299,8 @@ def drawn_by(weights: str | Path, hidden: Sequence[Hidden], size: tuple[int, int
 def report(title: str, found: Found) -> None:
     """Prints the scores by memory."""
     for memory, scores in found.items():
-        print(f'\n{title}: {len(scores)} keyframes held out, memory="{memory}"\n{table(scores)}')
+        count = f"{len(scores)} {noun(len(scores), 'keyframe')}"
+        print(f'\n{title}: {count} held out, memory="{memory}"\n{table(scores)}')
     print(flush=True)
 
 

@@ -242,12 +242,18 @@ def table(scores: Mapping[Key, Scores]) -> str:
     lines = [f"{'':<12}{COPY:>16}{SPLAT:>10}{networks}".rstrip()]
     for head, column in COLUMNS.items():
         means = {method: _mean(_values(scores, method, *column).values()) for method in (COPY, SPLAT, DIST_T, DIST_S)}
-        line = f"{head:<12}{means[COPY]:>16.3f}{means[SPLAT]:>10.3f}"
+        line = f"{head:<12}{_cell(means[COPY]):>16}{_cell(means[SPLAT]):>10}"
         for method in (DIST_T, DIST_S):
             gain = difference(scores, method, *column).difference
-            line += f"{means[method]:>10.3f}{f'{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]':^28}"
+            shown = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if np.isfinite(gain.mean) else "-"
+            line += f"{_cell(means[method]):>10}{shown:^28}"
         lines.append(line.rstrip())
     return "\n".join(lines)
+
+
+def _cell(value: float) -> str:
+    """A mean, or a dash where there is nothing to take it over, such as holes where the splat has none."""
+    return f"{value:.3f}" if np.isfinite(value) else "-"
 
 
 def advice(memory: str, scores: Mapping[Key, Scores], weights: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog
 from dist4d_env.evaluation.failures import Failure, find_failures
+from dist4d_env.evaluation.report.page import noun
 from dist4d_env.evaluation.scores import results_of
 from dist4d_env.evaluation.statistics import Estimate, bootstrap_mean
 from dist4d_env.json_output import plain
@@ -128,7 +129,8 @@ class Summary:
     def table(self) -> str:
         """The summary as text: a line per metric with its 95 % interval."""
         ended = ", ".join(f"{outcome} {count}" for outcome, count in sorted(self.outcomes.items()))
-        lines = [f"{len(self.episodes)} episodes; ended by: {ended}", f"{'metric':<30}{'mean':>9}  {'95 % interval':<20}{'n':>4}"]
+        count = f"{len(self.episodes)} {noun(len(self.episodes), 'episode')}"
+        lines = [f"{count}; ended by: {ended}", f"{'metric':<30}{'mean':>9}  {'95 % interval':<20}{'n':>4}"]
         for name, estimate in self.metrics.items():
             label = name.replace("_", " ")
             if not estimate.count:

@@ -70,15 +70,15 @@ def compare_worlds(
     Raises DataError where there is nothing to compare on.
     """
     from dist4d_env.evaluation.held_out import advice, compare_on, hidden_keyframes, summary, table
+    from dist4d_env.evaluation.report.page import noun
 
     began = time.monotonic()
     hidden = hidden_keyframes(dataset, checks, options.keyframes, size)
     with Progress("comparing worlds", "frame", 2 * len(hidden)) as progress:
         found = compare_on(hidden, world, size, progress.update)
     scenes, seconds = len({scene.name for scene, _, _ in hidden}), time.monotonic() - began
-    print(
-        f"\n{len(hidden)} keyframes of {scenes} scenes hidden and drawn at {size[0]}x{size[1]}, {seconds:.0f} s; [95 % intervals]"
-    )
+    of = f"{len(hidden)} {noun(len(hidden), 'keyframe')} of {scenes} {noun(scenes, 'scene')}"
+    print(f"\n{of} hidden and drawn at {size[0]}x{size[1]}, {seconds:.0f} s; [95 % intervals]")
     for memory, scores in found.items():
         drawn_from = {"log": "all other keyframes", "history": "the keyframes before"}[memory]
         print(f'\nmemory="{memory}": drawn from {drawn_from}\n{table(scores)}')

@@ -256,7 +256,7 @@ def make_accelerator() -> Accelerator:
         from accelerate import Accelerator
     except ImportError as error:
         raise ConfigError(f"training needs Hugging Face accelerate ({error}): pip install 'dist4d_env[train]'") from error
-    return Accelerator()
+    return Accelerator(cpu=not torch.accelerator.is_available())  # else processes of torchrun would not know of each other
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:

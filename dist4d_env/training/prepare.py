@@ -59,7 +59,7 @@ def prepare(
         work = partial(prepare_scene, dataset.dataroot, dataset.version, folder, settings, make or scene_samples)
         missing = [name for name in names if not (folder / name).is_dir()]
         done = len(names) - len(missing)
-        with Progress(f"{folder.name} samples", "scene", len(names), done) as bar:
+        with Progress(f"samples in {folder}", "scene", len(names), done) as bar:
             for _ in _each(work, missing, workers):
                 bar.update()
 

@@ -45,7 +45,8 @@ def test_two_processes_step_like_one_with_both_batches(store: SampleStore, tmp_p
         port = free.getsockname()[1]
     path = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
     shared = os.environ | {"PYTHONPATH": path, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    shared["ACCELERATE_USE_CPU"] = "true"
+    if torch.accelerator.is_available():  # which processes would share; elsewhere they find each other as torchrun starts them
+        shared["ACCELERATE_USE_CPU"] = "true"
     code = f"from training.test_processes import go; go({str(store.folder)!r}, {str(tmp_path / 'two')!r})"
     processes = [
         subprocess.Popen([sys.executable, "-c", code], env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
