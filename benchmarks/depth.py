@@ -9,7 +9,8 @@ that has files, one sweep; frames of KITTI, one sweep each. Town: exact depth be
 from the sweeps that ``prepare`` gathers; ``edges``: AbsRel within 2 pixels of steps in depth of a fifth; ``false_sky``: share of
 these pixels that are taken for sky, ``sky``: share of the true sky that is found. ``seconds``: processor time for a keyframe,
 from the sweeps in memory to the depth of all its cameras; with stereo from the images' files, its neighbours being done.
-``stereo`` is depth from images alone; ``confirmed``: share of pixels that other images confirm, ``confirmed_absrel``: there.
+``stereo`` is depth from images alone, of the ``keyframes`` that have neighbours; ``confirmed``: share of pixels that other images
+confirm, ``confirmed_absrel``: there.
 """
 
 from __future__ import annotations
@@ -125,8 +126,9 @@ def keeps(points: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 def removed_returns(scene: Scene, frames: list[int], height: int) -> dict[str, dict[str, float]]:
     """Scores by method; returns of all cameras and frames count the same."""
     sensors = sensor_files(scene)
-    scores: dict[str, Scores] = {method: {} for method in (*METHODS, ALONE)}
     maps = StereoMaps(scene, sensors)
+    several = any(maps.around(frame) for frame in frames)
+    scores: dict[str, Scores] = {method: {} for method in (*METHODS, ALONE) if several or "stereo" not in method}
     with Progress(scene.name, "frame", len(frames)) as bar:
         for frame in frames:
             sweep, own = sensors.lidar(frame), _spent(maps, frame)
@@ -173,8 +175,8 @@ def _judge(
             row.setdefault(f"{kind}_absrel", []).extend(error)
             row.setdefault(f"{kind}_upright", []).extend(error[upright[lost]])
             row.setdefault(f"{kind}_false_sky", []).extend(depth[lost] >= FAR)
-    for method in spent:
-        scores[method].setdefault("seconds", []).append(spent[method])
+    for method, row in scores.items():
+        row.setdefault("seconds", []).append(spent[method])
 
 
 def _spent(maps: StereoMaps, keyframe: int) -> dict[str, float]:
@@ -220,7 +222,7 @@ def exact(root: Path, options: Options) -> dict[str, dict[str, float]]:
             for keyframe in np.unique(np.linspace(0, last, options.keyframes + 2)[1:-1].round().astype(int)).tolist():
                 _compare(scene, keyframe, options.height, scores)
             bar.update()
-    return _means(scores)
+    return {method: row | {"keyframes": len(scores[method]["seconds"])} for method, row in _means(scores).items() if row}
 
 
 def _compare(scene: Scene, keyframe: int, height: int, scores: dict[str, Scores]) -> None:
@@ -257,8 +259,9 @@ def _compare(scene: Scene, keyframe: int, height: int, scores: dict[str, Scores]
                 row.setdefault("edges", []).append(error[edges].mean())
             if sky.any():
                 row.setdefault("sky", []).append((depth >= FAR)[sky].mean())
-    for method in spent:
-        scores[method].setdefault("seconds", []).append(spent[method])
+    for method, row in scores.items():
+        if method != ALONE or maps.maps(keyframe):
+            row.setdefault("seconds", []).append(spent[method])
 
 
 def _confirmed(maps: StereoMaps, keyframe: int, view: int, truth: np.ndarray, known: np.ndarray, row: Scores) -> np.ndarray:

@@ -34,7 +34,7 @@ from dist4d_env.progress import each
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.contract import WorldStart
 from dist4d_env.worlds.memory import Memory
-from dist4d_env.worlds.oracle import OracleWorld
+from dist4d_env.worlds.oracle import OracleState, OracleWorld
 
 SHIFTS = (1.0, 2.0, 4.0)
 CLEARANCE = 0.5
@@ -104,15 +104,12 @@ def evaluate_scene(
     for keyframe in keyframes.tolist():
         time = float(scene.sensors.keyframe_time[keyframe])
         source, boxes = scene.sensors.rgbd(keyframe, *size), scene.boxes(time)
-        street = np.ones(source.depth.shape, bool) if source.body is None else ~source.body
         memory = Memory.from_frames([source], [boxes])
         for side in (1.0, -1.0):
             entry: dict[str, Any] = {}
             for shift in SHIFTS:
-                moved = scene.ego_pose(time) @ pose_from_xy_yaw(0.0, side * shift, 0.0)
-                at = replace(scene_at(scene, time, scene.ego_pose, scene.ego_pose, 0.5, 0), global_from_ego=moved)
-                ((_, truth, _),) = oracle.step([state], [at])
-                if truth.depth[street].min() < CLEARANCE:
+                truth = truth_aside(oracle, state, time, side * shift, source.body)
+                if truth is None:
                     continue
                 splat = memory.render(rig, truth.global_from_camera, boxes, time)
                 methods = {"codec_ceiling": through_codec(codec, truth)} if codec and baselines else {}
@@ -126,6 +123,17 @@ def evaluate_scene(
                 entry[f"{shift:g}m"] = {name: score(frame, truth, masks) for name, frame in methods.items()}
             entries.append(entry)
     return entries
+
+
+def truth_aside(oracle: OracleWorld, state: OracleState, time: float, left: float, body: np.ndarray | None) -> RGBDFrame | None:
+    """The true frame so many metres to the left of the log at a time in seconds; None where a camera would touch something other
+    than the car's own body (V, H, W)."""
+    scene = state.start.scene
+    moved = scene.ego_pose(time) @ pose_from_xy_yaw(0.0, left, 0.0)
+    at = replace(scene_at(scene, time, scene.ego_pose, scene.ego_pose, 0.5, 0), global_from_ego=moved)
+    ((_, truth, _),) = oracle.step([state], [at])
+    seen = truth.depth if body is None else truth.depth[~body]
+    return None if seen.min() < CLEARANCE else truth
 
 
 def noise_seed(seed: int, keyframe: int, lateral: float) -> int:

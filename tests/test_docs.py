@@ -189,7 +189,8 @@ def test_what_computes_a_metric_is_there():
 
 
 @pytest.mark.parametrize(
-    "script", ["make_tables.py", "make_speed_table.py", "make_traffic_tables.py", "make_first_contact_table.py"]
+    "script",
+    ["make_tables.py", "make_speed_table.py", "make_traffic_tables.py", "make_first_contact_table.py", "make_depth_tables.py"],
 )
 def test_tables_say_what_the_benchmarks_stored(script):
     found = subprocess.run([sys.executable, DOCS / script, "--check"], capture_output=True, text=True)

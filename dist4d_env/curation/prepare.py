@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from multiprocessing import get_context
 from os.path import isfile
 from pathlib import Path
 from typing import Any, TypeVar
@@ -117,18 +118,20 @@ def forecast(dataset: Dataset, scenes: Sequence[str], root: Path, config: Curati
         return ""
     scene, keyframe, view = first
     maps = stereo_maps(scene, config)
-    for _ in range(2):  # the first time a network is loaded, too
+    for _ in range(2):  # the first time networks are loaded and the neighbours' stereo is made, too
         if maps is not None:
             maps.forget(keyframe)
         began = time.monotonic()
         if maps is not None:
-            maps.maps(keyframe)  # its neighbours' are kept: each keyframe's are made once
+            maps.maps(keyframe)
+        compared = time.monotonic()
         sensors = sensor_files(scene)
         sweeps = separated_sweeps(scene, sensors.sweeps(keyframe, config.before, config.after))
         gathered = time.monotonic()
-        made = camera_depth(scene, keyframe, view, sweeps, config)
+        made = camera_depth(scene, keyframe, view, sweeps, config, maps)
     views = len(scene.rig.names)
-    seconds = count * (time.monotonic() - gathered + (gathered - began) / views) / max(1, workers)
+    shared = gathered - compared + (compared - began) * (1 + 2 / RUN)  # each run makes the stereo of its two neighbours again
+    seconds = count * (time.monotonic() - gathered + shared / views) / max(1, workers)
     megabytes = count * len(png_bytes(encode_depth(made))) / 1e6
     lasts = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
     return f"{count} depth images to make in {root}: about {lasts}, {megabytes:.3g} MB"
@@ -171,7 +174,8 @@ def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -
     if workers <= 1 or len(jobs) == 1:
         yield from map(work, jobs)
         return
-    with ProcessPoolExecutor(workers, initializer=follow_parent) as pool:
+    # Spawned: a fork of a process that has used a GPU, as forecasting does, cannot use it.
+    with ProcessPoolExecutor(workers, get_context("spawn"), follow_parent) as pool:
         waiting = [pool.submit(work, job) for job in jobs]
         try:
             for done in as_completed(waiting):
