@@ -172,7 +172,7 @@ def ensure_depth(dataset: Dataset, scene: str) -> None:
     from dist4d_env.curation.camera import CurationConfig
     from dist4d_env.curation.prepare import forecast, prepare_scenes
     from dist4d_env.data.depth_files import depth_roots
-    from dist4d_env.evaluation.report.page import noun
+    from dist4d_env.progress import noun
 
     sensors = dataset.load(scene).sensors
     missing = [k for k in range(len(sensors.keyframe_time)) if sensors.has_images(k) and not sensors.has_depth(k)]

@@ -63,7 +63,7 @@ class Progress:
 
     def _line(self, elapsed: float) -> str:
         done, parts = self.count - self._first, [f"{elapsed:.0f} s"]
-        counted = "" if self._total is None else f": {self.count} of {self._total} {_plural(self._unit, self._total)}".rstrip()
+        counted = "" if self._total is None else f": {self.count} of {self._total} {noun(self._total, self._unit)}".rstrip()
         if self._total is not None and done > 0:
             parts.append(f"{shown_time(elapsed * max(self._total - self.count, 0) / done)} left")
         return f"{self._what}{counted}, {', '.join([*parts, *filter(None, [self._note])])}"
@@ -94,8 +94,9 @@ def shown_time(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _plural(unit: str, count: int) -> str:
-    return unit if count == 1 or not unit else f"{unit}s"
+def noun(count: int, word: str) -> str:
+    """A word as it stands after a count."""
+    return word if count == 1 or not word else f"{word}s"
 
 
 class _Ledger(threading.local):

@@ -35,10 +35,9 @@ from dist4d_env.evaluation.held_out import (
     summary,
     table,
 )
-from dist4d_env.evaluation.report.page import noun
 from dist4d_env.evaluation.statistics import compare
 from dist4d_env.models.pretrained import resolve_weights
-from dist4d_env.progress import Progress
+from dist4d_env.progress import Progress, noun
 from dist4d_env.scenes.files import replacing_folder, write_text
 from dist4d_env.town.writer import write_dataset
 from dist4d_env.training import adapting

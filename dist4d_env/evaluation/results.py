@@ -17,12 +17,11 @@ from dist4d_env.evaluation.failures import Failure
 from dist4d_env.evaluation.fingerprint import package_fingerprint
 from dist4d_env.evaluation.leaderboard import Leaderboard, escaped
 from dist4d_env.evaluation.report.campaign import render_campaign
-from dist4d_env.evaluation.report.page import noun
 from dist4d_env.evaluation.report.replays import pack, replay
 from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.evaluation.summary import EpisodeScore, ScoredEpisode, score
 from dist4d_env.metrics.driving.forms import Form
-from dist4d_env.progress import Progress
+from dist4d_env.progress import Progress, noun
 from dist4d_env.registry import DATASETS
 from dist4d_env.scenes.files import write_text
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog
 from dist4d_env.evaluation.failures import Failure, find_failures
-from dist4d_env.evaluation.report.page import noun
 from dist4d_env.evaluation.scores import results_of
 from dist4d_env.evaluation.statistics import Estimate, bootstrap_mean
 from dist4d_env.json_output import plain
 from dist4d_env.metrics.driving.trace import MetricResult
+from dist4d_env.progress import noun
 from dist4d_env.scenes.files import write_text
 
 SCORES: Mapping[str, str] = {

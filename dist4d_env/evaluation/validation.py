@@ -70,7 +70,7 @@ def compare_worlds(
     Raises DataError where there is nothing to compare on.
     """
     from dist4d_env.evaluation.held_out import advice, compare_on, hidden_keyframes, summary, table
-    from dist4d_env.evaluation.report.page import noun
+    from dist4d_env.progress import noun
 
     began = time.monotonic()
     hidden = hidden_keyframes(dataset, checks, options.keyframes, size)

@@ -11,10 +11,11 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.failures import KINDS
 from dist4d_env.evaluation.leaderboard import Leaderboard, Standing, label_of
-from dist4d_env.evaluation.report.page import colour_key, noun, render_page, short_name, tiles
+from dist4d_env.evaluation.report.page import colour_key, render_page, short_name, tiles
 from dist4d_env.evaluation.report.replays import pack, scene_drawing
 from dist4d_env.evaluation.statistics import Comparison, Estimate
 from dist4d_env.evaluation.summary import ScoredEpisode
+from dist4d_env.progress import noun
 
 OUTCOMES = {
     "horizon": ("reached the horizon", "#2f9e77"),

@@ -25,11 +25,6 @@ def tiles(values: Mapping[str, object]) -> str:
     return f'<div class="tiles">{shown}</div>'
 
 
-def noun(count: int, word: str) -> str:
-    """A word as it stands after a count."""
-    return word if count == 1 else f"{word}s"
-
-
 def colour_key(colours: Mapping[str, str]) -> str:
     """What colours mean: colours by text."""
     return " ".join(f'<span><i style="background:{colour}"></i> {escape(text)}</span>' for text, colour in colours.items())

@@ -11,9 +11,10 @@ from dist4d_env.evaluation.drive import episode_name
 from dist4d_env.evaluation.failures import KINDS
 from dist4d_env.evaluation.leaderboard import Standing, label_of
 from dist4d_env.evaluation.report.campaign import LEADING, OUTCOMES, count_cell, ended_bar, score_cell
-from dist4d_env.evaluation.report.page import colour_key, noun, render_page, short_name, tiles
+from dist4d_env.evaluation.report.page import colour_key, render_page, short_name, tiles
 from dist4d_env.evaluation.submission import Submission
 from dist4d_env.evaluation.summary import SCORES
+from dist4d_env.progress import noun
 
 LINKED = 12
 """So many failures of a planner are linked to."""
