@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import page_tables
-from page_tables import load
+from page_tables import RESULTS, load
 
 table = partial(page_tables.table, rule="---")
 NAMES = {
@@ -153,13 +153,16 @@ def lights() -> str:
 
 TOWNS = {"101": "plain", "102": "plain", "103": "wild"}
 """Seeds of the towns that judge, and their looks."""
-SIZES = ("64x112", "224x400")
 
 
 def judged(kind: str) -> list[tuple[str, dict[str, Any]]]:
-    """Size, seed and looks of each town that judged, and its stored results of a benchmark."""
-    places = [(size, seed) for size in SIZES for seed in TOWNS]
-    return [(f"{size}, {seed} ({TOWNS[seed]})", load(f"test/{kind}_{size}_{seed}")) for size, seed in places]
+    """Size, town, scenes and noise seeds of what was measured on the towns that judge, and the stored results."""
+    rows = []
+    for path in sorted((RESULTS / "test").glob(f"{kind}_*.json"), key=lambda path: (len(path.stem), path.stem)):
+        size, seed = path.stem.removeprefix(f"{kind}_").split("_")
+        found = load(f"test/{path.stem}")
+        rows.append((f"{size}, {TOWNS[seed]} {seed}, {len(found['scenes'])} x {found['seeds']}", found))
+    return rows
 
 
 def gain(cells: Mapping[str, Any], model: str, splat: str, metric: str = "psnr", digits: int = 1) -> str:
@@ -184,7 +187,17 @@ def test_loops() -> str:
             f"{100 * looks['dist4d']['share_of_truth']['mean']:.0f} %", f"{looks['dist4d']['sharpness']['mean']:.2f}",
             f"{100 * looks['dist4d']['frechet']['mean'] / looks['splat_never_updated']['frechet']['mean']:.0f} %",
         ])  # fmt: skip
-    head = ["size, town", "`log`: PSNR", "SSIM", "AbsRel", "delta1", "sharpness", "`history`: agreement", "sharpness", "Frechet"]
+    head = [
+        "size, town, scenes x noise seeds",
+        "`log`: PSNR",
+        "SSIM",
+        "AbsRel",
+        "delta1",
+        "sharpness",
+        "`history`: agreement",
+        "sharpness",
+        "Frechet",
+    ]
     return table(head, rows)
 
 
@@ -197,7 +210,7 @@ def test_steps() -> str:
         unseen, moving = (gain(regions[region], "dist4d", "splat") for region in ("never_seen", "moving"))
         shown = [both(cells, "dist4d", "splat", metric) for metric in ("ssim", "abs_rel", "delta1")]
         rows.append([name, gain(cells, "dist4d", "splat"), *shown, unseen, moving])
-    return table(["size, town", "PSNR", "SSIM", "AbsRel", "delta1", "never seen", "moving"], rows)
+    return table(["size, town, scenes x noise seeds", "PSNR", "SSIM", "AbsRel", "delta1", "never seen", "moving"], rows)
 
 
 def test_views() -> str:
@@ -209,7 +222,9 @@ def test_views() -> str:
         moving = " / ".join(gain(shift["moving"], "dist_s", "splat") for shift in shifts)
         holes = [both(shift["disoccluded"], "dist_s", "splat", "delta1") for shift in shifts]
         rows.append([name, gains, moving, *holes])
-    return table(["size, town", "PSNR", "moving objects", *(f"holes, delta1 at {m} m" for m in (1, 2, 4))], rows)
+    return table(
+        ["size, town, scenes x noise seeds", "PSNR", "moving objects", *(f"holes, delta1 at {m} m" for m in (1, 2, 4))], rows
+    )
 
 
 EFFECTS = {
