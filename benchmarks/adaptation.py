@@ -145,7 +145,7 @@ class Later(Clip):
 def kitti(options: Options, work: Path) -> dict[str, Any]:
     """See the module."""
     os.environ["DIST4D_DEPTH"] = str(work)
-    whole = prepared("kitti_real", SCENE, work)
+    whole = prepared("kitti_real", SCENE, work, CurationConfig())
     known = work / "kitti-known"
     if not known.is_dir():
         cut(Path(whole.dataroot), known, LAST_KNOWN + 1)

@@ -38,7 +38,7 @@ from benchmarks.pixels import silhouettes
 from benchmarks.protocols import STEP, Scores, average, summarise
 from benchmarks.rollouts import logged, real_frames, scene_at, through_codec
 from benchmarks.tables import print_table
-from dist4d_env.curation.camera import CurationConfig
+from dist4d_env.curation.camera import Completion, CurationConfig
 from dist4d_env.curation.prepare import depth_root, lidar_depth, prepare_scenes
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
@@ -74,6 +74,10 @@ class Options:
     """Height x width of the images."""
     weights: tuple[str, ...] = ("tiny",)
     """Presets or folders of weights."""
+    completion: Completion = "least_squares"
+    """How prepare makes depth dense."""
+    stereo: bool = False
+    """Whether depth from several images joins the LiDAR's; KITTI alone has them."""
     stride: int = 3
     """Every how many frames one is predicted."""
     seeds: int = 3
@@ -101,9 +105,11 @@ def main(options: Options) -> dict[str, Any]:
     place = nullcontext(str(options.work)) if options.work else TemporaryDirectory()
     with place as work:
         os.environ["DIST4D_DEPTH"] = str(Path(work).resolve())
-        clip = Clip(prepared("kitti_real", "scene-9100", Path(work)), size, options.stride)
-        keyframe = OneKeyframe(prepared("nuscenes_real", "scene-0061", Path(work)), size)
-        finished = FinishedUnits(options.out, {"size": size, "stride": options.stride, "format": 2})
+        depth = CurationConfig(completion=options.completion, stereo=options.stereo)
+        clip = Clip(prepared("kitti_real", "scene-9100", Path(work), depth), size, options.stride)
+        keyframe = OneKeyframe(prepared("nuscenes_real", "scene-0061", Path(work), replace(depth, stereo=False)), size)
+        key = {"size": size, "stride": options.stride, "completion": options.completion, "stereo": options.stereo, "format": 2}
+        finished = FinishedUnits(options.out, key)
         units = [(SPLAT, 0), *((weights, seed) for seed in range(options.seeds) for weights in options.weights)]
         for weights, seed in each(units, "measuring", "run"):
             if f"{weights}/{seed}" not in finished.done:
@@ -120,13 +126,13 @@ def main(options: Options) -> dict[str, Any]:
     return result
 
 
-def prepared(dataset: str, scene: str, work: Path) -> Scene:
+def prepared(dataset: str, scene: str, work: Path, depth: CurationConfig) -> Scene:
     """A scene of the shared data with the depth that ``prepare`` makes, in ``work``. Raises DataError where it is absent."""
     place = Path(os.environ.get("DIST4D_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data" / dataset
     if not place.is_dir():
         raise DataError(f"no real frames at {place}: set DIST4D_SHARED to the folder that holds data/{dataset}")
     opened = open_dataset(place, scenes=scene)
-    prepare_scenes(opened, [scene], depth_root(opened.dataroot, work), CurationConfig(), workers=os.cpu_count() or 1)
+    prepare_scenes(opened, [scene], depth_root(opened.dataroot, work), depth, workers=os.cpu_count() or 1)
     return opened.load(scene)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import real
 from benchmarks.image_statistics import chroma_distance, spectrum_distance
+from dist4d_env.curation.camera import CurationConfig
 from dist4d_env.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -41,4 +42,4 @@ def test_a_clip_remembers_what_its_protocol_allows(monkeypatch):
 def test_absent_frames_are_named(monkeypatch, tmp_path):
     monkeypatch.setenv("DIST4D_SHARED", str(tmp_path))
     with pytest.raises(DataError, match="DIST4D_SHARED"):
-        real.prepared("kitti_real", "scene-9100", tmp_path)
+        real.prepared("kitti_real", "scene-9100", tmp_path, CurationConfig())
