@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.common import FinishedUnits, result_file, run
+from benchmarks.common import FinishedUnits, images_of, result_file, run
 from benchmarks.depth import METHODS
 from benchmarks.novel_view import CLEARANCE, like, noise_seed, truth_aside
 from benchmarks.pixels import regions
@@ -91,9 +91,10 @@ def main(options: Options) -> dict[str, Any]:
             raise DataError(f"{town}: no place is {CLEARANCE} m from every surface; nothing is measured")
         results = summarise([of_scene(views) for views in units])
         views = {mark: sum(view["mark"] == mark for unit in units for view in unit) for mark in results["replay"]}
-        towns[Path(town).name] = {"scenes": names, "views": views, "results": results}
+        images = images_of(dataset.load(names[0]), size)
+        towns[Path(town).name] = {"scenes": names, "images": images, "views": views, "results": results}
         print_table(results)
-    return result_file("depth_worth", options, {"images": f"6 x {size[0]} x {size[1]}", "town": towns}, finished)
+    return result_file("depth_worth", options, {"town": towns}, finished)
 
 
 def evaluate(scene: Scene, size: tuple[int, int], count: int, model: DiSTSPipeline, steps: int) -> Iterator[dict[str, Any]]:

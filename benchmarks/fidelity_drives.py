@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dist4d_env.errors import DataError
-from dist4d_env.evaluation.summary import plain
+from dist4d_env.json_output import plain
 from dist4d_env.scenes.files import replacing
 
 SCORES = ("PDMS", "EPDMS", "CLS")

@@ -16,7 +16,7 @@ from dist4d_env.evaluation.campaign import stored
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, forward_cameras, load_episode
 from dist4d_env.evaluation.fingerprint import package_fingerprint
 from dist4d_env.evaluation.scores import end_time, reacts, recorded_human, recorded_scene
-from dist4d_env.evaluation.summary import plain
+from dist4d_env.json_output import plain
 from dist4d_env.metrics.driving.composite import pdms_v1
 from dist4d_env.metrics.driving.epdms import epdms_v2
 from dist4d_env.metrics.driving.recording import logged_progress

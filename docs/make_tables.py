@@ -175,7 +175,7 @@ def both(cells: Mapping[str, Any], model: str, splat: str, metric: str, digits: 
     return " / ".join(f"{cells[name][metric]['mean']:.{digits}f}" for name in (model, splat))
 
 
-def test_loops() -> str:
+def judged_loops() -> str:
     """The closed loops on the towns that judge."""
     rows = []
     for name, found in judged("temporal"):
@@ -201,7 +201,7 @@ def test_loops() -> str:
     return table(head, rows)
 
 
-def test_steps() -> str:
+def judged_steps() -> str:
     """One step ahead on the towns that judge."""
     rows = []
     for name, found in judged("temporal"):
@@ -213,7 +213,7 @@ def test_steps() -> str:
     return table(["size, town, scenes x noise seeds", "PSNR", "SSIM", "AbsRel", "delta1", "never seen", "moving"], rows)
 
 
-def test_views() -> str:
+def judged_views() -> str:
     """From beside the path on the towns that judge."""
     rows = []
     for name, found in judged("novel_view"):
@@ -247,9 +247,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "robustness": robustness,
     "ablation": ablation,
     "lights": lights,
-    "test-loops": test_loops,
-    "test-steps": test_steps,
-    "test-views": test_views,
+    "test-loops": judged_loops,
+    "test-steps": judged_steps,
+    "test-views": judged_views,
 }
 
 

@@ -10,7 +10,7 @@ from dist4d_env import json_output
 from dist4d_env.data import validate
 from dist4d_env.data.contract import Dataset
 from dist4d_env.errors import ConfigError
-from dist4d_env.progress import Progress
+from dist4d_env.progress import Progress, noun
 
 if TYPE_CHECKING:
     from dist4d_env.worlds.dist4d import GenerativeWorld
@@ -70,7 +70,6 @@ def compare_worlds(
     Raises DataError where there is nothing to compare on.
     """
     from dist4d_env.evaluation.held_out import advice, compare_on, hidden_keyframes, summary, table
-    from dist4d_env.progress import noun
 
     began = time.monotonic()
     hidden = hidden_keyframes(dataset, checks, options.keyframes, size)
