@@ -64,6 +64,8 @@ class Options:
     """Town data sets to measure on."""
     split: str = "val"
     """Their split: val for choosing, test is looked at once."""
+    top: float | None = None
+    """Of their LiDAR, the highest elevation in degrees from which returns are kept: 2 is the Velodyne HDL-64's of KITTI."""
     keyframes: int = 2
     """Keyframes of each of their scenes."""
     height: int = 225
@@ -220,16 +222,17 @@ def exact(root: Path, options: Options) -> dict[str, dict[str, float]]:
             scene = dataset.load(name)
             last = len(sensor_files(scene).keyframe_time) - 1
             for keyframe in np.unique(np.linspace(0, last, options.keyframes + 2)[1:-1].round().astype(int)).tolist():
-                _compare(scene, keyframe, options.height, scores)
+                _compare(scene, keyframe, options, scores)
             bar.update()
     return {method: row | {"keyframes": len(scores[method]["seconds"])} for method, row in _means(scores).items() if row}
 
 
-def _compare(scene: Scene, keyframe: int, height: int, scores: dict[str, Scores]) -> None:
-    sensors, base = sensor_files(scene), CurationConfig(height=height)
+def _compare(scene: Scene, keyframe: int, options: Options, scores: dict[str, Scores]) -> None:
+    sensors, base = sensor_files(scene), CurationConfig(height=options.height)
     maps = StereoMaps(scene, sensors)
     spent = _spent(maps, keyframe)
-    sweeps = separated_sweeps(scene, sensors.sweeps(keyframe, base.before, base.after))
+    gathered = sensors.sweeps(keyframe, base.before, base.after)
+    sweeps = separated_sweeps(scene, gathered if options.top is None else [_below(sweep, options.top) for sweep in gathered])
     for view in range(len(scene.rig.names)):
         size = base.size(sensors.image_size[view])
         image, truth = sensors.image(keyframe, view, *size), sensors.depth_of(keyframe, view, *size)
@@ -237,6 +240,7 @@ def _compare(scene: Scene, keyframe: int, height: int, scores: dict[str, Scores]
         known = np.ones(size, bool) if body is None else ~body[view]
         near, sky = known & (truth < 60), known & (truth >= FAR)
         log, window = np.log(truth), np.ones((5, 5), np.uint8)
+        seen_focal = scene.rig.at_size(*size).intrinsics[view, 0, 0]
         edges = near & (cv2.dilate(log, window) - cv2.erode(log, window) > np.log(1.2))
         for method, row in scores.items():
             began = time.process_time()
@@ -259,9 +263,17 @@ def _compare(scene: Scene, keyframe: int, height: int, scores: dict[str, Scores]
                 row.setdefault("edges", []).append(error[edges].mean())
             if sky.any():
                 row.setdefault("sky", []).append((depth >= FAR)[sky].mean())
+            shift = seen_focal * np.abs(1 / depth - 1 / truth)
+            row.setdefault("shift", []).append(shift[known].mean())
     for method, row in scores.items():
         if method != ALONE or maps.maps(keyframe):
             row.setdefault("seconds", []).append(spent[method])
+
+
+def _below(sweep: LidarSweep, top: float) -> LidarSweep:
+    """The sweep without returns from above an elevation in degrees, in the LiDAR's frame."""
+    x, y, z = sweep.points[:, :3].T
+    return replace(sweep, points=sweep.points[np.degrees(np.arctan2(z, np.hypot(x, y))) <= top])
 
 
 def _confirmed(maps: StereoMaps, keyframe: int, view: int, truth: np.ndarray, known: np.ndarray, row: Scores) -> np.ndarray:

@@ -93,7 +93,7 @@ def past_only(root: Path) -> bool:
 def read_depth(path: str | Path, image: tuple[int, int] | None = None) -> np.ndarray:
     """The (H, W) float32 metres stored at ``path``. image: (rows, columns) of the image that it belongs to.
 
-    Raises DataError if the file is missing, is no depth PNG, or has not the shape of its image.
+    Raises DataError if the file is missing, is no depth PNG, has pixels without depth, or not the shape of its image.
     """
     try:
         code = read_png(Path(path))
@@ -101,6 +101,11 @@ def read_depth(path: str | Path, image: tuple[int, int] | None = None) -> np.nda
         raise DataError(f"{path}: no depth file; make it with `python -m dist4d_env prepare`") from error
     if code is None or code.dtype != np.uint16 or code.ndim != 2:
         raise DataError(f"{path}: not a whole 16-bit depth PNG; delete it and make it again with `python -m dist4d_env prepare`")
+    if not code.all():
+        raise DataError(
+            f"{path}: {(code == 0).mean():.0%} of the pixels have depth 0, which nothing has (where nothing is, it is 100 m); "
+            "make it again with `python -m dist4d_env prepare`"
+        )
     if image is not None:
         check_shape(path, "depth image", code.shape, image, "make it again with `python -m dist4d_env prepare`")
     return decode_depth(code)

@@ -20,13 +20,14 @@ from dist4d_env.data.contract import Dataset
 from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.data.validate import SceneCheck
 from dist4d_env.errors import DataError
-from dist4d_env.evaluation.statistics import Comparison, compare
+from dist4d_env.evaluation.statistics import FEWEST, Comparison, Estimate, compare
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat
 from dist4d_env.metrics.images.regional import score
 from dist4d_env.models.conditions import splat_images, target_conditions
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
+from dist4d_env.progress import noun
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.dist4d import GenerativeWorld
 from dist4d_env.worlds.memory import LoggedFrame, Memory, MemoryFrame, MemoryPolicy
@@ -245,10 +246,15 @@ def table(scores: Mapping[Key, Scores]) -> str:
         line = f"{head:<12}{_cell(means[COPY]):>16}{_cell(means[SPLAT]):>10}"
         for method in (DIST_T, DIST_S):
             gain = difference(scores, method, *column).difference
-            shown = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if np.isfinite(gain.mean) else "-"
-            line += f"{_cell(means[method]):>10}{shown:^28}"
+            line += f"{_cell(means[method]):>10}{_gained(gain, 3):^28}"
         lines.append(line.rstrip())
     return "\n".join(lines)
+
+
+def _gained(gain: Estimate, digits: int, unit: str = "") -> str:
+    """A gain with its interval, which a single value has not; a dash where there is none."""
+    mean, low, high = (f"{value:+.{digits}f}" for value in (gain.mean, gain.low, gain.high))
+    return "-" if not gain.count else f"{mean}{unit}" if gain.count == 1 else f"{mean}{unit} [{low}, {high}]"
 
 
 def _cell(value: float) -> str:
@@ -260,16 +266,17 @@ def advice(memory: str, scores: Mapping[Key, Scores], weights: str) -> str:
     """Which weights to use, in a sentence.
 
     The world shows frames of either network. Weights must be clearly better than the splat in PSNR with one and clearly worse
-    with none (95 % interval). Of depth that is clearly worse (delta1) a warning is given.
+    with none (95 % interval). Of depth that is clearly worse (delta1) a warning is given. Fewer than ``FEWEST`` keyframes decide
+    nothing.
     """
     gains = {method: difference(scores, method, "all", "psnr") for method in (DIST_T, DIST_S)}
-    shown = ", ".join(
-        f"{method} {g.difference.mean:+.2f} dB [{g.difference.low:+.2f}, {g.difference.high:+.2f}]" for method, g in gains.items()
-    )
+    shown = ", ".join(f"{method} {_gained(gain.difference, 2, ' dB')}" for method, gain in gains.items())
     clear = {method: gain.difference.mean for method, gain in gains.items() if gain.clear}
     if any(gain < 0 for gain in clear.values()):
         worst = min(clear, key=lambda method: clear[method])
         return f'memory="{memory}": use weights="splat": {weights} is {-clear[worst]:.2f} dB worse with {worst} ({shown})'
+    if (count := len(scores)) < FEWEST:
+        return f'memory="{memory}": {count} hidden {noun(count, "keyframe")} cannot decide, it takes {FEWEST} ({shown})'
     if not clear:
         return f'memory="{memory}": use weights="splat": {weights} is not clearly better ({shown}) and takes longer'
     worse = [

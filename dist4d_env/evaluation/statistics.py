@@ -12,6 +12,8 @@ Key = TypeVar("Key", bound=tuple[Hashable, ...])
 LEVEL = 0.95
 TIE = 1e-6
 """Differences up to this are no difference."""
+FEWEST = 6
+"""Pairs below which no difference is clear: five of one sign come about by chance in 1 of 16 cases (the sign test, two-sided)."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,8 @@ class Comparison:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval of the difference leaves zero out."""
-        return self.difference.count > 1 and (self.difference.low > 0 or self.difference.high < 0)
+        """Whether the interval of the difference leaves zero out, of at least ``FEWEST`` episodes."""
+        return self.difference.count >= FEWEST and (self.difference.low > 0 or self.difference.high < 0)
 
 
 def compare(

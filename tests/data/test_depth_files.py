@@ -53,7 +53,10 @@ def test_broken_and_missing_files(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     with pytest.raises(DataError, match=r"a\.png.*prepare"):
         read_depth(path)
-    write_depth(path, np.random.default_rng(0).uniform(0, 90, (40, 60)).astype(np.float32))
+    write_depth(path, np.random.default_rng(0).uniform(1, 90, (40, 60)).astype(np.float32))
+    write_depth(tmp_path / "none.png", np.pad(np.full((40, 45), 7.0, np.float32), [(0, 0), (0, 15)]))
+    with pytest.raises(DataError, match=r"none\.png: 25% of the pixels have depth 0.*prepare"):
+        read_depth(tmp_path / "none.png")
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DataError, match=r"a\.png.*whole 16-bit depth"):
         read_depth(path)

@@ -129,4 +129,6 @@ def test_comparison_counts_pairs_and_ties():
     found = compare(("a", a), ("b", b))
     assert (found.difference.count, found.difference.left_out) == (3, 1) and found.difference.mean == pytest.approx(0.1 / 3)
     assert [found.won, found.tied, found.lost] == pytest.approx([1 / 3] * 3) and not found.clear
+    few, many = ({(k, 0): 1.0 for k in range(count)} for count in (5, 6))
+    assert [compare(("a", one), ("b", dict.fromkeys(one, 0.0))).clear for one in (few, many)] == [False, True]
     assert compare(("a", a), ("b", {})).difference.count == 0
