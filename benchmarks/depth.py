@@ -7,8 +7,9 @@ a time (``half``), or 4 degrees of azimuth in every 12 (``wedges``), each return
 ``upright``: of returns above the ground; ``false_sky``: share of returns that are taken for sky. Real: the keyframe of scene-0061
 that has files, one sweep; frames of KITTI, one sweep each. Town: exact depth below 60 m of every pixel but the car's own body,
 from the sweeps that ``prepare`` gathers; ``edges``: AbsRel within 2 pixels of steps in depth of a fifth; ``false_sky``: share of
-these pixels that are taken for sky, ``sky``: share of the true sky that is found. ``seconds``: processor time for a keyframe,
-from the sweeps in memory to the depth of all its cameras; with stereo from the images' files, its neighbours being done.
+these pixels that are taken for sky, ``sky``: share of the true sky that is found; ``shift``: pixels by which a view from a metre
+to the side is off, sky included. ``seconds``: processor time for a keyframe, from the sweeps in memory to the depth of all its
+cameras; with stereo from the images' files, its neighbours being done.
 ``stereo`` is depth from images alone, of the ``keyframes`` that have neighbours; ``confirmed``: share of pixels that other images
 confirm, ``confirmed_absrel``: there.
 """
@@ -232,7 +233,7 @@ def _compare(scene: Scene, keyframe: int, options: Options, scores: dict[str, Sc
     maps = StereoMaps(scene, sensors)
     spent = _spent(maps, keyframe)
     gathered = sensors.sweeps(keyframe, base.before, base.after)
-    sweeps = separated_sweeps(scene, gathered if options.top is None else [_below(sweep, options.top) for sweep in gathered])
+    sweeps = separated_sweeps(scene, gathered if options.top is None else [below(sweep, options.top) for sweep in gathered])
     for view in range(len(scene.rig.names)):
         size = base.size(sensors.image_size[view])
         image, truth = sensors.image(keyframe, view, *size), sensors.depth_of(keyframe, view, *size)
@@ -240,7 +241,7 @@ def _compare(scene: Scene, keyframe: int, options: Options, scores: dict[str, Sc
         known = np.ones(size, bool) if body is None else ~body[view]
         near, sky = known & (truth < 60), known & (truth >= FAR)
         log, window = np.log(truth), np.ones((5, 5), np.uint8)
-        seen_focal = scene.rig.at_size(*size).intrinsics[view, 0, 0]
+        focal = scene.rig.at_size(*size).intrinsics[view, 0, 0]
         edges = near & (cv2.dilate(log, window) - cv2.erode(log, window) > np.log(1.2))
         for method, row in scores.items():
             began = time.process_time()
@@ -263,14 +264,13 @@ def _compare(scene: Scene, keyframe: int, options: Options, scores: dict[str, Sc
                 row.setdefault("edges", []).append(error[edges].mean())
             if sky.any():
                 row.setdefault("sky", []).append((depth >= FAR)[sky].mean())
-            shift = seen_focal * np.abs(1 / depth - 1 / truth)
-            row.setdefault("shift", []).append(shift[known].mean())
+            row.setdefault("shift", []).append((focal * np.abs(1 / depth - 1 / truth))[known].mean())
     for method, row in scores.items():
         if method != ALONE or maps.maps(keyframe):
             row.setdefault("seconds", []).append(spent[method])
 
 
-def _below(sweep: LidarSweep, top: float) -> LidarSweep:
+def below(sweep: LidarSweep, top: float) -> LidarSweep:
     """The sweep without returns from above an elevation in degrees, in the LiDAR's frame."""
     x, y, z = sweep.points[:, :3].T
     return replace(sweep, points=sweep.points[np.degrees(np.arctan2(z, np.hypot(x, y))) <= top])

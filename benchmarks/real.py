@@ -74,7 +74,7 @@ class Options:
     """Height x width of the images."""
     weights: tuple[str, ...] = ("tiny",)
     """Presets or folders of weights."""
-    completion: Completion = "least_squares"
+    completion: Completion = "flow"
     """How prepare makes depth dense."""
     stereo: bool = False
     """Whether depth from several images joins the LiDAR's; KITTI alone has them."""

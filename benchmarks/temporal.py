@@ -31,6 +31,7 @@ from benchmarks.protocols import STEP, SceneEvaluation, summarise
 from benchmarks.rollouts import codec_of
 from benchmarks.tables import print_table
 from dist4d_env.data.open import open_dataset
+from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.models.segmenter import load_segmenter, segmenter_for
 from dist4d_env.progress import each
@@ -57,6 +58,12 @@ class Options(TownOptions):
     """How many noise seeds."""
     quick: bool = False
     """Two scenes, two instants, two seconds, one seed, to see that it runs."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a drive without a step, too."""
+        super().__post_init__()
+        if not STEP <= self.duration < float("inf"):
+            raise ConfigError(f"--duration {self.duration:g} must be at least a step of {STEP} s")
 
 
 def main(options: Options) -> dict[str, Any]:

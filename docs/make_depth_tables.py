@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import page_tables
 from page_tables import load, table
@@ -47,10 +48,10 @@ def returns() -> str:
     return table(["AbsRel of returns taken away", *heads], rows)
 
 
-def exact() -> str:
+def exact(file: str) -> str:
     """Exact depth of towns."""
     keys = ("absrel", "delta1", "edges", "false_sky", "sky", "seconds")
-    found = load("depth")["town"]
+    found = load(file)["town"]
     rows = []
     for name, by_method in found.items():
         for method, label in METHODS.items():
@@ -78,7 +79,12 @@ def worth() -> str:
     return table(["PSNR, dB / AbsRel / delta1", "exact", *(METHODS[kind] for kind in kinds[1:])], rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"depth returns": returns, "depth exact": exact, "depth worth": worth}
+TABLES: dict[str, Callable[[], str]] = {
+    "depth returns": returns,
+    "depth exact": partial(exact, "depth"),
+    "depth low": partial(exact, "depth_low"),
+    "depth worth": worth,
+}
 
 
 if __name__ == "__main__":

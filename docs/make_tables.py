@@ -155,6 +155,38 @@ TOWNS = {"101": "plain", "102": "plain", "103": "wild"}
 """Seeds of the towns that judge, and their looks."""
 
 
+REAL = {"real": "`least_squares`", "real_flow": "`flow`", "real_flow_stereo": "`flow`, `--stereo`"}
+"""Stored results of benchmarks/real.py and the depth that they are of."""
+ROWS = {"splat": "best splat", "dist_t tiny": "DiST-T", "dist_s tiny": "DiST-S"}
+
+
+def real() -> str:
+    """Frames of a real camera, by kind of depth: PSNR of all pixels and of the splat's holes, delta1 of depth."""
+    columns = [(protocol, mark) for protocol, marks in load("real")["results"].items() for mark in marks]
+
+    shown = (("all", "psnr", 1), ("holes", "psnr", 1), ("all", "delta1", 3))
+
+    def row(name: str, file: str, method: str) -> list[str]:
+        found = [load(file)["results"][protocol][mark] for protocol, mark in columns]
+        cell = [[number(at[region][method][metric], digits, False) for region, metric, digits in shown] for at in found]
+        return [name, *map(" / ".join, cell)]
+
+    rows = [row("copy", "real", "copy")]
+    rows += [row(f"{name}, depth by {depth}", file, method) for file, depth in REAL.items() for method, name in ROWS.items()]
+    rows.append(row("codec ceiling", "real", "codec tiny"))
+    return table(["", *(f"{protocol.partition('_')[0]}, {mark}" for protocol, mark in columns)], rows)
+
+
+def real_keyframe() -> str:
+    """What is generated from one real keyframe on, as ratios to what two real cameras differ by."""
+    times = load("real")["scene-0061"]
+    rows = []
+    for method, name in (("splat", "fill of the splat"), ("tiny", "`tiny`")):
+        found = [[times[time][method][key]["mean"] for key in ("share", "chroma", "spectrum")] for time in times]
+        rows.append([name, *(f"{share:.0%} / {chroma:.2f} / {spectrum:.1f}" for share, chroma, spectrum in found)])
+    return table(["", *(time.replace("s", " s") for time in times)], rows)
+
+
 def judged(kind: str) -> list[tuple[str, dict[str, Any]]]:
     """Size, town, scenes and noise seeds of what was measured on the towns that judge, and the stored results."""
     rows = []
@@ -245,6 +277,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "novel-view": novel_view,
     "sampling": sampling,
     "robustness": robustness,
+    "real": real,
+    "real-keyframe": real_keyframe,
     "ablation": ablation,
     "lights": lights,
     "test-loops": judged_loops,

@@ -23,6 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dist4d_env.curation.camera import FEWEST
 from dist4d_env.curation.completion import ImageGraph
 from dist4d_env.curation.points import street_points
 from dist4d_env.curation.prepare import run_jobs, sensor_files
@@ -129,7 +130,8 @@ def prepare_body(scene: Scene, root: Path, overwrite: bool = False) -> dict[str,
 
 def find_body(scene: Scene, view: int) -> tuple[np.ndarray, str] | None:
     """The mask (H, W) bool of one camera of a scene, at ``ROWS`` rows or fewer, and how it was found: from motion, or where there
-    are fewer than ``FRAMES`` frames ``APART`` apart in a single image. None where the scene has no image of the camera."""
+    are fewer than ``FRAMES`` frames ``APART`` apart in a single image. None where the scene has no image of the camera, or none
+    but one that the LiDAR does not look into: missing returns would all be the body."""
     sensors = sensor_files(scene)
     keyframes = [k for k in range(len(sensors.keyframe_time)) if sensors.has_image(k, view)]
     if not keyframes:
@@ -137,7 +139,8 @@ def find_body(scene: Scene, view: int) -> tuple[np.ndarray, str] | None:
     moving = _spread(sensors, view, keyframes)
     if len(moving) >= FRAMES:
         return body_from_motion(_pictures(scene, sensors, view, moving)), MOTION
-    return body_from_image(_pictures(scene, sensors, view, keyframes[:1])), IMAGE
+    pictures = _pictures(scene, sensors, view, keyframes[:1])
+    return (body_from_image(pictures), IMAGE) if (pictures.returned > 0).sum() >= FEWEST else None
 
 
 def _spread(sensors: FileSensorLog, view: int, keyframes: Sequence[int]) -> list[int]:

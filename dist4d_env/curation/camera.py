@@ -15,13 +15,19 @@ from dist4d_env.curation.labels import GROUND, OBJECT, SKY, label_pixels, separa
 from dist4d_env.curation.stereo import fused
 from dist4d_env.curation.views import NEAR, View, ground_depth
 from dist4d_env.curation.visibility import height_above, visible_depth
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.geometry.cameras import project, unproject
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import apply, invert
 
 Completion = Literal["flow", "least_squares"]
 """How depth is made dense: by the network that ships, or along the image without any."""
+FEWEST = 30
+"""Pixels with a LiDAR return without which nothing says how far away an image is."""
+
+
+class TooFewReturns(DataError):
+    """An image into which the LiDAR does not look."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +42,17 @@ class CurationConfig:
     after: int = 5
     upright_above: float = 0.25
     data_weight: float = 20.0
-    completion: Completion = "least_squares"
+    completion: Completion = "flow"
     stereo: bool = False
 
     def __post_init__(self) -> None:
+        """Raises ConfigError."""
         if self.completion not in get_args(Completion):
             raise ConfigError(f"completion must be one of {', '.join(get_args(Completion))}, not {self.completion!r}")
-        if self.height < 16 or self.before < 0 or self.after < 0:
-            raise ConfigError(f"depth needs at least 16 rows and no negative count of sweeps, not {self}")
+        if self.height < 16:
+            raise ConfigError(f"height {self.height}: depth images have at least 16 rows")
+        if self.before < 0 or self.after < 0:
+            raise ConfigError(f"sweeps {min(self.before, self.after)}: 0 or more are gathered before and after a keyframe")
 
     def size(self, image: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of the depth for an image of (rows, columns): same shape, never larger than the image."""
@@ -76,12 +85,14 @@ def dense_depth(
     """Metric depth (H, W) float32 and labels (H, W) of one RGB image (H, W, 3) uint8.
 
     points: (N, 3) global, at the image's exposure; boxed: (N,) bool, those that belong to annotated objects; stereo: (M, 3)
-    global points of depth from several images.
+    global points of depth from several images. Raises ``TooFewReturns``.
     """
     height, width = image.shape[:2]
     sparse, upright = visible_returns(points, boxed, view, height, width, config)
     if stereo is not None and len(stereo):
         sparse, upright = with_stereo(sparse, upright, stereo, view, config)
+    if (sparse > 0).sum() < FEWEST:
+        raise TooFewReturns(f"depth takes {FEWEST} pixels with a LiDAR return, the image has {(sparse > 0).sum()}")
     if config.completion == "flow":
         made = flow_depth(image, sparse, upright, view)
         return made.depth, made.labels
@@ -119,7 +130,7 @@ def visible_returns(
     the ground. Points and boxed as in ``dense_depth``."""
     upright = boxed | _upright(points, view, config)
     sparse, index = visible_depth(points, upright, view.global_from_camera, view.intrinsics, height, width)
-    return sparse, (sparse > 0) & upright[index]
+    return sparse, (sparse > 0) & np.append(upright, False)[index]  # -1, where there is none, is the one appended
 
 
 def complete(

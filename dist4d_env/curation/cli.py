@@ -33,7 +33,7 @@ class Options:
     """Rows of the depth images (at most those of the image)."""
     sweeps: int = 5
     """LiDAR sweeps gathered before and after each keyframe, as far as their files exist."""
-    completion: Literal["flow", "least_squares"] = "least_squares"
+    completion: Literal["flow", "least_squares"] = "flow"
     """How depth is made dense: flow, by a small network that learned on the town; least_squares, along the image without any."""
     stereo: bool = False
     """Add depth from several images of the drive, by a small network that learned on the town, where LiDAR leaves gaps."""
@@ -64,8 +64,8 @@ def run(options: Options) -> int:
         print(ahead, flush=True)
     done = prepare_scenes(dataset, names, root, config, options.overwrite, options.workers)
     print(f"{done.written} depth images written, {done.kept} kept, in {root}")
-    if done.without_image or done.without_lidar:
-        print(f"skipped {done.without_image} camera frames without image file and {done.without_lidar} without LiDAR near them")
+    if done.skipped:
+        print(f"skipped {done.skipped}")
     bodies = prepare_bodies(dataset, names, root, options.overwrite, options.workers)
     for line in bodies:
         print(line)

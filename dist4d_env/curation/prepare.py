@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dist4d_env.curation.camera import CurationConfig, dense_depth, visible_returns
+from dist4d_env.curation.camera import FEWEST, CurationConfig, TooFewReturns, dense_depth, visible_returns
 from dist4d_env.curation.points import SeparatedSweep, boxes_when, separate, vertical_field
 from dist4d_env.curation.stereo import StereoMaps
 from dist4d_env.curation.views import View
@@ -42,18 +43,35 @@ from dist4d_env.scenes.scene import LidarSweep, Scene
 
 RUN = 8
 """Keyframes that one process makes one after the other where stereo needs their neighbours, too."""
+SAID = {"before": "sweeps before", "after": "sweeps after a keyframe"}
+"""Names of ``CurationConfig`` that are no options, in words."""
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Counts of depth images: written now, kept from before, and without an image or any LiDAR to make them from."""
+    """Counts of depth images: written now, kept from before, and without an image or any LiDAR to make them from; and the cameras
+    of images into which the LiDAR does not look."""
 
     written: int = 0
     kept: int = 0
     without_image: int = 0
     without_lidar: int = 0
+    without_returns: tuple[str, ...] = ()
+
+    @property
+    def skipped(self) -> str:
+        """What no depth was made for, in words; empty where there is nothing."""
+        parts = []
+        if self.without_image:
+            parts.append(f"{self.without_image} camera frames without image file")
+        if self.without_lidar:
+            parts.append(f"{self.without_lidar} without LiDAR near them")
+        if self.without_returns:
+            blind = ", ".join(f"{name} ({count})" for name, count in sorted(Counter(self.without_returns).items()))
+            parts.append(f"{len(self.without_returns)} with fewer than {FEWEST} LiDAR returns in view: {blind}")
+        return ", ".join(parts)
 
     def __add__(self, other: Prepared) -> Prepared:
         return Prepared(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
@@ -96,8 +114,7 @@ def prepare_scenes(
             bar.update(len(made))
     if total.written + total.kept == 0:
         raise DataError(
-            f"{dataset.dataroot}: no depth could be made for {', '.join(scenes)}: {total.without_image} camera frames have no "
-            f"image file and {total.without_lidar} no LiDAR file near them; fetch the sensor files of these scenes"
+            f"{dataset.dataroot}: no depth could be made for {', '.join(scenes)}: {total.skipped}; fetch their sensor files"
         )
     return total
 
@@ -105,19 +122,22 @@ def prepare_scenes(
 def forecast(dataset: Dataset, scenes: Sequence[str], root: Path, config: CurationConfig, overwrite: bool, workers: int) -> str:
     """A line that says how many images ``prepare_scenes`` will make, how long that takes and how much it writes, judged by one of
     them; empty where there is nothing to make."""
-    count, first = 0, None
+    count, scene, tried = 0, None, list[tuple[int, int]]()
     for name in scenes:
-        scene = dataset.load(name, False)
-        sensors = sensor_files(scene)
-        for keyframe in range(len(sensors.keyframe_time)):
-            missing = _missing(sensors, keyframe, root, overwrite)
-            count += len(missing)
-            if missing and first is None and sensors.sweeps(keyframe, config.before, config.after):
-                first = scene, keyframe, missing[0]
-    if first is None:
+        here = dataset.load(name, False)
+        sensors = sensor_files(here)
+        missing = {keyframe: _missing(sensors, keyframe, root, overwrite) for keyframe in range(len(sensors.keyframe_time))}
+        count += sum(map(len, missing.values()))
+        if not tried:  # a keyframe in the middle: the first one may have no neighbours, and no stereo
+            known = [keyframe for keyframe, views in missing.items() if views]
+            order = known[len(known) // 2 :] + known[: len(known) // 2]
+            first = next((keyframe for keyframe in order if sensors.sweeps(keyframe, config.before, config.after)), None)
+            tried = [] if first is None else [(first, view) for view in missing[first]]
+            scene = here
+    if scene is None or not tried:
         return ""
-    scene, keyframe, view = first
-    maps = stereo_maps(scene, config)
+    sensors, maps = sensor_files(scene), stereo_maps(scene, config)
+    (keyframe, view), *others = tried
     for _ in range(2):  # the first time networks are loaded and the neighbours' stereo is made, too
         if maps is not None:
             maps.forget(keyframe)
@@ -125,10 +145,16 @@ def forecast(dataset: Dataset, scenes: Sequence[str], root: Path, config: Curati
         if maps is not None:
             maps.maps(keyframe)
         compared = time.monotonic()
-        sensors = sensor_files(scene)
         sweeps = separated_sweeps(scene, sensors.sweeps(keyframe, config.before, config.after))
-        gathered = time.monotonic()
-        made = camera_depth(scene, keyframe, view, sweeps, config, maps)
+        while True:
+            gathered = time.monotonic()
+            try:
+                made = camera_depth(scene, keyframe, view, sweeps, config, maps)
+                break
+            except TooFewReturns:
+                if not others:
+                    return ""
+                (_, view), *others = others
     views = len(scene.rig.names)
     shared = gathered - compared + (compared - began) * (1 + 2 / RUN)  # each run makes the stereo of its two neighbours again
     seconds = count * (time.monotonic() - gathered + shared / views) / max(1, workers)
@@ -148,7 +174,7 @@ def clear_other_settings(root: Path, config: CurationConfig, names: Set[Path], o
         made = {"stereo": False, **made}  # from before there was any
     if made == wanted:
         return
-    there = [path for path in root.glob("*/*.png") if path.parent.name != BODY_MASKS]
+    there = [path for path in root.glob("*/[!.]*.png") if path.parent.name != BODY_MASKS]
     if there and not overwrite:
         raise DataError(f"{root}: {_difference(made, wanted)}; --overwrite makes it anew, --out DIR puts the new depth elsewhere")
     others = sum(path.relative_to(root) not in names for path in there)
@@ -165,8 +191,9 @@ def clear_other_settings(root: Path, config: CurationConfig, names: Set[Path], o
 def _difference(made: dict[str, Any] | None, wanted: dict[str, Any]) -> str:
     if made is None:
         return "nothing says how the depth there was made"
-    changed = [f"{name} {made.get(name, 'unset')} (now {value})" for name, value in wanted.items() if made.get(name) != value]
-    return f"the depth there was made with {', '.join(changed) or 'settings that are no more'}"
+    changed = [name for name, value in wanted.items() if made.get(name) != value]
+    said = [f"{SAID.get(name, name)} {made.get(name, 'unset')} (now {wanted[name]})" for name in changed]
+    return f"the depth there was made with {', '.join(said) or 'settings that are no more'}"
 
 
 def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
@@ -221,11 +248,16 @@ def prepare_keyframe(
     if not separated:
         return replace(count, without_lidar=len(missing))
     for view in missing:
-        depth = camera_depth(scene, keyframe, view, separated, config, stereo)
+        try:
+            depth = camera_depth(scene, keyframe, view, separated, config, stereo)
+        except TooFewReturns:
+            count += Prepared(without_returns=(sensors.camera_names[view],))
+            continue
+        count += Prepared(written=1)
         if not isfile(root / SETTINGS):
             write_settings(root, asdict(config))
         write_depth(root / sensors.depth_name(keyframe, view), depth)
-    return replace(count, written=len(missing))
+    return count
 
 
 def _missing(sensors: FileSensorLog, keyframe: int, root: Path, overwrite: bool) -> list[int]:
@@ -242,7 +274,8 @@ def camera_depth(
     config: CurationConfig,
     stereo: StereoMaps | None = None,
 ) -> np.ndarray:
-    """Depth (H, W) float32 of one camera of a keyframe, from sweeps taken apart, and from stereo where it is given."""
+    """Depth (H, W) float32 of one camera of a keyframe, from sweeps taken apart, and from stereo where it is given. Raises
+    ``TooFewReturns``."""
     sensors = sensor_files(scene)
     stored = sensors.image_size[view]
     image = sensors.image(keyframe, view, *config.size(stored))

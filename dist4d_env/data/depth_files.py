@@ -25,6 +25,7 @@ FAR_CODE = round(A * np.log1p(FAR / B))
 _METRES = np.minimum(B * np.expm1(np.arange(2**16, dtype=np.float64) / A), FAR).astype(np.float32)
 _METRES[FAR_CODE:] = FAR
 SETTINGS = "prepared.json"
+REMEDY = "delete it and make it again with `python -m dist4d_env prepare`, which keeps the files that are there"
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:
@@ -100,14 +101,11 @@ def read_depth(path: str | Path, image: tuple[int, int] | None = None) -> np.nda
     except OSError as error:
         raise DataError(f"{path}: no depth file; make it with `python -m dist4d_env prepare`") from error
     if code is None or code.dtype != np.uint16 or code.ndim != 2:
-        raise DataError(f"{path}: not a whole 16-bit depth PNG; delete it and make it again with `python -m dist4d_env prepare`")
+        raise DataError(f"{path}: not a whole 16-bit depth PNG; {REMEDY}")
     if not code.all():
-        raise DataError(
-            f"{path}: {(code == 0).mean():.0%} of the pixels have depth 0, which nothing has (where nothing is, it is 100 m); "
-            "make it again with `python -m dist4d_env prepare`"
-        )
+        raise DataError(f"{path}: {(code == 0).mean():.0%} of the pixels have depth 0 (where nothing is, it is 100 m); {REMEDY}")
     if image is not None:
-        check_shape(path, "depth image", code.shape, image, "make it again with `python -m dist4d_env prepare`")
+        check_shape(path, "depth image", code.shape, image, REMEDY)
     return decode_depth(code)
 
 
@@ -164,8 +162,14 @@ def default_depth_root(dataroot: str | Path, past: bool = False) -> Path:
 
     past: depth of past sweeps only lies in a folder of its own instead, whose parent $DIST4D_DEPTH has to name before it is used.
     """
-    apart = past and not os.environ.get("DIST4D_DEPTH")
-    for root in _usual_roots(dataroot, "depth_past_only", depth_key(dataroot)) if apart else depth_roots(dataroot):
+    chosen = os.environ.get("DIST4D_DEPTH")
+    if past:  # never where other depth may come to lie, or is used by others
+        roots = (
+            (Path(chosen) / depth_key(dataroot),) if chosen else _usual_roots(dataroot, "depth_past_only", depth_key(dataroot))
+        )
+    else:
+        roots = depth_roots(dataroot)
+    for root in roots:
         existing = next(folder for folder in (root, *root.parents) if folder.exists())
         if os.access(existing, os.W_OK):
             return root

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import lights
+from benchmarks import lights, temporal
 from benchmarks.common import FinishedUnits, mean_and_spread, write_json
 from benchmarks.novel_view import summarise_views
 from benchmarks.protocols import one_step_starts, summarise
@@ -38,6 +38,8 @@ def test_units_without_a_file_are_kept_in_memory() -> None:
 def test_nothing_cannot_be_asked_for(asked) -> None:
     with pytest.raises(ConfigError, match="must be at least 1"):
         lights.Options(**asked)
+    with pytest.raises(ConfigError, match="at least a step"):
+        temporal.Options(duration=0.2)
 
 
 def test_weights_that_are_no_model_have_no_rows_of_their_own(town_dataroot) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.depth import ALONE, METHODS, Options, keeps, main
+from benchmarks.depth import ALONE, METHODS, Options, below, keeps, main
 from dist4d_env.errors import ConfigError
+from dist4d_env.scenes.scene import LidarSweep
 
 
 def test_every_return_is_taken_away_once():
@@ -28,6 +29,12 @@ def test_every_return_is_taken_away_once():
 def test_nothing_or_two_of_one_name_cannot_be_asked_for(asked):
     with pytest.raises(ConfigError, match="nothing to measure"):
         Options(**asked)
+
+
+def test_a_lidar_that_does_not_look_up_keeps_what_is_below():
+    points = np.array([[10, 0, 0.3, 1], [10, 0, 0.4, 1], [0, -20, -1, 1], [0, 5, 5, 1]], np.float32)
+    sweep = LidarSweep(points, np.eye(4), 0.0)
+    assert (below(sweep, 2.0).points == points[[0, 2]]).all()
 
 
 @pytest.mark.medium

@@ -127,8 +127,8 @@ def test_one_folder_has_one_way_of_making_depth(tiny_root, tmp_path):
     dataset, past = open_dataset(tiny_root), replace(SMALL, after=0)
     prepare_scenes(dataset, ["scene-0103"], tmp_path, SMALL)
     files = {file: file.read_bytes() for file in tmp_path.rglob("*.png")}
-    cases = (past, r"with after 1 \(now 0\); --overwrite .* --out"), (replace(SMALL, height=32), r"height 24 \(now 32\)")
-    for config, says in cases:
+    higher = replace(SMALL, height=32)
+    for config, says in (past, r"after a keyframe 1 \(now 0\); --overwrite .* --out"), (higher, r"height 24 \(now 32\)"):
         with pytest.raises(DataError, match=says):
             prepare_scenes(dataset, ["scene-0103"], tmp_path, config)
     (tmp_path / "CAM_FRONT" / "of_another_scene.png").write_bytes(b"")
@@ -162,7 +162,7 @@ def test_past_only_depth_is_used_alone_and_only_where_named(tiny_root, tmp_path,
     assert not sensors.has_depth(0), "what is missing does not come from elsewhere, with the future in it"
     assert main(["prepare", *wanted]) == 2
     error = capsys.readouterr().err.strip()
-    assert "after 0 (now 1)" in error and "\n" not in error
+    assert "after a keyframe 0 (now 1)" in error and "\n" not in error
 
 
 def test_broken_settings_are_named(tiny_root, tmp_path):
@@ -201,10 +201,31 @@ def test_keyframes_without_files_are_counted_and_skipped(broken_root, tmp_path):
     assert (done.written, done.without_image) == (len(RING) * tiny_nuscenes.KEYFRAMES - 1, 1)
 
 
+def test_a_camera_that_the_lidar_does_not_see_gets_no_depth(broken_root, tmp_path, capsys):
+    for path in [*broken_root.rglob("*.pcd.bin")]:
+        points = np.fromfile(path, np.float32).reshape(-1, 5)
+        points[points[:, 0] > 0].tofile(path)  # what lies to the right
+    arguments = ["prepare", "--dataroot", str(broken_root), "--scenes", "scene-0103", "--out", str(tmp_path), "--sweeps", "1"]
+    assert main([*arguments, "--workers", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "with fewer than 30 LiDAR returns in view: CAM_BACK_LEFT (4), CAM_FRONT_LEFT (4)" in printed
+    assert (
+        not [*tmp_path.rglob("CAM_BACK/*.png")] and not [*tmp_path.rglob("CAM_BACK.png")] and [*tmp_path.rglob("CAM_FRONT/*.png")]
+    )
+
+
+def test_returns_of_the_car_itself_are_none(broken_root, tmp_path):
+    for path in [*broken_root.rglob("*.pcd.bin")]:
+        np.zeros((40, 5), np.float32).tofile(path)
+    with pytest.raises(DataError, match=r"24 with fewer than 30 LiDAR returns in view: CAM_BACK \(4\)") as found:
+        prepare_scenes(open_dataset(broken_root), ["scene-0103"], tmp_path / "depth", SMALL)
+    assert "scene-0103" in str(found.value) and not (tmp_path / "depth").exists()
+
+
 def test_nothing_to_work_with_is_an_error(broken_root, tmp_path):
     shutil.rmtree(broken_root / "samples" / "LIDAR_TOP")
     shutil.rmtree(broken_root / "sweeps")
-    with pytest.raises(DataError, match=r"scene-0103.*no LiDAR file.*fetch"):
+    with pytest.raises(DataError, match=r"scene-0103.*without LiDAR.*fetch"):
         prepare_scenes(open_dataset(broken_root), ["scene-0103"], tmp_path / "depth", SMALL)
     assert not (tmp_path / "depth").exists()
 
@@ -218,8 +239,10 @@ def test_a_truncated_image_is_named(broken_root, tmp_path):
 
 
 def test_bad_options_are_one_line(tiny_root, tmp_path, capsys):
-    with pytest.raises(ConfigError, match="16 rows"):
+    with pytest.raises(ConfigError, match="height 3: depth images have at least 16 rows"):
         CurationConfig(height=3)
+    with pytest.raises(ConfigError, match="sweeps -1: 0 or more"):
+        CurationConfig(before=-1)
     assert main(["prepare", "--dataroot", str(tiny_root), "--scenes", "scene-9", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err.strip()
     assert "scene-9" in error and "\n" not in error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +71,8 @@ def test_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIST4D_DEPTH", str(tmp_path / "elsewhere"))
     assert depth_roots(data)[0] == tmp_path / "elsewhere" / depth_key(data) == default_depth_root(data)
     assert depth_key(data) == depth_key(data / ".." / "data") != depth_key(tmp_path)
+    assert default_depth_root(data, past=True) == tmp_path / "elsewhere" / depth_key(data)
+    monkeypatch.setattr(os, "access", lambda place, mode: place == data)  # nowhere else may be written
+    with pytest.raises(DataError, match="no folder for depth is writable"):
+        default_depth_root(data, past=True)
+    assert default_depth_root(data) == data / "depth"

@@ -126,10 +126,17 @@ def _add_scene(root: Path, tables: dict[str, list[dict]], name: str) -> None:
             )
             (root / file).parent.mkdir(parents=True, exist_ok=True)
             if lidar:
-                np.array([[0, 10, -1.8, 7, 0], [1, 2, 3, 4, 5]], np.float32).tofile(root / file)
+                lidar_points().tofile(root / file)
             else:
                 Image.fromarray(picture(view, step)).save(root / file, quality=95)
     _annotate(tables, name, samples)
+
+
+def lidar_points() -> np.ndarray:
+    """Returns (N, 5) of a flat road around the LiDAR, after two that tests know."""
+    turn, far = np.meshgrid(np.deg2rad(np.arange(0, 360, 2)), (6, 9, 14, 25))
+    road = np.stack([far * np.sin(turn), far * np.cos(turn), np.full(turn.shape, -1.8), *np.full((2, *turn.shape), 1.0)], -1)
+    return np.concatenate([[[0, 10, -1.8, 7, 0], [1, 2, 3, 4, 5]], road.reshape(-1, 5)]).astype(np.float32)
 
 
 def picture(view: int, step: int) -> np.ndarray:
