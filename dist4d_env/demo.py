@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dist4d_env import json_output
+from dist4d_env.errors import check_ranges
 
 if TYPE_CHECKING:
     from dist4d_env.data.contract import Dataset
@@ -67,6 +69,7 @@ def run(options: Options) -> int:
     from dist4d_env.progress import Progress
     from dist4d_env.worlds.contract import world_traits
 
+    check_ranges(options, seed=(0, math.inf))
     check_weights(options.world, options.weights)
     size = parse_size(options.size)
     dataset = open_data(options)

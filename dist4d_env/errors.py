@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,16 @@ def shown(value: object) -> str:
         text = f"<{type(value).__name__}>"
     text = " ".join(text.split())
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def check_ranges(options: object, **ranges: tuple[float, float]) -> None:
+    """Raises ConfigError for the first of a command's options that is below the first or above the second of two numbers; None
+    stands for an option that was not given."""
+    for name, (least, most) in ranges.items():
+        value = getattr(options, name)
+        if value is not None and not least <= value <= most:
+            remedy = f"give {least} or more" if most == math.inf else f"give {least} to {most}"
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: {remedy}")
 
 
 def run_script(main: Callable[[Any], object], options: Any, description: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Literal
 
 from dist4d_env import json_output
 from dist4d_env.curation.camera import CurationConfig
+from dist4d_env.errors import check_ranges
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def run(options: Options) -> int:
     from dist4d_env.curation.prepare import depth_root, forecast, prepare_scenes
     from dist4d_env.data.open import open_dataset
 
+    check_ranges(options, workers=(1, math.inf))
     after = 0 if options.past_only else options.sweeps
     config = CurationConfig(
         height=options.height, before=options.sweeps, after=after, completion=options.completion, stereo=options.stereo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional
 
 from dist4d_env import json_output
-from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.errors import ConfigError, DataError, check_ranges
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.geometry.cameras import optional_size
 from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT
@@ -125,8 +126,7 @@ class Options:
             raise ConfigError("--realism scores the traffic of --scenes: leave folder, --suite and --two-stage out")
         if self.realism < 0:
             raise ConfigError(f"realism={self.realism} must be a number of rollouts")
-        if self.workers < 0:
-            raise ConfigError(f"workers={self.workers} must be at least 0")
+        check_ranges(self, workers=(0, math.inf), seed=(0, math.inf))
         WORLDS.check(self.world)
         TRAFFIC.check(self.traffic)
         if self.dataset is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from dist4d_env import json_output
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, check_ranges
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def run(options: Options) -> int:
     from dist4d_env.town.dataset import TownDataset, draw_missing
     from dist4d_env.town.writer import write_dataset
 
+    check_ranges(options, seed=(0, math.inf), workers=(1, math.inf))
     if options.out is None:
         if options != Options(split=options.split) or options.split == "all":
             raise ConfigError("the cache folder holds towns with default options only: name a folder with --out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg, subcommand
 
 from dist4d_env import json_output
 from dist4d_env.curation.prompt import ROWS
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, check_ranges
 from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.pretrained import resolve_weights
 from dist4d_env.models.video_codec import load_codec
@@ -23,7 +24,7 @@ from dist4d_env.training.dist_s_svd import DiSTSVideoRecipe
 from dist4d_env.training.dist_t import DiSTTRecipe
 from dist4d_env.training.dist_t_batches import DiSTTOptions
 from dist4d_env.training.distillation import Teacher
-from dist4d_env.training.loop import Recipe, make_accelerator, train
+from dist4d_env.training.loop import LARGEST_SEED, Recipe, make_accelerator, train
 from dist4d_env.training.options import RunOptions, Weights
 from dist4d_env.training.prepare import Maker
 from dist4d_env.training.rollouts import prepare_rollouts
@@ -228,6 +229,8 @@ Options = Annotated[
 
 def run(options: AnyTraining) -> int:
     """Prepare samples, train, write weights; 0 when done."""
+    check_ranges(options.optimiser, seed=(0, LARGEST_SEED))
+    check_ranges(options.data, workers=(0, math.inf))
     check_resumed(options)
     accelerator = make_accelerator()
     with accelerator.main_process_first():

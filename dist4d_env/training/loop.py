@@ -25,6 +25,8 @@ from dist4d_env.training.run_log import RunLog
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+LARGEST_SEED = 2**63 - 1
+"""Of those that torch takes."""
 PRECISIONS = ("auto", "float32", "bfloat16")
 GPU_LOADERS = 4
 """Processes that make batches for a GPU, where there are as many cores."""

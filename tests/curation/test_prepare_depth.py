@@ -246,3 +246,7 @@ def test_bad_options_are_one_line(tiny_root, tmp_path, capsys):
     assert main(["prepare", "--dataroot", str(tiny_root), "--scenes", "scene-9", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err.strip()
     assert "scene-9" in error and "\n" not in error
+    for workers in ("0", "-3"):
+        assert main(["prepare", "--dataroot", str(tiny_root), "--out", str(tmp_path), "--workers", workers]) == 2
+        assert capsys.readouterr().err == f"dist4d_env prepare: --workers {workers}: give 1 or more\n"
+    assert not list(tmp_path.iterdir())

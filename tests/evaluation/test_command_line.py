@@ -42,6 +42,8 @@ def test_evaluate_drives_stores_and_scores_again(town_dataroot, tmp_path, capsys
         (["--planner", "dist4d_env.planners.contract:Plan"], "cannot be made: it needs trajectory"),
         (["--planner", "collections:OrderedDict"], "has no requires, reset, plan"),
         (["--scenes", "moon"], "moon"),
+        (["--workers", "-1"], "--workers -1: give 0 or more"),
+        (["--two-stage", "--seed", "-1"], "--seed -1: give 0 or more"),
         (
             ["--suite", "moon"],
             "suite 'moon' is neither a file nor one of the package's: nuscenes, safety_critical, town_test, town_val",

@@ -114,6 +114,8 @@ def test_a_failed_call_leaves_nothing_that_counts(tmp_path: Path) -> None:
         (["--duration", "0.7"], "cannot last 0.7 s: choose a multiple of 0.5 s up to 60 s"),
         (["--no-pictures", "--semantics"], "class images are pictures"),
         (["--looks", "wild", "--cameras", "9"], "9 cameras are not possible: wild rigs have 1 to 8"),
+        (["--seed", "-1"], "--seed -1: give 0 or more"),
+        (["--workers", "0"], "--workers 0: give 1 or more"),
         (["--cameras", "4"], "4 cameras are not possible: wild rigs have 1 to 8, plain ones 6"),
     ],
 )

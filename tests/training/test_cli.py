@@ -59,6 +59,8 @@ def test_a_run_and_a_run_from_its_weights(town_dataroot: Path, tmp_path: Path, c
         (["dist-t", "--codec", "tiny", "--emphasis", "-1"], "--emphasis is 0 or more, not -1.0"),
         (["dist-t", "--codec", "tiny", "--rollout-share", "2"], "a share of the steps, 0 to 1, not 2.0"),
         (["codec", "--sizes", "64"], "'64' is not of the form HEIGHTxWIDTH"),
+        (["codec", "--seed", "-1"], "--seed -1: give 0 to "),
+        (["codec", "--workers", "-1"], "--workers -1: give 0 or more"),
         (["codec", "--preset", "huge"], "'huge' is unknown"),
     ],
 )
