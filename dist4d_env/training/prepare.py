@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,7 +27,7 @@ from dist4d_env.models.conditions import frame_controls, splat_images
 from dist4d_env.processes import follow_parent
 from dist4d_env.progress import Progress, say
 from dist4d_env.scenes.scene import Scene
-from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, write_scene, write_settings
+from dist4d_env.training.samples import BETWEEN, NEXT, SOURCE, SPACE, SampleSettings, write_scene, write_settings
 from dist4d_env.training.source_errors import SourceErrors, annotated_tokens, flawed_sources, with_box_noise
 
 Maker = Callable[[Scene, SampleSettings], dict[str, np.ndarray]]
@@ -43,7 +44,8 @@ def prepare(
     workers: int = 2,
     make: Maker | None = None,
 ) -> None:
-    """Make the samples of the named scenes that ``folder`` does not hold yet; a progress bar counts scenes.
+    """Make the samples of the named scenes that ``folder`` does not hold yet, or holds of files that have changed since; a
+    progress bar counts scenes.
 
     Of runs that share a folder one makes what is missing, the others wait for it.
 
@@ -51,9 +53,11 @@ def prepare(
     settings, or a scene has fewer than three keyframes with images and depth.
     """
     write_settings(folder, settings)
-    if all((folder / name).is_dir() for name in names):  # which may be read-only
+    if all((folder / name).is_dir() for name in names) and not outdated(dataset, names, folder):  # which may be read-only
         return
     with _locked(folder):
+        for name in outdated(dataset, names, folder):
+            (folder / name).rename(folder / f".{name}-outdated")
         for torn in folder.glob(".*-*"):
             shutil.rmtree(torn)  # of a run that was killed
         work = partial(prepare_scene, dataset.dataroot, dataset.version, folder, settings, make or scene_samples)
@@ -62,6 +66,23 @@ def prepare(
         with Progress(f"samples in {folder}", "scene", len(names), done) as bar:
             for _ in _each(work, missing, workers):
                 bar.update()
+
+
+def outdated(dataset: Dataset, names: Sequence[str], folder: Path) -> list[str]:
+    """The scenes whose images, depth or masks of the car's body are not those that the samples in ``folder`` were made of."""
+    with Progress(f"looking for changes since {folder}", "scene", len(names)) as bar:
+        found = []
+        for name in names:
+            made_of = folder / name / SOURCE
+            if made_of.is_file() and (text := made_of.read_text()) and text != source_of(dataset.load(name)):
+                found.append(name)
+            bar.update()
+    return found
+
+
+def source_of(scene: Scene) -> str:
+    """A digest of sizes and dates of a scene's sensor files, where its sensors tell them (``FileSensorLog.stamps``)."""
+    return hashlib.sha256(repr(list(getattr(scene.sensors, "stamps", tuple)())).encode()).hexdigest()
 
 
 def _each(work: Callable[[str], None], names: list[str], workers: int) -> Iterator[None]:
@@ -97,7 +118,9 @@ def prepare_scene(dataroot: str, version: str, folder: Path, settings: SampleSet
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums depend on the number of threads, samples must not
     try:
-        write_scene(folder, name, make(open_dataset(dataroot, version).load(name), settings))
+        scene = open_dataset(dataroot, version).load(name)
+        source = source_of(scene)  # first: what changes meanwhile is found then
+        write_scene(folder, name, make(scene, settings), source)
     finally:
         torch.set_num_threads(threads)
 

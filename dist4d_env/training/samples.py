@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dist4d_env.data.tables import read_json
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.transforms import invert
@@ -29,6 +30,10 @@ NEXT, BETWEEN, SPACE = 0, 1, 2
 """Kinds of splats: the future from the past; a hidden keyframe among its neighbours; a hidden keyframe from one or two others."""
 
 FORMAT = 3
+SETTINGS = "settings.json"
+"""File of a folder of samples that tells how they are made."""
+SOURCE = "source.txt"
+"""File of a scene's samples that tells the state of the files they were made of."""
 
 
 @dataclass(frozen=True)
@@ -200,30 +205,31 @@ class SampleStore:
 
 def read_settings(folder: Path) -> SampleSettings:
     """The settings that a folder's samples were made with."""
-    file = folder / "settings.json"
+    file = folder / SETTINGS
     if not file.is_file():
         raise DataError(f"{folder} is no folder of samples ({file.name} is missing); make them from a data set with --dataroot")
-    content = json.loads(file.read_text())
-    if content.pop("format", None) != FORMAT:
+    content = read_json(file, f"delete {folder}")
+    if type(content) is not dict or content.pop("format", None) != FORMAT:
         raise DataError(f"{folder} holds samples of another version; delete it and make them again")
     return SampleSettings(**content)
 
 
 def write_settings(folder: Path, settings: SampleSettings) -> None:
     """Mark a folder as samples of these settings; ``DataError`` where it holds others."""
-    if (folder / "settings.json").is_file():
+    if (folder / SETTINGS).is_file():
         if read_settings(folder) != settings:
             raise DataError(f"{folder} holds samples made with other settings; choose another folder or delete it")
         return
-    write_text(folder / "settings.json", json.dumps({"format": FORMAT} | asdict(settings)))
+    write_text(folder / SETTINGS, json.dumps({"format": FORMAT} | asdict(settings)))
 
 
-def write_scene(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
-    """Write a scene's arrays, all or nothing."""
+def write_scene(folder: Path, name: str, arrays: dict[str, np.ndarray], source: str = "") -> None:
+    """Write a scene's arrays, all or nothing. source: the state of the files that they were made of."""
     fresh = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
     try:
         for key, array in arrays.items():
             np.save(fresh / f"{key}.npy", array)
+        (fresh / SOURCE).write_text(source)
         fresh.rename(folder / name)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)

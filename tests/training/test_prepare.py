@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -72,13 +73,22 @@ def test_another_data_set_is_mixed_in(town_dataroot: Path, tmp_path: Path, monke
     recipe.batch(0)
 
 
-def test_a_finished_scene_is_not_made_again(town_dataroot: Path, tmp_path: Path) -> None:
+def test_a_finished_scene_is_made_again_only_where_its_files_have_changed(town_dataroot: Path, tmp_path: Path) -> None:
     dataset = open_dataset(town_dataroot)
     names = dataset.scene_names("val")[:1]
     prepare(dataset, names, tmp_path, SETTINGS, workers=1)
     kept = (tmp_path / names[0] / "kind.npy").stat().st_mtime_ns
     prepare(dataset, names, tmp_path, SETTINGS, workers=1)
     assert (tmp_path / names[0] / "kind.npy").stat().st_mtime_ns == kept
+    depth = dataset.load(names[0]).sensors.find_depth(1, 0)
+    before = depth.stat()
+    os.utime(depth, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
+    try:
+        prepare(dataset, names, tmp_path, SETTINGS, workers=1)
+    finally:
+        os.utime(depth, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (tmp_path / names[0] / "kind.npy").stat().st_mtime_ns > kept
+    assert not list(tmp_path.glob(".*-*"))
     with pytest.raises(DataError, match="other settings"):
         prepare(dataset, names, tmp_path, SampleSettings(32, 48, chunk=3), workers=1)
 
