@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -16,8 +17,9 @@ from tyro.conf import arg
 from dist4d_env import json_output
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
+from dist4d_env.data.tables import read_json
 from dist4d_env.data.validate import SceneCheck, check_scene
-from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.errors import ConfigError, DataError, check_ranges
 from dist4d_env.evaluation.choice import Choice, candidates, choose, draw_all, gains_of, set_gains
 from dist4d_env.evaluation.held_out import (
     DIST_S,
@@ -42,9 +44,9 @@ from dist4d_env.scenes.files import replacing_folder, write_text
 from dist4d_env.town.writer import write_dataset
 from dist4d_env.training import adapting
 from dist4d_env.training.checkpoint import CHECKPOINT
-from dist4d_env.training.loop import LoopOptions, make_accelerator, train
-from dist4d_env.training.prepare import prepare
-from dist4d_env.training.samples import SampleSettings, SampleStore
+from dist4d_env.training.loop import LARGEST_SEED, LoopOptions, make_accelerator, train
+from dist4d_env.training.prepare import outdated, prepare
+from dist4d_env.training.samples import SETTINGS, SampleSettings, SampleStore, read_settings, write_settings
 from dist4d_env.worlds.dist4d import GenerativeWorld
 from dist4d_env.worlds.memory import Memory, MemoryPolicy
 
@@ -56,6 +58,12 @@ APART = (0.1, 0.2, 0.5)
 """Seconds between the frames of a sample and to the nearest remembered one, where keyframes are that dense."""
 TOWN_SECONDS, TOWN_JUDGED, TOWN_KEYFRAMES = 8.0, 2, 8
 """Seconds of the town's scenes, how many are judged, and on how many keyframes."""
+MOST_MINUTES = 525600
+"""Of training: a year."""
+PLAN = "plan.json"
+"""File of the folder work that says what it is made with."""
+RECORD = "adapted.json"
+"""File of OUT that is written last."""
 Found = dict[MemoryPolicy, dict[Key, Scores]]
 
 
@@ -99,12 +107,14 @@ class Options:
         """Raises ConfigError for what cannot be asked for."""
         if self.weights == "splat":
             raise ConfigError('weights="splat" is no model: start from a preset or a folder')
-        for name, least in (("minutes", 0), ("keyframes", 1), ("town", 0), ("batch", 1), ("workers", 1)):
-            if not getattr(self, name) >= least:
-                raise ConfigError(f"--{name} {getattr(self, name)}: give {least} or more")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"--learning-rate {self.learning_rate}: give a number above 0")
+        some, any_number = (1, math.inf), (0, math.inf)
+        check_ranges(self, minutes=(0, MOST_MINUTES), keyframes=some, town=any_number, batch=some, workers=some)
+        check_ranges(self, seed=(0, LARGEST_SEED))
+        if not 0 < self.learning_rate <= 1:
+            raise ConfigError(f"--learning-rate {self.learning_rate}: give a number above 0 and at most 1")
         if self.out.is_dir() and any(self.out.iterdir()) and not self.work.is_dir():
+            if (self.out / RECORD).is_file():
+                raise ConfigError(f"{self.out} holds finished weights: choose another --out, or delete it")
             raise ConfigError(f"{self.out} holds something else: choose another --out")
 
     @property
@@ -146,8 +156,7 @@ def run(options: Options) -> int:
     accelerator = make_accelerator()
     main, device = accelerator.is_main_process, accelerator.device
     with accelerator.main_process_first():
-        if main:
-            begin(options)
+        plan_of(options)
         material = gather(options, start, accelerator.print)
     before: Found = {"log": {}, "history": {}}
     if main:
@@ -188,28 +197,48 @@ def loop(options: Options, part: str, steps: int) -> LoopOptions:
 
 
 def begin(options: Options) -> None:
-    """Writes down what OUT is made with. Raises ConfigError where it is being trained with something else."""
+    """Writes down what OUT is made with, where that is new. Raises as ``plan_of``."""
+    plan = plan_of(options)
+    if not (options.work / PLAN).is_file() or plan["options"] != read_plan(options)["options"]:
+        write_plan(options, plan)
+
+
+def plan_of(options: Options) -> dict[str, Any]:
+    """The plan that OUT goes on with. Raises ConfigError where it is being trained with other options, DataError where its plan
+    cannot be read."""
     asked = {name: value for name, value in asdict(options).items() if name not in ("out", "workers")}
-    now, steps = json.loads(json.dumps(asked, default=str)), {}
-    if (options.work / "plan.json").is_file():
-        plan = read_plan(options)
-        steps = plan["steps"]
-        for name, value in now.items() if steps else ():
-            if plan["options"][name] != value:
-                was = plan["options"][name]
-                raise ConfigError(f"{options.out} was begun with {name} {was}, not {value}: run it so, or choose another --out")
-    write_plan(options, {"options": now, "steps": steps})
+    now = json.loads(json.dumps(asked, default=str))
+    if not (options.work / PLAN).is_file() and not trained(options):
+        return {"options": now, "steps": {}}
+    plan = read_plan(options)
+    for name, value in now.items():
+        if (was := plan["options"].get(name)) != value:
+            if not trained(options):
+                return {"options": now, "steps": {}}
+            raise ConfigError(
+                f"{options.out} was begun with {name} {was}, not {value}: run it so, choose another --out, or delete it"
+            )
+    return plan
+
+
+def trained(options: Options) -> bool:
+    """Whether OUT holds a part that has been trained, if only in part."""
+    return any((options.work / part / CHECKPOINT).exists() for part in adapting.SHARES)
 
 
 def read_plan(options: Options) -> dict[str, Any]:
-    """The options that OUT was begun with, and the steps of each part once they are known."""
-    plan: dict[str, Any] = json.loads((options.work / "plan.json").read_text())
-    return plan
+    """The options that OUT was begun with, and the steps of each part once they are known. Raises DataError."""
+    remedy = f"delete {options.work} and run adapt again"
+    plan = read_json(options.work / PLAN, remedy)
+    known, steps = map(plan.get, ("options", "steps")) if type(plan) is dict else (None, None)
+    if type(known) is not dict or type(steps) is not dict or any(type(n) is not int or n < 1 for n in steps.values()):
+        raise DataError(f"{options.work / PLAN}: it is no plan of adapt; {remedy}")
+    return dict(plan)
 
 
 def write_plan(options: Options, plan: dict[str, Any]) -> None:
     """Whole or not at all."""
-    write_text(options.work / "plan.json", json.dumps(plan, indent=1) + "\n")
+    write_text(options.work / PLAN, json.dumps(plan, indent=1) + "\n")
 
 
 def gather(options: Options, start: Path, say: Callable[[str], None]) -> Material:
@@ -225,7 +254,8 @@ def gather(options: Options, start: Path, say: Callable[[str], None]) -> Materia
     ]
     made = SampleSettings(*size, chunk=preset.chunk, seed=options.seed)
     own = replace(made, strides=apart, flawed=0.0, held_out=tuple(sorted(held_out.items())))  # recorded frames err by themselves
-    prepare(dataset, [check.name for check in checks], options.work / "samples", own, options.workers)
+    begin(options)
+    make_samples(options, dataset, [check.name for check in checks], options.work / "samples", own)
     stores, town = [SampleStore(options.work / "samples")], []
     if options.town:
         place = options.work / f"town-{options.town}"
@@ -234,10 +264,24 @@ def gather(options: Options, start: Path, say: Callable[[str], None]) -> Materia
             write_dataset(place, tuple(counts), counts, size, duration=TOWN_SECONDS, workers=options.workers)
         streets = open_dataset(place)
         samples = options.work / f"{place.name}-samples"
-        prepare(streets, streets.scene_names("train"), samples, made, options.workers)
+        make_samples(options, streets, streets.scene_names("train"), samples, made)
         stores = [*stores, *stores, SampleStore(samples)]
         town = hidden_keyframes(streets, usable(streets, streets.scene_names("val"), say), TOWN_KEYFRAMES, size)
     return Material(size, held_out, hidden, town, stores)
+
+
+def make_samples(options: Options, dataset: Dataset, names: Sequence[str], folder: Path, settings: SampleSettings) -> None:
+    """Makes what samples are missing, and those anew that are of other files or settings. Raises ConfigError where training has
+    begun on such."""
+    others = (folder / SETTINGS).is_file() and read_settings(folder) != settings
+    if trained(options) and (others or outdated(dataset, names, folder)):
+        raise ConfigError(
+            f"{dataset.dataroot} has changed since {options.out} was begun: choose another --out, or delete {options.work}"
+        )
+    if others:
+        with replacing_folder(folder) as fresh:
+            write_settings(fresh, settings)
+    prepare(dataset, names, folder, settings, options.workers)
 
 
 def usable(dataset: Dataset, names: Sequence[str], say: Callable[[str], None]) -> list[SceneCheck]:
@@ -249,7 +293,8 @@ def usable(dataset: Dataset, names: Sequence[str], say: Callable[[str], None]) -
             progress.update()
     for check in checks:
         if check.broken:
-            raise DataError(f"scene {check.name}: {check.broken[0]}; mend it, or leave it out of --scenes")
+            words = check.broken[0].removeprefix(f"{check.name}: ")
+            raise DataError(f"scene {check.name}: {words}; else leave the scene out of --scenes")
     few = [check for check in checks if check.depth < LEAST_KNOWN]
     if len(few) == len(checks):
         hidden_keyframes(dataset, checks, 1, (64, 112))  # says what is missing
@@ -334,7 +379,7 @@ def finish(options: Options, start: Path, material: Material, before: Found, clo
         "gains": gains,
         "seconds": clock.seconds,
     }
-    write_text(options.out / "adapted.json", json.dumps(record, indent=1) + "\n")
+    write_text(options.out / RECORD, json.dumps(record, indent=1) + "\n")
     print(f"\nweights={str(options.out)!r} drives with them; {options.work} can be deleted")
     json_output.result({"weights": options.out, **record})
 

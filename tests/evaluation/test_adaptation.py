@@ -18,11 +18,12 @@ import dist4d_env  # noqa: F401 (registers the environment)
 from dist4d_env.__main__ import main
 from dist4d_env.data.open import open_dataset
 from dist4d_env.data.validate import SceneCheck, check_scene
-from dist4d_env.errors import DataError
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation import adaptation
 from dist4d_env.evaluation.adaptation import Options
 from dist4d_env.evaluation.held_out import hidden_keyframes, keyframe_at, moving_frames
 from dist4d_env.models.pretrained import resolve_weights
+from dist4d_env.training.samples import SampleSettings
 from dist4d_env.worlds.memory import Memory
 
 SIZE = (64, 112)
@@ -160,10 +161,15 @@ def test_another_run_does_not_go_on_in_its_folder(whole, capsys):
     [
         (["--weights", "splat"], 'weights="splat" is no model'),
         (["--weights", "nowhere"], "no weights at nowhere"),
-        (["--minutes", "-1"], "--minutes -1.0: give 0 or more"),
-        (["--minutes", "nan"], "--minutes nan: give 0 or more"),
+        (["--minutes", "-1"], "--minutes -1.0: give 0 to 525600"),
+        (["--minutes", "nan"], "--minutes nan: give 0 to 525600"),
+        (["--minutes", "inf"], "--minutes inf: give 0 to 525600"),
+        (["--seed", "-1"], "--seed -1: give 0 to "),
+        (["--workers", "0"], "--workers 0: give 1 or more"),
         (["--keyframes", "0"], "--keyframes 0: give 1 or more"),
         (["--learning-rate", "0"], "--learning-rate 0.0: give a number above 0"),
+        (["--learning-rate", "inf"], "--learning-rate inf: give a number above 0 and at most 1"),
+        (["--dataroot", "/nowhere"], "/nowhere"),
         (["--scenes", "nothing"], "nothing"),
     ],
 )
@@ -171,6 +177,7 @@ def test_bad_options_are_one_line(more, says, town_dataroot, tmp_path, capsys):
     assert main(["adapt", "--dataroot", str(town_dataroot), "--out", str(tmp_path / "out"), *more]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("dist4d_env adapt: ") and says in error and len(error) < 300
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(town_dataroot, tmp_path, capsys):
@@ -178,6 +185,76 @@ def test_a_folder_of_something_else_is_left_alone(town_dataroot, tmp_path, capsy
     assert main(["adapt", "--dataroot", str(town_dataroot), "--out", str(tmp_path)]) == 2
     assert "holds something else: choose another --out" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_finished_weights_are_told_from_something_else(town_dataroot, tmp_path, capsys):
+    (tmp_path / "adapted.json").write_text("{}")
+    assert main(["adapt", "--dataroot", str(town_dataroot), "--out", str(tmp_path)]) == 2
+    assert "holds finished weights: choose another --out, or delete it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"options": {}, "steps": {"codec": 0}}'])
+def test_a_broken_plan_is_one_line(text, town_dataroot, tmp_path, capsys):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "plan.json").write_text(text)
+    assert main(["adapt", "--dataroot", str(town_dataroot), "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "plan.json: " in error and error.endswith(f"delete {tmp_path / 'work'} and run adapt again") and "\n" not in error
+
+
+def test_options_may_change_until_something_is_trained(town_dataroot, tmp_path):
+    asked = planned(options(town_dataroot, tmp_path / "out"))
+    adaptation.begin(asked)
+    assert adaptation.read_plan(asked)["steps"] == STEPS
+    other = replace(asked, learning_rate=1e-4)
+    adaptation.begin(other)
+    assert adaptation.read_plan(other)["steps"] == {}
+    (asked.work / "codec").mkdir()
+    (asked.work / "codec" / "checkpoint.pt").touch()
+    with pytest.raises(ConfigError, match=r"begun with learning_rate 0\.0001, not 0\.0004: .*choose another --out, or delete it"):
+        adaptation.begin(asked)
+
+
+def test_samples_of_other_settings_or_files_are_made_anew_until_something_is_trained(town_dataroot, tmp_path, monkeypatch):
+    dataset, out = open_dataset(town_dataroot), options(town_dataroot, tmp_path / "out")
+    one, two, *_ = dataset.names()
+    made = []
+    monkeypatch.setattr(
+        "dist4d_env.training.prepare.scene_samples", lambda scene, settings: made.append(scene.name) or {"kind": np.zeros(1)}
+    )
+    settings = SampleSettings(32, 48)
+
+    def make(*names, settings=settings):
+        made.clear()
+        adaptation.make_samples(out, dataset, names, out.work / "samples", settings)
+        assert {path.name for path in (out.work / "samples").glob("[!.]*") if path.is_dir()} == set(names)
+        return made
+
+    assert make(one, two) == [one, two] and make(one, two) == []
+    assert make(one, settings=replace(settings, seed=1)) == [one]
+    assert make(one, two) == [one, two]
+    changed = type(dataset.load(one).sensors)
+    monkeypatch.setattr(changed, "stamps", lambda self: iter([("depth.png", 1, int(self.scene == two))]))
+    assert make(one, two) == [one, two] and make(one, two) == []
+    monkeypatch.setattr(changed, "stamps", lambda self: iter([("depth.png", 1, 0)]))
+    assert make(one, two) == [two]
+    (out.work / "codec").mkdir()
+    (out.work / "codec" / "checkpoint.pt").touch()
+    monkeypatch.setattr(changed, "stamps", lambda self: iter([("depth.png", 2, 0)]))
+    for other in (settings, replace(settings, seed=1)):
+        with pytest.raises(ConfigError, match=r"has changed since .* was begun: choose another --out, or delete"):
+            make(one, two, settings=other)
+
+
+def test_a_broken_scene_is_named_once(town_dataroot, monkeypatch):
+    dataset = open_dataset(town_dataroot)
+    name = dataset.names()[0]
+    broken = SceneCheck(name, broken=(f"{name}: map.json: not valid JSON; fetch the metadata again",))
+    monkeypatch.setattr(adaptation, "check_scene", lambda dataset, name: broken)
+    with pytest.raises(DataError) as told:
+        adaptation.usable(dataset, [name], print)
+    words = "map.json: not valid JSON; fetch the metadata again; else leave the scene out of --scenes"
+    assert str(told.value) == f"scene {name}: {words}"
 
 
 def test_models_that_are_not_trained_come_along(tmp_path):
