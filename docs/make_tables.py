@@ -155,7 +155,7 @@ TOWNS = {"101": "plain", "102": "plain", "103": "wild"}
 """Seeds of the towns that judge, and their looks."""
 
 
-REAL = {"real": "`least_squares`", "real_flow": "`flow`", "real_flow_stereo": "`flow`, `--stereo`"}
+REAL = {"real": "`flow`", "real_flow_stereo": "`flow`, `--stereo`", "real_least_squares": "`least_squares`"}
 """Stored results of benchmarks/real.py and the depth that they are of."""
 ROWS = {"splat": "best splat", "dist_t tiny": "DiST-T", "dist_s tiny": "DiST-S"}
 

@@ -116,6 +116,16 @@ def test_a_single_image_shows_the_boot_of_a_real_car(nuscenes_real: Path):
 
 
 @pytest.mark.medium
+def test_no_single_image_decides_where_the_lidar_does_not_look(town_dataroot: Path, monkeypatch: pytest.MonkeyPatch):
+    """Missing returns are the evidence of a body in one image: where there is none at all they would all be it."""
+    look = body._pictures
+    monkeypatch.setattr(body, "FRAMES", 1000)
+    scene = first(town_dataroot)
+    assert find_body(scene, 0)[1] == IMAGE
+    monkeypatch.setattr(body, "_pictures", lambda *seen: replace(found := look(*seen), returned=0 * found.returned))
+    assert find_body(scene, 0) is None
+
+
 def test_prepare_writes_masks_and_says_how(painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, opaque: None):
     root = Path(shutil.copytree(painted, tmp_path / "town", ignore=shutil.ignore_patterns("depth")))
     scene = first(root)
