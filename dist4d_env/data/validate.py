@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dist4d_env.data.contract import Dataset
+from dist4d_env.data.depth_files import depth_roots
 from dist4d_env.data.open import open_dataset
 from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.data.soundness import load_scene
@@ -179,6 +181,10 @@ def examine(options: Options) -> Examined:
         faults += getattr(dataset, "faults", list)()
     for words in faults:
         print(words)
+    if chosen := os.environ.get("DIST4D_DEPTH"):
+        ours, *others = depth_roots(dataset.dataroot)
+        if not ours.is_dir():
+            print(f"$DIST4D_DEPTH is {chosen}, which has no {ours.name}: depth is looked for in {' and '.join(map(str, others))}")
     return Examined(dataset, checks, faults)
 
 

@@ -90,6 +90,14 @@ def test_validate_says_what_can_be_used(town_dataroot, capsys):
     assert lines[2].endswith("all worlds")
 
 
+def test_validate_says_when_depth_is_not_where_it_is_said_to_be(town_dataroot, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DIST4D_DEPTH", str(tmp_path / "misspelt"))
+    assert main(["validate", "--dataroot", str(town_dataroot)]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith(f"$DIST4D_DEPTH is {tmp_path / 'misspelt'}, which has no {town_dataroot.name}-")
+    assert f"depth is looked for in {town_dataroot / 'depth'} and " in said
+
+
 def test_validate_of_a_real_data_set_tells_what_is_missing(nuscenes_real, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert main(["validate", "--dataroot", str(nuscenes_real), "--scenes", "scene-0061", "scene-0103"]) == 0
