@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dist4d_env.errors import shown
+from dist4d_env.errors import ConfigError, shown
 from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.scenes.edits import is_number
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.ego import EgoState
 from dist4d_env.simulation.state import EpisodeState
@@ -32,6 +33,16 @@ class PlannerNeeds:
     privileged: bool = False
     imagination: bool = False
     lidar: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for a value that says nothing."""
+        for name in ("cameras", "map", "privileged", "imagination", "lidar"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"PlannerNeeds: {name} must be True or False, not {shown(getattr(self, name))}")
+        if not isinstance(self.history, int) or self.history < 0:
+            raise ConfigError(f"PlannerNeeds: history must be a whole number of frames, 0 or more, not {shown(self.history)}")
+        if not is_number(self.rate_hz, 1e-6, 1e6):
+            raise ConfigError(f"PlannerNeeds: rate_hz must be a number above 0, not {shown(self.rate_hz)}")
 
 
 @dataclass(frozen=True)

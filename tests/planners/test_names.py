@@ -59,3 +59,13 @@ def test_names_cost_nothing():
     code = "import sys; from dist4d_env.registry import PLANNERS; PLANNERS.check('idm'); print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "torch" not in done.stdout and "dist4d_env.planners" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "asked, says",
+    [({"rate_hz": "often"}, "rate_hz must be a number above 0, not 'often'"), ({"cameras": 6}, "cameras must be True or False"),
+     ({"history": -1}, "history must be a whole number")],
+)  # fmt: skip
+def test_needs_that_say_nothing_are_refused(asked, says):
+    with pytest.raises(ConfigError, match=says):
+        PlannerNeeds(**asked)
