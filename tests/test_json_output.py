@@ -115,7 +115,7 @@ def test_values_that_json_does_not_know() -> None:
         ),
         (
             "prepare --dataroot DATA --scenes town-val-0000 --height 32 --sweeps 0 --workers 1 --out OUT",
-            {"depth", "scenes", "written", "kept", "without_image", "without_lidar", "bodies"},
+            {"depth", "scenes", "written", "kept", "without_image", "without_lidar", "without_returns", "bodies"},
         ),
         pytest.param(
             "train codec --dataroot DATA --split town-val-0000 --val-split none --sizes 32x56 --steps 1 --batch 1 --workers 1"

@@ -136,7 +136,7 @@ def test_image_of_another_size_than_its_table(broken_root: Path) -> None:
 def test_lidar_and_sweeps(broken_root: Path) -> None:
     sensors = open_dataset(broken_root).load("scene-0103").sensors
     sweep = sensors.lidar(1)
-    assert sweep.points.shape == (2, 4) and sweep.points.dtype == np.float32 and sweep.time == 0.5
+    assert sweep.points.shape == (len(tiny_nuscenes.lidar_points()), 4) and sweep.points.dtype == np.float32 and sweep.time == 0.5
     # The point 10 m along the sensor's y axis, which looks ahead, lies on the ground 11 m ahead of the ego.
     ground = sweep.global_from_lidar @ np.array([0, 10, -1.8, 1])
     np.testing.assert_allclose(ground[:3], [tiny_nuscenes.ego_x(0.5) + 11, 100, 0], atol=1e-6)
