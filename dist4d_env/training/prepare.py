@@ -53,10 +53,11 @@ def prepare(
     settings, or a scene has fewer than three keyframes with images and depth.
     """
     write_settings(folder, settings)
-    if all((folder / name).is_dir() for name in names) and not outdated(dataset, names, folder):  # which may be read-only
+    old = outdated(dataset, names, folder)
+    if all((folder / name).is_dir() for name in names) and not old:  # which may be read-only
         return
     with _locked(folder):
-        for name in outdated(dataset, names, folder):
+        for name in outdated(dataset, old, folder) if old else ():  # those that no other run has made anew meanwhile
             (folder / name).rename(folder / f".{name}-outdated")
         for torn in folder.glob(".*-*"):
             shutil.rmtree(torn)  # of a run that was killed
