@@ -61,8 +61,10 @@ WORLDS: Mapping[str, Mapping[str, Any]] = {
     "splat": {"world": "splat"},
     "splat_history": {"world": "splat", "memory": "history"},
     "replay": {"world": "replay"},
+    "stored": {"world": "benchmarks.stored_oracle:StoredOracle"},
 }
-"""The environment's keywords of each world. ``splat`` shows what ``replay`` shows, frame by frame."""
+"""The environment's keywords of each world. ``splat`` shows what ``replay`` shows, frame by frame; ``stored``, the truth through
+the files of a data set, is the ceiling: a planner that is judged otherwise there turns on pixels that no world can know."""
 PATIENCE = 3600.0
 """Seconds that a planner may take: a study in the background of other work is judged by plans, not by the clock."""
 SHADOWS = "true_plans"

@@ -11,7 +11,7 @@ from dist4d_env.geometry import deterministic
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.jit import compiled
 from dist4d_env.geometry.splat_source import SplatSource
-from dist4d_env.geometry.transforms import invert
+from dist4d_env.geometry.transforms import invert, invert_stretched
 
 STATIC, UNUSED = 0, -1
 """Labels of points of the standing world, and of points that take no part."""
@@ -19,11 +19,13 @@ STATIC, UNUSED = 0, -1
 
 @dataclass(frozen=True)
 class BoxMotion:
-    """exists: (B,) bool, the box is still there; moved: (B,) bool; motion: (B, 4, 4) global now from global then."""
+    """exists: (B,) bool, the box is still there; moved: (B,) bool; motion: (B, 4, 4) global now from global then; back: its
+    inverse."""
 
     exists: np.ndarray
     moved: np.ndarray
     motion: np.ndarray
+    back: np.ndarray
 
 
 def box_motion(source: SplatSource, boxes: Boxes, threshold: float) -> BoxMotion:
@@ -34,19 +36,20 @@ def box_motion(source: SplatSource, boxes: Boxes, threshold: float) -> BoxMotion
     if len(boxes):
         match = order[place]
         exists = boxes.token[match] == source.box_token
-        motion = boxes.poses[match] @ invert(source.box_pose)
+        poses = boxes.poses[match]
+        motion, back = poses @ invert_stretched(source.box_pose), source.box_pose @ invert(poses)
     else:
         exists = np.zeros(len(source.box_token), bool)
-        motion = np.broadcast_to(np.eye(4), (len(source.box_token), 4, 4))
+        motion = back = np.broadcast_to(np.eye(4), (len(source.box_token), 4, 4))
     shift = motion[:, :3, :3] @ source.box_pose[:, :3, 3, None] + motion[:, :3, 3, None] - source.box_pose[:, :3, 3, None]
     turn = deterministic.arctan2(motion[:, 1, 0], motion[:, 0, 0])
     moved = (np.linalg.norm(shift[..., 0], axis=1) > threshold) | (np.abs(turn) > threshold)
     moved &= exists
-    return BoxMotion(exists, moved, np.where(moved[:, None, None], motion, np.eye(4)))
+    return BoxMotion(exists, moved, *(np.where(moved[:, None, None], one, np.eye(4)) for one in (motion, back)))
 
 
 def motion_about(motion: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Motions (B, 4, 4) of points given from ``origin`` (3,): float32 rotations (B, 3, 3) and shifts (B, 3)."""
+    """Motions (B, 4, 4) of points given from ``origin`` (3,): float32 linear parts (B, 3, 3) and shifts (B, 3)."""
     shift = motion[:, :3, :3] @ origin + motion[:, :3, 3] - origin
     return motion[:, :3, :3].astype(np.float32), shift.astype(np.float32)
 

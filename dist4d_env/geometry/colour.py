@@ -80,14 +80,14 @@ def look_up_colours(
 def _second(
     target: _Target, parts: Sequence[_Part], chosen: np.ndarray, rgb: np.ndarray, age: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What a source from the other side in time shows instead of the colours ``rgb`` (P, 3) from the sources ``chosen`` (P,), -1
-    for none: colours float32 and ages (P,), the same as given where there is no such source."""
+    """What a real source from the other side in time shows instead of the colours ``rgb`` (P, 3) from the sources ``chosen``
+    (P,), -1 for none: colours float32 and ages (P,), the same as given where there is no such source."""
     later = np.array([part.later for part in parts], bool)
     second, its_age = rgb.copy(), age.copy()
     for side in np.unique(later):
         wanted = (chosen >= 0) & (later[chosen] != side)
         if wanted.any():
-            others = [part for part in parts if part.later == side]
+            others = [part for part in parts if part.later == side and not part.source.generated]
             cost, at, where = target.choose(others, [part.one.label for part in others], wanted)
             where[0, cost >= kernels.UNCONFIRMED] = -1
             target.sample(others, at, where, second, its_age)
@@ -153,7 +153,7 @@ class _Part:
         return cls(
             one, linear, offset,
             visible=may_see(linear, offset, size, corners),
-            motion=(_entries(one, len(linear), highest), *motion_about(invert(one.motion.motion), origin)),
+            motion=(_entries(one, len(linear), highest), *motion_about(one.motion.back, origin)),
             surface=(source.inverse_depth, source.edge.reshape(-1)),
             pixels=np.require(frame.rgb, np.uint8, ["C", "W"]).reshape(-1, 3),
             focal=frame.intrinsics[:, 0, 0].astype(np.float32),

@@ -18,7 +18,7 @@ from dist4d_env.geometry.frustum import may_see, pinhole_rows
 from dist4d_env.geometry.jit import compiled, float32, int32
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.splat_source import SplatSource
-from dist4d_env.geometry.transforms import invert
+from dist4d_env.geometry.transforms import invert, invert_stretched
 
 TOLERANCE = 0.03
 """Relative depth up to which a point behind what a frame shows counts as shown by it."""
@@ -72,7 +72,7 @@ def _motions(source: SplatSource, other: SplatSource) -> tuple[np.ndarray, np.nd
     own, of_other = np.nonzero(source.box_token[source.owning, None] == other.box_token)
     box = source.owning[own]
     entry[other.box_view[of_other], box] = np.arange(len(box))
-    motion = other.box_pose[of_other] @ invert(source.box_pose[box])
+    motion = other.box_pose[of_other] @ invert_stretched(source.box_pose[box])
     moved = motion[:, :3, :3] @ source.origin + motion[:, :3, 3] - source.origin
     return entry, motion[:, :3, :3].astype(np.float32), moved.astype(np.float32)
 

@@ -22,10 +22,11 @@ class SplatSource:
 
     frame: images, depth and poses; keep: (V, H, W) bool, pixels that may be splatted; owner: (V, H, W) int32 into the box
     arrays, -1 for the static world; under: (V, H, W) int32, the box that stood over a ground point, else -1; box_view: (B,) the
-    camera an entry is for, box_token: (B,) int64, box_pose: (B, 4, 4) global-from-box when that camera exposed; origin: (3,)
-    global; points: (3, M) float32 from the origin in global axes; tangents: (6, M) float32, the step of a point per column, then
-    per row; inverse_depth: (M, 3) float32 1/z and its slope per column and row; edge: (V, H, W) bool, within a pixel of a depth
-    discontinuity; generated: a model made the frame, real ones are preferred.
+    camera an entry is for, box_token: (B,) int64, box_pose: (B, 4, 4) global-from-box when that camera exposed, its axes
+    stretched or mirrored where the points of one object stand for another's; origin: (3,) global; points: (3, M) float32 from the
+    origin in global axes; tangents: (6, M) float32, the step of a point per column, then per row; inverse_depth: (M, 3) float32
+    1/z and its slope per column and row; edge: (V, H, W) bool, within a pixel of a depth discontinuity; generated: a model made
+    the frame, real ones are preferred.
     """
 
     frame: RGBDFrame

@@ -46,6 +46,17 @@ def invert(pose: np.ndarray) -> np.ndarray:
     return inverse
 
 
+def invert_stretched(pose: np.ndarray) -> np.ndarray:
+    """The inverse of poses (..., 4, 4) whose axes, at right angles, may be of any length: of stretched or mirrored frames."""
+    turned = np.swapaxes(pose[..., :3, :3], -1, -2)
+    linear = turned / np.square(turned).sum(-1, keepdims=True)
+    inverse = np.zeros_like(pose)
+    inverse[..., :3, :3] = linear
+    inverse[..., :3, 3] = -np.einsum("...ij,...j->...i", linear, pose[..., :3, 3])
+    inverse[..., 3, 3] = 1.0
+    return inverse
+
+
 def apply(pose: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Poses (..., 4, 4) applied to points (..., N, 3)."""
     return points @ np.swapaxes(pose[..., :3, :3], -1, -2) + pose[..., None, :3, 3]

@@ -12,6 +12,7 @@ from dist4d_env.geometry.boxes import CATEGORIES, Boxes
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import wrap_angle
 from dist4d_env.scenes.scene import TICK, Scene
+from dist4d_env.worlds.stand_in import stand_in
 
 NEAREST, FARTHEST = 2.5, 35.0
 """Metres between the cameras and an agent that can be a donor."""
@@ -29,28 +30,34 @@ _ALIKE = [[CATEGORIES.index(other) for other in next((kind for kind in _KINDS if
 @dataclass(frozen=True)
 class View:
     """A recorded agent as some remembered frame shows it. azimuth: radians in its box's frame towards the cameras; distance:
-    metres; turned: it is shown back to front; other_category: it is of another one than the recipient."""
+    metres; turned: it is shown back to front; mirrored: its left as its right, which of most things on a street look alike;
+    other_category: it is of another one than the recipient."""
 
     token: int
     azimuth: float
     distance: float
     source: Callable[[], SplatSource]
     turned: bool = False
+    mirrored: bool = False
     other_category: bool = False
 
     def misfit(self, azimuth: np.ndarray, distance: np.ndarray) -> np.ndarray:
         """How badly this view stands for one from other azimuths and distances (...): seen from elsewhere, or coarser."""
-        away = np.abs(wrap_angle(self.azimuth + np.pi * self.turned - azimuth)) / 0.5
-        return away + np.maximum(deterministic.log(self.distance / distance), 0.0) + 2.0 * self.turned + 4.0 * self.other_category
+        shows = self.azimuth * (-1 if self.mirrored else 1) + np.pi * self.turned
+        away = np.abs(wrap_angle(shows - azimuth)) / 0.5
+        unlike = 0.2 * self.mirrored + 2.0 * self.turned + 4.0 * self.other_category
+        return away + np.maximum(deterministic.log(self.distance / distance), 0.0) + unlike
 
 
 @dataclass(frozen=True)
 class AppearanceBank:
-    """views: by the recipient's token, all of one donor, so that it looks the same all the time; lift: by token, metres from the
-    centre of the donor's box up to the recipient's when both stand on the ground."""
+    """views: by the recipient's token, all of one donor, so that it looks the same all the time; stretch: by token (3,), how many
+    times as long, wide and high as the donor's box the recipient's is, which it fills, for with that it can collide; stand_ins:
+    by token, the body that is seen where no view shows one."""
 
     views: dict[int, tuple[View, ...]]
-    lift: dict[int, float]
+    stretch: dict[int, np.ndarray]
+    stand_ins: dict[int, SplatSource]
 
     @classmethod
     def of(
@@ -58,58 +65,69 @@ class AppearanceBank:
     ) -> AppearanceBank:
         """For the agents that a scenario has inserted. frames: time, mean camera position (3,) and source of each.
 
-        Where no frame shows an agent of a similar category, only the models draw the inserted one, from its box.
+        Where no frame shows an agent of a similar category, the inserted one is a plain body.
         """
-        views, lift = {}, {}
+        views: dict[int, tuple[View, ...]] = {}
+        stretch, stand_ins = {}, {}
         recorded = scene.recorded
         seen = [(recorded.boxes(min(max(time, 0.0), scene.duration)), position, source) for time, position, source in frames]
+        street = min(frames, key=lambda frame: abs(frame[0] - start_time))[2]().frame
         for token in range(len(recorded.tracks), len(scene.tracks)):
             wanted = _expected(scene, token, start_time)
-            donors = _donors(seen, int(scene.tracks.category[token]))
+            category = int(scene.tracks.category[token])
+            donors = _donors(seen, category)
             order = sorted(donors, key=lambda donor: (_coverage(donors[donor], *wanted), donor))
             for donor in order[:4]:
                 fitting = sorted(donors[donor], key=lambda view: float(view.misfit(*wanted).min()))[:_TRIED]
                 good = tuple(view for view in fitting if _shown_share(view, recorded.tracks.size[donor]) > _SEEN)
                 if good:
                     views[token] = good
-                    lift[token] = float(scene.tracks.size[token, 2] - recorded.tracks.size[donor, 2]) / 2
+                    stretch[token] = scene.tracks.size[token] / recorded.tracks.size[donor]
                     break
-        return cls(views, lift)
+            sightings = [_standing_for(view, token, stretch[token]) for view in views.get(token, ())]
+            stand_ins[token] = stand_in(token, category, scene.tracks.size[token], start_time, street, sightings)
+        return cls(views, stretch, stand_ins)
 
     def sources(self, global_from_camera: np.ndarray, boxes: Boxes) -> list[SplatSource]:
         """Splat sources of the recipients among the boxes, for cameras at poses (V, 4, 4)."""
-        sources = []
-        for token, views in self.views.items():
+        sources, bodies = [], []
+        for token, body in self.stand_ins.items():
             here = np.flatnonzero(boxes.token == token)
             if len(here):
                 at = _seen_from(boxes.position[here[0]], float(boxes.yaw[here[0]]), global_from_camera[:, :3, 3].mean(0))
-                best = sorted(views, key=lambda view: float(view.misfit(*at)))[:SHOWN]
-                sources += [_transferred(view, token, self.lift[token]) for view in best]
-        return sources
+                best = sorted(self.views.get(token, ()), key=lambda view: float(view.misfit(*at)))[:SHOWN]
+                sources += [_lent(view, token, self.stretch[token]) for view in best]
+                bodies.append(body)
+        return sources + bodies
 
 
-def _transferred(view: View, recipient: int, lift: float) -> SplatSource:
+def _lent(view: View, recipient: int, stretch: np.ndarray) -> SplatSource:
     """Only the donor's pixels of a source, as if they had been the recipient's."""
+    source = _standing_for(view, recipient, stretch)
+    return replace(source, keep=source.keep & (source.owner_token == recipient))
+
+
+def _standing_for(view: View, recipient: int, stretch: np.ndarray) -> SplatSource:
+    """A source in which the donor's boxes are the recipient's."""
     source = view.source()
     own = source.box_token == view.token
     pose = source.box_pose.copy()
-    pose[own, :3, 3] += lift * pose[own, :3, 2]
-    if view.turned:
-        pose[own, :3, :2] *= -1
-    keep = source.keep & (source.owner_token == view.token)
-    return replace(source, keep=keep, box_token=np.where(own, recipient, source.box_token), box_pose=pose)
+    shown_as = stretch * (-1 if view.turned else 1, -1 if view.turned != view.mirrored else 1, 1)
+    pose[own, :3, :3] /= shown_as
+    return replace(source, box_token=np.where(own, recipient, source.box_token), box_pose=pose)
 
 
 def _donors(seen: Sequence[tuple[Boxes, np.ndarray, Callable[[], SplatSource]]], category: int) -> dict[int, list[View]]:
-    """Every view, as it is and turned, of every recorded agent of a kind that is neither too near nor too far."""
+    """Every view, as it is, turned and mirrored, of every recorded agent of a kind that is neither too near nor too far."""
     found: dict[int, list[View]] = {}
     for boxes, position, source in seen:
         for index in np.flatnonzero(np.isin(boxes.category, _ALIKE[category])).tolist():
             azimuth, distance = _seen_from(boxes.position[index], float(boxes.yaw[index]), position)
             if NEAREST < distance < FARTHEST:
                 token, other = int(boxes.token[index]), bool(boxes.category[index] != category)
-                view = View(token, float(azimuth), float(distance), source, False, other)
-                found.setdefault(token, []).extend([view, replace(view, turned=True)])
+                view = View(token, float(azimuth), float(distance), source, other_category=other)
+                kinds = [(turned, mirrored) for turned in (False, True) for mirrored in (False, True)]
+                found.setdefault(token, []).extend(replace(view, turned=t, mirrored=m) for t, m in kinds)
     return found
 
 

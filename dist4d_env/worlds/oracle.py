@@ -82,7 +82,7 @@ class OracleWorld:
 
     @staticmethod
     def _scan(state: OracleState, now: SceneAt, pattern: LidarPattern) -> np.ndarray:
-        renderer, pose = _renderer(state.key, state.inserted), now.global_from_ego @ pattern.ego_from_lidar
+        renderer, pose = town_renderer(state), now.global_from_ego @ pattern.ego_from_lidar
         points = scan(renderer, pose, actor_boxes(now.boxes, state.actors), now.time, pattern=pattern)
         return np.concatenate([apply(pattern.ego_from_lidar, points[:, :3].astype(float)), points[:, 3:4]], 1)
 
@@ -102,12 +102,17 @@ class OracleWorld:
         return OracleState(start, key, inserted, numbers)
 
     def _show(self, state: OracleState, now: SceneAt) -> tuple[RGBDFrame, WorldInfo]:
-        renderer, rig = _renderer(state.key, state.inserted), state.start.rig
+        renderer, rig = town_renderer(state), state.start.rig
         watch = Stopwatch()
         poses = now.global_from_ego @ rig.ego_from_camera
         images = renderer.render(rig, poses, actor_boxes(now.boxes, state.actors), now.time, now.lights)
         frame = RGBDFrame(images.rgb, images.depth, rig.intrinsics, poses, np.full(len(rig.names), float(now.time)))
         return frame, WorldInfo(("oracle",) * len(rig.names), 0.0, 1.0, {"oracle": watch.total()})
+
+
+def town_renderer(state: OracleState) -> TownRenderer:
+    """What draws the scene of an episode; shared, and changed by nothing."""
+    return _renderer(state.key, state.inserted)
 
 
 def actor_boxes(boxes: Boxes, actors: np.ndarray) -> Boxes:

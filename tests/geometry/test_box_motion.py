@@ -32,6 +32,22 @@ def moved(token: int, x: float, y: float, turn: float) -> Boxes:
     return replace(THEN, position=position, yaw=yaw)
 
 
+def test_points_of_a_stretched_and_mirrored_box_fill_the_new_one(source):
+    """Its axes say so: points keep their place in shares of the box, and ``back`` leads to where they were."""
+    scale = np.array([0.5, -0.8, 1.25])
+    pose = source.box_pose.copy()
+    pose[source.box_token == 7, :3, :3] /= scale
+    now = moved(7, 3.0, 1.0, 0.4)
+    motion = box_motion(replace(source, box_pose=pose), now, 0.02)
+    entry = max(np.flatnonzero(source.box_token == 7), key=lambda entry: np.count_nonzero(source.owner == entry))
+    there = source.points.T[(source.owner == entry).reshape(-1)] + source.origin
+    before = apply(invert(source.box_pose[entry]), there)
+    row = np.flatnonzero(now.token == 7)[0]
+    assert len(there) > 10 and motion.moved[entry]
+    np.testing.assert_allclose(apply(invert(now.poses[row]), apply(motion.motion[entry], there)), before * scale, atol=1e-9)
+    np.testing.assert_allclose(motion.back[entry] @ motion.motion[entry], np.eye(4), atol=1e-9)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.floats(-20, 20), st.floats(-5, 5), st.floats(-2, 2))
 def test_points_keep_their_place_in_their_box(source, x, y, turn):

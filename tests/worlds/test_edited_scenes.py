@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dist4d_env.data.open import open_dataset
+from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.scenes.edits import Door, Edit, Insert, Remove, Stop
 from dist4d_env.scenes.edits_apply import apply, apply_all
 from dist4d_env.simulation.scene_at import SceneAt
@@ -58,13 +59,16 @@ def test_edited_and_recorded_scenes_share_their_frames() -> None:
     assert set(load_source(edited, 2, 64, 112).box_token.tolist()) == {0, 1, 2}
 
 
-def test_an_inserted_agent_has_the_appearance_of_a_recorded_one() -> None:
+@pytest.mark.parametrize("size", [CAR, (5.6, 2.3, 2.2), (3.6, 1.6, 1.3)])
+def test_an_inserted_agent_has_the_appearance_of_a_recorded_one(size: tuple[float, float, float]) -> None:
     """The street's cars are alike, so the donor must look like the inserted car drawn by the formula, place and size."""
-    scene = apply_all((Insert(ahead=14.0, lateral=0.3, size=CAR),), make_scene())
+    scene = apply_all((Insert(ahead=14.0, lateral=0.3, size=size),), make_scene())
     frame, _ = shown(ReplayWorld(), scene, 1.0)
     want, without = truth(scene, scene_at(scene, 1.0)), truth(scene.recorded, scene_at(scene.recorded, 1.0))
     body = np.abs(want.depth - without.depth) > 1.0
-    assert body.sum() > 100
+    assert body.sum() > 60
+    beside = (np.abs(want.depth - without.depth) < 0.01) & (np.abs(frame.depth - want.depth) > 1.0) & (want.depth < 50)
+    assert beside.sum() < 0.35 * body.sum()  # an outline as wide as the box
     near = np.abs(frame.depth[body] - want.depth[body]) < 0.5
     assert near.mean() > 0.75
     # The same memory without its appearance bank shows the empty street there.
@@ -86,11 +90,15 @@ def test_one_donor_shows_an_agent_all_the_time_and_history_shows_nothing_from_th
     assert pickle.loads(pickle.dumps(bank)).views.keys() == bank.views.keys()
 
 
-def test_a_kind_that_nobody_can_lend_to_stays_bare() -> None:
+def test_a_kind_that_nobody_can_lend_to_is_a_plain_body() -> None:
     scene = apply_all((Insert("pedestrian", ahead=10.0),), make_scene())
     bank = Memory.from_log(scene, scene.rig, 0.0).appearance
     assert bank is not None and not bank.views
-    assert shown(ReplayWorld(), scene, 0.5)[1].source == ("replay",) * 6
+    (with_it, info), (without, _) = shown(ReplayWorld(), scene, 0.5), shown(ReplayWorld(), scene.recorded, 0.5)
+    assert info.source == ("replay",) * 6
+    nearer = without.depth - with_it.depth > 1.0
+    boxes, points = scene_at(scene, 0.5).boxes, SplatSource.from_frame(with_it, scene_at(scene, 0.5).boxes)
+    assert nearer.sum() > 20 and (points.owner_token[nearer] == boxes.token[-1]).mean() > 0.5  # without its feet
 
 
 @pytest.fixture(scope="module")
