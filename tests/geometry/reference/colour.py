@@ -59,7 +59,7 @@ def look_up_colours(
     later = np.append([one.source.frame.time.mean() > time for one in sources], False)
     second, its_age = rgb.copy(), age.copy()
     for side in (False, True):
-        others = [one for one, its in zip(sources, later, strict=False) if its == side]
+        others = [one for one, its in zip(sources, later, strict=False) if its == side and not one.source.generated]
         if not others:
             continue
         cost, colour, delay, _ = _look_up(others, depth, label, cameras)
@@ -144,8 +144,7 @@ def _land(source_now: MovedSource, targets: Targets) -> list[Landed]:
     camera_from_global = invert(frame.global_from_camera)
     linear, offset = pinhole_rows(frame.intrinsics, camera_from_global, targets.origin)
     visible = may_see(linear, offset, (height, width), targets.corners)
-    back = invert(motion.motion)
-    turn, step = motion_about(back, targets.origin)
+    turn, step = motion_about(motion.back, targets.origin)
     highest = max(int(targets.label.max(initial=0)), int(source_now.box_label.max(initial=0)))
     landed = []
     for view in range(views):
