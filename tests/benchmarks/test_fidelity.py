@@ -15,11 +15,17 @@ import pytest
 from benchmarks import fidelity, fidelity_table
 from benchmarks.fidelity_drives import Drive, KeptDrives, load_drives, save_drives, study
 from benchmarks.fidelity_episodes import between, parted_after, read_drives
+from benchmarks.stored_oracle import StoredOracle
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.geometry.transforms import invert
 from dist4d_env.planners.contract import Plan, PlannerNeeds
 from dist4d_env.scenes.suites import read_suite
+from dist4d_env.simulation.scene_at import SceneAt
+from dist4d_env.worlds.contract import WorldStart
+from dist4d_env.worlds.oracle import OracleWorld
 from docs import make_fidelity_gallery
 
 SHADES = f"{__name__}:Shades"
@@ -101,6 +107,21 @@ def test_splat_shows_what_replay_shows(town_dataroot) -> None:
         frames[world] = observation
         env.close()
     assert all(np.array_equal(value, frames["replay"][key]) for key, value in frames["splat"].items())
+
+
+@pytest.mark.medium
+def test_the_stored_truth_is_what_the_log_holds(town_dataroot) -> None:
+    """Where and when a keyframe was taken it shows that keyframe's own files, and the oracle something a little else."""
+    scene = open_dataset(town_dataroot).load("town-val-0000")
+    rig, log, view = scene.rig.at_size(64, 112), scene.sensors.rgbd(2, 64, 112), 0
+    time, pose = float(log.time[view]), log.global_from_camera[view] @ invert(rig.ego_from_camera[view])
+    now = SceneAt(time, pose, scene.tracks.boxes(time), np.zeros(0), np.zeros((0, 4, 4)), (), scene.light_states(time))
+    off = {}
+    for world in (StoredOracle(), OracleWorld()):
+        ((_, frame, _),) = world.step(world.reset([WorldStart(scene, rig, time, 0)]), [now])
+        off[type(world)] = np.abs(frame.rgb[view].astype(int) - log.rgb[view]).mean(), np.abs(frame.depth[view] - log.depth[view])
+    assert off[StoredOracle][0] < 0.05 < off[OracleWorld][0]
+    assert (off[StoredOracle][1] < 0.01).mean() > 0.99 > (off[OracleWorld][1] < 0.01).mean()
 
 
 @pytest.mark.medium
