@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -89,6 +89,9 @@ class Options:
     """Only the first so many, in the study's order."""
     seeds: int = 2
     """Seeds of every scenario; those beyond the first move the ego's start a little."""
+    beside: int | None = None
+    """The plans on the true pictures are looked at in the first so many scenarios only, with the first seed: they take a third of
+    the time. By default in all."""
     size: str | None = None
     """Height x width of the images; else the worlds' own."""
     weights: str = "tiny"
@@ -127,7 +130,8 @@ def main(options: Options) -> int:
         who = {name: place for place, name in enumerate((*options.planner, *options.scale))}
         tasks.sort(key=lambda task: (task.seed, names[task.scenario.name], who[task.planner]))
         progress = stack.enter_context(Progress("driving", "episode", total, total - len(tasks)))
-        for _ in executor(options.workers)(drive_beside_truth, tasks):
+        beside = None if options.beside is None else frozenset(scenario.name for scenario in chosen[: options.beside])
+        for _ in executor(options.workers)(partial(drive_beside_truth, beside=beside), tasks):
             driven += 1
             progress.update()
             if options.minutes is not None and time.monotonic() - began > 60 * options.minutes:
@@ -167,23 +171,25 @@ def _made(campaign: Campaign) -> Mapping[str, Any]:
     return {name: _known[name] for name in campaign.planners}
 
 
-def drive_beside_truth(task: EpisodeTask) -> str:
-    """Drives and stores an episode, and beside it the plans on the true pictures; returns its name."""
+def drive_beside_truth(task: EpisodeTask, beside: frozenset[str] | None = None) -> str:
+    """Drives and stores an episode, and beside it the plans on the true pictures, if it is the first of a scenario in ``beside``
+    (None: always); returns its name."""
     check_stop()
     env = _environment(task.settings, task.needs.lidar)
     driving: Any = env.unwrapped
     planner, twin = _planners(task.planner, task.fingerprint)
-    beside = BesideTruth(planner, twin, driving) if looks(planner.requires) and task.settings.world != TRUTH else None
+    wanted = beside is None or (task.seed == 0 and task.scenario.name in beside)
+    two = BesideTruth(planner, twin, driving) if wanted and looks(planner.requires) and task.settings.world != TRUTH else None
     scenario = jittered(task.scenario, driving, task.seed) if task.jitter else task.scenario
     options = RunOptions(plan_limit=task.plan_limit, reset_limit=task.reset_limit, scenario=scenario)
     try:
-        log = run_episode(env, beside or planner, task.seed, options, lambda *_: check_stop(), task.planner)
+        log = run_episode(env, two or planner, task.seed, options, lambda *_: check_stop(), task.planner)
     except DiST4DError as error:
         raise type(error)(f"scenario {task.scenario.name}: {error}") from error
     if log.error is not None:
         _planners.cache_clear()  # fresh ones for the next episode
-    if beside is not None:
-        plans = np.array(beside.plans, np.float32).reshape(-1, PLAN_POSES, 3)[: len(log.plans.step)]
+    if two is not None:
+        plans = np.array(two.plans, np.float32).reshape(-1, PLAN_POSES, 3)[: len(log.plans.step)]
         path = task.folder / SHADOWS / f"{task.name}.npz"
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, poses=plans)

@@ -140,6 +140,13 @@ def test_stored_an_episode_at_a_time_in_any_order(suite, tmp_path, monkeypatch) 
         for path in paths:
             with np.load(path) as one, np.load(pieces / path.relative_to(whole)) as other:
                 assert one.files == other.files and all(np.array_equal(one[key], other[key]) for key in one.files), path
+    alone = tmp_path / "alone"
+    assert fidelity.main(options(suite, alone, beside=1, scenarios=2)) == 6
+    (path,) = (alone / "splat" / "true_plans").glob("*.npz")
+    assert path.name in {shown.name for shown in (whole / "splat" / "true_plans").glob("*.npz")}
+    for path in (whole / "splat" / "episodes").glob("*.npz"):
+        with np.load(path) as one, np.load(alone / path.relative_to(whole)) as other:
+            assert all(np.array_equal(one[key], other[key]) for key in one.files), path
     tables = [fidelity_table.main(fidelity_table.Options(place, place / "table.json")) for place in (whole, pieces)]
     first, second = (json.loads((place / "table.json").read_text()) for place in (whole, pieces))
     assert first["worlds"] == second["worlds"] and first["truth"] == second["truth"] and len(tables) == 2
