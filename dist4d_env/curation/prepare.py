@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
@@ -9,7 +10,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
-from os.path import isfile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,11 +29,12 @@ from dist4d_env.data.depth_files import (
     encode_depth,
     png_bytes,
     read_settings,
+    whole_png,
     write_depth,
     write_settings,
 )
 from dist4d_env.data.sensors import FileSensorLog
-from dist4d_env.errors import DataError
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.geometry.cameras import CameraRig, ImageTransform
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import invert
@@ -163,13 +164,28 @@ def forecast(dataset: Dataset, scenes: Sequence[str], root: Path, config: Curati
     return f"{count} depth images to make in {root}: about {lasts}, {megabytes:.3g} MB"
 
 
+def check_writable(root: Path) -> None:
+    """Raises ConfigError where depth cannot be written below ``root``, before minutes have gone into it."""
+    there = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(
+            f"depth cannot be written to {root}, for {there} is no folder that can be: choose another with --out DIR"
+        )
+
+
 def clear_other_settings(root: Path, config: CurationConfig, names: Set[Path], overwrite: bool) -> None:
     """Makes sure that all depth below a root is made with one set of settings.
 
     names: the files, below the root, that are wanted. Where others than those of ``config`` made what is there, it is deleted if
     ``overwrite`` allows it and every file is wanted anew; else a DataError.
     """
-    made, wanted = read_settings(root), asdict(config)
+    wanted = asdict(config)
+    try:
+        made = read_settings(root)
+    except DataError:
+        if not overwrite:
+            raise
+        made = None
     if made is not None:
         made = {"stereo": False, **made}  # from before there was any
     if made == wanted:
@@ -254,7 +270,7 @@ def prepare_keyframe(
             count += Prepared(without_returns=(sensors.camera_names[view],))
             continue
         count += Prepared(written=1)
-        if not isfile(root / SETTINGS):
+        if not os.path.isfile(root / SETTINGS):
             write_settings(root, asdict(config))
         write_depth(root / sensors.depth_name(keyframe, view), depth)
     return count
@@ -263,7 +279,7 @@ def prepare_keyframe(
 def _missing(sensors: FileSensorLog, keyframe: int, root: Path, overwrite: bool) -> list[int]:
     """Cameras of a keyframe whose images are there and whose depth is to be made."""
     views = [view for view in range(len(sensors.camera_names)) if sensors.has_image(keyframe, view)]
-    return [view for view in views if overwrite or not isfile(root / sensors.depth_name(keyframe, view))]
+    return [view for view in views if overwrite or not whole_png(root / sensors.depth_name(keyframe, view))]
 
 
 def camera_depth(

@@ -25,6 +25,7 @@ FAR_CODE = round(A * np.log1p(FAR / B))
 _METRES = np.minimum(B * np.expm1(np.arange(2**16, dtype=np.float64) / A), FAR).astype(np.float32)
 _METRES[FAR_CODE:] = FAR
 SETTINGS = "prepared.json"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 REMEDY = "delete it and make it again with `python -m dist4d_env prepare`, which keeps the files that are there"
 
 
@@ -62,6 +63,16 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     if not done:
         raise DataError(f"an image of {pixels.shape} could not be encoded as PNG")
     return png.tobytes()
+
+
+def whole_png(path: Path) -> bool:
+    """Whether a file is there and ends as a PNG does: one that was cut off while it was copied doesn't."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(_PNG_END), os.SEEK_END)
+            return file.read() == _PNG_END
+    except OSError:
+        return False
 
 
 def write_settings(root: Path, settings: dict[str, Any]) -> None:

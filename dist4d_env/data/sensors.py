@@ -19,6 +19,9 @@ from dist4d_env.geometry.cameras import covering_intrinsics
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.scenes.scene import LidarSweep
 
+FARTHEST_RETURNS = 1000.0
+"""Metres within which half of a LiDAR's returns are: none reaches as far, but one in millimetres does."""
+
 
 @dataclass(frozen=True)
 class FileSensorLog:
@@ -177,7 +180,11 @@ class FileSensorLog:
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0]) // 5
             raise DataError(f"{path}: point {row} is not finite; fetch the file again")
-        return LidarSweep(values.reshape(-1, 5)[:, :4].copy(), self.global_from_lidar[row], float(self.lidar_time[row]))
+        points = values.reshape(-1, 5)[:, :4].copy()
+        away = float(np.median(np.linalg.norm(points[:, :3], axis=1)))
+        if away > FARTHEST_RETURNS:
+            raise DataError(f"{path}: half of its points are over {away:.0f} m away; x, y and z are metres, not millimetres")
+        return LidarSweep(points, self.global_from_lidar[row], float(self.lidar_time[row]))
 
 
 @lru_cache(maxsize=256)

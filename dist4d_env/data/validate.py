@@ -68,7 +68,11 @@ class SceneCheck:
             return ""
         if not self.images:
             return "no images: fetch the camera files"
-        return "images without depth: run `python -m dist4d_env prepare`" if self.depth < self.images else ""
+        if self.depth >= self.images:
+            return ""
+        if not self.lidar:
+            return "images without depth, and no LiDAR to make it from: fetch the LiDAR files, or bring your own (docs/data.md)"
+        return "images without depth: run `python -m dist4d_env prepare`"
 
 
 def check_scene(dataset: Dataset, name: str, images: bool = False) -> SceneCheck:

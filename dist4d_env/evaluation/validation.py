@@ -37,6 +37,9 @@ class Options(validate.Options):
 
 def run(options: Options) -> int:
     """Checks the data set, compares worlds if asked to, and prints what was found. Returns 1 if something is broken."""
+    for name in () if options.worlds else ("weights", "keyframes", "size"):
+        if getattr(options, name) != getattr(Options, name):
+            raise ConfigError(f"--{name} {getattr(options, name)} says how worlds are compared: give --worlds, too")
     chosen = contender(options) if options.worlds else None
     found = validate.examine(options)
     values = found.as_json()

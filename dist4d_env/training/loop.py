@@ -295,6 +295,6 @@ def finite(loss: torch.Tensor, step: int) -> float:
     """The loss as a number; ``ConfigError`` where it is none, before broken weights reach a checkpoint."""
     value = loss.item()
     if not np.isfinite(value):
-        remedy = "go on from the last checkpoint with --resume and a lower --learning-rate"
+        remedy = "take a lower --learning-rate, from the last checkpoint where the command has --resume"
         raise ConfigError(f"the loss is {value} at step {step}: {remedy}")
     return value

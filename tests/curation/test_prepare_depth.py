@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -83,8 +84,10 @@ def test_is_taken_up_again(tiny_root, tmp_path):
     assert code.dtype == np.uint16 and code.shape == (24, round(24 * tiny_nuscenes.COLUMNS / tiny_nuscenes.ROWS))
     before = files[0].read_bytes()
     files[0].unlink()
+    files[1].write_bytes(files[1].read_bytes()[:-20])  # cut off when it was copied
     again = prepare_scenes(dataset, ["scene-0103"], tmp_path, SMALL)
-    assert (again.written, again.kept) == (1, total - 1) and files[0].read_bytes() == before
+    assert (again.written, again.kept) == (2, total - 2) and files[0].read_bytes() == before
+    assert cv2.imread(str(files[1]), cv2.IMREAD_UNCHANGED) is not None
     kept = prepare_scenes(dataset, ["scene-0103"], tmp_path, SMALL, workers=2)
     assert (kept.written, kept.kept) == (0, total)
     assert prepare_scenes(dataset, ["scene-0103"], tmp_path, SMALL, overwrite=True, workers=2).written == total
@@ -171,6 +174,8 @@ def test_broken_settings_are_named(tiny_root, tmp_path):
         (tmp_path / "prepared.json").write_text(content)
         with pytest.raises(DataError, match=r"prepared\.json.*delete it"):
             prepare_scenes(dataset, ["scene-0103"], tmp_path, SMALL)
+    assert prepare_scenes(dataset, ["scene-0103"], tmp_path, SMALL, overwrite=True).written
+    assert json.loads((tmp_path / "prepared.json").read_text())["height"] == SMALL.height
 
 
 def test_command_line_tells_where_depth_is_and_how_to_use_it(tiny_root, tmp_path, monkeypatch, capsys):
@@ -244,6 +249,11 @@ def test_bad_options_are_one_line(tiny_root, tmp_path, capsys):
     assert main(["prepare", "--dataroot", str(tiny_root), "--scenes", "scene-9", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err.strip()
     assert "scene-9" in error and "\n" not in error
+    file = tmp_path / "file"
+    file.touch()
+    assert main(["prepare", "--dataroot", str(tiny_root), "--out", str(file)]) == 2
+    assert f"for {file} is no folder that can be" in capsys.readouterr().err
+    file.unlink()
     for workers in ("0", "-3"):
         assert main(["prepare", "--dataroot", str(tiny_root), "--out", str(tmp_path), "--workers", workers]) == 2
         assert capsys.readouterr().err == f"dist4d_env prepare: --workers {workers}: give 1 or more\n"

@@ -202,6 +202,9 @@ def test_circles_of_links_and_points_that_are_not_finite(broken_root: Path) -> N
     np.array([[0, 10, np.nan, 7, 0]], np.float32).tofile(lidar)
     with pytest.raises(DataError, match=rf"{lidar.name}: point 0 is not finite"):
         sensors.lidar(0)
+    np.tile(np.array([[3000, 10_000, -1800, 7, 0]], np.float32), (50, 1)).tofile(lidar)
+    with pytest.raises(DataError, match=rf"{lidar.name}: half of its points are over 10594 m away; .* not millimetres"):
+        sensors.lidar(0)
     lidar.unlink()
     lidar.symlink_to(lidar.name)
     assert not sensors.has_lidar(0)

@@ -90,6 +90,18 @@ def test_validate_says_what_can_be_used(town_dataroot, capsys):
     assert lines[2].endswith("all worlds")
 
 
+def test_validate_without_lidar_does_not_advise_to_prepare(town_dataroot, tmp_path, capsys):
+    bare = tmp_path / "town"
+    shutil.copytree(town_dataroot, bare)
+    for folder in ("samples/LIDAR_TOP", "sweeps", "depth"):
+        shutil.rmtree(bare / folder, ignore_errors=True)
+    assert main(["validate", "--dataroot", str(bare)]) == 0
+    printed = capsys.readouterr().out
+    assert "no LiDAR to make it from" in printed and "prepare" not in printed
+    assert main(["validate", "--dataroot", str(bare), "--keyframes", "4"]) == 2
+    assert capsys.readouterr().err.endswith("--keyframes 4 says how worlds are compared: give --worlds, too\n")
+
+
 def test_validate_says_when_depth_is_not_where_it_is_said_to_be(town_dataroot, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DIST4D_DEPTH", str(tmp_path / "misspelt"))
     assert main(["validate", "--dataroot", str(town_dataroot)]) == 0
