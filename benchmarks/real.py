@@ -6,8 +6,9 @@ On ``kitti_real`` (consecutive real frames with LiDAR), where frames 0 to 53 mov
 - ``between``: a hidden frame seen from all that are at least so much earlier or later (log).
 
 Truth are the real picture and the LiDAR points of that instant that its camera sees. Rows: copy of the last frame known, the
-parameter-free splat with its best fill on the same memory, DiST-T, DiST-S and the codec applied to the truth (ceiling) of each of
-the weights. Regions: all, what the splat reaches (valid) and not (holes), within 3 pixels of an outline of depth (silhouettes).
+parameter-free splat with its best fill on the same memory, DiST-T and DiST-S as the world shows them and unchecked (before
+``hidden.judged`` has looked at remembered frames), and the codec applied to the truth (ceiling) of each of the weights. Regions:
+all, what the splat reaches (valid) and not (holes), within 3 pixels of an outline of depth (silhouettes).
 
 On the one real keyframe of ``nuscenes_real`` (scene-0061) the ego drives on, and what was generated after 1, 2 and 4 s is
 compared with the same camera's real picture under the same mask: distance of colours and of gradient spectra, as a ratio to what
@@ -42,7 +43,6 @@ from dist4d_env.curation.camera import Completion, CurationConfig
 from dist4d_env.curation.prepare import depth_root, lidar_depth, prepare_scenes
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
-from dist4d_env.evaluation.held_out import HiddenFrame
 from dist4d_env.geometry.cameras import parse_size
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat
@@ -50,9 +50,11 @@ from dist4d_env.metrics.images.regional import score
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
 from dist4d_env.progress import each
 from dist4d_env.scenes.scene import Scene
+from dist4d_env.worlds.chunk import PolicyConfig
 from dist4d_env.worlds.contract import World, WorldStart
 from dist4d_env.worlds.dist4d import GenerativeWorld
-from dist4d_env.worlds.memory import Memory
+from dist4d_env.worlds.hidden import HiddenFrame, held_back, judged
+from dist4d_env.worlds.memory import Memory, MemoryPolicy
 from dist4d_env.worlds.replay import SplatWorld
 
 STEPS = (1, 2, 5)
@@ -63,7 +65,7 @@ TIMES = (1.0, 2.0, 4.0)
 """Seconds after the one keyframe at which generated pixels are measured."""
 LEAST_SHARE = 0.01
 """Share of a picture below which what was generated in it is too little to have statistics."""
-SPLAT = "splat"
+SPLAT, UNCHECKED = "splat", " unchecked"
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def main(options: Options) -> dict[str, Any]:
         depth = CurationConfig(completion=options.completion, stereo=options.stereo)
         clip = Clip(prepared("kitti_real", "scene-9100", Path(work), depth), size, options.stride)
         keyframe = OneKeyframe(prepared("nuscenes_real", "scene-0061", Path(work), replace(depth, stereo=False)), size)
-        key = {"size": size, "stride": options.stride, "completion": options.completion, "stereo": options.stereo, "format": 2}
+        key = {"size": size, "stride": options.stride, "completion": options.completion, "stereo": options.stereo, "format": 3}
         finished = FinishedUnits(options.out, key)
         units = [(SPLAT, 0), *((weights, seed) for seed in range(options.seeds) for weights in options.weights)]
         for weights, seed in each(units, "measuring", "run"):
@@ -176,8 +178,12 @@ class Clip:
         steps = dist_t.transformer.config.steps
 
         def rows(case: Case) -> dict[str, RGBDFrame]:
-            made_t, made_s = case.frame.drawn(dist_t, dist_s, steps, partial(noise_of, seed, case.reference, case.target))
-            made = {f"dist_t {name}": made_t, f"dist_s {name}": made_s}
+            policy: MemoryPolicy = "history" if case.protocol == "next_frame" else "log"
+            rest = held_back(self.scene, self.rig, case.frame.memory, policy, PolicyConfig().check)
+            noise, made = partial(noise_of, seed, case.reference, case.target), dict[str, RGBDFrame]()
+            for suffix, gains in (("", judged(rest, policy, dist_t, dist_s, steps)), (UNCHECKED, (None, None))):
+                pictures = case.frame.drawn(dist_t, dist_s, steps, noise, gains)
+                made |= {f"{network} {name}{suffix}": one for network, one in zip(("dist_t", "dist_s"), pictures, strict=True)}
             return made if seed else made | {f"codec {name}": through_codec(dist_t.codec, self.frames[case.target])}
 
         return self.scored((case, rows(case)) for case in self.cases())

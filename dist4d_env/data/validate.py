@@ -71,7 +71,7 @@ class SceneCheck:
         if self.depth >= self.images:
             return ""
         if not self.lidar:
-            return "images without depth, and no LiDAR to make it from: fetch the LiDAR files, or bring your own (docs/data.md)"
+            return "images without depth, no LiDAR to make it from: fetch the LiDAR files, or bring your own depth (docs/data.md)"
         return "images without depth: run `python -m dist4d_env prepare`"
 
 

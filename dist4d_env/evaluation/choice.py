@@ -16,14 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dist4d_env.evaluation.held_out import DIST_S, DIST_T, Hidden, HiddenFrame, hidden_frames
+from dist4d_env.evaluation.held_out import DIST_S, DIST_T, Hidden, hidden_frames
 from dist4d_env.metrics.images.accuracy import psnr
-from dist4d_env.models.composition import REGIONS, regions
-from dist4d_env.models.conditions import splat_images
-from dist4d_env.models.inputs import channels_first
+from dist4d_env.models.composition import REGIONS
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
 from dist4d_env.models.pretrained import read_config
 from dist4d_env.training.export import blend, move
+from dist4d_env.worlds.hidden import Change, fit_gains, kinds
 
 BEFORE, HALFWAY, AFTER = 0.0, 0.5, 1.0
 """How far weights are moved from those before to those after."""
@@ -45,6 +44,10 @@ class Drawn:
     kind: np.ndarray
     street: np.ndarray
     made: Mapping[tuple[str, float], np.ndarray]
+
+    def change(self, network: str, share: float) -> Change:
+        """What a candidate changes in the splat."""
+        return Change.of(self.base, self.truth, self.made[network, share], self.kind, self.street)
 
     def mixed(self, network: str, share: float, gains: Gains) -> np.ndarray:
         """The picture of a candidate."""
@@ -109,30 +112,10 @@ def draw_all(
         for share, (dist_t, dist_s) in worlds.items():
             pictures = frame.drawn(dist_t, dist_s, dist_t.transformer.config.steps, partial(noise_of, keyframe))
             made |= {(name, share): one.rgb for name, one in zip((DIST_T, DIST_S), pictures, strict=True)}
-        drawn.append(_drawn(frame, made))
+        base, kind = kinds(frame.splat)
+        drawn.append(Drawn(base, frame.truth.rgb, kind, frame.street, made))
         progress()
     return drawn
-
-
-def _drawn(frame: HiddenFrame, made: Mapping[tuple[str, float], np.ndarray]) -> Drawn:
-    images = splat_images(frame.splat)
-    kind = regions(channels_first(images.masks)).byte().argmax(-3).numpy()
-    return Drawn(images.base_rgb, frame.truth.rgb, kind, frame.street, made)
-
-
-def fit_gains(frames: Sequence[Drawn], network: str, share: float) -> tuple[float, ...]:
-    """The least-squares gain of each kind of pixel, in [0, 1]; a frame's errors count in units of its splat's."""
-    wanted = np.zeros(len(REGIONS))
-    changed = np.zeros(len(REGIONS))
-    for one in frames:
-        error, change = (image.astype(np.float64) - one.base for image in (one.truth, one.made[network, share]))
-        unit = max(float(np.square(error[one.street]).sum()), 1.0)
-        for kind in range(len(REGIONS)):
-            pixels = one.street & (one.kind == kind)
-            wanted[kind] += (error[pixels] * change[pixels]).sum() / unit
-            changed[kind] += np.square(change[pixels]).sum() / unit
-    best = np.divide(wanted, changed, out=np.ones_like(wanted), where=changed > 0)
-    return tuple(round(float(gain), 3) for gain in best.clip(0, 1))
 
 
 def choose(network: str, own: Sequence[Drawn], town: Sequence[Drawn], before: Gains, mixes: bool) -> Choice:
@@ -150,7 +133,7 @@ def choose(network: str, own: Sequence[Drawn], town: Sequence[Drawn], before: Ga
     was = level(own, BEFORE, before), level(town, BEFORE, before)
     best, most = Choice(BEFORE, before), (was[0] >= splat, LEAST)
     for share in (AFTER, HALFWAY, BEFORE):
-        for gains in (None, fit_gains(own, network, share)) if mixes else (None,):
+        for gains in (None, fit_gains(one.change(network, share) for one in own)) if mixes else (None,):
             gain, other = level(own, share, gains) - was[0], level(town, share, gains) - was[1]
             rank = (was[0] + gain >= splat, gain + min(other, 0.0))
             if gain > LEAST and rank > most:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from dist4d_env.curation.prepare import lidar_depth
 from dist4d_env.data.contract import Dataset
@@ -23,13 +22,13 @@ from dist4d_env.errors import DataError
 from dist4d_env.evaluation.statistics import FEWEST, Comparison, Estimate, compare
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.geometry.rgbd import RGBDFrame
-from dist4d_env.geometry.splat import Splat
 from dist4d_env.metrics.images.regional import score
-from dist4d_env.models.conditions import splat_images, target_conditions
-from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
+from dist4d_env.models.composition import Gains
+from dist4d_env.models.pipelines import noise_of
 from dist4d_env.progress import noun
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.dist4d import GenerativeWorld
+from dist4d_env.worlds.hidden import HiddenFrame, held_back, judged, moving_frames, spread
 from dist4d_env.worlds.memory import LoggedFrame, Memory, MemoryFrame, MemoryPolicy
 
 Hidden = tuple[Scene, Memory, int]
@@ -41,8 +40,6 @@ Scores = dict[str, dict[str, dict[str, float]]]
 COPY, SPLAT, DIST_T, DIST_S = "copy of nearest", "splat", "DiST-T", "DiST-S"
 NEIGHBOURS = 2
 """Keyframes of a scene that are never hidden: its first and its last, which have neighbours on one side alone."""
-LEAST_SPEED = 0.5
-"""m/s since the keyframe before from which the ego moves."""
 COLUMNS = {
     "PSNR": ("all", "psnr"),
     "SSIM": ("all", "ssim"),
@@ -52,59 +49,6 @@ COLUMNS = {
     "delta1": ("all", "delta1"),
 }
 """Of the table: region and metric."""
-
-
-@dataclass(frozen=True)
-class HiddenFrame:
-    """A frame to draw from others.
-
-    time: seconds; truth: its picture at its cameras, with depth where it is known and FAR elsewhere; splat: what is remembered,
-    seen from there; reference, reference_time: the remembered frame that DiST-T starts from, and its time.
-    """
-
-    scene: Scene
-    rig: CameraRig
-    time: float
-    truth: RGBDFrame
-    splat: Splat
-    reference: RGBDFrame
-    reference_time: float
-
-    @classmethod
-    def of(
-        cls, scene: Scene, rig: CameraRig, time: float, truth: RGBDFrame, memory: Memory, reference: MemoryFrame
-    ) -> HiddenFrame:
-        """Traffic as recorded; ``rig`` at the size of the truth."""
-        splat = memory.render(rig, truth.global_from_camera, scene.boxes(time), time)
-        return cls(scene, rig, time, truth, splat, reference.source().frame, reference.time)
-
-    @property
-    def street(self) -> np.ndarray:
-        """(V, H, W) bool, all pixels but the car's own body."""
-        return np.ones_like(self.splat.valid) if self.truth.body is None else ~self.truth.body
-
-    def showing(self, rgb: np.ndarray, depth: np.ndarray) -> RGBDFrame:
-        """Images (V, H, W, 3) and depth (V, H, W) at the truth's cameras."""
-        return replace(self.truth, rgb=rgb, depth=depth.astype(np.float32))
-
-    def drawn(
-        self, dist_t: DiSTTPipeline, dist_s: DiSTSPipeline, steps: int, noise: Callable[[int], torch.Generator]
-    ) -> tuple[RGBDFrame, RGBDFrame]:
-        """The frame by DiST-T and by DiST-S. noise: of each stream, 0 and 1."""
-        target = target_conditions(
-            self.splat,
-            intrinsics=self.rig.intrinsics,
-            global_from_camera=self.truth.global_from_camera,
-            global_from_ego=self.scene.ego_pose(self.time),
-            reference_global_from_ego=self.scene.ego_pose(self.reference_time),
-            interval=self.time - self.reference_time,
-            boxes=self.scene.boxes(self.time),
-            scene_map=self.scene.map,
-            description=self.scene.description,
-        )
-        made_t = dist_t([self.reference], [[target]], generator=noise(0), steps=steps)
-        made_s = dist_s([splat_images(self.splat)], generator=noise(1), steps=steps)
-        return self.showing(made_t.rgb[0, 0], made_t.depth[0, 0]), self.showing(made_s.rgb[0], made_s.depth[0])
 
 
 def hidden_keyframes(
@@ -125,11 +69,11 @@ def hidden_keyframes(
     if not places:
         raise DataError(f"{dataset.dataroot}: nothing to compare on: {_missing(checks)}")
     hidden = []
-    for name, wanted in Counter(places[index] for index in _spread(len(places), count)).items():
+    for name, wanted in Counter(places[index] for index in spread(len(places), count)).items():
         scene = dataset.load(name)
         memory = Memory.from_log(scene, scene.rig.at_size(*size), 0.0, "log")
         moving = [place for place in moving_frames(memory) if keyframe_at(memory, place) >= (first or {}).get(name, 0)]
-        hidden += [(scene, memory, moving[index]) for index in _spread(len(moving), wanted)]
+        hidden += [(scene, memory, moving[index]) for index in spread(len(moving), wanted)]
     if not hidden:
         raise DataError(f"{dataset.dataroot}: nothing to compare on: the car stands still; choose other --scenes")
     return hidden
@@ -140,19 +84,6 @@ def keyframe_at(memory: Memory, place: int) -> int:
     frame = memory.frames[place]
     assert isinstance(frame, LoggedFrame)
     return frame.keyframe
-
-
-def moving_frames(memory: Memory) -> list[int]:
-    """Which frames of a memory the ego moves to, but for the first and the last, which have neighbours on one side alone."""
-    steps = np.linalg.norm(np.diff([frame.position for frame in memory.frames], axis=0), axis=1)
-    speed = steps / np.diff([frame.time for frame in memory.frames])
-    return (1 + np.flatnonzero(speed[:-1] > LEAST_SPEED)).tolist()
-
-
-def _spread(length: int, count: int) -> list[int]:
-    """Up to ``count`` of the indices below ``length``, evenly spread."""
-    many = min(count, length)
-    return ((np.arange(many) + 0.5) * length / max(many, 1)).astype(int).tolist()
 
 
 def _missing(checks: Sequence[SceneCheck]) -> str:
@@ -187,7 +118,9 @@ def compare_on(
     """Scores of copy, splat, DiST-T and DiST-S by memory and keyframe; ``progress`` is called after each of both."""
     found: dict[MemoryPolicy, dict[Key, Scores]] = {"log": {}, "history": {}}
     for policy, key, frame in hidden_frames(hidden, size):
-        found[policy][key] = _scores(frame, key, world)
+        rest = held_back(frame.scene, frame.rig, frame.memory, policy, world.policy.check)
+        gains = judged(rest, policy, world.dist_t, world.dist_s, world.policy.steps_t)
+        found[policy][key] = _scores(frame, key, world, gains)
         progress()
     return found
 
@@ -199,10 +132,10 @@ def true_frame(scene: Scene, rig: CameraRig, frame: LoggedFrame) -> RGBDFrame:
     return replace(real, depth=lidar_depth(scene, rig, frame.keyframe)) if measured else real
 
 
-def _scores(hidden: HiddenFrame, key: Key, world: GenerativeWorld) -> Scores:
+def _scores(hidden: HiddenFrame, key: Key, world: GenerativeWorld, gains: tuple[Gains, Gains]) -> Scores:
     """Of every method, over all pixels but the car's own body, and over those of them that the splat doesn't reach."""
     copied = hidden.showing(hidden.reference.rgb, hidden.reference.depth)
-    made_t, made_s = hidden.drawn(world.dist_t, world.dist_s, world.policy.steps_t, partial(noise_of, key[1]))
+    made_t, made_s = hidden.drawn(world.dist_t, world.dist_s, world.policy.steps_t, partial(noise_of, key[1]), gains)
     methods = {COPY: copied, SPLAT: hidden.showing(*hidden.splat.filled()), DIST_T: made_t, DIST_S: made_s}
     masks = {"all": hidden.street, "holes": hidden.street & ~hidden.splat.valid}
     return {method: score(made, hidden.truth, masks) for method, made in methods.items()}

@@ -8,7 +8,7 @@ from diffusers.configuration_utils import register_to_config
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.models.arguments import check_levels
-from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, check_gains, compose, gain_image, resized
+from dist4d_env.models.composition import COMPOSE_CHANNELS, CompositionUNet, Gains, check_gains, compose, gain_image, resized
 from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.layout import LAYOUT_CHANNELS
@@ -52,9 +52,10 @@ class Composer(ModelMixin, ConfigMixin):
         masks: torch.Tensor,
         layout: torch.Tensor,
         interval: torch.Tensor,
+        gains: Gains = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """generated: (N, 4, h, w); base: (N, 4, H, W); other: (N, 3, H, W); masks, layout: (N, C, H, W); interval: seconds since
-        the reference (N,). The network works at h x w, the blend is of H x W.
+        the reference (N,); gains: in place of the weights' own. The network works at h x w, the blend is of H x W.
 
         Returns the composed RGB-D image (N, 4, H, W), RGB and depth code, and the generated share (N, 1, H, W) in [0, 1].
         """
@@ -63,14 +64,14 @@ class Composer(ModelMixin, ConfigMixin):
         with reduced(images):
             prediction = self.net(images, interval[:, None])
         prediction = resized(prediction.to(base.dtype), *size)
-        gain = gain_image(masks, self.config.gains)
+        gain = gain_image(masks, self.config.gains if gains is None else gains)
         return compose(base, resized(generated, *size), other, prediction, self.config.most_detail, gain)
 
     def frames(
-        self, generated: torch.Tensor, views: ViewInputs, layout: torch.Tensor, interval: torch.Tensor
+        self, generated: torch.Tensor, views: ViewInputs, layout: torch.Tensor, interval: torch.Tensor, gains: Gains = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same for frames: generated, views and layout over (B, V, T), interval (B, T); returns images and shares over it."""
         shape = generated.shape[:3]
         inputs = (generated, *views, layout, interval[:, None].expand(shape))
-        image, share = self(*(t.flatten(0, 2) for t in inputs))
+        image, share = self(*(t.flatten(0, 2) for t in inputs), gains=gains)
         return image.unflatten(0, shape), share.unflatten(0, shape)

@@ -131,14 +131,18 @@ def regions(masks: torch.Tensor) -> torch.Tensor:
     return torch.stack([~valid, valid & moving, still & ~confirmed, still & confirmed], -3)
 
 
-def check_gains(gains: Sequence[float] | None) -> None:
+Gains = Sequence[float] | None
+"""What of a network's change of the splat's colours is kept, by REGIONS, each in [0, 1]; None keeps all."""
+
+
+def check_gains(gains: Gains) -> None:
     """Raise ``ConfigError`` where factors by REGIONS are none."""
     numbers = gains is None or (isinstance(gains, list | tuple) and len(gains) == len(REGIONS))
     if not numbers or not all(is_number(gain, 0, 1) for gain in gains or ()):
         raise ConfigError(f"gains must be null or a number from 0 to 1 for each of {', '.join(REGIONS)}, not {gains!r}")
 
 
-def gain_image(masks: torch.Tensor, gains: Sequence[float] | None) -> torch.Tensor | None:
+def gain_image(masks: torch.Tensor, gains: Gains) -> torch.Tensor | None:
     """The factor of each pixel (N, 1, H, W) by masks (N, MASK_CHANNELS, H, W); None for None."""
     if gains is None:
         return None

@@ -15,6 +15,7 @@ from dist4d_env.models.arguments import check_choice, check_image_size, check_le
 from dist4d_env.models.composition import (
     COMPOSE_CHANNELS,
     CompositionUNet,
+    Gains,
     check_gains,
     coarse_size,
     compose,
@@ -123,12 +124,13 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
         return (noisy - clean) / noise_level.clamp(min=MIN_NOISE).view(-1, *[1] * (noisy.ndim - 1))
 
     def predict_clean(
-        self, noisy: torch.Tensor, noise_level: torch.Tensor, conditions: ViewInputs | SVDConditions
+        self, noisy: torch.Tensor, noise_level: torch.Tensor, conditions: ViewInputs | SVDConditions, gains: Gains = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The predicted clean images or latents, shaped as ``noisy`` (``noise_shape``), and the generated share (..., 1, H, W) in
         [0, 1]: the composition's own, or all that was not splatted.
 
-        noise_level: (N,), in (0, 1] for the composition, any positive sigma for SVD; conditions: views, or of ``prepare``.
+        noise_level: (N,), in (0, 1] for the composition, any positive sigma for SVD; conditions: views, or of ``prepare``;
+        gains: of the composition, in place of the weights' own.
         """
         if self.is_svd:
             prepared = self.prepare(conditions) if isinstance(conditions, ViewInputs) else conditions
@@ -141,7 +143,7 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
         if noisy.ndim == 5:
             frames = noisy.shape[1]
             flat = ViewInputs(*(tensor.flatten(0, 1) for tensor in conditions))
-            clean, share = self.predict_clean(noisy.flatten(0, 1), noise_level.repeat_interleave(frames), flat)
+            clean, share = self.predict_clean(noisy.flatten(0, 1), noise_level.repeat_interleave(frames), flat, gains)
             return clean.unflatten(0, (-1, frames)), share.unflatten(0, (-1, frames))
         base, other, masks = conditions
         size = base.shape[-2:]
@@ -153,7 +155,8 @@ class DiSTSUNet(ModelMixin, ConfigMixin):
         with reduced(images):
             prediction = self.net(images, noise_level[:, None])
         prediction = resized(prediction.to(base.dtype), *size)
-        return compose(base, prediction[:, :4], other, prediction[:, 4:], gain=gain_image(masks, self.config.gains))
+        gain = gain_image(masks, self.config.gains if gains is None else gains)
+        return compose(base, prediction[:, :4], other, prediction[:, 4:], gain=gain)
 
     def encode(self, rgbd: torch.Tensor) -> torch.Tensor:
         """True images (..., 4, H, W) as targets of ``predict_clean``."""

@@ -15,7 +15,7 @@ from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.by_camera import by_camera, inferring
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
-from dist4d_env.models.composition import coarse_size, resized
+from dist4d_env.models.composition import Gains, coarse_size, resized
 from dist4d_env.models.conditions import MASK_CHANNELS, SplatImages, TargetConditions
 from dist4d_env.models.depth_code import decode_depth
 from dist4d_env.models.dist_s import MIN_NOISE, DiSTSUNet
@@ -190,12 +190,14 @@ class DiSTTPipeline:
         """Device of the weights."""
         return next(self.transformer.parameters()).device
 
-    def __call__(self, references: Sequence[RGBDFrame], targets: Sequence[Sequence[TargetConditions]], **how: Any) -> Generated:
+    def __call__(
+        self, references: Sequence[RGBDFrame], targets: Sequence[Sequence[TargetConditions]], *, gains: Gains = None, **how: Any
+    ) -> Generated:
         """Generate T frames for each of B samples: ``predict`` (whose arguments these are), ``decode``, ``compose``.
 
         Returns arrays over (B, T, V).
         """
-        return self.compose(self.decode(self.predict(references, targets, **how)), targets)
+        return self.compose(self.decode(self.predict(references, targets, **how)), targets, gains)
 
     @inferring
     def predict(
@@ -228,8 +230,11 @@ class DiSTTPipeline:
         return by_camera(self.codec.decode_rgbd, 1, latents.to(self.device))
 
     @inferring
-    def compose(self, decoded: torch.Tensor, targets: Sequence[Sequence[TargetConditions]]) -> Generated:
-        """Decoded frames (B, V, T, 4, H, W) and their conditions to the final frames, arrays over (B, T, V)."""
+    def compose(self, decoded: torch.Tensor, targets: Sequence[Sequence[TargetConditions]], gains: Gains = None) -> Generated:
+        """Decoded frames (B, V, T, 4, H, W) and their conditions to the final frames, arrays over (B, T, V).
+
+        gains: in place of the weights' own, ``composition.Gains``.
+        """
         code = self.codec.config.depth_code
         views = stacked_views(targets, code).to(self.device)
         layout = stacked_layouts([[one.controls for one in sample] for sample in targets]).to(self.device)
@@ -237,7 +242,7 @@ class DiSTTPipeline:
         interval = interval.to(self.device)
 
         def composed(frames: torch.Tensor, layout: torch.Tensor, *views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return self.composer.frames(frames, ViewInputs(*views), layout, interval)
+            return self.composer.frames(frames, ViewInputs(*views), layout, interval, gains)
 
         rgbd, share = by_camera(composed, 1, decoded, layout, *views)
         rgbd = protect_depth(rgbd, share, views, code, *self.PROTECTED)
@@ -293,12 +298,13 @@ class DiSTSPipeline:
         frames: int = 1,
         guidance: float = 1.0,
         context: torch.Tensor | None = None,
+        gains: Gains = None,
     ) -> Generated:
         """Complete B splats (``conditions.splat_images``) of V cameras.
 
         generator: on the CPU; steps: network evaluations. For the SVD backbone alone: frames: so many successive splats are a
         clip, whose frames attend to each other; guidance: classifier-free, away from no splat; context: (B / frames * V, L, D)
-        image tokens. Returns arrays over (B, V).
+        image tokens. gains: of the composition, in place of the weights' own. Returns arrays over (B, V).
         """
         if not self.unet.is_svd and (frames, guidance) != (1, 1.0):
             raise ConfigError("frames and guidance are for DiST-S with backbone='svd': leave them at 1")
@@ -318,7 +324,7 @@ class DiSTSPipeline:
         share = torch.zeros_like(views.masks[:, :, :1])
 
         def completed(noisy: torch.Tensor, at: torch.Tensor, *views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return self.unet.predict_clean(noisy, at, ViewInputs(*views))
+            return self.unet.predict_clean(noisy, at, ViewInputs(*views), gains)
 
         def model(noisy: torch.Tensor, level: float) -> torch.Tensor:
             nonlocal share

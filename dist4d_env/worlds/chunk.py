@@ -27,7 +27,8 @@ class PolicyConfig:
     ``frames``; on_path and on_path_angle: metres and radians off the chunk's path within which its frame is shown as it is;
     radius: metres within which DiST-S renders from it; box: metres (and angle radians) by which agents may have left where the
     chunk put them; count: real frames in a splat; steps_t, steps_s: evaluations of each network; grow: which pixels of a
-    generated frame enter the memory: those that nothing remembered reached ("holes"), "all" of them, or none ("never").
+    generated frame enter the memory: those that nothing remembered reached ("holes"), "all" of them, or none ("never"); check:
+    remembered frames that are hidden when an episode begins, to see whether the networks help in its scene (``hidden.judged``).
     """
 
     chunk: int = 4
@@ -40,12 +41,13 @@ class PolicyConfig:
     steps_t: int = 1
     steps_s: int = 1
     grow: Literal["holes", "all", "never"] = "holes"
+    check: int = 2
 
     def __post_init__(self) -> None:
         if self.grow not in ("holes", "all", "never"):
             raise ConfigError(f'grow must be "holes", "all" or "never", not {self.grow!r}')
-        if min(self.chunk, self.count, self.steps_t, self.steps_s) < 1 or not 0 <= self.on_path <= self.radius:
-            raise ConfigError(f"chunk, count and steps must be at least 1 and 0 <= on_path <= radius, not {self}")
+        if min(self.chunk, self.count, self.steps_t, self.steps_s) < 1 or not 0 <= self.on_path <= self.radius or self.check < 0:
+            raise ConfigError(f"chunk, count and steps must be at least 1, check 0 and 0 <= on_path <= radius, not {self}")
 
     def frames(self, interval: float) -> int:
         """Frames of a chunk with ``interval`` seconds between them: as many as reach as far ahead as ``chunk`` frames half a

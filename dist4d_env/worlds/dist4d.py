@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from dist4d_env.errors import WeightsError
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat
 from dist4d_env.geometry.threads import in_threads
+from dist4d_env.models.composition import Gains
 from dist4d_env.models.conditions import TargetConditions, scene_attributes, splat_images, target_conditions
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
 from dist4d_env.models.pretrained import load_model, resolve_weights
@@ -20,19 +23,23 @@ from dist4d_env.models.signals import SignalPainter, signal_layout
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.worlds.chunk import Chunk, PolicyConfig
 from dist4d_env.worlds.contract import WorldInfo, WorldStart
+from dist4d_env.worlds.hidden import held_back, judged
 from dist4d_env.worlds.logged import logged_frame, pose_difference
 from dist4d_env.worlds.memory import Memory, MemoryPolicy
 from dist4d_env.worlds.stopwatch import Stopwatch
 from dist4d_env.worlds.trust import trust
 
 DIST_T, DIST_S = 0, 1  # noise streams
+KNOWN = 1000
+"""Memories of scenes of which it is known how much the networks help there."""
 FEW = 0.05
 """Share of pixels up to which DiST-T's part in what DiST-S shows need not be composed, which costs more than decoding."""
 
 
 @dataclass(frozen=True)
 class GenerativeState:
-    """start and memory; step: frames shown so far; shown, its time and ego pose: the last frame; chunk: what DiST-T foresees."""
+    """start and memory; step: frames shown so far; shown, its time and ego pose: the last frame; chunk: what DiST-T foresees;
+    gains: what of DiST-T's and of DiST-S's changes is kept in this scene."""
 
     start: WorldStart
     memory: Memory
@@ -41,12 +48,14 @@ class GenerativeState:
     shown_time: float
     shown_pose: np.ndarray
     chunk: Chunk | None
+    gains: tuple[Gains, Gains]
 
 
 class GenerativeWorld:
     """On the anticipated path DiST-T's frame; beside it DiST-S from that frame and the memory; else a new chunk.
 
-    The first frame is the log's own where it can be. Noise comes from the episode's seed and the step alone and is drawn on the
+    Where the networks don't help on a scene's own frames, less of them is shown (``hidden.judged``). The first frame is the log's
+    own where it can be. Noise comes from the episode's seed and the step alone and is drawn on the
     CPU; the networks run one state at a time, so that a frame's bits do not depend on how many worlds step together.
     """
 
@@ -64,6 +73,7 @@ class GenerativeWorld:
         """painter: of traffic lights; without it they look as the networks draw them, who don't know their states."""
         self.painter = painter
         self.dist_t, self.dist_s, self.memory, self.policy = dist_t, dist_s, memory, policy or PolicyConfig()
+        self._judged: OrderedDict[tuple[Any, ...], tuple[Gains, Gains]] = OrderedDict()
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -99,18 +109,24 @@ class GenerativeWorld:
 
     def reset(self, starts: Sequence[WorldStart]) -> list[GenerativeState]:
         """Raises ``DataError`` where a scene has no usable keyframe."""
-        return [
-            GenerativeState(
-                start,
-                Memory.from_log(start.scene, start.rig, start.start_time, self.memory),
-                0,
-                None,
-                start.start_time,
-                np.eye(4),
-                None,
-            )
-            for start in starts
-        ]
+        return [self._begin(start) for start in starts]
+
+    def _begin(self, start: WorldStart) -> GenerativeState:
+        memory = Memory.from_log(start.scene, start.rig, start.start_time, self.memory)
+        return GenerativeState(start, memory, 0, None, start.start_time, np.eye(4), None, self._gains(start, memory))
+
+    def _gains(self, start: WorldStart, memory: Memory) -> tuple[Gains, Gains]:
+        """What of the networks' changes to keep, judged once for every memory of a scene. Adapted weights know it already."""
+        if not self.policy.check or self.dist_t.composer.config.gains is not None:
+            return None, None
+        scene, rig = start.scene, start.rig
+        key = scene.dataroot, scene.version, scene.name, rig.height, rig.width, tuple(frame.time for frame in memory.frames)
+        if key not in self._judged:
+            frames = held_back(scene, rig, memory, self.memory, self.policy.check)
+            self._judged[key] = judged(frames, self.memory, self.dist_t, self.dist_s, self.policy.steps_t)
+            while len(self._judged) > KNOWN:
+                self._judged.popitem(last=False)
+        return self._judged[key]
 
     def edited(self, state: GenerativeState, start: WorldStart) -> GenerativeState:
         """The state of an episode whose scene has been edited while it ran: all that was shown stays remembered."""
@@ -214,7 +230,7 @@ class GenerativeWorld:
         decoded = decoded if alone else decoded[:, :, k : k + 1]
         rig = state.start.rig
         made = (
-            self.dist_t.compose(decoded, [[chunk.targets[k]]])
+            self.dist_t.compose(decoded, [[chunk.targets[k]]], state.gains[0])
             if composed
             else self.dist_t.uncomposed(decoded, rig.height, rig.width)
         )
@@ -246,7 +262,7 @@ class GenerativeWorld:
         with watch("conditions"):
             images = splat_images(splat)
         with watch("dist_s"):
-            made = self.dist_s([images], generator=noise(state, DIST_S), steps=self.policy.steps_s)
+            made = self.dist_s([images], generator=noise(state, DIST_S), steps=self.policy.steps_s, gains=state.gains[1])
         frame = RGBDFrame(made.rgb[0], made.depth[0], rig.intrinsics, poses, np.full(len(rig.names), now.time))
         return frame, splat, made.share[0]
 

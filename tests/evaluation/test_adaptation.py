@@ -48,7 +48,7 @@ def test_the_last_keyframes_at_which_the_car_moves_are_held_out(town_dataroot):
 
 def test_where_the_car_stands_nothing_can_be_held_out(town_dataroot, monkeypatch):
     dataset = open_dataset(town_dataroot)
-    monkeypatch.setattr("dist4d_env.evaluation.held_out.LEAST_SPEED", 100.0)
+    monkeypatch.setattr("dist4d_env.worlds.hidden.LEAST_SPEED", 100.0)
     with pytest.raises(DataError, match=r"nothing can be held out: .*choose other or longer --scenes"):
         adaptation.hold_out(dataset, [check_scene(dataset, dataset.names()[0])], SIZE)
 

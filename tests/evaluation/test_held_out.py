@@ -16,12 +16,12 @@ from dist4d_env.evaluation.held_out import (
     DIST_S,
     DIST_T,
     SPLAT,
-    HiddenFrame,
     advice,
     compare_on,
     hidden_keyframes,
     table,
 )
+from dist4d_env.worlds.hidden import HiddenFrame
 from dist4d_env.worlds.memory import Memory
 
 SIZE = (64, 112)
@@ -49,7 +49,7 @@ def test_keyframes_are_spread_evenly_over_where_the_car_moves(town_dataroot):
 
 def test_where_the_car_stands_nothing_is_asked(town_dataroot, monkeypatch):
     dataset = open_dataset(town_dataroot)
-    monkeypatch.setattr("dist4d_env.evaluation.held_out.LEAST_SPEED", 100.0)
+    monkeypatch.setattr("dist4d_env.worlds.hidden.LEAST_SPEED", 100.0)
     with pytest.raises(DataError, match="the car stands still; choose other --scenes"):
         hidden_keyframes(dataset, [checked(dataset.names()[0], 13)], 4, SIZE)
 
@@ -131,7 +131,7 @@ def test_a_hidden_keyframe_is_in_no_memory(town_dataroot, monkeypatch):
 
     class World:
         dist_t = dist_s = None
-        policy = type("Policy", (), {"steps_t": 1})
+        policy = type("Policy", (), {"steps_t": 1, "check": 0})
 
     steps, scene = [], dataset.load(dataset.names()[0])
     memory = Memory.from_log(scene, scene.rig.at_size(*SIZE), 0.0, "log")
