@@ -172,6 +172,8 @@ def real() -> str:
         return [name, *map(" / ".join, cell)]
 
     rows = [row("copy", "real", "copy")]
+    networks = {name: f"{method} unchecked" for method, name in ROWS.items() if method != "splat"}
+    rows += [row(f"{name} unchecked, depth by {REAL['real']}", "real", method) for name, method in networks.items()]
     rows += [row(f"{name}, depth by {depth}", file, method) for file, depth in REAL.items() for method, name in ROWS.items()]
     rows.append(row("codec ceiling", "real", "codec tiny"))
     return table(["", *(f"{protocol.partition('_')[0]}, {mark}" for protocol, mark in columns)], rows)

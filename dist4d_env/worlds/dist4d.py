@@ -116,9 +116,7 @@ class GenerativeWorld:
         return GenerativeState(start, memory, 0, None, start.start_time, np.eye(4), None, self._gains(start, memory))
 
     def _gains(self, start: WorldStart, memory: Memory) -> tuple[Gains, Gains]:
-        """What of the networks' changes to keep, judged once for every memory of a scene. Adapted weights know it already."""
-        if not self.policy.check or self.dist_t.composer.config.gains is not None:
-            return None, None
+        """What of the networks' changes to keep, judged once for every memory of a scene."""
         scene, rig = start.scene, start.rig
         key = scene.dataroot, scene.version, scene.name, rig.height, rig.width, tuple(frame.time for frame in memory.frames)
         if key not in self._judged:

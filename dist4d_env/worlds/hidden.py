@@ -177,14 +177,20 @@ def held_back(scene: Scene, rig: CameraRig, memory: Memory, policy: MemoryPolicy
 def judged(
     frames: Iterable[HiddenFrame], policy: MemoryPolicy, dist_t: DiSTTPipeline, dist_s: DiSTSPipeline, steps: int
 ) -> tuple[Gains, Gains]:
-    """What to keep of DiST-T and of DiST-S: all (None) where a network is not farther from the hidden frames than the splat."""
+    """What to keep of DiST-T and of DiST-S. None, what their weights say, where a network is not farther from the hidden frames
+    than the splat or its weights were given gains when they were adapted."""
+    told = dist_t.composer.config.gains is not None, dist_s.unet.is_svd or dist_s.unet.config.gains is not None
+    if all(told):
+        return None, None
     changes: tuple[list[Change], list[Change]] = ([], [])
     for number, frame in enumerate(frames):
         base, kind = kinds(frame.splat)
         for found, made in zip(changes, frame.drawn(dist_t, dist_s, steps, partial(noise_of, number)), strict=True):
             found.append(Change.of(base, frame.truth.rgb, made.rgb, kind, frame.street))
     gains_t, gains_s = (
-        tuple(NEARER[policy] * gain for gain in fit_gains(found)) if found and np.mean([one.error for one in found]) > 1 else None
-        for found in changes
+        None
+        if knows or not found or np.mean([one.error for one in found]) <= 1
+        else tuple(NEARER[policy] * gain for gain in fit_gains(found))
+        for found, knows in zip(changes, told, strict=True)
     )
-    return gains_t, None if gains_s is None or dist_s.unet.is_svd else gains_s
+    return gains_t, gains_s

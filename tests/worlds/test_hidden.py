@@ -63,6 +63,9 @@ def test_adapted_weights_keep_the_gains_that_they_were_given() -> None:
     dist_t, dist_s = pipelines(40.0)
     dist_t.composer.register_to_config(gains=(0.5, 0.5, 0.5, 0.5))
     (state,) = GenerativeWorld(dist_t, dist_s).reset([make_start(make_scene(), 1.0)])
+    assert state.gains[0] is None and state.gains[1] is not None
+    dist_s.unet.register_to_config(gains=(0.5, 0.5, 0.5, 0.5))
+    (state,) = GenerativeWorld(dist_t, dist_s).reset([make_start(make_scene(), 1.0)])
     assert state.gains == (None, None)
 
 
