@@ -46,8 +46,6 @@ class Options:
 
     suite: str = "town_val"
     """Suite of scenarios in the town: a name or a YAML file."""
-    split: str = "val"
-    """Split of the town that its scenes are in."""
     scenarios: int = 16
     """How many scenarios with inserted agents, the families in turn."""
     size: str = "64x112"
@@ -67,14 +65,15 @@ class Options:
 
 def main(options: Options) -> dict[str, Any]:
     chosen = [scenario for scenario in in_turn(read_suite(options.suite).scenarios) if scenario.edits]
-    dataset = open_dataset(None, scenes=options.split, size=parse_size(options.size))
+    scenes = tuple(dict.fromkeys(scenario.scene for scenario in chosen))
+    dataset = open_dataset(None, scenes=scenes, size=parse_size(options.size))
     key = {name: getattr(options, name) for name in ("suite", "size", "weights", "worlds")}
     finished = FinishedUnits(options.out, key | {"town": dataset.dataroot, "format": 1})
 
     @cache
     def make(world: str) -> gym.Env:
         return gym.make(
-            "DiST4D-nuScenes-v0", dataroot=dataset.dataroot, version=dataset.version, scenes=options.split, action="trajectory",
+            "DiST4D-nuScenes-v0", dataroot=dataset.dataroot, version=dataset.version, scenes=scenes, action="trajectory",
             termination=(), observation=("ego", "route"), size=parse_size(options.size),
             **{"weights": options.weights, **WORLDS[world]},
         )  # fmt: skip
