@@ -32,7 +32,11 @@ def progress() -> str:
     rows = []
     for world, row in worlds().items():
         pairs = [cell["episodes"] for cell in row["planners"].values()]
-        share = f"{min(pairs)} to {max(pairs)} of {found['asked']}"
+        share = (
+            f"{min(pairs)} to {max(pairs)} of {found['asked']}"
+            if min(pairs) < max(pairs)
+            else f"{min(pairs)} of {found['asked']}"
+        )
         rows.append([code(world), str(found["episodes"][world]), str(len(pairs)), share, str(row["order"]["PDMS"]["episodes"])])
     head = [f"world, suite `{found['suite']}`", "episodes", "planners that look", "paired episodes of a planner"]
     return table([*head, "of all planners"], rows)
