@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import Counter
@@ -34,7 +35,7 @@ from dist4d_env.data.depth_files import (
     write_settings,
 )
 from dist4d_env.data.sensors import FileSensorLog
-from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.errors import DataError
 from dist4d_env.geometry.cameras import CameraRig, ImageTransform
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import invert
@@ -165,12 +166,11 @@ def forecast(dataset: Dataset, scenes: Sequence[str], root: Path, config: Curati
 
 
 def check_writable(root: Path) -> None:
-    """Raises ConfigError where depth cannot be written below ``root``, before minutes have gone into it."""
-    there = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    """Raises OSError where depth cannot be written below ``root``, before minutes have gone into it."""
+    there = next(folder for folder in (root, *root.absolute().parents) if os.path.lexists(folder))
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ConfigError(
-            f"depth cannot be written to {root}, for {there} is no folder that can be: choose another with --out DIR"
-        )
+        number = errno.EACCES if there.is_dir() else errno.ENOTDIR
+        raise OSError(number, os.strerror(number), str(there))
 
 
 def clear_other_settings(root: Path, config: CurationConfig, names: Set[Path], overwrite: bool) -> None:

@@ -7,7 +7,7 @@ error. The frames that decide are remembered ones, of which a world knows anyway
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -175,10 +175,12 @@ def held_back(scene: Scene, rig: CameraRig, memory: Memory, policy: MemoryPolicy
 
 
 def judged(
-    frames: Iterable[HiddenFrame], policy: MemoryPolicy, dist_t: DiSTTPipeline, dist_s: DiSTSPipeline, steps: int
+    frames: Sequence[HiddenFrame], policy: MemoryPolicy, dist_t: DiSTTPipeline, dist_s: DiSTSPipeline, steps: int
 ) -> tuple[Gains, Gains]:
     """What to keep of DiST-T and of DiST-S. None, what their weights say, where a network is not farther from the hidden frames
     than the splat or its weights were given gains when they were adapted."""
+    if not frames:
+        return None, None
     told = dist_t.composer.config.gains is not None, dist_s.unet.is_svd or dist_s.unet.config.gains is not None
     if all(told):
         return None, None
@@ -188,9 +190,7 @@ def judged(
         for found, made in zip(changes, frame.drawn(dist_t, dist_s, steps, partial(noise_of, number)), strict=True):
             found.append(Change.of(base, frame.truth.rgb, made.rgb, kind, frame.street))
     gains_t, gains_s = (
-        None
-        if knows or not found or np.mean([one.error for one in found]) <= 1
-        else tuple(NEARER[policy] * gain for gain in fit_gains(found))
+        None if knows or np.mean([one.error for one in found]) <= 1 else tuple(NEARER[policy] * gain for gain in fit_gains(found))
         for found, knows in zip(changes, told, strict=True)
     )
     return gains_t, gains_s
