@@ -25,7 +25,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -40,7 +40,7 @@ from dist4d_env.evaluation.episode_log import save_episode
 from dist4d_env.evaluation.executors import check_stop, executor
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, guarded, run_episode, to_action
-from dist4d_env.geometry.rgbd import FAR
+from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.planners.contract import PLAN_POSES, Plan, Planner, PlannerContext, PlannerFailure, PlannerInput, PlannerNeeds
 from dist4d_env.progress import Progress
@@ -50,7 +50,7 @@ from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import read_suite
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.simulation.state import EpisodeState
-from dist4d_env.worlds.contract import WorldStart
+from dist4d_env.worlds.contract import World, WorldStart
 from dist4d_env.worlds.oracle import OracleWorld
 
 TRUTH = "oracle"
@@ -91,7 +91,7 @@ class Options:
     """Seeds of every scenario; those beyond the first move the ego's start a little."""
     beside: int | None = None
     """The plans on the true pictures are looked at in the first so many scenarios only, with the first seed: they take a third of
-    the time. By default in all."""
+    the time. By default in all. An episode that is stored without them is not driven again for them."""
     size: str | None = None
     """Height x width of the images; else the worlds' own."""
     weights: str = "tiny"
@@ -108,9 +108,11 @@ class Options:
     def __post_init__(self) -> None:
         unknown = [world for world in self.worlds if world not in WORLDS or world == TRUTH]
         if unknown or not self.worlds:
-            raise ConfigError(f"--worlds {' '.join(unknown)}: choose from {', '.join(set(WORLDS) - {TRUTH})}")
+            raise ConfigError(f"--worlds {' '.join(unknown)}: choose from {', '.join(sorted(set(WORLDS) - {TRUTH}))}")
         if self.scenarios is not None and self.scenarios < 1:
             raise ConfigError(f"--scenarios {self.scenarios} must be at least 1")
+        if self.beside is not None and self.beside < 0:
+            raise ConfigError(f"--beside {self.beside} must be at least 0")
 
 
 def main(options: Options) -> int:
@@ -179,7 +181,9 @@ def drive_beside_truth(task: EpisodeTask, beside: frozenset[str] | None = None) 
     driving: Any = env.unwrapped
     planner, twin = _planners(task.planner, task.fingerprint)
     wanted = beside is None or (task.seed == 0 and task.scenario.name in beside)
-    two = BesideTruth(planner, twin, driving) if wanted and looks(planner.requires) and task.settings.world != TRUTH else None
+    two = None
+    if wanted and looks(planner.requires) and task.settings.world != TRUTH:
+        two = Beside(planner, {TRUTH: (twin, OtherPictures(OracleWorld()))}, driving)
     scenario = jittered(task.scenario, driving, task.seed) if task.jitter else task.scenario
     options = RunOptions(plan_limit=task.plan_limit, reset_limit=task.reset_limit, scenario=scenario)
     try:
@@ -189,7 +193,7 @@ def drive_beside_truth(task: EpisodeTask, beside: frozenset[str] | None = None) 
     if log.error is not None:
         _planners.cache_clear()  # fresh ones for the next episode
     if two is not None:
-        plans = np.array(two.plans, np.float32).reshape(-1, PLAN_POSES, 3)[: len(log.plans.step)]
+        plans = two.plans_of(TRUTH)[: len(log.plans.step)]
         path = task.folder / SHADOWS / f"{task.name}.npz"
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, poses=plans)
@@ -202,55 +206,87 @@ def looks(needs: PlannerNeeds) -> bool:
     return needs.cameras and not (needs.imagination or needs.lidar)
 
 
-class BesideTruth:
-    """A planner that drives, and another of its kind that is shown the true pictures of the states that the first comes to.
+class Beside:
+    """A planner that drives, and others of its kind that are shown other pictures of the states that the first comes to.
 
-    plans: (8, 3) of each decision, what the second would have done, nan where it failed.
+    others: name -> (planner, what it is shown); each has a memory of its own.
     """
 
-    def __init__(self, planner: Planner, twin: Planner, driving: DiST4DDrivingEnv) -> None:
-        self._planner, self._twin, self._driving = planner, twin, driving
+    def __init__(self, planner: Planner, others: Mapping[str, tuple[Planner, Shown]], driving: DiST4DDrivingEnv) -> None:
+        self._planner, self._others, self._driving = planner, others, driving
         self.requires = planner.requires
-        self.plans: list[np.ndarray] = []
+        self._plans: dict[str, list[np.ndarray]] = {}
 
     def reset(self, context: PlannerContext, seed: int) -> None:
-        """Both begin with the same seed."""
+        """All begin with the same seed."""
         self._planner.reset(context, seed)
-        self._twin.reset(context, seed)
-        self._truth = TruePictures(self._driving)
-        self.plans.clear()
+        self._plans = {name: [] for name in self._others}
+        for planner, shown in self._others.values():
+            planner.reset(context, seed)
+            shown.begin(self._driving)
 
     def plan(self, observation: PlannerInput) -> Plan:
         """The first one's plan."""
-        shown = {**observation.observation, **self._truth.observation(self._driving.episode.state)}
         plan = self._planner.plan(observation)
-        try:
-            answer = guarded(self._twin.plan, replace(observation, observation=shown))
-            self.plans.append(to_action(answer, "trajectory"))
-        except (PlannerFailure, DiST4DError):
-            self.plans.append(np.full((PLAN_POSES, 3), np.nan))
+        for name, (planner, shown) in self._others.items():
+            seen = {**observation.observation, **shown.pictures(self._driving.episode.state, observation.observation)}
+            try:
+                answer = guarded(planner.plan, replace(observation, observation=seen))
+                self._plans[name].append(to_action(answer, "trajectory"))
+            except (PlannerFailure, DiST4DError):
+                self._plans[name].append(np.full((PLAN_POSES, 3), np.nan))
         return plan
 
+    def plans_of(self, name: str) -> np.ndarray:
+        """(D, 8, 3) of each decision, what another would have done, nan where it failed."""
+        return np.array(self._plans[name], np.float32).reshape(-1, PLAN_POSES, 3)
 
-class TruePictures:
-    """The oracle's pictures of an environment's episode, at the size that its world shows."""
 
-    def __init__(self, driving: DiST4DDrivingEnv) -> None:
+class Shown(Protocol):
+    """What a planner is shown in place of an environment's pictures."""
+
+    def begin(self, driving: DiST4DDrivingEnv) -> None:
+        """An episode begins."""
+
+    def pictures(self, state: EpisodeState, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """The entries of an observation of a state that are to be others."""
+
+
+class OtherPictures:
+    """The pictures that another world has of an environment's episode, at the size that its own world shows."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def begin(self, driving: DiST4DDrivingEnv) -> None:
+        """An episode begins; that of the environment has begun."""
         episode = driving.episode
         assert episode.frame is not None
         scene, (height, width) = driving.scene, episode.frame.depth.shape[1:]
-        self._world, self._names = OracleWorld(), scene.rig.names
+        self._names = scene.rig.names
         start = WorldStart(scene, scene.rig.at_size(height, width), episode.state.time, 0)
         (self._state,) = self._world.reset([start])
 
-    def observation(self, state: EpisodeState) -> dict[str, np.ndarray]:
-        """Pictures and depth as an environment observes them. The town's streets are level: the pose is that in the plane."""
+    def frame(self, state: EpisodeState) -> RGBDFrame:
+        """What the world shows of a state. The town's streets are level: the pose is that in the plane."""
         pose = pose_from_xy_yaw(state.ego.x, state.ego.y, state.ego.yaw)
         now = SceneAt(state.time, pose, state.boxes, np.zeros(0), np.zeros((0, 4, 4)), (), state.lights)
-        ((_, frame, _),) = self._world.step([self._state], [now])
-        pictures = dict(zip(self._names, frame.rgb, strict=True))
-        depth = np.clip(frame.depth[..., None], 0, FAR)
-        return {**pictures, **{f"{name}/depth": image for name, image in zip(self._names, depth, strict=True)}}
+        ((self._state, frame, _),) = self._world.step([self._state], [now])
+        assert frame is not None  # of a world that shows pictures
+        return frame
+
+    def pictures(self, state: EpisodeState, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Pictures and depth as an environment observes them."""
+        return observed(self.frame(state), self._names)
+
+
+def observed(frame: RGBDFrame, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Pictures and depth of a frame as an environment observes them."""
+    depth = np.clip(frame.depth[..., None], 0, FAR)
+    return {
+        **dict(zip(names, frame.rgb, strict=True)),
+        **{f"{name}/depth": image for name, image in zip(names, depth, strict=True)},
+    }
 
 
 @lru_cache(maxsize=2 * len(WORLDS))

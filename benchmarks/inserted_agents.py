@@ -60,7 +60,7 @@ class Options:
     def __post_init__(self) -> None:
         unknown = [world for world in self.worlds if world not in WORLDS or world == TRUTH]
         if unknown or not self.worlds or self.scenarios < 1:
-            raise ConfigError(f"--scenarios at least 1, --worlds any of {', '.join(set(WORLDS) - {TRUTH})}")
+            raise ConfigError(f"--scenarios at least 1, --worlds any of {', '.join(sorted(set(WORLDS) - {TRUTH}))}")
 
 
 def main(options: Options) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def main(options: Options) -> dict[str, Any]:
         depth = CurationConfig(completion=options.completion, stereo=options.stereo)
         clip = Clip(prepared("kitti_real", "scene-9100", Path(work), depth), size, options.stride)
         keyframe = OneKeyframe(prepared("nuscenes_real", "scene-0061", Path(work), replace(depth, stereo=False)), size)
-        key = {"size": size, "stride": options.stride, "completion": options.completion, "stereo": options.stereo, "format": 3}
+        key = {"size": size, "stride": options.stride, "completion": options.completion, "stereo": options.stereo, "format": 4}
         finished = FinishedUnits(options.out, key)
         units = [(SPLAT, 0), *((weights, seed) for seed in range(options.seeds) for weights in options.weights)]
         for weights, seed in each(units, "measuring", "run"):
@@ -176,14 +176,15 @@ class Clip:
         """The rows of weights under one seed."""
         dist_t, dist_s = DiSTTPipeline.from_pretrained(weights), DiSTSPipeline.from_pretrained(weights)
         steps = dist_t.transformer.config.steps
+        use = PolicyConfig(steps_t=steps, steps_s=steps)
 
         def rows(case: Case) -> dict[str, RGBDFrame]:
             policy: MemoryPolicy = "history" if case.protocol == "next_frame" else "log"
-            rest = held_back(self.scene, self.rig, case.frame.memory, policy, PolicyConfig().check)
+            rest = held_back(self.scene, self.rig, case.frame.memory, policy, use)
             noise, made = partial(noise_of, seed, case.reference, case.target), dict[str, RGBDFrame]()
-            for suffix, gains in (("", judged(rest, policy, dist_t, dist_s, steps)), (UNCHECKED, (None, None))):
-                pictures = case.frame.drawn(dist_t, dist_s, steps, noise, gains)
-                made |= {f"{network} {name}{suffix}": one for network, one in zip(("dist_t", "dist_s"), pictures, strict=True)}
+            for suffix, gains in (("", judged(rest, policy, dist_t, dist_s, use)), (UNCHECKED, (None, None))):
+                made[f"dist_t {name}{suffix}"] = case.frame.by_dist_t(dist_t, steps, noise(0), gains[0])
+                made[f"dist_s {name}{suffix}"] = case.frame.by_dist_s(dist_s, steps, noise(1), gains[1])
             return made if seed else made | {f"codec {name}": through_codec(dist_t.codec, self.frames[case.target])}
 
         return self.scored((case, rows(case)) for case in self.cases())

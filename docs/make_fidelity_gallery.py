@@ -17,7 +17,7 @@ import numpy as np
 from tyro.conf import Positional
 
 from benchmarks.common import run
-from benchmarks.fidelity import PATIENCE, SHADOWS, TruePictures
+from benchmarks.fidelity import PATIENCE, SHADOWS, OtherPictures
 from benchmarks.fidelity_drives import Drive
 from benchmarks.fidelity_episodes import read_drives
 from dist4d_env.envs.drawing import colour_depth, draw_text
@@ -32,6 +32,7 @@ from dist4d_env.geometry.cameras import project
 from dist4d_env.geometry.transforms import apply, invert
 from dist4d_env.scenes.files import Document
 from dist4d_env.scenes.scenario import scenario_from
+from dist4d_env.worlds.oracle import OracleWorld
 
 PICTURE = Path(__file__).parent / "pictures" / "fidelity_gallery.png"
 HERE, TRUE = (255, 140, 0), (0, 230, 80)
@@ -98,7 +99,9 @@ def _pair(driving: DiST4DDrivingEnv, plan: np.ndarray, true_plan: np.ndarray) ->
     frame, scene = driving.episode.frame, driving.scene
     assert frame is not None
     height, width = frame.depth.shape[1:]
-    rig, truth = scene.rig.at_size(height, width), TruePictures(driving).observation(driving.episode.state)
+    rig, true = scene.rig.at_size(height, width), OtherPictures(OracleWorld())
+    true.begin(driving)
+    truth = true.pictures(driving.episode.state, {})
     ahead = forward_cameras(scene.rig)
     view = max(ahead, key=lambda index: float(rig.ego_from_camera[index, 0, 2]))
     name = rig.names[view]

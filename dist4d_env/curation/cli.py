@@ -51,7 +51,7 @@ class Options:
 def run(options: Options) -> int:
     """Prepares depth as the options say and prints where it is."""
     from dist4d_env.curation.body import prepare_bodies
-    from dist4d_env.curation.prepare import check_writable, depth_root, forecast, prepare_scenes
+    from dist4d_env.curation.prepare import depth_root, forecast, prepare_scenes
     from dist4d_env.data.open import open_dataset
 
     check_ranges(options, workers=(1, math.inf))
@@ -62,7 +62,6 @@ def run(options: Options) -> int:
     dataset = open_dataset(options.dataroot, options.version, options.scenes, dataset=options.dataset)
     root = depth_root(dataset.dataroot, options.out, options.past_only)
     names = dataset.scene_names(options.scenes)
-    check_writable(root)
     ahead = forecast(dataset, names, root, config, options.overwrite, options.workers)
     if ahead:
         print(ahead, flush=True)

@@ -123,7 +123,7 @@ def prepare_scenes(
 
 def forecast(dataset: Dataset, scenes: Sequence[str], root: Path, config: CurationConfig, overwrite: bool, workers: int) -> str:
     """A line that says how many images ``prepare_scenes`` will make, how long that takes and how much it writes, judged by one of
-    them; empty where there is nothing to make."""
+    them; empty where there is nothing to make. Raises OSError where it cannot be written below ``root``."""
     count, scene, tried = 0, None, list[tuple[int, int]]()
     for name in scenes:
         here = dataset.load(name, False)
@@ -138,6 +138,7 @@ def forecast(dataset: Dataset, scenes: Sequence[str], root: Path, config: Curati
             scene = here
     if scene is None or not tried:
         return ""
+    check_writable(root)
     sensors, maps = sensor_files(scene), stereo_maps(scene, config)
     (keyframe, view), *others = tried
     for _ in range(2):  # the first time networks are loaded and the neighbours' stereo is made, too

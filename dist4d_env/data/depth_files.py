@@ -125,8 +125,7 @@ def read_png(path: Path) -> np.ndarray | None:
     import cv2
 
     data = np.fromfile(path, np.uint8)
-    # PNG ends in an IEND chunk; OpenCV alone would hand back a half-empty image for a file that was cut off.
-    whole = len(data) > 20 and data[-8:-4].tobytes() == b"IEND"
+    whole = data[-len(_PNG_END) :].tobytes() == _PNG_END  # OpenCV would hand back a half-empty image for a file that was cut off
     try:
         return cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if whole else None
     except cv2.error:  # more pixels than OpenCV decodes

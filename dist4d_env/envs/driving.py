@@ -152,7 +152,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     |---|---|
     | ``scene``, ``time`` | scene name; seconds since its first keyframe |
     | ``metrics`` | running values by name, None where not known; ``final``: {}, at the end of the episode its metrics |
-    | ``world`` | ``source`` per camera, ``deviation_m`` from the frame's path, ``trust`` in [0, 1], ``pixels`` drawn |
+    | ``world`` | ``source`` per camera, ``deviation_m`` from its path, ``trust``, ``held_back`` (``WorldInfo``), ``pixels`` |
     | ``reward_terms`` | unweighted terms by name |
     | ``clipped`` | whether the action lay outside its bounds and was clipped to them |
     | ``timing_ms`` | milliseconds per stage of this call, the world's own stages as ``world/...`` |

@@ -31,6 +31,7 @@ def episode_info(
             "source": list(world.source),
             "deviation_m": float(world.deviation_m),
             "trust": float(world.trust),
+            "held_back": float(world.held_back),
             "pixels": _pixels(episode),
         },
         "reward_terms": {name: float(term[row]) for name, term in terms.items()},
@@ -72,6 +73,7 @@ def vector_info(
     _add(about, "source", shown, _objects([list(each.source) for each in world], shown))
     _add(about, "deviation_m", shown, _where(np.array([float(each.deviation_m) for each in world]), absent))
     _add(about, "trust", shown, _where(np.array([float(each.trust) for each in world]), absent))
+    _add(about, "held_back", shown, _where(np.array([float(each.held_back) for each in world]), absent))
     _add(about, "pixels", shown, _where(np.array([_pixels(each) for each in played]), absent))
     _add(info, "world", shown, about)
     weighed: dict[str, Any] = {}

@@ -45,24 +45,25 @@ def checked_answer(answer: Any, expected: tuple[int, int, int] | None) -> tuple[
     if not (known.all() and math.isfinite(trust) and (frame is None or _is_placed(frame))):
         frame = None if frame is None else replace(frame, depth=np.where(known, frame.depth, np.float32(FAR)))
         trust, info = 0.0, replace(info, source=(BROKEN,) * max(len(info.source), 1), trust=0.0)
-    if not (0 <= deviation < math.inf and 0 <= trust <= 1):
+    if not (0 <= deviation < math.inf and 0 <= trust <= 1 and 0 <= info.held_back <= 1):
         raise ConfigError(
-            f"the world's info has deviation_m={shown(info.deviation_m)} and trust={shown(info.trust)}: a distance and a share"
+            f"the world's info has deviation_m={shown(info.deviation_m)}, trust={shown(info.trust)} and "
+            f"held_back={shown(info.held_back)}: a distance and two shares"
         )
     return state, frame, info
 
 
 def _checked_numbers(info: WorldInfo) -> tuple[float, float]:
     """Trust and deviation. Raises ConfigError if they, or the times that it took, are no numbers."""
-    numbers, stages = (info.trust, info.deviation_m), info.timing_ms
+    numbers, stages = (info.trust, info.deviation_m, info.held_back), info.timing_ms
     if isinstance(stages, Mapping) and all(isinstance(value, Real) for value in (*numbers, *stages.values())):
         with contextlib.suppress(OverflowError):  # of whole numbers
-            trust, deviation, *times = map(float, (*numbers, *stages.values()))
-            if all(isinstance(stage, str) for stage in stages) and all(map(math.isfinite, times)):
+            trust, deviation, *others = map(float, (*numbers, *stages.values()))
+            if all(isinstance(stage, str) for stage in stages) and all(map(math.isfinite, others)):
                 return trust, deviation
     raise ConfigError(
-        f"the world's info has trust={shown(info.trust)}, deviation_m={shown(info.deviation_m)} and "
-        f"timing_ms={shown(info.timing_ms)}: numbers, and a dict of numbers by stage"
+        f"the world's info has trust={shown(info.trust)}, deviation_m={shown(info.deviation_m)}, "
+        f"held_back={shown(info.held_back)} and timing_ms={shown(info.timing_ms)}: numbers, and a dict of numbers by stage"
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -110,8 +109,9 @@ def draw_all(
     for _, (_, keyframe), frame in hidden_frames(hidden, size):
         made: dict[tuple[str, float], np.ndarray] = {}
         for share, (dist_t, dist_s) in worlds.items():
-            pictures = frame.drawn(dist_t, dist_s, dist_t.transformer.config.steps, partial(noise_of, keyframe))
-            made |= {(name, share): one.rgb for name, one in zip((DIST_T, DIST_S), pictures, strict=True)}
+            steps = dist_t.transformer.config.steps
+            made[DIST_T, share] = frame.by_dist_t(dist_t, steps, noise_of(keyframe, 0)).rgb
+            made[DIST_S, share] = frame.by_dist_s(dist_s, steps, noise_of(keyframe, 1)).rgb
         base, kind = kinds(frame.splat)
         drawn.append(Drawn(base, frame.truth.rgb, kind, frame.street, made))
         progress()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,9 @@ from dist4d_env.models.composition import Gains
 from dist4d_env.models.pipelines import noise_of
 from dist4d_env.progress import noun
 from dist4d_env.scenes.scene import Scene
+from dist4d_env.worlds.chunk import PolicyConfig
 from dist4d_env.worlds.dist4d import GenerativeWorld
-from dist4d_env.worlds.hidden import HiddenFrame, held_back, judged, moving_frames, spread
+from dist4d_env.worlds.hidden import HiddenFrame, held_back, judged, latest_before, moving_frames, spread
 from dist4d_env.worlds.memory import LoggedFrame, Memory, MemoryFrame, MemoryPolicy
 
 Hidden = tuple[Scene, Memory, int]
@@ -98,8 +98,11 @@ def _missing(checks: Sequence[SceneCheck]) -> str:
     return f"no scene has {least} keyframes whose images have depth, {remedy}"
 
 
-def hidden_frames(hidden: Iterable[Hidden], size: tuple[int, int]) -> Iterator[tuple[MemoryPolicy, Key, HiddenFrame]]:
-    """Each keyframe as it is to be drawn from either memory, the nearest frame of which DiST-T starts from."""
+def hidden_frames(
+    hidden: Iterable[Hidden], size: tuple[int, int], count: int = PolicyConfig.count
+) -> Iterator[tuple[MemoryPolicy, Key, HiddenFrame]]:
+    """Each keyframe as it is to be drawn from either memory; DiST-T starts from the last frame before it. count: real frames in a
+    splat."""
     for scene, memory, place in hidden:
         rig, frame = scene.rig.at_size(*size), memory.frames[place]
         assert isinstance(frame, LoggedFrame)
@@ -108,8 +111,9 @@ def hidden_frames(hidden: Iterable[Hidden], size: tuple[int, int]) -> Iterator[t
         remembered: dict[MemoryPolicy, tuple[MemoryFrame, ...]] = {"log": before + after, "history": before}
         for policy, frames in remembered.items():
             known = replace(memory, frames=frames)
-            (nearest,) = known.select(truth.global_from_camera, frame.time, 1)
-            yield policy, (scene.name, frame.keyframe), HiddenFrame.of(scene, rig, frame.time, truth, known, nearest)
+            reference = latest_before(known, truth, frame.time)
+            assert reference is not None  # a scene's first keyframe is never hidden
+            yield policy, (scene.name, frame.keyframe), HiddenFrame.of(scene, rig, frame.time, truth, known, reference, count)
 
 
 def compare_on(
@@ -117,9 +121,9 @@ def compare_on(
 ) -> dict[MemoryPolicy, dict[Key, Scores]]:
     """Scores of copy, splat, DiST-T and DiST-S by memory and keyframe; ``progress`` is called after each of both."""
     found: dict[MemoryPolicy, dict[Key, Scores]] = {"log": {}, "history": {}}
-    for policy, key, frame in hidden_frames(hidden, size):
-        rest = held_back(frame.scene, frame.rig, frame.memory, policy, world.policy.check)
-        gains = judged(rest, policy, world.dist_t, world.dist_s, world.policy.steps_t)
+    for policy, key, frame in hidden_frames(hidden, size, world.policy.count):
+        rest = held_back(frame.scene, frame.rig, frame.memory, policy, world.policy)
+        gains = judged(rest, policy, world.dist_t, world.dist_s, world.policy)
         found[policy][key] = _scores(frame, key, world, gains)
         progress()
     return found
@@ -135,7 +139,8 @@ def true_frame(scene: Scene, rig: CameraRig, frame: LoggedFrame) -> RGBDFrame:
 def _scores(hidden: HiddenFrame, key: Key, world: GenerativeWorld, gains: tuple[Gains, Gains]) -> Scores:
     """Of every method, over all pixels but the car's own body, and over those of them that the splat doesn't reach."""
     copied = hidden.showing(hidden.reference.rgb, hidden.reference.depth)
-    made_t, made_s = hidden.drawn(world.dist_t, world.dist_s, world.policy.steps_t, partial(noise_of, key[1]), gains)
+    made_t = hidden.by_dist_t(world.dist_t, world.policy.steps_t, noise_of(key[1], 0), gains[0])
+    made_s = hidden.by_dist_s(world.dist_s, world.policy.steps_s, noise_of(key[1], 1), gains[1])
     methods = {COPY: copied, SPLAT: hidden.showing(*hidden.splat.filled()), DIST_T: made_t, DIST_S: made_s}
     masks = {"all": hidden.street, "holes": hidden.street & ~hidden.splat.valid}
     return {method: score(made, hidden.truth, masks) for method, made in methods.items()}

@@ -29,7 +29,8 @@ class BoxMotion:
 
 
 def box_motion(source: SplatSource, boxes: Boxes, threshold: float) -> BoxMotion:
-    """How each box of a source moved from its own time to now, at rest within ``threshold`` metres and radians."""
+    """How each box of a source moved from its own time to now, at rest within ``threshold`` metres and radians; one that is
+    stretched or mirrored to be shown as another always moves."""
     order = np.argsort(boxes.token, kind="stable")
     place = np.searchsorted(boxes.token[order], source.box_token)
     place = np.minimum(place, max(len(order) - 1, 0))
@@ -44,6 +45,8 @@ def box_motion(source: SplatSource, boxes: Boxes, threshold: float) -> BoxMotion
     shift = motion[:, :3, :3] @ source.box_pose[:, :3, 3, None] + motion[:, :3, 3, None] - source.box_pose[:, :3, 3, None]
     turn = deterministic.arctan2(motion[:, 1, 0], motion[:, 0, 0])
     moved = (np.linalg.norm(shift[..., 0], axis=1) > threshold) | (np.abs(turn) > threshold)
+    moved |= np.abs(np.linalg.norm(motion[:, :3, :3], axis=1) - 1).max(1, initial=0.0) > 1e-6
+    moved |= np.linalg.det(motion[:, :3, :3]) < 0
     moved &= exists
     return BoxMotion(exists, moved, *(np.where(moved[:, None, None], one, np.eye(4)) for one in (motion, back)))
 

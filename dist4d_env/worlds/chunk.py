@@ -28,7 +28,7 @@ class PolicyConfig:
     radius: metres within which DiST-S renders from it; box: metres (and angle radians) by which agents may have left where the
     chunk put them; count: real frames in a splat; steps_t, steps_s: evaluations of each network; grow: which pixels of a
     generated frame enter the memory: those that nothing remembered reached ("holes"), "all" of them, or none ("never"); check:
-    remembered frames that are hidden when an episode begins, to see whether the networks help in its scene (``hidden.judged``).
+    how many remembered frames are hidden when a scene is first begun, to see whether the networks help there (``hidden.judged``).
     """
 
     chunk: int = 4

@@ -33,13 +33,15 @@ class WorldInfo:
     """How a frame came about.
 
     source: per camera what made it, such as "log", "dist_t", "dist_s" or "replay"; deviation_m: distance of the ego from the
-    path the frame was generated on; trust: [0, 1]; timing_ms: per stage.
+    path the frame was generated on; trust: [0, 1]; timing_ms: per stage; held_back: share in [0, 1] of what its networks would
+    change that they don't, since they didn't help on the scene's own frames.
     """
 
     source: tuple[str, ...]
     deviation_m: float
     trust: float
     timing_ms: dict[str, float] = field(default_factory=dict)
+    held_back: float = 0.0
 
 
 WorldState = Any

@@ -20,10 +20,11 @@ from dist4d_env.models.conditions import TargetConditions, scene_attributes, spl
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
 from dist4d_env.models.pretrained import load_model, resolve_weights
 from dist4d_env.models.signals import SignalPainter, signal_layout
+from dist4d_env.scenes.scene import SensorLog
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.worlds.chunk import Chunk, PolicyConfig
 from dist4d_env.worlds.contract import WorldInfo, WorldStart
-from dist4d_env.worlds.hidden import held_back, judged
+from dist4d_env.worlds.hidden import frames_that_decide, held_back, judged, kinds
 from dist4d_env.worlds.logged import logged_frame, pose_difference
 from dist4d_env.worlds.memory import Memory, MemoryPolicy
 from dist4d_env.worlds.stopwatch import Stopwatch
@@ -54,9 +55,9 @@ class GenerativeState:
 class GenerativeWorld:
     """On the anticipated path DiST-T's frame; beside it DiST-S from that frame and the memory; else a new chunk.
 
-    Where the networks don't help on a scene's own frames, less of them is shown (``hidden.judged``). The first frame is the log's
-    own where it can be. Noise comes from the episode's seed and the step alone and is drawn on the
-    CPU; the networks run one state at a time, so that a frame's bits do not depend on how many worlds step together.
+    Where the networks don't help on a scene's own frames, less of them is shown (``hidden.judged``), as ``WorldInfo.held_back``
+    says. The first frame is the log's own where it can be. Noise comes from the episode's seed and the step alone and is drawn on
+    the CPU; the networks run one state at a time, so that a frame's bits do not depend on how many worlds step together.
     """
 
     needs_images = True
@@ -73,7 +74,7 @@ class GenerativeWorld:
         """painter: of traffic lights; without it they look as the networks draw them, who don't know their states."""
         self.painter = painter
         self.dist_t, self.dist_s, self.memory, self.policy = dist_t, dist_s, memory, policy or PolicyConfig()
-        self._judged: OrderedDict[tuple[Any, ...], tuple[Gains, Gains]] = OrderedDict()
+        self._judged: OrderedDict[tuple[Any, ...], tuple[SensorLog, tuple[Gains, Gains]]] = OrderedDict()
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -117,14 +118,16 @@ class GenerativeWorld:
 
     def _gains(self, start: WorldStart, memory: Memory) -> tuple[Gains, Gains]:
         """What of the networks' changes to keep, judged once for every memory of a scene."""
-        scene, rig = start.scene, start.rig
-        key = scene.dataroot, scene.version, scene.name, rig.height, rig.width, tuple(frame.time for frame in memory.frames)
+        scene, rig, sensors = start.scene, start.rig, start.scene.sensors  # whose pictures they are, as in ``load_source``
+        times = tuple(frame.time for frame in frames_that_decide(memory, self.memory))
+        key = scene.dataroot, scene.version, scene.token, id(sensors), rig.height, rig.width, times
         if key not in self._judged:
-            frames = held_back(scene, rig, memory, self.memory, self.policy.check)
-            self._judged[key] = judged(frames, self.memory, self.dist_t, self.dist_s, self.policy.steps_t)
+            frames = held_back(scene, rig, memory, self.memory, self.policy)
+            self._judged[key] = sensors, judged(frames, self.memory, self.dist_t, self.dist_s, self.policy)
             while len(self._judged) > KNOWN:
                 self._judged.popitem(last=False)
-        return self._judged[key]
+        self._judged.move_to_end(key)
+        return self._judged[key][1]
 
     def edited(self, state: GenerativeState, start: WorldStart) -> GenerativeState:
         """The state of an episode whose scene has been edited while it ran: all that was shown stays remembered."""
@@ -153,10 +156,10 @@ class GenerativeWorld:
         if chunk is not None and k is not None and chunk.on_path(k, now, self.policy):
             with watch("decode"):
                 frame, share = self._image(state, chunk, k, composed=True)
-            splat, source = chunk.splats[k], "dist_t"
+            splat, source, gains = chunk.splats[k], "dist_t", state.gains[0]
         else:
             frame, splat, share = self._view(state, now, chunk if k is not None else None, k or 0, watch)
-            source = "dist_s"
+            source, gains = "dist_s", state.gains[1]
         deviation = (
             pose_difference(chunk.global_from_ego[k], now.global_from_ego)[0] if chunk is not None and k is not None else 0.0
         )
@@ -169,7 +172,8 @@ class GenerativeWorld:
             )
             grown = state.memory.with_generated(frame, now.boxes, kept(splat, self.policy.grow))
         state = self._shown(replace(state, memory=grown, chunk=chunk), now, frame)
-        return state, frame, WorldInfo((source,) * len(frame.rgb), deviation, believed, watch.milliseconds)
+        info = WorldInfo((source,) * len(frame.rgb), deviation, believed, watch.milliseconds, not_shown(splat, gains))
+        return state, frame, info
 
     def _painted(self, state: GenerativeState, now: SceneAt, frame: RGBDFrame, watch: Stopwatch) -> RGBDFrame:
         """The frame with the heads of traffic lights as they are now."""
@@ -252,7 +256,8 @@ class GenerativeWorld:
         memory = state.memory
         if chunk is not None and unseen(chunk.splats[k]).any():
             with watch("decode"):
-                foreseen, _ = self._image(state, chunk, k, composed=unseen(chunk.splats[k]).mean() > FEW)
+                composed = state.gains[0] is not None or unseen(chunk.splats[k]).mean() > FEW
+                foreseen, _ = self._image(state, chunk, k, composed)
             with watch("splat"):
                 memory = memory.with_generated(chunk.splats[k].over(foreseen), chunk.boxes[k], unseen(chunk.splats[k]))
         with watch("splat"):
@@ -271,6 +276,11 @@ class GenerativeWorld:
 def unseen(splat: Splat) -> np.ndarray:
     """Pixels (V, H, W) that nothing remembered reached."""
     return ~splat.valid
+
+
+def not_shown(splat: Splat, gains: Gains) -> float:
+    """The share of a network's changes of the splat's colours that is held back, the mean over pixels."""
+    return 0.0 if gains is None else float(1 - np.asarray(gains)[kinds(splat)[1]].mean())
 
 
 def kept(splat: Splat, grow: str) -> np.ndarray:

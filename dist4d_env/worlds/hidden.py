@@ -7,9 +7,9 @@ error. The frames that decide are remembered ones, of which a world knows anyway
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from dist4d_env.models.conditions import splat_images, target_conditions
 from dist4d_env.models.inputs import channels_first
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
 from dist4d_env.scenes.scene import Scene
+from dist4d_env.worlds.chunk import PolicyConfig
 from dist4d_env.worlds.memory import LoggedFrame, Memory, MemoryFrame, MemoryPolicy
 
 LEAST_SPEED = 0.5
@@ -29,9 +30,12 @@ LEAST_SPEED = 0.5
 APART = 0.25
 """Seconds at least between a hidden frame and those that it is drawn from."""
 NEARER = {"log": 0.5, "history": 1.0}
-"""How far an episode's frames lie from remembered ones, in units of how far hidden ones do. The splat errs in proportion to that,
-what networks change for the worse stays, so that the gain of least squared error shrinks with it. With "history" frames lie
-farther."""
+"""How far an episode's frames lie from remembered ones, in units of how far hidden ones do. Where the splat shows something it
+errs in proportion to that, what networks change for the worse stays, so that the gain of least squared error shrinks with it.
+With "history" frames lie farther."""
+SURE = 0.1
+"""By how much of the splat's error a network's must be larger for its gains to count in full; up to it they count in part, so
+that no hair's breadth decides."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,17 @@ class HiddenFrame:
 
     @classmethod
     def of(
-        cls, scene: Scene, rig: CameraRig, time: float, truth: RGBDFrame, memory: Memory, reference: MemoryFrame
+        cls,
+        scene: Scene,
+        rig: CameraRig,
+        time: float,
+        truth: RGBDFrame,
+        memory: Memory,
+        reference: MemoryFrame,
+        count: int = PolicyConfig.count,
     ) -> HiddenFrame:
-        """Traffic as recorded; ``rig`` at the size of the truth."""
-        splat = memory.render(rig, truth.global_from_camera, scene.boxes(time), time)
+        """Traffic as recorded; ``rig`` at the size of the truth; count: real frames in the splat."""
+        splat = memory.render(rig, truth.global_from_camera, scene.boxes(time), time, count)
         return cls(scene, rig, time, truth, memory, splat, reference.source().frame, reference.time)
 
     @property
@@ -68,15 +79,8 @@ class HiddenFrame:
         """Images (V, H, W, 3) and depth (V, H, W) at the truth's cameras."""
         return replace(self.truth, rgb=rgb, depth=depth.astype(np.float32))
 
-    def drawn(
-        self,
-        dist_t: DiSTTPipeline,
-        dist_s: DiSTSPipeline,
-        steps: int,
-        noise: Callable[[int], torch.Generator],
-        gains: tuple[Gains, Gains] = (None, None),
-    ) -> tuple[RGBDFrame, RGBDFrame]:
-        """The frame by DiST-T and by DiST-S. noise: of each stream, 0 and 1; gains: of each network, in place of its own."""
+    def by_dist_t(self, dist_t: DiSTTPipeline, steps: int, noise: torch.Generator, gains: Gains = None) -> RGBDFrame:
+        """The frame by DiST-T. gains: in place of the network's own."""
         target = target_conditions(
             self.splat,
             intrinsics=self.rig.intrinsics,
@@ -88,9 +92,19 @@ class HiddenFrame:
             scene_map=self.scene.map,
             description=self.scene.description,
         )
-        made_t = dist_t([self.reference], [[target]], generator=noise(0), steps=steps, gains=gains[0])
-        made_s = dist_s([splat_images(self.splat)], generator=noise(1), steps=steps, gains=gains[1])
-        return self.showing(made_t.rgb[0, 0], made_t.depth[0, 0]), self.showing(made_s.rgb[0], made_s.depth[0])
+        made = dist_t([self.reference], [[target]], generator=noise, steps=steps, gains=gains)
+        return self.showing(made.rgb[0, 0], made.depth[0, 0])
+
+    def by_dist_s(self, dist_s: DiSTSPipeline, steps: int, noise: torch.Generator, gains: Gains = None) -> RGBDFrame:
+        """The frame by DiST-S. gains: in place of the network's own."""
+        made = dist_s([splat_images(self.splat)], generator=noise, steps=steps, gains=gains)
+        return self.showing(made.rgb[0], made.depth[0])
+
+
+def latest_before(memory: Memory, truth: RGBDFrame, time: float) -> MemoryFrame | None:
+    """The frame that DiST-T draws a later one from, as in an episode: of those before it the most useful; None where none is."""
+    before = replace(memory, frames=tuple(frame for frame in memory.frames if frame.time < time))
+    return next(iter(before.select(truth.global_from_camera, time, 1)), None)
 
 
 def moving_frames(memory: Memory) -> list[int]:
@@ -128,7 +142,7 @@ class Change:
         wanted, change = (image.astype(np.float64) - base for image in (truth, made))
         return cls(wanted, change, kind, street)
 
-    @property
+    @cached_property
     def unit(self) -> float:
         """The splat's squared error, in units of which a frame counts."""
         return max(float(np.square(self.wanted[self.street]).sum()), 1.0)
@@ -140,57 +154,81 @@ class Change:
 
 
 def fit_gains(changes: Iterable[Change]) -> tuple[float, ...]:
-    """The least-squares gain of each kind of pixel, in [0, 1]; a frame's errors count in units of its splat's."""
+    """The least-squares gain of each kind of pixel, in [0, 1]; a frame's errors count in units of its splat's. A kind of which
+    there are none, or none changed, has that of all pixels."""
     wanted, changed = np.zeros((2, len(REGIONS)))
     for one in changes:
         for kind in range(len(REGIONS)):
             pixels = one.street & (one.kind == kind)
             wanted[kind] += (one.wanted[pixels] * one.made[pixels]).sum() / one.unit
             changed[kind] += np.square(one.made[pixels]).sum() / one.unit
-    best = np.divide(wanted, changed, out=np.ones_like(wanted), where=changed > 0)
+    every = wanted.sum() / changed.sum() if changed.any() else 1.0
+    best = np.divide(wanted, changed, out=np.full_like(wanted, every), where=changed > 0)
     return tuple(round(float(gain), 3) for gain in best.clip(0, 1))
 
 
-def held_back(scene: Scene, rig: CameraRig, memory: Memory, policy: MemoryPolicy, count: int) -> list[HiddenFrame]:
-    """Up to ``count`` remembered frames to draw from others: of a log some of the whole drive, from frames before and after; with
-    "history" the latest, from earlier ones. Fewer or none where the memory is short or the ego stands."""
-    logged = [frame for frame in memory.frames if isinstance(frame, LoggedFrame)]
-    whole, found = replace(memory, frames=tuple(logged), appearance=None), list[HiddenFrame]()
-    if count < 1 or len(logged) < 2:
-        return found
-    places = moving_frames(whole)
-    if policy == "history":
-        last = len(logged) - 1
-        places = ([*places, last] if np.linalg.norm(logged[last].position - logged[last - 1].position) > 0.1 else places)[-count:]
-    else:
-        places = [places[index] for index in spread(len(places), count)]
-    for place in places:
-        hidden = logged[place]
-        known = tuple(f for f in logged if (hidden.time - f.time if policy == "history" else abs(hidden.time - f.time)) >= APART)
-        if known:
-            rest, truth = replace(whole, frames=known), hidden.source().frame
-            (nearest,) = rest.select(truth.global_from_camera, hidden.time, 1)
-            found.append(HiddenFrame.of(scene.recorded, rig, hidden.time, truth, rest, nearest))
+def frames_that_decide(memory: Memory, policy: MemoryPolicy) -> tuple[LoggedFrame, ...]:
+    """The remembered frames among which some are hidden: of a log all. With "history" there are more the later an episode starts:
+    the first 2, 4, 8 and so on, so that in a scene it is judged a few times, not at every start."""
+    logged = tuple(frame for frame in memory.frames if isinstance(frame, LoggedFrame))
+    return logged if policy == "log" else logged[: 1 << max(len(logged).bit_length() - 1, 0)]
+
+
+def held_back(scene: Scene, rig: CameraRig, memory: Memory, policy: MemoryPolicy, use: PolicyConfig) -> list[HiddenFrame]:
+    """Up to ``use.check`` remembered frames to draw from others: of a log some of the whole drive, from frames before and after;
+    with "history" the latest, from earlier ones. Those to which the ego moves; where there are none, others.
+
+    None where no frame has another ``APART`` before it, for DiST-T draws forward in time.
+    """
+    logged = frames_that_decide(memory, policy)
+    if use.check < 1 or len(logged) < 2:
+        return []
+    whole = replace(memory, frames=logged, appearance=None)
+    later = [place for place, frame in enumerate(logged) if frame.time - logged[0].time >= APART]
+    moving = set(moving_frames(whole))
+    last = len(logged) - 1
+    if policy == "history" and np.linalg.norm(logged[last].position - logged[last - 1].position) > 0.1:
+        moving.add(last)
+    places = [place for place in later if place in moving] or later
+    chosen = places[-use.check :] if policy == "history" else [places[index] for index in spread(len(places), use.check)]
+    found = []
+    for hidden in (logged[place] for place in chosen):
+        since = [hidden.time - frame.time for frame in logged]
+        known = [
+            frame for frame, gone in zip(logged, since, strict=True) if (gone if policy == "history" else abs(gone)) >= APART
+        ]
+        rest, truth = replace(whole, frames=tuple(known)), hidden.source().frame
+        reference = latest_before(rest, truth, hidden.time)
+        assert reference is not None  # the first frame at least
+        found.append(HiddenFrame.of(scene.recorded, rig, hidden.time, truth, rest, reference, use.count))
     return found
 
 
 def judged(
-    frames: Sequence[HiddenFrame], policy: MemoryPolicy, dist_t: DiSTTPipeline, dist_s: DiSTSPipeline, steps: int
+    frames: Sequence[HiddenFrame], policy: MemoryPolicy, dist_t: DiSTTPipeline, dist_s: DiSTSPipeline, use: PolicyConfig
 ) -> tuple[Gains, Gains]:
-    """What to keep of DiST-T and of DiST-S. None, what their weights say, where a network is not farther from the hidden frames
-    than the splat or its weights were given gains when they were adapted."""
+    """What to keep of DiST-T and of DiST-S. None, what their weights say, where there are no hidden frames, a network is not
+    farther from them than the splat, its weights were given gains when they were adapted, or it is Stable Video Diffusion."""
     if not frames:
         return None, None
-    told = dist_t.composer.config.gains is not None, dist_s.unet.is_svd or dist_s.unet.config.gains is not None
-    if all(told):
-        return None, None
+    told_t, told_s = dist_t.composer.config.gains is not None, dist_s.unet.is_svd or dist_s.unet.config.gains is not None
     changes: tuple[list[Change], list[Change]] = ([], [])
-    for number, frame in enumerate(frames):
+    for number, frame in enumerate(() if told_t and told_s else frames):
         base, kind = kinds(frame.splat)
-        for found, made in zip(changes, frame.drawn(dist_t, dist_s, steps, partial(noise_of, number)), strict=True):
-            found.append(Change.of(base, frame.truth.rgb, made.rgb, kind, frame.street))
-    gains_t, gains_s = (
-        None if knows or np.mean([one.error for one in found]) <= 1 else tuple(NEARER[policy] * gain for gain in fit_gains(found))
-        for found, knows in zip(changes, told, strict=True)
-    )
-    return gains_t, gains_s
+        made = (
+            None if told_t else frame.by_dist_t(dist_t, use.steps_t, noise_of(number, 0)),
+            None if told_s else frame.by_dist_s(dist_s, use.steps_s, noise_of(number, 1)),
+        )
+        for found, picture in zip(changes, made, strict=True):
+            if picture is not None:
+                found.append(Change.of(base, frame.truth.rgb, picture.rgb, kind, frame.street))
+    return _gains(changes[0], policy), _gains(changes[1], policy)
+
+
+def _gains(changes: Sequence[Change], policy: MemoryPolicy) -> Gains:
+    """What to keep of a network's changes; None for all."""
+    worse = float(np.mean([one.error for one in changes])) - 1 if changes else 0.0
+    if worse <= 0:
+        return None
+    best = [gain if kind == "hole" else NEARER[policy] * gain for kind, gain in zip(REGIONS, fit_gains(changes), strict=True)]
+    return tuple(round(1 - min(worse / SURE, 1.0) * (1 - gain), 3) for gain in best)

@@ -47,7 +47,8 @@ def stand_in(
     level = _bands(points[..., 2], size)
     colours = _colours(sightings, token, size)
     if colours is None:
-        colours = np.clip(UNKNOWN[:, None] * np.full(3, street.rgb[street.depth < FAR].mean()), 0, 255).astype(np.uint8)
+        near = street.depth < FAR if (street.depth < FAR).any() else np.ones_like(street.depth, bool)
+        colours = np.clip(UNKNOWN[:, None] * np.full(3, street.rgb[near].mean()), 0, 255).astype(np.uint8)
     frame = RGBDFrame(colours[level], depth, intrinsics, camera, np.full(len(camera), time))
     here = np.array([token]), np.array([category], np.int8), np.zeros((1, 3)), np.asarray(size, float)[None], np.zeros(1)
     source = SplatSource.from_frame(frame, Boxes(*here, velocity=np.zeros((1, 2))), keep=hit)

@@ -60,18 +60,19 @@ def environment(town: Path, world: str) -> gym.Env:
 @pytest.mark.medium
 def test_the_second_planner_sees_what_the_oracle_shows(town_dataroot) -> None:
     env = environment(town_dataroot, "oracle")
-    beside = fidelity.BesideTruth(Shades(), Shades(), env.unwrapped)
+    beside = fidelity.Beside(Shades(), {"oracle": (Shades(), fidelity.OtherPictures(OracleWorld()))}, env.unwrapped)
     seen: list[float] = []
 
     def watch(driving, info):
-        truth = fidelity.TruePictures(driving).observation(driving.episode.state)
-        shown = driving.observation()
-        seen.append(max(float(np.abs(shown[key].astype(float) - value).mean()) for key, value in truth.items()))
-        assert truth.keys() < shown.keys() and all(shown[key].dtype == value.dtype for key, value in truth.items())
+        shown, truth = driving.observation(), fidelity.OtherPictures(OracleWorld())
+        truth.begin(driving)
+        other = truth.pictures(driving.episode.state, shown)
+        seen.append(max(float(np.abs(shown[key].astype(float) - value).mean()) for key, value in other.items()))
+        assert other.keys() < shown.keys() and all(shown[key].dtype == value.dtype for key, value in other.items())
 
     log = run_episode(env, beside, 0, RunOptions("town-val-0000", 0.0), watch)
     assert len(log.plans.step) == 4 and max(seen) < 0.01  # the pose is the same to the last bits
-    assert max(filter(None, between(log.plans.poses, np.array(beside.plans))), default=0.0) < 1e-2
+    assert max(filter(None, between(log.plans.poses, beside.plans_of("oracle"))), default=0.0) < 1e-2
     env.close()
 
 
@@ -89,10 +90,11 @@ class Given:
 
 def test_a_second_planner_that_fails_is_not_the_first_ones_failure() -> None:
     driving = SimpleNamespace(episode=SimpleNamespace(state=None))
-    beside = fidelity.BesideTruth(Shades(), Fails(), driving)
-    beside._planner.looks, beside._truth = 0, SimpleNamespace(observation=lambda state: {})
+    same = SimpleNamespace(begin=lambda driving: None, pictures=lambda state, observation: {})
+    beside = fidelity.Beside(Shades(), {"oracle": (Fails(), same)}, driving)
+    beside.reset(None, 0)
     plan = beside.plan(Given({"CAM_FRONT": np.full((4, 4, 3), 100, np.uint8)}))
-    assert np.isfinite(plan.trajectory).all() and np.isnan(beside.plans).all() and len(beside.plans) == 1
+    assert np.isfinite(plan.trajectory).all() and np.isnan(plans := beside.plans_of("oracle")).all() and len(plans) == 1
 
 
 @pytest.mark.medium

@@ -21,6 +21,7 @@ from dist4d_env.evaluation.held_out import (
     hidden_keyframes,
     table,
 )
+from dist4d_env.worlds.chunk import PolicyConfig
 from dist4d_env.worlds.hidden import HiddenFrame
 from dist4d_env.worlds.memory import Memory
 
@@ -117,21 +118,22 @@ def test_table_has_a_line_per_metric_and_has_a_dash_where_nothing_was_judged():
 
 
 def test_a_hidden_keyframe_is_in_no_memory(town_dataroot, monkeypatch):
-    """Log: all other keyframes; history: earlier ones, the last of which is the reference. Truth is LiDAR's depth."""
+    """Log: all other keyframes; history: earlier ones. The reference is the last one before. Truth is LiDAR's depth."""
     dataset = open_dataset(town_dataroot)
     seen = []
 
-    def of(cls, scene, rig, time, truth, memory, reference):
+    def of(cls, scene, rig, time, truth, memory, reference, count):
         seen.append((time, truth, [frame.time for frame in memory.frames], reference.time))
-        return made(scene, rig, time, truth, memory, reference)
+        return made(scene, rig, time, truth, memory, reference, count)
 
     made = HiddenFrame.of
     monkeypatch.setattr(HiddenFrame, "of", classmethod(of))
-    monkeypatch.setattr(HiddenFrame, "drawn", lambda self, *how: (self.reference, self.truth))
+    monkeypatch.setattr(HiddenFrame, "by_dist_t", lambda self, *how: self.reference)
+    monkeypatch.setattr(HiddenFrame, "by_dist_s", lambda self, *how: self.truth)
 
     class World:
         dist_t = dist_s = None
-        policy = type("Policy", (), {"steps_t": 1, "check": 0})
+        policy = PolicyConfig(check=0)
 
     steps, scene = [], dataset.load(dataset.names()[0])
     memory = Memory.from_log(scene, scene.rig.at_size(*SIZE), 0.0, "log")
@@ -142,7 +144,7 @@ def test_a_hidden_keyframe_is_in_no_memory(town_dataroot, monkeypatch):
         assert time == pytest.approx(times[place]) and 0.002 < (truth.depth < 100).mean() < 0.9, "depth at LiDAR points alone"
         history = len(remembered) == place
         assert remembered == pytest.approx(times[:place] if history else times[:place] + times[place + 1 :])
-        assert reference == pytest.approx(times[place - 1]) or not history
+        assert reference == pytest.approx(times[place - 1])
     for scores in found.values():
         assert list(scores) == [(scene.name, 2), (scene.name, 5)]
         for row in scores.values():

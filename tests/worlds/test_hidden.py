@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,9 +15,10 @@ from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.models.presets import preset
 from dist4d_env.worlds.chunk import PolicyConfig
 from dist4d_env.worlds.dist4d import GenerativeWorld
-from dist4d_env.worlds.hidden import APART, Change, fit_gains, held_back, judged
+from dist4d_env.worlds.hidden import APART, Change, HiddenFrame, _gains, fit_gains, held_back, judged
 from dist4d_env.worlds.memory import Memory
 from dist4d_env.worlds.replay import SplatWorld
+from tests.worlds import street
 from tests.worlds.street import make_scene, make_start, scene_at, truth
 
 
@@ -54,9 +57,80 @@ def test_networks_that_spoil_a_scene_are_held_back_there(memory, lateral) -> Non
 def test_networks_that_do_no_harm_are_left_as_they_are() -> None:
     scene, harmless = make_scene(), pipelines(0.0)
     memory = Memory.from_log(scene, scene.rig, 0.0)
-    frames = held_back(scene, scene.rig, memory, "log", 2)
-    assert len(frames) == 2 and judged(frames, "log", *harmless, 1) == (None, None)
-    assert judged([], "log", *pipelines(40.0), 1) == (None, None), "nothing to judge by"
+    frames = held_back(scene, scene.rig, memory, "log", PolicyConfig())
+    assert len(frames) == 2 and judged(frames, "log", *harmless, PolicyConfig()) == (None, None)
+    assert judged([], "log", *pipelines(40.0), PolicyConfig()) == (None, None), "nothing to judge by"
+
+
+def changed(error: float) -> Change:
+    """A change in the right direction, of which so much of the splat's error is left that ``error`` of it is squared error."""
+    wanted = np.random.default_rng(0).normal(0, 10, (1, 40, 40, 3))
+    kind = np.repeat(np.arange(4), 10)[None, :, None] * np.ones((1, 40, 40), int)
+    return Change(wanted, wanted * (1 + np.sqrt(error)), kind, np.ones((1, 40, 40), bool))
+
+
+def test_only_what_is_worse_than_the_splat_is_held_back_and_no_hair_decides() -> None:
+    """In holes, which no nearer frame fills, the fitted gain counts as it is."""
+    best = 1 / (1 + np.sqrt(2.0))
+    assert _gains([changed(0.5)], "log") is None and _gains([], "log") is None
+    gains = _gains([changed(2.0)], "log")
+    assert gains == pytest.approx([best, *[best / 2] * 3], abs=2e-3)
+    assert _gains([changed(2.0)], "history") == pytest.approx([best] * 4, abs=2e-3)
+    assert min(_gains([changed(1.0 + 1e-4)], "log")) > 0.99
+    assert _gains([changed(0.2), changed(1.7)], "log") is None, "the mean of frames decides"
+
+
+@pytest.mark.parametrize("memory", ["log", "history"])
+def test_a_scene_in_which_the_ego_stands_is_judged_too(memory, monkeypatch) -> None:
+    monkeypatch.setattr(street, "SPEED", 0.0)
+    scene, spoilt = make_scene(), pipelines(40.0)
+    bare = error(GenerativeWorld(*spoilt, memory, PolicyConfig(check=0)), scene, 0.0)
+    held = error(GenerativeWorld(*spoilt, memory), scene, 0.0)
+    assert bare > 25 and held < 8
+
+
+def test_the_info_says_how_much_is_held_back() -> None:
+    scene = make_scene()
+    for brightness in (0.0, 40.0):
+        world = GenerativeWorld(*pipelines(brightness))
+        (state,) = world.reset([make_start(scene, 1.0)])
+        shares = []
+        for time, beside in ((1.0, 0.0), (1.2, 0.0), (1.4, 0.6)):
+            ((state, _, info),) = world.step([state], [scene_at(scene, time, beside)])
+            shares.append(info.held_back)
+        assert shares == [0.0] * 3 if not brightness else shares[0] == 0.0 and min(shares[1:]) > 0.9
+
+
+class Flat(street.StreetSensors):
+    """With a third of the contrast."""
+
+    def rgbd(self, *which):
+        frame = super().rgbd(*which)
+        return replace(frame, rgb=frame.rgb // 3)
+
+
+def test_other_pictures_under_the_same_names_are_judged_by_themselves() -> None:
+    """What a world has shown before changes nothing."""
+    scene, spoilt = make_scene(), pipelines(40.0)
+    other = replace(scene, sensors=Flat(**vars(scene.sensors)))
+    world = GenerativeWorld(*spoilt)
+    world.reset([make_start(scene, 1.0)])
+    (after,), (alone,) = (w.reset([make_start(other, 1.0)]) for w in (world, GenerativeWorld(*spoilt)))
+    assert after.gains == alone.gains != world.reset([make_start(scene, 1.0)])[0].gains
+
+
+def test_it_is_judged_as_frames_are_drawn(monkeypatch) -> None:
+    """By the same number of evaluations of each network and of frames in a splat; each from a frame before."""
+    scene, (dist_t, dist_s) = make_scene(), pipelines(40.0)
+    use, seen = PolicyConfig(steps_t=2, steps_s=3, count=1), []
+    monkeypatch.setattr(HiddenFrame, "by_dist_t", lambda self, net, steps, *how: seen.append(steps) or self.truth)
+    monkeypatch.setattr(HiddenFrame, "by_dist_s", lambda self, net, steps, *how: seen.append(steps) or self.truth)
+    rendered = Memory.render
+    monkeypatch.setattr(Memory, "render", lambda self, *how: seen.append(how[-1]) or rendered(self, *how))
+    frames = held_back(scene, scene.rig, Memory.from_log(scene, scene.rig, 0.0), "log", use)
+    judged(frames, "log", dist_t, dist_s, use)
+    assert seen == [1, 1, 2, 3, 2, 3]
+    assert all(frame.reference_time < frame.time for frame in frames)
 
 
 def test_adapted_weights_keep_the_gains_that_they_were_given() -> None:
@@ -81,8 +155,9 @@ def test_it_is_judged_once_for_a_memory_and_the_same_again() -> None:
 def test_hidden_frames_are_drawn_from_others(count) -> None:
     """Log: none within ``APART``; history: earlier ones, and up to the start no later frame is looked at at all."""
     scene = make_scene()
-    log = held_back(scene, scene.rig, Memory.from_log(scene, scene.rig, 0.0), "log", count)
-    past = held_back(scene, scene.rig, Memory.from_log(scene, scene.rig, 1.6, "history"), "history", count)
+    use = PolicyConfig(check=count)
+    log = held_back(scene, scene.rig, Memory.from_log(scene, scene.rig, 0.0), "log", use)
+    past = held_back(scene, scene.rig, Memory.from_log(scene, scene.rig, 1.6, "history"), "history", use)
     assert len(log) == len(past) == count
     for frame in log:
         assert min(abs(known.time - frame.time) for known in frame.memory.frames) >= APART
@@ -92,13 +167,20 @@ def test_hidden_frames_are_drawn_from_others(count) -> None:
 
 def test_with_one_frame_there_is_nothing_to_hide() -> None:
     scene = make_scene()
-    assert held_back(scene, scene.rig, Memory.from_log(scene, scene.rig, 0.2, "history"), "history", 2) == []
+    assert held_back(scene, scene.rig, Memory.from_log(scene, scene.rig, 0.2, "history"), "history", PolicyConfig()) == []
+
+
+def test_with_history_it_is_judged_a_few_times_in_a_scene() -> None:
+    scene, world = make_scene(), GenerativeWorld(*pipelines(40.0), "history")
+    gains = [world.reset([make_start(scene, start)])[0].gains for start in np.arange(0.0, 3.0, 0.1)]
+    assert len({id(one) for one in gains}) == len(world._judged) <= 5
 
 
 def test_gains_are_of_least_squared_error() -> None:
-    """Of twice the change that was wanted a half is kept, of its opposite nothing, of a part of it all."""
+    """Of twice the change that was wanted a half is kept, of its opposite nothing, of a part of it all; of a kind that nothing
+    changed as much as of all pixels."""
     wanted = np.random.default_rng(0).normal(0, 10, (1, 40, 40, 3))
     kind = np.repeat(np.arange(4), 10)[None, :, None] * np.ones((1, 40, 40), int)
     made = wanted * np.array([2.0, -1.0, 0.5, 0.0])[kind][..., None]
-    change = Change(wanted, made, kind, np.ones((1, 40, 40), bool))
-    assert change.error > 1 and fit_gains([change]) == (0.5, 0.0, 1.0, 1.0)
+    change, every = Change(wanted, made, kind, np.ones((1, 40, 40), bool)), (wanted * made).sum() / np.square(made).sum()
+    assert change.error > 1 and fit_gains([change]) == pytest.approx((0.5, 0.0, 1.0, every), abs=1e-3)
