@@ -31,7 +31,7 @@ from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.geometry.cameras import CameraRig, parse_size
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
-from dist4d_env.progress import Progress
+from dist4d_env.progress import Progress, say
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import read_suite
 
@@ -88,6 +88,8 @@ def main(options: Options) -> dict[str, Any]:
             if finished.done[scenario.name] is not None:
                 names.append(scenario.name)
                 progress.update()
+    if len(names) < options.scenarios:
+        say(f"{options.suite} has {len(names)} scenarios with inserted agents, not {options.scenarios}")
     found = {name: finished.done[name] for name in names}
     result = header("inserted_agents", options) | {"scenarios": names, "worlds": summary(found, options.worlds)}
     if options.out:

@@ -17,7 +17,7 @@ import torch
 
 from dist4d_env.evaluation.held_out import DIST_S, DIST_T, Hidden, hidden_frames
 from dist4d_env.metrics.images.accuracy import psnr
-from dist4d_env.models.composition import REGIONS
+from dist4d_env.models.composition import REGIONS, Gains
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
 from dist4d_env.models.pretrained import read_config
 from dist4d_env.training.export import blend, move
@@ -27,8 +27,6 @@ BEFORE, HALFWAY, AFTER = 0.0, 0.5, 1.0
 """How far weights are moved from those before to those after."""
 LEAST, ROUNDING = 0.02, 0.01
 """dB that a candidate must gain to replace what was there, and that rounding to 8 bits may cost a mixture."""
-Gains = tuple[float, ...] | None
-"""By ``composition.REGIONS``; None keeps all of every change."""
 Pipelines = tuple[DiSTTPipeline, DiSTSPipeline]
 
 

@@ -138,7 +138,8 @@ def true_frame(scene: Scene, rig: CameraRig, frame: LoggedFrame) -> RGBDFrame:
 
 def _scores(hidden: HiddenFrame, key: Key, world: GenerativeWorld, gains: tuple[Gains, Gains]) -> Scores:
     """Of every method, over all pixels but the car's own body, and over those of them that the splat doesn't reach."""
-    copied = hidden.showing(hidden.reference.rgb, hidden.reference.depth)
+    (nearest,) = hidden.memory.select(hidden.truth.global_from_camera, hidden.time, 1)
+    copied = hidden.showing(nearest.source().frame.rgb, nearest.source().frame.depth)
     made_t = hidden.by_dist_t(world.dist_t, world.policy.steps_t, noise_of(key[1], 0), gains[0])
     made_s = hidden.by_dist_s(world.dist_s, world.policy.steps_s, noise_of(key[1], 1), gains[1])
     methods = {COPY: copied, SPLAT: hidden.showing(*hidden.splat.filled()), DIST_T: made_t, DIST_S: made_s}
