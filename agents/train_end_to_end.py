@@ -1,11 +1,12 @@
 """Trains the end-to-end planner: it imitates PDM-Closed from pictures, then drives itself and is told what that would have done.
 
-    python -m agents.train_end_to_end --out runs/e2e      # the town's train scenes in the world "oracle"
+    python -m agents.train_end_to_end --out runs/e2e                   # the town's train scenes in the world "oracle"
+    python -m agents.train_end_to_end --out runs/e2e --world dist4d    # in the generated world
 
 Round 0: the expert drives random scenarios of every family, half of them from a start beside the recorded one; what the cameras
 see is stored with what it plans. A network learns these plans. In every later round (DAgger) the network of the round before
 drives, the expert says at every instant what it would do there, and the next network goes on from the last one with all rounds'
-data. Each network drives held-out scenes; the best of them is ``best/``, which ``EndToEndConfig(weights=...)`` drives.
+data. Each network drives held-out scenes; the best of them is ``best/``, which ``dist4d evaluate --planner FOLDER`` drives.
 
 Stopped (Ctrl-C, kill), the same command goes on: with the next scene while it drives, with the next epoch while it learns. More
 ``--rounds`` make a finished run longer. The folder gets ``data/``, ``round_N/``, ``best/``, ``curve.json`` and ``log.txt``.
@@ -41,10 +42,11 @@ from dist4d_env.learning.end_to_end_network import Answer, EndToEndNetwork, Netw
 from dist4d_env.planners.contract import Planner
 from dist4d_env.planners.pdm_closed import PdmClosed
 from dist4d_env.progress import Progress
+from dist4d_env.registry import WORLDS
 from dist4d_env.scenes.files import replacing, write_text
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.simulation.scene_at import SceneAt
-from dist4d_env.worlds.contract import WorldInfo, WorldStart
+from dist4d_env.worlds.contract import WorldInfo, WorldStart, world_traits
 from dist4d_env.worlds.oracle import OracleWorld
 
 CAUTION = 1 / 3
@@ -60,6 +62,8 @@ class Options:
     """Folder of the run."""
     dataroot: Path | None = None
     """Town of the training scenes; else the built-in one's train split, which is made once."""
+    world: str = "oracle"
+    """World whose pictures are learned from, also in held-out scenes: oracle, dist4d, splat, or your own as module:Class."""
     scenes: str = "train"
     """Split to train on; its last ``--held-out`` scenes choose the best network instead."""
     held_out: int = 6
@@ -92,6 +96,9 @@ class Options:
     """Of torch on the CPU; the same number is needed for the same run."""
 
     def __post_init__(self) -> None:
+        WORLDS.check(self.world)
+        if not world_traits(self.world).shows_pictures:
+            raise ConfigError(f"world={self.world!r} shows no pictures to learn from: choose oracle, dist4d or splat")
         if (
             min(self.rounds, self.episodes, self.scored, self.epochs, self.batch, self.held_out, self.threads) < 1
             or not self.cameras
@@ -132,7 +139,13 @@ def network_config(options: Options, dataset: Dataset, scenes: Sequence[str]) ->
         raise ConfigError(f"--cameras: the scenes have no {', '.join(missing)}; there are {', '.join(rig.names)}")
     rows = calibration_of(rig.at_size(64, 112))
     calibration = tuple(rows[rig.names.index(name)] for name in options.cameras)
-    about = {"seed": options.seed, "share": options.share, "epochs": options.epochs, "episodes": options.episodes}
+    about = {
+        "world": options.world,
+        "seed": options.seed,
+        "share": options.share,
+        "epochs": options.epochs,
+        "episodes": options.episodes,
+    }
     return NetworkConfig(options.cameras, calibration, depth=options.depth, about=about)
 
 
@@ -171,6 +184,11 @@ class SomeCameras:
         )
 
 
+def world_of(options: Options) -> Any:
+    """The world of the environments; of the oracle only the cameras that are looked at are drawn."""
+    return SomeCameras(options.cameras) if options.world == "oracle" else options.world
+
+
 def make_env(options: Options, dataset: Dataset, scenes: Sequence[str], pictures: bool = True) -> Any:
     """The environment of training and of held-out scenes."""
     shown = ("cameras", "depth") if pictures else ()
@@ -180,7 +198,7 @@ def make_env(options: Options, dataset: Dataset, scenes: Sequence[str], pictures
         version=dataset.version,
         scenes=list(scenes),
         size=(64, 112),
-        world=SomeCameras(options.cameras) if pictures else "none",
+        world=world_of(options) if pictures else "none",
         action="trajectory",
         observation=(*shown, "ego", "route", "agents"),
     )
@@ -336,7 +354,7 @@ def score_round(options: Options, dataset: Dataset, scenes: Sequence[str], numbe
     if not drivers or stop.asked:
         return
     env, blind = make_env(options, dataset, scenes), make_env(options, dataset, scenes, pictures=False)
-    planners = {name: make_driver(where) for name, where in drivers.items()}
+    planners = {name: make_planner(str(where)) for name, where in drivers.items()}
     scores: dict[str, list[float]] = {name: [] for name in drivers}
     with Progress("held-out scenes", "scene", len(scenes)) as progress:
         for scene in scenes:
@@ -357,11 +375,6 @@ def score_round(options: Options, dataset: Dataset, scenes: Sequence[str], numbe
     if tried and max(tried, key=lambda name: tried[name]) == path.name:
         save_network(*load_network(path), options.out / "best")
     write_text(curve_path, json.dumps(curve, indent=1) + "\n")
-
-
-def make_driver(where: Any) -> Planner:
-    """A planner of the registry, or of a folder."""
-    return EndToEndPlanner(EndToEndConfig(where)) if isinstance(where, Path) else make_planner(where)
 
 
 def score_episode(env: Any, scenario: Scenario, planner: Planner) -> float:

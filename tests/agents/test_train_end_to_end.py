@@ -15,6 +15,7 @@ from agents.end_to_end_data import FRAMES, Samples, load_samples
 from agents.train_end_to_end import Options, main
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.learning.end_to_end import EndToEndConfig, EndToEndPlanner
 from dist4d_env.learning.end_to_end_network import load_network
 
@@ -103,3 +104,22 @@ def test_bad_input_is_one_clear_error(done, tmp_path, town_dataroot):
     (tmp_path / "broken.npz").write_bytes(b"nothing")
     with pytest.raises(DataError, match="remove the file"):
         load_samples([tmp_path / "broken.npz"], load_network(done / "round_0")[1])
+
+
+def test_it_learns_in_a_generated_world_too_and_a_folder_drives(tmp_path, town_dataroot):
+    """The expert, who looks at nothing, drives alike; what is seen differs."""
+    small_run = {"rounds": 1, "episodes": 1, "epochs": 1, "horizon": 1.0}
+    drives = {}
+    for world in ("oracle", "splat"):
+        folder = main(small(tmp_path / world, town_dataroot, world=world, **small_run))
+        with np.load(folder / "data" / "round_0" / "town-val-0000.npz") as file:
+            drives[world] = {name: file[name] for name in ("rgb", "plan")}
+        planner = make_planner(str(folder / "best"))
+        assert isinstance(planner, EndToEndPlanner) and planner.trained.about["world"] == world
+    assert np.array_equal(drives["oracle"]["plan"], drives["splat"]["plan"])
+    assert not np.array_equal(drives["oracle"]["rgb"], drives["splat"]["rgb"])
+
+
+def test_a_world_without_pictures_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="world='none' shows no pictures"):
+        Options(world="none")

@@ -1,0 +1,61 @@
+"""What foretells plans that differ, and what is lost by learning in a generated world: the numbers behind the tables."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import foretelling, policy_gap
+from benchmarks.fidelity_drives import Drive
+from dist4d_env.errors import ConfigError
+
+
+def test_a_plan_that_is_kept_to_has_not_changed() -> None:
+    """An ego that drives a bend of 20 m at 5 m/s, as all its plans say; then a plan half a metre farther."""
+    turn = 5.0 / 20.0
+    ego = np.zeros((4, 7))
+    ego[:, 2] = turn * 0.5 * np.arange(4)
+    ego[:, 0], ego[:, 1] = 20 * np.sin(ego[:, 2]), 20 * (1 - np.cos(ego[:, 2]))
+    ahead = turn * 0.5 * np.arange(1, 9)
+    plans = np.tile(np.stack([20 * np.sin(ahead), 20 * (1 - np.cos(ahead)), ahead], -1), (4, 1, 1))
+    assert foretelling.since_before(plans, ego) == pytest.approx(np.zeros(4), abs=1e-9)
+    plans[2, :, 0] += 0.5
+    assert foretelling.since_before(plans, ego) == pytest.approx([0, 0, 0.5, 0.5], abs=1e-9)
+    assert foretelling.since_before(plans[:0], ego[:0]).shape == (0,)
+
+
+def test_what_foretells_is_counted_overall_and_within_planners() -> None:
+    """Of one that is right for each planner, but on another scale, the second number alone is 1."""
+    rows = []
+    for planner, scale in (("a", 1.0), ("b", 100.0)):
+        for index in range(10):
+            row = dict.fromkeys(foretelling.FORETELLERS, 0.0)
+            rows.append({**row, "planner": planner, "scene": str(index), "apart": index / 9, "trust": scale * index})
+    found = foretelling.foretold(rows)
+    assert found["decisions"] == 20 and found["differs"]["mean"] == 0.5
+    trust = found["foretellers"]["trust"]
+    assert trust["within_planners"] == 1.0 and trust["auroc"]["mean"] == pytest.approx(0.8)
+    assert found["foretellers"]["any plan"]["auroc"]["mean"] == 0.5
+
+
+def drive(planner: str, scenario: str, pdms: float) -> Drive:
+    return Drive(
+        planner, scenario, 0, scenario, "f", "end", "c", {"PDMS": pdms}, [(0.0, 0.0)], ["log"], [1.0], [0.0], [True], [None]
+    )
+
+
+def test_the_gap_is_over_episodes_that_all_have_driven() -> None:
+    scores = {"t0": (0.5, 0.7), "t1": (0.6, 0.8), "m0": (0.4, 0.8), "m1": (0.5, 0.5)}
+    drives = [drive(name, f"s{k}", value) for name, both in scores.items() for k, value in enumerate(both)]
+    options = policy_gap.Options(Path(), ("t0", "t1"), ("m0", "m1"))
+    found = policy_gap.compared([*drives, drive("t0", "only", 1.0)], options)
+    assert found["episodes"] == 2 and found["by_seed"] == pytest.approx([0.0, -0.2])
+    assert found["gap"]["mean"] == pytest.approx(-0.1) and found["truth"]["mean"] == pytest.approx(0.65)
+    assert policy_gap.compared(drives[:-2], options) == {}
+    with pytest.raises(ConfigError, match="2 policies, --made 1"):
+        replace(options, made=("m0",))
+    assert math.isclose(found["seeds"]["made"]["mean"], 0.55)
