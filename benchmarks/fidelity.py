@@ -25,32 +25,27 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 
 from benchmarks.common import run
 from benchmarks.fidelity_drives import KeptDrives, load_drives, study
-from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.evaluation.campaign import Campaign, look_at_planners, prepared
 from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, jittered
 from dist4d_env.evaluation.episode_log import save_episode
 from dist4d_env.evaluation.executors import check_stop, executor
 from dist4d_env.evaluation.planners import make_planner
-from dist4d_env.evaluation.runner import RunOptions, guarded, run_episode, to_action
-from dist4d_env.geometry.rgbd import FAR, RGBDFrame
-from dist4d_env.geometry.transforms import pose_from_xy_yaw
-from dist4d_env.planners.contract import PLAN_POSES, Plan, Planner, PlannerContext, PlannerFailure, PlannerInput, PlannerNeeds
+from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.evaluation.second_opinion import OtherPictures, SecondOpinions, asked_of
+from dist4d_env.planners.contract import Planner
 from dist4d_env.progress import Progress
 from dist4d_env.registry import MEASURING
 from dist4d_env.scenes.files import replacing
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import read_suite
-from dist4d_env.simulation.scene_at import SceneAt
-from dist4d_env.simulation.state import EpisodeState
-from dist4d_env.worlds.contract import World, WorldStart
 from dist4d_env.worlds.oracle import OracleWorld
 
 TRUTH = "oracle"
@@ -181,112 +176,23 @@ def drive_beside_truth(task: EpisodeTask, beside: frozenset[str] | None = None) 
     driving: Any = env.unwrapped
     planner, twin = _planners(task.planner, task.fingerprint)
     wanted = beside is None or (task.seed == 0 and task.scenario.name in beside)
-    two = None
-    if wanted and looks(planner.requires) and task.settings.world != TRUTH:
-        two = Beside(planner, {TRUTH: (twin, OtherPictures(OracleWorld()))}, driving)
+    asked = wanted and asked_of(planner.requires) and task.settings.world != TRUTH
+    truth = SecondOpinions({TRUTH: (twin, OtherPictures(OracleWorld()))}) if asked else None
     scenario = jittered(task.scenario, driving, task.seed) if task.jitter else task.scenario
-    options = RunOptions(plan_limit=task.plan_limit, reset_limit=task.reset_limit, scenario=scenario)
+    options = RunOptions(plan_limit=task.plan_limit, reset_limit=task.reset_limit, scenario=scenario, opinions=truth)
     try:
-        log = run_episode(env, two or planner, task.seed, options, lambda *_: check_stop(), task.planner)
+        log = run_episode(env, planner, task.seed, options, lambda *_: check_stop(), task.planner)
     except DiST4DError as error:
         raise type(error)(f"scenario {task.scenario.name}: {error}") from error
     if log.error is not None:
         _planners.cache_clear()  # fresh ones for the next episode
-    if two is not None:
-        plans = two.plans_of(TRUTH)[: len(log.plans.step)]
+    if truth is not None:
+        plans = truth.plans_of(TRUTH)[: len(log.plans.step)]
         path = task.folder / SHADOWS / f"{task.name}.npz"
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, poses=plans)
-    save_episode(replace(log, fingerprint=dict(task.fingerprint)), task.folder / "episodes", task.name)
+    save_episode(replace(log, fingerprint=dict(task.fingerprint), apart=None), task.folder / "episodes", task.name)
     return task.name
-
-
-def looks(needs: PlannerNeeds) -> bool:
-    """Whether what a planner sees are pictures of the observation alone, which can be exchanged for the true ones."""
-    return needs.cameras and not (needs.imagination or needs.lidar)
-
-
-class Beside:
-    """A planner that drives, and others of its kind that are shown other pictures of the states that the first comes to.
-
-    others: name -> (planner, what it is shown); each has a memory of its own.
-    """
-
-    def __init__(self, planner: Planner, others: Mapping[str, tuple[Planner, Shown]], driving: DiST4DDrivingEnv) -> None:
-        self._planner, self._others, self._driving = planner, others, driving
-        self.requires = planner.requires
-        self._plans: dict[str, list[np.ndarray]] = {}
-
-    def reset(self, context: PlannerContext, seed: int) -> None:
-        """All begin with the same seed."""
-        self._planner.reset(context, seed)
-        self._plans = {name: [] for name in self._others}
-        for planner, shown in self._others.values():
-            planner.reset(context, seed)
-            shown.begin(self._driving)
-
-    def plan(self, observation: PlannerInput) -> Plan:
-        """The first one's plan."""
-        plan = self._planner.plan(observation)
-        for name, (planner, shown) in self._others.items():
-            seen = {**observation.observation, **shown.pictures(self._driving.episode.state, observation.observation)}
-            try:
-                answer = guarded(planner.plan, replace(observation, observation=seen))
-                self._plans[name].append(to_action(answer, "trajectory"))
-            except (PlannerFailure, DiST4DError):
-                self._plans[name].append(np.full((PLAN_POSES, 3), np.nan))
-        return plan
-
-    def plans_of(self, name: str) -> np.ndarray:
-        """(D, 8, 3) of each decision, what another would have done, nan where it failed."""
-        return np.array(self._plans[name], np.float32).reshape(-1, PLAN_POSES, 3)
-
-
-class Shown(Protocol):
-    """What a planner is shown in place of an environment's pictures."""
-
-    def begin(self, driving: DiST4DDrivingEnv) -> None:
-        """An episode begins."""
-
-    def pictures(self, state: EpisodeState, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """The entries of an observation of a state that are to be others."""
-
-
-class OtherPictures:
-    """The pictures that another world has of an environment's episode, at the size that its own world shows."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def begin(self, driving: DiST4DDrivingEnv) -> None:
-        """An episode begins; that of the environment has begun."""
-        episode = driving.episode
-        assert episode.frame is not None
-        scene, (height, width) = driving.scene, episode.frame.depth.shape[1:]
-        self._names = scene.rig.names
-        start = WorldStart(scene, scene.rig.at_size(height, width), episode.state.time, 0)
-        (self._state,) = self._world.reset([start])
-
-    def frame(self, state: EpisodeState) -> RGBDFrame:
-        """What the world shows of a state. The town's streets are level: the pose is that in the plane."""
-        pose = pose_from_xy_yaw(state.ego.x, state.ego.y, state.ego.yaw)
-        now = SceneAt(state.time, pose, state.boxes, np.zeros(0), np.zeros((0, 4, 4)), (), state.lights)
-        ((self._state, frame, _),) = self._world.step([self._state], [now])
-        assert frame is not None  # of a world that shows pictures
-        return frame
-
-    def pictures(self, state: EpisodeState, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """Pictures and depth as an environment observes them."""
-        return observed(self.frame(state), self._names)
-
-
-def observed(frame: RGBDFrame, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Pictures and depth of a frame as an environment observes them."""
-    depth = np.clip(frame.depth[..., None], 0, FAR)
-    return {
-        **dict(zip(names, frame.rgb, strict=True)),
-        **{f"{name}/depth": image for name, image in zip(names, depth, strict=True)},
-    }
 
 
 @lru_cache(maxsize=2 * len(WORLDS))

@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from dist4d_env.evaluation.campaign import stored
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog, forward_cameras, load_episode
 from dist4d_env.evaluation.fingerprint import package_fingerprint
 from dist4d_env.evaluation.scores import end_time, reacts, recorded_human, recorded_scene
+from dist4d_env.evaluation.second_opinion import between
 from dist4d_env.json_output import plain
 from dist4d_env.metrics.driving.composite import pdms_v1
 from dist4d_env.metrics.driving.epdms import epdms_v2
@@ -23,10 +23,7 @@ from dist4d_env.metrics.driving.recording import logged_progress
 from dist4d_env.metrics.foreign.nuplan import nuplan_cls
 from dist4d_env.progress import Progress
 from dist4d_env.scenes.files import write_text
-from dist4d_env.simulation.actions import PLAN_DT
 
-AHEAD = 2.0
-"""Seconds after which two plans for the same state are compared."""
 NEAR, MOVES = 20.0, 0.5
 """Metres within which, and m/s from which on, something that moves is near."""
 MEASURED = "measured"
@@ -98,7 +95,7 @@ def drive_of(log: EpisodeLog, true_plans: np.ndarray | None) -> Drive:
         trust=[step.trust for step in steps],
         from_log=[float(np.hypot(*(logged - place).T).min()) for place in ego],
         near=((away < NEAR) & moving & trace.valid[rows]).any(1).tolist(),
-        apart=[None] * decisions if true_plans is None else between(log.plans.poses, true_plans),
+        apart=[None] * decisions if true_plans is None else plans_apart(log.plans.poses, true_plans),
     )
 
 
@@ -117,12 +114,11 @@ def scores_of(log: EpisodeLog) -> dict[str, float | None]:
     return {name: float(result.value) if result.valid else None for name, result in results.items()}
 
 
-def between(plans: np.ndarray, others: np.ndarray) -> list[float | None]:
-    """Metres between plans (D, 8, 3) and others of the same states after ``AHEAD`` seconds; None where there is no other."""
-    pose = round(AHEAD / PLAN_DT) - 1
-    apart = np.hypot(*(plans[: len(others), pose, :2] - others[: len(plans), pose, :2]).T)
-    found: list[Any] = [float(value) if np.isfinite(value) else None for value in apart]
-    return found + [None] * (len(plans) - len(found))
+def plans_apart(plans: np.ndarray, others: np.ndarray) -> list[float | None]:
+    """Metres between plans (D, 8, 3) and others of the same states; None where there is no other."""
+    shared = min(len(plans), len(others))
+    found = [float(value) if np.isfinite(value) else None for value in between(plans[:shared], others[:shared])]
+    return found + [None] * (len(plans) - shared)
 
 
 def parted_after(first: Drive, second: Drive, metres: float = 0.5, tick: float = 0.1) -> float | None:

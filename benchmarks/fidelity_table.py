@@ -26,12 +26,11 @@ from benchmarks.fidelity_drives import SCORES, Drive, KeptDrives, load_drives, r
 from benchmarks.fidelity_episodes import parted_after, read_drives
 from dist4d_env.errors import DataError
 from dist4d_env.evaluation.campaign import is_campaign, read_settings
+from dist4d_env.evaluation.second_opinion import DIFFERS
 from dist4d_env.evaluation.statistics import Estimate
 
 ASKED = 200
 """Paired episodes of a planner that the study is meant to have."""
-DIFFERS = 0.5
-"""Metres from which on a plan differs from the one on the true picture."""
 FROM_LOG = (0.25, 1.0, 2.0)
 """Metres from the recorded path at which kinds of frame part."""
 BINS = 8

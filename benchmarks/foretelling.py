@@ -10,22 +10,18 @@ do: no trust that looks at pictures alone can know more than these. Which is bet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import gymnasium as gym
 import numpy as np
 
 from benchmarks.agreement import Clusters, auroc
 from benchmarks.common import FinishedUnits, result_file, run
-from benchmarks.fidelity import PATIENCE, TRUTH, Beside, OtherPictures, Shown, in_turn
-from benchmarks.fidelity_episodes import AHEAD, between
-from benchmarks.fidelity_table import DIFFERS
-from dist4d_env.data.depth_files import decode_depth, encode_depth
+from benchmarks.fidelity import PATIENCE, TRUTH, in_turn
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.campaign import Campaign
@@ -34,28 +30,20 @@ from dist4d_env.evaluation.episode_log import forward_cameras
 from dist4d_env.evaluation.executors import executor
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.evaluation.second_opinion import DIFFERS, OPINIONS, OtherPictures, SecondOpinions, between
 from dist4d_env.progress import Progress
 from dist4d_env.registry import MEASURING
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import read_suite
-from dist4d_env.simulation.actions import PLAN_DT
 from dist4d_env.simulation.state import EpisodeState
 from dist4d_env.worlds.oracle import OracleWorld
-from dist4d_env.worlds.replay import SplatWorld
 
-OPINIONS: Mapping[str, Callable[[], Shown]] = {
-    "splat": lambda: OtherPictures(SplatWorld()),
-    "stored": lambda: Stored(Own()),
-    "stored splat": lambda: Stored(OtherPictures(SplatWorld())),
-    "half way": lambda: HalfWay(OtherPictures(SplatWorld())),
-}
-"""What second planners are shown beside the truth."""
 Row = Mapping[str, Any]
 """A decision: planner, scene, metres apart and what may foretell them."""
 FORETELLERS = (
     "trust",
     *(f"plan on {name}" for name in OPINIONS),
-    "any plan",
+    "either plan",
     "plan before",
     "error of colours",
     "error of depth",
@@ -128,24 +116,20 @@ def main(options: Options) -> dict[str, Any]:
 
 def driven(drive: Drive) -> tuple[str, list[dict[str, float]]]:
     """Drives an episode; of each decision that all planners took, how far apart plans are and what else may foretell it."""
-    env = _environment(drive.settings)
-    driving: Any = env.unwrapped
-    truth = Errors()
-    others: dict[str, Shown] = {TRUTH: truth} | {name: make() for name, make in OPINIONS.items()}
-    planner, *twins = (make_planner(drive.planner) for _ in range(1 + len(others)))
-    beside = Beside(planner, dict(zip(others, zip(twins, others.values(), strict=True), strict=True)), driving)
-    options = RunOptions(plan_limit=PATIENCE, reset_limit=PATIENCE, scenario=drive.scenario)
-    log = run_episode(env, beside, 0, options, lambda *_: None, drive.planner)
+    env, truth = _environment(drive.settings), Errors()
+    planner, first, *others = (make_planner(drive.planner) for _ in range(2 + len(OPINIONS)))
+    shown = {name: (one, show("log")) for (name, show), one in zip(OPINIONS.items(), others, strict=True)}
+    opinions = SecondOpinions({TRUTH: (first, truth), **shown})
+    options = RunOptions(plan_limit=PATIENCE, reset_limit=PATIENCE, scenario=drive.scenario, opinions=opinions)
+    log = run_episode(env, planner, 0, options, None, drive.planner)
     plans, count = log.plans.poses, len(log.plans.step)
-    apart = {name: np.array(between(plans, beside.plans_of(name)[:count]), float) for name in others}
-    changed = since_before(plans[:count], log.trace.ego[log.plans.step])
+    apart = {name: between(plans, opinions.plans_of(name)[:count]) for name in opinions.others}
     rows = []
     for index in range(count):
-        far = {name: float(apart[name][index]) for name in others}
+        far = {name: float(metres[index]) for name, metres in apart.items()}
         if not np.isfinite(list(far.values())).all():
             continue
-        row = {"apart": far[TRUTH], "trust": 1.0 - log.steps[index].trust, "any plan": max(far[name] for name in OPINIONS)}
-        row["plan before"] = changed[index]
+        row = {"apart": far[TRUTH], "trust": 1.0 - log.steps[index].trust, "either plan": max(far[name] for name in OPINIONS)}
         row |= {f"plan on {name}": far[name] for name in OPINIONS}
         rows.append({**row, "error of colours": truth.errors[index][0], "error of depth": truth.errors[index][1]})
     return drive.name, rows
@@ -174,68 +158,6 @@ class Errors(OtherPictures):
         depths = np.abs(np.log(np.maximum(observation[depth], 0.1) / np.maximum(true[depth], 0.1))).mean()
         self.errors.append((float(colours), float(depths)))
         return true
-
-
-class Own:
-    """The pictures that are shown."""
-
-    def begin(self, driving: DiST4DDrivingEnv) -> None:
-        """An episode begins."""
-
-    def pictures(self, state: EpisodeState, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """Them."""
-        return observation
-
-
-@dataclass
-class Stored:
-    """Pictures through JPEG and 16-bit depth: a plan that changes with them turns on nothing."""
-
-    of: Shown
-
-    def begin(self, driving: DiST4DDrivingEnv) -> None:
-        """An episode begins."""
-        self.of.begin(driving)
-        self._names = driving.scene.rig.names
-
-    def pictures(self, state: EpisodeState, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """All of the rig's cameras."""
-        shown, stored = self.of.pictures(state, observation), dict[str, np.ndarray]()
-        for name in self._names:
-            _, content = cv2.imencode(".jpg", np.ascontiguousarray(shown[name][..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 90])
-            stored[name] = np.ascontiguousarray(cv2.imdecode(content, cv2.IMREAD_COLOR)[..., ::-1])
-            stored[f"{name}/depth"] = decode_depth(encode_depth(shown[f"{name}/depth"][..., 0]))[..., None]
-        return stored
-
-
-@dataclass
-class HalfWay:
-    """The mean of the shown pictures and others; of depth the harmonic one."""
-
-    other: Shown
-
-    def begin(self, driving: DiST4DDrivingEnv) -> None:
-        """An episode begins."""
-        self.other.begin(driving)
-
-    def pictures(self, state: EpisodeState, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """All of the rig's cameras."""
-        return {name: _mean(observation[name], value) for name, value in self.other.pictures(state, observation).items()}
-
-
-def _mean(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    if one.dtype == np.uint8:
-        return ((one.astype(np.uint16) + two) // 2).astype(np.uint8)
-    return (2 / (1 / np.maximum(one, 0.1) + 1 / np.maximum(two, 0.1))).astype(one.dtype)
-
-
-def since_before(plans: np.ndarray, ego: np.ndarray) -> np.ndarray:
-    """(D,) metres between where each plan (8, 3) has the ego after ``AHEAD`` seconds and where the plan before had it then; 0 for
-    the first. ego: (D, 3 or more) x, y, yaw at each decision. Decisions are ``PLAN_DT`` apart."""
-    pose = round(AHEAD / PLAN_DT) - 1
-    turn = np.stack([np.cos(ego[:, 2]), -np.sin(ego[:, 2]), np.sin(ego[:, 2]), np.cos(ego[:, 2])], -1).reshape(-1, 1, 2, 2)
-    places = (turn @ plans[..., :2, None])[..., 0] + ego[:, None, :2]
-    return np.concatenate([np.zeros(min(1, len(plans))), np.linalg.norm(places[1:, pose] - places[:-1, pose + 1], axis=-1)])
 
 
 def foretold(rows: Sequence[Row]) -> dict[str, Any]:

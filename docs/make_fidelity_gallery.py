@@ -17,7 +17,7 @@ import numpy as np
 from tyro.conf import Positional
 
 from benchmarks.common import run
-from benchmarks.fidelity import PATIENCE, SHADOWS, OtherPictures
+from benchmarks.fidelity import PATIENCE, SHADOWS
 from benchmarks.fidelity_drives import Drive
 from benchmarks.fidelity_episodes import read_drives
 from dist4d_env.envs.drawing import colour_depth, draw_text
@@ -28,6 +28,7 @@ from dist4d_env.evaluation.drive import EnvSettings, episode_name
 from dist4d_env.evaluation.episode_log import forward_cameras, load_episode
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.evaluation.second_opinion import OtherPictures
 from dist4d_env.geometry.cameras import project
 from dist4d_env.geometry.transforms import apply, invert
 from dist4d_env.scenes.files import Document

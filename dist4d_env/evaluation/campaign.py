@@ -60,7 +60,8 @@ class Campaign:
     difficulties, empty for all; jitter: whether seeds beyond 0 move the ego's start a little; dataroot, version: in place of the
     suite's; dataset: the reader's name; size: of the images, "HEIGHTxWIDTH", None for the world's own; horizon: seconds of an
     episode where the scenario names none; plan_limit, reset_limit: seconds that a plan, and making and resetting a planner, may
-    take; apart: whether planners live in processes of their own, where they can be stopped."""
+    take; apart: whether planners live in processes of their own, where they can be stopped; opinions: whether second opinions are
+    asked for, of planners that look."""
 
     planners: tuple[str, ...]
     suite: Suite
@@ -80,6 +81,7 @@ class Campaign:
     dataset: str | None = None
     size: str | None = None
     apart: bool = True
+    opinions: bool = False
     scenarios: tuple[Scenario, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -128,7 +130,7 @@ class Campaign:
         scenarios = sorted(self.scenarios, key=lambda scenario: (scenario.scene, scenario.name))
         code = code_fingerprint(self.world, self.weights, self.traffic)
         task = partial(EpisodeTask, settings=settings, folder=folder, jitter=self.jitter, apart=self.apart,
-                       plan_limit=self.plan_limit, reset_limit=self.reset_limit)  # fmt: skip
+                       plan_limit=self.plan_limit, reset_limit=self.reset_limit, opinions=self.opinions)  # fmt: skip
         return [
             task(planner, scenario, seed, needs=made[planner].requires,
                  fingerprint=(("code", code), ("planner", made[planner].fingerprint), ("data", data[scenario.scene])))
@@ -388,12 +390,14 @@ def _agree(campaign: Campaign, settings: EnvSettings, folder: Path) -> str:
         "jitter": campaign.jitter,
         "plan_limit": campaign.plan_limit,
         "reset_limit": campaign.reset_limit,
+        "opinions": campaign.opinions,
         "dist4d_env": __version__,
     }
     if is_campaign(folder):
         before = read_settings(folder)
+        assumed = {"reset_limit": campaign.reset_limit, "opinions": False}  # of a folder from before there were these
         for name, value in common.items():
-            if before["common"].get(name, value if name == "reset_limit" else None) != value:
+            if before["common"].get(name, assumed.get(name)) != value:
                 raise ConfigError(
                     f"{folder} holds episodes with {name}={before['common'].get(name)!r}, this run has {value!r}: "
                     "choose another --out"

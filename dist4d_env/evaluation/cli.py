@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from dist4d_env.data.contract import Dataset
     from dist4d_env.envs.driving import DiST4DDrivingEnv
     from dist4d_env.evaluation.executors import Executor
+    from dist4d_env.evaluation.second_opinion import SecondOpinions
     from dist4d_env.evaluation.summary import Summary
     from dist4d_env.metrics.driving.forms import Form
+    from dist4d_env.planners.contract import PlannerNeeds
 
 ENV = ("world", "weights", "memory", "traffic", "decision_dt", "horizon", "dataset", "size")
 """Options that are the environment's keywords."""
@@ -99,6 +101,9 @@ class Options:
     realism: int = 0
     """Score the --traffic instead of a planner: so many seeded rollouts of each of --episodes windows of 9 s a scene, held to the
     log as the Waymo sim agents challenge does (it takes 32). Writes realism.json."""
+    second_opinions: bool = False
+    """Ask others of a planner's kind, at every decision, what they would do on the splat of the same state and on the same
+    pictures once stored, and report how often they agree (plan_agreement). Of planners that look; takes half as long again."""
     report: bool = False
     """Write an HTML report per episode, too, with a video where the world makes pictures."""
     form: Literal["corrected", "faithful"] = "corrected"
@@ -124,6 +129,10 @@ class Options:
             raise ConfigError("--two-stage scores single plans of --scenes: leave folder, --suite, --report and --action out")
         if self.realism and (self.two_stage or self.suite is not None or self.folder is not None):
             raise ConfigError("--realism scores the traffic of --scenes: leave folder, --suite and --two-stage out")
+        if self.second_opinions and (self.realism or self.two_stage or self.folder is not None or self.action != "trajectory"):
+            raise ConfigError(
+                "--second-opinions are asked for while plans are driven: leave folder, --two-stage, --realism and --action out"
+            )
         if self.realism < 0:
             raise ConfigError(f"realism={self.realism} must be a number of rollouts")
         check_ranges(self, workers=(0, math.inf), seed=(0, math.inf))
@@ -214,6 +223,7 @@ def _drive_suite(options: Options) -> None:
         raise ConfigError(f"action={options.action!r}: suites are driven with trajectories; leave --action out")
     names = ("seeds", "only", "plan_limit", "reset_limit", "version", *ENV)
     settings: dict[str, Any] = {name: getattr(options, name) for name in names}
+    settings |= {"opinions": options.second_opinions}
     settings |= {"dataroot": None if options.dataroot is None else str(options.dataroot), "apart": options.workers > 0}
     suite = read_suite(options.suite, options.allowed)
     run(Campaign(options.planner, suite, **settings), options.out, _executor(options), options.again)
@@ -238,6 +248,29 @@ def _executor(options: Options) -> Executor:
     return executor(options.workers, options.ray)
 
 
+def _planner(options: Options) -> Any:
+    """The planner, in a process of its own if there are workers."""
+    from dist4d_env.evaluation.planner_process import PlannerProcess
+
+    name = options.planner[0]
+    return PlannerProcess(name, options.plan_limit, options.reset_limit) if options.workers else make_planner(name)
+
+
+@contextmanager
+def _asked(options: Options, needs: PlannerNeeds) -> Iterator[SecondOpinions | None]:
+    """Others of the planner's kind to ask; None where none are wanted, or it doesn't look at pictures alone."""
+    from dist4d_env.evaluation.second_opinion import OPINIONS, asked_of, opinions_of
+
+    if not (options.second_opinions and asked_of(needs)):
+        yield None
+        return
+    planners = [_planner(options) for _ in OPINIONS]
+    yield opinions_of(planners, options.memory)
+    if options.workers:
+        for planner in planners:
+            planner.close()
+
+
 @contextmanager
 def _opened(options: Options) -> Iterator[tuple[Any, Dataset, Env]]:
     """The planner, in a process of its own if there are workers, the data set, and the environment."""
@@ -245,12 +278,10 @@ def _opened(options: Options) -> Iterator[tuple[Any, Dataset, Env]]:
     from dist4d_env.data.soundness import load_scene
     from dist4d_env.envs.starts import check_length
     from dist4d_env.evaluation.drive import EnvSettings
-    from dist4d_env.evaluation.planner_process import PlannerProcess
     from dist4d_env.worlds.contract import world_traits
 
-    name = options.planner[0]
-    planner: Any = PlannerProcess(name, options.plan_limit, options.reset_limit) if options.workers else make_planner(name)
-    needs = planner.requires
+    planner = _planner(options)
+    name, needs = options.planner[0], planner.requires
     if (needs.cameras or needs.lidar) and not world_traits(options.world).shows_pictures:
         wanted = "cameras" if needs.cameras else "LiDAR"
         raise ConfigError(f"planner {name!r} needs {wanted}: choose a world that makes pictures, such as world=dist4d")
@@ -276,7 +307,7 @@ def drive(options: Options) -> Summary:
 
     limits: dict[str, Any] = {"plan_limit": options.plan_limit, "reset_limit": options.reset_limit}
     fingerprint, scores = {"code": code_fingerprint(options.world, options.weights, options.traffic)}, []
-    with _opened(options) as (planner, dataset, env):
+    with _opened(options) as (planner, dataset, env), _asked(options, planner.requires) as opinions:
         names = dataset.scene_names(options.scenes)
         if options.workers:
             fingerprint["planner"] = planner.made().fingerprint
@@ -284,7 +315,7 @@ def drive(options: Options) -> Summary:
             for scene in names:
                 for index in range(options.episodes):
                     seed = options.seed + index
-                    place = RunOptions(scene, 0.0 if index == 0 else None, **limits)
+                    place = RunOptions(scene, 0.0 if index == 0 else None, opinions=opinions, **limits)
                     film = _Film(options, f"{scene}_{seed}") if options.report else None
                     log = run_episode(env, planner, seed, place, film, options.planner[0])
                     save_episode(replace(log, fingerprint=fingerprint), options.out / "episodes", f"{scene}_seed{seed}")

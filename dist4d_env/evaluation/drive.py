@@ -24,11 +24,13 @@ from dist4d_env.evaluation.executors import check_stop
 from dist4d_env.evaluation.planner_process import PlannerProcess
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.evaluation.second_opinion import OPINIONS, asked_of, opinions_of
 from dist4d_env.geometry.cameras import optional_size
 from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT, PlannerNeeds
 from dist4d_env.scenes.files import replacing
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.worlds.contract import world_traits
+from dist4d_env.worlds.memory import MemoryPolicy
 
 OFFSET, YAW, SPEED = 0.15, np.radians(1.0), 0.1
 """How far seeds beyond the first move the ego's start, evenly either way: metres, radians, share of the speed."""
@@ -44,7 +46,7 @@ class EnvSettings:
     scenes: tuple[str, ...]
     world: str = "none"
     weights: str = "tiny"
-    memory: str = "log"
+    memory: MemoryPolicy = "log"
     traffic: str = "replay"
     decision_dt: float = 0.5
     horizon: float = 10.0
@@ -63,7 +65,7 @@ class EnvSettings:
 class EpisodeTask:
     """A planner, a scenario, a seed: one episode. needs: the planner's; folder: of the campaign; plan_limit, reset_limit: seconds
     that a plan, and making and resetting the planner, may take; apart: whether the planner lives in a process of its own;
-    fingerprint: of what drives."""
+    fingerprint: of what drives; opinions: whether second opinions are asked for, of planners that look."""
 
     planner: str
     scenario: Scenario
@@ -76,6 +78,7 @@ class EpisodeTask:
     reset_limit: float = RESET_LIMIT
     apart: bool = True
     fingerprint: tuple[tuple[str, str], ...] = ()
+    opinions: bool = False
 
     @property
     def name(self) -> str:
@@ -100,18 +103,22 @@ def drive(task: EpisodeTask) -> str:
     Whatever the planner does wrong ends the episode as its failure. Bad input names the scenario. Raises Stopped when the run is
     being stopped.
     """
-    planner = _planner(task.planner, task.needs, task.plan_limit, task.reset_limit, task.apart, task.fingerprint)
+    count = 1 + len(OPINIONS) if task.opinions and asked_of(task.needs) else 1
+    planner, *others = _planners(task.planner, task.needs, task.plan_limit, task.reset_limit, task.apart, task.fingerprint, count)
     env = _environment(task.settings, task.needs.lidar)
     driving: Any = env.unwrapped
     scenario = jittered(task.scenario, driving, task.seed) if task.jitter else task.scenario
     strip = CameraStrip()
     try:
-        options = RunOptions(plan_limit=task.plan_limit, reset_limit=task.reset_limit, scenario=scenario)
+        options = RunOptions(
+            plan_limit=task.plan_limit, reset_limit=task.reset_limit, scenario=scenario,
+            opinions=opinions_of(others, task.settings.memory) if others else None,
+        )  # fmt: skip
         log = run_episode(env, planner, task.seed, options, strip, task.planner)
     except DiST4DError as error:
         raise type(error)(f"scenario {task.scenario.name}: {error}") from error
     if log.error is not None and not task.apart:
-        _planner.cache_clear()  # a fresh planner for the next episode
+        _planners.cache_clear()  # fresh ones for the next episode
     strip.save(task.folder / "pictures" / f"{task.name}.jpg")
     save_episode(replace(log, fingerprint=dict(task.fingerprint)), task.folder / "episodes", task.name)
     return task.name
@@ -167,8 +174,14 @@ def _environment(settings: EnvSettings, lidar: bool) -> gym.Env:
 
 
 @lru_cache(maxsize=1)
-def _planner(
-    name: str, needs: PlannerNeeds, plan_limit: float, reset_limit: float, apart: bool, fingerprint: tuple[tuple[str, str], ...]
-) -> Any:
-    """One planner at a time: the process of the one before ends. fingerprint: another is another planner."""
-    return PlannerProcess(name, plan_limit, reset_limit, needs) if apart else make_planner(name)
+def _planners(
+    name: str,
+    needs: PlannerNeeds,
+    plan_limit: float,
+    reset_limit: float,
+    apart: bool,
+    fingerprint: tuple[tuple[str, str], ...],
+    count: int,
+) -> tuple[Any, ...]:
+    """Some of one kind at a time: the processes of the ones before end. fingerprint: another is another planner."""
+    return tuple(PlannerProcess(name, plan_limit, reset_limit, needs) if apart else make_planner(name) for _ in range(count))

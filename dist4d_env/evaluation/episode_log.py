@@ -25,7 +25,7 @@ from dist4d_env.scenes.scene import Scene
 
 FORMAT = 2
 TRACE_ARRAYS = ("time", "ego", "position", "yaw", "velocity", "valid", "size", "category", "expert")
-LIGHT_STATES = "trace/light_state"
+LIGHT_STATES, APART = "trace/light_state", "plans/apart"
 PLAIN_FIELDS = ("scene", "version", "planner", "seed", "decision_dt", "outcome", "error", "settings", "scenario", "fingerprint")
 FIELDS: Mapping[str, Any] = {
     **dict.fromkeys(("scene", "version", "planner", "outcome", "dataroot"), str),
@@ -59,7 +59,8 @@ class EpisodeLog:
     outcome: what ended it ("horizon", a termination, or "planner_error", with the reason in ``error``); steps: one per
     decision and one for the start; plans: as they were handed to the simulator, with the tick of each (none where the planner
     returns controls); settings: the environment's keywords; scenario: the values of its YAML file; fingerprint: of the code and
-    the planner that drove it, where it was driven by name.
+    the planner that drove it, where it was driven by name; apart: (D,) metres between each plan and the second opinions on it,
+    nan where there is none, None where nobody was asked (``second_opinion``).
     """
 
     scene: str
@@ -76,6 +77,7 @@ class EpisodeLog:
     settings: Mapping[str, Any] = field(default_factory=dict)
     scenario: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: Mapping[str, str] = field(default_factory=dict)
+    apart: np.ndarray | None = None
 
     @property
     def total_reward(self) -> float:
@@ -89,6 +91,8 @@ def save_episode(log: EpisodeLog, folder: Path, name: str | None = None) -> Path
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {f"trace/{key}": getattr(log.trace, key) for key in TRACE_ARRAYS}
     arrays |= {"plans/step": log.plans.step, "plans/poses": log.plans.poses}
+    if log.apart is not None:
+        arrays[APART] = log.apart
     if len(log.trace.lights):
         arrays[LIGHT_STATES] = log.trace.lights.state
     path = folder / f"{name}.json"
@@ -198,6 +202,9 @@ def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene)
     require_shapes("its plans", {"step": step, "poses": poses}, step=step.shape[:1], poses=(len(step), *poses.shape[1:2], 3))
     if step.dtype.kind not in "iu" or not (np.diff(step) > 0).all() or not ((step >= 0) & (step < count)).all():
         raise ValueError("plans/step are no rising ticks of the trace")
+    apart = arrays.get(APART)
+    if apart is not None and (apart.shape != step.shape or apart.dtype.kind != "f" or (apart < 0).any()):
+        raise ValueError(f"plans/apart is {apart.dtype} {apart.shape}, not metres of {len(step)} plans")
     trace = EpisodeTrace(
         **{key: arrays[f"trace/{key}"] for key in TRACE_ARRAYS},
         map=scene.map,
@@ -211,6 +218,7 @@ def _assemble(text: dict[str, Any], arrays: dict[str, np.ndarray], scene: Scene)
         steps=tuple(map(_step, text["steps"])),
         plans=Plans(arrays["plans/step"], arrays["plans/poses"], text["plans_dt"]),
         trace=trace,
+        apart=apart,
     )
 
 

@@ -23,6 +23,7 @@ LABELS: Mapping[str, str] = {
     "bench2drive_comfort": "Bench2Drive comfortness",
     "nuscenes_open_loop_uniad": "nuScenes L2 (UniAD), m",
     "nuscenes_open_loop_stp3": "nuScenes L2 (ST-P3), m",
+    "plan_agreement": "plan agreement",
 }
 
 

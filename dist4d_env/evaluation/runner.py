@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES, TRAJECTORY_HIGH, TRAJECTORY_LOW
 from dist4d_env.simulation.state import EpisodeState
 
+if TYPE_CHECKING:
+    from dist4d_env.evaluation.second_opinion import SecondOpinions
+
 MOST_TEXT = 400
 """Characters of why a planner failed that an episode keeps."""
 
@@ -39,13 +42,15 @@ MOST_TEXT = 400
 @dataclass(frozen=True)
 class RunOptions:
     """scene, start: where the episode begins, drawn from the seed if None; plan_limit, reset_limit: seconds that a plan and the
-    planner's reset may take; scenario: the one to play, which has its own scene and start."""
+    planner's reset may take; scenario: the one to play, which has its own scene and start; opinions: who else is asked at every
+    decision, which takes no time of the planner's."""
 
     scene: str | None = None
     start: float | None = None
     plan_limit: float = PLAN_LIMIT
     scenario: Scenario | None = None
     reset_limit: float = RESET_LIMIT
+    opinions: SecondOpinions | None = None
 
     def __post_init__(self) -> None:
         if self.scenario is not None and (self.scene is not None or self.start is not None):
@@ -87,6 +92,8 @@ def run_episode(
         watch(driving, info)
     try:
         timed(options.reset_limit, "its reset", reset_planner, driving, planner)
+        if options.opinions is not None:
+            options.opinions.reset(driving)
     except PlannerFailure as failure:
         outcome, error = PLANNER_ERROR, _said("reset", failure)
     while outcome is None:
@@ -95,6 +102,8 @@ def run_episode(
             given = planner_input(driving, planner, observation)
             plan, took = timed(options.plan_limit, "a plan", guarded, planner.plan, given)
             action = to_action(plan, driving.config.action)
+            if options.opinions is not None:
+                options.opinions.ask(driving, observation)
             observation, reward, terminated, truncated, info = env.step(action)
         except (PlannerFailure, ActionError) as failure:
             outcome, error = PLANNER_ERROR, _said(f"at {time:.1f} s", failure)
@@ -107,7 +116,8 @@ def run_episode(
         if terminated or truncated:
             outcome = info["ended_by"]
     who = name or f"{type(planner).__module__}:{type(planner).__name__}"
-    return episode_log(driving, who, seed, steps, issued, outcome, error)
+    log = episode_log(driving, who, seed, steps, issued, outcome, error)
+    return log if options.opinions is None else replace(log, apart=options.opinions.apart(log.plans.poses))
 
 
 def episode_log(

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
+
 from dist4d_env.envs.ending import intended_end
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog
+from dist4d_env.evaluation.second_opinion import DIFFERS
 from dist4d_env.metrics.driving.composite import pdms_v1
 from dist4d_env.metrics.driving.epdms import epdms_v2
 from dist4d_env.metrics.driving.extended_comfort import NO_PLANS
@@ -88,5 +91,19 @@ def results_of(log: EpisodeLog, form: Form = "corrected") -> dict[str, MetricRes
     if log.scenario.get("family") in NEURONCAP:
         composites["neuroncap_score"] = lambda: neuroncap_score(trace, form=form)
     results |= {name: _FAILED if failed else compute() for name, compute in composites.items()}
+    if log.apart is not None and not failed:
+        results["plan_agreement"] = plan_agreement(log.apart)
     route = bench2drive(trace, reference, form)
     return results | {name: _FAILED if failed else result for name, result in route.items()}
+
+
+def plan_agreement(apart: np.ndarray) -> MetricResult:
+    """The share of decisions whose plan the second opinions agree with to within ``DIFFERS`` metres after ``AHEAD`` seconds.
+
+    apart: (D,) metres, nan where an opinion is missing; not valid where all are.
+    """
+    known = apart[np.isfinite(apart)]
+    if not len(known):
+        return MetricResult(0.0, False, {"reason": "no second opinion"})
+    details = {"decisions": len(known), "mean_metres": float(known.mean()), "farthest": int(np.nanargmax(apart))}
+    return MetricResult(float((known <= DIFFERS).mean()), True, details)

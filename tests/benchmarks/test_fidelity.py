@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import gymnasium as gym
@@ -14,12 +13,13 @@ import pytest
 
 from benchmarks import fidelity, fidelity_table
 from benchmarks.fidelity_drives import Drive, KeptDrives, load_drives, save_drives, study
-from benchmarks.fidelity_episodes import between, parted_after, read_drives
+from benchmarks.fidelity_episodes import parted_after, plans_apart, read_drives
 from benchmarks.stored_oracle import StoredOracle
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
+from dist4d_env.evaluation.second_opinion import OtherPictures, SecondOpinions, asked_of
 from dist4d_env.geometry.transforms import invert
 from dist4d_env.planners.contract import Plan, PlannerNeeds
 from dist4d_env.scenes.suites import read_suite
@@ -60,41 +60,20 @@ def environment(town: Path, world: str) -> gym.Env:
 @pytest.mark.medium
 def test_the_second_planner_sees_what_the_oracle_shows(town_dataroot) -> None:
     env = environment(town_dataroot, "oracle")
-    beside = fidelity.Beside(Shades(), {"oracle": (Shades(), fidelity.OtherPictures(OracleWorld()))}, env.unwrapped)
+    beside = SecondOpinions({"oracle": (Shades(), OtherPictures(OracleWorld()))})
     seen: list[float] = []
 
     def watch(driving, info):
-        shown, truth = driving.observation(), fidelity.OtherPictures(OracleWorld())
+        shown, truth = driving.observation(), OtherPictures(OracleWorld())
         truth.begin(driving)
         other = truth.pictures(driving.episode.state, shown)
         seen.append(max(float(np.abs(shown[key].astype(float) - value).mean()) for key, value in other.items()))
         assert other.keys() < shown.keys() and all(shown[key].dtype == value.dtype for key, value in other.items())
 
-    log = run_episode(env, beside, 0, RunOptions("town-val-0000", 0.0), watch)
+    log = run_episode(env, Shades(), 0, RunOptions("town-val-0000", 0.0, opinions=beside), watch)
     assert len(log.plans.step) == 4 and max(seen) < 0.01  # the pose is the same to the last bits
-    assert max(filter(None, between(log.plans.poses, beside.plans_of("oracle"))), default=0.0) < 1e-2
+    assert log.apart.shape == (4,) and log.apart.max() < 1e-2
     env.close()
-
-
-class Fails(Shades):
-    """Of the kind that only the true pictures upset."""
-
-    def plan(self, observation):
-        raise ValueError("too bright")
-
-
-@dataclass(frozen=True)
-class Given:
-    observation: dict
-
-
-def test_a_second_planner_that_fails_is_not_the_first_ones_failure() -> None:
-    driving = SimpleNamespace(episode=SimpleNamespace(state=None))
-    same = SimpleNamespace(begin=lambda driving: None, pictures=lambda state, observation: {})
-    beside = fidelity.Beside(Shades(), {"oracle": (Fails(), same)}, driving)
-    beside.reset(None, 0)
-    plan = beside.plan(Given({"CAM_FRONT": np.full((4, 4, 3), 100, np.uint8)}))
-    assert np.isfinite(plan.trajectory).all() and np.isnan(plans := beside.plans_of("oracle")).all() and len(plans) == 1
 
 
 @pytest.mark.medium
@@ -228,7 +207,7 @@ def test_distances_between_plans_are_taken_after_two_seconds() -> None:
     plans = np.zeros((2, 8, 3))
     others = plans.copy()
     others[0, 3, :2], others[1] = (3.0, 4.0), np.nan
-    assert between(plans, others) == [5.0, None] and between(plans, others[:1]) == [5.0, None]
+    assert plans_apart(plans, others) == [5.0, None] and plans_apart(plans, others[:1]) == [5.0, None]
 
 
 def test_tables_of_handmade_drives() -> None:
@@ -256,5 +235,5 @@ def test_tables_of_handmade_drives() -> None:
 
 
 def test_planners_that_do_not_only_look_drive_without_a_second() -> None:
-    assert fidelity.looks(make_planner("measuring").requires)
-    assert not fidelity.looks(make_planner("idm").requires) and not fidelity.looks(make_planner("imagine").requires)
+    assert asked_of(make_planner("measuring").requires)
+    assert not asked_of(make_planner("idm").requires) and not asked_of(make_planner("imagine").requires)
