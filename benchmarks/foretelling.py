@@ -3,7 +3,8 @@
 Planners drive in the generated world. Others of their kind are shown, of every state that they come to, the true pictures; the
 splat; and the world's own pictures once through JPEG and 16-bit depth. Beside the world's trust stand as foretellers the
 distances between the plan that is driven and those second opinions, which need no truth, and the errors of the pictures, which
-do: no trust that looks at pictures alone can know more than these. Which is better is measured by AUROC over decisions.
+do: no trust that looks at pictures alone can know more than these. Which is better is measured by AUROC over decisions. The same
+episodes are driven in the truth: are those in which second opinions agree judged more alike there than the others?
 
     python -m benchmarks.foretelling --out benchmarks/results/foretelling.json
 """
@@ -11,7 +12,7 @@ do: no trust that looks at pictures alone can know more than these. Which is bet
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import numpy as np
 from benchmarks.agreement import Clusters, auroc
 from benchmarks.common import FinishedUnits, result_file, run
 from benchmarks.fidelity import PATIENCE, TRUTH, in_turn
+from benchmarks.fidelity_episodes import scores_of
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.campaign import Campaign
@@ -44,7 +46,6 @@ FORETELLERS = (
     "trust",
     *(f"plan on {name}" for name in OPINIONS),
     "either plan",
-    "plan before",
     "error of colours",
     "error of depth",
 )
@@ -101,21 +102,27 @@ def main(options: Options) -> dict[str, Any]:
     finished = FinishedUnits(options.out, {"suite": options.suite, "weights": options.weights})
     due = [drive for drive in drives if drive.name not in finished.done]
     with Progress("driving", "episode", len(drives), len(drives) - len(due)) as progress:
-        for name, rows in executor(options.workers)(driven, due):
-            finished.add(name, rows)
+        for name, found in executor(options.workers)(driven, due):
+            finished.add(name, found)
             progress.update()
-    every: list[Row] = [{**row, "planner": d.planner, "scene": d.scenario.scene} for d in drives for row in finished.done[d.name]]
-    content = {"differs_from": DIFFERS, "episodes": len(drives), **foretold(every)}
+    of = {drive.name: {"planner": drive.planner, "scene": drive.scenario.scene} for drive in drives}
+    rows: list[Row] = [{**row, **of[drive.name]} for drive in drives for row in finished.done[drive.name]["decisions"]]
+    episodes: list[Row] = [{**finished.done[drive.name]["episode"], **of[drive.name]} for drive in drives]
+    content = {"differs_from": DIFFERS, **foretold(rows), "episodes": judged_alike(episodes)}
     result = result_file("foretelling", options, content, finished)
     print(f"{content['decisions']} decisions, {content['differs']['mean']:.3f} of the plans differ")
     for name, found in content["foretellers"].items():
         print(f"{name:<18} AUROC {found['auroc']['mean']:.3f} [{found['auroc']['low']:.3f}, {found['auroc']['high']:.3f}], "
               f"within planners {found['within_planners']:.3f}")  # fmt: skip
+    for name, half in content["episodes"].items():
+        print(f"episodes with {name}: {half['count']}, |difference| in PDMS {half['apart']['mean']:.3f}, "
+              f"same outcome {half['same_outcome']['mean']:.2f}")  # fmt: skip
     return result
 
 
-def driven(drive: Drive) -> tuple[str, list[dict[str, float]]]:
-    """Drives an episode; of each decision that all planners took, how far apart plans are and what else may foretell it."""
+def driven(drive: Drive) -> tuple[str, dict[str, Any]]:
+    """Drives an episode; of each decision that all planners took, how far apart plans are and what else may foretell it; and of
+    the episode how often opinions agreed, and how it was judged here and in the truth."""
     env, truth = _environment(drive.settings), Errors()
     planner, first, *others = (make_planner(drive.planner) for _ in range(2 + len(OPINIONS)))
     shown = {name: (one, show("log")) for (name, show), one in zip(OPINIONS.items(), others, strict=True)}
@@ -132,7 +139,16 @@ def driven(drive: Drive) -> tuple[str, list[dict[str, float]]]:
         row = {"apart": far[TRUTH], "trust": 1.0 - log.steps[index].trust, "either plan": max(far[name] for name in OPINIONS)}
         row |= {f"plan on {name}": far[name] for name in OPINIONS}
         rows.append({**row, "error of colours": truth.errors[index][0], "error of depth": truth.errors[index][1]})
-    return drive.name, rows
+    true_env = _environment(replace(drive.settings, world=TRUTH))
+    true = run_episode(true_env, make_planner(drive.planner), 0, replace(options, opinions=None), None, drive.planner)
+    scores = [scores_of(one)["PDMS"] for one in (log, true)]
+    agree = [row["either plan"] <= DIFFERS for row in rows]
+    episode = {
+        "agreement": float(np.mean(agree)) if agree else None,
+        "apart": None if None in scores else abs(scores[0] - scores[1]),  # type: ignore[operator]
+        "same_outcome": log.outcome == true.outcome,
+    }
+    return drive.name, {"decisions": rows, "episode": episode}
 
 
 class Errors(OtherPictures):
@@ -178,7 +194,26 @@ def foretold(rows: Sequence[Row]) -> dict[str, Any]:
     return {"decisions": len(rows), "differs": vars(clusters.mean(differs.astype(float))), "foretellers": foretellers}
 
 
-@lru_cache(maxsize=1)
+def judged_alike(episodes: Sequence[Row]) -> dict[str, Any]:
+    """Of the half of the episodes with more agreement, and of the other: |difference| in PDMS from the truth, and the share
+    that end alike."""
+    known = [row for row in episodes if row["agreement"] is not None and row["apart"] is not None]
+    middle = float(np.median([row["agreement"] for row in known])) if known else 1.0
+    halves = {"more agreement": [row for row in known if row["agreement"] >= middle],
+              "less agreement": [row for row in known if row["agreement"] < middle]}  # fmt: skip
+    found = {}
+    for name, half in halves.items():
+        clusters = Clusters([row["scene"] for row in half], 0, 500)
+        found[name] = {
+            "count": len(half),
+            "agreement": float(np.mean([row["agreement"] for row in half])) if half else None,
+            "apart": vars(clusters.mean([row["apart"] for row in half])),
+            "same_outcome": vars(clusters.mean([float(row["same_outcome"]) for row in half])),
+        }
+    return found
+
+
+@lru_cache(maxsize=2)
 def _environment(settings: EnvSettings) -> gym.Env:
     return settings.make()
 

@@ -44,3 +44,11 @@ def test_the_gap_is_over_episodes_that_all_have_driven() -> None:
     with pytest.raises(ConfigError, match="2 policies, --made 1"):
         replace(options, made=("m0",))
     assert math.isclose(found["seeds"]["made"]["mean"], 0.55)
+
+
+def test_halves_of_the_episodes_by_agreement() -> None:
+    rows = [{"agreement": k / 4, "apart": 0.4 - k / 10, "same_outcome": k > 1, "scene": str(k)} for k in range(4)]
+    found = foretelling.judged_alike([*rows, {"agreement": None, "apart": 1.0, "same_outcome": False, "scene": "x"}])
+    assert found["more agreement"]["apart"]["mean"] == pytest.approx(0.15) and found["more agreement"]["count"] == 2
+    assert found["less agreement"]["same_outcome"]["mean"] == 0.0 and found["less agreement"]["count"] == 2
+    assert foretelling.judged_alike([])["less agreement"]["count"] == 0
