@@ -31,7 +31,7 @@ from dist4d_env.worlds.stopwatch import Stopwatch
 from dist4d_env.worlds.trust import trust
 
 DIST_T, DIST_S = 0, 1  # noise streams
-KNOWN = 1000
+KNOWN = 10_000
 """Memories of scenes of which it is known how much the networks help there."""
 FEW = 0.05
 """Share of pixels up to which DiST-T's part in what DiST-S shows need not be composed, which costs more than decoding."""

@@ -30,12 +30,11 @@ LEAST_SPEED = 0.5
 APART = 0.25
 """Seconds at least between a hidden frame and those that it is drawn from."""
 NEARER = {"log": 0.5, "history": 1.0}
-"""How far an episode's frames lie from remembered ones, in units of how far hidden ones do. Where the splat shows something it
-errs in proportion to that, what networks change for the worse stays, so that the gain of least squared error shrinks with it.
-With "history" frames lie farther."""
-SURE = 0.1
-"""By how much of the splat's error a network's must be larger for its gains to count in full; up to it they count in part, so
-that no hair's breadth decides."""
+"""How far an episode's frames lie from remembered ones, in units of how far hidden ones do. The splat errs in proportion to that,
+what networks change for the worse stays, so that the gain of least squared error shrinks with it. With "history" frames lie
+farther."""
+EVERY = 4
+"""With "history" a scene is judged anew after so many remembered frames more, not at every start."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +167,10 @@ def fit_gains(changes: Iterable[Change]) -> tuple[float, ...]:
 
 
 def frames_that_decide(memory: Memory, policy: MemoryPolicy) -> tuple[LoggedFrame, ...]:
-    """The remembered frames among which some are hidden: of a log all. With "history" there are more the later an episode starts:
-    the first 2, 4, 8 and so on, so that in a scene it is judged a few times, not at every start."""
+    """The remembered frames among which some are hidden: of a log all; with "history", where there are more the later an episode
+    starts, a multiple of ``EVERY`` of them, or all of fewer."""
     logged = tuple(frame for frame in memory.frames if isinstance(frame, LoggedFrame))
-    return logged if policy == "log" else logged[: 1 << max(len(logged).bit_length() - 1, 0)]
+    return logged if policy == "log" or len(logged) < EVERY else logged[: len(logged) // EVERY * EVERY]
 
 
 def held_back(scene: Scene, rig: CameraRig, memory: Memory, policy: MemoryPolicy, use: PolicyConfig) -> list[HiddenFrame]:
@@ -227,8 +226,6 @@ def judged(
 
 def _gains(changes: Sequence[Change], policy: MemoryPolicy) -> Gains:
     """What to keep of a network's changes; None for all."""
-    worse = float(np.mean([one.error for one in changes])) - 1 if changes else 0.0
-    if worse <= 0:
+    if not changes or np.mean([one.error for one in changes]) <= 1:
         return None
-    best = [gain if kind == "hole" else NEARER[policy] * gain for kind, gain in zip(REGIONS, fit_gains(changes), strict=True)]
-    return tuple(round(1 - min(worse / SURE, 1.0) * (1 - gain), 3) for gain in best)
+    return tuple(NEARER[policy] * gain for gain in fit_gains(changes))

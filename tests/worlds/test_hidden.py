@@ -69,14 +69,11 @@ def changed(error: float) -> Change:
     return Change(wanted, wanted * (1 + np.sqrt(error)), kind, np.ones((1, 40, 40), bool))
 
 
-def test_only_what_is_worse_than_the_splat_is_held_back_and_no_hair_decides() -> None:
-    """In holes, which no nearer frame fills, the fitted gain counts as it is."""
+def test_only_what_is_worse_than_the_splat_is_held_back() -> None:
     best = 1 / (1 + np.sqrt(2.0))
     assert _gains([changed(0.5)], "log") is None and _gains([], "log") is None
-    gains = _gains([changed(2.0)], "log")
-    assert gains == pytest.approx([best, *[best / 2] * 3], abs=2e-3)
+    assert _gains([changed(2.0)], "log") == pytest.approx([best / 2] * 4, abs=2e-3)
     assert _gains([changed(2.0)], "history") == pytest.approx([best] * 4, abs=2e-3)
-    assert min(_gains([changed(1.0 + 1e-4)], "log")) > 0.99
     assert _gains([changed(0.2), changed(1.7)], "log") is None, "the mean of frames decides"
 
 
@@ -173,7 +170,7 @@ def test_with_one_frame_there_is_nothing_to_hide() -> None:
 def test_with_history_it_is_judged_a_few_times_in_a_scene() -> None:
     scene, world = make_scene(), GenerativeWorld(*pipelines(40.0), "history")
     gains = [world.reset([make_start(scene, start)])[0].gains for start in np.arange(0.0, 3.0, 0.1)]
-    assert len({id(one) for one in gains}) == len(world._judged) <= 5
+    assert len({id(one) for one in gains}) == len(world._judged) == 4, "on 1, 2, 3 and 4 frames"
 
 
 def test_gains_are_of_least_squared_error() -> None:
