@@ -12,7 +12,18 @@ import page_tables
 from page_tables import code, interval, load, table
 
 WORLDS = ("dist4d", "dist4d_history", "splat", "splat_history", "replay", "stored")
-STUDY, FOLLOWING, STAGES = "fidelity", "action_following", "two_stage"
+STUDY, FOLLOWING, STAGES, FORETELLING = "fidelity", "action_following", "two_stage", "foretelling"
+
+
+FORETELLERS = {
+    "trust": "trust",
+    "plan on splat": "distance to the plan on the splat",
+    "plan on stored": "distance to the plan on the same picture, stored",
+    "either plan": "the larger of the two",
+    "error of colours": "true error of colours, front camera",
+    "error of depth": "true error of depth, front camera",
+}
+"""What the rows of foretelling are."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -193,6 +204,25 @@ def stages() -> str:
     return table([*head, "second less the truth's", "its size"], rows)
 
 
+def foretelling() -> str:
+    """What foretells that a plan differs from the one on the true picture."""
+    rows = []
+    for name, found in load(FORETELLING)["foretellers"].items():
+        within = list(found["planners"].values())
+        spread = f"{min(within):.2f} to {max(within):.2f}"
+        rows.append([FORETELLERS[name], interval(found["auroc"], 2), f"{found['within_planners']:.2f}", spread])
+    return table(["foreteller", "AUROC", "mean within planners", "planners"], rows)
+
+
+def agreement() -> str:
+    """Whether episodes in which second opinions agree are judged more alike."""
+    rows = [
+        [name, str(half["count"]), f"{half['agreement']:.2f}", interval(half["apart"]), interval(half["same_outcome"], 2)]
+        for name, half in load(FORETELLING)["episodes"].items()
+    ]
+    return table(["episodes with", "count", "plan agreement", "abs. difference in PDMS", "same outcome"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "fidelity-progress": progress,
     "fidelity-pdms": lambda: scores("PDMS"),
@@ -205,6 +235,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "fidelity-frames": frames,
     "fidelity-trust": trust,
     "fidelity-reliability": reliability,
+    "foretelling": foretelling,
+    "foretelling-episodes": agreement,
     "two-stage": stages,
     "following-motion": motion,
     "following-vehicles": vehicles,
