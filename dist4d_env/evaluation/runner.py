@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,11 +32,22 @@ from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.actions import PLAN_DT, PLAN_POSES, TRAJECTORY_HIGH, TRAJECTORY_LOW
 from dist4d_env.simulation.state import EpisodeState
 
-if TYPE_CHECKING:
-    from dist4d_env.evaluation.second_opinion import SecondOpinions
-
 MOST_TEXT = 400
 """Characters of why a planner failed that an episode keeps."""
+
+
+class Asked(Protocol):
+    """Who else is asked what to do at every decision, such as ``second_opinion.SecondOpinions``."""
+
+    def reset(self, driving: DiST4DDrivingEnv) -> None:
+        """The environment has begun an episode, and the planner is ready."""
+
+    def ask(self, driving: DiST4DDrivingEnv, observation: Mapping[str, Any]) -> None:
+        """About the present state, whose observation the planner was given."""
+
+    def apart(self, plans: np.ndarray) -> np.ndarray:
+        """(D,) metres between the plans (D, 8, 3) that were driven and the answers, nan where one is missing."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,7 @@ class RunOptions:
     plan_limit: float = PLAN_LIMIT
     scenario: Scenario | None = None
     reset_limit: float = RESET_LIMIT
-    opinions: SecondOpinions | None = None
+    opinions: Asked | None = None
 
     def __post_init__(self) -> None:
         if self.scenario is not None and (self.scene is not None or self.start is not None):
