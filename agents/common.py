@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -172,7 +172,8 @@ def remember_options(options: CommonOptions, free: tuple[str, ...]) -> None:
     path = options.out / "options.json"
     mine = json.loads(json.dumps(asdict(options), default=str))
     if path.exists():
-        theirs = json.loads(path.read_text())
+        new = {field.name: field.default for field in fields(options) if field.default is not MISSING}
+        theirs = {**json.loads(json.dumps(new, default=str)), **json.loads(path.read_text())}  # a run may be older than an option
         other = sorted(key for key in mine if key not in free and theirs.get(key) != mine[key])
         if other:
             raise ConfigError(f"{options.out} holds a run with other {', '.join(other)}: choose another --out or remove it")

@@ -30,6 +30,7 @@ from dist4d_env.evaluation.campaign import Campaign
 from dist4d_env.evaluation.drive import EnvSettings
 from dist4d_env.evaluation.episode_log import forward_cameras
 from dist4d_env.evaluation.executors import executor
+from dist4d_env.evaluation.fingerprint import package_fingerprint
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.second_opinion import DIFFERS, OPINIONS, OtherPictures, SecondOpinions, between
@@ -37,7 +38,6 @@ from dist4d_env.progress import Progress
 from dist4d_env.registry import MEASURING
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import read_suite
-from dist4d_env.simulation.state import EpisodeState
 from dist4d_env.worlds.oracle import OracleWorld
 
 Row = Mapping[str, Any]
@@ -99,7 +99,7 @@ def main(options: Options) -> dict[str, Any]:
     )
     settings = campaign.env_settings(campaign.open_data())
     drives = [Drive(name, scenario, settings) for scenario in chosen for name in options.planner]
-    finished = FinishedUnits(options.out, {"suite": options.suite, "weights": options.weights})
+    finished = FinishedUnits(options.out, {"suite": options.suite, "weights": options.weights, "code": package_fingerprint()})
     due = [drive for drive in drives if drive.name not in finished.done]
     with Progress("driving", "episode", len(drives), len(drives) - len(due)) as progress:
         for name, found in executor(options.workers)(driven, due):
@@ -167,9 +167,9 @@ class Errors(OtherPictures):
         self.errors = []
         self._front = driving.scene.rig.names[forward_cameras(driving.scene.rig)[0]]
 
-    def pictures(self, state: EpisodeState, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    def pictures(self, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """The true ones."""
-        true, depth = super().pictures(state, observation), f"{self._front}/depth"
+        true, depth = super().pictures(observation), f"{self._front}/depth"
         colours = np.abs(observation[self._front].astype(float) - true[self._front]).mean() / 255
         depths = np.abs(np.log(np.maximum(observation[depth], 0.1) / np.maximum(true[depth], 0.1))).mean()
         self.errors.append((float(colours), float(depths)))

@@ -68,7 +68,7 @@ def main(options: Options) -> dict[str, Any]:
 
 
 def compared(drives: Sequence[Drive], options: Options) -> dict[str, Any]:
-    """Means of both groups and their difference over the episodes that every policy has driven; {} for none.
+    """Means of both groups and their difference over the episodes that every policy has driven with a valid score; {} for none.
 
     Intervals are of a cluster bootstrap over scenes, of the mean over seeds.
     """
@@ -77,15 +77,19 @@ def compared(drives: Sequence[Drive], options: Options) -> dict[str, Any]:
     if not shared:
         return {}
     scores = {name: values([found[episode] for episode in shared], options.score) for name, found in driven.items()}
-    truth, made = (np.array([scores[name] for name in names]) for names in (options.truth, options.made))
-    clusters = Clusters([driven[options.truth[0]][episode].scene for episode in shared])
+    valid = np.isfinite(list(scores.values())).all(0)
+    if not valid.any():
+        return {}
+    truth, made = (np.array([scores[name][valid] for name in names]) for names in (options.truth, options.made))
+    scenes = [driven[options.truth[0]][episode].scene for episode in shared]
+    clusters = Clusters([scene for scene, counts in zip(scenes, valid, strict=True) if counts])
     return {
-        "episodes": len(shared),
-        "truth": vars(clusters.mean(np.nanmean(truth, 0))),
-        "made": vars(clusters.mean(np.nanmean(made, 0))),
-        "gap": vars(clusters.mean(np.nanmean(made - truth, 0))),
-        "by_seed": np.nanmean(made - truth, 1).tolist(),
-        "seeds": {"truth": mean_and_spread(np.nanmean(truth, 1).tolist()), "made": mean_and_spread(np.nanmean(made, 1).tolist())},
+        "episodes": int(valid.sum()),
+        "truth": vars(clusters.mean(truth.mean(0))),
+        "made": vars(clusters.mean(made.mean(0))),
+        "gap": vars(clusters.mean((made - truth).mean(0))),
+        "by_seed": (made - truth).mean(1).tolist(),
+        "seeds": {"truth": mean_and_spread(truth.mean(1).tolist()), "made": mean_and_spread(made.mean(1).tolist())},
     }
 
 

@@ -102,7 +102,7 @@ def _pair(driving: DiST4DDrivingEnv, plan: np.ndarray, true_plan: np.ndarray) ->
     height, width = frame.depth.shape[1:]
     rig, true = scene.rig.at_size(height, width), OtherPictures(OracleWorld())
     true.begin(driving)
-    truth = true.pictures(driving.episode.state, {})
+    truth = true.pictures({})
     ahead = forward_cameras(scene.rig)
     view = max(ahead, key=lambda index: float(rig.ego_from_camera[index, 0, 2]))
     name = rig.names[view]

@@ -22,6 +22,7 @@ from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.metrics.driving.trace import EpisodeTrace
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.scene import Scene
+from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.simulation.state import EpisodeState
 from dist4d_env.worlds.contract import World, WorldInfo, WorldState
 
@@ -80,6 +81,12 @@ class EpisodeRow:
     def scene_names(self) -> list[str]:
         """The scenes that are drawn from."""
         return self._episodes.scene_names
+
+    def scene_at(self) -> SceneAt:
+        """What is true now, as the world is told, with nothing anticipated. Raises ResetNeeded before the first reset."""
+        self._require_episode("look at what is true")
+        (truth,) = self._episodes.simulator.scenes_at(self._episodes.now.take(np.array([self._row])), 0)
+        return truth
 
     @property
     def episode(self) -> EpisodeView:

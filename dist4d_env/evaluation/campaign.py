@@ -37,6 +37,7 @@ from dist4d_env.evaluation.executors import Executor
 from dist4d_env.evaluation.fingerprint import code_fingerprint, scene_fingerprint
 from dist4d_env.evaluation.planner_process import Made, PlannerProcess
 from dist4d_env.evaluation.runner import check_limits
+from dist4d_env.evaluation.second_opinion import check_asked
 from dist4d_env.geometry.cameras import optional_size
 from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT
 from dist4d_env.progress import Progress
@@ -210,6 +211,8 @@ def check(
         needs = planner.requires
         if not traits.shows_pictures and (needs.cameras or needs.lidar or needs.imagination):
             raise ConfigError(f"planner {name!r} needs pictures: choose a world that makes them, such as --world dist4d")
+    if campaign.opinions:
+        check_asked({name: planner.requires for name, planner in made.items()})
     data: dict[str, str] = {}
     with Progress("checking scenarios", "scenario", len(campaign.scenarios)) as progress:
         for scenario in sorted(campaign.scenarios, key=lambda scenario: scenario.scene):
@@ -397,11 +400,8 @@ def _agree(campaign: Campaign, settings: EnvSettings, folder: Path) -> str:
         before = read_settings(folder)
         assumed = {"reset_limit": campaign.reset_limit, "opinions": False}  # of a folder from before there were these
         for name, value in common.items():
-            if before["common"].get(name, assumed.get(name)) != value:
-                raise ConfigError(
-                    f"{folder} holds episodes with {name}={before['common'].get(name)!r}, this run has {value!r}: "
-                    "choose another --out"
-                )
+            if (driven := before["common"].get(name, assumed.get(name))) != value:
+                raise ConfigError(f"{folder} holds episodes with {name}={driven!r}, this run has {value!r}: choose another --out")
         for name, record in records.items():
             if before["scenarios"].get(name, record) != record:
                 raise ConfigError(f"{folder} holds episodes of another scenario by the name of {name}: choose another --out")

@@ -248,26 +248,28 @@ def _executor(options: Options) -> Executor:
     return executor(options.workers, options.ray)
 
 
-def _planner(options: Options) -> Any:
-    """The planner, in a process of its own if there are workers."""
+def _planner(options: Options, needs: PlannerNeeds | None = None) -> Any:
+    """The planner, in a process of its own if there are workers; needs: where they are known."""
     from dist4d_env.evaluation.planner_process import PlannerProcess
 
     name = options.planner[0]
-    return PlannerProcess(name, options.plan_limit, options.reset_limit) if options.workers else make_planner(name)
+    return PlannerProcess(name, options.plan_limit, options.reset_limit, needs) if options.workers else make_planner(name)
 
 
 @contextmanager
 def _asked(options: Options, needs: PlannerNeeds) -> Iterator[SecondOpinions | None]:
-    """Others of the planner's kind to ask; None where none are wanted, or it doesn't look at pictures alone."""
-    from dist4d_env.evaluation.second_opinion import OPINIONS, asked_of, opinions_of
+    """Others of the planner's kind to ask; None where none are wanted. Raises ConfigError for a planner that can't be asked."""
+    from dist4d_env.evaluation.second_opinion import OPINIONS, check_asked, opinions_of
 
-    if not (options.second_opinions and asked_of(needs)):
+    if not options.second_opinions:
         yield None
         return
-    planners = [_planner(options) for _ in OPINIONS]
-    yield opinions_of(planners, options.memory)
-    if options.workers:
-        for planner in planners:
+    check_asked({options.planner[0]: needs})
+    planners = [_planner(options, needs) for _ in OPINIONS]
+    try:
+        yield opinions_of(planners, options.memory)
+    finally:
+        for planner in planners if options.workers else ():
             planner.close()
 
 
@@ -291,10 +293,12 @@ def _opened(options: Options) -> Iterator[tuple[Any, Dataset, Env]]:
         check_length(load_scene(dataset, scene), options.decision_dt)
     same = {name: getattr(options, name) for name in ENV}
     env = EnvSettings(dataset.dataroot, dataset.version, scenes, **same).make(options.action, needs.lidar)
-    yield planner, dataset, env
-    env.close()
-    if options.workers:
-        planner.close()
+    try:
+        yield planner, dataset, env
+    finally:
+        env.close()
+        if options.workers:
+            planner.close()
 
 
 def drive(options: Options) -> Summary:

@@ -117,7 +117,8 @@ def drive(task: EpisodeTask) -> str:
         log = run_episode(env, planner, task.seed, options, strip, task.planner)
     except DiST4DError as error:
         raise type(error)(f"scenario {task.scenario.name}: {error}") from error
-    if log.error is not None and not task.apart:
+    failed = log.error is not None or (log.apart is not None and bool(np.isnan(log.apart).any()))
+    if failed and not task.apart:
         _planners.cache_clear()  # fresh ones for the next episode
     strip.save(task.folder / "pictures" / f"{task.name}.jpg")
     save_episode(replace(log, fingerprint=dict(task.fingerprint)), task.folder / "episodes", task.name)

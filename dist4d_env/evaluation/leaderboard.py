@@ -90,11 +90,14 @@ class Leaderboard:
 
     def markdown(self) -> str:
         """The leaderboard as a Markdown table: means with 95 % intervals, and where the planner failed the survivors' mean."""
-        head = ["planner", *(escaped(label_of(name)) for name in self.scores), "collisions", "off road", "planner failed", "n"]
+        also = ["plan_agreement"] if any("plan_agreement" in row.metrics for row in self.standings) else []
+        names = [escaped(label_of(name)) for name in (*self.scores, *also)]
+        head = ["planner", *names, "collisions", "off road", "planner failed", "n"]
         lines = [head, ["---", *["---:"] * (len(head) - 1)]]
         for row in self.standings:
             counts = [row.failures.get(kind, 0) for kind in ("collision", "off_road")] + [row.errors, row.episodes]
-            lines.append([escaped(row.planner), *(marked(row, name) for name in self.scores), *map(str, counts)])
+            others = [interval(row.metrics[name]) if name in row.metrics else "n/a" for name in also]
+            lines.append([escaped(row.planner), *(marked(row, name) for name in self.scores), *others, *map(str, counts)])
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         note = "\n\n(0.000*): mean over the episodes in which the planner did not fail; the ranking counts the others as 0."
         return table + note * ("*)" in table)

@@ -91,8 +91,8 @@ def results_of(log: EpisodeLog, form: Form = "corrected") -> dict[str, MetricRes
     if log.scenario.get("family") in NEURONCAP:
         composites["neuroncap_score"] = lambda: neuroncap_score(trace, form=form)
     results |= {name: _FAILED if failed else compute() for name, compute in composites.items()}
-    if log.apart is not None and not failed:
-        results["plan_agreement"] = plan_agreement(log.apart)
+    if log.apart is not None:
+        results["plan_agreement"] = _FAILED if failed else plan_agreement(log.apart)
     route = bench2drive(trace, reference, form)
     return results | {name: _FAILED if failed else result for name, result in route.items()}
 

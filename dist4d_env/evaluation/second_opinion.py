@@ -15,13 +15,11 @@ import numpy as np
 
 from dist4d_env.data.depth_files import decode_depth, encode_depth
 from dist4d_env.envs.driving import DiST4DDrivingEnv
-from dist4d_env.errors import DiST4DError
+from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.evaluation.runner import guarded, planner_input, reset_planner, to_action
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
-from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES, Planner, PlannerFailure, PlannerNeeds
-from dist4d_env.simulation.scene_at import SceneAt
-from dist4d_env.simulation.state import EpisodeState
+from dist4d_env.progress import say
 from dist4d_env.worlds.contract import World, WorldStart
 from dist4d_env.worlds.memory import MemoryPolicy
 from dist4d_env.worlds.replay import SplatWorld
@@ -40,8 +38,8 @@ class Shown(Protocol):
     def begin(self, driving: DiST4DDrivingEnv) -> None:
         """The environment has begun an episode."""
 
-    def pictures(self, state: EpisodeState, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """The entries of a state's observation that are to be others."""
+    def pictures(self, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """The entries of the present observation that are to be others."""
 
 
 class OtherPictures:
@@ -55,15 +53,13 @@ class OtherPictures:
         episode = driving.episode
         assert episode.frame is not None
         scene, (height, width) = driving.scene, episode.frame.depth.shape[1:]
-        self._names = scene.rig.names
+        self._driving, self._names = driving, scene.rig.names
         start = WorldStart(scene, scene.rig.at_size(height, width), episode.state.time, 0)
         (self._state,) = self._world.reset([start])
 
-    def pictures(self, state: EpisodeState, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """Pictures and depth as an environment observes them, from the ego's pose in the plane."""
-        pose = pose_from_xy_yaw(state.ego.x, state.ego.y, state.ego.yaw)
-        now = SceneAt(state.time, pose, state.boxes, np.zeros(0), np.zeros((0, 4, 4)), (), state.lights)
-        ((self._state, frame, _),) = self._world.step([self._state], [now])
+    def pictures(self, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Pictures and depth as an environment observes them."""
+        ((self._state, frame, _),) = self._world.step([self._state], [self._driving.scene_at()])
         assert frame is not None  # of a world that shows pictures
         return observed(frame, self._names)
 
@@ -82,7 +78,7 @@ class Stored:
         """The environment has begun an episode."""
         self._names = driving.scene.rig.names
 
-    def pictures(self, state: EpisodeState, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    def pictures(self, observation: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Of all cameras that are observed."""
         stored: dict[str, np.ndarray] = {}
         for name in self._names:
@@ -112,37 +108,53 @@ def asked_of(needs: PlannerNeeds) -> bool:
     return needs.cameras and not (needs.imagination or needs.lidar)
 
 
+def check_asked(needs: Mapping[str, PlannerNeeds]) -> None:
+    """Says of which planners no second opinion is asked for. Raises ConfigError where of none one is."""
+    passed_over = [name for name, one in needs.items() if not asked_of(one)]
+    if len(passed_over) == len(needs):
+        raise ConfigError(
+            f"no second opinions of {', '.join(passed_over)}: name a planner that looks at pictures, without LiDAR or imagination"
+        )
+    if passed_over:
+        say(f"no second opinions of {', '.join(passed_over)}, which don't look at pictures alone")
+
+
 @dataclass
 class SecondOpinions:
     """others: name -> a planner of the kind of the one that drives, with a memory of its own, and what it is shown.
-    ``run_episode`` resets and asks them."""
+    ``run_episode`` resets and asks them. One that fails has no more opinions in that episode, and is nobody else's failure."""
 
     others: Mapping[str, tuple[Planner, Shown]]
 
     def __post_init__(self) -> None:
+        if not self.others:
+            raise ConfigError("second opinions: name at least one planner to ask")
         self._plans: dict[str, list[np.ndarray]] = {name: [] for name in self.others}
+        self.failed: set[str] = set()
 
     def reset(self, driving: DiST4DDrivingEnv) -> None:
-        """The environment has begun an episode; all planners begin with the seed of the one that drives."""
-        self._plans = {name: [] for name in self.others}
-        self._failed: set[str] = set()
+        """The environment has begun an episode; all planners begin with the seed of the one that drives. Raises ConfigError for
+        another action than plans."""
+        if driving.config.action != "trajectory":
+            raise ConfigError(f"action={driving.config.action!r}: second opinions are on plans; choose action='trajectory'")
+        self._plans, self.failed = {name: [] for name in self.others}, set()
         for name, (planner, shown) in self.others.items():
             shown.begin(driving)
             try:
                 reset_planner(driving, planner)
-            except PlannerFailure:
-                self._failed.add(name)
+            except (PlannerFailure, DiST4DError):
+                self.failed.add(name)
 
     def ask(self, driving: DiST4DDrivingEnv, observation: Mapping[str, Any]) -> None:
-        """What each would do in the present state; nan where one fails, which is nobody else's failure."""
+        """What each would do in the present state; nan for one that has failed."""
         for name, (planner, shown) in self.others.items():
             plan = np.full((PLAN_POSES, 3), np.nan, np.float32)
-            if name not in self._failed:
-                seen = {**observation, **shown.pictures(driving.episode.state, observation)}
+            if name not in self.failed:
+                seen = {**observation, **shown.pictures(observation)}
                 try:
                     plan = to_action(guarded(planner.plan, planner_input(driving, planner, seen)), "trajectory")
                 except (PlannerFailure, DiST4DError):
-                    pass
+                    self.failed.add(name)
             self._plans[name].append(plan)
 
     def plans_of(self, name: str) -> np.ndarray:
@@ -151,7 +163,7 @@ class SecondOpinions:
 
     def apart(self, plans: np.ndarray) -> np.ndarray:
         """(D,) metres between plans (D, 8, 3) and the farthest of the opinions on the same states; nan where one is missing."""
-        return np.max([between(plans, self.plans_of(name)[: len(plans)]) for name in self.others], axis=0, initial=0.0)
+        return np.max([between(plans, self.plans_of(name)[: len(plans)]) for name in self.others], axis=0)
 
 
 def between(plans: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ def test_the_second_planner_sees_what_the_oracle_shows(town_dataroot) -> None:
     def watch(driving, info):
         shown, truth = driving.observation(), OtherPictures(OracleWorld())
         truth.begin(driving)
-        other = truth.pictures(driving.episode.state, shown)
+        other = truth.pictures(shown)
         seen.append(max(float(np.abs(shown[key].astype(float) - value).mean()) for key, value in other.items()))
         assert other.keys() < shown.keys() and all(shown[key].dtype == value.dtype for key, value in other.items())
 

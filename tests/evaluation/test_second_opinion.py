@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,18 +12,21 @@ import numpy as np
 import pytest
 
 from dist4d_env.__main__ import main
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation import second_opinion
 from dist4d_env.evaluation.campaign import Campaign, run
 from dist4d_env.evaluation.episode_log import load_episode, save_episode
 from dist4d_env.evaluation.executors import serial
+from dist4d_env.evaluation.planner_process import PlannerProcess
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.scores import plan_agreement, results_of
-from dist4d_env.evaluation.second_opinion import SecondOpinions, Stored, asked_of, opinions_of
+from dist4d_env.evaluation.second_opinion import OtherPictures, SecondOpinions, Stored, asked_of, opinions_of
 from dist4d_env.planners.contract import Plan, PlannerNeeds
 from dist4d_env.planners.measuring import MeasuringPlanner
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import Suite
+from dist4d_env.worlds.replay import SplatWorld
 
 pytestmark = pytest.mark.medium
 
@@ -42,12 +46,23 @@ class Shades:
 
 
 class Fails(Shades):
-    """From its second picture on."""
+    """At its second picture alone."""
 
     def plan(self, observation):
-        if len(self.seen) == 1:
+        plan = super().plan(observation)
+        if len(self.seen) == 2:
             raise ValueError("too bright")
-        return super().plan(observation)
+        return plan
+
+
+class Late(Shades):
+    """At its second picture alone."""
+
+    def plan(self, observation):
+        plan = super().plan(observation)
+        if len(self.seen) == 2:
+            time.sleep(60)
+        return plan
 
 
 class NeverReady(Shades):
@@ -64,7 +79,7 @@ class Painted:
     def begin(self, driving):
         self.names = driving.scene.rig.names
 
-    def pictures(self, state, observation):
+    def pictures(self, observation):
         return {name: np.full_like(observation[name], self.grey) for name in self.names}
 
 
@@ -100,11 +115,63 @@ def test_an_opinion_that_fails_is_nobody_elses_failure(env, kind, known) -> None
     assert result.valid == any(known) and (not any(known) or result.details["decisions"] == 1)
 
 
+def test_an_opinion_whose_process_was_stopped_is_not_asked_on(env) -> None:
+    name = f"{__name__}:Late"
+    late = PlannerProcess(name, plan_limit=2.0, needs=Shades.requires)
+    log = driven(env, Shades(), SecondOpinions({"late": (late, Painted(40))}))
+    late.close()
+    assert np.isfinite(log.apart).tolist() == [True, False, False, False]
+
+
+def test_opinions_look_from_where_the_world_does(town_dataroot) -> None:
+    """On a street that lies two metres higher and tilts, too."""
+    dataset = Lifted(open_dataset(town_dataroot))
+    env = gym.make(
+        "DiST4D-nuScenes-v0", dataset=dataset, scenes="val", world="splat", action="trajectory", horizon=2.0,
+        observation=("cameras", "depth", "ego", "route", "agents"),
+    )  # fmt: skip
+    opinions = SecondOpinions({"splat": (Shades(), OtherPictures(SplatWorld()))})
+    log = run_episode(env, Shades(), 0, RunOptions("town-val-0000", 0.0, opinions=opinions))
+    env.close()
+    assert log.apart.max() < 1e-3
+
+
+class Lifted:
+    """The town on a slope of a tenth, two metres up: its poses and cameras, not its pictures."""
+
+    def __init__(self, inner) -> None:
+        self.inner = inner
+        self.slope = np.eye(4)
+        self.slope[:3, :3] = [[np.cos(0.1), 0, np.sin(0.1)], [0, 1, 0], [-np.sin(0.1), 0, np.cos(0.1)]]
+        self.slope[2, 3] = 2.0
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def load(self, name, require_map=True):
+        scene = self.inner.load(name, require_map)
+        poses = scene.ego.global_from_ego.copy()
+        poses[:, :3, :3] = poses[:, :3, :3] @ self.slope[:3, :3]
+        poses[:, 2, 3] += 2.0
+        return replace(scene, ego=replace(scene.ego, global_from_ego=poses))
+
+
+def test_what_cannot_be_asked_is_one_error(env, town_dataroot) -> None:
+    with pytest.raises(ConfigError, match="at least one planner"):
+        SecondOpinions({})
+    with pytest.raises(ConfigError, match="no second opinions of idm"):
+        second_opinion.check_asked({"idm": PlannerNeeds()})
+    other = gym.make("DiST4D-nuScenes-v0", dataroot=str(town_dataroot), scenes="val", world="none", observation=("ego",))
+    with pytest.raises(ConfigError, match="action='controls': second opinions are on plans"):
+        driven(other, Shades(), SecondOpinions({"same": (Shades(), Painted(40))}))
+    other.close()
+
+
 def test_stored_pictures_are_nearly_the_same_and_of_the_same_kinds(env) -> None:
     observation, _ = env.reset(seed=0)
     stored = Stored()
     stored.begin(env.unwrapped)
-    found = stored.pictures(env.unwrapped.episode.state, observation)
+    found = stored.pictures(observation)
     names = env.unwrapped.scene.rig.names
     assert set(found) == {*names, *(f"{name}/depth" for name in names)}
     for name, image in found.items():
