@@ -27,6 +27,7 @@ from benchmarks.fidelity import TRUTH, WORLDS, in_turn
 from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
+from dist4d_env.evaluation.fingerprint import package_fingerprint
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.geometry.cameras import CameraRig, parse_size
@@ -68,7 +69,7 @@ def main(options: Options) -> dict[str, Any]:
     scenes = tuple(dict.fromkeys(scenario.scene for scenario in chosen))
     dataset = open_dataset(None, scenes=scenes, size=parse_size(options.size))
     key = {name: getattr(options, name) for name in ("suite", "size", "weights", "worlds")}
-    finished = FinishedUnits(options.out, key | {"town": dataset.dataroot, "format": 1})
+    finished = FinishedUnits(options.out, key | {"town": dataset.dataroot, "code": package_fingerprint()})
 
     @cache
     def make(world: str) -> gym.Env:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -84,7 +85,7 @@ class AppearanceBank:
                     views[token] = good
                     stretch[token] = scene.tracks.size[token] / recorded.tracks.size[donor]
                     break
-            sightings = [_standing_for(view, token, stretch[token]) for view in views.get(token, ())]
+            sightings = [partial(_standing_for, view, token, stretch[token]) for view in views.get(token, ())]
             stand_ins[token] = stand_in(token, category, scene.tracks.size[token], start_time, street, sightings)
         return cls(views, stretch, stand_ins)
 

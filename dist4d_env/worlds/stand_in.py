@@ -5,7 +5,7 @@ Without one the street behind an agent would be seen through it, and a planner t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,19 +33,27 @@ SHAPES = {"car": _CAR, "motorcycle": _RIDER, "bicycle": _RIDER, "pedestrian": _P
 
 
 def stand_in(
-    token: int, category: int, size: np.ndarray, time: float, street: RGBDFrame, sightings: Sequence[SplatSource] = ()
+    token: int,
+    category: int,
+    size: np.ndarray,
+    time: float,
+    street: RGBDFrame,
+    sightings: Iterable[Callable[[], SplatSource]] = (),
 ) -> SplatSource:
     """The body of an agent ``token`` whose box is ``size`` (3,), as a source that shows what no other one does.
 
-    sightings: sources in which boxes of this token stand for it. What they look through is cut away; colours are theirs, by
-    height; where there are none, grey as bright as the ``street`` in a frame.
+    sightings: sources in which boxes of this token stand for it, one of which is held at a time. What they look through is cut
+    away; colours are theirs, by height; where there are none, grey as bright as the ``street`` in a frame.
     """
     depth, camera, intrinsics = _photographed(SHAPES.get(CATEGORIES[category], _WHOLE), size)
     points, hit = _points(depth, camera, intrinsics), depth < FAR
+    seen = [(np.zeros(0, int), np.zeros((0, 3), np.uint8))]
     for sighting in sightings:
-        hit &= ~_looked_through(sighting, token, points)
+        source = sighting()
+        hit &= ~_looked_through(source, token, points)
+        seen += _seen(source, token, size)
     level = _bands(points[..., 2], size)
-    colours = _colours(sightings, token, size)
+    colours = _colours(*map(np.concatenate, zip(*seen, strict=True)))
     if colours is None:
         near = street.depth < FAR if (street.depth < FAR).any() else np.ones_like(street.depth, bool)
         colours = np.clip(UNKNOWN[:, None] * np.full(3, street.rgb[near].mean()), 0, 255).astype(np.uint8)
@@ -99,17 +107,19 @@ def _looked_through(sighting: SplatSource, token: int, points: np.ndarray) -> np
     return through
 
 
-def _colours(sightings: Sequence[SplatSource], token: int, size: np.ndarray) -> np.ndarray | None:
+def _seen(sighting: SplatSource, token: int, size: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each box of an agent in a source the bands (P,) and colours (P, 3) of its pixels."""
+    found = []
+    for entry in np.flatnonzero(sighting.box_token == token):
+        own = (sighting.keep & (sighting.owner == entry)).reshape(-1)
+        height = apply(invert_stretched(sighting.box_pose[entry]), sighting.points.T[own] + sighting.origin)[:, 2]
+        found.append((_bands(height, size), sighting.frame.rgb.reshape(-1, 3)[own]))
+    return found
+
+
+def _colours(band: np.ndarray, colour: np.ndarray) -> np.ndarray | None:
     """The colour of each band (BANDS, 3) uint8, from the ground up: the median of what is seen of it, else the nearest band's;
-    None where nothing is seen."""
-    bands, pixels = [np.zeros(0, int)], [np.zeros((0, 3), np.uint8)]
-    for sighting in sightings:
-        for entry in np.flatnonzero(sighting.box_token == token):
-            own = (sighting.keep & (sighting.owner == entry)).reshape(-1)
-            height = apply(invert_stretched(sighting.box_pose[entry]), sighting.points.T[own] + sighting.origin)[:, 2]
-            bands.append(_bands(height, size))
-            pixels.append(sighting.frame.rgb.reshape(-1, 3)[own])
-    band, colour = np.concatenate(bands), np.concatenate(pixels)
+    None where nothing is seen. band, colour: of all pixels."""
     known = np.flatnonzero(np.bincount(band, minlength=BANDS) >= ENOUGH)
     if not len(known):
         return None
