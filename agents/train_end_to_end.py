@@ -115,7 +115,7 @@ def main(options: Options) -> Path:
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     if options.data is not None:
-        check_data(options)
+        check_data(options.data, options.world)
     remember_options(options, free=("rounds", "out", "threads", "dataroot"))  # type: ignore[arg-type]
     dataset = open_dataset(options.dataroot, None, options.scenes, size=(64, 112))
     names = dataset.scene_names(options.scenes)
@@ -133,12 +133,12 @@ def main(options: Options) -> Path:
     return options.out
 
 
-def check_data(options: Options) -> None:
+def check_data(run: Path, world: str) -> None:
     """Raises ConfigError where another run's drives were seen in another world than the one that is named."""
-    path = Path(options.data or "", "options.json")
+    path = run / "options.json"
     driven = json.loads(path.read_text()).get("world", Options.world) if path.is_file() else Options.world
-    if driven != options.world:
-        raise ConfigError(f"the drives of {options.data} were seen in the world {driven}: add --world {driven}")
+    if driven != world:
+        raise ConfigError(f"the drives of {run} were seen in the world {driven}: add --world {driven}")
 
 
 def network_config(options: Options, dataset: Dataset, scenes: Sequence[str]) -> NetworkConfig:

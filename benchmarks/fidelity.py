@@ -184,7 +184,7 @@ def drive_beside_truth(task: EpisodeTask, beside: frozenset[str] | None = None) 
         log = run_episode(env, planner, task.seed, options, lambda *_: check_stop(), task.planner)
     except DiST4DError as error:
         raise type(error)(f"scenario {task.scenario.name}: {error}") from error
-    if log.error is not None:
+    if log.error is not None or (truth is not None and truth.failed):
         _planners.cache_clear()  # fresh ones for the next episode
     if truth is not None:
         plans = truth.plans_of(TRUTH)[: len(log.plans.step)]

@@ -108,17 +108,14 @@ def drive(task: EpisodeTask) -> str:
     env = _environment(task.settings, task.needs.lidar)
     driving: Any = env.unwrapped
     scenario = jittered(task.scenario, driving, task.seed) if task.jitter else task.scenario
+    asked = opinions_of(others, task.settings.memory) if others else None
     strip = CameraStrip()
     try:
-        options = RunOptions(
-            plan_limit=task.plan_limit, reset_limit=task.reset_limit, scenario=scenario,
-            opinions=opinions_of(others, task.settings.memory) if others else None,
-        )  # fmt: skip
+        options = RunOptions(plan_limit=task.plan_limit, reset_limit=task.reset_limit, scenario=scenario, opinions=asked)
         log = run_episode(env, planner, task.seed, options, strip, task.planner)
     except DiST4DError as error:
         raise type(error)(f"scenario {task.scenario.name}: {error}") from error
-    failed = log.error is not None or (log.apart is not None and bool(np.isnan(log.apart).any()))
-    if failed and not task.apart:
+    if (log.error is not None or (asked is not None and asked.failed)) and not task.apart:
         _planners.cache_clear()  # fresh ones for the next episode
     strip.save(task.folder / "pictures" / f"{task.name}.jpg")
     save_episode(replace(log, fingerprint=dict(task.fingerprint)), task.folder / "episodes", task.name)
