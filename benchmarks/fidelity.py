@@ -77,7 +77,7 @@ class Options:
     scale: tuple[str, ...] = ("pdm_closed", "idm", "constant_velocity")
     """Planners that look at none, driven in the truth alone, to place the others by."""
     worlds: tuple[str, ...] = ("dist4d", "dist4d_history", "splat", "splat_history")
-    """Worlds to compare with the truth."""
+    """Worlds to compare with the truth; none drives in the truth alone."""
     suite: str = "town_test"
     """Suite of scenarios in the town: a name or a YAML file."""
     scenarios: int | None = None
@@ -102,7 +102,7 @@ class Options:
 
     def __post_init__(self) -> None:
         unknown = [world for world in self.worlds if world not in WORLDS or world == TRUTH]
-        if unknown or not self.worlds:
+        if unknown:
             raise ConfigError(f"--worlds {' '.join(unknown)}: choose from {', '.join(sorted(set(WORLDS) - {TRUTH}))}")
         if self.scenarios is not None and self.scenarios < 1:
             raise ConfigError(f"--scenarios {self.scenarios} must be at least 1")

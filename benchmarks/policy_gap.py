@@ -1,9 +1,10 @@
 """What is lost by learning in the generated world: policies trained in it beside those trained in the truth, all driven in truth.
 
-The policies drive in a study of decision fidelity, each pair of seeds the same episodes:
+The policies drive in a study of decision fidelity, in the truth alone (or in other worlds, too: ``--worlds dist4d``), all of them
+the same episodes:
 
     python -m agents.train_end_to_end --world dist4d --seed 0 --out runs/dist4d-0    # and so on: three seeds in each world
-    python -m benchmarks.fidelity --planner runs/{oracle,dist4d}-{0,1,2}/best --worlds dist4d --seeds 3 --out runs/gap
+    python -m benchmarks.fidelity --planner runs/{oracle,dist4d}-{0,1,2}/best --worlds --scale --seeds 3 --out runs/gap
     python -m benchmarks.policy_gap runs/gap --truth runs/oracle-{0,1,2}/best --made runs/dist4d-{0,1,2}/best \\
         --out benchmarks/results/policy_gap.json
 """

@@ -159,9 +159,10 @@ class Clip:
     def case(self, protocol: str, mark: str, reference: int, target: int, remembered: list[int]) -> Case:
         """The memory of the frames ``remembered``, seen from the target's camera at its time."""
         memory = replace(self.memory, frames=tuple(self.memory.frames[k] for k in remembered))
+        policy: MemoryPolicy = "history" if protocol == "next_frame" else "log"
         truth = replace(self.frames[target], depth=lidar_depth(self.scene, self.rig, target))
         start = self.memory.frames[reference]
-        frame = HiddenFrame.of(self.scene, self.rig, float(self.time[target]), truth, memory, start)
+        frame = HiddenFrame.of(self.scene, self.rig, float(self.time[target]), truth, memory, start, policy)
         return Case(protocol, mark, frame, reference, target)
 
     def baselines(self) -> dict[str, Any]:
@@ -179,7 +180,7 @@ class Clip:
         use = PolicyConfig(steps_t=steps, steps_s=steps)
 
         def rows(case: Case) -> dict[str, RGBDFrame]:
-            policy: MemoryPolicy = "history" if case.protocol == "next_frame" else "log"
+            policy = case.frame.policy
             rest = held_back(self.scene, self.rig, case.frame.memory, policy, use)
             noise, made = partial(noise_of, seed, case.reference, case.target), dict[str, RGBDFrame]()
             for suffix, gains in (("", judged(rest, policy, dist_t, dist_s, use)), (UNCHECKED, (None, None))):

@@ -7,6 +7,7 @@ depth); ``models.inputs`` makes torch batches of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ INSTANCES = 64
 ATTRIBUTES = {"night": ("night",), "dusk": ("dusk",), "rain": ("rain", "wet"), "overcast": ("overcast", "cloud")}
 """Scene attributes and the words of a scene's description that stand for them."""
 MASK_CHANNELS = ("valid", "moving", "confidence", "age")
-"""Is there a splatted point, is it an agent's, does a fine enough source confirm it, and 1 - exp(-seconds / 2) of its age."""
+"""Is there a splatted point, is it an agent's, does a fine enough source confirm it, and its age, see ``age_code``."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,16 @@ class TargetConditions:
     interval: float
 
 
+def age_code(seconds: Any) -> Any:
+    """Of an age, a number or an array, the value in [0, 1) of the mask channel "age"."""
+    return 1 - np.exp(-seconds / 2)
+
+
 def splat_images(splat: Splat) -> SplatImages:
     """The parts of a splat that are network inputs."""
     rgb, depth = splat.filled()
     other_rgb, _ = splat.background()
-    age = np.where(splat.valid, 1 - np.exp(-splat.age / 2), 0)
+    age = np.where(splat.valid, age_code(splat.age), 0)
     masks = np.stack([splat.valid, splat.moving, splat.confidence, age], -1)
     return SplatImages(rgb, depth.astype(np.float16), other_rgb, np.round(masks * 255).astype(np.uint8))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,8 @@ from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.models.by_camera import by_camera, inferring
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
-from dist4d_env.models.composition import Gains, coarse_size, resized
-from dist4d_env.models.conditions import MASK_CHANNELS, SplatImages, TargetConditions
+from dist4d_env.models.composition import REGIONS, Gains, coarse_size, regions, resized
+from dist4d_env.models.conditions import MASK_CHANNELS, SplatImages, TargetConditions, age_code
 from dist4d_env.models.depth_code import decode_depth
 from dist4d_env.models.dist_s import MIN_NOISE, DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer, timestep_shift
@@ -106,6 +107,22 @@ DRAWN = 0.5
 """Share from which a pixel counts as drawn anew."""
 
 
+def keep_agents(
+    rgbd: torch.Tensor, share: torch.Tensor, views: ViewInputs, seen_within: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """RGB-D images (..., 4, H, W) with the splat's colours of agents where it shows them as they were seen up to so many seconds
+    before or after, and the generated share (..., 1, H, W), which is 0 there.
+
+    A network that is not sure of a small object fades it into the road. views: the splat, same leading axes.
+    """
+    agents = regions(views.masks)[..., REGIONS.index("moving"), None, :, :]
+    if math.isfinite(seen_within):
+        age = views.masks[..., MASK_CHANNELS.index("age"), None, :, :]
+        agents = agents & (age <= age_code(seen_within) + 0.5 / 255)
+    rgb = torch.where(agents, views.base[..., :3, :, :], rgbd[..., :3, :, :])
+    return torch.cat([rgb, rgbd[..., 3:, :, :]], -3), share.masked_fill(agents, 0.0)
+
+
 def protect_depth(
     rgbd: torch.Tensor, share: torch.Tensor, views: ViewInputs, depth_code: str, alike: float, confirmed: float
 ) -> torch.Tensor:
@@ -191,13 +208,19 @@ class DiSTTPipeline:
         return next(self.transformer.parameters()).device
 
     def __call__(
-        self, references: Sequence[RGBDFrame], targets: Sequence[Sequence[TargetConditions]], *, gains: Gains = None, **how: Any
+        self,
+        references: Sequence[RGBDFrame],
+        targets: Sequence[Sequence[TargetConditions]],
+        *,
+        gains: Gains = None,
+        seen_within: float = math.inf,
+        **how: Any,
     ) -> Generated:
-        """Generate T frames for each of B samples: ``predict`` (whose arguments these are), ``decode``, ``compose``.
+        """Generate T frames for each of B samples: ``predict``, ``decode``, ``compose``, whose arguments these are.
 
         Returns arrays over (B, T, V).
         """
-        return self.compose(self.decode(self.predict(references, targets, **how)), targets, gains)
+        return self.compose(self.decode(self.predict(references, targets, **how)), targets, gains, seen_within)
 
     @inferring
     def predict(
@@ -230,10 +253,16 @@ class DiSTTPipeline:
         return by_camera(self.codec.decode_rgbd, 1, latents.to(self.device))
 
     @inferring
-    def compose(self, decoded: torch.Tensor, targets: Sequence[Sequence[TargetConditions]], gains: Gains = None) -> Generated:
+    def compose(
+        self,
+        decoded: torch.Tensor,
+        targets: Sequence[Sequence[TargetConditions]],
+        gains: Gains = None,
+        seen_within: float = math.inf,
+    ) -> Generated:
         """Decoded frames (B, V, T, 4, H, W) and their conditions to the final frames, arrays over (B, T, V).
 
-        gains: in place of the weights' own, ``composition.Gains``.
+        gains: in place of the weights' own, ``composition.Gains``; seen_within: of ``keep_agents``.
         """
         code = self.codec.config.depth_code
         views = stacked_views(targets, code).to(self.device)
@@ -245,6 +274,7 @@ class DiSTTPipeline:
             return self.composer.frames(frames, ViewInputs(*views), layout, interval, gains)
 
         rgbd, share = by_camera(composed, 1, decoded, layout, *views)
+        rgbd, share = keep_agents(rgbd, share, views, seen_within)
         rgbd = protect_depth(rgbd, share, views, code, *self.PROTECTED)
         return _to_images(rgbd.transpose(1, 2), share.transpose(1, 2), code)
 
@@ -299,12 +329,15 @@ class DiSTSPipeline:
         guidance: float = 1.0,
         context: torch.Tensor | None = None,
         gains: Gains = None,
+        seen_within: float = math.inf,
     ) -> Generated:
         """Complete B splats (``conditions.splat_images``) of V cameras.
 
         generator: on the CPU; steps: network evaluations. For the SVD backbone alone: frames: so many successive splats are a
         clip, whose frames attend to each other; guidance: classifier-free, away from no splat; context: (B / frames * V, L, D)
-        image tokens. gains: of the composition, in place of the weights' own. Returns arrays over (B, V).
+        image tokens. Of the composition: gains, in place of the weights' own; seen_within: of ``keep_agents``.
+
+        Returns arrays over (B, V).
         """
         if not self.unet.is_svd and (frames, guidance) != (1, 1.0):
             raise ConfigError("frames and guidance are for DiST-S with backbone='svd': leave them at 1")
@@ -342,5 +375,6 @@ class DiSTSPipeline:
         clean = self.sampler.sample(model, noise, _levels(self.sampler, steps, 1.0, flow=not self.unet.is_svd))
         rgbd = self.unet.decode(clean)
         if not self.unet.is_svd:
+            rgbd, share = keep_agents(rgbd, share, views, seen_within)
             rgbd = protect_depth(rgbd, share, views, self.depth_code, *self.PROTECTED)
         return _to_images(splat_order(rgbd), splat_order(share), self.depth_code)

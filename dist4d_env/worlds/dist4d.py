@@ -24,9 +24,9 @@ from dist4d_env.scenes.scene import SensorLog
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.worlds.chunk import Chunk, PolicyConfig
 from dist4d_env.worlds.contract import WorldInfo, WorldStart
-from dist4d_env.worlds.hidden import frames_that_decide, held_back, judged, kinds
+from dist4d_env.worlds.hidden import frames_that_decide, held_back, judged, kinds, undecided
 from dist4d_env.worlds.logged import logged_frame, pose_difference
-from dist4d_env.worlds.memory import Memory, MemoryPolicy
+from dist4d_env.worlds.memory import AGENTS_STAY, Memory, MemoryPolicy
 from dist4d_env.worlds.stopwatch import Stopwatch
 from dist4d_env.worlds.trust import trust
 
@@ -122,7 +122,8 @@ class GenerativeWorld:
         times = tuple(frame.time for frame in frames_that_decide(memory, self.memory))
         key = scene.dataroot, scene.version, scene.token, id(sensors), rig.height, rig.width, times
         if key not in self._judged:
-            frames = held_back(scene, rig, memory, self.memory, self.policy)
+            ask = any(undecided(self.dist_t, self.dist_s))
+            frames = held_back(scene, rig, memory, self.memory, self.policy) if ask else []
             self._judged[key] = sensors, judged(frames, self.memory, self.dist_t, self.dist_s, self.policy)
             while len(self._judged) > KNOWN:
                 self._judged.popitem(last=False)
@@ -232,7 +233,7 @@ class GenerativeWorld:
         decoded = decoded if alone else decoded[:, :, k : k + 1]
         rig = state.start.rig
         made = (
-            self.dist_t.compose(decoded, [[chunk.targets[k]]], state.gains[0])
+            self.dist_t.compose(decoded, [[chunk.targets[k]]], state.gains[0], AGENTS_STAY[self.memory])
             if composed
             else self.dist_t.uncomposed(decoded, rig.height, rig.width)
         )
@@ -265,7 +266,13 @@ class GenerativeWorld:
         with watch("conditions"):
             images = splat_images(splat)
         with watch("dist_s"):
-            made = self.dist_s([images], generator=noise(state, DIST_S), steps=self.policy.steps_s, gains=state.gains[1])
+            made = self.dist_s(
+                [images],
+                generator=noise(state, DIST_S),
+                steps=self.policy.steps_s,
+                gains=state.gains[1],
+                seen_within=AGENTS_STAY[self.memory],
+            )
         frame = RGBDFrame(made.rgb[0], made.depth[0], rig.intrinsics, poses, np.full(len(rig.names), now.time))
         return frame, splat, made.share[0]
 

@@ -23,7 +23,7 @@ from dist4d_env.models.inputs import channels_first
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline, noise_of
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.worlds.chunk import PolicyConfig
-from dist4d_env.worlds.memory import LoggedFrame, Memory, MemoryFrame, MemoryPolicy
+from dist4d_env.worlds.memory import AGENTS_STAY, LoggedFrame, Memory, MemoryFrame, MemoryPolicy
 
 LEAST_SPEED = 0.5
 """m/s since the frame before from which the ego moves."""
@@ -42,7 +42,8 @@ class HiddenFrame:
     """A frame to draw from others.
 
     time: seconds; truth: its picture at its cameras, with depth where it is known and FAR elsewhere; memory: what it is drawn
-    from; splat: that, seen from there; reference, reference_time: the remembered frame that DiST-T starts from, and its time.
+    from; splat: that, seen from there; reference, reference_time: the remembered frame that DiST-T starts from, and its time;
+    policy: what the memory is a part of.
     """
 
     scene: Scene
@@ -53,6 +54,7 @@ class HiddenFrame:
     splat: Splat
     reference: RGBDFrame
     reference_time: float
+    policy: MemoryPolicy
 
     @classmethod
     def of(
@@ -63,11 +65,12 @@ class HiddenFrame:
         truth: RGBDFrame,
         memory: Memory,
         reference: MemoryFrame,
+        policy: MemoryPolicy,
         count: int = PolicyConfig.count,
     ) -> HiddenFrame:
         """Traffic as recorded; ``rig`` at the size of the truth; count: real frames in the splat."""
         splat = memory.render(rig, truth.global_from_camera, scene.boxes(time), time, count)
-        return cls(scene, rig, time, truth, memory, splat, reference.source().frame, reference.time)
+        return cls(scene, rig, time, truth, memory, splat, reference.source().frame, reference.time, policy)
 
     @property
     def street(self) -> np.ndarray:
@@ -91,12 +94,14 @@ class HiddenFrame:
             scene_map=self.scene.map,
             description=self.scene.description,
         )
-        made = dist_t([self.reference], [[target]], generator=noise, steps=steps, gains=gains)
+        within = AGENTS_STAY[self.policy]
+        made = dist_t([self.reference], [[target]], generator=noise, steps=steps, gains=gains, seen_within=within)
         return self.showing(made.rgb[0, 0], made.depth[0, 0])
 
     def by_dist_s(self, dist_s: DiSTSPipeline, steps: int, noise: torch.Generator, gains: Gains = None) -> RGBDFrame:
         """The frame by DiST-S. gains: in place of the network's own."""
-        made = dist_s([splat_images(self.splat)], generator=noise, steps=steps, gains=gains)
+        images, within = splat_images(self.splat), AGENTS_STAY[self.policy]
+        made = dist_s([images], generator=noise, steps=steps, gains=gains, seen_within=within)
         return self.showing(made.rgb[0], made.depth[0])
 
 
@@ -199,24 +204,30 @@ def held_back(scene: Scene, rig: CameraRig, memory: Memory, policy: MemoryPolicy
         rest, truth = replace(whole, frames=tuple(known)), hidden.source().frame
         reference = latest_before(rest, truth, hidden.time)
         assert reference is not None  # the first frame at least
-        found.append(HiddenFrame.of(scene.recorded, rig, hidden.time, truth, rest, reference, use.count))
+        found.append(HiddenFrame.of(scene.recorded, rig, hidden.time, truth, rest, reference, policy, use.count))
     return found
+
+
+def undecided(dist_t: DiSTTPipeline, dist_s: DiSTSPipeline) -> tuple[bool, bool]:
+    """Which of the two is to be judged: not one whose weights were given gains when they were adapted, nor Stable Video
+    Diffusion."""
+    return dist_t.composer.config.gains is None, not dist_s.unet.is_svd and dist_s.unet.config.gains is None
 
 
 def judged(
     frames: Sequence[HiddenFrame], policy: MemoryPolicy, dist_t: DiSTTPipeline, dist_s: DiSTSPipeline, use: PolicyConfig
 ) -> tuple[Gains, Gains]:
     """What to keep of DiST-T and of DiST-S. None, what their weights say, where there are no hidden frames, a network is not
-    farther from them than the splat, its weights were given gains when they were adapted, or it is Stable Video Diffusion."""
+    farther from them than the splat, or is not to be judged (``undecided``)."""
     if not frames:
         return None, None
-    told_t, told_s = dist_t.composer.config.gains is not None, dist_s.unet.is_svd or dist_s.unet.config.gains is not None
+    ask_t, ask_s = undecided(dist_t, dist_s)
     changes: tuple[list[Change], list[Change]] = ([], [])
-    for number, frame in enumerate(() if told_t and told_s else frames):
+    for number, frame in enumerate(frames if ask_t or ask_s else ()):
         base, kind = kinds(frame.splat)
         made = (
-            None if told_t else frame.by_dist_t(dist_t, use.steps_t, noise_of(number, 0)),
-            None if told_s else frame.by_dist_s(dist_s, use.steps_s, noise_of(number, 1)),
+            frame.by_dist_t(dist_t, use.steps_t, noise_of(number, 0)) if ask_t else None,
+            frame.by_dist_s(dist_s, use.steps_s, noise_of(number, 1)) if ask_s else None,
         )
         for found, picture in zip(changes, made, strict=True):
             if picture is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -21,6 +22,9 @@ from dist4d_env.worlds.frame_cache import load_source
 
 MemoryPolicy = Literal["log", "history"]
 MEMORY_POLICIES: tuple[MemoryPolicy, ...] = ("log", "history")
+AGENTS_STAY: Mapping[MemoryPolicy, float] = {"log": math.inf, "history": 1.0}
+"""Seconds from when an agent was seen within which the networks leave its colours as they were seen. With "history" agents turn
+sides to the cameras that nobody has seen, and what is remembered of them falls apart into points."""
 SECONDS_PER_METRE = 0.5
 """How much older a frame may be to make up for a metre of distance when frames are chosen."""
 GENERATED_KEPT, GENERATED_SHOWN = 16, 4

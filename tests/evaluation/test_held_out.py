@@ -122,9 +122,9 @@ def test_a_hidden_keyframe_is_in_no_memory(town_dataroot, monkeypatch):
     dataset = open_dataset(town_dataroot)
     seen = []
 
-    def of(cls, scene, rig, time, truth, memory, reference, count):
+    def of(cls, scene, rig, time, truth, memory, reference, policy, count):
         seen.append((time, truth, [frame.time for frame in memory.frames], reference.time))
-        return made(scene, rig, time, truth, memory, reference, count)
+        return made(scene, rig, time, truth, memory, reference, policy, count)
 
     made = HiddenFrame.of
     monkeypatch.setattr(HiddenFrame, "of", classmethod(of))
