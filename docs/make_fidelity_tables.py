@@ -12,7 +12,7 @@ import page_tables
 from page_tables import code, interval, load, table
 
 WORLDS = ("dist4d", "dist4d_history", "splat", "splat_history", "replay", "stored")
-STUDY, FOLLOWING, STAGES, FORETELLING = "fidelity", "action_following", "two_stage", "foretelling"
+STUDY, FOLLOWING, STAGES, FORETELLING, GAP = "fidelity", "action_following", "two_stage", "foretelling", "policy_gap"
 
 
 FORETELLERS = {
@@ -223,6 +223,16 @@ def agreement() -> str:
     return table(["episodes with", "count", "plan agreement", "abs. difference in PDMS", "same outcome"], rows)
 
 
+def policies() -> str:
+    """Policies trained in the generated world and in the truth, both driven there."""
+    rows = []
+    for world, found in load(GAP)["worlds"].items():
+        seeds = ", ".join(f"{gap:+.3f}" for gap in found["by_seed"])
+        trained = [interval(found[group]) for group in ("truth", "made")]
+        rows.append([code(world), str(found["episodes"]), *trained, interval(found["gap"], sign="+"), seeds])
+    return table(["driven in", "episodes of each", "trained in `oracle`", "trained in `dist4d`", "gap", "by seed"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "fidelity-progress": progress,
     "fidelity-pdms": lambda: scores("PDMS"),
@@ -237,6 +247,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fidelity-reliability": reliability,
     "foretelling": foretelling,
     "foretelling-episodes": agreement,
+    "policy-gap": policies,
     "two-stage": stages,
     "following-motion": motion,
     "following-vehicles": vehicles,
