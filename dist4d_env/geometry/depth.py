@@ -21,16 +21,17 @@ class SplatConfig:
 
     footprint: half width of a point's footprint in units of its pixel's projected half width; core: part of the footprint, in
     [0, 1], in which a point is preferred over any that reaches the pixel with its rim only; minimum and maximum: bounds of the
-    half width in target pixels; tolerance: relative depth within which points share a surface; near: metres before the camera
-    where points are cut off; motion_threshold: metres (or radians) within which a box, and its points, count as at rest; rounds:
-    how often gaps of single pixels are closed through which one would see what is behind a surface; overlap: whether what an
-    earlier source shows is left out of later ones (``geometry.overlap``).
+    half width, in target pixels and as a share of the target's height: what was seen at a glancing angle spreads out with it;
+    tolerance: relative depth within which points share a surface; near: metres before the camera where points are cut off;
+    motion_threshold: metres (or radians) within which a box, and its points, count as at rest; rounds: how often gaps of single
+    pixels are closed through which one would see what is behind a surface; overlap: whether what an earlier source shows is left
+    out of later ones (``geometry.overlap``).
     """
 
     footprint: float = 1.3
     core: float = 0.7
     minimum: float = 0.7
-    maximum: float = 4.0
+    maximum: float = 0.0625
     tolerance: float = 0.03
     near: float = 0.2
     motion_threshold: float = 0.02
@@ -63,7 +64,8 @@ def splat_depth(
     """
     targets, height, width = len(intrinsics), *size
     parts = [_Part.of(one, intrinsics, global_from_camera, size) for one in sources]
-    half, rest = 0.5 * config.footprint, (config.minimum, config.maximum, config.tolerance, config.footprint, config.core)
+    widest = max(config.maximum * height, config.minimum)
+    half, rest = 0.5 * config.footprint, (config.minimum, widest, config.tolerance, config.footprint, config.core)
     settings: tuple[Any, ...] = tuple(np.float32(number) for number in (config.near, half, *rest))
     depth, label = np.empty((targets, height, width), np.float32), np.empty((targets, height, width), np.int32)
     room = max((sum(part.room(camera) for part in parts) for camera in range(targets)), default=0)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dist4d_env.geometry import splat as splat_module
 from dist4d_env.geometry.box_motion import move_sources
+from dist4d_env.geometry.depth import SplatConfig
 from dist4d_env.geometry.fill import fill_background
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import splat
@@ -26,6 +27,8 @@ from tests.geometry.reference import pixels as reference_pixels
 from tests.geometry.reference.source import labels, prepare
 
 RIG = make_rig(24, 40)
+WIDE = SplatConfig(maximum=4 / 24)
+"""Footprints of several pixels although pictures are small."""
 
 
 def traffic(time: float):
@@ -76,9 +79,9 @@ def test_every_bit_is_that_of_numpy(seed, x, y, yaw, time, noisy):
     for moved in move_sources(sources, now, 0.02):
         np.testing.assert_array_equal(moved.label, labels(moved.source, moved.motion, moved.box_label))
     cameras = render(RIG, pose_from_xy_yaw(x, y, yaw), now).global_from_camera
-    seen = splat(sources, RIG.intrinsics, cameras, (24, 40), now, time)
+    seen = splat(sources, RIG.intrinsics, cameras, (24, 40), now, time, WIDE)
     with in_numpy():
-        expected = splat(sources, RIG.intrinsics, cameras, (24, 40), now, time)
+        expected = splat(sources, RIG.intrinsics, cameras, (24, 40), now, time, WIDE)
     assert seen.valid.any()
     assert_same_arrays(seen, expected)
 

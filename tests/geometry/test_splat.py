@@ -157,3 +157,16 @@ def test_gaps_of_a_near_surface_close_and_its_outline_stays():
         close_gaps(depth, label, np.float32(GAP), np.float32(ALIKE), AROUND)
     np.testing.assert_allclose(depth, whole, rtol=1e-6)
     np.testing.assert_array_equal(label, whole_label)
+
+
+def test_a_flank_seen_at_a_glancing_angle_is_closed_as_well_in_large_pictures():
+    """Its columns spread out by as many pixels more as pictures have."""
+
+    def shown(height: int, width: int) -> float:
+        rig, car = make_rig(height, width), make_boxes((7, 14, 3, 0))
+        ahead = SplatSource.from_frame(render(rig, pose_from_xy_yaw(0, 0, 0), car), car)
+        truth = render(rig, pose_from_xy_yaw(14, -1, np.pi / 2), car)
+        flank = (truth.depth > 2) & (truth.depth < 4)
+        return float(splat([ahead], rig.intrinsics, truth.global_from_camera, (height, width), car, 0.0).moving[flank].mean())
+
+    assert shown(224, 400) > shown(64, 112) > 0.5

@@ -100,9 +100,9 @@ def _land(
         extent_u = extent_u + np.abs(step[0] - u * step[2])
         extent_v = extent_v + np.abs(step[1] - v * step[2])
         extent_z = extent_z + np.abs(step[2])
+    widest = np.float32(max(config.maximum * height, config.minimum))
     half_u, half_v = (
-        np.minimum(np.maximum(0.5 * config.footprint * extent / z, config.minimum), config.maximum)
-        for extent in (extent_u, extent_v)
+        np.minimum(np.maximum(0.5 * config.footprint * extent / z, config.minimum), widest) for extent in (extent_u, extent_v)
     )
     slack = np.minimum(config.tolerance * z + config.footprint * extent_z, 0.5 * z)
     yield Fragments(np.full(len(index), camera, np.int32), label[index], u, v, z, half_u, half_v, slack)
