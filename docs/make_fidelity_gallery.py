@@ -1,4 +1,4 @@
-"""Makes docs/pictures/fidelity_gallery.png: ``python docs/make_fidelity_gallery.py runs/fidelity``.
+"""Makes docs/pictures/fidelity_gallery.jpg: ``python docs/make_fidelity_gallery.py runs/fidelity``.
 
 The decisions in which plans differ most between a world's pictures and the true ones of the same states, one per scenario: the
 front camera's picture and its depth in both, with the plan on that world's pictures (orange) and the one on the true pictures
@@ -35,7 +35,7 @@ from dist4d_env.scenes.files import Document
 from dist4d_env.scenes.scenario import scenario_from
 from dist4d_env.worlds.oracle import OracleWorld
 
-PICTURE = Path(__file__).parent / "pictures" / "fidelity_gallery.png"
+PICTURE = Path(__file__).parent / "pictures" / "fidelity_gallery.jpg"
 HERE, TRUE = (255, 140, 0), (0, 230, 80)
 TALL, LINE = 168, 18
 
@@ -66,7 +66,7 @@ def main(options: Options) -> None:
         raise DataError(f"{folder} holds no plans beside those on the true pictures: run python -m benchmarks.fidelity first")
     rows = [row(folder, drive, decision, apart) for apart, decision, drive in chosen]
     options.picture.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(options.picture), cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))
+    cv2.imwrite(str(options.picture), cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
 def row(folder: Path, drive: Drive, decision: int, apart: float) -> np.ndarray:
