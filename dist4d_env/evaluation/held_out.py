@@ -113,11 +113,8 @@ def hidden_frames(
             known = replace(memory, frames=frames)
             reference = latest_before(known, truth, frame.time)
             assert reference is not None  # a scene's first keyframe is never hidden
-            yield (
-                policy,
-                (scene.name, frame.keyframe),
-                HiddenFrame.of(scene, rig, frame.time, truth, known, reference, policy, count),
-            )
+            drawn = HiddenFrame.of(scene, rig, frame.time, truth, known, reference, policy, count)
+            yield policy, (scene.name, frame.keyframe), drawn
 
 
 def compare_on(
