@@ -72,6 +72,18 @@ class MovedSource:
     label: np.ndarray
     distinct: np.ndarray
 
+    def entries(self, highest: int) -> np.ndarray:
+        """(V, highest + 1) int32: the row of each label's box for each of the source's cameras, -1 where it has not moved."""
+        entry = np.full((len(self.source.frame.depth), highest + 1), -1, np.int32)
+        moved = np.flatnonzero(self.motion.moved)
+        entry[self.source.box_view[moved], self.box_label[moved]] = moved
+        return entry
+
+
+def highest_label(sources: Sequence[MovedSource]) -> int:
+    """The highest label of any box of any source."""
+    return max((int(one.box_label.max(initial=STATIC)) for one in sources), default=STATIC)
+
 
 def move_sources(
     sources: Sequence[SplatSource], boxes: Boxes, threshold: float, repeated: Sequence[np.ndarray] | None = None

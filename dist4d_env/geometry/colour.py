@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist4d_env.geometry import colour_kernels as kernels
-from dist4d_env.geometry.box_motion import STATIC, MovedSource, motion_about
+from dist4d_env.geometry.box_motion import STATIC, MovedSource, highest_label, motion_about
 from dist4d_env.geometry.depth import RUN
 from dist4d_env.geometry.frustum import frustum_corners, may_see, pinhole_rows, ray_parts
 from dist4d_env.geometry.source_kernels import SKY_DEPTH
@@ -50,7 +50,7 @@ def look_up_colours(
     origin = global_from_camera[:, :3, 3].mean(0)
     views, _, width = depth.shape
     points, corners = _targets(depth, intrinsics, global_from_camera, origin)
-    highest = int(max([label.max(initial=0), *(int(one.box_label.max(initial=0)) for one in sources)]))
+    highest = highest_label(sources)
     parts = [_Part.of(one, origin, corners, highest, time) for one in sources]
     depth, label = depth.reshape(views, -1), label.reshape(views, -1)
     pixels = depth.shape[1]
@@ -153,7 +153,7 @@ class _Part:
         return cls(
             one, linear, offset,
             visible=may_see(linear, offset, size, corners),
-            motion=(_entries(one, len(linear), highest), *motion_about(one.motion.back, origin)),
+            motion=(one.entries(highest), *motion_about(one.motion.back, origin)),
             surface=(source.inverse_depth, source.edge.reshape(-1)),
             pixels=np.require(frame.rgb, np.uint8, ["C", "W"]).reshape(-1, 3),
             focal=frame.intrinsics[:, 0, 0].astype(np.float32),
@@ -184,11 +184,3 @@ def _targets(
     shift = (global_from_camera[:, :3, 3] - origin).astype(np.float32)
     kernels.unproject_targets(depth, along_row, along_column, shift, points, near, far)
     return points, frustum_corners(intrinsics, global_from_camera, (height, width), near, far, origin)
-
-
-def _entries(one: MovedSource, views: int, highest: int) -> np.ndarray:
-    """(views, highest + 1) int32: the row of each label's box for each source camera where it has moved, else -1."""
-    entry = np.full((views, highest + 1), -1, np.int32)
-    moved = np.flatnonzero(one.motion.moved)
-    entry[one.source.box_view[moved], one.box_label[moved]] = moved
-    return entry

@@ -62,7 +62,7 @@ def unproject_targets(
 
 
 @inlined
-def _axis(linear: Array, offset: Array, k: int, axis: int, p: Point) -> float:
+def coordinate(linear: Array, offset: Array, k: int, axis: int, p: Point) -> float:
     """One coordinate of ``linear[k] @ p + offset[k]``, summed from left to right."""
     return linear[k, axis, 0] * p[0] + linear[k, axis, 1] * p[1] + linear[k, axis, 2] * p[2] + offset[k, axis]
 
@@ -181,10 +181,10 @@ def _compete_moving(
             continue
         point = points[0, i], points[1, i], points[2, i]
         if box >= 0:
-            x, y = _axis(rotation, shift, box, 0, point), _axis(rotation, shift, box, 1, point)
-            point = x, y, _axis(rotation, shift, box, 2, point)
-        x, y = _axis(linear, offset, view, 0, point), _axis(linear, offset, view, 1, point)
-        z = _axis(linear, offset, view, 2, point)
+            x, y = coordinate(rotation, shift, box, 0, point), coordinate(rotation, shift, box, 1, point)
+            point = x, y, coordinate(rotation, shift, box, 2, point)
+        x, y = coordinate(linear, offset, view, 0, point), coordinate(linear, offset, view, 1, point)
+        z = coordinate(linear, offset, view, 2, point)
         if z > _NEAR and x > 0 and x < right * z and y > 0 and y < low * z:
             u, v = x / z, y / z
             there = index((view * height + min(int32(v), int32(height - 1))) * width + min(int32(u), int32(width - 1)))

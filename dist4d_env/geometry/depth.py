@@ -10,6 +10,7 @@ import numpy as np
 
 from dist4d_env.geometry import depth_kernels as kernels
 from dist4d_env.geometry.box_motion import UNUSED, MovedSource, motion_about
+from dist4d_env.geometry.carving import Carver
 from dist4d_env.geometry.frustum import may_see, pinhole_rows
 from dist4d_env.geometry.threads import in_threads
 from dist4d_env.geometry.transforms import invert
@@ -20,23 +21,25 @@ class SplatConfig:
     """How points become surfaces.
 
     footprint: half width of a point's footprint in units of its pixel's projected half width; core: part of the footprint, in
-    [0, 1], in which a point is preferred over any that reaches the pixel with its rim only; minimum and maximum: bounds of the
-    half width, in target pixels and as a share of the target's height: what was seen at a glancing angle spreads out with it;
-    tolerance: relative depth within which points share a surface; near: metres before the camera where points are cut off;
-    motion_threshold: metres (or radians) within which a box, and its points, count as at rest; rounds: how often gaps of single
-    pixels are closed through which one would see what is behind a surface; overlap: whether what an earlier source shows is left
-    out of later ones (``geometry.overlap``).
+    [0, 1], in which a point is preferred over any that reaches the pixel with its rim only: by default what the source's own
+    pixel covers, and at least a target pixel; minimum and maximum: bounds of the half width, in target pixels and as a share of
+    the target's height: what was seen at a glancing angle spreads out with it; tolerance: relative depth within which points
+    share a surface; near: metres before the camera where points are cut off; motion_threshold: metres (or radians) within which
+    a box, and its points, count as at rest; rounds: how often gaps of single pixels are closed through which one would see what
+    is behind a surface; overlap: whether what an earlier source shows is left out of later ones (``geometry.overlap``);
+    carvings: how often outlines are carved (``geometry.carving``).
     """
 
     footprint: float = 1.3
-    core: float = 0.7
-    minimum: float = 0.7
+    core: float = 1 / 1.3
+    minimum: float = 0.65
     maximum: float = 0.0625
     tolerance: float = 0.03
     near: float = 0.2
     motion_threshold: float = 0.02
     rounds: int = 2
     overlap: bool = True
+    carvings: int = 2
 
 
 BEST = SplatConfig()
@@ -60,10 +63,12 @@ def splat_depth(
 
     The nearest fragment of a pixel wins, one whose core covers the pixel's centre before any that only reaches it with its rim;
     the inverse depths of its surface's fragments are averaged with tent weights. Where a surface comes much closer than it was,
-    its points spread out and the noise of their depth leaves gaps between them, which are closed.
+    its points spread out and the noise of their depth leaves gaps between them, which are closed. Where the sources look through
+    an outline, the next surface behind it wins.
     """
     targets, height, width = len(intrinsics), *size
     parts = [_Part.of(one, intrinsics, global_from_camera, size) for one in sources]
+    carver = Carver.of(sources, intrinsics, global_from_camera, size)
     widest = max(config.maximum * height, config.minimum)
     half, rest = 0.5 * config.footprint, (config.minimum, widest, config.tolerance, config.footprint, config.core)
     settings: tuple[Any, ...] = tuple(np.float32(number) for number in (config.near, half, *rest))
@@ -80,10 +85,13 @@ def splat_depth(
         count = 0
         for part in parts:
             count = part.project(camera, size, settings, scratch.fragments, count)
-        images = depth[camera], label[camera]
-        kernels.average(scratch.fragments, scratch.front, scratch.sums, width, count, *(image.reshape(-1) for image in images))
+        images, flat = (depth[camera], label[camera]), (depth[camera].reshape(-1), label[camera].reshape(-1))
+        kernels.average(scratch.fragments, scratch.front, scratch.sums, width, count, *flat)
         for _ in range(config.rounds):
             kernels.close_gaps(*(image[None] for image in images), np.float32(GAP), np.float32(ALIKE), AROUND)
+        for _ in range(config.carvings):
+            floor = carver.floor(camera, *images).reshape(-1)
+            kernels.uncover(scratch.fragments, scratch.front, scratch.sums, floor, width, settings[6], count, *flat)
         spare.append(scratch)
 
     in_threads(one_camera, targets)
@@ -101,7 +109,7 @@ class _Scratch:
     @classmethod
     def of(cls, pixels: int, room: int) -> _Scratch:
         fragments = np.empty(pixels, np.int64), np.empty((6, room), np.float32), np.empty((4, room), np.int32)
-        return cls(fragments, np.empty((pixels, 2), np.int32), np.empty((pixels, 2), np.int64))
+        return cls(fragments, np.empty((pixels, 3), np.int32), np.empty((pixels, 2), np.int64))
 
 
 @dataclass(frozen=True)

@@ -257,26 +257,43 @@ def _key(key: int, rim: bool, covered: bool) -> int:
 @inlined
 def _sum(front: Array, sums: Array, at: int, bits: int, of: int, weight: float, inverse_z: float, covered: bool) -> None:
     """Add a fragment's weight at a pixel that it covers, if it belongs to the nearest surface there."""
-    belongs = covered & (bits <= front[at, 0]) & (of == front[at, 1])
+    belongs = covered & (bits <= front[at, 0]) & (bits >= front[at, 2]) & (of == front[at, 1])
     share, inverse = np.int64(np.float64(weight) * UNITS), np.int64(np.float64(weight * inverse_z) * UNITS)
     sums[at, 0] += share if belongs else np.int64(0)
     sums[at, 1] += inverse if belongs else np.int64(0)
 
 
+@inlined
+def _begin(nearest: Array, numbers: Array, whole: Array, front: Array, sums: Array, place: int) -> None:
+    """Write a pixel's surface, the bits of its farthest depth, its label and the bits of its nearest, and sums of nothing.
+
+    What lies nearer reaches the pixel with its rim only.
+    """
+    front[place, 0], front[place, 1], front[place, 2] = -1, STATIC, 0
+    sums[place, 0], sums[place, 1] = 0, 0
+    if nearest[place] != NOTHING:
+        winner = nearest[place] & 0xFFFFFFFF
+        behind, z = numbers[_BEHIND, winner], numbers[_Z, winner]
+        front[place, 0], front[place, 1] = float32(behind).view(np.int32), whole[_LABEL, winner]
+        front[place, 2] = float32(z - (behind - z)).view(np.int32)
+
+
+@inlined
+def _end(nearest: Array, front: Array, sums: Array, place: int, depth: Array, label: Array) -> None:
+    """Write a pixel's depth, 0 in a hole, and label."""
+    label[place], depth[place] = front[place, 1], _ZERO
+    if nearest[place] != NOTHING:
+        depth[place] = float32(np.float64(sums[place, 0]) / np.float64(sums[place, 1]))
+
+
 @compiled
 def average(fragments: Fragments, front: Array, sums: Array, width: int, count: int, depth: Array, label: Array) -> None:
     """Write depth (H W,) float32, 0 in holes, and label (H W,) int32 of one target: the inverse depths of all fragments of the
-    nearest one's surface, averaged with tent weights; finer fragments count for more. front: (P, 2) int32 and sums: (P, 2) int64,
+    nearest one's surface, averaged with tent weights; finer fragments count for more. front: (P, 3) int32 and sums: (P, 2) int64,
     to work in."""
     nearest, numbers, whole = fragments
     for place in range(len(nearest)):
-        # Of the nearest surface the bits of its farthest depth, and the label.
-        front[place, 0], front[place, 1] = -1, STATIC
-        sums[place, 0], sums[place, 1] = 0, 0
-        if nearest[place] != NOTHING:
-            winner = nearest[place] & 0xFFFFFFFF
-            front[place, 0] = float32(numbers[_BEHIND, winner]).view(np.int32)
-            front[place, 1] = whole[_LABEL, winner]
+        _begin(nearest, numbers, whole, front, sums, place)
     for i in range(count):
         columns, rows, of = whole[_COLUMNS, i], whole[_ROWS, i], whole[_LABEL, i]
         if columns <= 0 or rows <= 0:
@@ -301,9 +318,56 @@ def average(fragments: Fragments, front: Array, sums: Array, width: int, count: 
                 weight = tent * (_TENT - abs(start_u + float32(column)) * sharp_u)
                 _sum(front, sums, at, bits, of, weight, inverse_z, True)
     for place in range(len(depth)):
-        label[place], depth[place] = front[place, 1], _ZERO
-        if nearest[place] != NOTHING:
-            depth[place] = float32(np.float64(sums[place, 0]) / np.float64(sums[place, 1]))
+        _end(nearest, front, sums, place, depth, label)
+
+
+@compiled
+def uncover(
+    fragments: Fragments, front: Array, sums: Array, floor: Array, width: int, core: float, count: int, depth: Array, label: Array
+) -> None:  # fmt: skip
+    """Write depth and label (H W,) anew where ``floor`` (H W,) float32 isn't 0: of the nearest surface farther than that.
+
+    The rest as in ``average``, after which it is called.
+    """
+    nearest, numbers, whole = fragments
+    touched = np.zeros(len(nearest), np.bool_)  # the first pixels of footprints of two by two that cover such a place
+    for place in range(len(floor)):
+        if floor[place] > 0:
+            nearest[place] = NOTHING
+            for before in (0, 1, width, width + 1):
+                touched[max(place - before, 0)] = True
+    concerned, n = np.empty(count, np.int32), 0
+    for i in range(count):
+        columns, rows, pixel, z = whole[_COLUMNS, i], whole[_ROWS, i], whole[_PIXEL, i], numbers[_Z, i]
+        if columns <= 0 or rows <= 0 or (columns <= 2 and rows <= 2 and not touched[pixel]):
+            continue
+        key, concerns = (np.int64(float32(z).view(np.int32)) - LEAST_BITS) << 32 | i, False
+        for line in range(rows):
+            outer = abs(numbers[_START_V, i] + float32(line)) * numbers[_SHARP_V, i] > core
+            for column in range(columns):
+                place = pixel + line * width + column
+                if floor[place] > 0 and z > floor[place]:
+                    rim = outer or abs(numbers[_START_U, i] + float32(column)) * numbers[_SHARP_U, i] > core
+                    nearest[place], concerns = min(nearest[place], _key(key, rim, True)), True
+        if concerns:
+            concerned[n] = i
+            n += 1
+    for place in range(len(floor)):
+        if floor[place] > 0:
+            _begin(nearest, numbers, whole, front, sums, place)
+    for i in concerned[:n]:
+        z, sharp_u, sharp_v = numbers[_Z, i], numbers[_SHARP_U, i], numbers[_SHARP_V, i]
+        density, inverse_z, bits, of = sharp_u * sharp_v, _ONE / z, float32(z).view(np.int32), whole[_LABEL, i]
+        for line in range(whole[_ROWS, i]):
+            tent = density * (_TENT - abs(numbers[_START_V, i] + float32(line)) * sharp_v)
+            for column in range(whole[_COLUMNS, i]):
+                at = index(whole[_PIXEL, i] + line * width + column)
+                if floor[at] > 0:
+                    weight = tent * (_TENT - abs(numbers[_START_U, i] + float32(column)) * sharp_u)
+                    _sum(front, sums, at, bits, of, weight, inverse_z, z > floor[at])
+    for place in range(len(floor)):
+        if floor[place] > 0:
+            _end(nearest, front, sums, place, depth, label)
 
 
 @compiled

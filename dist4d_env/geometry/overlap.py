@@ -3,7 +3,7 @@
 Poses and depth of recorded frames are never exact. Where the points of all frames compete for the nearest depth, errors win:
 what one frame puts a little too near covers what another has right, and outlines grow with every frame. Where a more useful
 frame shows a point or looks through it, only its own depth counts. A sky that it shows is doubted: what is bright is taken for
-sky, too.
+sky, too. Agents are left as they are: of one that is a few pixels wide each frame shows other parts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dist4d_env.geometry.frustum import may_see, pinhole_rows
 from dist4d_env.geometry.jit import compiled, float32, int32
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.splat_source import SplatSource
-from dist4d_env.geometry.transforms import invert, invert_stretched
+from dist4d_env.geometry.transforms import invert
 
 TOLERANCE = 0.03
 """Relative depth up to which a point behind what a frame shows counts as shown by it."""
@@ -50,37 +50,23 @@ def overlap(sources: Sequence[SplatSource]) -> list[np.ndarray]:
 
 
 def _shown(source: SplatSource, other: SplatSource) -> np.ndarray:
-    """Which pixels (V, H, W) of ``source`` another one shows or looks through; boxes stand where they stood then."""
+    """Which pixels (V, H, W) of ``source``'s standing world another one shows or looks through."""
     frame = other.frame
     size = frame.depth.shape[1], frame.depth.shape[2]
     linear, offset = pinhole_rows(frame.intrinsics, invert(frame.global_from_camera), source.origin)
-    entry, rotation, shift = _motions(source, other)
     shown = np.zeros(source.keep.shape, bool)
     _find_shown(
         source.keep, source.points, source.frame.depth, source.frame.intrinsics[:, 0, 0].astype(np.float32), source.owner,
-        linear, offset, may_see(linear, offset, size, source.corners), entry, rotation, shift,
+        linear, offset, may_see(linear, offset, size, source.corners),
         other.keep, np.require(frame.depth, np.float32, ["C"]), frame.intrinsics[:, 0, 0].astype(np.float32), shown,
     )  # fmt: skip
     return shown
 
 
-def _motions(source: SplatSource, other: SplatSource) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """entry: (other's views, source's boxes) int32, the row of the motion of each box that owns pixels, -1 where that
-    camera knows of no such box; float32 rotations (N, 3, 3) and shifts (N, 3) of points given from the source's origin, to where
-    the box stood then."""
-    entry = np.full((len(other.frame.depth), len(source.box_token)), -1, np.int32)
-    own, of_other = np.nonzero(source.box_token[source.owning, None] == other.box_token)
-    box = source.owning[own]
-    entry[other.box_view[of_other], box] = np.arange(len(box))
-    motion = other.box_pose[of_other] @ invert_stretched(source.box_pose[box])
-    moved = motion[:, :3, :3] @ source.origin + motion[:, :3, 3] - source.origin
-    return entry, motion[:, :3, :3].astype(np.float32), moved.astype(np.float32)
-
-
 @compiled
 def _find_shown(
     keep: np.ndarray, points: np.ndarray, depth: np.ndarray, focal: np.ndarray, owner: np.ndarray,
-    linear: np.ndarray, offset: np.ndarray, visible: np.ndarray, entry: np.ndarray, rotation: np.ndarray, shift: np.ndarray,
+    linear: np.ndarray, offset: np.ndarray, visible: np.ndarray,
     other_keep: np.ndarray, other_depth: np.ndarray, other_focal: np.ndarray, shown: np.ndarray,
 ) -> None:  # fmt: skip
     """Write to ``shown`` (V, H, W) which of the kept pixels of one source another one shows."""
@@ -90,23 +76,13 @@ def _find_shown(
     for view in range(views):
         for row in range(height):
             for column in range(width):
-                if not keep[view, row, column]:
+                if not keep[view, row, column] or owner[view, row, column] >= 0:
                     continue
-                i, box = (view * height + row) * width + column, owner[view, row, column]
+                i = (view * height + row) * width + column
                 fineness = focal[view] / depth[view, row, column]
+                px, py, pz = points[0, i], points[1, i], points[2, i]
                 for camera in range(len(linear)):
-                    px, py, pz = points[0, i], points[1, i], points[2, i]
-                    if box >= 0:
-                        k = entry[camera, box]
-                        if k < 0:
-                            continue
-                        a, b = rotation[k], shift[k]
-                        px, py, pz = (
-                            a[0, 0] * px + a[0, 1] * py + a[0, 2] * pz + b[0],
-                            a[1, 0] * px + a[1, 1] * py + a[1, 2] * pz + b[1],
-                            a[2, 0] * px + a[2, 1] * py + a[2, 2] * pz + b[2],
-                        )
-                    elif not visible[camera, view]:
+                    if not visible[camera, view]:
                         continue
                     m, c = linear[camera], offset[camera]
                     z = m[2, 0] * px + m[2, 1] * py + m[2, 2] * pz + c[2]

@@ -80,13 +80,6 @@ class SplatSource:
             frame.intrinsics, frame.global_from_camera, size, 1 / inverse.max(1), 1 / inverse.min(1), self.origin
         )
 
-    @cached_property
-    def owning(self) -> np.ndarray:
-        """Rows of the boxes that own pixels which may be splatted: a few of the hundreds that a street's cameras have."""
-        owns = np.zeros(len(self.box_token) + 1, bool)
-        owns[self.owner[self.keep]] = True  # the last is the static world
-        return np.flatnonzero(owns[:-1])
-
     @property
     def owner_token(self) -> np.ndarray:
         """(V, H, W) int64 token of the box that each pixel belongs to, -1 for the static world."""

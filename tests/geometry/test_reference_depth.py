@@ -33,7 +33,8 @@ def by_hand(f: Fragments) -> tuple[np.ndarray, np.ndarray]:
         if not len(covers):
             continue
         winner = min(covers, key=lambda i, off=off: (off[i] > CORE, f.z[i]))
-        same = covers[(f.z[covers] <= f.z[winner] + f.slack[winner]) & (f.label[covers] == f.label[winner])]
+        near = np.abs(f.z[covers] - f.z[winner]) <= f.slack[winner] * (1 + 1e-6)
+        same = covers[near & (f.label[covers] == f.label[winner])]
         tent = (1.02 - np.abs(column + 0.5 - f.u[same]) / f.half_u[same]) * (
             1.02 - np.abs(row + 0.5 - f.v[same]) / f.half_v[same]
         )

@@ -12,7 +12,7 @@ from dist4d_env.geometry.depth import ALIKE, AROUND, GAP, SplatConfig
 from dist4d_env.geometry.depth_kernels import FRINGE, LEAST_BITS, NOTHING, UNITS
 from dist4d_env.geometry.frustum import may_see, pinhole_rows
 from dist4d_env.geometry.transforms import invert
-from tests.geometry.reference import to_rows
+from tests.geometry.reference import carving, to_rows
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,16 @@ def splat_depth(
     parts = [part for one in sources for part in project_source(one, intrinsics, global_from_camera, size, config)]
     if not parts:
         return np.zeros(pixels, np.float32), np.full(pixels, STATIC, np.int32)
-    depth, label = rasterise(Fragments.join(parts), pixels, size, config.core)
+    fragments = Fragments.join(parts)
+    depth, label = rasterise(fragments, pixels, size, config.core)
     for _ in range(config.rounds):
         closed = [close_gaps(*one) for one in zip(depth.reshape(-1, *size), label.reshape(-1, *size), strict=True)]
         depth, label = (np.stack(part).ravel() for part in zip(*closed, strict=True))
+    for _ in range(config.carvings):
+        shown = depth.reshape(-1, *size), label.reshape(-1, *size)
+        floor = carving.floor(sources, *shown, intrinsics, global_from_camera).ravel()
+        farther = rasterise(fragments, pixels, size, config.core, floor)
+        depth, label = (np.where(floor > 0, new, old) for new, old in zip(farther, (depth, label), strict=True))
     return depth, label
 
 
@@ -148,30 +154,36 @@ def close_gaps(depth: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.nda
     return depth, label
 
 
-def rasterise(fragments: Fragments, pixels: int, size: tuple[int, int], core: float) -> tuple[np.ndarray, np.ndarray]:
+def rasterise(
+    fragments: Fragments, pixels: int, size: tuple[int, int], core: float, floor: np.ndarray | float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Depth (pixels,) float32, 0 in holes, and the label (pixels,) int32 of the box that each pixel shows, STATIC elsewhere.
 
     pixels: V H W. The nearest fragment of a pixel wins, one whose core covers the pixel's centre before any that only reaches it
-    with its rim; the inverse depths of its surface's fragments are averaged with tent weights.
+    with its rim; the inverse depths of its surface's fragments are averaged with tent weights. floor: (pixels,) metres beyond
+    which fragments count.
     """
+    floor = np.broadcast_to(np.asarray(floor, np.float32), pixels)
     z, label = fragments.z, fragments.label
     # Positive floats order like their bits; the fragment's number below them makes every key unique, whatever the order.
     key = (z.view(np.int32).astype(np.int64) - LEAST_BITS) << 32 | np.arange(len(z))
     nearest = np.full(pixels, NOTHING)
     covers = []
     for index, pixel, weight, fringe in _cover(fragments, core, size):
-        np.minimum.at(nearest, pixel.ravel(), (fringe + key[index]).ravel())
+        np.minimum.at(nearest, pixel.ravel(), np.where(z[index] > floor[pixel], fringe + key[index], NOTHING).ravel())
         covers.append((index, pixel, weight))
     hit = nearest != NOTHING
     if not hit.any():
         return np.zeros(pixels, np.float32), np.full(pixels, STATIC, np.int32)
 
     winner = np.where(hit, nearest & 0xFFFFFFFF, 0)
-    behind, front = (z + fragments.slack)[winner], label[winner]
+    behind = z + fragments.slack
+    behind, before, front = behind[winner], (z - (behind - z))[winner], label[winner]
     inverse_z = 1 / z
     landed, weights, inverses = [], [], []
     for index, pixel, weight in covers:
-        same = np.flatnonzero((z[index] <= behind.take(pixel)) & (label[index] == front.take(pixel)))
+        within = (z[index] <= behind.take(pixel)) & (z[index] >= before.take(pixel)) & (z[index] > floor[pixel])
+        same = np.flatnonzero(within & (label[index] == front.take(pixel)))
         landed.append(pixel.take(same))
         weights.append(_whole(weight.take(same)))
         inverses.append(_whole((weight * inverse_z[index]).take(same)))
