@@ -1,10 +1,9 @@
 """Space carving: at outlines, what the sources look through is not there (Kutulakos and Seitz 2000).
 
-A footprint reaches half a pixel beyond the surface that its pixel shows, and the footprints of several sources further than one's.
-So thin things grow and gaps close: poles, people, the space between two cars. A point at an outline is looked up in the images of
-all sources. The four pixels around it vote with their bilinear weights: for it where they show its surface, against it where they
-show something farther away; what hides it has no vote. Unlike the union of footprints, the majority is as often too narrow as too
-wide.
+A footprint reaches half a pixel beyond the surface that its pixel shows, and those of several sources further than one's. So thin
+things grow and gaps close: poles, people, the space between two cars. A point at an outline is looked up in the images of all
+sources. The four pixels around it vote with their bilinear weights: for it where they show its surface, against it where they show
+something farther away; what hides it has no vote. Unlike the union of footprints, the majority is hardly wider than the surface.
 """
 
 from __future__ import annotations

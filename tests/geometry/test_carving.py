@@ -77,15 +77,16 @@ def floor_of(sources: list[SplatSource], post: float) -> np.ndarray:
 def test_what_is_seen_through_goes_and_what_is_hidden_stays():
     sources = seen_from((0, 0, 0.0), (-0.5, 0, -0.5))
     np.testing.assert_allclose(floor_of(sources, 3.0), BEHIND * 3.0, rtol=1e-6)
-    behind = [replace(one, inverse_depth=np.full_like(one.inverse_depth, 0) + [1, 0, 0]) for one in sources]  # a wall at 1 m
-    behind = [replace(one, inverse_depth=one.inverse_depth.astype(np.float32)) for one in behind]
-    assert not floor_of(behind, 3.0).any()
+    wall = np.float32([1, 0, 0])  # 1 m away
+    hidden = [replace(one, inverse_depth=np.broadcast_to(wall, one.inverse_depth.shape).copy()) for one in sources]
+    assert not floor_of(hidden, 3.0).any()
 
 
 def test_coarse_sources_say_less_than_fine_ones():
     """Two frames from behind do not outvote one from here that shows what they look past."""
     near, far = seen_from((0, 0, 0.0)), seen_from((-30, 0, 0.0), (-31, 0, 0.0))
-    blind = [replace(one, inverse_depth=(np.zeros_like(one.inverse_depth) + np.float32([1e-3, 0, 0]))) for one in far]
+    sky = np.float32([1e-3, 0, 0])
+    blind = [replace(one, inverse_depth=np.broadcast_to(sky, one.inverse_depth.shape).copy()) for one in far]
     truth = near[0].frame
     label = move_sources(near, cars(0.0), 0.02)[0].label.reshape(-1, *SIZE)[1]
     moved = move_sources([*near, *blind], cars(0.0), 0.02)
