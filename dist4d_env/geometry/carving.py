@@ -2,7 +2,7 @@
 
 A footprint reaches half a pixel beyond the surface that its pixel shows, and those of several sources further than one's. So thin
 things grow and gaps close: poles, people, the space between two cars. A point at an outline is looked up in the images of all
-sources. The four pixels around it vote with their bilinear weights: for it where they show its surface, against it where they show
+sources. The four pixels around it vote with their bilinear weights: for it where they show its surface, against it where they see
 something farther away; what hides it has no vote. Unlike the union of footprints, the majority is hardly wider than the surface.
 """
 
