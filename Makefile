@@ -24,9 +24,9 @@ test: lint
 test-fast: $(DEVELOP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not medium and not ecosystem"
 
-# The wheel in an environment of its own and the site.
+# The wheel in an environment of its own and the site. By file: what a file makes, such as that environment, is made once.
 test-slow: $(DEVELOP) docs
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow
 
 # The pages in a real browser, which is taken from the distribution where there is none.
 test-browser: $(DEVELOP)
