@@ -18,15 +18,15 @@ play: $(PLAY)
 
 # One thread per worker: more would fight over the same cores.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not ecosystem"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not ecosystem"
 
 # What a change is tried on again and again: no linter, no Ray, no training runs, no campaigns over processes.
 test-fast: $(DEVELOP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not medium and not ecosystem"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not medium and not ecosystem"
 
-# The wheel in an environment of its own and the site.
+# The wheel in an environment of its own and the site. By file: what a file makes, such as that environment, is made once.
 test-slow: $(DEVELOP) docs
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow
 
 # The pages in a real browser, which is taken from the distribution where there is none.
 test-browser: $(DEVELOP)
@@ -46,7 +46,7 @@ lint: $(DEVELOP)
 	$(BIN)/lint-imports
 
 coverage: $(DEVELOP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not ecosystem" --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not ecosystem" --cov --cov-report=term
 
 docs: $(SITE)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import os
+import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from numbers import Number
 from typing import Any
@@ -103,7 +105,7 @@ class Registry:
         return factory(**{name: item for name, item in available.items() if takes_all or name in named})
 
     def _entry_points(self) -> dict[str, EntryPoint]:
-        return {entry.name: entry for entry in entry_points(group=self.group)}
+        return _declared(entry_points, self.group, _places())
 
     def _unknown(self, value: str) -> str:
         near = difflib.get_close_matches(value[:80], self.names(), 1)
@@ -118,6 +120,24 @@ class Registry:
         begin = {name: name.partition("_")[0] for name in self.names()}
         alike = Counter(begin.values())
         return ", ".join(dict.fromkeys(repr(name if alike[first] < 4 else f"{first}_...") for name, first in begin.items()))
+
+
+@lru_cache(maxsize=64)
+def _declared(find: Callable[..., Iterable[EntryPoint]], group: str, places: tuple[Any, ...]) -> dict[str, EntryPoint]:
+    """The entry points of a group by name. places: where packages are installed; going through all of them takes long enough."""
+    return {entry.name: entry for entry in find(group=group)}
+
+
+def _places() -> tuple[Any, ...]:
+    """Folders that modules are found in, and dates that change when a package comes or goes."""
+    return tuple((place, _date(place)) for place in sys.path)
+
+
+def _date(place: str) -> int:
+    try:
+        return os.stat(place or os.getcwd()).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def import_path(path: str) -> Any:

@@ -24,6 +24,12 @@ settings.register_profile("search", deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of Ray come first, one file after the other: of workers that share the tests out from both ends (``make test``) one
+    gets them all, and none waits for another's Ray to end (``tests/raying.py``)."""
+    items.sort(key=lambda item: not {"small_ray", "ray_lock"} & vars(getattr(item, "module", item)).keys())
+
+
 @pytest.fixture(scope="session")
 def stored_data() -> Path:
     """Folder of the test data that the repository holds: golden values of other projects' scorers."""

@@ -62,8 +62,9 @@ def separate(sweep: LidarSweep, boxes: Boxes, global_from_ego: np.ndarray) -> Se
     half = boxes.size / 2 + MARGIN
     reach = np.linalg.norm(half[:, :2], axis=1)
     box_from_global = invert(poses_from_position_yaw(boxes.position, boxes.yaw))
-    for index in range(len(boxes)):
-        near = np.flatnonzero((np.abs(points[:, :2] - boxes.position[index, :2]) < reach[index]).all(1) & (owner < 0))
+    x, y = np.ascontiguousarray(points[:, :2].T)
+    for index, (east, north) in enumerate(boxes.position[:, :2]):
+        near = np.flatnonzero((np.abs(x - east) < reach[index]) & (np.abs(y - north) < reach[index]) & (owner < 0))
         inside = apply(box_from_global[index], points[near])
         floor = -boxes.size[index, 2] / 2 + GROUND_CLEARANCE
         hit = (np.abs(inside) < half[index]).all(1) & (inside[:, 2] > floor)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -229,6 +229,7 @@ def _open_location(map_file: Path, location: str, stamp: int) -> LocationMap:
     return LocationMap(location, read_json(map_file, REMEDY))
 
 
+@cache
 def official_splits() -> dict[str, list[str]]:
     """nuScenes' own splits, from the assignments in the devkit's module: importing the devkit takes seconds and 100 MB."""
     import ast

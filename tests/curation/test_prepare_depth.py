@@ -73,10 +73,19 @@ def test_real_depth_meets_the_lidar(nuscenes_real, tmp_path):
         assert np.median(np.abs(ratio - 1)) < 0.02 and (np.abs(ratio - 1) < 0.1).mean() > 0.8
 
 
-def test_is_taken_up_again(tiny_root, tmp_path):
+@pytest.fixture(scope="module")
+def made(tiny_root, tmp_path_factory) -> Path:
+    """Depth of the tiny scene, made by one process; to be copied."""
+    folder = tmp_path_factory.mktemp("depth") / "made"
+    total = len(RING) * tiny_nuscenes.KEYFRAMES
+    assert prepare_scenes(open_dataset(tiny_root), ["scene-0103"], folder, SMALL).written == total
+    return folder
+
+
+def test_is_taken_up_again(made, tiny_root, tmp_path):
     dataset = open_dataset(tiny_root)
     total = len(RING) * tiny_nuscenes.KEYFRAMES
-    assert prepare_scenes(dataset, ["scene-0103"], tmp_path, SMALL).written == total
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     files = sorted(tmp_path.rglob("*.png"))
     everything = [*files, *{file.parent for file in files}, tmp_path / "prepared.json"]
     assert len(files) == total and sorted(tmp_path.rglob("*")) == sorted(everything)
@@ -95,11 +104,14 @@ def test_is_taken_up_again(tiny_root, tmp_path):
 
 
 @pytest.mark.parametrize("completion", ["flow", "least_squares"])
-def test_either_way_of_completing_makes_the_same_depth_again(completion, tiny_root, tmp_path):
+def test_either_way_of_completing_makes_the_same_depth_again(completion, made, tiny_root, tmp_path):
     """In one process or several; the two do not mix in one folder."""
     dataset, config = open_dataset(tiny_root), replace(SMALL, completion=completion)
-    for name, workers in (("one", 1), ("two", 2)):
-        prepare_scenes(dataset, ["scene-0103"], tmp_path / name, config, workers=workers)
+    if config == SMALL:
+        shutil.copytree(made, tmp_path / "one")
+    else:
+        prepare_scenes(dataset, ["scene-0103"], tmp_path / "one", config)
+    prepare_scenes(dataset, ["scene-0103"], tmp_path / "two", config, workers=2)
     one, two = ({p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*.png")} for n in ("one", "two"))
     assert one == two and len(one) == len(RING) * tiny_nuscenes.KEYFRAMES
     other = replace(SMALL, completion="flow" if completion == "least_squares" else "least_squares")

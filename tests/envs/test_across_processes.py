@@ -74,7 +74,8 @@ def digests(dataroot: str, world: dict[str, str]) -> dict[str, str]:
 def test_processes_and_threads_play_the_same_bits(town_dataroot: Path) -> None:
     found = []
     for threads in (1, 2):
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": str(threads)}
+        # Threads that wait sleep: a second one that spins would keep the other tests' core from them.
+        environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": str(threads)}
         command = [sys.executable, "-m", "tests.envs.test_across_processes", str(town_dataroot), str(threads)]
         played = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert played.returncode == 0, played.stderr[-2000:]

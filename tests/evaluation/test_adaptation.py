@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -95,6 +96,11 @@ def whole(town_dataroot, tmp_path_factory):
     return asked, done.stdout
 
 
+def with_samples_of(made: Options, asked: Options) -> None:
+    """Gives a run the samples of another one of the same settings, which it would make too (``training/test_prepare.py``)."""
+    shutil.copytree(made.work / "samples", asked.work / "samples")
+
+
 def weights_of(folder: Path) -> dict[str, bytes]:
     return {
         f"{part}/{name}": (folder / part / name).read_bytes() for part in PARTS for name in ("config.json", "model.safetensors")
@@ -121,8 +127,10 @@ def test_one_command_prints_what_is_gained_and_its_weights_drive(whole, town_dat
 
 
 @pytest.mark.medium
-def test_a_third_of_the_steps_is_of_the_town_and_it_is_judged_on_other_streets(town_dataroot, tmp_path):
+def test_a_third_of_the_steps_is_of_the_town_and_it_is_judged_on_other_streets(whole, town_dataroot, tmp_path, monkeypatch):
+    monkeypatch.setattr(adaptation, "TOWN_SECONDS", 4.0)  # as many scenes, which are drawn in half the time
     asked = replace(options(town_dataroot, tmp_path / "out"), town=1)
+    with_samples_of(whole[0], asked)
     found = adaptation.gather(asked, resolve_weights("tiny"), print)
     own, again, town = found.stores
     assert own is again and town.settings.held_out == () and town.settings.flawed > 0 == own.settings.flawed
@@ -132,10 +140,21 @@ def test_a_third_of_the_steps_is_of_the_town_and_it_is_judged_on_other_streets(t
     assert all(scene.dataroot.endswith("town-1") for scene, _, _ in found.town)
 
 
+LESS = """
+from dist4d_env.evaluation import adaptation
+drawn_by = adaptation.drawn_by
+adaptation.drawn_by = lambda weights, hidden, size: drawn_by(weights, hidden[:1], size)
+"""
+"""What is printed before and after compares on one keyframe; what is chosen by stays as it is."""
+
+
 @pytest.mark.medium
-def test_a_killed_run_goes_on_to_the_same_weights(whole, tmp_path):
+def test_a_killed_run_goes_on_to_the_same_weights(whole, tmp_path, monkeypatch):
     kept = planned(options(whole[0].dataroot, tmp_path / "killed"))
-    code = f"import sys; from dist4d_env.__main__ import main; sys.exit(main({arguments(kept)!r}))"
+    with_samples_of(whole[0], kept)
+    monkeypatch.setattr(adaptation, "drawn_by", adaptation.drawn_by)  # put back afterwards
+    exec(LESS, {})
+    code = f"{LESS}import sys; from dist4d_env.__main__ import main; sys.exit(main({arguments(kept)!r}))"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     log = kept.work / "dist_t" / "tensorboard"
     while not log.exists():

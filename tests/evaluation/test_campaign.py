@@ -31,11 +31,12 @@ from dist4d_env.evaluation.fingerprint import scene_fingerprint
 from dist4d_env.evaluation.planner_process import Made
 from dist4d_env.evaluation.results import score_folder, write_results
 from dist4d_env.evaluation.runner import RunOptions
-from dist4d_env.planners.contract import PLAN_LIMIT, Plan, PlannerNeeds
-from dist4d_env.planners.lane_follower import LaneFollower
+from dist4d_env.planners.contract import PLAN_LIMIT, PlannerNeeds
 from dist4d_env.scenes.edits import Insert, Remove
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import Suite, write_suite
+
+from . import simple_planners
 
 pytestmark = pytest.mark.medium
 
@@ -50,54 +51,6 @@ SCENARIOS = (
 )  # fmt: skip
 
 
-class Blind:
-    """Goes on at 8 m/s whatever comes."""
-
-    requires = PlannerNeeds()
-
-    def reset(self, context, seed):
-        pass
-
-    def plan(self, observation):
-        return Plan(np.column_stack([4.0 * np.arange(1, 9), np.zeros(8), np.zeros(8)]))
-
-
-class Fragile(Blind):
-    """Gives up in every second decision."""
-
-    def plan(self, observation):
-        if observation.time > 0.4:
-            raise RuntimeError("no idea")
-        return super().plan(observation)
-
-
-class Seeing(LaneFollower):
-    requires = PlannerNeeds(cameras=True)
-
-
-class Dreaming(LaneFollower):
-    requires = PlannerNeeds(imagination=True)
-
-
-class Broken(Blind):
-    def __init__(self):
-        raise KeyError("no weights")
-
-
-class Stuck(Blind):
-    """Hangs in every episode."""
-
-    def plan(self, observation):
-        time.sleep(600)
-
-
-class Bare(Blind):
-    """The same plans as arrays."""
-
-    def plan(self, observation):
-        return super().plan(observation).trajectory
-
-
 class Elsewhere:
     """Data in a folder that no reader recognises: a file in it says where."""
 
@@ -110,7 +63,8 @@ class Elsewhere:
         return replace(self._there.load(name, require_map), dataroot=self.dataroot)
 
 
-BLIND, FRAGILE = f"{__name__}:Blind", f"{__name__}:Fragile"
+PLANNERS = simple_planners.__name__
+BLIND, FRAGILE = f"{PLANNERS}:Blind", f"{PLANNERS}:Fragile"
 
 
 @pytest.fixture(scope="module")
@@ -286,9 +240,9 @@ def test_a_folder_is_scored_again_without_driving(driven, tmp_path, monkeypatch,
         ({"planners": ("nobody",)}, ConfigError, "planner 'nobody' is unknown"),
         ({"planners": ()}, ConfigError, "no planner"),
         ({"planners": ("lane", "lane")}, ConfigError, "lane is named twice"),
-        ({"planners": (f"{__name__}:Seeing",)}, ConfigError, "needs pictures"),
-        ({"planners": (f"{__name__}:Dreaming",)}, ConfigError, "needs pictures"),
-        ({"planners": ("lane", f"{__name__}:Broken")}, ConfigError, r"Broken' cannot be made \(KeyError: 'no weights'\)"),
+        ({"planners": (f"{PLANNERS}:Seeing",)}, ConfigError, "needs pictures"),
+        ({"planners": (f"{PLANNERS}:Dreaming",)}, ConfigError, "needs pictures"),
+        ({"planners": ("lane", f"{PLANNERS}:Broken")}, ConfigError, r"Broken' cannot be made \(KeyError: 'no weights'\)"),
         ({"dataset": "waymo"}, ConfigError, "dataset 'waymo' is unknown"),
         ({"reset_limit": 0.0}, ConfigError, "reset_limit=0.0"),
         ({"seeds": 0}, ConfigError, "seeds=0"),
@@ -342,7 +296,7 @@ def test_tasks_are_values_that_travel(suite, tmp_path):
 
 def test_who_hangs_costs_its_own_episodes_alone(suite, tmp_path):
     """The other planner's episodes are as they would be alone, in processes and here, and a rerun meets no wall."""
-    campaign = Campaign((f"{__name__}:Stuck", "lane"), suite, plan_limit=3.0)
+    campaign = Campaign((f"{PLANNERS}:Stuck", "lane"), suite, plan_limit=3.0)
     assert run(campaign, tmp_path, Processes(2)) == 4 and run(campaign, tmp_path, Processes(2)) == 0
     logs = [load_episode(path) for path in sorted((tmp_path / "episodes").glob("*.json"))]
     assert [log.outcome == PLANNER_ERROR for log in logs] == [True, True, False, False]
@@ -456,7 +410,7 @@ def test_a_run_that_goes_on_scores_only_what_is_new(suite, tmp_path, monkeypatch
 
 def test_plans_as_bare_arrays_are_plans(suite, tmp_path):
     """What drives the same scores the same."""
-    run(Campaign((BLIND, f"{__name__}:Bare"), suite), tmp_path, serial)
+    run(Campaign((BLIND, f"{PLANNERS}:Bare"), suite), tmp_path, serial)
     plan, bare = write_results(tmp_path).standings
     assert plan.metrics == bare.metrics and plan.metrics["hd_score"].count == 2
 

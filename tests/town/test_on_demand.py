@@ -91,7 +91,11 @@ def test_every_kind_of_file_is_there_when_it_is_asked_for(
 
 
 @pytest.mark.parametrize(("world", "drawn"), [("none", 0), ("oracle", 0), ("replay", 1), ("splat", 1)])
-def test_worlds_draw_no_scene_but_the_one_that_they_show_recorded_pictures_of(root: Path, world: str, drawn: int) -> None:
+def test_worlds_draw_no_scene_but_the_one_that_they_show_recorded_pictures_of(
+    root: Path, world: str, drawn: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (dataset, workers):
+        monkeypatch.setattr(module, "cores", lambda: 1)  # each process would build the streets for itself
     env = gym.make("DiST4D-nuScenes-v0", dataroot=root, world=world, size=(64, 112), horizon=1.0)
     env.reset(seed=0, options={"scene": "town-val-0001"})
     env.step(env.action_space.sample())

@@ -297,5 +297,20 @@ def test_scenes_begin_with_the_attempt_that_is_known_to_succeed(monkeypatch: pyt
     monkeypatch.setattr(generate, "_try_scene", lambda *given: tried.append(1) or attempt(*given))
     generate_scene("val", 5)
     assert len(tried) == 1 and generate._SUCCEED["val"][5] > 0
-    for seed, looks, ticks in ((1, "plain", 201), (0, "wild", 201), (0, "plain", 601)):
+    for seed, looks, ticks in ((1, "plain", 201), (1, "wild", 201), (0, "plain", 601)):
         assert generate.attempts(scene_outline("val", 5, seed, looks), ticks)[0] == 0, "nothing is known of others"
+
+
+def test_all_looks_begin_with_the_same_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wild scene is searched with what a plain one is: the attempts that fail are the same."""
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(generate, "_try_scene", lambda *given: asked.append(given))
+    for looks in ("plain", "wild"):
+        with pytest.raises(RuntimeError, match="no traffic"):
+            generate_scene("val", 5, looks=looks)
+    plain, wild = asked[: len(asked) // 2], asked[len(asked) // 2 :]
+    first = generate._SUCCEED["val"][5]
+    assert first > 0 and len(plain) == len(wild) == generate._ATTEMPTS - first
+    for one, other in zip(plain, wild, strict=True):
+        assert one[0] is other[0] and np.array_equal(one[1], other[1]) and one[3:] == other[3:]
+        assert one[2].bit_generator.state == other[2].bit_generator.state  # type: ignore[attr-defined]

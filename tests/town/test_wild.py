@@ -16,6 +16,7 @@ from dist4d_env.data.depth_files import read_depth
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.geometry.rgbd import FAR
+from dist4d_env.town import dataset, workers
 from dist4d_env.town.generate import generate_scene
 from dist4d_env.town.render import TownRenderer, _Cast
 from dist4d_env.town.sensors import town_rig
@@ -29,7 +30,8 @@ from dist4d_env.town.wild.natural import dead_leaves, muted, photo
 from dist4d_env.town.writer import write_dataset
 from town.conftest import SIZE, scene_of
 
-SEED = 3
+SEED = 4
+"""Traffic is found at the first attempt for both scenes that are drawn."""
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +141,9 @@ def test_masks_hold_all_that_rides_along(folder: Path) -> None:
 
 
 @pytest.mark.medium
-def test_rigs_differ_from_seed_to_seed_and_cameras_are_as_many_as_asked(tmp_path: Path) -> None:
+def test_rigs_differ_from_seed_to_seed_and_cameras_are_as_many_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (dataset, workers):
+        monkeypatch.setattr(module, "cores", lambda: 1)  # each process would build the streets for itself
     views, heights = [], []
     for seed in range(40):
         rig = wild_rig(seed, 8, 900, 1600)

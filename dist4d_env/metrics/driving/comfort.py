@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.signal import savgol_filter
 
 from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
 from dist4d_env.scenes.scene import TICK
@@ -89,6 +88,8 @@ def filtered(signal: np.ndarray, window: int, order: int, derivative: int = 0) -
 @lru_cache(maxsize=256)
 def _weights(window: int, order: int, derivative: int) -> tuple[list[tuple[int, float]], np.ndarray, np.ndarray]:
     """(shift, weight) of the inner steps; head, tail (window // 2, window): the outer steps from the outer windows."""
+    from scipy.signal import savgol_filter  # half of what importing an environment took, and many a process never smooths
+
     response = savgol_filter(np.eye(4 * window), window, order, deriv=derivative, delta=TICK, axis=0)  # (step, signal)
     half = window // 2
     inner = response[2 * window, 2 * window - half : 2 * window + half + 1].tolist()
