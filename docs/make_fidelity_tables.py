@@ -11,7 +11,7 @@ from typing import Any
 import page_tables
 from page_tables import code, interval, load, table
 
-WORLDS = ("dist4d", "dist4d_history", "splat", "splat_history", "replay", "stored")
+WORLDS = ("dist4d", "dist4d_history", "splat", "splat_history", "replay", "stored", "resampled")
 STUDY, FOLLOWING, STAGES, FORETELLING, GAP = "fidelity", "action_following", "two_stage", "foretelling", "policy_gap"
 
 

@@ -14,6 +14,7 @@ import pytest
 from benchmarks import fidelity, fidelity_table
 from benchmarks.fidelity_drives import Drive, KeptDrives, load_drives, save_drives, study
 from benchmarks.fidelity_episodes import parted_after, plans_apart, read_drives
+from benchmarks.resampled_oracle import ASIDE, ResampledOracle
 from benchmarks.stored_oracle import StoredOracle
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError
@@ -103,6 +104,23 @@ def test_the_stored_truth_is_what_the_log_holds(town_dataroot) -> None:
         off[type(world)] = np.abs(frame.rgb[view].astype(int) - log.rgb[view]).mean(), np.abs(frame.depth[view] - log.depth[view])
     assert off[StoredOracle][0] < 0.05 < off[OracleWorld][0]
     assert (off[StoredOracle][1] < 0.01).mean() > 0.99 > (off[OracleWorld][1] < 0.01).mean()
+
+
+@pytest.mark.medium
+def test_the_resampled_truth_is_half_a_pixel_aside(town_dataroot) -> None:
+    """Four of its pixels meet at the centre of one of the true picture."""
+    scene = open_dataset(town_dataroot).load("town-val-0000")
+    rig, time = scene.rig.at_size(64, 112), 1.0
+    boxes, lights = scene.tracks.boxes(time), scene.light_states(time)
+    now = SceneAt(time, scene.ego_pose(time), boxes, np.zeros(0), np.zeros((0, 4, 4)), (), lights)
+    shown = {}
+    for world in (ResampledOracle(), OracleWorld()):
+        ((_, frame, _),) = world.step(world.reset([WorldStart(scene, rig, time, 0)]), [now])
+        shown[type(world)] = frame.rgb.astype(float)
+    true, aside = shown[OracleWorld][:, :-1, :-1], shown[ResampledOracle]
+    meeting = (aside[:, :-1, :-1] + aside[:, 1:, :-1] + aside[:, :-1, 1:] + aside[:, 1:, 1:]) / 4
+    assert ASIDE == 0.5
+    assert np.abs(meeting - true).mean() < 0.8 * np.abs(aside[:, :-1, :-1] - true).mean()
 
 
 @pytest.mark.medium
