@@ -73,10 +73,11 @@ class MovedSource:
     distinct: np.ndarray
 
     def entries(self, highest: int) -> np.ndarray:
-        """(V, highest + 1) int32: the row of each label's box for each of the source's cameras, -1 where it has not moved."""
-        entry = np.full((len(self.source.frame.depth), highest + 1), -1, np.int32)
-        moved = np.flatnonzero(self.motion.moved)
-        entry[self.source.box_view[moved], self.box_label[moved]] = moved
+        """(V, highest + 1) int32: the row of each label's box for each of the source's cameras, -1 where it has not moved, -2 where
+        the camera knows of no such box; -1 for STATIC."""
+        entry = np.full((len(self.source.frame.depth), highest + 1), -2, np.int32)
+        entry[:, STATIC] = -1
+        entry[self.source.box_view, self.box_label] = np.where(self.motion.moved, np.arange(len(self.box_label)), -1)
         return entry
 
 

@@ -24,8 +24,8 @@ from dist4d_env.geometry.transforms import invert
 class Carver:
     """Carves depth images of V target cameras by what sources show.
 
-    focal: (V,) pixels; rays: along_row (V, 3, W), along_column (V, 3, H) and shift (V, 3) float32 from the centre of the cameras,
-    as ``frustum.ray_parts`` has them.
+    focal: (V,) pixels; rays: along_row (V, 3, W) and along_column (V, 3, H) as ``frustum.ray_parts`` has them, and shift (V, 3)
+    float32 from the centre of the cameras.
     """
 
     voters: list[_Voter]
@@ -47,13 +47,14 @@ class Carver:
 
     def floor(self, camera: int, depth: np.ndarray, label: np.ndarray) -> np.ndarray:
         """Of one target camera's depth (H, W), 0 in holes, and label (H, W): (H, W) float32, 0 where nothing is wrong, elsewhere
-        the depth in metres beyond which the pixel's surface lies."""
+        the depth in metres beyond which the pixel's surface lies. Labels are those of the sources' boxes, or STATIC."""
         outline = kernels.outlines(depth, label)
         votes = np.zeros((2, *depth.shape), np.float32)
         rays = self.rays[0][camera], self.rays[1][camera], self.rays[2][camera]
         for voter in self.voters:
             pinholes = voter.linear, voter.offset, voter.visible[:, camera], *voter.size
-            kernels.vote(depth, label, outline, rays, self.focal[camera], pinholes, voter.motion, voter.shown, votes)
+            whose = voter.motion, voter.shown, voter.generated
+            kernels.vote(depth, label, outline, rays, self.focal[camera], pinholes, *whose, votes)
         wrong = votes[1] > np.float32(kernels.DOUBT) * votes[0]
         return np.where(wrong, np.float32(kernels.BEHIND) * depth, np.float32(0))
 
@@ -68,6 +69,7 @@ class _Voter:
     size: tuple[int, int]
     motion: kernels.Motion
     shown: tuple[np.ndarray, np.ndarray, np.ndarray]
+    generated: bool
 
     @classmethod
     def of(cls, one: MovedSource, origin: np.ndarray, corners: np.ndarray, highest: int) -> _Voter:
@@ -78,4 +80,5 @@ class _Voter:
             linear, offset, may_see(linear, offset, (height, width), corners), (height, width),
             motion=(one.entries(highest), *motion_about(one.motion.back, origin)),
             shown=(one.label, one.source.inverse_depth, frame.intrinsics[:, 0, 0].astype(np.float32)),
+            generated=one.source.generated,
         )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dist4d_env.geometry.box_motion import STATIC, UNUSED
+from dist4d_env.geometry.box_motion import UNUSED
 from dist4d_env.geometry.colour_kernels import NEAR, Motion, Pinholes, coordinate
 from dist4d_env.geometry.jit import compiled, float32, int32
 
@@ -49,13 +49,14 @@ def _mark(depth: Array, label: Array, other: Array, its_label: Array, outline: A
 @compiled
 def vote(
     depth: Array, label: Array, outline: Array, rays: tuple[Array, Array, Array], focal: float, pinholes: Pinholes,
-    motion: Motion, shown: tuple[Array, Array, Array], votes: Array,
+    motion: Motion, shown: tuple[Array, Array, Array], generated: bool, votes: Array,
 ) -> None:  # fmt: skip
     """Add what a source's cameras say to ``votes`` (2, H, W) float32, for and against the points of depth and label (H, W) at
     outlines.
 
     rays: along_row (3, W), along_column (3, H) and shift (3,) of the target camera, focal: its pixels; shown: label (M,) and
-    inverse_depth (M, 3) of the source's pixels and focal (S,) of its cameras. Coarser pixels than the target's count for less.
+    inverse_depth (M, 3) of the source's pixels and focal (S,) of its cameras. Coarser pixels than the target's count for less;
+    generated pixels contradict nobody.
     """
     along_row, along_column, shift = rays
     linear, offset, visible, height, width = pinholes
@@ -73,8 +74,9 @@ def vote(
                 float32(along_column[2, row] + along_row[2, column]) * metres + shift[2],
             )
             for view in range(len(linear)):
-                point, box = start, entry[view, of] if of != STATIC else -1
-                if box < 0 and not visible[view]:
+                point, box = start, entry[view, of]
+                # Who doesn't know an agent has looked at its place when it was elsewhere, or was not there at all.
+                if box == -2 or (box == -1 and not visible[view]):
                     continue
                 if box >= 0:
                     x, y = coordinate(rotation, moved, box, 0, start), coordinate(rotation, moved, box, 1, start)
@@ -102,5 +104,5 @@ def vote(
                         weight = say * (_ONE - abs(beside_u)) * (_ONE - abs(beside_v))
                         if label_there[there] == of and min(abs(off), abs(off_there)) < _AGREEMENT:
                             votes[0, row, column] += weight
-                        elif max(off, off_there) < -_AGREEMENT:
+                        elif max(off, off_there) < -_AGREEMENT and not generated:
                             votes[1, row, column] += weight

@@ -36,8 +36,7 @@ that show the standing world; moving: (n,) the others that show anything."""
 Pinholes = tuple[Array, Array, Array, int, int]
 """linear, offset: ``frustum.pinhole_rows`` of S source cameras; visible: (S,) bool, may see of the target; height, width."""
 Motion = tuple[Array, Array, Array]
-"""entry: (S, labels) int32 row of each label's box for each source camera, -1 where it has not moved; rotation (B, 3, 3) and
-shift (B, 3): from now back to the source's time."""
+"""entry: (S, labels) int32, ``MovedSource.entries``; rotation (B, 3, 3) and shift (B, 3): from now back to the source's time."""
 Shown = tuple[Array, Array, Array, Array, Array]
 """label, inverse_depth, edge: of the source's pixels; focal, penalty: (S,) pixels, and cost of each camera."""
 

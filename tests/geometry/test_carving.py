@@ -82,6 +82,25 @@ def test_what_is_seen_through_goes_and_what_is_hidden_stays():
     assert not floor_of(hidden, 3.0).any()
 
 
+def test_who_does_not_know_an_agent_says_nothing_about_its_place():
+    """As of an agent that a scenario has inserted, or that two keyframes of three do not show."""
+    car = make_boxes((7, 12, -1, 0.3))
+    truth = render(RIG, pose_from_xy_yaw(0.3, 0.1, 0.01), car)
+    knowing = SplatSource.from_frame(render(RIG, pose_from_xy_yaw(0, 0, 0), car), car)
+    empty = [SplatSource.from_frame(render(RIG, pose_from_xy_yaw(x, 0, 0), make_boxes()), make_boxes()) for x in (-1, -2)]
+    moved = move_sources([knowing, *empty], car, 0.02)
+    shown = {}
+    for carvings in (0, 2):
+        _, label = splat_depth(moved, RIG.intrinsics, truth.global_from_camera, SIZE, SplatConfig(carvings=carvings))
+        shown[carvings] = int((label == moved[0].box_label[0]).sum())
+    assert shown[2] > 0.97 * shown[0] > 100
+
+
+def test_generated_frames_contradict_nobody():
+    sources = [replace(one, generated=True) for one in seen_from((0, 0, 0.0), (-0.5, 0, -0.5))]
+    assert not floor_of(sources, 3.0).any()
+
+
 def test_coarse_sources_say_less_than_fine_ones():
     """Two frames from behind do not outvote one from here that shows what they look past."""
     near, far = seen_from((0, 0, 0.0)), seen_from((-30, 0, 0.0), (-31, 0, 0.0))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dist4d_env.geometry.box_motion import STATIC, UNUSED, MovedSource, motion_about
+from dist4d_env.geometry.box_motion import UNUSED, MovedSource, motion_about
 from dist4d_env.geometry.carving_kernels import AGREEMENT, BEHIND, DOUBT, FARTHER, NEAR
 from dist4d_env.geometry.frustum import pinhole_rows, ray_parts
 from dist4d_env.geometry.transforms import invert
@@ -33,9 +33,13 @@ def floor(
         turn, step = motion_about(one.motion.back, origin)
         entry = one.entries(max(int(label.max(initial=0)), int(one.box_label.max(initial=0))))
         for view in range(len(linear)):
-            box = np.where(of == STATIC, -1, entry[view][of])
+            box = entry[view][of]
+            known = np.flatnonzero(box > -2)
             moved = np.stack(to_rows(turn.take(box, 0).transpose(1, 2, 0), step.take(box, 0).T, points)) if len(turn) else points
-            _vote(one, view, linear[view], offset[view], np.where(box >= 0, moved, points), metres, of, intrinsics[camera], votes)
+            about = np.where(box >= 0, moved, points)[:, known], metres[known], of[known], intrinsics[camera[known]]
+            mine = votes[:, known]
+            _vote(one, view, linear[view], offset[view], *about, mine)
+            votes[:, known] = mine
     result = np.zeros(depth.shape, np.float32)
     result[camera, row, column] = np.where(votes[1] > np.float32(DOUBT) * votes[0], np.float32(BEHIND) * metres, np.float32(0))
     return result
@@ -82,4 +86,4 @@ def _vote(
             same = (shown == of) & (np.minimum(np.abs(off), np.abs(off_there)) < LIMIT)
             farther = ~same & (np.maximum(off, off_there) < -LIMIT)
             votes[0, index] += np.where(same & (shown != UNUSED), weight, np.float32(0))
-            votes[1, index] += np.where(farther & (shown != UNUSED), weight, np.float32(0))
+            votes[1, index] += np.where(farther & (shown != UNUSED) & (not one.source.generated), weight, np.float32(0))
