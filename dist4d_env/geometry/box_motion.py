@@ -73,8 +73,8 @@ class MovedSource:
     distinct: np.ndarray
 
     def entries(self, highest: int) -> np.ndarray:
-        """(V, highest + 1) int32: the row of each label's box for each of the source's cameras, -1 where it has not moved, and for
-        STATIC, -2 where the camera knows of no such box."""
+        """(V, highest + 1) int32: the row of each label's box for each of the source's cameras, -1 where it has not moved, and
+        for STATIC, -2 where the camera knows of no such box."""
         entry = np.full((len(self.source.frame.depth), highest + 1), -2, np.int32)
         entry[:, STATIC] = -1
         entry[self.source.box_view, self.box_label] = np.where(self.motion.moved, np.arange(len(self.box_label)), -1)
