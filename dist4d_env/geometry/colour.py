@@ -40,7 +40,7 @@ def look_up_colours(
     global_from_camera: np.ndarray,
     time: float,
 ) -> Lookup:
-    """Colours for target depth (V, H, W), 0 in holes, whose pixels show points of the boxes ``label`` (V H W,) or STATIC.
+    """Colours for target depth (V, H, W), 0 in holes, whose pixels show the sources' boxes ``label`` (V H W,) or STATIC.
 
     Among the source cameras that see a point (its depth agrees with theirs and it belongs to the same box), the one with the
     least cost gives a bilinear sample. The cost counts octaves of lost resolution, nearness to a depth edge (where pixels mix

@@ -113,7 +113,8 @@ def keep_agents(
     """RGB-D images (..., 4, H, W) with the splat's colours of agents where it shows them as they were seen up to so many seconds
     before or after, and the generated share (..., 1, H, W), which is 0 there.
 
-    A network that is not sure of a small object fades it into the road. views: the splat, same leading axes.
+    A network that is not sure of a small object fades it into the road. Plain bodies of inserted agents stay as they are, too.
+    views: the splat, same leading axes.
     """
     agents = regions(views.masks)[..., REGIONS.index("moving"), None, :, :]
     if math.isfinite(seen_within):
