@@ -240,10 +240,11 @@ def _plans_apart(column: Mapping[str, np.ndarray], chosen: np.ndarray, seed: int
 
 
 def trusted(drives: Sequence[Drive], pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
-    """Whether trust foretells that a plan differs from the one on the true picture, and which floor is recommended."""
+    """Whether trust foretells that a plan differs from the one on the true picture, and which floor is recommended; nothing where
+    trust is always the same."""
     column = flat(drives)
     differs = column["apart"] > DIFFERS
-    if not len(differs) or differs.all() or not differs.any():
+    if not len(differs) or differs.all() or not differs.any() or np.ptp(column["trust"].astype(float)) == 0:
         return {}
     doubt = -column["trust"].astype(float)
     clusters = Clusters(column["scene"].tolist(), seed, 500)
