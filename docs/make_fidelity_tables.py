@@ -13,6 +13,7 @@ from page_tables import code, interval, load, table
 
 WORLDS = ("dist4d", "dist4d_history", "splat", "splat_history", "replay", "stored", "resampled")
 STUDY, FOLLOWING, STAGES, FORETELLING, GAP = "fidelity", "action_following", "two_stage", "foretelling", "policy_gap"
+MISLEADING = "misleading"
 
 
 FORETELLERS = {
@@ -204,6 +205,20 @@ def stages() -> str:
     return table([*head, "second less the truth's", "its size"], rows)
 
 
+def misleading() -> str:
+    """How far plans on other pictures of the same states are from those on the true ones."""
+    found = load(MISLEADING)["pictures"]
+    planners = list(next(iter(found.values())))
+    rows = []
+    for shown, row in found.items():
+        cells = []
+        for name in planners:
+            share = " to ".join(f"{100 * row[name]['differ'][end]:.0f}" for end in ("low", "high"))
+            cells.append(f"{row[name]['metres']['mean']:.2f} m, {100 * row[name]['differ']['mean']:.0f} % [{share}]")
+        rows.append([shown, *cells])
+    return table(["pictures", *map(code, planners)], rows)
+
+
 def foretelling() -> str:
     """What foretells that a plan differs from the one on the true picture."""
     rows = []
@@ -245,6 +260,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fidelity-frames": frames,
     "fidelity-trust": trust,
     "fidelity-reliability": reliability,
+    "misleading": misleading,
     "foretelling": foretelling,
     "foretelling-episodes": agreement,
     "policy-gap": policies,
