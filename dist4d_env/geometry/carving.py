@@ -17,6 +17,7 @@ from dist4d_env.geometry import carving_kernels as kernels
 from dist4d_env.geometry.box_motion import MovedSource, highest_label, motion_about
 from dist4d_env.geometry.frustum import frustum_corners, may_see, pinhole_rows, ray_parts
 from dist4d_env.geometry.source_kernels import SKY_DEPTH
+from dist4d_env.geometry.splat_source import widened
 from dist4d_env.geometry.transforms import invert
 
 
@@ -45,10 +46,13 @@ class Carver:
         voters = [_Voter.of(one, origin, corners, highest) for one in sources]
         return cls(voters, intrinsics[:, 0, 0].astype(np.float32), (along_row, along_column, shift))
 
-    def floor(self, camera: int, depth: np.ndarray, label: np.ndarray) -> np.ndarray:
+    def floor(self, camera: int, depth: np.ndarray, label: np.ndarray, changed: np.ndarray) -> np.ndarray:
         """Of one target camera's depth (H, W), 0 in holes, and label (H, W): (H, W) float32, 0 where nothing is wrong, elsewhere
-        the depth in metres beyond which the pixel's surface lies. Labels are those of the sources' boxes, or STATIC."""
-        outline = kernels.outlines(depth, label)
+        the depth in metres beyond which the pixel's surface lies.
+
+        Labels are those of the sources' boxes, or STATIC; changed: (H, W) bool, pixels that are new since it was last asked.
+        """
+        outline = kernels.outlines(depth, label) & widened(changed[None])[0]
         votes = np.zeros((2, *depth.shape), np.float32)
         rays = self.rays[0][camera], self.rays[1][camera], self.rays[2][camera]
         for voter in self.voters:

@@ -89,9 +89,10 @@ def splat_depth(
         kernels.average(scratch.fragments, scratch.front, scratch.sums, width, count, *flat)
         for _ in range(config.rounds):
             kernels.close_gaps(*(image[None] for image in images), np.float32(GAP), np.float32(ALIKE), AROUND)
+        floor = np.ones((height, width), np.float32)
         for _ in range(config.carvings):
-            floor = carver.floor(camera, *images).reshape(-1)
-            kernels.uncover(scratch.fragments, scratch.front, scratch.sums, floor, width, settings[6], count, *flat)
+            floor = carver.floor(camera, *images, changed=floor > 0)
+            kernels.uncover(scratch.fragments, scratch.front, scratch.sums, floor.reshape(-1), width, settings[6], count, *flat)
         spare.append(scratch)
 
     in_threads(one_camera, targets)

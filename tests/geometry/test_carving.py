@@ -71,7 +71,7 @@ def floor_of(sources: list[SplatSource], post: float) -> np.ndarray:
     depth, label = truth.depth[1].copy(), np.full(SIZE, STATIC, np.int32)
     depth[10:30, 40] = post
     moved = move_sources(sources, cars(0.0), 0.02)
-    return Carver.of(moved, RIG.intrinsics, truth.global_from_camera, SIZE).floor(1, depth, label)[10:30, 40]
+    return Carver.of(moved, RIG.intrinsics, truth.global_from_camera, SIZE).floor(1, depth, label, np.ones(SIZE, bool))[10:30, 40]
 
 
 def test_what_is_seen_through_goes_and_what_is_hidden_stays():
@@ -112,7 +112,7 @@ def test_coarse_sources_say_less_than_fine_ones():
     carver = Carver.of(moved, RIG.intrinsics, truth.global_from_camera, SIZE)
     standing = outlines(truth.depth[1], label) & (label == STATIC) & (truth.depth[1] < 15)
     assert standing.sum() > 20
-    assert np.mean(carver.floor(1, truth.depth[1], label)[standing] > 0) < 0.05
+    assert np.mean(carver.floor(1, truth.depth[1], label, np.ones(SIZE, bool))[standing] > 0) < 0.05
 
 
 def test_outlines_are_beside_what_is_farther():
