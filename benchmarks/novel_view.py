@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import FinishedUnits, TownOptions, images_of, result_file, run
-from benchmarks.pixels import regions
+from benchmarks.pixels import regions, with_reach
 from benchmarks.protocols import average, summarise
 from benchmarks.rollouts import scene_at, through_codec
 from benchmarks.tables import print_table
@@ -62,7 +62,7 @@ def main(options: Options) -> dict[str, Any]:
     names = dataset.scene_names(options.split)[: 2 if options.quick else options.scenes]
     instants = 1 if options.quick else options.instants
     seeds = 1 if options.quick or dist_s is None else options.seeds
-    key = {"weights": options.weights, "instants": instants, "town": dataset.dataroot, "size": options.size, "format": 3}
+    key = {"weights": options.weights, "instants": instants, "town": dataset.dataroot, "size": options.size, "format": 4}
     finished = FinishedUnits(options.out, key)
     units = [(name, seed) for name in names for seed in range(seeds)]
     for name, seed in each(units, "measuring", "scene"):
@@ -119,7 +119,7 @@ def evaluate_scene(
                     generator = torch.Generator().manual_seed(noise_seed(seed, keyframe, side * shift))
                     made = dist_s([splat_images(splat)], generator=generator, steps=steps)
                     methods["dist_s"] = splat.over(like(truth, made.rgb[0], made.depth[0]))
-                masks = regions(truth, boxes, [source])
+                masks = with_reach(regions(truth, boxes, [source]), splat.valid)
                 entry[f"{shift:g}m"] = {name: score(frame, truth, masks) for name, frame in methods.items()}
             entries.append(entry)
     return entries

@@ -5,7 +5,7 @@ The car's own body, where the remembered frames know of it, is in none: worlds s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -52,6 +52,11 @@ def regions(truth: RGBDFrame, boxes: Boxes, remembered: Sequence[RGBDFrame]) -> 
         "moving": moving & ~body,
         "silhouettes": silhouettes(truth.depth) & ~body,
     }
+
+
+def with_reach(masks: Mapping[str, np.ndarray], valid: np.ndarray) -> dict[str, np.ndarray]:
+    """Masks (V, H, W) of ``regions`` and of what a splat of the memory reaches, ``valid`` (V, H, W), and what not."""
+    return {**masks, "valid": masks["all"] & valid, "holes": masks["all"] & ~valid}
 
 
 def silhouettes(depth: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.common import mean_and_spread
 from benchmarks.layout_agreement import TRUTH, TrueStreet, look
-from benchmarks.pixels import REGIONS, regions
+from benchmarks.pixels import REGIONS, regions, with_reach
 from benchmarks.rollouts import (
     Drive,
     GrowingSplat,
@@ -32,7 +32,7 @@ from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.scene_at import SceneAt
 from dist4d_env.worlds.contract import World
 from dist4d_env.worlds.factory import make_world
-from dist4d_env.worlds.memory import MemoryPolicy
+from dist4d_env.worlds.memory import Memory, MemoryPolicy
 
 STEP = 0.5
 SIZE = (64, 112)
@@ -92,8 +92,8 @@ class SceneEvaluation:
         on_time = [HISTORY_START + STEP * (k + 1) for k in range(round(self.duration / STEP))]
         between = [time - STEP / 2 for time in on_time]
         drive, swerve = logged(self.scene), swerving(self.scene, SWERVE, SWERVE_PERIOD, HISTORY_START)
-        ahead, halfway = ([self.situation(m, t, [t + d], drive, True) for t in instants] for m, d in
-                          (("history", STEP), ("log", STEP / 2)))  # fmt: skip
+        ahead = [self.situation("history", start, [start + STEP], drive, True) for start in instants]
+        halfway = [self.situation("log", start, [start + STEP / 2], drive, True) for start in instants]
         loops = [self.situation("history", HISTORY_START, on_time, drive, True)]
         swerves = [self.situation("log", HISTORY_START, between, swerve, False)]
         return (
@@ -103,12 +103,16 @@ class SceneEvaluation:
             Protocol("closed_loop_log", "log", True, tuple(swerves)),
         )
 
-    def situation(self, memory: str, start: float, times: Sequence[float], path: Drive, plan_ahead: bool) -> Situation:
+    def situation(self, memory: MemoryPolicy, start: float, times: Sequence[float], path: Drive, plan_ahead: bool) -> Situation:
         """Drive the path and render the truth on it."""
         scenes = [scene_at(self.scene, time, path, path, STEP, 0) for time in times]
         truth, classes = zip(*(self.street.show(now) for now in scenes), strict=True)
         known = self.past(start) if memory == "history" else [frame for _, frame in self.real]
-        masks = [regions(frame, now.boxes, known) for frame, now in zip(truth, scenes, strict=True)]
+        remembered = Memory.from_log(self.scene, self.rig, start, memory)
+        masks = []
+        for frame, now in zip(truth, scenes, strict=True):
+            splat = remembered.render(self.rig, frame.global_from_camera, now.boxes, now.time)
+            masks.append(with_reach(regions(frame, now.boxes, known), splat.valid))
         return Situation(start, tuple(times), path, plan_ahead, tuple(scenes), truth, classes, tuple(masks))
 
     def past(self, start: float) -> list[RGBDFrame]:

@@ -77,7 +77,7 @@ def main(options: Options) -> dict[str, Any]:
     names = dataset.scene_names(options.split)[: 2 if options.quick else options.scenes]
     duration, starts, seeds = (2.0, 2, 1) if options.quick else (options.duration, options.starts, options.seeds)
     key: dict[str, Any] = {"weights": options.weights, "segmenter": options.segmenter or judge.name, "size": options.size}
-    key |= {"format": 5, "duration": duration, "starts": starts, "town": dataset.dataroot}
+    key |= {"format": 6, "duration": duration, "starts": starts, "town": dataset.dataroot}
     finished = FinishedUnits(options.out, key)
     units = [(name, unit) for name in names for unit in (BASELINES, *(range(seeds) if worlds else ()))]
     evaluation: SceneEvaluation | None = None

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.pixels import REGIONS, regions, silhouettes
+from benchmarks.pixels import REGIONS, regions, silhouettes, with_reach
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 from dist4d_env.metrics.images.regional import score, specks
 from tests.geometry.analytic import make_boxes, make_rig, render
@@ -96,3 +96,9 @@ def test_specks_are_small_stand_out_and_are_not_texture():
     image[0, 20:24, 4:8] = 0  # too large
     image[0, 5, 30] += 60  # in texture
     assert specks(image, truth) == 2 and specks(truth, truth) == 0
+
+
+def test_what_a_splat_reaches_and_what_not_are_all(here):
+    masks = with_reach(regions(here, CARS, [here]), here.depth < 20)
+    assert set(masks) == set(REGIONS)
+    assert (masks["valid"] ^ masks["holes"] == masks["all"]).all() and masks["valid"].any() and masks["holes"].any()
