@@ -60,8 +60,8 @@ WORLDS: Mapping[str, Mapping[str, Any]] = {
     "resampled": {"world": "benchmarks.resampled_oracle:ResampledOracle"},
 }
 """The environment's keywords of each world. ``splat`` shows what ``replay`` shows, frame by frame; ``stored``, the truth through
-the files of a data set, and ``resampled``, with pixel centres half a pixel aside, are ceilings: a planner that is judged
-otherwise there turns on what no world can know."""
+the files of a data set, and ``resampled``, with pixel centres half a pixel aside, are true pictures with one known disturbance
+each, to measure others by."""
 PATIENCE = 3600.0
 """Seconds that a planner may take: a study in the background of other work is judged by plans, not by the clock."""
 SHADOWS = "true_plans"
