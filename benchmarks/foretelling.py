@@ -14,30 +14,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from benchmarks.agreement import Clusters, auroc
-from benchmarks.common import FinishedUnits, result_file, run
-from benchmarks.fidelity import PATIENCE, TRUTH, in_turn
+from benchmarks.common import result_file, run
+from benchmarks.decisions import DecisionOptions, Drive, drive_all
+from benchmarks.fidelity import PATIENCE, TRUTH
 from benchmarks.fidelity_episodes import scores_of
 from dist4d_env.envs.driving import DiST4DDrivingEnv
-from dist4d_env.errors import ConfigError
-from dist4d_env.evaluation.campaign import Campaign
 from dist4d_env.evaluation.drive import EnvSettings
 from dist4d_env.evaluation.episode_log import forward_cameras
-from dist4d_env.evaluation.executors import executor
-from dist4d_env.evaluation.fingerprint import package_fingerprint
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.second_opinion import DIFFERS, OPINIONS, OtherPictures, SecondOpinions, between
-from dist4d_env.progress import Progress
 from dist4d_env.registry import MEASURING
-from dist4d_env.scenes.scenario import Scenario
-from dist4d_env.scenes.suites import read_suite
 from dist4d_env.worlds.oracle import OracleWorld
 
 Row = Mapping[str, Any]
@@ -52,59 +45,15 @@ FORETELLERS = (
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(DecisionOptions):
     """What foretells that a plan differs from the one on the true picture."""
 
-    planner: tuple[str, ...] = (
-        "end_to_end",
-        "end_to_end_front",
-        "measuring",
-        *(f"measuring_{v}" for v in MEASURING if v != "idm"),
-    )
+    planner: tuple[str, ...] = (*DecisionOptions.planner, *(f"measuring_{v}" for v in MEASURING if v != "idm"))
     """Planners that look at pictures."""
-    scenarios: int = 20
-    """The first so many of the suite, families in turn."""
-    suite: str = "town_test"
-    """Suite of scenarios in the town: a name or a YAML file."""
-    weights: str = "tiny"
-    """Of the world dist4d: a shipped preset or a folder."""
-    workers: int = 2
-    """Processes, one thread each; 0 drives in this one."""
-    out: Path | None = None
-    """Result file (JSON); a stopped run goes on where it was."""
-
-    def __post_init__(self) -> None:
-        if self.scenarios < 1:
-            raise ConfigError(f"--scenarios {self.scenarios} must be at least 1")
-
-
-@dataclass(frozen=True)
-class Drive:
-    """What a process drives: one episode of one planner."""
-
-    planner: str
-    scenario: Scenario
-    settings: EnvSettings
-
-    @property
-    def name(self) -> str:
-        return f"{self.planner} {self.scenario.name}"
 
 
 def main(options: Options) -> dict[str, Any]:
-    suite = read_suite(options.suite)
-    chosen = in_turn(suite.scenarios)[: options.scenarios]
-    campaign = Campaign(
-        options.planner, suite, only=tuple(scenario.name for scenario in chosen), world="dist4d", weights=options.weights
-    )
-    settings = campaign.env_settings(campaign.open_data())
-    drives = [Drive(name, scenario, settings) for scenario in chosen for name in options.planner]
-    finished = FinishedUnits(options.out, {"suite": options.suite, "weights": options.weights, "code": package_fingerprint()})
-    due = [drive for drive in drives if drive.name not in finished.done]
-    with Progress("driving", "episode", len(drives), len(drives) - len(due)) as progress:
-        for name, found in executor(options.workers)(driven, due):
-            finished.add(name, found)
-            progress.update()
+    drives, finished = drive_all(options, "dist4d", driven)
     of = {drive.name: {"planner": drive.planner, "scene": drive.scenario.scene} for drive in drives}
     rows: list[Row] = [{**row, **of[drive.name]} for drive in drives for row in finished.done[drive.name]["decisions"]]
     episodes: list[Row] = [{**finished.done[drive.name]["episode"], **of[drive.name]} for drive in drives]

@@ -17,30 +17,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 
 from benchmarks.agreement import Clusters
-from benchmarks.common import FinishedUnits, result_file, run
-from benchmarks.fidelity import PATIENCE, TRUTH, in_turn
+from benchmarks.common import result_file, run
+from benchmarks.decisions import DecisionOptions, Drive, drive_all
+from benchmarks.fidelity import PATIENCE, TRUTH
 from benchmarks.resampled_oracle import ResampledOracle
 from dist4d_env.envs.driving import DiST4DDrivingEnv
-from dist4d_env.errors import ConfigError
-from dist4d_env.evaluation.campaign import Campaign
 from dist4d_env.evaluation.drive import EnvSettings
-from dist4d_env.evaluation.executors import executor
-from dist4d_env.evaluation.fingerprint import package_fingerprint
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.second_opinion import DIFFERS, OtherPictures, SecondOpinions, Shown, Stored, between, observed
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat_source import SplatSource, widened
-from dist4d_env.progress import Progress
-from dist4d_env.scenes.scenario import Scenario
-from dist4d_env.scenes.suites import read_suite
 from dist4d_env.worlds.dist4d import GenerativeWorld
 from dist4d_env.worlds.replay import SplatWorld
 
@@ -49,53 +42,12 @@ PARTS: tuple[Part, ...] = ("agents", "all but agents", "depth", "colours")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(DecisionOptions):
     """Which part of a generated picture makes planners plan otherwise."""
-
-    planner: tuple[str, ...] = ("end_to_end", "end_to_end_front", "measuring")
-    """Planners that look at pictures."""
-    scenarios: int = 20
-    """The first so many of the suite, families in turn."""
-    suite: str = "town_test"
-    """Suite of scenarios in the town: a name or a YAML file."""
-    weights: str = "tiny"
-    """Of the world dist4d: a shipped preset or a folder."""
-    workers: int = 2
-    """Processes, one thread each; 0 drives in this one."""
-    out: Path | None = None
-    """Result file (JSON); a stopped run goes on where it was."""
-
-    def __post_init__(self) -> None:
-        if self.scenarios < 1:
-            raise ConfigError(f"--scenarios {self.scenarios} must be at least 1")
-
-
-@dataclass(frozen=True)
-class Drive:
-    """What a process drives: one episode of one planner in the truth."""
-
-    planner: str
-    scenario: Scenario
-    settings: EnvSettings
-    weights: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.planner} {self.scenario.name}"
 
 
 def main(options: Options) -> dict[str, Any]:
-    suite = read_suite(options.suite)
-    chosen = in_turn(suite.scenarios)[: options.scenarios]
-    campaign = Campaign(options.planner, suite, only=tuple(scenario.name for scenario in chosen), world=TRUTH)
-    settings = campaign.env_settings(campaign.open_data())
-    drives = [Drive(name, scenario, settings, options.weights) for scenario in chosen for name in options.planner]
-    finished = FinishedUnits(options.out, {"suite": options.suite, "weights": options.weights, "code": package_fingerprint()})
-    due = [drive for drive in drives if drive.name not in finished.done]
-    with Progress("driving", "episode", len(drives), len(drives) - len(due)) as progress:
-        for name, found in executor(options.workers)(driven, due):
-            finished.add(name, found)
-            progress.update()
+    drives, finished = drive_all(options, TRUTH, driven)
     pictures = summary(drives, finished.done)
     result = result_file("misleading", options, {"differs_from": DIFFERS, "pictures": pictures}, finished)
     for shown, planners in pictures.items():

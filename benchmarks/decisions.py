@@ -1,0 +1,74 @@
+"""Benchmarks of single decisions: planners drive scenarios of a suite while others of their kind look at other pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import FinishedUnits
+from benchmarks.fidelity import in_turn
+from dist4d_env.errors import ConfigError
+from dist4d_env.evaluation.campaign import Campaign
+from dist4d_env.evaluation.drive import EnvSettings
+from dist4d_env.evaluation.executors import executor
+from dist4d_env.evaluation.fingerprint import package_fingerprint
+from dist4d_env.progress import Progress
+from dist4d_env.scenes.scenario import Scenario
+from dist4d_env.scenes.suites import read_suite
+
+
+@dataclass(frozen=True)
+class DecisionOptions:
+    """What is driven, and by whom."""
+
+    planner: tuple[str, ...] = ("end_to_end", "end_to_end_front", "measuring")
+    """Planners that look at pictures."""
+    scenarios: int = 20
+    """The first so many of the suite, families in turn."""
+    suite: str = "town_test"
+    """Suite of scenarios in the town: a name or a YAML file."""
+    weights: str = "tiny"
+    """Of the world dist4d: a shipped preset or a folder."""
+    workers: int = 2
+    """Processes, one thread each; 0 drives in this one."""
+    out: Path | None = None
+    """Result file (JSON); a stopped run goes on where it was."""
+
+    def __post_init__(self) -> None:
+        if self.scenarios < 1:
+            raise ConfigError(f"--scenarios {self.scenarios} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What a process drives: one episode of one planner. weights: of the world dist4d."""
+
+    planner: str
+    scenario: Scenario
+    settings: EnvSettings
+    weights: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.planner} {self.scenario.name}"
+
+
+def drive_all(
+    options: DecisionOptions, world: str, driven: Callable[[Drive], tuple[str, Any]]
+) -> tuple[list[Drive], FinishedUnits]:
+    """Every planner drives every scenario in a world; what ``driven`` finds is kept as it comes, by the drive's name."""
+    suite = read_suite(options.suite)
+    chosen = in_turn(suite.scenarios)[: options.scenarios]
+    only = tuple(scenario.name for scenario in chosen)
+    campaign = Campaign(options.planner, suite, only=only, world=world, weights=options.weights)
+    settings = campaign.env_settings(campaign.open_data())
+    drives = [Drive(name, scenario, settings, options.weights) for scenario in chosen for name in options.planner]
+    finished = FinishedUnits(options.out, {"suite": options.suite, "weights": options.weights, "code": package_fingerprint()})
+    due = [drive for drive in drives if drive.name not in finished.done]
+    with Progress("driving", "episode", len(drives), len(drives) - len(due)) as progress:
+        for name, found in executor(options.workers)(driven, due):
+            finished.add(name, found)
+            progress.update()
+    return drives, finished
