@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist4d_env.geometry import carving_kernels as kernels
-from dist4d_env.geometry.box_motion import MovedSource, highest_label, motion_about
-from dist4d_env.geometry.frustum import frustum_corners, may_see, pinhole_rows, ray_parts
+from dist4d_env.geometry.box_motion import MovedSource, highest_label
+from dist4d_env.geometry.frustum import frustum_corners, ray_parts
+from dist4d_env.geometry.source_cameras import SourceCameras
 from dist4d_env.geometry.source_kernels import SKY_DEPTH
 from dist4d_env.geometry.splat_source import widened
-from dist4d_env.geometry.transforms import invert
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Carver:
     float32 from the centre of the cameras.
     """
 
-    voters: list[_Voter]
+    voters: list[SourceCameras]
     focal: np.ndarray
     rays: tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -43,7 +43,7 @@ class Carver:
         near, far = np.zeros(views, np.float32), np.full(views, SKY_DEPTH, np.float32)
         corners, highest = frustum_corners(intrinsics, global_from_camera, size, near, far, origin), highest_label(sources)
         shift = (global_from_camera[:, :3, 3] - origin).astype(np.float32)
-        voters = [_Voter.of(one, origin, corners, highest) for one in sources]
+        voters = [SourceCameras.of(one, origin, corners, highest) for one in sources]
         return cls(voters, intrinsics[:, 0, 0].astype(np.float32), (along_row, along_column, shift))
 
     def floor(self, camera: int, depth: np.ndarray, label: np.ndarray, changed: np.ndarray) -> np.ndarray:
@@ -56,33 +56,9 @@ class Carver:
         votes = np.zeros((2, *depth.shape), np.float32)
         rays = self.rays[0][camera], self.rays[1][camera], self.rays[2][camera]
         for voter in self.voters:
-            pinholes = voter.linear, voter.offset, voter.visible[:, camera], *voter.size
-            whose = voter.motion, voter.shown, voter.generated
+            one, pinholes = voter.one, voter.pinholes(camera)
+            shown = one.label, one.source.inverse_depth, voter.focal
+            whose = voter.motion, shown, one.source.generated
             kernels.vote(depth, label, outline, rays, self.focal[camera], pinholes, *whose, votes)
         wrong = votes[1] > np.float32(kernels.DOUBT) * votes[0]
         return np.where(wrong, np.float32(kernels.BEHIND) * depth, np.float32(0))
-
-
-@dataclass(frozen=True)
-class _Voter:
-    """A source for all targets, as ``carving_kernels.vote`` takes it; visible: (S, V), may see any of what a target sees."""
-
-    linear: np.ndarray
-    offset: np.ndarray
-    visible: np.ndarray
-    size: tuple[int, int]
-    motion: kernels.Motion
-    shown: tuple[np.ndarray, np.ndarray, np.ndarray]
-    generated: bool
-
-    @classmethod
-    def of(cls, one: MovedSource, origin: np.ndarray, corners: np.ndarray, highest: int) -> _Voter:
-        frame = one.source.frame
-        _, height, width = frame.depth.shape
-        linear, offset = pinhole_rows(frame.intrinsics, invert(frame.global_from_camera), origin)
-        return cls(
-            linear, offset, may_see(linear, offset, (height, width), corners), (height, width),
-            motion=(one.entries(highest), *motion_about(one.motion.back, origin)),
-            shown=(one.label, one.source.inverse_depth, frame.intrinsics[:, 0, 0].astype(np.float32)),
-            generated=one.source.generated,
-        )  # fmt: skip

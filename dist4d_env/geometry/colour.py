@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist4d_env.geometry import colour_kernels as kernels
-from dist4d_env.geometry.box_motion import STATIC, MovedSource, highest_label, motion_about
+from dist4d_env.geometry.box_motion import STATIC, MovedSource, highest_label
 from dist4d_env.geometry.depth import RUN
-from dist4d_env.geometry.frustum import frustum_corners, may_see, pinhole_rows, ray_parts
+from dist4d_env.geometry.frustum import frustum_corners, ray_parts
+from dist4d_env.geometry.source_cameras import SourceCameras
 from dist4d_env.geometry.source_kernels import SKY_DEPTH
-from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.threads import in_threads
-from dist4d_env.geometry.transforms import invert
 
 AGE, GENERATED = 0.1, 2.0
 """Cost of a second between source and target, and of a generated source."""
@@ -51,13 +50,13 @@ def look_up_colours(
     views, _, width = depth.shape
     points, corners = _targets(depth, intrinsics, global_from_camera, origin)
     highest = highest_label(sources)
-    parts = [_Part.of(one, origin, corners, highest, time) for one in sources]
+    parts = [_Part.of(SourceCameras.of(one, origin, corners, highest), time) for one in sources]
     depth, label = depth.reshape(views, -1), label.reshape(views, -1)
     pixels = depth.shape[1]
     rgb = np.empty((views, pixels, 3), np.uint8)
     found, generated = np.empty((2, views, pixels), bool)
     confidence, age = np.zeros((2, views, pixels), np.float32)
-    made = np.array([*(part.source.generated for part in parts), False])
+    made = np.array([*(part.one.source.generated for part in parts), False])
 
     def one_camera(camera: int) -> None:
         known = depth[camera] > 0
@@ -87,7 +86,7 @@ def _second(
     for side in np.unique(later):
         wanted = (chosen >= 0) & (later[chosen] != side)
         if wanted.any():
-            others = [part for part in parts if part.later == side and not part.source.generated]
+            others = [part for part in parts if part.later == side and not part.one.source.generated]
             cost, at, where = target.choose(others, [part.one.label for part in others], wanted)
             where[0, cost >= kernels.UNCONFIRMED] = -1
             target.sample(others, at, where, second, its_age)
@@ -116,61 +115,44 @@ class _Target:
         best, at = np.full(len(wanted), np.inf, np.float32), np.empty((2, len(wanted)), np.float32)
         chosen = np.full((2, len(wanted)), -1, np.int32)
         for number, (part, its_label) in enumerate(zip(parts, labels, strict=True)):
-            pinholes = part.linear, part.offset, part.visible[:, self.camera], *part.size
-            shown = its_label, *part.surface, part.focal, part.penalty
-            kernels.choose(number, RUN, targets, pinholes, part.motion, shown, best, at, chosen)
+            cameras, shown = part.cameras, (its_label, *part.surface, part.cameras.focal, part.penalty)
+            kernels.choose(number, RUN, targets, cameras.pinholes(self.camera), cameras.motion, shown, best, at, chosen)
         return best, at, chosen
 
     def sample(self, parts: Sequence[_Part], at: np.ndarray, chosen: np.ndarray, rgb: np.ndarray, age: np.ndarray) -> None:
         """Write colours (P, 3) float32 in [0, 255] and ages (P,) where something was chosen."""
         for number, part in enumerate(parts):
-            kernels.sample(number, chosen, at, part.pixels, *part.surface, part.delay, *part.size, rgb, age)
+            kernels.sample(number, chosen, at, part.pixels, *part.surface, part.delay, *part.cameras.size, rgb, age)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A source for all targets, as ``colour_kernels`` take it. visible: (S, targets); surface: inverse depth and edges; pixels:
-    (M, 3) uint8; delay: (S,) seconds; later: it lies after the targets."""
+    """A source for all targets, as ``colour_kernels`` take it. surface: inverse depth and edges; pixels: (M, 3) uint8;
+    delay: (S,) seconds; later: it lies after the targets."""
 
-    one: MovedSource
-    linear: np.ndarray
-    offset: np.ndarray
-    visible: np.ndarray
-    motion: kernels.Motion
+    cameras: SourceCameras
     surface: tuple[np.ndarray, np.ndarray]
     pixels: np.ndarray
-    focal: np.ndarray
     penalty: np.ndarray
     delay: np.ndarray
     later: bool
 
     @classmethod
-    def of(cls, one: MovedSource, origin: np.ndarray, corners: np.ndarray, highest: int, time: float) -> _Part:
-        source, frame = one.source, one.source.frame
-        linear, offset = pinhole_rows(frame.intrinsics, invert(frame.global_from_camera), origin)
-        size = frame.depth.shape[1], frame.depth.shape[2]
+    def of(cls, cameras: SourceCameras, time: float) -> _Part:
+        source, frame = cameras.one.source, cameras.one.source.frame
         delay = np.abs(time - np.asarray(frame.time, np.float64))
         return cls(
-            one, linear, offset,
-            visible=may_see(linear, offset, size, corners),
-            motion=(one.entries(highest), *motion_about(one.motion.back, origin)),
+            cameras,
             surface=(source.inverse_depth, source.edge.reshape(-1)),
             pixels=np.require(frame.rgb, np.uint8, ["C", "W"]).reshape(-1, 3),
-            focal=frame.intrinsics[:, 0, 0].astype(np.float32),
             penalty=(AGE * delay + GENERATED * source.generated).astype(np.float32),
             delay=delay.astype(np.float32),
             later=bool(frame.time.mean() > time),
-        )  # fmt: skip
+        )
 
     @property
-    def source(self) -> SplatSource:
-        return self.one.source
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the source's images."""
-        _, height, width = self.source.frame.depth.shape
-        return height, width
+    def one(self) -> MovedSource:
+        return self.cameras.one
 
 
 def _targets(
