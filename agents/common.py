@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -167,13 +169,16 @@ class Stop:
             signal.signal(number, handler)
 
 
-def remember_options(options: CommonOptions, free: tuple[str, ...]) -> None:
-    """Writes options.json of the run. Raises ConfigError where the folder holds a run with others, ``free`` ones aside."""
+def remember_options(options: CommonOptions, free: tuple[str, ...], older: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Writes options.json of the run. Raises ConfigError where the folder holds a run with others, ``free`` ones aside.
+
+    older: what runs did that are older than an option, where that isn't today's default.
+    """
     path = options.out / "options.json"
     mine = json.loads(json.dumps(asdict(options), default=str))
     if path.exists():
         new = {field.name: field.default for field in fields(options) if field.default is not MISSING}
-        theirs = {**json.loads(json.dumps(new, default=str)), **json.loads(path.read_text())}  # a run may be older than an option
+        theirs = {**json.loads(json.dumps(new, default=str)), **older, **json.loads(path.read_text())}
         other = sorted(key for key in mine if key not in free and theirs.get(key) != mine[key])
         if other:
             raise ConfigError(f"{options.out} holds a run with other {', '.join(other)}: choose another --out or remove it")

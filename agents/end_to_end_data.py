@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import DataError
+from dist4d_env.geometry.threads import in_threads
 from dist4d_env.learning.end_to_end_network import SIDEWAYS, NetworkConfig, as_answer, hint_grid, state_numbers
 from dist4d_env.learning.route_frame import RouteFrame
-from dist4d_env.learning.route_grid import COARSE, PAST, Lifter, Pictures, cell_centres
+from dist4d_env.learning.route_grid import COARSE, PAST, Lifted, Lifter, Pictures, cell_centres
 from dist4d_env.planners.contract import in_ego_frame
 from dist4d_env.planners.lights_ahead import LightsAhead
 from dist4d_env.planners.pdm_closed import emergency_brake
@@ -29,6 +32,10 @@ OFFSET, TURN, FACTOR = 0.5, 0.08, 0.35
 LIGHT_NEAR = 40.0
 """Metres within which a red light counts as ahead."""
 TRIES = 6
+DISPLACED, SPACING = 0.5, 8
+"""Augmented pictures are displaced by smooth noise: its standard deviation at nodes, and how far these are apart, in pixels."""
+UNSURE, BRIGHT, BLUR = 0.01, 0.1, 0.6
+"""Shares by which their depth (standard deviation at the nodes) and brightness (at most) are off, and pixels of blur at most."""
 FRAMES = ("rgb", "depth", "pose", "time", "ego", "route", "plan", "hints", "light", "episode")
 
 
@@ -122,12 +129,84 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Samples:
-    """What the network is given, and what it should answer, one row per instant."""
+    """N recorded instants: what a network should answer, and the pictures from which it is to know it.
 
-    arrays: dict[str, np.ndarray]
+    stored: FRAMES by name, (N, ...); views: (N, 1 + len(PAST)) numbers of the instants of the present view and those ``PAST``
+    seconds before, -1 where there was none; targets: (N, ...) by name.
+    """
+
+    config: NetworkConfig
+    stored: Mapping[str, np.ndarray]
+    views: np.ndarray
+    targets: Mapping[str, np.ndarray]
 
     def __len__(self) -> int:
-        return len(self.arrays["state"])
+        return len(self.views)
+
+    def lifted(self, random: np.random.Generator, strength: float = 1.0) -> Examples:
+        """What the network is given of every instant, of pictures ``augmented`` that strongly. The number of threads changes
+        nothing."""
+        return self._lifted(random.integers(2**63, size=len(self)), strength) if strength else self.plain
+
+    @cached_property
+    def plain(self) -> Examples:
+        """What the network is given of every instant, of the pictures as they are."""
+        return self._lifted(None)
+
+    def _lifted(self, seeds: np.ndarray | None, strength: float = 1.0) -> Examples:
+        stored, lifter = self.stored, Lifter(self.config.calibration, self.config.size, self.config.depth)
+        route = stored["route"].astype(float)
+
+        def picture(row: int) -> Pictures:
+            rgb, depth = stored["rgb"][row], stored["depth"][row].astype(np.float32)
+            if seeds is not None:
+                rgb, depth = augmented(rgb, depth, np.random.default_rng(seeds[row]), strength)
+            return Pictures(float(stored["time"][row]), rgb, depth, ego_state(np.append(stored["pose"][row], np.zeros(4))))
+
+        def lift(row: int) -> Lifted:
+            return lifter.lift([pictures[view] if view >= 0 else None for view in self.views[row]], route[row])
+
+        pictures = in_threads(picture, len(self))
+        lifted = in_threads(lift, len(self))
+        counts, cells, seen = (np.stack([getattr(one, name) for one in lifted]) for name in ("counts", "cells", "seen"))
+        state = state_numbers(stored["ego"].astype(float), route, seen)
+        rgb = stored["rgb"] if seeds is None else np.stack([view.rgb for view in pictures])
+        return Examples({"rgb": rgb, "cells": cells, "counts": counts, "state": state, **self.targets})
+
+
+def augmented(
+    rgb: np.ndarray, depth: np.ndarray, random: np.random.Generator, strength: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (V, H, W, 3) uint8 and depth (V, H, W) float32 as another renderer may show the same: outlines a pixel or so
+    elsewhere.
+
+    Pixel centres lie up to half a pixel aside and smooth noise displaces them further, depth is off by a smooth noise, and
+    brightness and sharpness differ; all of it times strength.
+    """
+    views, height, width = depth.shape
+    nodes = (max(2, height // SPACING), max(2, width // SPACING))
+    pixels = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
+    colours, metres = np.empty_like(rgb), np.empty_like(depth)
+    for view in range(views):
+        noise = random.standard_normal((*nodes, 3)).astype(np.float32)
+        noise = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+        aside = random.uniform(-0.5, 0.5, 2).astype(np.float32)
+        place = pixels + strength * (aside + DISPLACED * noise[..., :2])
+        seen = cv2.remap(rgb[view], place[..., 0], place[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        far = cv2.remap(depth[view], place[..., 0], place[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        if (blur := strength * random.uniform(0.0, BLUR)) > 0.1:
+            seen = cv2.GaussianBlur(seen, (0, 0), blur)
+        bright = 1 + strength * random.uniform(-BRIGHT, BRIGHT)
+        colours[view] = np.clip(np.rint(bright * seen.astype(np.float32)), 0, 255)
+        metres[view] = far * (1 + strength * UNSURE * noise[..., 2])
+    return colours, metres
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What the network is given, and what it should answer, one row per instant."""
+
+    arrays: Mapping[str, np.ndarray]
 
     def batch(self, rows: np.ndarray, mirror: bool = False) -> dict[str, torch.Tensor]:
         """Some rows as tensors; mirror: of the world with left and right exchanged, which is as good to learn from."""
@@ -153,40 +232,34 @@ def _mirrored(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def load_samples(paths: Sequence[Path], config: NetworkConfig) -> Samples:
-    """All instants of stored drives, lifted. Raises DataError for a file that cannot be read."""
-    parts = [_load(path, config) for path in paths]
-    return Samples({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-
-
-def _load(path: Path, config: NetworkConfig) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path) as file:
-            stored = {name: file[name] for name in FRAMES}
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"drives {path} cannot be read ({error}): remove the file, the script drives the scene again") from error
-    lifter = Lifter(config.calibration, config.size, config.depth)
-    depth = stored["depth"].astype(np.float32)
-    views = [
-        Pictures(float(time), rgb, metres, ego_state(np.append(pose, np.zeros(4))))
-        for time, rgb, metres, pose in zip(stored["time"], stored["rgb"], depth, stored["pose"], strict=True)
-    ]
-    lifted = []
-    for row, route in enumerate(stored["route"].astype(float)):
-        first = row - int((stored["episode"][:row] == stored["episode"][row]).sum())
-        back = [row - round(ago / 0.5) for ago in PAST]
-        lifted.append(lifter.lift([views[row], *(views[b] if b >= first else None for b in back)], route))
+    """All instants of stored drives. Raises DataError for a file that cannot be read."""
+    parts = [_load(path) for path in paths]
+    firsts = np.cumsum([0, *(len(part["time"]) for part in parts)])
+    views = np.concatenate(
+        [np.where(own >= 0, own + first, -1) for own, first in zip(map(_views, parts), firsts[:-1], strict=True)]
+    )
+    stored = {name: np.concatenate([part[name] for part in parts]) for name in FRAMES}
     ego, route, plan = (stored[name].astype(float) for name in ("ego", "route", "plan"))
     speed, beside = as_answer(plan, ego[:, 0], route)
     brakes = np.stack([emergency_brake(now) for now in ego[:, 0]])
     braking = np.abs(plan - brakes).max((1, 2)) < 1e-3
-    counts, cells, seen = (np.stack([getattr(one, name) for one in lifted]) for name in ("counts", "cells", "seen"))
     speed = np.maximum(speed, -ego[:, :1])  # an emergency is a stop: the tracker is asked for more, the car does not reverse
     targets = {"speed": speed, "beside": beside, "brake": braking, "light": stored["light"]}
-    return {
-        "rgb": stored["rgb"],
-        "cells": cells,
-        "counts": counts,
-        "state": state_numbers(ego, route, seen),
-        "hints": stored["hints"],
-        **{name: np.asarray(values, np.float32) for name, values in targets.items()},
-    }
+    numbers = {name: np.asarray(values, np.float32) for name, values in targets.items()}
+    return Samples(config, stored, views, {"hints": stored["hints"], **numbers})
+
+
+def _views(stored: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(N, 3) of a file's instants the numbers of themselves and of the instants ``PAST`` seconds before, -1 for none."""
+    rows = np.arange(len(stored["episode"]))
+    first = np.searchsorted(stored["episode"], stored["episode"])
+    back = rows[:, None] - np.array([0, *(round(ago / 0.5) for ago in PAST)])
+    return np.where(back >= first[:, None], back, -1)
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in FRAMES}
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"drives {path} cannot be read ({error}): remove the file, the script drives the scene again") from error

@@ -4,9 +4,10 @@
     python -m agents.train_end_to_end --out runs/e2e --world dist4d    # in the generated world
 
 Round 0: the expert drives random scenarios of every family, half of them from a start beside the recorded one; what the cameras
-see is stored with what it plans. A network learns these plans. In every later round (DAgger) the network of the round before
-drives, the expert says at every instant what it would do there, and the next network goes on from the last one with all rounds'
-data. Each network drives held-out scenes; the best of them is ``best/``, which ``dist4d evaluate --planner FOLDER`` drives.
+see is stored with what it plans. A network learns these plans, in every pass from pictures whose outlines lie a little elsewhere.
+In every later round (DAgger) the network of the round before drives, the expert says at every instant what it would do there, and
+the next network goes on from the last one with all rounds' data. Each network drives held-out scenes; the best of them is
+``best/``, which ``dist4d evaluate --planner FOLDER`` drives.
 
 Stopped (Ctrl-C, kill), the same command goes on: with the next scene while it drives, with the next epoch while it learns. More
 ``--rounds`` make a finished run longer. The folder gets ``data/``, ``round_N/``, ``best/``, ``curve.json`` and ``log.txt``.
@@ -76,6 +77,8 @@ class Options:
     """Share of the training scenes whose data is learned from."""
     data: Path | None = None
     """Folder of another run, all of whose drives are learned from in a single round, in place of own ones."""
+    start: Path | None = None
+    """Folder of a network that the first round goes on from; else it begins with a fresh one."""
     rounds: int = 3
     """Rounds of driving and learning: the first drives as the expert, the others (DAgger) as the network of the last one."""
     episodes: int = 12
@@ -86,8 +89,10 @@ class Options:
     """Passes over all data in each round."""
     batch: int = 32
     """Samples per gradient step."""
+    augment: float = 1.0
+    """How strongly pictures are augmented, anew in each pass: outlines lie as other renderers might draw them; 0: not at all."""
     learning_rate: float = 1e-3
-    """At a round's start; it falls along a cosine. Later rounds begin at half of it."""
+    """At a round's start; it falls along a cosine. Rounds that go on from a network begin at half of it."""
     horizon: float = 8.0
     """Seconds per episode."""
     seed: int = 0
@@ -106,6 +111,8 @@ class Options:
             raise ConfigError(
                 "rounds, episodes, scored, epochs, batch, held_out and threads must be at least 1, cameras at least one"
             )
+        if not 0 <= self.augment <= 4:
+            raise ConfigError(f"augment={self.augment} must be from 0 to 4")
         if not 0 < self.share <= 1:
             raise ConfigError(f"share={self.share} must be above 0, at most 1")
 
@@ -116,7 +123,7 @@ def main(options: Options) -> Path:
     options.out.mkdir(parents=True, exist_ok=True)
     if options.data is not None:
         check_data(options.data, options.world)
-    remember_options(options, free=("rounds", "out", "threads", "dataroot"))  # type: ignore[arg-type]
+    remember_options(options, ("rounds", "out", "threads", "dataroot"), older={"augment": 0.0})  # type: ignore[arg-type]
     dataset = open_dataset(options.dataroot, None, options.scenes, size=(64, 112))
     names = dataset.scene_names(options.scenes)
     training, held_out = names[: -options.held_out], names[-options.held_out :]
@@ -154,7 +161,8 @@ def network_config(options: Options, dataset: Dataset, scenes: Sequence[str]) ->
         "seed": options.seed,
         "share": options.share,
         "epochs": options.epochs,
-        "episodes": options.episodes,
+        "augment": options.augment,
+        **({} if options.data else {"episodes": options.episodes}),
     }
     return NetworkConfig(options.cameras, calibration, depth=options.depth, about=about)
 
@@ -268,7 +276,8 @@ def learn_round(options: Options, config: NetworkConfig, scenes: Sequence[str], 
         return
     samples = load_samples(stored_drives(options, scenes, number), config)
     torch.manual_seed(options.seed + number)
-    network = load_network(options.out / f"round_{number - 1}")[0] if number else EndToEndNetwork()
+    start = options.out / f"round_{number - 1}" if number else options.start
+    network = EndToEndNetwork() if start is None else load_network(start)[0]
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-3)
     done = 0
     if checkpoint.exists():
@@ -309,14 +318,16 @@ def learn_epoch(
     network.train()
     torch.manual_seed(int(np.random.SeedSequence([options.seed, number, epoch]).generate_state(1)[0]))
     random = np.random.default_rng([options.seed, number, epoch])
+    examples = samples.lifted(random, options.augment)
     batches = np.array_split(random.permutation(len(samples)), max(1, len(samples) // options.batch))
     mirror = random.random(len(batches)) < 0.5
+    rate = options.learning_rate * (0.5 if number or options.start else 1.0)
     totals: dict[str, float] = {}
     for index, rows in enumerate(batches):
         done = (epoch + index / len(batches)) / options.epochs
         for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * (0.5 if number else 1.0) * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
-        batch = samples.batch(rows, bool(mirror[index]))
+            group["lr"] = rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+        batch = examples.batch(rows, bool(mirror[index]))
         parts = losses_of(network(batch["rgb"], batch["cells"], batch["counts"], batch["state"]), batch)
         loss = torch.stack(list(parts.values())).sum()
         optimizer.zero_grad(set_to_none=True)

@@ -12,9 +12,9 @@ from page_tables import code, interval, load, table
 
 
 def curve(name: str) -> str:
-    """Rounds of training, and the planners beside them, on held-out scenes."""
+    """Networks of the training, and the planners beside them, on held-out scenes."""
     rows = [
-        [label if label.startswith("round") else code(label), str(point.get("samples", "")), f"{point['pdms']:.3f}"]
+        [label if "samples" in point else code(label), str(point.get("samples", "")), f"{point['pdms']:.3f}"]
         for label, point in load(name).items()
     ]
     return table(["driver", "instants learned from", "PDMS"], rows)

@@ -29,7 +29,7 @@ from dist4d_env.models.arguments import check_choice
 from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES, failure_text
 from dist4d_env.scenes.files import recovered, replacing_folder
 
-FORMAT = "dist4d-end-to-end-1"
+FORMAT = "dist4d-end-to-end-2"
 WEIGHTS, CONFIG = "network.safetensors", "config.json"
 STATE = 8 + 20 + len(PAST)
 """The ego's numbers that the network is given."""
@@ -99,10 +99,12 @@ class EndToEndNetwork(nn.Module):
         self.middle = nn.Sequential(_layer(32, 64, 2), _layer(64, 64))
         self.hints = nn.Conv2d(64, HINTS, 1)
         self.far = nn.Sequential(_layer(64, 96, 2), _layer(96, 32))
-        self.flat = nn.Sequential(nn.Linear(32 * (CELLS[0] // 8) * (CELLS[1] // 8), 128), nn.ReLU(), nn.Dropout(0.2))
+        # Without the norms all of what the grid says to the plan can die: thousands of inputs, none of them negative.
+        grid = nn.Linear(32 * (CELLS[0] // 8) * (CELLS[1] // 8), 128)
+        self.flat = nn.Sequential(grid, nn.LayerNorm(128), nn.ReLU(), nn.Dropout(0.2))
         self.state = nn.Sequential(nn.Linear(STATE, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU())
         self.plan = nn.Sequential(
-            nn.Linear(128 + 64, 128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 2 * PLAN_POSES + 2),
+            nn.Linear(128 + 64, 128), nn.LayerNorm(128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 2 * PLAN_POSES + 2),
         )  # fmt: skip
 
     def forward(self, rgb: torch.Tensor, cells: torch.Tensor, counts: torch.Tensor, state: torch.Tensor) -> Answer:

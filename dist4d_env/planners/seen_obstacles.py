@@ -10,6 +10,7 @@ import numpy as np
 from dist4d_env.geometry.cameras import CameraRig, ego_points
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.planners.observed_agents import Agents
+from dist4d_env.planners.seen_boxes import NARROW, Box, boxes_of, clusters
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.simulation.ego import EgoState
 
@@ -20,12 +21,6 @@ _CELL, _PIXELS = 0.5, 40.0  # m of the grid that joins points, at least, and wha
 _SPECK = 3  # points that are an obstacle; fewer are stray pixels at the edges of things
 _OFF_ROAD, _VERGE = 1.5, 6.0
 """Metres: what is larger and stands off the drivable area is a building or a hedge, and only so near the route it counts."""
-_MOST = 80  # points of an obstacle that are remembered
-_ANGLES = np.radians(np.arange(0, 90, 5))
-_NARROW, _FACE, _LENGTH, _WIDTH = 1.2, 2.6, 4.2, 1.8
-"""Metres: narrower things are taken for persons, cycles and poles; wider ones up to _FACE for the front or the back of a vehicle
-of _LENGTH, wider ones for the side of one of _WIDTH."""
-_THIN = 0.5  # m, least side of a box
 _FASTEST, _NARROW_FASTEST, _PULL = 16.0, 8.0, 5.0
 """m/s at most of what is seen for the second time and of narrow things among it; m/s^2 by which known speeds change."""
 _SLACK = 1.0  # m by which a place found anew may be off
@@ -36,20 +31,8 @@ _PATIENCE = 1.0  # s that something out of sight is believed to go on
 
 
 @dataclass(frozen=True)
-class _Box:
-    """points: (P, 2) global; center, size: (2,), yaw of the box that is taken to be there; near: (2,) the seen place that speeds
-    are measured by: at the least distance in the middle of all directions."""
-
-    points: np.ndarray
-    center: np.ndarray
-    yaw: float
-    size: np.ndarray
-    near: np.ndarray
-
-
-@dataclass(frozen=True)
 class _Track:
-    box: _Box
+    box: Box
     velocity: np.ndarray
     looks: int
     seen: float
@@ -88,7 +71,7 @@ class SeenObstacles:
         own = (x < front) & (x > front - self._vehicle.length) & (np.abs(y) < self._vehicle.width / 2)
         return (away < _FARTHEST) & (z > _LOWEST + _TILT * away) & (z < _HIGHEST) & ~own
 
-    def _boxes(self, points: np.ndarray, ego: EgoState, cell: float) -> list[_Box]:
+    def _boxes(self, points: np.ndarray, ego: EgoState, cell: float) -> list[Box]:
         """Points (P, 2) in the ego frame as boxes; those on and off the road apart."""
         cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
         global_from_ego = np.array([[cos, -sin], [sin, cos]])
@@ -96,13 +79,21 @@ class SeenObstacles:
         away = self._from_route(place, ego)
         points, place, away = (values[away < _BESIDE] for values in (points, place, away))
         road = np.ones(len(points), bool) if self._map is None else self._map.on_drivable(place)
-        found = []
-        for on in (True, False):
-            for group in clusters(points[road] if on else points[~road & (away < _VERGE)], cell):
-                size = np.ptp(group, axis=0)
-                if len(group) >= _SPECK and (on or max(size) < _OFF_ROAD):
-                    found.append(_box_of(group, ego, global_from_ego))
-        return found
+        beside = clusters(points[~road & (away < _VERGE)], cell)
+        groups = clusters(points[road], cell) + [group for group in beside if np.ptp(group, axis=0).max() < _OFF_ROAD]
+        groups = [group for group in groups if len(group) >= _SPECK]
+        middles = [global_from_ego @ group.mean(0) + (ego.x, ego.y) for group in groups]
+        return boxes_of(groups, [self._route_yaw(middle) - ego.yaw for middle in middles], ego)
+
+    def _route_yaw(self, place: np.ndarray) -> float:
+        """Radians of the route's direction where it is nearest to a place (2,), all global."""
+        x, y = self._route_direction(int(np.argmin(((self._route - place) ** 2).sum(1))))
+        return math.atan2(y, x)
+
+    def _route_direction(self, nearest: int) -> np.ndarray:
+        """(2,) unit vector along the route at one of its points."""
+        before, after = self._route[max(nearest - 1, 0)], self._route[min(nearest + 1, len(self._route) - 1)]
+        return np.asarray((after - before) / max(float(np.hypot(*(after - before))), 1e-6))
 
     def _from_route(self, place: np.ndarray, ego: EgoState) -> np.ndarray:
         """(P,) metres from the route, infinite beyond ``_BESIDE``; 0 where no route is near."""
@@ -113,7 +104,7 @@ class SeenObstacles:
 
         return np.asarray(cKDTree(around).query(place, distance_upper_bound=_BESIDE)[0])
 
-    def _followed(self, boxes: list[_Box], ego: EgoState, time: float) -> list[_Track]:
+    def _followed(self, boxes: list[Box], ego: EgoState, time: float) -> list[_Track]:
         """Each box as the continuation of the track that it is nearest to, nearest pairs first; others are new."""
         tracks, result, free = self._tracks, [], set(range(len(boxes)))
         lost = set(range(len(tracks)))
@@ -129,70 +120,23 @@ class SeenObstacles:
         result += [_Track(boxes[number], self._first_guess(boxes[number], ego), 1, time) for number in sorted(free)]
         return result + [tracks[i] for i in sorted(lost) if tracks[i].looks > 1 and time - tracks[i].seen < _PATIENCE]
 
-    def _first_guess(self, box: _Box, ego: EgoState) -> np.ndarray:
+    def _first_guess(self, box: Box, ego: EgoState) -> np.ndarray:
         """(2,) m/s of what has not been seen before."""
         away = np.hypot(*(self._route - box.near).T)
         nearest = int(np.argmin(away))
-        if self._begun or away[nearest] > self._vehicle.width or box.size.min() < _NARROW:
+        if self._begun or away[nearest] > self._vehicle.width or box.size.min() < NARROW[0]:
             return np.zeros(2)
-        before, after = self._route[max(nearest - 1, 0)], self._route[min(nearest + 1, len(self._route) - 1)]
-        return ego.speed * (after - before) / max(float(np.hypot(*(after - before))), 1e-6)
+        return ego.speed * self._route_direction(nearest)
 
 
-def clusters(points: np.ndarray, cell: float) -> list[np.ndarray]:
-    """Points (P, 2) in groups whose cells of a square grid touch each other, also at corners."""
-    if not len(points):
-        return []
-    from scipy.ndimage import label
-
-    place = np.floor((points + _FARTHEST) / cell).astype(int)
-    taken = np.zeros(place.max(0) + 1, bool)
-    taken[tuple(place.T)] = True
-    group = label(taken, np.ones((3, 3)))[0][tuple(place.T)]
-    order = np.argsort(group, kind="stable")
-    return np.split(points[order], np.flatnonzero(np.diff(group[order])) + 1)
-
-
-def _box_of(points: np.ndarray, ego: EgoState, global_from_ego: np.ndarray) -> _Box:
-    """The smallest rectangle around points (P, 2) of the ego frame (Zhang et al. 2017), extended away from the ego to the size of
-    what shows such a face."""
-    cos, sin = np.cos(_ANGLES), np.sin(_ANGLES)
-    along, across = (np.outer(a, points[:, 0]) + np.outer(b, points[:, 1]) for a, b in ((cos, sin), (-sin, cos)))
-    low, high = (np.stack([edge(along, 1), edge(across, 1)], -1) for edge in (np.min, np.max))
-    best = int(np.argmin((high - low + 0.1).prod(1)))
-    low, high, angle = low[best], high[best], float(_ANGLES[best])
-    seen, least = high - low, np.full(2, _THIN)
-    longer = int(np.argmax(seen))
-    if seen[longer] >= _NARROW:
-        least[1 - longer] = _LENGTH if seen[longer] < _FACE else _WIDTH
-    missing = np.maximum(least - seen, 0.0)
-    away = low + high > 0  # in the rectangle's own axes the ego is at 0
-    low, high = np.where(away, low, low - missing), np.where(away, high + missing, high)
-    if high[1] - low[1] > high[0] - low[0]:  # its length comes first
-        low, high, angle = np.array([low[1], -high[0]]), np.array([high[1], -low[0]]), angle + math.pi / 2
-    turn, origin = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]), (ego.x, ego.y)
-    bearing = np.arctan2(points[:, 1], points[:, 0])
-    bearing = (bearing - bearing[0] + np.pi) % (2 * np.pi) - np.pi + bearing[0]
-    middle, least_range = (bearing.min() + bearing.max()) / 2, float(np.hypot(*points.T).min())
-    near = least_range * np.array([math.cos(middle), math.sin(middle)])
-    kept = points[:: -(-len(points) // _MOST)]
-    return _Box(
-        points=kept @ global_from_ego.T + origin,
-        center=global_from_ego @ (turn @ ((low + high) / 2)) + origin,
-        yaw=angle + ego.yaw,
-        size=high - low,
-        near=global_from_ego @ near + origin,
-    )
-
-
-def _reach(track: _Track, box: _Box, time: float) -> float:
+def _reach(track: _Track, box: Box, time: float) -> float:
     """Metres from where a track is expected within which a box may be its continuation."""
-    wide = min(track.box.size.max(), box.size.max()) > _NARROW
+    wide = min(track.box.size.max(), box.size.max()) > NARROW[1]
     change = (_FASTEST if wide else _NARROW_FASTEST) if track.looks == 1 else _PULL
     return _SLACK + change * (time - track.seen)
 
 
-def _continued(track: _Track, box: _Box, time: float) -> _Track:
+def _continued(track: _Track, box: Box, time: float) -> _Track:
     """A track with what is seen of it now: it has moved as explains both looks best, where standing does not do as well."""
     gone = time - track.seen
     if gone <= 0.0:  # the same instant again says nothing about motion

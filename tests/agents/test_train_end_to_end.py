@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from agents import train_end_to_end as script
-from agents.end_to_end_data import FRAMES, Samples, load_samples
+from agents.end_to_end_data import FRAMES, Examples, augmented, load_samples
 from agents.train_end_to_end import Options, main
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DataError
@@ -46,17 +46,69 @@ def test_a_short_run_leaves_what_it_promises(done, town_dataroot):
 
 def test_samples_and_their_mirror(done):
     _, config = load_network(done / "round_0")
-    samples = load_samples([done / "data" / "round_0" / "town-val-0000.npz"], config)
-    rows = np.arange(len(samples))
+    samples = load_samples([done / "data" / "round_0" / "town-val-0000.npz"], config).plain
+    rows = np.arange(len(samples.arrays["state"]))
     here, there = samples.batch(rows), samples.batch(rows, mirror=True)
     assert torch.equal(here["beside"], -there["beside"]) and torch.equal(here["speed"], there["speed"])
-    twice = Samples({name: value.numpy() for name, value in there.items()}).batch(rows, mirror=True)
+    twice = Examples({name: value.numpy() for name, value in there.items()}).batch(rows, mirror=True)
     for name, value in here.items():
         assert torch.equal(value, twice[name].to(value.dtype)), name
     cells, turned = here["cells"].long(), there["cells"].long().flip(-1)
     known = cells >= 0
     assert torch.equal(cells[known] // 24, turned[known] // 24)
     assert torch.equal(cells[known] % 24, 23 - turned[known] % 24)
+
+
+def test_earlier_views_are_those_of_the_same_episode(done):
+    path = done / "data" / "round_0" / "town-val-0000.npz"
+    with np.load(path) as drives:
+        episode, time = drives["episode"], drives["time"]
+    twice = load_samples([path, path], load_network(done / "round_0")[1])
+    assert np.array_equal(twice.views[:, 0], np.arange(2 * len(time)))
+    for row, (_, *before) in enumerate(twice.views[len(time) :]):
+        for view, ago in zip(before, (0.5, 1.0), strict=True):
+            there = np.flatnonzero((episode == episode[row]) & np.isclose(time, time[row] - ago))
+            assert view == (there[0] + len(time) if len(there) else -1)
+
+
+def test_every_pass_learns_from_other_pictures(done):
+    """Augmented as the generator says, whatever the number of threads; the answers stay."""
+    samples = load_samples([done / "data" / "round_0" / "town-val-0000.npz"], load_network(done / "round_0")[1])
+    threads = torch.get_num_threads()
+    try:
+        passes = []
+        for count, seed in ((1, 0), (3, 0), (1, 1)):
+            torch.set_num_threads(count)
+            passes.append(samples.lifted(np.random.default_rng(seed)).arrays)
+    finally:
+        torch.set_num_threads(threads)
+    first, same, other = passes
+    assert all(np.array_equal(first[name], same[name]) for name in first)
+    for name in ("rgb", "counts", "cells"):
+        assert not np.array_equal(first[name], other[name]) and not np.array_equal(first[name], samples.plain.arrays[name])
+    for name in ("speed", "beside", "brake", "light", "hints", "state"):
+        assert np.array_equal(first[name], other[name]) and np.array_equal(first[name], samples.plain.arrays[name])
+    assert samples.lifted(np.random.default_rng(0), 0.0) is samples.plain
+
+
+def test_augmented_pictures_show_the_same_with_outlines_elsewhere():
+    """A near pole before a far wall: both stay what and about where they are, on pixel centres of another renderer."""
+    rgb, depth = np.full((2, 64, 112, 3), 200, np.uint8), np.full((2, 64, 112), 40.0, np.float32)
+    rgb[:, :, 50:60], depth[:, :, 50:60] = 20, 8.0
+    same = augmented(rgb, depth, np.random.default_rng(0), 0.0)
+    assert np.array_equal(same[0], rgb) and np.array_equal(same[1], depth)
+    colours, metres = augmented(rgb, depth, np.random.default_rng(0))
+    again = augmented(rgb, depth, np.random.default_rng(0))
+    assert np.array_equal(colours, again[0]) and np.array_equal(metres, again[1])
+    pole = metres < 20
+    assert not pole[..., :46].any() and pole[..., 54:56].all() and not pole[..., 64:].any()
+    assert (pole != (depth < 20)).any() and (pole != pole[:, :1]).any() and (pole[0] != pole[1]).any()
+    assert np.abs(metres[pole] / 8 - 1).max() < 0.1 and np.abs(metres[~pole] / 40 - 1).max() < 0.1
+    assert colours[..., 54:56, :].max() < 30 and colours[..., :40, :].min() > 150
+    assert len(np.unique(colours[:, 32, 20, 0])) == 2, "each camera is as bright as it likes"
+    flat = np.full((1, 64, 112), 40.0, np.float32)
+    means = [augmented(rgb[:1], flat, np.random.default_rng(seed))[0][0, 32, 54:56].mean() for seed in range(8)]
+    assert np.std(means) > 0.5
 
 
 def test_more_rounds_go_on_and_other_options_are_refused(tmp_path, town_dataroot):
@@ -94,9 +146,15 @@ def scenes_of(options: Options):
 
 
 def test_bad_input_is_one_clear_error(done, tmp_path, town_dataroot):
-    for wrong in ({"rounds": 0}, {"share": 0.0}, {"cameras": ()}):
+    for wrong in ({"rounds": 0}, {"share": 0.0}, {"cameras": ()}, {"augment": 5.0}):
         with pytest.raises(ConfigError):
             small(tmp_path, town_dataroot, **wrong)
+    older = tmp_path / "older"
+    older.mkdir()
+    options = json.loads((done / "options.json").read_text())
+    (older / "options.json").write_text(json.dumps({name: value for name, value in options.items() if name != "augment"}))
+    with pytest.raises(ConfigError, match="other augment"):
+        main(small(older, town_dataroot))
     with pytest.raises(ConfigError, match="the scenes have no CAM_ROOF"):
         main(small(tmp_path / "a", town_dataroot, cameras=("CAM_ROOF",)))
     with pytest.raises(ConfigError, match="holds no drives"):

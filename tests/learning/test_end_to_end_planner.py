@@ -17,6 +17,7 @@ from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode, to_action
 from dist4d_env.geometry.cameras import CameraRig
 from dist4d_env.learning.end_to_end import (
+    SHIPPED,
     VARIANTS,
     EndToEndConfig,
     EndToEndPlanner,
@@ -25,6 +26,7 @@ from dist4d_env.learning.end_to_end import (
     scaled_calibration,
 )
 from dist4d_env.learning.end_to_end_network import (
+    FORMAT,
     HINT_CELLS,
     HINTS,
     SIDEWAYS,
@@ -213,7 +215,7 @@ def test_broken_weights_are_one_clear_error(folder, tmp_path):
     with pytest.raises(WeightsError, match="no end-to-end network is in"):
         load_network(tmp_path)
     text = (folder / "config.json").read_text()
-    (tmp_path / "config.json").write_text(text.replace("dist4d-end-to-end-1", "another"))
+    (tmp_path / "config.json").write_text(text.replace(FORMAT, "another"))
     with pytest.raises(WeightsError, match="train it with this version"):
         load_network(tmp_path)
     (tmp_path / "config.json").write_text(text)
@@ -229,6 +231,37 @@ def test_shipped_networks_load(name):
     assert sum(parameter.numel() for parameter in planner.network.parameters()) <= 4e6
     assert planner.trained.cameras == ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT") and planner.trained.about["samples"] > 0
     assert all(path.endswith(("config.json", "network.safetensors")) for path in planner.files)
+
+
+def test_the_grid_reaches_the_plan_whatever_training_does_to_it():
+    """A step that pushes all units between them below zero, from where no gradient would bring them back, changes nothing."""
+    network = EndToEndNetwork().eval()
+    grids = torch.rand(4, network.flat[0].in_features)
+    before = network.flat(grids)
+    with torch.no_grad():
+        network.flat[0].bias -= 100.0
+        assert torch.allclose(network.flat(grids), before, atol=1e-3) and (before.std(0) > 0).float().mean() > 0.5
+
+
+def test_the_shipped_planner_looks():
+    """Most units between grid and plan are in use, and a car that stands in the way makes the plan shorter."""
+    network, trained = load_network(SHIPPED)
+    assert (network.flat(torch.rand(64, network.flat[0].in_features)) > 0).any(0).float().mean() > 0.5
+    numbers = np.array(trained.calibration)
+    intrinsics, mounted = numbers[:, :9].reshape(-1, 3, 3), numbers[:, 9:].reshape(-1, 4, 4)
+    rig = CameraRig(trained.cameras, intrinsics, mounted, *trained.size)
+    reached = {}
+    for metres in (9.0, 60.0):
+        planner = EndToEndPlanner()
+        planner.reset(context(rig), 0)
+        for here in (0.0, 4.0, 8.0):
+            ego = EgoState(here, 0.0, 0.0, 8.0, 0.0, 0.0, 0.0)
+            depth = depth_images(rig, ego, ((8.0 + 3.4 + 2.25 + metres, 0.0), CAR)).astype(np.float32)
+            shown = {name: np.full((*trained.size, 3), 90, np.uint8) for name in rig.names}
+            shown |= {f"{name}/depth": image[..., None] for name, image in zip(rig.names, depth, strict=True)}
+            plan = planner.plan(replace(given(here / 8.0, **shown), ego=ego))
+        reached[metres] = plan.trajectory[3, 0]
+    assert reached[9.0] < reached[60.0] - 3.0
 
 
 @pytest.mark.medium

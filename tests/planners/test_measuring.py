@@ -19,8 +19,9 @@ from dist4d_env.planners.contract import PlannerContext, PlannerInput
 from dist4d_env.planners.lane_keeping import LaneKeeping
 from dist4d_env.planners.measuring import VARIANTS, MeasuringConfig, MeasuringPlanner
 from dist4d_env.planners.observed_agents import Agents
+from dist4d_env.planners.seen_boxes import boxes_of, clusters
 from dist4d_env.planners.seen_lights import SeenLights, lamp_colour
-from dist4d_env.planners.seen_obstacles import SeenObstacles, clusters
+from dist4d_env.planners.seen_obstacles import SeenObstacles
 from dist4d_env.registry import MEASURING
 from dist4d_env.scenes.edits import Insert
 from dist4d_env.scenes.lights import AMBER, GREEN, RED, UNKNOWN
@@ -53,9 +54,9 @@ FRONT, AROUND = ring(0.0), ring(*np.radians([0, 60, 120, 180, 240, 300]))
 def depth_images(rig: CameraRig, ego: EgoState, *boxes: tuple[tuple[float, float], tuple[float, float, float]]) -> np.ndarray:
     """(V, H, W) z-depth of a flat road with upright boxes: middle x, y (global) and size, sides along the axes."""
     columns, rows = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
-    rays = np.stack([(columns - WIDTH / 2) / FOCAL, (rows - HEIGHT / 2) / FOCAL, np.ones_like(rows)], -1)
     images = []
-    for mounting in rig.ego_from_camera:
+    for mounting, (fx, _, cx, _, fy, cy, *_) in zip(rig.ego_from_camera, rig.intrinsics.reshape(-1, 9), strict=True):
+        rays = np.stack([(columns - cx) / fx, (rows - cy) / fy, np.ones_like(rows)], -1)
         pose = pose_from_xy_yaw(ego.x, ego.y, ego.yaw) @ mounting
         direction, origin = rays @ pose[:3, :3].T, pose[:3, 3]
         direction = np.where(np.abs(direction) < 1e-9, 1e-9, direction)
@@ -130,6 +131,65 @@ def test_buildings_beside_the_road_are_none_and_people_are():
 def test_clusters_join_at_corners_and_not_across_gaps():
     points = np.array([[0.1, 0.1], [0.6, 0.6], [2.1, 0.1], [2.3, 0.2]])
     assert sorted(len(group) for group in clusters(points, 0.5)) == [2, 2] and clusters(np.zeros((0, 2)), 0.5) == []
+
+
+STANDING = EgoState(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def side(x: float, y: float, width: float, along: bool = False, count: int = 12) -> np.ndarray:
+    """Points on a straight side with its middle at (x, y), across the ego's road or along it."""
+    place = np.linspace(-width / 2, width / 2, count)
+    return np.column_stack([x + place, np.full(count, y)] if along else [np.full(count, x), y + place])
+
+
+def test_roof_and_back_of_one_car_are_one_box_and_two_cars_are_two():
+    back, roof, next_car = side(30.0, 0.0, 1.7), side(31.4, 0.1, 1.5), side(36.0, 0.0, 1.7)
+    (whole,) = boxes_of([roof, back], [0.0, 0.0], STANDING)
+    assert whole.center == pytest.approx([32.1, 0.0], abs=0.1) and whole.size == pytest.approx([4.2, 1.7], abs=0.1)
+    assert len(boxes_of([back, next_car], [0.0, 0.0], STANDING)) == 2
+    assert len(boxes_of([back, side(30.0, 3.0, 1.7)], [0.0, 0.0], STANDING)) == 2
+
+
+@pytest.mark.parametrize("along", [False, True])
+def test_a_box_has_no_step_in_what_is_seen(along):
+    """A side that grows by five centimetres, up to a truck's, moves no corner by over forty."""
+    corners = []
+    for width in np.arange(0.3, 6.0, 0.05):
+        (box,) = boxes_of([side(20.0, 2.5, width, along)], [0.0], STANDING)
+        cos, sin = np.cos(box.yaw), np.sin(box.yaw)
+        turned = np.array([[cos, -sin], [sin, cos]]) @ np.diag(box.size / 2) @ np.array([[1, 1, -1, -1], [1, -1, 1, -1]])
+        places = box.center[:, None] + turned
+        corners.append([places.min(1), places.max(1)])
+    assert np.abs(np.diff(corners, axis=0)).max() < 0.4
+    size = np.ptp(np.array(corners), axis=1)
+    assert size[0] == pytest.approx([0.5, 0.5]) and size[-1].max() > 5.9 and size[-1].min() == pytest.approx(1.8)
+
+
+def test_nor_has_one_that_shows_two_sides_or_crosses_the_egos_axis():
+    """The back of a car whose flank comes into view is as long as before; a cyclist ahead has no other side from one look to the
+    next."""
+    back = side(20.0, 2.5, 1.8)
+    for flank in np.arange(0.1, 4.0, 0.1):
+        corner = np.concatenate([back, side(20.0 + flank / 2, 1.6, flank, along=True)])
+        (box,) = boxes_of([corner], [0.0], STANDING)
+        assert box.size == pytest.approx([4.2, 1.8], abs=0.05) and box.center == pytest.approx([22.1, 2.5], abs=0.05)
+    middles = []
+    for aside in np.arange(-0.6, 0.6, 0.02):
+        (box,) = boxes_of([np.concatenate([side(15.0, aside, 0.6), side(15.85, aside, 1.7, along=True)])], [0.0], STANDING)
+        middles.append(box.center)
+    assert np.abs(np.diff(middles, axis=0)).max() < 0.1
+
+
+def test_boxes_stand_along_the_route_not_the_ego():
+    """Also where a slanted one would be a little smaller, as a car's rounded corners make it."""
+    turn = np.array([[np.cos(0.35), -np.sin(0.35)], [np.sin(0.35), np.cos(0.35)]])
+    rounded = np.concatenate([side(20.5, 0.0, 0.6), side(21.5, -0.9, 1.6, along=True), side(22.6, 0.0, 1.0), [[20.9, 0.8]]])
+    (box,) = boxes_of([rounded @ turn.T], [0.35], STANDING)
+    (other,) = boxes_of([rounded @ turn.T], [0.35 + np.pi / 4], STANDING)
+    assert (box.yaw - 0.35) % (np.pi / 2) == pytest.approx(0.0, abs=1e-6) or (box.yaw - 0.35) % (np.pi / 2) > np.pi / 2 - 1e-6
+    assert other.yaw != pytest.approx(box.yaw, abs=0.05)
+    turned, _ = seen(FRONT, TIMES, 2.0, lambda time: [((14.0, 0.5), CAR)], yaw=0.1)
+    assert abs((turned.yaw[0] + np.pi / 2) % np.pi - np.pi / 2) < 1e-6
 
 
 LAMPS = {RED: (235, 30, 25), AMBER: (235, 150, 30), GREEN: (30, 220, 140), UNKNOWN: (60, 64, 66)}
