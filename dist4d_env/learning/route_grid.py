@@ -71,17 +71,18 @@ class Lifter:
         """views: the present one and those ``PAST`` seconds before, None where there was none; route: (20, 2) as observed."""
         frame, now = RouteFrame.of({"route": route[None]}), views[0]
         assert now is not None
-        parts, seen = [], []
+        depth = now.depth if self._depth else self._road
+        present = self._points(depth, frame, now.ego, now.ego)
+        parts = []
         for number, view in enumerate(views):
             bands = BANDS if not number else BANDS[1:4]
             if view is None or not self._depth:
                 parts.append(np.zeros((len(bands) - 1, *CELLS), np.uint8))
             else:
-                along, left, height = self._points(view.depth, frame, view.ego, now.ego)
-                parts.append(_counted(along, left, height, bands))
-            seen.append(view is not None)
-        cells = self._cells(now.depth if self._depth else self._road, frame, now.ego)
-        return Lifted(np.concatenate(parts), cells, np.array(seen[1:]))
+                points = self._points(view.depth, frame, view.ego, now.ego) if number else present
+                parts.append(_counted(*points, bands))
+        seen = np.array([view is not None for view in views[1:]])
+        return Lifted(np.concatenate(parts), self._cells(depth, *present[:2]), seen)
 
     def _points(
         self, depth: np.ndarray, frame: RouteFrame, then: EgoState, now: EgoState
@@ -97,10 +98,9 @@ class Lifter:
         )
         return found[0], found[1], found[2]
 
-    def _cells(self, depth: np.ndarray, frame: RouteFrame, ego: EgoState) -> np.ndarray:
-        """(V, H / 2, W / 2) the coarse cell of the nearest of each four pixels."""
+    def _cells(self, depth: np.ndarray, along: np.ndarray, left: np.ndarray) -> np.ndarray:
+        """(V, H / 2, W / 2) the coarse cell of the nearest of each four pixels; along, left: ``_points`` of their depth."""
         views, (height, width) = len(depth), self._size
-        along, left, _ = self._points(depth, frame, ego, ego)
         row, column = _cell(along, BACK, 2 * CELL, COARSE[0]), _cell(left, SIDE, 2 * CELL, COARSE[1])
         cell = np.where((row >= 0) & (column >= 0), row * COARSE[1] + column, -1)
         fours = lambda of: of.reshape(views, height // 2, 2, width // 2, 2).transpose(0, 1, 3, 2, 4).reshape(-1, 4)  # noqa: E731

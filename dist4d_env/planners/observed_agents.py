@@ -38,8 +38,7 @@ class Agents:
         ego = given.ego
         rows = np.asarray(observed(given, "agents"), float)
         rows = rows[rows[:, 8] > 0.5]
-        cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
-        global_from_ego = np.array([[cos, -sin], [sin, cos]])
+        global_from_ego = rotation(ego.yaw)
         return cls(
             position=rows[:, :2] @ global_from_ego.T + (ego.x, ego.y),
             yaw=rows[:, 2] + ego.yaw,
@@ -50,8 +49,7 @@ class Agents:
 
     def as_observed(self, ego: EgoState) -> np.ndarray:
         """(N, 9) rows of the "agents" observation of an ego; there may be more than 64."""
-        cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
-        global_from_ego = np.array([[cos, -sin], [sin, cos]])
+        global_from_ego = rotation(ego.yaw)
         place, velocity = (self.position - (ego.x, ego.y)) @ global_from_ego, self.velocity @ global_from_ego
         return np.column_stack([place, self.yaw - ego.yaw, self.size, velocity, self.category, np.ones(len(self))])
 
@@ -69,6 +67,12 @@ def observed(given: PlannerInput, group: str) -> np.ndarray:
     if group not in given.observation:
         raise ConfigError(f"the planner needs {group!r}: add it to the environment's observation=(...)")
     return given.observation[group]
+
+
+def rotation(yaw: float) -> np.ndarray:
+    """(2, 2) the axes of a frame that is turned by yaw radians, as columns: global_from_ego of the ego's yaw."""
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    return np.array([[cos, -sin], [sin, cos]])
 
 
 def half_extents(turn: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dist4d_env.planners.observed_agents import rotation
 from dist4d_env.simulation.ego import EgoState
 
 NARROW = (0.9, 1.5)
@@ -100,12 +101,12 @@ class _Rectangle:
 
     def share_of(self, points: np.ndarray) -> float:
         """The share of points (P, 2) that lie in it, or hardly beside it."""
-        place = points @ _turned(self.angle)
+        place = points @ rotation(self.angle)
         return float(((place >= self.low - _MARGIN) & (place <= self.high + _MARGIN)).all(1).mean())
 
     def seen_from(self, ego: EgoState) -> Box:
         """It in the global frame."""
-        points, global_from_ego, origin = self.points, _turned(ego.yaw), (ego.x, ego.y)
+        points, global_from_ego, origin = self.points, rotation(ego.yaw), (ego.x, ego.y)
         bearing = np.arctan2(points[:, 1], points[:, 0])
         bearing = (bearing - bearing[0] + np.pi) % (2 * np.pi) - np.pi + bearing[0]
         middle, least_range = (bearing.min() + bearing.max()) / 2, float(np.hypot(*points.T).min())
@@ -113,17 +114,11 @@ class _Rectangle:
         kept = points[:: -(-len(points) // _MOST)]
         return Box(
             points=kept @ global_from_ego.T + origin,
-            center=global_from_ego @ (_turned(self.angle) @ ((self.low + self.high) / 2)) + origin,
+            center=global_from_ego @ (rotation(self.angle) @ ((self.low + self.high) / 2)) + origin,
             yaw=self.angle + ego.yaw,
             size=self.high - self.low,
             near=global_from_ego @ near + origin,
         )
-
-
-def _turned(angle: float) -> np.ndarray:
-    """(2, 2) the axes, in columns, of a frame that is turned by an angle."""
-    cos, sin = math.cos(angle), math.sin(angle)
-    return np.array([[cos, -sin], [sin, cos]])
 
 
 def _ramp(value: float, zero: float, one: float) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dist4d_env.geometry.cameras import CameraRig, ego_points
 from dist4d_env.geometry.vehicle import VehicleParameters
-from dist4d_env.planners.observed_agents import Agents
+from dist4d_env.planners.observed_agents import Agents, rotation
 from dist4d_env.planners.seen_boxes import NARROW, Box, boxes_of, clusters
 from dist4d_env.scenes.maps import SceneMap
 from dist4d_env.simulation.ego import EgoState
@@ -72,9 +72,8 @@ class SeenObstacles:
         return (away < _FARTHEST) & (z > _LOWEST + _TILT * away) & (z < _HIGHEST) & ~own
 
     def _boxes(self, points: np.ndarray, ego: EgoState, cell: float) -> list[Box]:
-        """Points (P, 2) in the ego frame as boxes; those on and off the road apart."""
-        cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
-        global_from_ego = np.array([[cos, -sin], [sin, cos]])
+        """Boxes of points (P, 2) in the ego frame; those on and off the road are clustered apart."""
+        global_from_ego = rotation(ego.yaw)
         place = points @ global_from_ego.T + (ego.x, ego.y)
         away = self._from_route(place, ego)
         points, place, away = (values[away < _BESIDE] for values in (points, place, away))
