@@ -30,8 +30,9 @@ class Executor(Protocol):
     def __call__(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]: ...
 
 
-class Stopped(Exception):
-    """The run is being stopped: the task is given up and leaves nothing."""
+class Stopped(BaseException):
+    """The run is being stopped: the task is given up and leaves nothing. No Exception, so that it is nobody's failure: code that
+    turns a planner's errors into results must not turn this into one."""
 
 
 class WorkerDied(DiST4DError):

@@ -171,7 +171,8 @@ class PlannerProcess:
 
 def _ending(code: int | None) -> str:
     if code is not None and code < 0:
-        name = signal.Signals(-code).name
+        known = -code in {one.value for one in signal.Signals}  # of real-time signals only the first and the last are
+        name = signal.Signals(-code).name if known else f"signal {-code}"
         why = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
         return f"its process was ended by {name}{why}"
     return f"its process exited with status {code}"

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.evaluation import executors
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.planner_process import PlannerProcess
 from dist4d_env.evaluation.runner import RunOptions, run_episode
@@ -49,6 +51,13 @@ class Raises(Straight):
 class Hangs(Straight):
     def fail(self):
         time.sleep(600)
+
+
+class EndsByRealTimeSignal(Straight):
+    """Of those in the middle Python knows no names."""
+
+    def fail(self):
+        os.kill(os.getpid(), signal.SIGRTMIN + 6)
 
 
 class HangsInC(Straight):
@@ -138,6 +147,7 @@ def named(kind: type) -> str:
         (Leaves, "at 0.5 s: SystemExit: good bye", 60.0),
         (Exits, "at 0.5 s: its process exited with status 3", 60.0),
         (Crashes, "at 0.5 s: its process was ended by SIGSEGV", 60.0),
+        (EndsByRealTimeSignal, f"at 0.5 s: its process was ended by signal {signal.SIGRTMIN + 6}", 60.0),
         (RunsOutOfMemory, "at 0.5 s: its process was ended by SIGKILL, as the system does when memory runs out", 60.0),
         (Hangs, "at 0.5 s: late: no answer within 2 s, its process was stopped", 2.0),
         (HangsInC, "at 0.5 s: late: no answer within 2 s, its process was stopped", 2.0),
@@ -150,6 +160,20 @@ def test_a_failure_costs_one_episode(env, kind, says, limit):
     assert len(log.steps) == 2 and len(log.trace.time) == 6, "what was driven until then is kept"
     again = run_episode(env, planner, 0, ELSEWHERE)
     assert again.error is None and len(again.steps) > 2, "the next episode has a new planner"
+    planner.close()
+
+
+def test_a_run_that_is_stopped_is_not_the_failure_of_a_slow_planner(env, monkeypatch):
+    """Stored as one, the episode would never be driven again and count as 0."""
+    planner, stop = PlannerProcess(named(Hangs)), threading.Event()
+    monkeypatch.setattr(executors, "_stop", stop)
+
+    def at_the_second_decision(driving, info):
+        if info["time"] > 0.4:
+            stop.set()
+
+    with pytest.raises(executors.Stopped):
+        run_episode(env, planner, 0, PLACE, at_the_second_decision)
     planner.close()
 
 
