@@ -176,7 +176,7 @@ def drive_beside_truth(task: EpisodeTask, beside: frozenset[str] | None = None) 
     check_stop()
     env = _environment(task.settings, task.needs.lidar)
     driving: Any = env.unwrapped
-    planner, twin = _planners(task.planner, task.fingerprint)
+    planner, twin = _planners(task.planner, task.driver)
     wanted = beside is None or (task.seed == 0 and task.scenario.name in beside)
     asked = wanted and asked_of(planner.requires) and task.settings.world != TRUTH
     truth = SecondOpinions({TRUTH: (twin, OtherPictures(OracleWorld()))}) if asked else None
@@ -188,9 +188,10 @@ def drive_beside_truth(task: EpisodeTask, beside: frozenset[str] | None = None) 
         raise type(error)(f"scenario {task.scenario.name}: {error}") from error
     if log.error is not None or (truth is not None and truth.failed):
         _planners.cache_clear()  # fresh ones for the next episode
+    path = task.folder / SHADOWS / f"{task.name}.npz"
+    path.unlink(missing_ok=True)  # those of an earlier drive are of other states
     if truth is not None:
         plans = truth.plans_of(TRUTH)[: len(log.plans.step)]
-        path = task.folder / SHADOWS / f"{task.name}.npz"
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, poses=plans)
     save_episode(replace(log, fingerprint=dict(task.fingerprint), apart=None), task.folder / "episodes", task.name)
@@ -204,8 +205,8 @@ def _environment(settings: EnvSettings, lidar: bool) -> gym.Env:
 
 
 @lru_cache(maxsize=32)
-def _planners(name: str, fingerprint: tuple[tuple[str, str], ...]) -> tuple[Planner, Planner]:
-    """A planner and another of its kind. fingerprint: another is another planner."""
+def _planners(name: str, driver: tuple[tuple[str, str], ...]) -> tuple[Planner, Planner]:
+    """A planner and another of its kind. driver: another is another planner."""
     return make_planner(name), make_planner(name)
 
 

@@ -45,10 +45,16 @@ def _place(path: Path) -> Path:
     return path.parents[1] / MEASURED / path.name
 
 
+def _shadow(path: Path) -> Path:
+    return path.parents[1] / SHADOWS / f"{path.stem}.npz"
+
+
 def _key(path: Path) -> str:
     digest = hashlib.sha256(f"{FORMAT} {package_fingerprint()}".encode())
     digest.update(path.read_bytes())
     digest.update(path.with_suffix(".npz").read_bytes())
+    if (shadow := _shadow(path)).is_file():
+        digest.update(shadow.read_bytes())
     return digest.hexdigest()
 
 
@@ -61,9 +67,8 @@ def _kept(path: Path) -> Drive | None:
 
 
 def _measured(path: Path) -> Drive:
-    shadow = path.parents[1] / SHADOWS / f"{path.stem}.npz"
     true_plans = None
-    if shadow.is_file():
+    if (shadow := _shadow(path)).is_file():
         with np.load(shadow, allow_pickle=False) as arrays:
             true_plans = arrays["poses"]
     drive = drive_of(load_episode(path), true_plans)

@@ -81,6 +81,11 @@ class EpisodeTask:
     opinions: bool = False
 
     @property
+    def driver(self) -> tuple[tuple[str, str], ...]:
+        """The part of the fingerprint that says which planner it is, the same in every scene."""
+        return tuple(one for one in self.fingerprint if one[0] != "data")
+
+    @property
     def name(self) -> str:
         """The episode's file name without ending."""
         return episode_name(self.planner, self.scenario.name, self.seed)
@@ -104,7 +109,7 @@ def drive(task: EpisodeTask) -> str:
     being stopped.
     """
     count = 1 + len(OPINIONS) if task.opinions and asked_of(task.needs) else 1
-    planner, *others = _planners(task.planner, task.needs, task.plan_limit, task.reset_limit, task.apart, task.fingerprint, count)
+    planner, *others = _planners(task.planner, task.needs, task.plan_limit, task.reset_limit, task.apart, task.driver, count)
     env = _environment(task.settings, task.needs.lidar)
     driving: Any = env.unwrapped
     scenario = jittered(task.scenario, driving, task.seed) if task.jitter else task.scenario
@@ -178,8 +183,8 @@ def _planners(
     plan_limit: float,
     reset_limit: float,
     apart: bool,
-    fingerprint: tuple[tuple[str, str], ...],
+    driver: tuple[tuple[str, str], ...],
     count: int,
 ) -> tuple[Any, ...]:
-    """Some of one kind at a time: the processes of the ones before end. fingerprint: another is another planner."""
+    """Some of one kind at a time: the processes of the ones before end. driver: another is another planner."""
     return tuple(PlannerProcess(name, plan_limit, reset_limit, needs) if apart else make_planner(name) for _ in range(count))

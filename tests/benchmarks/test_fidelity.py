@@ -154,6 +154,11 @@ def test_stored_an_episode_at_a_time_in_any_order(suite, tmp_path, monkeypatch) 
     assert row["episodes"] == 2 and {"PDMS", "EPDMS", "CLS"} < row.keys() and row["same_outcome"]["count"] == 2
     assert first["worlds"]["splat"]["frames"]["all"]["decisions"] == 8
     assert set(first["worlds"]["splat"]["families"]) == {"nominal", "late"}
+    shadow = sorted((pieces / "splat" / "true_plans").glob("*.npz"))[0]
+    (pieces / "splat" / "episodes" / shadow.name).unlink()
+    assert fidelity.main(options(suite, pieces, beside=0)) == 1
+    assert not shadow.exists(), "plans beside an earlier drive are of other states"
+    assert sum(None in drive.apart for drive in read_drives(pieces / "splat")) == 1
     kept = read_drives(whole / "splat")
     assert kept == read_drives(whole / "splat") and all(None not in drive.apart for drive in kept)
     file = tmp_path / "drives.jsonl.xz"
