@@ -21,10 +21,13 @@ from dist4d_env.metrics.foreign.ads import ads
 from dist4d_env.metrics.foreign.alpasim import alpasim_scene_score
 from dist4d_env.metrics.foreign.bench2drive import bench2drive
 from dist4d_env.metrics.foreign.hd_score import hd_score
-from dist4d_env.metrics.foreign.neuroncap import neuroncap_score
+from dist4d_env.metrics.foreign.neuroncap import first_impact, neuroncap_score
 from dist4d_env.metrics.foreign.nuplan import nuplan_cls
 from dist4d_env.metrics.foreign.open_loop import nuscenes_open_loop
 from dist4d_env.metrics.plans.episode import epdms_of_plans, pdms_of_plans
+from dist4d_env.scenes.edits_apply import apply_all
+from dist4d_env.scenes.files import Document
+from dist4d_env.scenes.scenario import scenario_from
 from dist4d_env.scenes.scene import TICK, Scene
 
 NEURONCAP = ("stationary", "frontal", "side")
@@ -56,6 +59,16 @@ def recorded_human(log: EpisodeLog, scene: Scene | None = None) -> EpisodeTrace:
     return log_trace(scene, start, max(end_time(log, scene), last, start + 2 * TICK), log.trace.vehicle)
 
 
+def recorded_impact(log: EpisodeLog, scene: Scene, form: Form = "corrected") -> float | None:
+    """m/s at which the recorded drive first hits a vehicle in the scene (as ``recorded_scene``) with the scenario's edits, up to
+    the end that the episode was meant to have: the impact that not reacting has. None where it hits none."""
+    start = float(log.trace.time[0])
+    record = {key: value for key, value in log.scenario.items() if key != "traffic"} | {"scene": log.scene}
+    edits = scenario_from(Document("the stored scenario", record, {})).edits
+    hit = first_impact(log_trace(apply_all(edits, scene, start), start, end_time(log, scene), log.trace.vehicle), form)
+    return None if hit is None else hit[2]
+
+
 def reacts(log: EpisodeLog) -> bool:
     """Whether an episode's traffic was any other than that of the recording."""
     return (log.scenario.get("traffic") or log.settings.get("traffic") or "replay") != "replay"
@@ -84,12 +97,12 @@ def results_of(log: EpisodeLog, form: Form = "corrected") -> dict[str, MetricRes
         "epdms_of_plans": lambda: epdms_of_plans(trace, plans, human(), form),
         "nuscenes_open_loop_uniad": lambda: nuscenes_open_loop(trace, plans, "uniad", form),
         "nuscenes_open_loop_stp3": lambda: nuscenes_open_loop(trace, plans, "stp3", form),
-        "ads": lambda: ads(trace, plans, form),
+        "ads": lambda: ads(trace, plans, form, reference),
         "hd_score": lambda: hd_score(trace, plans, human(), form),
         "alpasim_scene_score": lambda: alpasim_scene_score(trace, human(), plans),
     }
     if log.scenario.get("family") in NEURONCAP:
-        composites["neuroncap_score"] = lambda: neuroncap_score(trace, form=form)
+        composites["neuroncap_score"] = lambda: neuroncap_score(trace, recorded_impact(log, scene, form), form)
     results |= {name: _FAILED if failed else compute() for name, compute in composites.items()}
     if log.apart is not None:
         results["plan_agreement"] = _FAILED if failed else plan_agreement(log.apart)

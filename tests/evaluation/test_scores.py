@@ -10,7 +10,7 @@ import pytest
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, load_episode, save_episode
 from dist4d_env.evaluation.runner import RunOptions, run_episode
-from dist4d_env.evaluation.scores import recorded_human, recorded_scene, results_of
+from dist4d_env.evaluation.scores import recorded_human, recorded_impact, recorded_scene, results_of
 from dist4d_env.metrics.driving.suite import METRICS, evaluate
 from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.edits import Insert
@@ -35,6 +35,7 @@ def test_every_score_is_there_and_in_range(log):
     assert all(results[name].value >= 0 for name in OPEN_LOOP if results[name].valid)
     assert all(results[name].valid and 0 <= results[name].value <= 1 for name in COMPOSITES)
     assert all(0 <= results[name].value for name in ROUTE)
+    assert results["ads"].details["route_completion"] > 0.9, "of what the episode was meant to drive"
     assert results["nuplan_cls_nr"].details["form"] == "corrected" and results["ads"].details["form"] == "corrected"
 
 
@@ -62,7 +63,11 @@ def test_the_human_drives_in_the_recorded_scene(edited):
     assert human.time[-1] > edited.trace.time[-1] + 0.4, "not to the crash"
     results = results_of(edited)
     assert edited.outcome == "collision" and results["epdms_v2"].value == 0 and results["epdms_v2"].details["human_filter"] == []
-    assert results["neuroncap_score"].value < 5, "the family of standing obstacles has NeuroNCAP's score, too"
+    score = results["neuroncap_score"]
+    assert score.value == pytest.approx(0, abs=0.1), "it did not react"
+    assert score.details["reference"] == recorded_impact(edited, recorded_scene(edited)) > 1.0
+    turned = replace(edited, trace=replace(edited.trace, ego=edited.trace.ego * [1, 1, 1, 0.5, 1, 1, 1]))
+    assert results_of(turned)["neuroncap_score"].value == pytest.approx(2, abs=0.1), "half as fast as the recorded drive"
 
 
 def test_an_episode_that_ends_early_has_made_little_progress(log, early):

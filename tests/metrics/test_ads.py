@@ -37,6 +37,9 @@ def test_a_perfect_drive_is_its_route_completion():
     result = ads(make_trace(), cruise())
     assert result.valid and result.details["parts"]["pdms"] == pytest.approx(1.0)
     assert result.value == pytest.approx(32 / (120 - 21.4)) == result.details["route_completion"]
+    meant = ads(make_trace(), cruise(), reference=40.0)
+    assert meant.value == pytest.approx(32 / 40) == meant.details["route_completion"]
+    assert not ads(make_trace(), cruise(), reference=2.0).valid, "no way to drive"
 
 
 @pytest.mark.parametrize("category, faithful, corrected", [("car", 0.0, 0.0), ("pedestrian", 1.0, 0.0)])

@@ -119,6 +119,15 @@ def test_human_filter_forgives_what_the_human_broke():
     assert epdms_of_plans(beside, plans).value == pytest.approx((12 * 14 / 16 - 14 / 16 + 12 / 14) / 12)
 
 
+def test_an_episode_of_one_plan_has_a_score():
+    """Of episodes that end at once, most in a crash, the mean over episodes must not lose sight."""
+    once = plans_of([0], CRUISE)
+    free = epdms_of_plans(make_trace(straight(steps=61)), once)
+    assert free.valid and free.value == 1.0 and free.details["extended_comfort"] is None
+    crash = epdms_of_plans(make_trace(straight(steps=61), Agent(20.0, 0.0)), once)
+    assert crash.valid and crash.value == 0.0
+
+
 def test_a_red_light_is_a_factor_where_there_are_lights():
     """A line 20 m ahead, red for the first 3 s, at 8 m/s and for plans that go on so; a human who ran it, too, excuses both."""
     ego, plans = straight(8.0, steps=61), plans_of(range(0, 60, 5), CRUISE)

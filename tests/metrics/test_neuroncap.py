@@ -60,10 +60,12 @@ def test_forms_differ_by_where_the_box_is():
     assert neuroncap_score(short, 8.0, form="corrected").details["step"] == 8
 
 
-def test_without_a_reference_it_is_not_valid():
-    """A car swerves into a standing ego: doing nothing, from the start on, meets nobody."""
+def test_a_crash_that_doing_nothing_would_not_have_had_gets_nothing():
+    """A car swerves into a standing ego: doing nothing, from the start on, meets nobody. Left out, such crashes would make the
+    mean over episodes better than the planner is."""
     trace = make_trace(straight(0.0), Agent(20.0, 5.0, -2.0))
     trace.position[20:, 0, :2] = [2.0, 0.5]
     result = neuroncap_score(trace)
-    assert not result.valid and "reference_speed" in result.details["reason"] and result.details["step"] == 20
-    assert neuroncap_score(trace, 4.0).valid
+    assert result.valid and result.value == 0.0
+    assert result.details["step"] == 20 and result.details["reference"] is None and result.details["impact"] == 2.0
+    assert neuroncap_score(trace, 4.0).value == pytest.approx(2.0)

@@ -12,7 +12,7 @@ from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.comfort import comfort
 from dist4d_env.metrics.driving.epdms import epdms_v2
 from dist4d_env.metrics.driving.extended_comfort import extended_comfort
-from dist4d_env.metrics.driving.progress import ego_progress
+from dist4d_env.metrics.driving.progress import ego_progress, route_completion
 from dist4d_env.metrics.driving.road import driving_direction_compliance, lane_keeping
 from dist4d_env.metrics.driving.running import RunningMetrics
 from dist4d_env.metrics.driving.suite import evaluate
@@ -113,7 +113,9 @@ def test_plans_and_references_are_finite(value):
     for score in (pdms_of_plans, epdms_of_plans):
         with pytest.raises(ConfigError, match="reference"):
             score(trace, PLANS, references=np.full(3, value))
-    assert not neuroncap_score(trace, value).valid, "after the impact, which has no reference speed then"
+    for score in (neuroncap_score, route_completion):
+        with pytest.raises(ConfigError, match="reference"):
+            score(trace, value)
 
 
 @pytest.mark.parametrize("form", ["faithful", "corrected"])

@@ -36,11 +36,13 @@ def ego_progress(trace: EpisodeTrace, multiplier: float = 1.0, reference: float 
     return MetricResult(value, True, {"progress": raw, "reference": reference})
 
 
-def route_completion(trace: EpisodeTrace) -> MetricResult:
-    """Farthest progress over the remaining logged path at the first step, in [0, 1]. Not valid where nothing remained."""
+def route_completion(trace: EpisodeTrace, reference: float | None = None) -> MetricResult:
+    """Farthest progress over the whole way, in [0, 1]. reference: metres of that, the remaining logged path at the first step by
+    default. Not valid where it is no more than 5 m."""
+    require_finite("route completion", reference=None if reference is None else np.array(reference))
     s = trace.route_position
     end = trace.route.log_length if trace.route.log_length is not None else float(trace.route.arc_length[-1])
-    remaining = end - float(s[0])
+    remaining = end - float(s[0]) if reference is None else reference
     if remaining <= SHORT:
         return MetricResult(1.0, False, {"reason": f"the logged path ends within {SHORT} m of the start"})
     return MetricResult(float(np.clip((s.max() - s[0]) / remaining, 0.0, 1.0)), True, {"remaining": remaining})

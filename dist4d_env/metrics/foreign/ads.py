@@ -166,14 +166,14 @@ def scored_plans(
     return float(value.mean()), {"plans": len(value), "parts": means, "first_contact": first}
 
 
-def ads(trace: EpisodeTrace, plans: Plans, form: Form = "faithful") -> MetricResult:
+def ads(trace: EpisodeTrace, plans: Plans, form: Form = "faithful", reference: float | None = None) -> MetricResult:
     """RC x mean over plans of NC x DAC x (5 TTC + 2 C + 5 EP) / 12 (DriveArena, 2024).
 
     NC and TTC compare with the episode's agents when the poses are due, EP with the recorded drive. faithful: only cars count,
     footprints are rastered, lateral acceleration is 0 and the upper bound of the longitudinal is the lateral one. corrected:
     every agent that was not put where the ego was (``first_instant``), exact areas, lateral acceleration counted, 2.40 m/s^2.
-    RC: ``route_completion``. details: RC, the mean of each part, the first planned collision. Not valid without a map, plans or
-    a route left to drive.
+    RC: ``route_completion`` of the ``reference`` metres, by default of all that is left of the recorded drive. details: RC, the
+    mean of each part, the first planned collision. Not valid without a map, plans or a route left to drive.
     """
     is_faithful(form)
     if trace.map is None or "drivable_area" in trace.map.missing:
@@ -192,7 +192,7 @@ def ads(trace: EpisodeTrace, plans: Plans, form: Form = "faithful") -> MetricRes
         "ego_progress": planned_progress(trace, placed),
     }
     value, details = scored_plans(placed, parts, WEIGHTS, hits[0])
-    completion = route_completion(trace)
+    completion = route_completion(trace, reference)
     details |= {"name": "drivearena_ads", "form": form, "route_completion": completion.value}
     if not completion.valid:
         details["reason"] = completion.details["reason"]

@@ -11,7 +11,7 @@ from dist4d_env.geometry.boxes import CATEGORIES, ON_WHEELS
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.metrics.driving.forms import Form, is_faithful
 from dist4d_env.metrics.driving.rectangles import contact_interval, contacts, ego_centers
-from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult
+from dist4d_env.metrics.driving.trace import EpisodeTrace, MetricResult, require_finite
 
 LENGTH, WIDTH, REAR_AXLE_TO_CENTER = 4.018, 1.85, 0.5
 """The ego of the original, whose centre lies too near its rear axle."""
@@ -24,25 +24,36 @@ def neuroncap_score(trace: EpisodeTrace, reference_speed: float | None = None, f
     """5 without a collision with a vehicle, else ``4 max(0, 1 - impact / reference)`` (Ljungbergh et al. 2024).
 
     impact: the relative speed at the first contact in m/s; reference_speed: the one that doing nothing would have had,
-    ``untouched_impact_speed`` of the start by default. faithful: the original's box, centred 0.5 m ahead of the rear axle.
-    corrected: the true footprint, and vehicles that were put where the ego was (``first_instant``) do not count. details:
-    impact, reference, step and track. Not valid after a collision without a reference.
+    ``untouched_impact_speed`` of the start by default. Where doing nothing meets nobody every impact is a worse one: 0. faithful:
+    the original's box, centred 0.5 m ahead of the rear axle. corrected: the true footprint, and vehicles that were put where the
+    ego was (``first_instant``) do not count. details: impact, reference, step and track.
+    Raises ConfigError for a reference speed that is not finite.
     """
     is_faithful(form)
-    vehicle = _vehicle(trace, form)
-    hit = _first_contact(trace, vehicle, _counted(trace, form))
+    require_finite("neuroncap", reference_speed=None if reference_speed is None else np.array(reference_speed))
+    hit = first_impact(trace, form)
     details = {"name": "neuroncap", "form": form, "step": None, "track": None, "impact": None, "reference": reference_speed}
     if hit is None:
         return MetricResult(BEST, True, details)
-    step, track = hit
-    velocity = trace.ego[step, 3] * np.array([deterministic.cos(trace.ego[step, 2]), deterministic.sin(trace.ego[step, 2])])
-    impact = float(np.linalg.norm(velocity - trace.velocity[step, track]))
+    step, track, impact = hit
     reference = untouched_impact_speed(trace, form) if reference_speed is None else reference_speed
     details |= {"step": step, "track": track, "impact": impact, "reference": reference}
-    if reference is None or not 0 < reference < np.inf:
-        reason = "doing nothing meets nobody, so that the impact has no reference speed: give reference_speed"
-        return MetricResult(0.0, False, {**details, "reason": reason})
+    if reference is None or reference <= 0:
+        return MetricResult(0.0, True, details)
     return MetricResult(TOUCHED * max(0.0, 1.0 - impact / reference), True, details)
+
+
+def first_impact(trace: EpisodeTrace, form: Form = "faithful") -> tuple[int, int, float] | None:
+    """Step, track and relative speed in m/s of the first contact with a vehicle; None where there is none."""
+    vehicle, counts = _vehicle(trace, form), _counted(trace, form)
+    center, own = ego_centers(trace.ego, vehicle), np.array([vehicle.length, vehicle.width])
+    agents = trace.position[..., :2], trace.yaw, trace.size[:, :2], trace.valid & counts
+    _, steps, tracks = contacts(center[None], trace.ego[None, :, 2], own, *agents)
+    if not len(steps):
+        return None
+    step, track = int(steps[0]), int(tracks[0])
+    velocity = trace.ego[step, 3] * np.array([deterministic.cos(trace.ego[step, 2]), deterministic.sin(trace.ego[step, 2])])
+    return step, track, float(np.linalg.norm(velocity - trace.velocity[step, track]))
 
 
 def untouched_impact_speed(trace: EpisodeTrace, form: Form = "faithful") -> float | None:
@@ -85,10 +96,3 @@ def _counted(trace: EpisodeTrace, form: Form) -> np.ndarray:
     """(N,) which tracks count."""
     counts = _COUNTS[trace.category]
     return counts if form == "faithful" else counts & ~trace.spared
-
-
-def _first_contact(trace: EpisodeTrace, vehicle: VehicleParameters, counts: np.ndarray) -> tuple[int, int] | None:
-    center, own = ego_centers(trace.ego, vehicle), np.array([vehicle.length, vehicle.width])
-    agents = trace.position[..., :2], trace.yaw, trace.size[:, :2], trace.valid & counts
-    _, step, track = contacts(center[None], trace.ego[None, :, 2], own, *agents)
-    return (int(step[0]), int(track[0])) if len(step) else None

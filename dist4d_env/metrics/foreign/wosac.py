@@ -81,7 +81,8 @@ def realism(log: EpisodeTrace, rollouts: Sequence[EpisodeTrace]) -> Realism:
     log: HISTORY + STEPS rows at 10 Hz of the recording; rollouts: the same, recorded up to row HISTORY - 1 and simulated after
     it. Scored are the agents that exist at that row. The ego takes part as something to keep clear of and is not scored.
     A tick at which a simulated agent is gone adds nothing to its histogram (in the original none may go). A feature without data
-    (no map, no traffic lights, no vehicle) is nan, and its weight is left out.
+    (no map, no traffic lights, no agent that it looks at) is nan, and its weight is left out. Red lights are asked of all agents,
+    as in the original, though only vehicles run them.
     """
     chosen = np.flatnonzero(log.valid[HISTORY - 1] & AGENT[log.category])
     truth = _features(log, chosen)

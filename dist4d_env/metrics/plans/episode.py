@@ -61,7 +61,7 @@ def epdms_of_plans(
     parts["extended_comfort"], _ = consecutive_comfort(plans.step, driven, form)
     forgiven = human_breaks(trace, plans, human, form)
     value = np.array([epdms({name: values[row] for name, values in parts.items()}, forgiven[row]) for row in range(len(scores))])
-    valid = all(bool(score.valid[0]) for score in scores) and bool(np.isfinite(parts["extended_comfort"]).any())
+    valid = all(bool(score.valid[0]) for score in scores)
     details = _details("v2", form, trace, plans, driven, value, parts, scores)
     details |= {
         "human_filter": None if human is None else {name: sum(name in row for row in forgiven) for name in FILTERED},
