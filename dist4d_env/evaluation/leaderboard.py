@@ -6,14 +6,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.failures import KINDS
 from dist4d_env.evaluation.statistics import Comparison, Estimate, Resampler, compare
-from dist4d_env.evaluation.summary import SCORES, EpisodeScore
+from dist4d_env.evaluation.summary import SCORES, EpisodeScore, nested_key
 from dist4d_env.json_output import plain
 from dist4d_env.scenes.scenario import DIFFICULTIES
 
@@ -34,10 +34,10 @@ def label_of(metric: str) -> str:
 
 @dataclass(frozen=True)
 class Standing:
-    """A planner's results. outcomes, failures: how many episodes ended how, and how many had a failure of each kind; metrics:
-    estimates over its episodes, composite scores with 0 for those in which the planner itself failed, the others without them;
-    survivors: composite scores without them, where there are any; families, difficulties: as metrics, over the episodes of each
-    family and difficulty."""
+    """A planner's results. missing: episodes that others drove and it did not; outcomes, failures: how many episodes ended how,
+    and how many had a failure of each kind; metrics: estimates over its episodes, composite scores with 0 for those in which the
+    planner itself failed, the others without them; survivors: composite scores without them, where there are any; families,
+    difficulties: as metrics, over the episodes of each family and difficulty."""
 
     planner: str
     episodes: int
@@ -47,6 +47,7 @@ class Standing:
     survivors: Mapping[str, Estimate]
     families: Mapping[str, Mapping[str, Estimate]]
     difficulties: Mapping[str, Mapping[str, Estimate]]
+    missing: int = 0
 
     @property
     def errors(self) -> int:
@@ -60,8 +61,9 @@ class Standing:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """standings: best first by ``ranked_by``, of equals who failed less often; scores: the composite scores that there are;
-    comparisons: per score, every pair of planners in the order of the standings, failures of a planner counted as 0."""
+    """standings: best first by ``ranked_by``, of equals who failed less often, after them who did not drive every episode;
+    scores: the composite scores that there are; comparisons: per score, every pair of planners in the order of the standings,
+    failures of a planner counted as 0."""
 
     standings: tuple[Standing, ...]
     ranked_by: str
@@ -76,8 +78,10 @@ class Leaderboard:
         groups: dict[str, list[EpisodeScore]] = {}
         for episode in episodes:
             groups.setdefault(episode.planner, []).append(episode)
-        standings = [_standing(planner, mine, metrics, seed) for planner, mine in groups.items()]
-        standings.sort(key=lambda row: (-_or_least(row.metrics[scores[0]].mean), row.errors))
+        every = {nested_key(episode) for episode in episodes}
+        missing = {planner: len(every - {nested_key(episode) for episode in mine}) for planner, mine in groups.items()}
+        standings = [replace(_standing(*group, metrics, seed), missing=missing[group[0]]) for group in groups.items()]
+        standings.sort(key=lambda row: (row.missing > 0, -_or_least(row.metrics[scores[0]].mean), row.errors))
         order = [row.planner for row in standings]
         comparisons = {name: _compare_all({planner: groups[planner] for planner in order}, name, seed) for name in scores}
         return cls(tuple(standings), scores[0], scores, comparisons)
@@ -95,7 +99,8 @@ class Leaderboard:
         head = ["planner", *names, "collisions", "off road", "planner failed", "n"]
         lines = [head, ["---", *["---:"] * (len(head) - 1)]]
         for row in self.standings:
-            counts = [row.failures.get(kind, 0) for kind in ("collision", "off_road")] + [row.errors, row.episodes]
+            fewer = f" ({row.missing} fewer than others, not ranked)" if row.missing else ""
+            counts = [row.failures.get(kind, 0) for kind in ("collision", "off_road")] + [row.errors, f"{row.episodes}{fewer}"]
             others = [interval(row.metrics[name]) if name in row.metrics else "n/a" for name in also]
             lines.append([escaped(row.planner), *(marked(row, name) for name in self.scores), *others, *map(str, counts)])
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -119,11 +124,6 @@ def marked(row: Standing, metric: str) -> str:
     """A score's ``interval``, and beside it, with an asterisk, its mean over the episodes that the planner survived."""
     survivors = row.survivors.get(metric)
     return interval(row.metrics[metric]) + (f" ({survivors.mean:.3f}*)" if survivors and survivors.count else "")
-
-
-def nested_key(episode: EpisodeScore) -> tuple[str, str, int]:
-    """Scene, scenario, seed: what the bootstrap resamples, outermost first."""
-    return episode.scene, episode.scenario or f"{episode.start:g}", episode.seed
 
 
 def _standing(planner: str, episodes: Sequence[EpisodeScore], metrics: Sequence[str], seed: int) -> Standing:

@@ -77,7 +77,7 @@ def read_submission(folder: Path) -> Submission:
 
 def _standing(row: Mapping[str, Any]) -> Standing:
     """A stored standing with its estimates. Raises KeyError, TypeError or ValueError for what is none."""
-    values = {field.name: row[field.name] for field in fields(Standing)}
+    values = {field.name: row[field.name] for field in fields(Standing) if field.name != "missing"}  # counted anew, over all
     for name in ("metrics", "survivors"):
         values[name] = _estimates(values[name])
     for name in ("families", "difficulties"):

@@ -13,7 +13,8 @@ LEVEL = 0.95
 TIE = 1e-6
 """Differences up to this are no difference."""
 FEWEST = 6
-"""Pairs below which no difference is clear: five of one sign come about by chance in 1 of 16 cases (the sign test, two-sided)."""
+"""Scenarios (or keyframes) below which no difference is clear: five of one sign come about by chance in 1 of 16 cases (the sign
+test, two-sided). Seeds of one scenario are no further ones."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ class Resampler:
 class Comparison:
     """Two planners on the same episodes: the mean of first minus second, and in which share the first won, tied and lost.
 
-    difference.left_out: shared episodes in which one of the two has no valid value.
+    difference.left_out: shared episodes in which one of the two has no valid value; places: different scenarios, whatever the
+    seed, in which both have one.
     """
 
     first: str
@@ -100,11 +102,12 @@ class Comparison:
     won: float
     tied: float
     lost: float
+    places: int
 
     @property
     def clear(self) -> bool:
-        """Whether the interval of the difference leaves zero out, of at least ``FEWEST`` episodes."""
-        return self.difference.count >= FEWEST and (self.difference.low > 0 or self.difference.high < 0)
+        """Whether the interval of the difference leaves zero out, of at least ``FEWEST`` places."""
+        return self.places >= FEWEST and (self.difference.low > 0 or self.difference.high < 0)
 
 
 def compare(
@@ -121,7 +124,8 @@ def compare(
     keys = [key for key in mine if key in theirs]
     pairs = [(mine[key], theirs[key]) for key in keys]
     change = np.array([np.nan if a is None or b is None else a - b for a, b in pairs], float)
-    difference = Resampler(keys, seed, resamples).mean(change.tolist()) if keys else bootstrap_mean([])
+    difference = Resampler(keys, seed, resamples).mean(change.tolist())
     known = change[np.isfinite(change)]
     shares = [float(part.mean()) if len(known) else float("nan") for part in (known > TIE, abs(known) <= TIE, known < -TIE)]
-    return Comparison(name, other, difference, *shares)
+    places = {key[:2] for key, value in zip(keys, change, strict=True) if np.isfinite(value)}
+    return Comparison(name, other, difference, *shares, len(places))

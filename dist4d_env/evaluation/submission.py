@@ -8,8 +8,9 @@ from typing import Any
 
 from dist4d_env.evaluation.leaderboard import Standing
 
-COMPARED = ("suite", "form", "decision_dt", "horizon", "jitter")
-"""Settings that must agree before planners are ranked against each other."""
+COMPARED = ("suite", "form", "decision_dt", "horizon", "jitter", "traffic", "dist4d_env")
+"""Settings that must agree before planners are ranked against each other; the last is the version whose metrics and suites they
+are."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR, EpisodeLog
 from dist4d_env.evaluation.failures import Failure, find_failures
 from dist4d_env.evaluation.scores import results_of
-from dist4d_env.evaluation.statistics import Estimate, bootstrap_mean
+from dist4d_env.evaluation.statistics import Estimate, Resampler
 from dist4d_env.json_output import plain
 from dist4d_env.metrics.driving.trace import MetricResult
 from dist4d_env.progress import noun
@@ -66,6 +66,11 @@ class EpisodeScore:
         return 0.0 if self.failed and metric in SCORES and metric in self.metrics else self.metrics.get(metric)
 
 
+def nested_key(episode: EpisodeScore) -> tuple[str, str, int]:
+    """Scene, scenario, seed: what the bootstrap resamples, outermost first."""
+    return episode.scene, episode.scenario or f"{episode.start:g}", episode.seed
+
+
 def score(log: EpisodeLog, results: Mapping[str, MetricResult] | None = None) -> EpisodeScore:
     """Scores an episode. The metrics of one in which the planner failed are None; rankings count its composite scores as 0.
 
@@ -117,13 +122,14 @@ class Summary:
 
     @classmethod
     def of(cls, episodes: Sequence[EpisodeScore], seed: int = 0) -> Summary:
-        """Averages over episodes; seed: of the bootstrap."""
+        """Averages over episodes; seed: of the bootstrap (``Resampler``, over scenes and what lies within)."""
         names = dict.fromkeys(name for episode in episodes for name in episode.metrics)
         columns = {name: [episode.metrics.get(name) for episode in episodes] for name in names}
         columns["total_reward"] = [None if episode.failed else episode.total_reward for episode in episodes]
-        estimates = {name: bootstrap_mean(values, seed) for name, values in columns.items()}
+        resampler = Resampler([nested_key(episode) for episode in episodes], seed)
+        estimates = {name: resampler.mean(values) for name, values in columns.items()}
         scores = [name for name in SCORES if name in names] if any(episode.failed for episode in episodes) else []
-        ranked = {name: bootstrap_mean([episode.ranked(name) for episode in episodes], seed) for name in scores}
+        ranked = {name: resampler.mean([episode.ranked(name) for episode in episodes]) for name in scores}
         return cls(tuple(episodes), dict(Counter(episode.outcome for episode in episodes)), estimates, ranked)
 
     def table(self) -> str:

@@ -67,6 +67,22 @@ def test_equals_are_ordered_by_how_often_they_failed():
     assert [row.planner for row in Leaderboard.of(rows).standings] == ["hits", "fails"]
 
 
+def test_who_did_not_drive_every_episode_is_not_ranked():
+    """An easy scenario alone is no better standing than all of them."""
+    strong = [episode("strong", "a1", 1.0), episode("strong", "b1", 0.5), episode("strong", "c1", 0.5)]
+    board = Leaderboard.of([episode("weak", "a1", 0.9), *strong])
+    assert [(row.planner, row.missing) for row in board.standings] == [("strong", 0), ("weak", 2)]
+    rows = board.markdown().splitlines()
+    assert rows[2].endswith("| 3 |") and rows[3].endswith("| 1 (2 fewer than others, not ranked) |")
+
+
+def test_episodes_of_one_scene_are_not_independent():
+    """In a summary as in the tables: of two scenes, one always good and one always bad, nobody knows where the mean lies."""
+    some = [episode("p", f"{scene}{number}", value) for scene, value in (("a", 1.0), ("b", 0.0)) for number in range(20)]
+    estimate = Summary.of(some).metrics["pdms_v1"]
+    assert (estimate.mean, estimate.low, estimate.high, estimate.count) == (0.5, 0.0, 1.0, 40)
+
+
 def test_metrics_of_some_episodes_only_are_not_missed_in_the_others():
     """CLS-R is a metric of reacting traffic alone: where traffic is replayed it is neither valid nor invalid."""
     replayed = [episode("p", f"a{i}", 0.5, metrics={"pdms_v1": 0.5, "nuplan_cls_nr": 0.25}) for i in range(3)]

@@ -132,3 +132,12 @@ def test_comparison_counts_pairs_and_ties():
     few, many = ({(k, 0): 1.0 for k in range(count)} for count in (5, 6))
     assert [compare(("a", one), ("b", dict.fromkeys(one, 0.0))).clear for one in (few, many)] == [False, True]
     assert compare(("a", a), ("b", {})).difference.count == 0
+    nothing = compare(("a", a), ("b", dict.fromkeys(a)))
+    assert (nothing.difference.count, nothing.difference.left_out, nothing.places) == (0, 5, 0)
+
+
+def test_seeds_of_a_scenario_are_no_further_scenarios():
+    """Two streets, whichever sign both show, say as little with three seeds each."""
+    ahead = {(scene, "way", seed): 0.1 + 0.4 * scene for scene in range(2) for seed in range(3)}
+    found = compare(("a", ahead), ("b", dict.fromkeys(ahead, 0.0)))
+    assert found.difference.low > 0 and (found.difference.count, found.places, found.clear) == (6, 2, False)

@@ -11,7 +11,7 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.evaluation.episode_log import PLANNER_ERROR
 from dist4d_env.evaluation.failures import KINDS
 from dist4d_env.evaluation.leaderboard import Leaderboard, Standing, label_of
-from dist4d_env.evaluation.report.page import colour_key, render_page, short_name, tiles
+from dist4d_env.evaluation.report.page import colour_key, episodes_of, render_page, short_name, tiles
 from dist4d_env.evaluation.report.replays import pack, scene_drawing
 from dist4d_env.evaluation.statistics import Comparison, Estimate
 from dist4d_env.evaluation.summary import ScoredEpisode
@@ -156,8 +156,8 @@ def _leaderboard(board: Leaderboard) -> str:
     heads = "".join(f"<th>{escape(label_of(name))}</th>" for name in board.scores[:LEADING])
     kinds = "".join(f'<th class="number">{escape(KINDS[kind])}</th>' for kind in KINDS)
     rows = "".join(
-        f'<tr><td class="number none">{place}</td><td class="name">{escape(short_name(row.planner))} '
-        f"<small>{row.episodes} {noun(row.episodes, 'episode')}</small></td>"
+        f'<tr><td class="number none">{"-" if row.missing else place}</td><td class="name">{escape(short_name(row.planner))} '
+        f"<small>{episodes_of(row.episodes, row.missing)}</small></td>"
         + "".join(f'<td class="score">{score_cell(row, name)}</td>' for name in board.scores[:LEADING])
         + f"<td>{ended_bar(row)}</td>"
         + "".join(count_cell(row.failures.get(kind, 0), row.episodes) for kind in KINDS)
@@ -168,6 +168,8 @@ def _leaderboard(board: Leaderboard) -> str:
         text: colour for outcome, (text, colour) in OUTCOMES.items() if any(outcome in row.outcomes for row in board.standings)
     }
     lead = "Means over episodes with their 95 % intervals; the last columns count episodes."
+    if any(row.missing for row in board.standings):
+        lead += " Who did not drive every episode is not ranked."
     if any(row.survivors for row in board.standings):
         lead += " An episode in which the planner itself failed counts as 0; marked * is the mean without these."
     return (

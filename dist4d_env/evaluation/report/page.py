@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
 
+from dist4d_env.progress import noun
+
 
 def render_page(title: str, main: str, data: str | None = None) -> str:
     """A page as text. main: HTML of its body; data: HTML of the ``<script>`` elements that page.js reads, None for no script."""
@@ -33,6 +35,12 @@ def colour_key(colours: Mapping[str, str]) -> str:
 def short_name(planner: str) -> str:
     """A planner's name without its module."""
     return planner.rpartition(":")[2]
+
+
+def episodes_of(count: int, missing: int) -> str:
+    """How many episodes a planner drove, and how many it did not that others in the table drove, as HTML."""
+    less = f', <b class="note">{missing} fewer than others</b>' if missing else ""
+    return f"{count} {noun(count, 'episode')}{less}"
 
 
 def _asset(name: str) -> str:

@@ -11,7 +11,7 @@ from dist4d_env.evaluation.drive import episode_name
 from dist4d_env.evaluation.failures import KINDS
 from dist4d_env.evaluation.leaderboard import Standing, label_of
 from dist4d_env.evaluation.report.campaign import LEADING, OUTCOMES, count_cell, ended_bar, score_cell
-from dist4d_env.evaluation.report.page import colour_key, render_page, short_name, tiles
+from dist4d_env.evaluation.report.page import colour_key, episodes_of, render_page, short_name, tiles
 from dist4d_env.evaluation.submission import Submission
 from dist4d_env.evaluation.summary import SCORES
 from dist4d_env.progress import noun
@@ -67,10 +67,9 @@ def _track(submissions: Sequence[Submission]) -> str:
 def _row(place: int, entry: Entry, names: Sequence[str], missing: int) -> str:
     submission, row = entry
     number = "-" if missing else str(place)
-    less = f', <b class="note">{missing} fewer than others</b>' if missing else ""
     return (
         f'<tr><td class="number none">{number}</td><td class="name">{escape(short_name(row.planner))} '
-        f"<small>{row.episodes} {noun(row.episodes, 'episode')}{less}</small>"
+        f"<small>{episodes_of(row.episodes, missing)}</small>"
         f"<small>{_linked(submission, submission.name)}</small><small>{escape(_world(submission))}</small></td>"
         + "".join(f'<td class="score">{score_cell(row, name) if name in row.metrics else "n/a"}</td>' for name in names)
         + f"<td>{ended_bar(row)}</td>"
