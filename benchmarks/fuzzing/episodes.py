@@ -79,7 +79,7 @@ def attempt(case: list[tuple[Any, ...]], folder: Path) -> str:
     for name, content in written.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    alone = _scored(lambda: rescore(folder, None).episodes, folder)
+    alone = _scored(lambda: rescore(folder, None)[0].episodes, folder)
     if SETTINGS not in written:
         return _outcome(alone)
     board = _scored(lambda: (write_results(folder), _results(folder))[1], folder)

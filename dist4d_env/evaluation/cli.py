@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,6 +32,16 @@ if TYPE_CHECKING:
 
 ENV = ("world", "weights", "memory", "traffic", "decision_dt", "horizon", "dataset", "size")
 """Options that are the environment's keywords."""
+_DATA = ("dataroot", "dataset", "version", "allow", "seed", "out")
+_PLANNED = (*_DATA, *ENV, "planner", "workers", "plan_limit", "reset_limit", "form")
+USED: Mapping[str, tuple[str, ...]] = {
+    "with --realism": (*_DATA, "realism", "scenes", "episodes", "traffic"),
+    "with --two-stage": (*_PLANNED, "two_stage", "scenes", "episodes"),
+    "with a FOLDER": (*_DATA, "folder", "traffic", "workers", "ray", "form"),
+    "with --suite": (*_PLANNED, "suite", "seeds", "only", "ray", "again", "second_opinions", "report"),
+    "without --suite": (*_PLANNED, "scenes", "episodes", "action", "second_opinions", "report"),
+}
+"""The options that say something, by what is done; others are refused rather than passed over."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,15 @@ class Options:
         """What files may name."""
         return (*self.allow, self.traffic, *(() if self.dataset is None else (self.dataset,)))
 
+    @property
+    def _doing(self) -> str:
+        """What is done, as USED has it."""
+        if self.realism:
+            return "with --realism"
+        if self.two_stage:
+            return "with --two-stage"
+        return "with a FOLDER" if self.folder is not None else "without --suite" if self.suite is None else "with --suite"
+
     def check(self) -> None:
         """Raises ConfigError for what cannot work."""
         if self.episodes < 1:
@@ -135,6 +154,11 @@ class Options:
             )
         if self.realism < 0:
             raise ConfigError(f"realism={self.realism} must be a number of rollouts")
+        for field in fields(self):
+            if field.name not in USED[self._doing] and getattr(self, field.name) != field.default:
+                raise ConfigError(f"--{field.name.replace('_', '-')} says nothing {self._doing}: leave it out")
+        if self.suite is None and self.folder is None and self.workers > 1:
+            raise ConfigError(f"--workers {self.workers}: only a --suite is driven over several processes; leave it out")
         check_ranges(self, workers=(0, math.inf), seed=(0, math.inf))
         WORLDS.check(self.world)
         TRAFFIC.check(self.traffic)
@@ -158,12 +182,17 @@ def run(options: Options) -> int:
     if again is None and options.suite is not None:
         _drive_suite(options)
         return _score_suite(options.out, options.out, options, afresh=False)
-    summary = drive(options) if again is None else rescore(again, options.dataroot, options.form, options.allowed)
+    settings = _settings(options)
+    if again is None:
+        summary = drive(options)
+    else:
+        summary, driven = rescore(again, options.dataroot, options.form, options.allowed, options.seed)
+        settings = {**driven, **{name: settings[name] for name in ("folder", "form", "seed")}}
     path = _results_folder(options, again) / "results.json"
-    write_summary(path, summary, _settings(options))
+    write_summary(path, summary, settings)
     print(summary.table())
     print(f"other benchmarks' scores: {options.form} form\nresults: {path}")
-    json_output.result({"results": path, "settings": _settings(options), **summary.as_json()})
+    json_output.result({"results": path, "settings": settings, **summary.as_json()})
     return 0
 
 
@@ -331,9 +360,12 @@ def drive(options: Options) -> Summary:
     return Summary.of(scores, options.seed)
 
 
-def rescore(folder: Path, dataroot: Path | None, form: Form = "corrected", allow: Collection[Any] = ()) -> Summary:
-    """Scores the episodes of a folder (or of its "episodes") again; allow: as in ``ScoringTask``. Raises DataError where there
-    are none."""
+def rescore(
+    folder: Path, dataroot: Path | None, form: Form = "corrected", allow: Collection[Any] = (), seed: int = 0
+) -> tuple[Summary, dict[str, Any]]:
+    """Scores the episodes of a folder (or of its "episodes") again; allow: as in ``ScoringTask``; seed: of the bootstrap. With
+    the summary come the settings that they were driven with. Raises DataError where there are none, and for those of several
+    planners, settings or versions of the code."""
     from dist4d_env.evaluation.campaign import stored
     from dist4d_env.evaluation.episode_log import load_episode
     from dist4d_env.evaluation.scores import results_of
@@ -341,19 +373,20 @@ def rescore(folder: Path, dataroot: Path | None, form: Form = "corrected", allow
 
     place = None if dataroot is None else str(dataroot)
     scores: list[EpisodeScore] = []
-    drivers: set[tuple[str, ...]] = set()
+    drivers: list[dict[str, Any]] = []
     for path in stored(folder):
         log = load_episode(path, place, allow)
-        drivers.add((log.planner, *(f"{key}={value}" for key, value in sorted(log.settings.items()))))
-        if len(drivers) > 1:
-            first, second = sorted(drivers)
-            one, other = (" ".join(sorted({*a} - {*b})) for a, b in ((first, second), (second, first)))
+        driver = {"planner": log.planner, "decision_dt": log.decision_dt, "version": log.version, **log.settings}
+        drivers.append(driver | {f"{part} fingerprint": one for part, one in sorted(log.fingerprint.items()) if part != "data"})
+        differs = {key for one in (drivers[0], drivers[-1]) for key in one if drivers[0].get(key) != drivers[-1].get(key)}
+        if differs:
+            first, last = (", ".join(f"{key}={one.get(key)}" for key in sorted(differs)) for one in (drivers[0], drivers[-1]))
             raise DataError(
-                f"{folder} holds episodes of {one:.90} and of {other:.90}: one mean over both would say nothing, give each a "
+                f"{folder} holds episodes of {first:.90} and of {last:.90}: one mean over both would say nothing, give each a "
                 "folder of its own with --out"
             )
         scores.append(score(log, results_of(log, form)))
-    return Summary.of(scores)
+    return Summary.of(scores, seed), drivers[0]
 
 
 class _Film:

@@ -16,8 +16,8 @@ from dist4d_env.evaluation.executors import Executor, check_stop, serial
 from dist4d_env.evaluation.failures import Failure
 from dist4d_env.evaluation.fingerprint import package_fingerprint
 from dist4d_env.evaluation.leaderboard import Leaderboard, escaped
+from dist4d_env.evaluation.report import replays as drawings
 from dist4d_env.evaluation.report.campaign import render_campaign
-from dist4d_env.evaluation.report.replays import pack, replay
 from dist4d_env.evaluation.scores import recorded_scene, results_of
 from dist4d_env.evaluation.summary import EpisodeScore, ScoredEpisode, score
 from dist4d_env.metrics.driving.forms import Form
@@ -48,7 +48,7 @@ def score_stored(task: ScoringTask) -> ScoredEpisode:
     """Scores a stored episode with this version's metrics; no model is run."""
     check_stop()
     log = load_episode(task.path, task.dataroot, task.allow)
-    drawing = pack(replay(log, recorded_scene(log)))
+    drawing = drawings.pack(drawings.replay(log, recorded_scene(log)))
     place = log.dataroot, log.version, log.settings.get("dataset")
     return ScoredEpisode(task.path.stem, score(log, results_of(log, task.form)), *place, drawing)
 
@@ -79,9 +79,10 @@ def score_folder(
 
 
 def _key(task: ScoringTask) -> str:
-    """Of everything that an episode's scores depend on: its files, the metrics' code, where its data set is, and the form."""
+    """Of everything that an episode's scores and drawing depend on: its files, the code of the metrics and of the drawing, where
+    its data set is, and the form."""
     digest = hashlib.sha256(f"{package_fingerprint()} {task.dataroot} {task.form}".encode())
-    for path in (task.path, task.path.with_suffix(".npz")):
+    for path in (Path(drawings.__file__), task.path, task.path.with_suffix(".npz")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -113,8 +114,9 @@ def write_results(
 ) -> Leaderboard:
     """Scores a campaign's folder; writes results.json, leaderboard.md and report.html to ``out`` (the folder itself if None).
 
-    form: of scores that have two; it is named in each file; afresh: False takes the scores of episodes that have not changed
-    since this version scored them from the folder, and keeps the others there; allow: as in ``ScoringTask``.
+    replays: episodes that the report can show as they were driven; form: of scores that have two; it is named in each file;
+    afresh: False takes the scores of episodes that have not changed since this version scored them from the folder, and keeps the
+    others there; allow: as in ``ScoringTask``.
     """
     settings = read_settings(folder)
     settings = {**settings, "common": {**settings["common"], "form": form}}

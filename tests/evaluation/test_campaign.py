@@ -406,6 +406,10 @@ def test_a_run_that_goes_on_scores_only_what_is_new(suite, tmp_path, monkeypatch
     write_results(tmp_path)
     assert len(scored) == 8 and json.loads((tmp_path / "results.json").read_text()) == kept
     assert write_results(tmp_path, form="faithful", afresh=False) and len(scored) == 12, "another form is another score"
+    drawing = tmp_path / "replays.py"
+    drawing.write_text("# draws otherwise")
+    monkeypatch.setattr(results.drawings, "__file__", str(drawing))
+    assert write_results(tmp_path, form="faithful", afresh=False) and len(scored) == 16, "and so is another drawing"
 
 
 def test_plans_as_bare_arrays_are_plans(suite, tmp_path):

@@ -130,11 +130,26 @@ def test_a_new_episode_never_lies_beside_an_old_text(log, stored, monkeypatch):
 def test_two_drivers_have_no_common_mean(log, tmp_path):
     save_episode(log, tmp_path, "one")
     save_episode(replace(log, planner="other"), tmp_path, "two")
-    with pytest.raises(DataError, match=r"holds episodes of .* and of other: one mean over both"):
+    with pytest.raises(DataError, match="and of planner=other: one mean over both"):
         cli.rescore(tmp_path, None)
     save_episode(replace(log, settings={**log.settings, "traffic": "idm"}), tmp_path, "two")
     with pytest.raises(DataError, match="traffic="):
         cli.rescore(tmp_path, None)
+    save_episode(replace(log, decision_dt=1.0), tmp_path, "two")
+    with pytest.raises(DataError, match=r"decision_dt=0\.5 and of decision_dt=1\.0"):
+        cli.rescore(tmp_path, None)
+    save_episode(replace(log, fingerprint={"code": "another"}), tmp_path, "two")
+    with pytest.raises(DataError, match="code fingerprint=None and of code fingerprint=another"):
+        cli.rescore(tmp_path, None)
+
+
+def test_scoring_again_tells_what_drove_and_draws_with_the_given_seed(log, tmp_path):
+    for seed in range(3):
+        save_episode(replace(log, seed=seed, planner="mine:Planner"), tmp_path, str(seed))
+    assert main(["evaluate", str(tmp_path), "--seed", "5"]) == 0
+    settings = json.loads((tmp_path / "results.json").read_text())["settings"]
+    assert settings["planner"] == "mine:Planner" and settings["horizon"] == log.settings["horizon"]
+    assert (settings["seed"], settings["form"], settings["folder"]) == (5, "corrected", str(tmp_path))
 
 
 @pytest.fixture(scope="module")
