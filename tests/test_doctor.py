@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,12 @@ def test_a_sound_installation(capsys: pytest.CaptureFixture[str]) -> None:
     values = {check["name"]: check["values"] for check in found["checks"]}
     assert values["packages"]["versions"]["torch"] and values["cache"]["free_bytes"] > 0 and values["machine"]["cores"] >= 1
     assert all(f"{state:<7}{name}" in err for name, state in states.items()) and "nothing essential is broken" in err
+
+
+def test_it_knows_every_variable_of_the_package() -> None:
+    sources = Path(machine.__file__).parents[1].rglob("*.py")
+    named = {name for source in sources for name in re.findall(r"\bDIST4D_[A-Z_]+\b", source.read_text(encoding="utf-8"))}
+    assert named and named <= set(machine.VARIABLES)
 
 
 @pytest.mark.medium
