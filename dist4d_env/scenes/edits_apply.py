@@ -177,8 +177,8 @@ def _door(edit: Door, frame: EditFrame, tracks: Tracks) -> Tracks:
     time = frame.time
     if edit.target:
         car = find_target(frame, tracks, edit.target, edit.kind)
-        stands = np.ptp(tracks.position[car, tracks.valid[car], :2], axis=0).max(initial=0.0) < 0.5
-        if not (stands and tracks.valid[car, frame.row]):
+        there = tracks.valid[car]
+        if not there[frame.row] or np.ptp(tracks.position[car, there, :2], axis=0).max() >= 0.5:
             raise ConfigError(f"door: {tracks.name[car]} {tracks.instance[car]} is not parked there at the start")
     else:
         place = frame.place(np.array([frame.origin + edit.ahead]), np.array([edit.lateral]))[0]

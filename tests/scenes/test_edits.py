@@ -188,6 +188,8 @@ def test_a_parked_car_of_the_scene_opens_its_door() -> None:
     assert len(after.tracks) == 5 and after.tracks.position[-1, -1, 1] > -3.0 + 1.0
     with pytest.raises(ConfigError, match=r"door: car agent-0 is not parked"):
         apply(Door("lead"), scene)
+    with pytest.raises(ConfigError, match=r"door: car agent-1 is not parked"):
+        apply_all((Remove("agent-1"), Door("agent-1")), scene)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,16 @@ def test_the_oracle_draws_doors_and_the_same_things_the_same(town) -> None:
     assert (first.depth < closed.depth - 0.1).any()
 
 
+@pytest.mark.parametrize("world", ["oracle", "replay"])
+def test_what_is_removed_after_it_was_inserted_is_not_there(town, world: str) -> None:
+    scene = apply_all((Insert(ahead=12.0), Remove("edit-0")), apply(Remove("all"), town))
+    rig, shows = scene.rig.at_size(32, 56), make_world(world)
+    with_it, without = (
+        shows.step(shows.reset([WorldStart(s, rig, 0.0, 0)]), [at(s, 1.0)])[0][1] for s in (scene, apply(Remove("all"), town))
+    )
+    assert np.array_equal(with_it.rgb, without.rgb) and np.array_equal(with_it.depth, without.depth)
+
+
 def test_the_splat_world_is_the_replay_world(town) -> None:
     scene = apply_all((Insert(ahead=12.0, at=0.0),), apply(Remove("all"), town))
     (state,) = make_world("dist4d", weights="splat").reset([WorldStart(scene, scene.rig.at_size(32, 56), 0.0, 0)])
