@@ -80,6 +80,33 @@ def test_errors_belong_to_their_request_and_nobody_works_for_those_who_left():
     assert gate.batches[1] == [-3, 4]
 
 
+def test_a_caller_who_has_gone_and_is_late_stops_nobody():
+    gate = Gate()
+
+    async def run():
+        batcher = Batcher(gate, Batching(max_batch_size=8, batch_wait_timeout_s=0.0, max_queued_requests=8))
+        first = asyncio.create_task(batcher.ask([1], 1e6))
+        await asyncio.to_thread(gate.began.wait)
+        gone = asyncio.create_task(batcher.ask([2], 0.0))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        gate.open.set()
+        return await first, await asyncio.wait_for(batcher.ask([3], 1e6), 60), batcher.counts.expired
+
+    assert asyncio.run(run()) == ([10], [30], 0)
+
+
+def test_a_loop_that_has_ended_begins_again():
+    async def run():
+        batcher = Batcher(lambda requests: requests, Batching(batch_wait_timeout_s=0.0))
+        await batcher.ask([1], 1e6)
+        batcher._loop.cancel()
+        await asyncio.wait([batcher._loop])
+        return await asyncio.wait_for(batcher.ask([2], 1e6), 60)
+
+    assert asyncio.run(run()) == [2]
+
+
 def test_the_first_of_a_batch_waits_for_others():
     async def run():
         batcher = Batcher(

@@ -81,7 +81,7 @@ class Batcher:
         if self._queue and len(self._queue) + len(requests) > self.batching.max_queued_requests:
             self.counts.rejected += len(requests)
             raise Busy
-        if self._loop is None:
+        if self._loop is None or self._loop.done():
             self._loop = asyncio.create_task(self._run())
         loop, now = asyncio.get_running_loop(), time.monotonic()
         waiting = [_Waiting(request, now, timeout, loop.create_future()) for request in requests]
@@ -119,10 +119,12 @@ class Batcher:
             now = time.monotonic()
             while self._queue and len(batch) < self.batching.max_batch_size:
                 each = self._queue.popleft()
+                if each.answer.done():  # its caller has gone
+                    continue
                 if now - each.arrived > each.timeout:
                     self.counts.expired += 1
                     each.answer.set_exception(Expired())
-                elif not each.answer.done():
+                else:
                     batch.append(each)
             if batch:
                 return batch
