@@ -170,7 +170,8 @@ def read_scenario_option(value: Any, traffic: Any) -> Scenario:
 
 
 def read_reset_options(options: Any) -> dict[str, Any]:
-    """The options of a reset, a copy. Raises ConfigError for what is no mapping of known names."""
+    """The options of a reset, a copy without a scene or start that is None. Raises ConfigError for what is no mapping of known
+    names."""
     if options is None:
         return {}
     if not isinstance(options, Mapping):
@@ -179,13 +180,14 @@ def read_reset_options(options: Any) -> dict[str, Any]:
     if unknown:
         known = ", ".join(map(repr, RESET_OPTIONS))
         raise ConfigError(f"reset option {shown(unknown[0])} is unknown: choose from {known}")
-    scene = options.get("scene")
-    if not isinstance(scene, str | None):
+    chosen = {name: value for name, value in options.items() if value is not None or name == "scenario"}
+    if not isinstance(scene := chosen.get("scene", ""), str):
         raise ConfigError(f"options['scene']={shown(scene)} must be a scene's name, or None for any")
-    start = options.get("start")
-    if start is not None and math.isnan(_number(start)):
-        raise ConfigError(f"options['start']={shown(start)} must be a number of seconds, or None for any")
-    return {**options} if start is None else {**options, "start": _number(start)}
+    if (start := chosen.get("start")) is not None:
+        chosen["start"] = _number(start)
+        if math.isnan(chosen["start"]):
+            raise ConfigError(f"options['start']={shown(start)} must be a number of seconds, or None for any")
+    return chosen
 
 
 def read_seed(seed: Any) -> int | None:

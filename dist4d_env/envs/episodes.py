@@ -21,7 +21,7 @@ from dist4d_env.envs.ending import intended_end, termination_causes, truncation_
 from dist4d_env.envs.rewards import CHOSEN_TERMS, arrival, known, pdms_so_far, reward_terms, weighted_sum
 from dist4d_env.envs.sensors.checks import check_observed, check_space
 from dist4d_env.envs.sensors.contract import Instant, Sensor
-from dist4d_env.envs.starts import check_length, check_start, draw_start, remembered_keyframes
+from dist4d_env.envs.starts import check_length, check_start, draw_start, possible_starts
 from dist4d_env.envs.world_checks import checked_answer, one_for_each
 from dist4d_env.errors import ConfigError, DataError, shown
 from dist4d_env.geometry.cameras import CameraRig
@@ -343,14 +343,17 @@ class Episodes:
             if {"scene", "start"} & set(options):
                 raise ConfigError("reset options 'scene' and 'start' are fixed by the scenario: leave the one or the other out")
             scene = self.scene(Scenario(given.scene, 0.0))
-            return replace(given, start=check_start(scene, needs_images, given.start, config.decision_dt)), seeds
-        name, start = options.get("scene"), options.get("start")
+            start = check_start(scene, needs_images, given.start, config.decision_dt, "the scenario's start")
+            return replace(given, start=start), seeds
+        name, asked = options.get("scene"), options.get("start")
         if name is None:
             name = self._draw_scene(seeds.scenario)
         scene = self.scene(Scenario(name, 0.0))
-        if start is None:
-            start = draw_start(scene, needs_images, config.horizon, seeds.scenario)
-        return Scenario(name, check_start(scene, needs_images, start, config.decision_dt)), seeds
+        if asked is None:
+            start = draw_start(scene, needs_images, config.horizon, config.decision_dt, seeds.scenario)
+        else:
+            start = check_start(scene, needs_images, asked, config.decision_dt, "options['start']")
+        return Scenario(name, start), seeds
 
     def _first_scene(self) -> Scene:
         """The first scene that can be read. Raises DataError where none can."""
@@ -370,24 +373,23 @@ class Episodes:
     def _draw_scene(self, random: np.random.Generator) -> str:
         """The name of a scene that can be played. Drawn again where it cannot, so that what is drawn does not depend on what is
         already known of the scenes. Raises DataError where there is none."""
+        if self._unplayable.issuperset(self.scene_names):
+            self._unplayable.clear()  # they may have been mended since
         while True:
             name = self.scene_names[int(random.integers(len(self.scene_names)))]
             if name not in self._unplayable and self._playable(name):
                 return name
 
     def _playable(self, name: str) -> bool:
-        """Whether a scene can be read and shown by the world; says so the first time that one cannot. Raises DataError if it is
-        the last."""
+        """Whether an episode can begin in a scene and be shown by the world; says so the first time that one cannot. Raises
+        DataError if it is the last."""
         try:
-            scene = self.scene(Scenario(name, 0.0))
-            check_length(scene, self.config.decision_dt)
-            if self.traits.needs_images:
-                remembered_keyframes(scene)
+            possible_starts(self.scene(Scenario(name, 0.0)), self.traits.needs_images, self.config.decision_dt)
         except DataError as error:
             if not self._unplayable:
                 gym.logger.warn(f"{error}. Such scenes are not drawn; `python -m dist4d_env validate` lists them all")
             self._unplayable.add(name)
-            if len(self._unplayable) == len(self.scene_names):
+            if self._unplayable.issuperset(self.scene_names):
                 raise
             return False
         return True

@@ -15,25 +15,39 @@ def on_grid(time: float) -> float:
     return math.ceil(time / TICK - 1e-6) * TICK
 
 
-def draw_start(scene: Scene, needs_images: bool, horizon: float, random: np.random.Generator) -> float:
-    """A keyframe, as seconds on the 10 Hz grid, from which the horizon fits into the log.
+def possible_starts(scene: Scene, needs_images: bool, decision_dt: float) -> np.ndarray:
+    """(K,) the keyframes from which two decisions fit into the log, as seconds on the 10 Hz grid.
 
-    needs_images: for worlds that remember images only keyframes with images and depth count; a scene that has them at its first
-    keyframe alone starts there. Raises DataError where there is none.
+    needs_images: for worlds that remember images only keyframes with images and depth count. Raises DataError where there is
+    none.
     """
+    check_length(scene, decision_dt)
     keyframes = remembered_keyframes(scene) if needs_images else np.arange(len(scene.sensors.keyframe_time))
     times = np.array([on_grid(time) for time in scene.sensors.keyframe_time[keyframes].tolist()])
+    early = times[times <= scene.duration - 2 * decision_dt + 1e-6]
+    if not len(early):
+        raise DataError(
+            f"{scene.name}: its first keyframe with images and depth is at {times[0]:.1f} s, too late for two decisions of "
+            f"{decision_dt:g} s: fetch or prepare earlier ones, or choose a smaller decision_dt"
+        )
+    return early
+
+
+def draw_start(scene: Scene, needs_images: bool, horizon: float, decision_dt: float, random: np.random.Generator) -> float:
+    """One of the ``possible_starts`` from which the horizon fits into the log, the first of all where it fits from none. Raises
+    DataError where there are no possible starts."""
+    times = possible_starts(scene, needs_images, decision_dt)
     fitting = times[times <= scene.duration - horizon + 1e-6]
     return float(random.choice(fitting)) if len(fitting) else float(times[0])
 
 
-def check_start(scene: Scene, needs_images: bool, start: float, decision_dt: float) -> float:
-    """A start asked for, moved on to the 10 Hz grid. Raises ConfigError outside the scene, DataError without any image and for
-    a scene that is too short."""
+def check_start(scene: Scene, needs_images: bool, start: float, decision_dt: float, name: str = "start") -> float:
+    """A start asked for, moved on to the 10 Hz grid. name: of what asked for it. Raises ConfigError outside the scene, DataError
+    without any image and for a scene that is too short."""
     check_length(scene, decision_dt)
     latest = scene.duration - 2 * decision_dt
     if isinstance(start, bool) or not isinstance(start, int | float | np.number) or not 0 <= start <= latest + 1e-6:
-        raise ConfigError(f"options['start']={start!r} must lie between 0 and {latest:.1f} s in {scene.name}")
+        raise ConfigError(f"{name}={start!r} must lie between 0 and {latest:.1f} s in {scene.name}")
     if needs_images:
         remembered_keyframes(scene)
     return min(on_grid(float(start)), math.floor(latest / TICK + 1e-6) * TICK)

@@ -94,10 +94,16 @@ def two_scenes(town_dataroot, tmp_path_factory):
     shutil.copytree(town_dataroot, root)
     dataset = open_dataset(root)
     whole, bare = dataset.names()
-    sensors = dataset.load(bare).sensors
-    for keyframe, view in np.ndindex(len(sensors.keyframe_time), len(sensors.camera_names)):
-        sensors.image_path(keyframe, view).unlink()
+    scene = dataset.load(bare)
+    for keyframe in range(len(scene.sensors.keyframe_time)):
+        for path in pictures(scene, keyframe):
+            path.unlink()
     return root, whole, bare
+
+
+def pictures(scene, keyframe):
+    """The files of a keyframe's images."""
+    return [scene.sensors.image_path(keyframe, view) for view in range(len(scene.sensors.camera_names))]
 
 
 @EVERY_WORLD
@@ -118,7 +124,7 @@ def test_starts_are_moved_on_to_the_grid(tiny_scene):
     assert on_grid(1.0) == 1.0 and on_grid(1.0000001) == 1.0 and on_grid(1.012) == pytest.approx(1.1)
     times = np.array([0.0, 0.548, 0.952])
     scene = replace(tiny_scene, sensors=replace(tiny_scene.sensors, keyframe_time=times))
-    drawn = {draw_start(scene, False, 0.2, np.random.default_rng(seed)) for seed in range(20)}
+    drawn = {draw_start(scene, False, 0.2, 0.1, np.random.default_rng(seed)) for seed in range(20)}
     assert all(min(abs(start - on_grid(time)) for time in times) < 1e-9 for start in drawn)
     assert check_start(scene, False, 0.548, 0.1) == pytest.approx(0.6)
 
@@ -134,3 +140,32 @@ def test_scenes_without_pictures_are_not_drawn(two_scenes, make_env):
     assert {make_env(dataroot=str(root), scenes="all").reset(seed=seed)[1]["scene"] for seed in range(12)} == {whole, bare}
     with pytest.raises(DataError, match=bare):
         make_env("replay", dataroot=str(root), scenes=bare).reset()
+
+
+def test_where_no_scene_can_be_played_every_reset_says_so_until_one_can(town_dataroot, tmp_path, make_env):
+    root = tmp_path / "town"
+    shutil.copytree(town_dataroot, root)
+    (root / "samples").rename(root / "away")
+    env = make_env("replay", dataroot=str(root), scenes="all")
+    for seed in range(2):
+        with pytest.warns(UserWarning, match="not drawn"), pytest.raises(DataError, match=r"no keyframe .* has images"):
+            env.reset(seed=seed)
+    (root / "away").rename(root / "samples")
+    env.reset(seed=2)
+
+
+def test_scenes_whose_first_pictures_are_too_late_are_not_drawn(town_dataroot, tmp_path, make_env):
+    root = tmp_path / "town"
+    shutil.copytree(town_dataroot, root)
+    dataset = open_dataset(root)
+    whole, late = dataset.names()
+    scene = dataset.load(late)
+    for keyframe in np.flatnonzero(scene.sensors.keyframe_time < scene.duration - 0.9):
+        for path in pictures(scene, keyframe):
+            path.unlink()
+    env = make_env("replay", dataroot=str(root), scenes="all")
+    with pytest.warns(UserWarning, match=f"{late}: its first keyframe with images .* not drawn"):
+        assert {env.reset(seed=seed)[1]["scene"] for seed in range(8)} == {whole}
+    with pytest.raises(DataError, match=f"{late}: its first keyframe with images"):
+        env.reset(options={"scene": late})
+    env.reset(options={"scene": late, "start": 0.0})

@@ -103,7 +103,7 @@ def test_what_cannot_be_played_is_refused_and_changes_nothing(env) -> None:
         ({"scenario": WALL, "start": 1.0}, ConfigError, "fixed by the scenario"),
         ({"scenario": 3}, ConfigError, "must be a Scenario or the path"),
         ({"scenario": replace(WALL, scene="town-val-0099")}, DataError, "town-val-0099"),
-        ({"scenario": replace(WALL, start=50.0)}, ConfigError, "50"),
+        ({"scenario": replace(WALL, start=50.0)}, ConfigError, "the scenario's start=50.0 must lie between"),
         ({"scenario": replace(WALL, edits=(Stop("nobody"),))}, ConfigError, "no instance 'nobody'"),
         ({"scene": SCENE, "scenery": 1}, ConfigError, "'scenery' is unknown: choose from 'scene', 'start', 'scenario'"),
     ):
@@ -111,6 +111,11 @@ def test_what_cannot_be_played_is_refused_and_changes_nothing(env) -> None:
             env.reset(seed=0, options=options)
     after = env.episode
     assert (after.scenario, after.state.ego, after.state.time) == (before.scenario, before.state.ego, before.state.time)
+
+
+def test_a_scene_and_start_of_none_go_with_a_scenario(env) -> None:
+    expected = env.reset(seed=0, options={"scenario": WALL})[0]
+    assert_same(env.reset(seed=0, options={"scenario": WALL, "scene": None, "start": None})[0], expected)
 
 
 def test_a_planner_that_is_not_privileged_sees_neither_edited_nor_recorded_tracks(env) -> None:
