@@ -196,7 +196,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``memory`` | "log" | what a world may remember: "log" all of the scene, "history" what was seen up to the start |
     | ``traffic`` | "replay" | "replay" of the log, "idm" (on logged paths), "lanes" (by rules), ``"module:Class"``, object |
     | ``decision_dt`` | 0.5 | seconds per step, a multiple of 0.1 |
-    | ``horizon`` | 10.0 | seconds until truncation |
+    | ``horizon`` | 10.0 | seconds until truncation, rounded up to whole decisions |
     | ``reward`` | None | "shaped" (None), "sparse", "pdms", or weights by term |
     | ``termination`` | ("collision", "off_road", "wrong_way") | what terminates |
     | ``trust_floor`` | 0.0 | trust below which an episode is truncated |

@@ -15,11 +15,18 @@ CAUSES = {"collision": "at_fault_collision", "off_road": "off_road", "wrong_way"
 """What may terminate an episode, and the running value that says so."""
 
 
+def whole_horizon(horizon: float, decision_dt: float) -> float:
+    """A horizon in seconds rounded up to whole decisions; one of whole decisions stays as it is, bit for bit."""
+    whole = math.ceil(horizon / decision_dt - 1e-6) * decision_dt
+    return whole if whole > horizon + 1e-6 else horizon
+
+
 def intended_end(start: float, horizon: float, duration: float, decision_dt: float, decisions: int | None = None) -> float:
-    """Seconds since the scene's first keyframe up to which an episode is meant to last: its horizon, but only whole decisions
-    within the log, and not more than ``decisions``."""
+    """Seconds since the scene's first keyframe up to which an episode is meant to last: its horizon, rounded up to whole
+    decisions, but only those within the log, and not more than ``decisions``."""
     whole = math.floor((duration - start) / decision_dt + 1e-6)
-    return min(start + horizon, duration, start + (whole if decisions is None else min(whole, decisions)) * decision_dt)
+    most = whole if decisions is None else min(whole, decisions)
+    return min(start + whole_horizon(horizon, decision_dt), duration, start + most * decision_dt)
 
 
 def termination_causes(values: Mapping[str, np.ndarray], chosen: tuple[str, ...]) -> list[str | None]:

@@ -17,7 +17,7 @@ from gymnasium.vector.utils import create_empty_array
 from dist4d_env.data.open import open_dataset
 from dist4d_env.data.soundness import load_scene
 from dist4d_env.envs.config import EnvConfig, read_reset_options, read_scenario_option
-from dist4d_env.envs.ending import intended_end, termination_causes, truncation_cause
+from dist4d_env.envs.ending import intended_end, termination_causes, truncation_cause, whole_horizon
 from dist4d_env.envs.rewards import CHOSEN_TERMS, arrival, known, pdms_so_far, reward_terms, weighted_sum
 from dist4d_env.envs.sensors.checks import check_observed, check_space
 from dist4d_env.envs.sensors.contract import Instant, Sensor
@@ -350,7 +350,8 @@ class Episodes:
             name = self._draw_scene(seeds.scenario)
         scene = self.scene(Scenario(name, 0.0))
         if asked is None:
-            start = draw_start(scene, needs_images, config.horizon, config.decision_dt, seeds.scenario)
+            horizon = whole_horizon(config.horizon, config.decision_dt)
+            start = draw_start(scene, needs_images, horizon, config.decision_dt, seeds.scenario)
         else:
             start = check_start(scene, needs_images, asked, config.decision_dt, "options['start']")
         return Scenario(name, start), seeds

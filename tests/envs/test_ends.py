@@ -14,6 +14,7 @@ from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.ending import intended_end
 from dist4d_env.envs.starts import check_start, draw_start, on_grid
 from dist4d_env.errors import DataError
+from dist4d_env.scenes.scenario import Scenario
 
 from .worlds import EVERY_WORLD, assert_same
 
@@ -43,6 +44,20 @@ def test_the_last_decision_lies_within_the_log(make_env, decision_dt):
 def test_intended_end():
     assert intended_end(0.0, 10.0, 3.8, 0.5) == 3.5 and intended_end(0.8, 10.0, 3.8, 0.5) == pytest.approx(3.8)
     assert intended_end(0.0, 2.0, 3.8, 0.5) == 2.0 and intended_end(1.0, 2.0, 9.0, 0.5, decisions=3) == 2.5
+    for horizon, dt in ((10.0, 0.5), (2.0, 0.1), (0.3, 0.1), (3.0, 0.3), (3 * 0.1, 0.1)):  # whole decisions stay as they are
+        assert intended_end(0.0, horizon, 20.0, dt) == horizon
+    assert intended_end(1.0, 1.25, 20.0, 0.5) == 2.5 and intended_end(1.0, 1.25, 2.3, 0.5) == 2.0
+
+
+def test_a_horizon_is_rounded_up_to_whole_decisions(make_env):
+    env = make_env(horizon=1.25, termination=(), observation=("ego",))
+    for seed in range(8):
+        seen, info = env.reset(seed=seed)
+        assert seen["ego"][9] == 1.5
+        count, last = until_over(env)
+        assert count == 3 and last["time"] == pytest.approx(env.unwrapped.episode.end_time) == pytest.approx(info["time"] + 1.5)
+    env.reset(options={"scenario": Scenario("town-val-0000", horizon=0.6)})
+    assert until_over(env)[0] == 2 and env.unwrapped.observation()["ego"][9] == 0.0
 
 
 def test_max_episode_steps_ends_an_episode_with_its_metrics(make_env):

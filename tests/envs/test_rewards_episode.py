@@ -34,9 +34,9 @@ def drive(env: gym.Env, seed: int, action=None):
     return rewards, terms, info
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_an_episode_driven_to_its_end_collects_its_score(make_env, seed):
-    rewards, terms, info = drive(make_env(action="trajectory", reward="pdms", horizon=4.0), seed)
+@pytest.mark.parametrize(("seed", "horizon"), [(0, 4.0), (1, 4.0), (2, 4.0), (3, 4.0), (0, 1.25), (1, 3.8)])
+def test_an_episode_driven_to_its_end_collects_its_score(make_env, seed, horizon):
+    rewards, terms, info = drive(make_env(action="trajectory", reward="pdms", horizon=horizon), seed)
     assert info["ended_by"] == "horizon"
     final = info["metrics"]["final"]["pdms_v1"]
     assert final["valid"] and sum(rewards) == pytest.approx(final["value"], abs=1e-9)
