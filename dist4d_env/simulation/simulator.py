@@ -116,7 +116,7 @@ class Simulator:
             scenario = start if isinstance(start, Scenario) else Scenario(self.scenes[number].name, float(start))
             self._check(number, scenario)
             rows.append(row_of(scenario.start))
-            egos.append(_moved(self.logged_ego(number, rows[-1]), scenario))
+            egos.append(_moved(self.logged_ego(number, rows[-1]), scenario, self.config.vehicle.wheelbase))
         row, tracks = np.array(rows, int), self.tracks
         agents, traffic = AgentArrays.empty(len(scene), tracks), {}
         for prefix, model, part in self._groups(scene):
@@ -272,13 +272,14 @@ def _numbered(name: str, models: Iterable[tuple[str, TrafficModel]]) -> str:
     return f"{name}#{sum(prefix.startswith(f'{name}#') for prefix, _ in models)}"
 
 
-def _moved(ego: np.ndarray, scenario: Scenario) -> list[float]:
-    """An ego (7,) shifted ahead and to its left, turned and at another speed where the scenario says so."""
+def _moved(ego: np.ndarray, scenario: Scenario, wheelbase: float) -> list[float]:
+    """An ego (7,) shifted ahead and to its left, turned and, its wheels held, at another speed where the scenario says so."""
     x, y, yaw, speed, acceleration, steering, yaw_rate = ego.tolist()
     ahead, left = scenario.ego_ahead, scenario.ego_offset
     x, y = x + math.cos(yaw) * ahead - math.sin(yaw) * left, y + math.sin(yaw) * ahead + math.cos(yaw) * left
     if scenario.ego_speed is not None:
         speed, acceleration = float(scenario.ego_speed), 0.0
+        yaw_rate = speed * math.tan(steering) / wheelbase
     return [x, y, yaw + scenario.ego_yaw, speed, acceleration, steering, yaw_rate]
 
 

@@ -17,7 +17,7 @@ from dist4d_env.scenes.lights import AMBER, GREEN, RED
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.simulation.actions import ACTIONS, TRAJECTORY_HIGH, TRAJECTORY_LOW, follow
 from dist4d_env.simulation.commands import Commands
-from dist4d_env.simulation.ego import SPEED, YAW, X, Y
+from dist4d_env.simulation.ego import SPEED, STEERING, YAW, YAW_RATE, X, Y
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
 from dist4d_env.simulation.state import SimState
 
@@ -107,6 +107,14 @@ def test_reset_is_the_logged_ego():
 def test_scenarios_move_the_ego():
     ego = one_scene().reset([0], [Scenario("road", start=1.0, ego_offset=0.5, ego_yaw=0.1, ego_speed=3.0)]).ego[0]
     assert ego[[X, Y, YAW, SPEED]] == pytest.approx([8.0, 0.5, 0.1, 3.0])
+
+
+def test_at_another_speed_the_ego_turns_as_its_wheels_say():
+    turning = dataclasses.replace(SCENE, ego=dataclasses.replace(SCENE.ego, yaw_rate=np.full(len(SCENE.ego.time), 0.2)))
+    simulator = one_scene(turning)
+    logged, slow = simulator.reset([0, 0], [1.0, Scenario("road", start=1.0, ego_speed=2.0)]).ego
+    assert logged[YAW_RATE] == pytest.approx(0.2) and slow[STEERING] == logged[STEERING]
+    assert slow[YAW_RATE] == pytest.approx(0.2 * 2.0 / 8.0)
 
 
 @pytest.mark.parametrize(
