@@ -204,8 +204,8 @@ class Drive:
             await self._do(self._session.tick, *self._control)
         except Exception as error:
             self._running = False
-            self._session.take_back()
-            self._notice(f"the planner failed, the wheel is yours: {_words(error)}")
+            lost = "the planner failed, the wheel is yours: " if isinstance(error, PlannerFailure) else ""
+            self._notice(f"{lost}{_words(error)}")
         await self._told()
         self._wanted.set()
 

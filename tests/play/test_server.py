@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from dist4d_env.__main__ import main
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.play.drive import MOST
 from dist4d_env.play.messages import FIELDS, read_command
 from dist4d_env.play.server import PAGE
@@ -315,6 +315,26 @@ def test_a_world_that_fails_takes_nobody_s_drive(client, capsys):
     client.say("step")
     client.listen(lambda: client.state["tick"] == 1)
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_planner_is_blamed_for_its_own_failures_alone(client, drives, monkeypatch):
+    [drive] = drives.running
+    client.say("planner", name="tests.play.test_session:FailingPlanner")
+    client.listen(lambda: client.state["driver"].startswith("tests"))
+
+    def broken(*_: float) -> None:
+        raise DataError("a file has gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(drive._session, "tick", broken)
+        client.say("step")
+        assert client.notice() == "a file has gone"
+        assert drive._session.pilot is not None
+    for tick in range(1, 6):
+        client.say("step")
+        client.listen(lambda tick=tick: client.state["tick"] == tick)
+    client.say("step")
+    assert client.notice().startswith("the planner failed, the wheel is yours: ") and drive._session.pilot is None
 
 
 def test_a_tab_that_is_closed_while_its_scene_opens_frees_everything(server, drives, monkeypatch):
