@@ -17,7 +17,7 @@ from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.episode_log import BROKEN, EpisodeLog, save_episode, scenario_record, shown_error
 from dist4d_env.evaluation.runner import episode_log, step_of
 from dist4d_env.evaluation.video import VideoWriter
-from dist4d_env.play.session import Moment, Picture, Session, Settings, Shown
+from dist4d_env.play.session import TO_THE_END, Moment, Picture, Session, Settings, Shown
 from dist4d_env.play.wheel import HAND, Decision
 from dist4d_env.play.worlds import Look, Worlds
 from dist4d_env.registry import DATASETS, TRAFFIC, WORLDS, Registry
@@ -118,7 +118,8 @@ def drive_again(
     inserted = sum(tick.inserted for tick in recording.ticks)
     edits = list(recording.scenario.edits)
     later = edits[len(edits) - inserted :]
-    before = replace(recording.scenario, edits=tuple(edits[: len(edits) - inserted]))
+    # To the end, as it was driven: the recorded horizon is where it was saved, and what is over takes no insertion.
+    before = replace(recording.scenario, edits=tuple(edits[: len(edits) - inserted]), horizon=TO_THE_END)
     for number, tick in enumerate(recording.ticks):
         if tick.decision is None:
             session.begin(recording.scenario.scene, scenario=before)

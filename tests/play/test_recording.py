@@ -94,6 +94,15 @@ def test_the_command_drives_it_again(saved, capsys):
     assert (place / "drive.mp4").is_file()
 
 
+def test_what_was_inserted_at_the_last_tick_is_there_again(session, tmp_path):
+    drive(session, 4)
+    session.insert("car", *ahead_of(session, 15.0, 0.3))
+    place = save(session, tmp_path)
+    recording = Recording.read(place)
+    assert recording.ticks[-1].inserted == 1 and recording.scenario.horizon == recording.scenario.edits[0].at == 0.4
+    film(place)
+
+
 def changed(place, folder, change):
     """A copy of a saved drive whose drive.json has been changed."""
     folder.mkdir()
