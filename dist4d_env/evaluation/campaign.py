@@ -258,8 +258,8 @@ def _check_scenario(campaign: Campaign, dataset: Dataset, scenario: Scenario, ne
         )
     scene = dataset.load(scenario.scene, require_map=False)
     try:
-        check_start(scene, needs_images, scenario.start, campaign.decision_dt)
-        apply_all(scenario.edits, scene, scenario.start)
+        start = check_start(scene, needs_images, scenario.start, campaign.decision_dt)
+        apply_all(scenario.edits, scene, start)
     except (ConfigError, DataError) as error:
         raise type(error)(f"scenario {scenario.name}: {error}") from error
     return scene

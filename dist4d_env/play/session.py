@@ -151,6 +151,7 @@ class Session:
         with self._lock:
             scenario = scenario or Scenario(scene, start, horizon=TO_THE_END, traffic=self.settings.traffic)
             [first] = self._driven(scenario, [])
+            scenario = self._env("controls").episode.scenario  # its start is on the grid
             self._scenario, self.path, self.cursor, self.branches, self.pilot = scenario, [first], 0, [], None
             self._reels, self._peeks = {}, {}
             return first

@@ -270,6 +270,10 @@ def test_scenes_and_worlds_that_do_not_fit_are_said_before_anything_runs(suite, 
     late = Suite("late", suite.dataroot, None, (replace(SCENARIOS[0], start=400.0),))
     with pytest.raises(ConfigError, match=r"scenario as-logged: .*400"):
         run(Campaign(("lane",), late), tmp_path / "c", nothing)
+    last = open_dataset(suite.dataroot).load("town-val-0000").duration  # from 1.0 s: episodes begin on the next tick
+    beside = replace(SCENARIOS[0], start=1.03, edits=(Remove("all"), Insert(ahead=34.0, at=last - 1.0)))
+    with pytest.raises(ConfigError, match=r"scenario as-logged: .* is past the end"):
+        run(Campaign(("lane",), Suite("beside", suite.dataroot, None, (beside,))), tmp_path / "d", nothing)
 
 
 def test_broken_folders_are_named(tmp_path):

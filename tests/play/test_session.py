@@ -204,6 +204,15 @@ def test_what_is_inserted_appears_and_the_past_stays(session):
     assert np.array_equal(session.truth().drawn.frame.rgbd.rgb, truth)
 
 
+def test_a_start_beside_the_grid_is_on_it_for_insertions_too(session):
+    session.begin("town-val-0000", 1.03)
+    drive(session, 3, paint=False)
+    session.insert("car", *ahead_of(session, 15.0, 0.3))
+    box = session.view().state.boxes.position[-1, :2]
+    assert np.hypot(*(box - ahead_of(session, 15.0, 0.3))) < 0.01
+    assert session.scenario.start == pytest.approx(1.1) == pytest.approx(session.path[0].info["time"])
+
+
 def test_where_nothing_can_stand_nothing_is_inserted(session):
     drive(session, 2)
     state, boxes = session.now.digest, session.view().state.boxes
