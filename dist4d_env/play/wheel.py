@@ -57,7 +57,12 @@ class Pilot:
         if needs.imagination or needs.lidar:
             what = "imagines frames" if needs.imagination else "needs LiDAR"
             raise ConfigError(f"planner {name!r} {what}, which play does not offer: choose another, such as lane or pdm_closed")
+        self._reset(driving)
+
+    def _reset(self, driving: DiST4DDrivingEnv) -> None:
+        """The planner begins at the present instant, without memory."""
         self._issued: tuple[EpisodeState, Any] | None = None
+        self._latest = driving.episode.state.tick - 1  # that it knows of
         reset_planner(driving, self._planner, PLAN_EVERY * TICK)
 
     @property
@@ -66,9 +71,13 @@ class Pilot:
         return self._planner.requires.cameras
 
     def decide(self, driving: DiST4DDrivingEnv, frame: RGBDFrame | None) -> Decision:
-        """driving: at the present instant. Raises PlannerFailure."""
+        """driving: at the present instant; after going back the planner begins anew there, for what it remembers has not been.
+        Raises PlannerFailure."""
         state = driving.episode.state
-        if self._issued is None or state.tick - self._issued[0].tick >= PLAN_EVERY or state.tick < self._issued[0].tick:
+        if state.tick <= self._latest:
+            self._reset(driving)
+        self._latest = state.tick
+        if self._issued is None or state.tick - self._issued[0].tick >= PLAN_EVERY:
             seen: dict[str, Any] = driving.observation()
             if frame is not None:
                 for index, camera in enumerate(driving.rig.names):

@@ -6,6 +6,7 @@ import gc
 import math
 import weakref
 from dataclasses import replace
+from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -261,6 +262,36 @@ def test_a_planner_sees_the_pictures_and_one_that_fails_lets_go(session):
         session.tick()
     assert session.pilot is None and session.cursor == 5
     assert session.tick(0.5, 0.0).decision.by == "hand"
+
+
+class RememberingPlanner:
+    """Keeps the times of every reset and plan since."""
+
+    requires = PlannerNeeds()
+    told: ClassVar[list[list[float]]] = []
+
+    def reset(self, context, seed):
+        self.told.append([])
+
+    def plan(self, observation):
+        self.told[-1].append(round(observation.time, 1))
+        return Plan(np.column_stack([np.arange(1, 9) * 2.0, np.zeros(8), np.zeros(8)]))
+
+
+def test_a_planner_forgets_a_future_that_has_been_undone(session):
+    told = RememberingPlanner.told = []
+    drive(session, 2, paint=False)
+    session.hand_over(f"{__name__}:RememberingPlanner")
+    drive(session, 7, paint=False)
+    session.go_to(3)
+    session.go_to(9)
+    drive(session, 4, paint=False)
+    assert told == [[0.2, 0.7, 1.2]], "whoever only looked back has undone nothing"
+    session.go_to(8)
+    drive(session, 6, paint=False)
+    session.go_to(1)
+    drive(session, 1, paint=False)
+    assert told == [[0.2, 0.7, 1.2], [0.8, 1.3], [0.1]]
 
 
 def test_planners_that_need_more_are_refused(session):
