@@ -7,6 +7,7 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +39,23 @@ CASES = {
     "history of pictures": ({**PICTURES, "observation": ("cameras",)}, FrameHistory, {"frames": 2, "keys": ("CAM_FRONT",)}),
     "repeat": ({"observation": ("ego",), "decision_dt": 0.1}, ActionRepeat, {"times": 3}),
     "discrete": ({"observation": ("ego",)}, DiscreteControls, {}),
+}
+
+
+class Counted:
+    """A sensor whose keys are no boxes."""
+
+    def space(self, scene, size):
+        return {"phase": spaces.Discrete(3), "lamps": spaces.MultiBinary(4), "gears": spaces.MultiDiscrete([2, 5])}
+
+    def observe(self, now, into):
+        for row in now.rows:
+            into["phase"][row], into["lamps"][row], into["gears"][row] = 2, [0, 1, 1, 0], [1, 4]
+
+
+CASES |= {
+    f"{name} beside counts": ({"observation": ("ego", "agents", Counted())}, wrapper, {})
+    for name, wrapper in (("vectors", VectorOnly), ("flat", FlatVectors))
 }
 
 
@@ -117,6 +135,15 @@ def test_vectors_lie_one_behind_the_other(make_env):
     assert np.array_equal(vector[50:].reshape(5, 9), seen["agents"][:5])
     flat = FlatVectors(bare).observation(seen)
     assert np.array_equal(flat["agents"].reshape(64, 9), seen["agents"]) and flat["ego"] is seen["ego"]
+
+
+def test_counts_of_other_sensors_stay_as_they_are(make_env):
+    bare = make_env(observation=("ego", "agents", Counted()))
+    seen, _ = bare.reset(seed=1)
+    assert VectorOnly(bare).observation_space == VectorOnly(make_env(observation=("ego", "agents"))).observation_space
+    flat = FlatVectors(bare)
+    assert flat.observation_space["phase"] == spaces.Discrete(3) and flat.observation_space["agents"].shape == (64 * 9,)
+    assert flat.observation(seen) in flat.observation_space and flat.observation(seen)["gears"].tolist() == [1, 4]
 
 
 def test_history_is_the_last_frames_oldest_first(make_env):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.spaces.utils import flatten_space
 
 from dist4d_env.envs.sensors.bev import BEV_CELLS
 from dist4d_env.errors import ConfigError
@@ -130,10 +131,11 @@ class Vectors:
 
     def space(self, space: spaces.Space) -> spaces.Box:
         given = _keys(space)
-        if not any(name in given for name in VECTORS):
+        boxes = {name: given[name] for name in VECTORS if name in given}
+        if not boxes:
             raise ConfigError(f"VectorOnly needs one of {', '.join(VECTORS)}: add it to the environment's observation=(...)")
-        low = self({name: box.low for name, box in given.items()})  # type: ignore[attr-defined]
-        high = self({name: box.high for name, box in given.items()})  # type: ignore[attr-defined]
+        low = self({name: box.low for name, box in boxes.items()})  # type: ignore[attr-defined]
+        high = self({name: box.high for name, box in boxes.items()})  # type: ignore[attr-defined]
         return spaces.Box(low, high, dtype=np.float32)
 
     def __call__(self, observation: Observation) -> np.ndarray:
@@ -152,12 +154,8 @@ class Flat:
 
     def space(self, space: spaces.Space) -> spaces.Dict:
         given = _keys(space)
-        flat: dict[str, spaces.Space] = {}
-        for name, box in given.items():
-            assert isinstance(box, spaces.Box)
-            matrix = name in ("route", "agents")
-            flat[name] = spaces.Box(box.low.reshape(-1), box.high.reshape(-1), dtype=np.float32) if matrix else box
-        return spaces.Dict(flat)
+        matrices = [name for name in ("route", "agents") if name in given]
+        return spaces.Dict({**given, **{name: flatten_space(given[name]) for name in matrices}})
 
     def __call__(self, observation: Observation) -> dict[str, np.ndarray]:
         matrices = {name: observation[name] for name in ("route", "agents") if name in observation}
