@@ -135,7 +135,8 @@ class DiST4DVectorEnv(VectorEnv):
             final_obs = np.full(self.num_envs, None, dtype=object)
             for row in rows.tolist():
                 final_obs[row] = {key: value[row].copy() for key, value in seen.items()}
-        final_info = vector_info(self._episodes, ended, terms, watch.milliseconds, self._add_info)
+        share = _shares(watch, self.num_envs)
+        final_info = vector_info(self._episodes, ended, terms, share, self._add_info)
         self._restored.clear()
         self._episodes.reset(rows, [self._start(row) for row in rows.tolist()], watch)
         self._ended = np.zeros(self.num_envs, bool)
@@ -233,9 +234,14 @@ class DiST4DVectorEnv(VectorEnv):
         if shown is None:
             shown = np.zeros(self.num_envs, bool)
             shown[rows] = True
-        share = {stage: value / len(rows) for stage, value in watch.milliseconds.items()}
+        share = _shares(watch, np.count_nonzero(shown))
         info = vector_info(self._episodes, shown, terms, share, self._add_info)
         return {key: value.copy() for key, value in observations.items()} if self._copy else dict(observations), info
+
+
+def _shares(watch: Stopwatch, count: int) -> dict[str, float]:
+    """What each of so many episodes took of the milliseconds per stage of a call for all of them."""
+    return {stage: value / count for stage, value in watch.milliseconds.items()}
 
 
 def _most_decisions(steps: Any) -> int | None:

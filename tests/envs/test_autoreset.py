@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from dist4d_env.envs.vector import DiST4DVectorEnv
 from dist4d_env.envs.wrappers import vector as wrappers
 from dist4d_env.errors import ConfigError
+from dist4d_env.worlds import stopwatch
 
 from .worlds import assert_same
 
@@ -79,6 +83,21 @@ def test_at_once_the_info_is_that_of_the_new_episode(keywords):
     assert truncated.all() and info["time"].tolist() == [row.episode.state.time for row in venv.envs]
     assert not info["clipped"].any() and info["final_info"]["clipped"].all(), "the last action was, the first instant has none"
     assert info["final_info"]["metrics"]["final"]["progress"]["valid"].all() and list(info["ended_by"]) == [None, None]
+
+
+def test_at_once_durations_are_shares_of_all_that_played(keywords, monkeypatch):
+    """By a clock on which every stage takes a second."""
+    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
+    venv = DiST4DVectorEnv(COUNT, **keywords, autoreset_mode="SAME_STEP")
+    venv.reset(seed=0)
+    venv.step(actions(0))
+    venv.reset(options={"reset_mask": np.array([False, True, True])})
+    *_, truncated, info = venv.step(actions(1))
+    assert truncated.tolist() == [True, False, False]
+    other, ended = info["timing_ms"][1]["simulation"], info["final_info"]["timing_ms"][0]["simulation"]
+    usual = venv.step(actions(2))[-1]["final_info"]["timing_ms"][1]["simulation"]
+    assert float(ended) == float(usual) == pytest.approx(2000 / COUNT)
+    assert float(other) == pytest.approx(3000 / COUNT), "with the beginning of the new episode"
 
 
 def test_a_row_restored_at_its_end_waits_for_its_reset(keywords):
