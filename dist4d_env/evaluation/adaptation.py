@@ -255,8 +255,9 @@ def gather(options: Options, start: Path, say: Callable[[str], None]) -> Materia
     made = SampleSettings(*size, chunk=preset.chunk, seed=options.seed)
     own = replace(made, strides=apart, flawed=0.0, held_out=tuple(sorted(held_out.items())))  # recorded frames err by themselves
     begin(options)
-    make_samples(options, dataset, [check.name for check in checks], options.work / "samples", own)
-    stores, town = [SampleStore(options.work / "samples")], []
+    names = [check.name for check in checks]
+    make_samples(options, dataset, names, options.work / "samples", own)
+    stores, town = [SampleStore(options.work / "samples", names)], []
     if options.town:
         place = options.work / f"town-{options.town}"
         if not place.is_dir():
@@ -264,8 +265,9 @@ def gather(options: Options, start: Path, say: Callable[[str], None]) -> Materia
             write_dataset(place, tuple(counts), counts, size, duration=TOWN_SECONDS, workers=options.workers)
         streets = open_dataset(place)
         samples = options.work / f"{place.name}-samples"
-        make_samples(options, streets, streets.scene_names("train"), samples, made)
-        stores = [*stores, *stores, SampleStore(samples)]
+        train = streets.scene_names("train")
+        make_samples(options, streets, train, samples, made)
+        stores = [*stores, *stores, SampleStore(samples, train)]
         town = hidden_keyframes(streets, usable(streets, streets.scene_names("val"), say), TOWN_KEYFRAMES, size)
     return Material(size, held_out, hidden, town, stores)
 

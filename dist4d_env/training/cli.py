@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg, subcommand
@@ -34,10 +35,12 @@ from dist4d_env.training.stereo import StereoRecipe, stereo_samples
 
 OPTIONS = "options.json"
 KEPT = (
-    "model", "network", "preset", "sizes", "also", "codec", "rollouts", "rollout_share", "adversarial", "layout_consistency",
-    "emphasis", "teacher", "teacher_steps", "guidance", "batch", "seed",
+    "model", "network", "preset", "dataroot", "version", "split", "scenes", "val_split", "sizes", "also", "codec", "rollouts",
+    "rollout_share", "adversarial", "layout_consistency", "emphasis", "teacher", "teacher_steps", "guidance", "batch", "seed",
 )  # fmt: skip
 """Options that a resumed run keeps, for it to be the same run."""
+PLACES = ("dataroot", "also")
+"""Those of them that are folders, the same however they are spelled."""
 Strides = Annotated[tuple[int, ...], arg(metavar="[N [N ...]]")]
 
 
@@ -88,7 +91,7 @@ class _DiSTT(RunOptions):
         dataset, names = self.scenes()
         settings, workers = self.settings(exact=True), self.data.sample_workers
         prepare_rollouts(dataset, names, self.samples / "rollouts", settings, self.rollout.rollouts, workers)
-        return SampleStore(self.samples / "rollouts")
+        return SampleStore(self.samples / "rollouts", names)
 
     def make(self, strides: tuple[int, ...] = (1,), teacher: tuple[str, int, float] | None = None) -> Recipe:
         """The recipe, with its samples made where missing; teacher: arguments of ``Teacher`` beside the codec."""
@@ -256,7 +259,7 @@ def check_resumed(options: AnyTraining) -> None:
         raise ConfigError(f"{out} already holds a run: go on with --resume or choose another --out")
     if not options.resume or not (out / OPTIONS).is_file():
         return
-    before, now = json.loads((out / OPTIONS).read_text()), plain(options)
+    before, now = with_whole_paths(json.loads((out / OPTIONS).read_text())), plain(options)
     for name in KEPT:
         if before.get(name) != now.get(name):
             raise ConfigError(
@@ -270,7 +273,12 @@ def plain(options: AnyTraining) -> dict[str, Any]:
     values = {"model": next(name for name, kind in MODELS.items() if isinstance(options, kind))}
     for name, value in asdict(options).items():
         values |= value if isinstance(value, dict) else {name: value}
-    return json.loads(json.dumps(values, default=str))
+    return with_whole_paths(json.loads(json.dumps(values, default=str)))
+
+
+def with_whole_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """Options with their ``PLACES`` as absolute paths, links followed."""
+    return values | {name: str(Path(values[name]).resolve()) for name in PLACES if values.get(name) is not None}
 
 
 def write_options(options: AnyTraining) -> None:

@@ -134,7 +134,7 @@ class RunOptions:
         for (height, width), (name, (dataset, names)) in product(sizes, roots.items()):
             folder = self.samples / (name if (height, width) == own else f"{name}-{height}x{width}")
             prepare(dataset, names, folder, replace(settings, height=height, width=width), self.data.sample_workers, self.maker)
-            stores.append(SampleStore(folder))
+            stores.append(SampleStore(folder, names))
         return stores
 
     def validation_store(self) -> SampleStore | None:
@@ -146,7 +146,7 @@ class RunOptions:
         dataset = open_dataset(data.val_dataroot or data.dataroot, version, data.val_split)
         names = dataset.scene_names(data.val_split)[: data.scenes]
         prepare(dataset, names, self.samples / "val", self.settings(exact=True), data.sample_workers, self.maker)
-        return SampleStore(self.samples / "val")
+        return SampleStore(self.samples / "val", names)
 
     def loop(self) -> LoopOptions:
         """Options of the loop."""

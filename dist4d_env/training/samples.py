@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,8 @@ SETTINGS = "settings.json"
 """File of a folder of samples that tells how they are made."""
 SOURCE = "source.txt"
 """File of a scene's samples that tells the state of the files they were made of."""
+SMALL = 2**16
+"""Bytes of a file up to which its array is kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +68,42 @@ class SampleSettings:
             raise ConfigError(f"strides must be keyframes from 1 on, not {self.strides}")
 
 
+class ArrayFolder(Mapping[str, np.ndarray]):
+    """The arrays of a folder by name, read-only: small ones are read once, larger ones mapped from disk at every access.
+
+    A mapping keeps its file open for as long as it lives. Kept, those of a data set would use up what a process may open.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._files = {file.stem: file for file in sorted(folder.glob("*.npy"))}
+        self._small: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._small:
+            file = self._files[name]
+            if file.stat().st_size > SMALL:
+                return np.load(file, mmap_mode="r")
+            self._small[name] = np.load(file)
+            self._small[name].setflags(write=False)
+        return self._small[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
 @dataclass(frozen=True)
 class SceneSamples:
-    """The samples of one scene, arrays mapped from disk. K keyframes, S splats, V cameras."""
+    """The samples of one scene, on disk. K keyframes, S splats, V cameras."""
 
     folder: Path
 
     @cached_property
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> ArrayFolder:
         """Every array by name; the large ones stay on disk until they are indexed."""
-        return {file.stem: np.load(file, mmap_mode="r") for file in sorted(self.folder.glob("*.npy"))}
+        return ArrayFolder(self.folder)
 
     @property
     def kind(self) -> np.ndarray:
@@ -181,14 +209,22 @@ class SceneSamples:
 
 
 class SampleStore:
-    """All scenes of a folder of samples."""
+    """Scenes of a folder of samples, in the order of their names.
 
-    def __init__(self, folder: Path) -> None:
+    names: of these scenes alone, others in the folder are those of other runs; None takes all that it holds. Raises
+    ``DataError`` where there are no samples, or none of a named scene.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str] | None = None) -> None:
         self.folder = folder
         self.settings = read_settings(folder)
-        self.scenes = [SceneSamples(path) for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-        if not self.scenes:
+        held = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        chosen = sorted(held if names is None else set(names))
+        if not chosen:
             raise DataError(f"{folder} holds no samples; make them from a data set with --dataroot")
+        if missing := sorted(set(chosen) - set(held)):
+            raise DataError(f"{folder} holds no samples of {', '.join(missing)}; make them from a data set with --dataroot")
+        self.scenes = [SceneSamples(folder / name) for name in chosen]
 
     def generated_references(self) -> list[tuple[int, int]]:
         """(scene, splat) of every generated frame, each once, as the splat's reference."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -199,11 +199,12 @@ def _some_around(scene: SceneSamples, keyframe: int, generator: np.random.Genera
 def sources_of(scene: SceneSamples, keyframe: int, view: int, around: Sequence[int]) -> list[tuple[int, int]]:
     """(keyframe, view) of the images that an image is compared with."""
     a = scene.arrays
+    size = a["rgb"].shape[2:4]
     others = [(k, v) for k in around for v in range(a["intrinsics"].shape[1])]
-    cameras = [(a["intrinsics"][k, v], a["global_from_camera"][k, v], a["rgb"].shape[2:4]) for k, v in others]
+    cameras = [(a["intrinsics"][k, v], a["global_from_camera"][k, v], size) for k, v in others]
     if not cameras:
         return []
-    pose, size = a["global_from_camera"][keyframe, view], a["rgb"].shape[2:4]
+    pose = a["global_from_camera"][keyframe, view]
     return [others[index] for index in choose_sources(a["intrinsics"][keyframe, view], pose, size, cameras)]
 
 
@@ -255,7 +256,7 @@ def example(
     return np.stack(images).astype(np.float32), np.stack(seen), np.stack(pixels).astype(np.float32), truth
 
 
-def _pixels(arrays: dict[str, np.ndarray], one: tuple[int, int], other: tuple[int, int]) -> np.ndarray:
+def _pixels(arrays: Mapping[str, np.ndarray], one: tuple[int, int], other: tuple[int, int]) -> np.ndarray:
     matrices, poses = arrays["intrinsics"], arrays["global_from_camera"]
     return pixel_from_pixel(matrices[one], poses[one], matrices[other], poses[other])
 

@@ -14,9 +14,10 @@ from dist4d_env.__main__ import main
 from dist4d_env.errors import ConfigError, WeightsError
 from dist4d_env.models.pretrained import load_model, save_model
 from dist4d_env.training.checkpoint import initialise
+from dist4d_env.training.cli import TrainCodec, check_resumed, write_options
 from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
-from dist4d_env.training.options import codec_size
+from dist4d_env.training.options import DataOptions, codec_size
 from dist4d_env.training.samples import SampleStore
 from tests.models.made import small_preset
 
@@ -91,6 +92,28 @@ def test_no_steps_make_samples_only(town_dataroot: Path, tmp_path: Path) -> None
     common = ["--dataroot", str(town_dataroot), "--split", "val", "--val-split", "none", "--scenes", "1", "--workers", "1"]
     assert main(["train", "codec", "--out", str(tmp_path / "run"), "--sizes", "32x56", "--steps", "0", *common]) == 0
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["samples"]
+
+
+def test_a_resumed_run_keeps_its_data_set_and_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However its folder is spelled."""
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "run"
+    (tmp_path / "drives").mkdir()
+    (tmp_path / "link").symlink_to("drives")
+    out.mkdir()
+    write_options(TrainCodec(out, data=DataOptions(dataroot=Path("drives"), scenes=4)))
+    for same in (Path("drives"), Path("run/../drives"), tmp_path / "drives", tmp_path / "link"):
+        check_resumed(TrainCodec(out, resume=True, data=DataOptions(dataroot=same, scenes=4)))
+    for name, other in {
+        "dataroot": tmp_path / "others", "version": "v1.0-mini", "split": "val", "scenes": 5, "val_split": "none"
+    }.items():  # fmt: skip
+        data = DataOptions(**({"dataroot": Path("drives"), "scenes": 4} | {name: other}))
+        with pytest.raises(ConfigError, match=f"was begun with {name} .*, not .*{other}: resume it so"):
+            check_resumed(TrainCodec(out, resume=True, data=data))
+    # Runs from before the paths were whole ones.
+    options = json.loads((out / "options.json").read_text())
+    (out / "options.json").write_text(json.dumps(options | {"dataroot": "drives"}))
+    check_resumed(TrainCodec(out, resume=True, data=DataOptions(dataroot=tmp_path / "drives", scenes=4)))
 
 
 def test_sizes_must_fit_the_codec() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,10 @@ from dist4d_env.training.cli import TrainDiSTS
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.options import DataOptions
 from dist4d_env.training.prepare import Keyframes, plan, prepare, scene_samples
-from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, SampleStore
+from dist4d_env.training.samples import BETWEEN, NEXT, SPACE, SampleSettings, SampleStore, write_scene, write_settings
 from tests.models.made import small_preset
+
+from .conftest import made_scene
 
 SETTINGS = SampleSettings(32, 48, chunk=2, chunk_every=1, flawed=0.0)
 
@@ -73,6 +77,23 @@ def test_another_data_set_is_mixed_in(town_dataroot: Path, tmp_path: Path, monke
     recipe.batch(0)
 
 
+def test_a_run_learns_from_its_own_scenes_in_a_shared_folder(town_dataroot: Path, tmp_path: Path) -> None:
+    names = open_dataset(town_dataroot).scene_names("val")
+    data = DataOptions(dataroot=town_dataroot, split="val", scenes=1, workers=1, samples=tmp_path / "shared")
+    options = TrainDiSTS(tmp_path / "run", data=data)
+    for kind, settings in (("train", options.settings()), ("val", options.settings(exact=True))):
+        write_settings(tmp_path / "shared" / kind, settings)
+        for seed, name in enumerate([*reversed(names), "of-another-run"]):
+            write_scene(tmp_path / "shared" / kind, name, made_scene(seed))
+    stores = [*options.training_stores(), options.validation_store()]
+    assert [[scene.folder.name for scene in store.scenes] for store in stores if store] == [names[:1]] * 2
+    folder = tmp_path / "shared" / "train"
+    assert [scene.folder.name for scene in SampleStore(folder, [*names, *names]).scenes] == sorted(names)
+    assert len(SampleStore(folder).scenes) == 3
+    with pytest.raises(DataError, match="holds no samples of scene-9"):
+        SampleStore(folder, ["scene-9", *names])
+
+
 def test_a_finished_scene_is_made_again_only_where_its_files_have_changed(town_dataroot: Path, tmp_path: Path) -> None:
     dataset = open_dataset(town_dataroot)
     names = dataset.scene_names("val")[:1]
@@ -96,6 +117,28 @@ def test_a_finished_scene_is_made_again_only_where_its_files_have_changed(town_d
 def test_an_empty_folder_is_no_store(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"settings\.json is missing"):
         SampleStore(tmp_path)
+
+
+MANY = """
+import resource, sys
+from pathlib import Path
+from dist4d_env.training.samples import SampleStore
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+store = SampleStore(Path(sys.argv[1]))
+for scene in store.scenes:
+    assert all(len(array) for array in scene.arrays.values()), scene.folder
+    assert scene.images(0).masks.shape == (3, 32, 48, 4) and scene.frame(1).depth.shape == (3, 32, 48)
+print(len(store.scenes))
+"""
+
+
+def test_many_scenes_need_few_open_files(tmp_path: Path) -> None:
+    """Eight scenes of eighteen arrays each, in a process that may open 64 files."""
+    write_settings(tmp_path, SETTINGS)
+    for seed in range(8):
+        write_scene(tmp_path, f"scene-{seed}", made_scene(seed))
+    done = subprocess.run([sys.executable, "-c", MANY, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == "8\n", done.stderr
 
 
 def test_too_few_keyframes_are_told_by_what_is_missing(tiny_root: Path, broken_root: Path) -> None:
