@@ -103,13 +103,19 @@ class Recipe(Protocol):
 def train(recipe: Recipe, options: LoopOptions) -> dict[str, float]:
     """Run a recipe to its last step and return the last validation. Interrupted runs go on with ``resume``, bit for bit.
 
-    Under ``accelerate launch`` every process takes batches of its own and gradients are averaged.
+    Under ``accelerate launch`` every process takes batches of its own and gradients are averaged. Raises ``DataError`` where
+    there is no checkpoint to resume from, ``ConfigError`` where it has done more steps than are asked for.
     """
     accelerator = make_accelerator()
     device, main = accelerator.device, accelerator.is_main_process
     options.out.mkdir(parents=True, exist_ok=True)
     state = load_checkpoint(options.out) if options.resume else None
     first = state["step"] if state else 0
+    if first > options.steps:
+        raise ConfigError(
+            f"{options.out} has done {first} steps, more than --steps {options.steps}: resume it with --steps {first} or more, or "
+            "choose another --out"
+        )
     loaders = options.loaders
     if loaders is None:
         loaders = 0 if device.type == "cpu" else min(GPU_LOADERS, os.cpu_count() or 1)

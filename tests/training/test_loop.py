@@ -94,6 +94,13 @@ def test_resume_without_a_checkpoint_is_refused(store: SampleStore, tmp_path: Pa
         train(make("codec", store), options(tmp_path, 2, resume=True))
 
 
+def test_resume_with_fewer_steps_than_are_done_is_refused(store: SampleStore, tmp_path: Path) -> None:
+    train(make("codec", store), options(tmp_path, 2))
+    with pytest.raises(ConfigError, match=r"has done 2 steps, more than --steps 1: resume it with --steps 2 or more"):
+        train(make("codec", store), options(tmp_path, 1, resume=True))
+    assert train(make("codec", store), options(tmp_path, 2, resume=True)) == {}, "nothing is left to do"
+
+
 def test_rate_rises_holds_and_falls() -> None:
     rates = [rate_at(step, 100, 10, 0.3) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[10:70] == [1.0] * 60 and rates[99] < 0.05
