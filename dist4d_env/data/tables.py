@@ -331,10 +331,6 @@ class Tables:
             self._sound.add(id(record))
         return record
 
-    def channel(self, record: Record) -> str:
-        """The sensor that a record of sample_data is of."""
-        return str(self.sensor(record)["channel"])
-
     def sensor(self, record: Record) -> Record:
         """The record of the sensor that a record of sample_data is of."""
         return self.follow("calibrated_sensor", self.follow("sample_data", record, "calibrated_sensor_token"), "sensor_token")

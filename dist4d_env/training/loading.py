@@ -71,7 +71,7 @@ def load(
 
 
 def as_stores(train: SampleStore | Sequence[SampleStore]) -> tuple[SampleStore, ...]:
-    """One store or several (one per image size; the first is the preset's own) as a tuple."""
+    """One store or several (one per image size and data set) as a tuple."""
     return (train,) if isinstance(train, SampleStore) else tuple(train)
 
 

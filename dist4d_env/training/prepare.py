@@ -246,26 +246,26 @@ def scene_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarra
     sources = known.sources()
 
     generator = np.random.default_rng([settings.seed, *scene.name.encode()])
-    arrays: dict[str, list] = {name: [] for name in ("kind", "reference", "target", "errors")}
+    arrays: dict[str, list[int]] = {name: [] for name in ("kind", "reference", "target")}
     images: dict[str, list[np.ndarray]] = {}
     for one in plan(len(frames), settings, generator):
         frame, boxes, time = frames[one.target], at_keyframe[one.target], known.times[one.target]
-        chosen, strength = [sources[k] for k in one.sources], 0.0
+        chosen = [sources[k] for k in one.sources]
         if generator.random() < settings.flawed:
             errors = SourceErrors.draw(generator)
-            annotated, strength = annotated_tokens(scene, errors, generator), errors.strength
+            annotated = annotated_tokens(scene, errors, generator)
             chosen = flawed_sources(scene, [frames[k] for k in one.sources], annotated, errors, generator)
             boxes = with_box_noise(boxes, annotated, errors, generator)
         last = max((k for k in one.sources if k < one.target), default=one.sources[0])
         rendered = splat(chosen, frame.intrinsics, frame.global_from_camera, size, boxes, time).with_body(frames[last])
         for name, array in vars(splat_images(rendered)).items():
             images.setdefault(f"splat_{name}", []).append(array)
-        for name, value in (("kind", one.kind), ("reference", one.reference), ("target", one.target), ("errors", strength)):
-            arrays[name].append(value)
+        for name, values in arrays.items():
+            values.append(getattr(one, name))
 
     return {
         **known.arrays(),
         **known.control_arrays(scene),
         **{name: np.stack(stack) for name, stack in images.items()},
-        **{name: np.array(values, np.float32 if name == "errors" else np.int16) for name, values in arrays.items()},
+        **{name: np.array(values, np.int16) for name, values in arrays.items()},
     }

@@ -75,7 +75,6 @@ def rollout_samples(scene: Scene, settings: SampleSettings, pipeline: DiSTTPipel
         **known.control_arrays(scene),
         **{name: np.stack(stack) for name, stack in record.images.items()},
         **{name: np.array(values, np.int16) for name, values in record.rows.items()},
-        "noise": np.zeros(len(record.rows["kind"]), np.float32),
         "made_rgb": np.stack([frame.rgb for frame in record.generated]),
         "made_depth": np.stack([frame.depth for frame in record.generated]).astype(np.float16),
     }

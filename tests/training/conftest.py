@@ -58,7 +58,6 @@ def made_scene(seed: int, keyframes: int = 4) -> dict[str, np.ndarray]:
         "kind": kind,
         "reference": reference,
         "target": target,
-        "noise": np.zeros(len(table), np.float32),
     }
 
 
