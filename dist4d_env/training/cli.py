@@ -105,7 +105,9 @@ class _DiSTT(RunOptions):
         codec = load_codec(resolve_weights(self.codec) / "codec")
         taught = Teacher(teacher[0], codec, *teacher[1:]) if teacher else None
         chosen = DiSTTOptions(**vars(self.rollout) | {"rollouts": rollouts}, emphasis=self.emphasis, teacher=taught)
-        return DiSTTRecipe(self.sized, codec, stores, val, self.optimiser.batch, self.optimiser.seed, chosen)
+        recipe = DiSTTRecipe(self.sized, codec, stores, val, self.optimiser.batch, self.optimiser.seed, chosen)
+        recipe.check_lengths()
+        return recipe
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dist4d_env.errors import DataError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_t import DiSTTTransformer
@@ -193,6 +194,15 @@ class DiSTTRecipe(DiSTTBatches):
         """Frames of the chunks that are validated: one, and the first longer ones that the codec takes, about four."""
         longest = min(max(4, 1 + self.codec.time_factor), self.val.settings.chunk)
         return list(dict.fromkeys((1, whole(longest, self.codec.time_factor))))
+
+    def check_lengths(self) -> None:
+        """Raises ``DataError`` where there is no chunk of one of the ``lengths`` to validate on."""
+        for length in self.lengths():
+            if not self.val.chunks(length):
+                raise DataError(
+                    f"{self.val.folder} holds no {length} keyframes in a row after a first one, which validation needs: choose "
+                    f"longer scenes (--val-dataroot, --val-split), of at least {length + 1} keyframes with images and depth"
+                )
 
     def sample(self, chunk: tuple[int, list[int]]) -> list[torch.Tensor]:
         """Truth, filled splat, decoded and composed images (V, 4, H, W) of a validation chunk's last frame, from pure noise, and

@@ -89,6 +89,11 @@ class DiSTTBatches:
         length = whole(min(preset.chunk, rollouts.settings.chunk), codec.time_factor) if rollouts else 0
         self.rollout_pool = rollouts.chunks(length) if rollouts else []
         self.example_pool = rollouts.generated_references() if rollouts else []
+        if rollouts and not self.rollout_pool:
+            raise ConfigError(
+                f"{rollouts.folder} holds no rollouts of {length} keyframes after a start: take scenes of at least {length + 1} "
+                "keyframes with images and depth, or leave --rollouts out"
+            )
         if options.teacher is not None and options.critics:
             raise ConfigError("critics compare with true frames, which a teacher replaces: train with one or the other")
         if options.adversarial and not self.example_pool:

@@ -113,8 +113,8 @@ def train(recipe: Recipe, options: LoopOptions) -> dict[str, float]:
     first = state["step"] if state else 0
     if first > options.steps:
         raise ConfigError(
-            f"{options.out} has done {first} steps, more than --steps {options.steps}: resume it with --steps {first} or more, or "
-            "choose another --out"
+            f"{options.out} has done {first} steps, more than --steps {options.steps}: resume it with --steps {first} or more, "
+            "or choose another --out"
         )
     loaders = options.loaders
     if loaders is None:
@@ -131,7 +131,17 @@ def train(recipe: Recipe, options: LoopOptions) -> dict[str, float]:
 def _steps(trainer: Trainer, batches: Iterator[Any], report: Report | None, first: int) -> dict[str, float]:
     """Every step from ``first`` on; the last validation."""
     recipe, options, device = trainer.recipe, trainer.options, trainer.accelerator.device
-    validation: dict[str, float] = {}
+
+    def validated(done: int) -> dict[str, float]:
+        if report is None or not options.validate_every or (done % options.validate_every and done != options.steps):
+            return {}
+        with trainer.averaged():
+            numbers = recipe.validate()
+            report.validation(done, numbers, recipe.pictures())
+        return numbers
+
+    # A run that was stopped between a checkpoint and its validation lacks that in its log.
+    validation = {} if report is None or not first or report.log.validated(first) else validated(first)
     for step in range(first, options.steps):
         asked = time.monotonic()
         batch = to_device(next(batches), device)
@@ -141,14 +151,12 @@ def _steps(trainer: Trainer, batches: Iterator[Any], report: Report | None, firs
         if report is None:
             continue
         report.step(done, loss, numbers, waited)
-        if options.validate_every and (done % options.validate_every == 0 or last):
-            with trainer.averaged():
-                validation = recipe.validate()
-                report.validation(done, validation, recipe.pictures())
+        # The checkpoint first: what goes wrong in a validation must not cost the steps before it.
         if last or time.monotonic() - report.saved > options.checkpoint_every:
             finite(loss, done)
             trainer.save(done)
             report.saved = time.monotonic()
+        validation = validated(done) or validation
     return validation
 
 

@@ -83,7 +83,7 @@ def scores(name: str, predicted: torch.Tensor, base: torch.Tensor, truth: torch.
 
 
 def mean_scores(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean of every score over rows with the same names."""
+    """The mean of every score over at least one row, all with the same names."""
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 

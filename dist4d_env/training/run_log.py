@@ -40,6 +40,11 @@ class RunLog:
             self.board.add_scalar(f"{kind or 'training'}/{name}", value, step)
         self.board.flush()
 
+    def validated(self, step: int) -> bool:
+        """Whether a validation after ``step`` steps is logged."""
+        lines = self.file.read_text().splitlines() if self.file.is_file() else []
+        return any(entry["step"] == step and "validation" in entry for entry in map(json.loads, lines))
+
     def write_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
         """Pictures (H, W, 3) uint8 by name."""
         for name, picture in pictures.items():

@@ -13,17 +13,23 @@ import torch
 from dist4d_env.errors import ConfigError, DataError, WeightsError
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
+from dist4d_env.models.presets import PRESETS
+from dist4d_env.models.pretrained import save_model
+from dist4d_env.training.checkpoint import load_checkpoint
+from dist4d_env.training.cli import TrainDiSTT
 from dist4d_env.training.codec import CodecRecipe
 from dist4d_env.training.dist_s import DiSTSRecipe
 from dist4d_env.training.dist_t import DiSTTRecipe
+from dist4d_env.training.dist_t_batches import DiSTTOptions
 from dist4d_env.training.export import Options as ExportOptions
 from dist4d_env.training.export import blend
 from dist4d_env.training.export import run as run_export
 from dist4d_env.training.loop import LoopOptions, Recipe, rate_at, train
-from dist4d_env.training.samples import SampleStore
+from dist4d_env.training.options import DataOptions
+from dist4d_env.training.samples import SampleSettings, SampleStore, write_scene, write_settings
 from tests.models.made import small_preset
 
-from .conftest import HEIGHT, WIDTH
+from .conftest import HEIGHT, WIDTH, made_scene
 
 pytestmark = pytest.mark.medium
 
@@ -99,6 +105,37 @@ def test_resume_with_fewer_steps_than_are_done_is_refused(store: SampleStore, tm
     with pytest.raises(ConfigError, match=r"has done 2 steps, more than --steps 1: resume it with --steps 2 or more"):
         train(make("codec", store), options(tmp_path, 1, resume=True))
     assert train(make("codec", store), options(tmp_path, 2, resume=True)) == {}, "nothing is left to do"
+
+
+def test_what_fails_in_a_validation_costs_no_steps(store: SampleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The validation is made up for when the run goes on, once."""
+    failing = make("codec", store)
+    monkeypatch.setattr(failing, "validate", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(failing, options(tmp_path, 2))
+    assert load_checkpoint(tmp_path)["step"] == 2 and (tmp_path / "weights" / "codec").is_dir()
+    assert set(train(make("codec", store), options(tmp_path, 2, resume=True))) == {"psnr", "abs_rel", "delta1"}
+    assert train(make("codec", store), options(tmp_path, 2, resume=True)) == {}
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["step"], "validation" in line) for line in lines] == [(1, False), (2, False), (2, True)]
+
+
+def test_scenes_too_short_to_validate_on_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four keyframes, where chunks of four follow a first one."""
+    write_settings(tmp_path / "val", SampleSettings(HEIGHT, WIDTH, chunk=4))
+    write_scene(tmp_path / "val", "short", made_scene(0))
+    short = SampleStore(tmp_path / "val")
+    monkeypatch.setitem(PRESETS, "small-test", replace(small_preset(), chunk=4))
+    monkeypatch.setattr(TrainDiSTT, "training_stores", lambda self, strides: [short])
+    save_model(RGBDCodec(**small_preset().codec), tmp_path / "weights" / "codec")
+    chosen = TrainDiSTT(
+        tmp_path / "run", preset="small-test", codec=str(tmp_path / "weights"), data=DataOptions(val_split="none")
+    )
+    with pytest.raises(DataError, match=r"val holds no 4 keyframes in a row .* longer scenes .* at least 5 keyframes"):
+        chosen.recipe()
+    with pytest.raises(ConfigError, match=r"holds no rollouts of 4 keyframes .* at least 5 keyframes"):
+        codec = RGBDCodec(**small_preset().codec)
+        DiSTTRecipe(replace(small_preset(), chunk=4), codec, short, None, 1, 0, DiSTTOptions(rollouts=short))
 
 
 def test_rate_rises_holds_and_falls() -> None:
