@@ -45,8 +45,9 @@ def interpolate_tracks(
 ) -> Tracks:
     """Tracks at 10 Hz from keyframes: position (N, K, 3), yaw (N, K) and annotated (N, K) bool at keyframe_time (K,).
 
-    An object is valid at a tick on a keyframe that annotates it and between two neighbouring keyframes that both do. Velocities
-    at keyframes are centred differences over half a second to both sides, or the annotated neighbours where these are as far
+    An object is valid at a tick on a keyframe that annotates it and between two neighbouring keyframes that both do. None is
+    before the first keyframe or after the last; a tick within half a tick of one of these counts as that keyframe. Velocities at
+    keyframes are centred differences over half a second to both sides, or the annotated neighbours where these are as far
     apart, as nuScenes' are (one-sided at a track's ends, zero if annotated alone).
     """
     grid = ticks(duration)
@@ -57,6 +58,8 @@ def interpolate_tracks(
     share = np.clip((grid - keyframe_time[before]) / np.where(span > 0, span, 1.0), 0.0, 1.0)
     share = np.where(share < 1e-4, 0.0, np.where(share > 1 - 1e-4, 1.0, share))
     valid = (annotated[:, before] | (share == 1)) & (annotated[:, after] | (share == 0))
+    # Annotations may begin after the log and end before it: what was there then is not known.
+    valid &= (grid >= keyframe_time[0] - TICK / 2) & (grid <= keyframe_time[-1] + TICK / 2)
 
     position, yaw = np.where(annotated[..., None], position, 0.0), np.where(annotated, yaw, 0.0)
     velocity = _keyframe_velocity(keyframe_time, position[..., :2], annotated)

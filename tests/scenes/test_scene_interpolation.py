@@ -117,6 +117,17 @@ def test_lone_keyframe_gives_one_tick() -> None:
     np.testing.assert_allclose(tracks.yaw, 1.0)
 
 
+def test_nothing_is_known_before_the_first_and_after_the_last_keyframe() -> None:
+    """Annotated from 0.52 s to 1.48 s of a log of 2 s, at 10 m/s; a tick 0.02 s away is that of the keyframe."""
+    time = np.array([0.52, 1.0, 1.48])
+    position = np.stack([10 * time, 0 * time, 0 * time], -1)[None]
+    known, yaw = np.ones((1, 3), bool), np.zeros((1, 3))
+    tracks = interpolate_tracks(("a",), ("vehicle.car",), np.zeros(1, np.int8), np.ones((1, 3)), time, position, yaw, known, 2.0)
+    assert np.flatnonzero(tracks.valid[0]).tolist() == list(range(5, 16))
+    np.testing.assert_allclose(tracks.position[0, 5:16, 0], np.clip(tracks.time[5:16], 0.52, 1.48) * 10)
+    assert not tracks.position[0, :5].any() and not tracks.velocity[0, :5].any() and not tracks.velocity[0, 16:].any()
+
+
 def test_categories() -> None:
     expected = {
         "vehicle.bus.bendy": "bus",
