@@ -139,7 +139,7 @@ class DepthRecipe:
         row = int(generator.integers(len(arrays["rgb"])))
         sample = {name: np.array(array[row]) for name, array in arrays.items()}
         crop = cropped(sample, generator)
-        crop["sparse"] = thinned(crop["sparse"], crop["intrinsics"][0, 0], generator)
+        crop["sparse"], crop["upright"] = thinned(crop["sparse"], crop["upright"], crop["intrinsics"][0, 0], generator)
         made = list(example(crop))
         if generator.random() < 0.5:
             made = [np.ascontiguousarray(array[..., ::-1]) for array in made]
@@ -256,13 +256,15 @@ def cropped(sample: dict[str, np.ndarray], generator: np.random.Generator) -> di
     }
 
 
-def thinned(sparse: np.ndarray, focal: float, generator: np.random.Generator) -> np.ndarray:
-    """Returns (H, W) of which some are missing, shifted, or of something else: none, a share, whole wedges, all above or below a
-    row, or all of them."""
+def thinned(
+    sparse: np.ndarray, upright: np.ndarray, focal: float, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (H, W) of which some are missing, shifted, or of something else, and which of them are upright (H, W), shifted with
+    them. Missing are none, a share, whole wedges, all above or below a row, or all of them."""
     kind = generator.choice(["none", "share", "wedges", "both", "rows", "all"], p=[0.2, 0.25, 0.25, 0.15, 0.12, 0.03])
     kept = sparse.copy()
     if kind == "all":
-        return np.zeros_like(kept)
+        return np.zeros_like(kept), upright
     if kind in ("share", "both"):
         kept[generator.random(kept.shape) < generator.uniform(0.1, 0.95)] = 0
     if kind in ("wedges", "both"):
@@ -273,8 +275,9 @@ def thinned(sparse: np.ndarray, focal: float, generator: np.random.Generator) ->
     wrong = (generator.random(kept.shape) < 0.004) * generator.normal(0, 0.4, kept.shape)
     kept = (kept * np.exp(np.abs(wrong) + generator.normal(0, 0.003, kept.shape))).astype(np.float32)
     if generator.random() < 0.3:
-        kept = np.roll(kept, int(generator.integers(-1, 2)), int(generator.integers(2)))
-    return np.where(kept < FAR, kept, 0)
+        shift, axis = int(generator.integers(-1, 2)), int(generator.integers(2))
+        kept, upright = np.roll(kept, shift, axis), np.roll(upright, shift, axis)
+    return np.where(kept < FAR, kept, 0), upright
 
 
 def removed(

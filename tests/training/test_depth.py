@@ -47,8 +47,23 @@ def test_returns_are_taken_away_as_told():
     assert (half > 0).mean() == pytest.approx(0.5, abs=0.02) and (wedges > 0).mean() == pytest.approx(2 / 3, abs=0.1)
     columns = (wedges > 0).any(0)
     assert ((wedges > 0).all(0) == columns).all(), "wedges are whole"
-    shares = [float((thinned(sparse, 158.0, generator) > 0).mean()) for _ in range(40)]
+    upright = np.ones(sparse.shape, bool)
+    shares = [float((thinned(sparse, upright, 158.0, generator)[0] > 0).mean()) for _ in range(40)]
     assert min(shares) < 0.3 and max(shares) > 0.97
+
+
+def test_shifted_returns_stay_what_they_are():
+    """Those 8 m away are upright, those 12 m away are ground, however they are augmented."""
+    generator = np.random.default_rng(0)
+    upright = generator.random((112, 199)) < 0.5
+    sparse = np.where(upright, 8.0, 12.0).astype(np.float32)
+    moved = 0
+    for _ in range(20):
+        kept, still = thinned(sparse, upright, 158.0, generator)
+        right = (kept < 10) == still
+        assert right[kept > 0].mean() > 0.99 if kept.any() else still is upright  # a few returns are of something else
+        moved += not np.array_equal(still, upright)
+    assert moved > 1
 
 
 @pytest.mark.medium
