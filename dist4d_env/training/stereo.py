@@ -30,6 +30,8 @@ KEPT = 21
 """Keyframes of a scene that are used, evenly picked where there are more."""
 CROP = (96, 160)
 """Height and width of what a step sees of each image."""
+REACH = (0.7, 2.3)
+"""Logarithms of metres between which it is drawn how far the sources of a window may be away."""
 SKY_WEIGHT, DEPTH_WEIGHT = 0.2, 2.0
 """Of the likelihood of sky's plane, and of the error of log depth, in the loss."""
 PROBABLE = 0.6
@@ -75,7 +77,10 @@ def stereo_samples(scene: Scene, settings: SampleSettings) -> dict[str, np.ndarr
 
 
 class StereoRecipe:
-    """Windows of all scales, relit one by one, with sources before, after, or both."""
+    """Windows of all scales, relit one by one, with sources before, after, or both.
+
+    Raises ``DataError`` where no image has a source, as those of a parked car.
+    """
 
     def __init__(self, train: SampleStore | Sequence[SampleStore], val: SampleStore | None, batch: int, seed: int) -> None:
         torch.manual_seed(seed)
@@ -83,6 +88,12 @@ class StereoRecipe:
         self.models: dict[str, nn.Module] = {"stereo": self.model}
         self.count, self.seed, self.stores = batch, seed, as_stores(train)
         self.val = val or self.stores[0]
+        if not any(_has_sources(scene) for store in self.stores for scene in store.scenes):
+            names = ", ".join(str(store.folder) for store in self.stores)
+            raise DataError(
+                f"{names}: in no scene do two keyframes lie {0.5 * LEAST:g} to {np.exp(REACH[1]):.0f} m apart and show the same "
+                "places; take scenes in which the car drives"
+            )
 
     def batch(self, step: int, rank: int = 0) -> StereoBatch:
         """Windows of random images."""
@@ -185,11 +196,23 @@ class StereoRecipe:
         save_model(self.model, folder / "stereo", torch.float16)
 
 
-def _some_around(scene: SceneSamples, keyframe: int, generator: np.random.Generator) -> list[int]:
-    """A keyframe before, one after, or one of each at random distances that stereo may meet."""
+def _near(scene: SceneSamples, keyframe: int, most: float) -> np.ndarray:
+    """(N,) the keyframes at least half of ``LEAST`` and at most ``most`` metres from one."""
     positions = np.array(scene.arrays["global_from_camera"][:, 0, :3, 3])
     away = np.linalg.norm(positions - positions[keyframe], axis=1)
-    near = np.flatnonzero((away >= 0.5 * LEAST) & (away <= min(MOST, float(np.exp(generator.uniform(0.7, 2.3))))))
+    return np.flatnonzero((away >= 0.5 * LEAST) & (away <= most))
+
+
+def _has_sources(scene: SceneSamples) -> bool:
+    """Whether any image of a scene has a source that training may draw."""
+    keyframes, views = scene.arrays["global_from_camera"].shape[:2]
+    pairs = ((k, int(other)) for k in range(keyframes) for other in _near(scene, k, float(np.exp(REACH[1]))))
+    return any(sources_of(scene, k, view, [other]) for k, other in pairs for view in range(views))
+
+
+def _some_around(scene: SceneSamples, keyframe: int, generator: np.random.Generator) -> list[int]:
+    """A keyframe before, one after, or one of each at random distances that stereo may meet."""
+    near = _near(scene, keyframe, min(MOST, float(np.exp(generator.uniform(*REACH)))))
     sides = [near[near < keyframe], near[near > keyframe]]
     kind = generator.choice(4, p=[0.15, 0.15, 0.35, 0.35])
     wanted = [side for side, use in zip(sides, (kind != 1, kind != 0), strict=True) if use and len(side)]

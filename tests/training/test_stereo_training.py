@@ -16,7 +16,7 @@ from dist4d_env.models.stereo import StereoNetwork, depth_code, warp
 from dist4d_env.training import stereo
 from dist4d_env.training.loop import LoopOptions, train
 from dist4d_env.training.prepare import prepare
-from dist4d_env.training.samples import SampleSettings, SampleStore
+from dist4d_env.training.samples import SampleSettings, SampleStore, write_scene, write_settings
 from dist4d_env.training.stereo import CROP, StereoRecipe, stereo_samples
 
 
@@ -60,6 +60,19 @@ def test_it_learns_and_goes_on_where_it_was(taken: SampleStore, tmp_path: Path):
     train(StereoRecipe(taken, None, 1, 0), options(3, "once"))
     parts, once = (load_model(StereoNetwork, tmp_path / name / "weights" / "stereo") for name in ("parts", "once"))
     assert all(torch.equal(a, b) for a, b in zip(parts.state_dict().values(), once.state_dict().values(), strict=True))
+
+
+def test_a_parked_car_gives_nothing_to_compare(taken: SampleStore, tmp_path: Path):
+    """Alone it is refused; beside a drive it is passed over."""
+    arrays = dict(taken.scenes[0].arrays)
+    poses = np.repeat(arrays["global_from_camera"][:1], len(arrays["rgb"]), 0)
+    for name, scenes in {"parked": ["a"], "both": ["a", "b"]}.items():
+        write_settings(tmp_path / name, taken.settings)
+        for scene in scenes:
+            write_scene(tmp_path / name, scene, arrays if scene == "b" else arrays | {"global_from_camera": poses})
+    with pytest.raises(DataError, match=r"parked: in no scene do two keyframes lie 0.5 to 10 m apart .* in which the car drives"):
+        StereoRecipe(SampleStore(tmp_path / "parked"), None, 1, 0)
+    assert StereoRecipe(SampleStore(tmp_path / "both"), None, 2, 0).batch(0).images.shape == (2, 4, 3, *CROP)
 
 
 def test_scenes_without_files_are_named(nuscenes_real: Path):
