@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dist4d_env.errors import DataError
 from dist4d_env.learning.depth_scan import Rays, calibration_of
 from dist4d_env.learning.route_frame import RouteFrame
-from dist4d_env.learning.route_grid import BACK, CELL, CELLS, CHANNELS, COARSE, SIDE, Lifter, cell_centres
+from dist4d_env.learning.route_grid import BACK, CELL, CELLS, CHANNELS, COARSE, SIDE, Lifter, Pictures, cell_centres
 from dist4d_env.simulation.ego import EgoState
 from tests.learning.end_to_end import FRONT, STRAIGHT, looking
 
@@ -45,11 +46,21 @@ def test_projection_is_that_of_the_route_frame(route):
     along, left, height = lifter._points(depth, frame, at(), at())
     points = Rays.of(calibration_of(FRONT), (64, 112)).points(depth.reshape(-1).astype(float))
     ours, lefts, _ = frame.project(points[None, :, :2])
-    near = np.abs(lefts[0]) < 3.0  # farther from a bend some places are as near to one piece as to the next
+    near = np.abs(lefts[0]) < 3.0  # outside a bend along goes on beyond the end of its piece, the more the farther away
     np.testing.assert_allclose(along[near], ours[0, near], atol=0.3)
     np.testing.assert_allclose(left[near], lefts[0, near], atol=1e-2)
     np.testing.assert_allclose(height, points[:, 2], atol=1e-4)
     assert near.sum() > 1000 and np.median(np.abs(along - ours[0])) < 1e-5
+
+
+def test_pictures_of_other_cameras_are_refused():
+    """Also where only an earlier one is."""
+    lifter, fits = Lifter(calibration_of(FRONT), (64, 112)), looking([], at())
+    two = Pictures(0.0, np.repeat(fits.rgb, 2, 0), np.repeat(fits.depth, 2, 0), at())
+    small = Pictures(0.0, fits.rgb[:, ::2], fits.depth[:, ::2], at())
+    for views in ([two, None, None], [fits, None, small]):
+        with pytest.raises(DataError, match=r"of depth \(.*\) do not fit the calibration, which is of \(1, 64, 112\)"):
+            lifter.lift(views, STRAIGHT)
 
 
 def test_earlier_pictures_are_seen_from_here():
