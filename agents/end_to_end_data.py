@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -17,7 +20,7 @@ from dist4d_env.errors import DataError
 from dist4d_env.geometry.threads import in_threads
 from dist4d_env.learning.end_to_end_network import SIDEWAYS, NetworkConfig, as_answer, hint_grid, state_numbers
 from dist4d_env.learning.route_frame import RouteFrame
-from dist4d_env.learning.route_grid import COARSE, PAST, Lifted, Lifter, Pictures, cell_centres
+from dist4d_env.learning.route_grid import CELLS, CHANNELS, COARSE, PAST, Lifter, Pictures, cell_centres
 from dist4d_env.planners.contract import in_ego_frame
 from dist4d_env.planners.lights_ahead import LightsAhead
 from dist4d_env.planners.pdm_closed import emergency_brake
@@ -132,13 +135,14 @@ class Samples:
     """N recorded instants: what a network should answer, and the pictures from which it is to know it.
 
     stored: FRAMES by name, (N, ...); views: (N, 1 + len(PAST)) numbers of the instants of the present view and those ``PAST``
-    seconds before, -1 where there was none; targets: (N, ...) by name.
+    seconds before, -1 where there was none; targets: (N, ...) by name; parts: the rows of each file, to which its views belong.
     """
 
     config: NetworkConfig
     stored: Mapping[str, np.ndarray]
     views: np.ndarray
     targets: Mapping[str, np.ndarray]
+    parts: tuple[range, ...]
 
     def __len__(self) -> int:
         return len(self.views)
@@ -163,14 +167,28 @@ class Samples:
                 rgb, depth = augmented(rgb, depth, np.random.default_rng(seeds[row]), strength)
             return Pictures(float(stored["time"][row]), rgb, depth, ego_state(np.append(stored["pose"][row], np.zeros(4))))
 
-        def lift(row: int) -> Lifted:
-            return lifter.lift([pictures[view] if view >= 0 else None for view in self.views[row]], route[row])
+        views, (height, width) = len(self.config.cameras), self.config.size
+        counts = np.empty((len(self), CHANNELS, *CELLS), np.uint8)
+        cells = np.empty((len(self), views, height // 2, width // 2), np.int16)
+        seen = np.empty((len(self), len(PAST)), bool)
+        rgb = stored["rgb"] if seeds is None else np.empty_like(stored["rgb"])
 
-        pictures = in_threads(picture, len(self))
-        lifted = in_threads(lift, len(self))
-        counts, cells, seen = (np.stack([getattr(one, name) for one in lifted]) for name in ("counts", "cells", "seen"))
+        def lift_part(part: range) -> None:
+            pictures = in_threads(lambda index: picture(part[index]), len(part))
+
+            def lift(index: int) -> None:
+                row = part[index]
+                shown = [pictures[view - part.start] if view >= 0 else None for view in self.views[row]]
+                lifted = lifter.lift(shown, route[row])
+                counts[row], cells[row], seen[row] = lifted.counts, lifted.cells, lifted.seen
+                if seeds is not None:
+                    rgb[row] = pictures[index].rgb
+
+            in_threads(lift, len(part))
+
+        for part in self.parts:  # the pictures of all files at once would take more memory than all that is made of them
+            lift_part(part)
         state = state_numbers(stored["ego"].astype(float), route, seen)
-        rgb = stored["rgb"] if seeds is None else np.stack([view.rgb for view in pictures])
         return Examples({"rgb": rgb, "cells": cells, "counts": counts, "state": state, **self.targets})
 
 
@@ -246,7 +264,8 @@ def load_samples(paths: Sequence[Path], config: NetworkConfig) -> Samples:
     speed = np.maximum(speed, -ego[:, :1])  # an emergency is a stop: the tracker is asked for more, the car does not reverse
     targets = {"speed": speed, "beside": beside, "brake": braking, "light": stored["light"]}
     numbers = {name: np.asarray(values, np.float32) for name, values in targets.items()}
-    return Samples(config, stored, views, {"hints": stored["hints"], **numbers})
+    rows = tuple(range(first, last) for first, last in pairwise(firsts.tolist()))
+    return Samples(config, stored, views, {"hints": stored["hints"], **numbers}, rows)
 
 
 def _views(stored: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -261,5 +280,5 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as file:
             return {name: file[name] for name in FRAMES}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(f"drives {path} cannot be read ({error}): remove the file, the script drives the scene again") from error

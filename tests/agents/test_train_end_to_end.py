@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,24 @@ def test_earlier_views_are_those_of_the_same_episode(done):
         for view, ago in zip(before, (0.5, 1.0), strict=True):
             there = np.flatnonzero((episode == episode[row]) & np.isclose(time, time[row] - ago))
             assert view == (there[0] + len(time) if len(there) else -1)
+
+
+def test_files_are_lifted_one_by_one(done):
+    """Into the same bits as all at once, in less memory."""
+    path = done / "data" / "round_0" / "town-val-0000.npz"
+    samples = load_samples([path] * 6, load_network(done / "round_0")[1])
+    own = len(samples) // 6
+    assert samples.parts == tuple(range(k * own, (k + 1) * own) for k in range(6))
+    found, peaks = [], []
+    for parts in (samples.parts, (range(6 * own),)):
+        one = replace(samples, parts=parts)
+        tracemalloc.start()
+        lifted = one.lifted(np.random.default_rng(0)).arrays
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        found.append([*lifted.values(), *one.plain.arrays.values()])
+    assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(*found, strict=True))
+    assert peaks[0] < 0.75 * peaks[1], peaks
 
 
 def test_every_pass_learns_from_other_pictures(done):
@@ -159,9 +179,13 @@ def test_bad_input_is_one_clear_error(done, tmp_path, town_dataroot):
         main(small(tmp_path / "a", town_dataroot, cameras=("CAM_ROOF",)))
     with pytest.raises(ConfigError, match="holds no drives"):
         main(small(tmp_path / "b", town_dataroot, data=tmp_path))
-    (tmp_path / "broken.npz").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="remove the file"):
-        load_samples([tmp_path / "broken.npz"], load_network(done / "round_0")[1])
+    whole = (done / "data" / "round_0" / "town-val-0000.npz").read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 3 : len(whole) // 2] = bytes(len(whole) // 2 - len(whole) // 3)
+    for content in (b"nothing", b"", whole[: len(whole) // 2], whole[:100], bytes(damaged)):
+        (tmp_path / "broken.npz").write_bytes(content)
+        with pytest.raises(DataError, match="remove the file"):
+            load_samples([tmp_path / "broken.npz"], load_network(done / "round_0")[1])
 
 
 def test_it_learns_in_a_generated_world_too_and_a_folder_drives(tmp_path, town_dataroot):
