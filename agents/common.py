@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -169,8 +170,13 @@ class Stop:
             signal.signal(number, handler)
 
 
-def remember_options(options: CommonOptions, free: tuple[str, ...], older: Mapping[str, Any] = MappingProxyType({})) -> None:
-    """Writes options.json of the run. Raises ConfigError where the folder holds a run with others, ``free`` ones aside.
+@contextmanager
+def remembered_options(
+    options: CommonOptions, free: tuple[str, ...], older: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[None]:
+    """In this context data and environments are opened; then options.json of the run is written. Where they cannot be opened it
+    is not, so that the corrected command goes ahead. Raises ConfigError where the folder holds a run with other options, ``free``
+    ones aside.
 
     older: what runs did that are older than an option, where that isn't today's default.
     """
@@ -182,6 +188,7 @@ def remember_options(options: CommonOptions, free: tuple[str, ...], older: Mappi
         other = sorted(key for key in mine if key not in free and theirs.get(key) != mine[key])
         if other:
             raise ConfigError(f"{options.out} holds a run with other {', '.join(other)}: choose another --out or remove it")
+    yield
     write_text(path, json.dumps(mine, indent=1) + "\n")
 
 

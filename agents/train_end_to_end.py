@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from agents.common import Stop, remember_options
+from agents.common import Stop, remembered_options
 from agents.end_to_end_data import Recorder, Samples, load_samples, random_scenarios
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
@@ -121,13 +121,23 @@ def main(options: Options) -> Path:
     """Drives and learns until ``options.rounds``, or until stopped; returns the folder."""
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.data is not None:
-        check_data(options.data, options.world)
-    remember_options(options, ("rounds", "out", "threads", "dataroot"), older={"augment": 0.0})  # type: ignore[arg-type]
-    dataset = open_dataset(options.dataroot, None, options.scenes, size=(64, 112))
-    names = dataset.scene_names(options.scenes)
-    training, held_out = names[: -options.held_out], names[-options.held_out :]
-    config = network_config(options, dataset, training)
+    free = ("rounds", "out", "threads", "dataroot")
+    with remembered_options(options, free, older={"augment": 0.0}):  # type: ignore[arg-type]
+        dataset = open_dataset(options.dataroot, None, options.scenes, size=(64, 112))
+        names = dataset.scene_names(options.scenes)
+        if options.held_out >= len(names):
+            raise ConfigError(
+                f"--held-out {options.held_out} leaves none of the {len(names)} scenes of {options.scenes} to train on: hold out "
+                "fewer"
+            )
+        training, held_out = names[: -options.held_out], names[-options.held_out :]
+        config = network_config(options, dataset, training)
+        if options.data is not None:
+            check_data(options.data, config)
+            stored_drives(options, training, 0)
+        if options.start is not None:
+            load_network(options.start)
+        make_env(options, dataset, training).close()
     with Stop() as stop:
         for number in range(1 if options.data else options.rounds):
             if options.data is None:
@@ -140,12 +150,22 @@ def main(options: Options) -> Path:
     return options.out
 
 
-def check_data(run: Path, world: str) -> None:
-    """Raises ConfigError where another run's drives were seen in another world than the one that is named."""
+def check_data(run: Path, config: NetworkConfig) -> None:
+    """Raises ConfigError where another run's drives were seen in another world than the network's, or by other cameras."""
     path = run / "options.json"
-    driven = json.loads(path.read_text()).get("world", Options.world) if path.is_file() else Options.world
-    if driven != world:
-        raise ConfigError(f"the drives of {run} were seen in the world {driven}: add --world {driven}")
+    given = json.loads(path.read_text()) if path.is_file() else {}
+    world, cameras = given.get("world", Options.world), tuple(given.get("cameras", Options.cameras))
+    if world != config.about["world"]:
+        raise ConfigError(f"the drives of {run} were seen in the world {world}: add --world {world}")
+    if cameras != config.cameras:
+        raise ConfigError(f"the drives of {run} were seen by {', '.join(cameras)}: add --cameras {' '.join(cameras)}")
+    for folder in sorted(run.glob("round_*"))[:1]:  # its networks know where the cameras are
+        for name, mine, theirs in zip(cameras, config.calibration, load_network(folder)[1].calibration, strict=True):
+            if not np.allclose(mine, theirs, atol=0.05):
+                raise ConfigError(
+                    f"{name} is mounted unlike where the drives of {run} were seen from: choose --dataroot and --scenes with the "
+                    "cameras of that run"
+                )
 
 
 def network_config(options: Options, dataset: Dataset, scenes: Sequence[str]) -> NetworkConfig:
@@ -280,17 +300,22 @@ def learn_round(options: Options, config: NetworkConfig, scenes: Sequence[str], 
     network = EndToEndNetwork() if start is None else load_network(start)[0]
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-3)
     done = 0
+    losses: dict[str, float] = {}
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         if state["round"] == number:
             network.load_state_dict(state["network"])
             optimizer.load_state_dict(state["optimizer"])
             done = state["epochs"]
+            losses = state.get("losses", {})  # which older checkpoints lack
     with Progress(f"learning, round {number}", "epoch", options.epochs, done) as progress:
         for epoch in range(done, options.epochs):
             losses = learn_epoch(options, network, optimizer, samples, number, epoch)
             note(options, f"round {number}, epoch {epoch + 1} of {options.epochs}, {len(samples)} samples: {losses}")
-            state = {"round": number, "epochs": epoch + 1, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
+            state = {
+                "round": number, "epochs": epoch + 1, "losses": losses, "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            }  # fmt: skip
             with replacing(checkpoint) as part:
                 torch.save(state, part)
             progress.update()

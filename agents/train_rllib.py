@@ -76,19 +76,20 @@ def main(options: Options) -> Path:
     """Trains until ``options.steps``, or until stopped; returns the folder."""
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    common.remember_options(options, free=("steps", "out", "threads", "address"))
-    start_ray(options)
+    with common.remembered_options(options, free=("steps", "out", "threads", "address")):
+        start_ray(options)
 
-    # The algorithm, from its last checkpoint where there is one.
-    checkpoint = recovered(options.out / "checkpoint")
-    curve: list[dict[str, float]] = json.loads((options.out / "curve.json").read_text()) if checkpoint.exists() else []
-    done = int(curve[-1]["steps"]) if curve else 0
-    algorithm: Any = make_config(options, done).build_algo()
-    if checkpoint.exists():
-        algorithm.restore_from_path(str(checkpoint))
+        # The algorithm, from its last checkpoint where there is one, and the environments that it is validated in.
+        checkpoint = recovered(options.out / "checkpoint")
+        curve = load_curve(options.out, checkpoint) if checkpoint.exists() else []
+        done = int(curve[-1]["steps"]) if curve else 0
+        algorithm: Any = make_config(options, done).build_algo()
+        if checkpoint.exists():
+            algorithm.restore_from_path(str(checkpoint))
+            write_curve(curve, options.out)  # a kill right after the checkpoint left it a point behind
+        validation = common.make_environments(options.eval_episodes, options, view_of(options), validation=True)
 
     # Collect a batch, learn from it, and now and then evaluate on the validation scenes.
-    validation = common.make_environments(options.eval_episodes, options, view_of(options), validation=True)
     with common.Stop() as stop, Progress("training", "decision", options.steps, done) as bar:
         if not curve:
             evaluate(algorithm, validation, options, 0, curve)
@@ -199,18 +200,31 @@ def evaluate(
     curve.append(point)
     if point["pdms"] > best:
         policy.save(options.out / "best")
-    save_checkpoint(algorithm, options.out)
-    write_text(options.out / "curve.json", json.dumps(curve, indent=1) + "\n")
+    save_checkpoint(algorithm, curve, options.out)
+    write_curve(curve, options.out)
     group = algorithm.env_runner_group
     assert group is not None
     runners = group.foreach_env_runner(lambda runner: common.process_usage(), local_env_runner=False)
     common.append_usage(options.out, done, [common.process_usage(), *runners])
 
 
-def save_checkpoint(algorithm: PPO, folder: Path) -> None:
-    """RLlib's checkpoint in place of the one before; one of the two is there, whole, at any instant."""
+def save_checkpoint(algorithm: PPO, curve: list[dict[str, float]], folder: Path) -> None:
+    """RLlib's checkpoint and the curve so far, in place of those before; one of the two is there, whole, at any instant."""
     with replacing_folder(folder / "checkpoint") as fresh:
         algorithm.save_to_path(str(fresh))
+        write_curve(curve, fresh)
+
+
+def write_curve(curve: list[dict[str, float]], folder: Path) -> None:
+    """``curve.json`` of a folder."""
+    write_text(folder / "curve.json", json.dumps(curve, indent=1) + "\n")
+
+
+def load_curve(run: Path, checkpoint: Path) -> list[dict[str, float]]:
+    """The curve up to a checkpoint; older runs have it beside the checkpoint alone."""
+    own = checkpoint / "curve.json"
+    curve: list[dict[str, float]] = json.loads((own if own.exists() else run / "curve.json").read_text())
+    return curve
 
 
 if __name__ == "__main__":

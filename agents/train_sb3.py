@@ -79,16 +79,16 @@ def main(options: Options) -> Path:
     """Trains until ``options.steps``, or until stopped; returns the folder."""
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    common.remember_options(options, free=("steps", "video", "out", "threads", "device"))
-    checkpoint = load_checkpoint(options.out)
-    done = checkpoint["steps"] if checkpoint else 0
 
     # The environments: one batch to train in, one to validate in.
-    view = view_of(options)
-    training = common.make_environments(options.envs, options, view, device=options.device)
-    validation = common.make_environments(options.eval_episodes, options, view, True, options.device)
-    seed = common.run_seed(options, done) >> 1
-    driving = SB3VecEnv(training, infos="ended", starts=disturbed_starts(options, seed))
+    with common.remembered_options(options, free=("steps", "video", "out", "threads", "device")):
+        checkpoint = load_checkpoint(options.out)
+        done = checkpoint["steps"] if checkpoint else 0
+        view = view_of(options)
+        training = common.make_environments(options.envs, options, view, device=options.device)
+        validation = common.make_environments(options.eval_episodes, options, view, True, options.device)
+        seed = common.run_seed(options, done) >> 1
+        driving = SB3VecEnv(training, infos="ended", starts=disturbed_starts(options, seed))
     envs = ViewVecEnv(VecMonitor(driving), view, options.reward_scale)
 
     model = make_model(options, envs, seed)

@@ -16,7 +16,7 @@ from agents import train_end_to_end as script
 from agents.end_to_end_data import FRAMES, Examples, augmented, load_samples
 from agents.train_end_to_end import Options, main
 from dist4d_env.data.open import open_dataset
-from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.errors import ConfigError, DataError, DiST4DError
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.learning.end_to_end import EndToEndConfig, EndToEndPlanner
 from dist4d_env.learning.end_to_end_network import load_network
@@ -160,6 +160,20 @@ def test_stopped_between_epochs_it_learns_the_same(done, tmp_path, town_dataroot
     assert all(torch.equal(stopped[name], never[name]) for name in never)
 
 
+def test_killed_before_its_network_is_written_a_round_goes_on(done, tmp_path, town_dataroot, monkeypatch):
+    """With the losses of its last epoch."""
+    options, whole = small(tmp_path / "killed", town_dataroot, data=done), small(tmp_path / "whole", town_dataroot, data=done)
+    with monkeypatch.context() as patched:
+        patched.setattr(script, "save_network", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            main(options)
+    main(options)
+    main(whole)
+    killed, never = (load_network(path / "round_0") for path in (options.out, whole.out))
+    assert killed[1].about == never[1].about and killed[1].about["losses"]
+    assert all(torch.equal(a, b) for a, b in zip(killed[0].state_dict().values(), never[0].state_dict().values(), strict=True))
+
+
 def scenes_of(options: Options):
     dataset = open_dataset(options.dataroot, None, options.scenes, size=(64, 112))
     return dataset, dataset.scene_names(options.scenes)[: -options.held_out]
@@ -186,6 +200,38 @@ def test_bad_input_is_one_clear_error(done, tmp_path, town_dataroot):
         (tmp_path / "broken.npz").write_bytes(content)
         with pytest.raises(DataError, match="remove the file"):
             load_samples([tmp_path / "broken.npz"], load_network(done / "round_0")[1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"held_out": 2}, "--held-out 2 leaves none of the 2 scenes of val to train on: hold out fewer"),
+        ({"dataroot": Path("nowhere")}, "nowhere .* is no folder"),
+        ({"cameras": ("CAM_ROOF",)}, "the scenes have no CAM_ROOF"),
+        ({"data": Path("nowhere")}, "holds no drives"),
+        ({"start": Path("nowhere")}, "no end-to-end network is in nowhere"),
+        ({"world": "splat", "data": "done"}, "were seen in the world oracle: add --world oracle"),
+        ({"cameras": ("CAM_FRONT",), "data": "done"}, "were seen by .*: add --cameras CAM_FRONT_LEFT CAM_FRONT CAM_FRONT_RIGHT"),
+        ({"cameras": script.FRONT[::-1], "data": "done"}, "were seen by CAM_FRONT_LEFT, CAM_FRONT, CAM_FRONT_RIGHT: add"),
+        ({"data": "moved"}, "CAM_FRONT is mounted unlike where the drives of .* were seen from"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_command_that_cannot_run_is_not_remembered(wrong, message, done, tmp_path, town_dataroot):
+    if wrong.get("data") == "moved":
+        moved = tmp_path / "moved"
+        for name in ("options.json", "round_0/config.json", "round_0/network.safetensors"):
+            (moved / name).parent.mkdir(exist_ok=True)
+            (moved / name).write_bytes((done / name).read_bytes())
+        config = json.loads((moved / "round_0" / "config.json").read_text())
+        config["calibration"][1][12] += 0.5
+        (moved / "round_0" / "config.json").write_text(json.dumps(config))
+    options = replace(small(tmp_path / "run", town_dataroot), **wrong)
+    if isinstance(options.data, str):
+        options = replace(options, data=tmp_path / "moved" if options.data == "moved" else done)
+    with pytest.raises(DiST4DError, match=message):
+        main(options)
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_it_learns_in_a_generated_world_too_and_a_folder_drives(tmp_path, town_dataroot):

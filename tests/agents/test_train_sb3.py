@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from agents.train_sb3 import Options, load_checkpoint, main
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.learning.policy_files import Policy
 
 pytestmark = pytest.mark.medium
@@ -67,6 +68,12 @@ def test_it_learns_something_and_goes_on_where_it_was(tmp_path, town_dataroot):
     assert min(steps) > max(state["step"] for state in before["parameters"]["policy.optimizer"]["state"].values())
     with pytest.raises(ConfigError, match="other seed"):
         main(small(tmp_path, town_dataroot, seed=1))
+
+
+def test_a_command_that_cannot_run_is_not_remembered(tmp_path, town_dataroot):
+    with pytest.raises(DataError, match="is no folder"):
+        main(replace(small(tmp_path, town_dataroot), val_dataroot=tmp_path / "nowhere"))
+    assert not (tmp_path / "options.json").exists()
 
 
 @pytest.mark.parametrize(("end", "expected"), [(-2.5, -1.5), (None, None)])

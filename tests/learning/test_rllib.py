@@ -20,7 +20,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from agents import rllib_tune, train_rllib
 from agents.common import make_environments
 from dist4d_env.data.nuscenes import RING
-from dist4d_env.errors import ConfigError
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.learning.policy_files import Policy
 from dist4d_env.learning.policy_planner import PolicyPlanner
@@ -95,6 +95,28 @@ def test_a_run_goes_on_where_it_was_and_not_with_other_options(small, cluster, t
     assert not list(tmp_path.glob("checkpoint.*"))
     with pytest.raises(ConfigError, match="other envs"):
         train_rllib.main(replace(small, out=tmp_path, envs=8))
+
+
+def test_killed_after_a_checkpoint_a_run_goes_on_with_its_curve(small, cluster, tmp_path, monkeypatch):
+    """As one that was not killed; so do runs of earlier versions, whose checkpoints hold no curve."""
+    with monkeypatch.context() as patched:
+        patched.setattr(train_rllib.common, "append_usage", lambda out, done, processes: 1 / 0 if done else None)
+        keep = train_rllib.write_curve
+        patched.setattr(train_rllib, "write_curve", lambda points, folder: folder == tmp_path or keep(points, folder))
+        with pytest.raises(ZeroDivisionError):
+            train_rllib.main(replace(small, out=tmp_path, steps=64))
+    assert not (tmp_path / "curve.json").exists()
+    train_rllib.main(replace(small, out=tmp_path, steps=64))
+    whole = train_rllib.main(replace(small, out=tmp_path / "whole", steps=64))
+    assert curve(tmp_path) == curve(whole) == curve(tmp_path / "checkpoint") and curve(whole)[-1]["steps"] >= 64
+    (tmp_path / "checkpoint" / "curve.json").unlink()  # as runs of earlier versions are
+    assert train_rllib.load_curve(tmp_path, tmp_path / "checkpoint") == curve(whole)
+
+
+def test_a_command_that_cannot_run_is_not_remembered(small, cluster, tmp_path):
+    with pytest.raises(DataError, match="is no folder"):
+        train_rllib.main(replace(small, out=tmp_path, val_dataroot=tmp_path / "nowhere"))
+    assert not (tmp_path / "options.json").exists()
 
 
 def test_checkpoints_restore_the_weights(run, small):
