@@ -126,6 +126,7 @@ def compare(
     change = np.array([np.nan if a is None or b is None else a - b for a, b in pairs], float)
     difference = Resampler(keys, seed, resamples).mean(change.tolist())
     known = change[np.isfinite(change)]
-    shares = [float(part.mean()) if len(known) else float("nan") for part in (known > TIE, abs(known) <= TIE, known < -TIE)]
+    parts = known > TIE, abs(known) <= TIE, known < -TIE
+    won, tied, lost = (float(part.mean()) if len(known) else float("nan") for part in parts)
     places = {key[:2] for key, value in zip(keys, change, strict=True) if np.isfinite(value)}
-    return Comparison(name, other, difference, *shares, len(places))
+    return Comparison(name, other, difference, won, tied, lost, len(places))
