@@ -14,7 +14,7 @@ VERBS = {
     "doctor": ("dist4d_env.doctor.cli", "look at this installation and machine: what works, what is missing, and for what"),
     "town": ("dist4d_env.town.cli", "make the built-in data set: streets, traffic, cameras, LiDAR, in nuScenes format"),
     "prepare": ("dist4d_env.curation.cli", "make metric depth for the images of a nuScenes-format data set"),
-    "train": ("dist4d_env.training.cli", "train the RGB-D codec, DiST-T or DiST-S"),
+    "train": ("dist4d_env.training.cli", "train a network of the world model, such as DiST-T, or of depth"),
     "adapt": ("dist4d_env.evaluation.adaptation", "fine-tune weights on your own scenes, and keep what is better there"),
     "validate": ("dist4d_env.evaluation.validation", "check a data set; say which weights suit it"),
     "evaluate": ("dist4d_env.evaluation.cli", "drive a planner through episodes, or score stored episodes again"),

@@ -1,4 +1,4 @@
-"""Makes docs/pictures/fidelity_gallery.jpg: ``python docs/make_fidelity_gallery.py runs/fidelity``.
+"""Makes docs/pictures/fidelity_gallery.jpg: ``python -m docs.make_fidelity_gallery runs/fidelity``.
 
 The decisions in which plans differ most between a world's pictures and the true ones of the same states, one per scenario: the
 front camera's picture and its depth in both, with the plan on that world's pictures (orange) and the one on the true pictures

@@ -66,8 +66,8 @@ class Options:
     only: tuple[str, ...] = ()
     """Of a suite: names, families or difficulties (with * and ?) to drive; all if none is given."""
     workers: int = 1
-    """Of a suite: processes to drive in, one thread each; planners live in processes of their own, where they can be stopped. 0
-    does everything in this process, for debuggers: there a planner that hangs or exits stops all."""
+    """Of a suite: processes to drive in, one thread each. Planners live in processes of their own, where they can be stopped; with 0
+    all is done in this one, for debuggers: there a planner that hangs or exits stops all."""
     ray: bool = False
     """Of a suite: the workers are those of Ray, in the cluster of $RAY_ADDRESS or one started here."""
     again: bool = False
@@ -92,7 +92,7 @@ class Options:
     memory: Literal["log", "history"] = "log"
     """What the world may remember."""
     traffic: str = "replay"
-    """Traffic as logged (replay), reacting (idm), or your own as module:Class."""
+    """Traffic as logged (replay), reacting on logged paths (idm) or by rules of lanes (lanes), or your own as module:Class."""
     action: Literal["trajectory", "controls", "discrete"] = "trajectory"
     """What the planner returns; plans are trajectories."""
     decision_dt: float = 0.5

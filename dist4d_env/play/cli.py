@@ -50,7 +50,7 @@ class Options:
     size: str | None = None
     """Height x width of the camera images, such as 224x400; else the world's own, 64x112 for the shipped weights."""
     traffic: str = "idm"
-    """Traffic that reacts (idm), as logged (replay), or your own as module:Class."""
+    """Traffic that reacts on logged paths (idm) or by rules of lanes (lanes), as logged (replay), or your own as module:Class."""
     device: str = "auto"
     """torch device of the models."""
     seed: int = 0
