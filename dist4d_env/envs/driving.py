@@ -190,7 +190,7 @@ class DiST4DDrivingEnv(EpisodeRow, gym.Env):
     | ``scenario`` | None | a ``Scenario`` or the path of a scenario YAML: fixes scene, start and what differs from the log |
     | ``world`` | "dist4d" | "dist4d", "splat", "replay", "oracle" (town only), "none" (no pictures), ``"module:Class"``, object |
     | ``weights`` | "tiny" | of "dist4d": a shipped preset, a folder written by ``save_pretrained``, or "splat" (no model) |
-    | ``size`` | None | camera height and width, for weights multiples of 16, (64, 112) to (448, 800); None: their own, else (64, 112) |
+    | ``size`` | None | camera height and width, with weights (64, 112) to (448, 800) by 16; None: their own, else (64, 112) |
     | ``observation`` | None | groups of the observation space, ``"module:Class"``, objects; None: the default given there |
     | ``action`` | "controls" | "controls", "trajectory" or "discrete" |
     | ``memory`` | "log" | what a world may remember: "log" all of the scene, "history" what was seen up to the start |

@@ -66,8 +66,8 @@ class Options:
     only: tuple[str, ...] = ()
     """Of a suite: names, families or difficulties (with * and ?) to drive; all if none is given."""
     workers: int = 1
-    """Of a suite: processes to drive in, one thread each. Planners live in processes of their own, where they can be stopped; with 0
-    all is done in this one, for debuggers: there a planner that hangs or exits stops all."""
+    """Of a suite: processes to drive in, one thread each. Planners live in processes of their own, where they can be stopped;
+    with 0 all is done in this one, for debuggers: there a planner that hangs or exits stops all."""
     ray: bool = False
     """Of a suite: the workers are those of Ray, in the cluster of $RAY_ADDRESS or one started here."""
     again: bool = False

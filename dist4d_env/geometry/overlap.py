@@ -3,7 +3,8 @@
 Poses and depth of recorded frames are never exact. Where the points of all frames compete for the nearest depth, errors win:
 what one frame puts a little too near covers what another has right, and outlines grow with every frame. Where a more useful
 frame shows a point or looks through it, only its own depth counts. A sky that it shows is doubted: what is bright is taken for
-sky, too. Agents are left as they are: of one that is a few pixels wide each frame shows other parts.
+sky, too. The sky of all frames counts: there is no error in its place, and its points close the gaps along roofs (leaving the
+doubled ones out costs up to .1 dB in the town). Agents are left as they are: of one that is a few pixels wide each frame shows other parts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ COARSER = 1.25
 NEAR = 0.1
 """Metres before a camera nearer than which it shows nothing."""
 
-_HALF, _TOLERANCE, _COARSER, _NEAR, _SKY = float32(0.5), float32(1 + TOLERANCE), float32(COARSER), float32(NEAR), float32(FAR)
+_HALF, _TOLERANCE, _COARSER, _NEAR = float32(0.5), float32(1 + TOLERANCE), float32(COARSER), float32(NEAR)
+_SKY, _BEYOND = float32(FAR), float32(FAR * 0.999)
 
 _lock = Lock()
 _known: WeakKeyDictionary[SplatSource, WeakKeyDictionary[SplatSource, np.ndarray]] = WeakKeyDictionary()
@@ -78,8 +80,11 @@ def _find_shown(
             for column in range(width):
                 if not keep[view, row, column] or owner[view, row, column] >= 0:
                     continue
+                own = depth[view, row, column]
+                if own >= _BEYOND:
+                    continue
                 i = (view * height + row) * width + column
-                fineness = focal[view] / depth[view, row, column]
+                fineness = focal[view] / own
                 px, py, pz = points[0, i], points[1, i], points[2, i]
                 for camera in range(len(linear)):
                     if not visible[camera, view]:

@@ -101,7 +101,8 @@ def _slope(steps: Array, i: int, n: int, here: float) -> tuple[float, bool, bool
     between its neighbours and no two pixels in line, on any side, continue into it.
     """
     back, ahead = steps[i], steps[i + 1]
-    # The neighbours of the first and last pixel wrap around.
+    # The neighbours of the first and last pixel wrap around; the pixels beside them count as explained, for the line's first and
+    # last difference are those beside them. To doubt them, too, costs more right pixels than it saves.
     further_back = steps[i - 1] if i > 0 else steps[n - 1]
     further_ahead = steps[i + 2] if i + 1 < n else steps[1]
     slope = back if abs(back) < abs(ahead) else ahead

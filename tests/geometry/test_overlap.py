@@ -43,6 +43,12 @@ def test_what_an_earlier_source_shows_is_left_out_and_the_rest_is_kept(rig):
     assert not lone.any()
 
 
+def test_the_sky_of_all_sources_counts(rig):
+    newest, older = frame(rig, 0, 0.0), frame(rig, -2, -0.5)
+    sky = older.keep & (older.frame.depth == FAR)
+    assert sky.mean() > 0.1 and not overlap([newest, older])[1][sky].any()
+
+
 def test_agents_are_left_as_they_are(rig):
     newest, older = frame(rig, 0, 0.0), frame(rig, -3, -0.5)
     agents = (older.owner >= 0) & older.keep
