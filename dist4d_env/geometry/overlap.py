@@ -4,7 +4,8 @@ Poses and depth of recorded frames are never exact. Where the points of all fram
 what one frame puts a little too near covers what another has right, and outlines grow with every frame. Where a more useful
 frame shows a point or looks through it, only its own depth counts. A sky that it shows is doubted: what is bright is taken for
 sky, too. The sky of all frames counts: there is no error in its place, and its points close the gaps along roofs (leaving the
-doubled ones out costs up to .1 dB in the town). Agents are left as they are: of one that is a few pixels wide each frame shows other parts.
+doubled ones out costs up to .1 dB in the town). Agents are left as they are: of one that is a few pixels wide each frame shows
+other parts.
 """
 
 from __future__ import annotations
