@@ -29,6 +29,8 @@ class DecisionOptions:
     """The first so many of the suite, families in turn."""
     suite: str = "town_test"
     """Suite of scenarios in the town: a name or a YAML file."""
+    size: str | None = None
+    """Height x width of the images; else the worlds' own."""
     weights: str = "tiny"
     """Of the world dist4d: a shipped preset or a folder."""
     workers: int = 2
@@ -62,10 +64,11 @@ def drive_all(
     suite = read_suite(options.suite)
     chosen = in_turn(suite.scenarios)[: options.scenarios]
     only = tuple(scenario.name for scenario in chosen)
-    campaign = Campaign(options.planner, suite, only=only, world=world, weights=options.weights)
+    campaign = Campaign(options.planner, suite, only=only, world=world, weights=options.weights, size=options.size)
     settings = campaign.env_settings(campaign.open_data())
     drives = [Drive(name, scenario, settings, options.weights) for scenario in chosen for name in options.planner]
-    finished = FinishedUnits(options.out, {"suite": options.suite, "weights": options.weights, "code": package_fingerprint()})
+    what = {name: getattr(options, name) for name in ("suite", "size", "weights")}
+    finished = FinishedUnits(options.out, {**what, "code": package_fingerprint()})
     due = [drive for drive in drives if drive.name not in finished.done]
     with Progress("driving", "episode", len(drives), len(drives) - len(due)) as progress:
         for name, found in executor(options.workers)(driven, due):
