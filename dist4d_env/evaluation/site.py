@@ -17,7 +17,7 @@ from dist4d_env.evaluation.drive import file_name
 from dist4d_env.evaluation.leaderboard import Standing
 from dist4d_env.evaluation.report.site import render_site
 from dist4d_env.evaluation.statistics import Estimate
-from dist4d_env.evaluation.submission import Submission
+from dist4d_env.evaluation.submission import Submission, tracks
 from dist4d_env.scenes.files import write_text
 
 
@@ -49,10 +49,12 @@ def run(options: Options) -> int:
     for folder, submission in zip(options.folders, submissions, strict=True):
         if submission.report:
             write_text(options.out / submission.report, (folder / "report.html").read_text(encoding="utf-8"))
-    write_text(options.out / "index.html", render_site(options.title, submissions))
+    ranked = tracks(submissions)
+    write_text(options.out / "index.html", render_site(options.title, ranked))
     planners = sum(len(submission.standings) for submission in submissions)
     print(f"{planners} planners of {len(submissions)} campaigns\npage: {options.out / 'index.html'}")
-    json_output.result({"page": options.out / "index.html", "campaigns": submissions})
+    campaigns = sorted((one for some in ranked for one in some), key=lambda one: names.index(one.name))
+    json_output.result({"page": options.out / "index.html", "campaigns": campaigns})
     return 0
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dist4d_env.evaluation.leaderboard import Standing
@@ -33,3 +33,20 @@ class Submission:
     def driven(self, planner: str) -> frozenset[tuple[str, int]]:
         """Scenarios and seeds that a planner drove."""
         return frozenset((one["scenario"], one["seed"]) for one in self.episodes if one["planner"] == planner)
+
+
+def tracks(submissions: Sequence[Submission]) -> list[list[Submission]]:
+    """Submissions by what is ranked together, ``missing`` of their standings counted over all that a track's planners drove."""
+    found: dict[tuple[tuple[str, Any], ...], list[Submission]] = {}
+    for submission in submissions:
+        found.setdefault(submission.track, []).append(submission)
+    return [_counted(some) for some in found.values()]
+
+
+def _counted(submissions: Sequence[Submission]) -> list[Submission]:
+    driven = [[one.driven(row.planner) for row in one.standings] for one in submissions]
+    every: frozenset[tuple[str, int]] = frozenset().union(*(mine for some in driven for mine in some))
+    return [
+        replace(one, standings=tuple(replace(row, missing=len(every - mine)) for row, mine in zip(one.standings, some, strict=True)))
+        for one, some in zip(submissions, driven, strict=True)
+    ]

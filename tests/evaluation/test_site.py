@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from dist4d_env import __version__
 from dist4d_env.__main__ import main
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.campaign import Campaign
@@ -46,7 +47,7 @@ def test_one_command_makes_the_page(folders, tmp_path, capsys):
     assert page.open == [] and page.tags.count("table") == 1 and "theirs <b>" not in text and "theirs &lt;b&gt;" in text
     places = re.findall(r'<tr><td class="number none">(.)</td><td class="name">(\w+) ', text)
     assert [place for place, _ in places] == ["1", "2", "-"], "who drove less is not ranked"
-    assert "1 fewer than others" in text and places[0][1] == "lane" and "none (traffic replay)" in text
+    assert "1 fewer than others" in text and places[0][1] == "lane" and f"traffic replay, dist4d_env {__version__}" in text
     rows = re.findall(r"<tr>(.*?)</tr>", text)
     assert all(row.count('class="name"') == 1 for row in rows), "one column stays in place when a table is scrolled"
     links = re.findall(r'href="(reports/[^"]+)"', text)
@@ -55,11 +56,25 @@ def test_one_command_makes_the_page(folders, tmp_path, capsys):
     assert replays and "1 failure of log in ours" in text
 
 
-def test_other_settings_are_another_table(folders, tmp_path):
-    other = tmp_path / "faithful"
-    write_results(folders[0], other, form="faithful")
+def test_programs_read_who_did_not_drive_all(folders, tmp_path, capsys):
+    assert main(["leaderboard", *map(str, folders), "--out", str(tmp_path / "site"), "--json"]) == 0
+    campaigns = json.loads(capsys.readouterr().out)["campaigns"]
+    assert [(one["name"], [row["missing"] for row in one["standings"]]) for one in campaigns] == [
+        ("ours", [0, 0]),
+        ("theirs <b>", [1]),
+    ]
+
+
+@pytest.mark.parametrize("setting", ["form", "traffic", "dist4d_env"])
+def test_other_settings_are_another_table_whose_heading_says_so(folders, tmp_path, setting):
+    content = json.loads((folders[0] / "results.json").read_text())
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "results.json").write_text(json.dumps(content | {"settings": content["settings"] | {setting: "another"}}))
     run(Options((folders[0], other), out=tmp_path / "site"))
-    assert Page((tmp_path / "site" / "index.html").read_text()).tags.count("table") == 2
+    text = (tmp_path / "site" / "index.html").read_text()
+    assert Page(text).tags.count("table") == 2
+    assert len(set(re.findall(r"<h2>trial</h2><p>(.*?)</p>", text))) == 2
 
 
 def test_a_folder_without_a_report_has_no_links(folders, tmp_path):

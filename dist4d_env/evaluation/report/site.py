@@ -18,21 +18,28 @@ from dist4d_env.progress import noun
 
 LINKED = 12
 """So many failures of a planner are linked to."""
+SETTINGS = {
+    "form": "scores",
+    "decision_dt": "seconds to a decision",
+    "horizon": "seconds to an episode",
+    "jitter": "jitter of starts",
+    "traffic": "traffic",
+    "dist4d_env": "dist4d_env",
+}
+"""The settings of a track beside its suite, as they stand above its table."""
 Entry = tuple[Submission, Standing]
 
 
-def render_site(title: str, submissions: Sequence[Submission]) -> str:
-    """The page as text. Links lead to the submissions' reports, relative to the page."""
-    tracks: dict[tuple[tuple[str, object], ...], list[Submission]] = {}
-    for submission in submissions:
-        tracks.setdefault(submission.track, []).append(submission)
+def render_site(title: str, ranked: Sequence[Sequence[Submission]]) -> str:
+    """The page as text. ranked: ``submission.tracks``. Links lead to the submissions' reports, relative to the page."""
+    submissions = [submission for some in ranked for submission in some]
     counts = {
         "campaigns": len(submissions),
         "planners": sum(len(submission.standings) for submission in submissions),
         "episodes": sum(len(submission.episodes) for submission in submissions),
     }
     lead = "Planners by campaign, best first in each suite; compare rows of one table alone, and worlds with care."
-    body = "".join(_track(some) for some in tracks.values())
+    body = "".join(_track(some) for some in ranked)
     key = colour_key(dict(OUTCOMES.values()))
     foot = (
         "Means over episodes with 95 % intervals (hierarchical bootstrap over scenes, scenarios, seeds), as each campaign sent "
@@ -48,15 +55,18 @@ def _track(submissions: Sequence[Submission]) -> str:
     """One suite's ranking."""
     settings, ranked_by = submissions[0].settings, submissions[0].ranked_by
     entries = [(submission, row) for submission in submissions for row in submission.standings]
-    every = frozenset().union(*(submission.driven(row.planner) for submission, row in entries))
-    entries.sort(key=lambda entry: (_missing(entry, every) > 0, -_mean(entry[1], ranked_by), entry[1].errors))
+    episodes = max(row.missing + len(submission.driven(row.planner)) for submission, row in entries)
+    entries.sort(key=lambda entry: (entry[1].missing > 0, -_mean(entry[1], ranked_by), entry[1].errors))
     names = [name for name in SCORES if any(_has(row, name) for _, row in entries)]
     names = sorted(names, key=lambda name: name != ranked_by)[:LEADING]
     heads = "".join(f"<th>{escape(label_of(name))}</th>" for name in names)
     kinds = "".join(f'<th class="number">{escape(text)}</th>' for text in KINDS.values())
-    rows = "".join(_row(place, entry, names, _missing(entry, every)) for place, entry in enumerate(entries, 1))
-    words = {"scores": settings["form"], "a decision every": f"{settings.get('decision_dt')} s", "episodes": len(every)}
-    lead = ", ".join(f"{name} {value}" for name, value in words.items())
+    rows = "".join(_row(place, entry, names) for place, entry in enumerate(entries, 1))
+    words = {name: settings.get(key) for key, name in SETTINGS.items()} | {"episodes": episodes}
+    plainly = {True: "yes", False: "no"}
+    lead = ", ".join(
+        f"{name} {plainly[value] if isinstance(value, bool) else value}" for name, value in words.items() if value is not None
+    )
     return (
         f"<h2>{escape(settings['suite'])}</h2><p>{escape(lead)}</p>"
         '<div class="card"><div class="scroll"><table><tr><th></th><th class="name">planner, campaign, world</th>'
@@ -64,12 +74,12 @@ def _track(submissions: Sequence[Submission]) -> str:
     )
 
 
-def _row(place: int, entry: Entry, names: Sequence[str], missing: int) -> str:
+def _row(place: int, entry: Entry, names: Sequence[str]) -> str:
     submission, row = entry
-    number = "-" if missing else str(place)
+    number = "-" if row.missing else str(place)
     return (
         f'<tr><td class="number none">{number}</td><td class="name">{escape(short_name(row.planner))} '
-        f"<small>{episodes_of(row.episodes, missing)}</small>"
+        f"<small>{episodes_of(row.episodes, row.missing)}</small>"
         f"<small>{_linked(submission, submission.name)}</small><small>{escape(_world(submission))}</small></td>"
         + "".join(f'<td class="score">{score_cell(row, name) if name in row.metrics else "n/a"}</td>' for name in names)
         + f"<td>{ended_bar(row)}</td>"
@@ -106,13 +116,8 @@ def _world(submission: Submission) -> str:
     """The world as a reader has to know it."""
     settings = submission.settings
     drawn = () if settings["world"] == "none" else (settings.get("weights"), settings.get("memory"), settings.get("size"))
-    more = [str(value) for value in (*drawn, f"traffic {settings.get('traffic')}") if value is not None]
-    return f"{settings['world']} ({', '.join(more)})"
-
-
-def _missing(entry: Entry, every: frozenset[tuple[str, int]]) -> int:
-    """Episodes of a table that a planner did not drive."""
-    return len(every - entry[0].driven(entry[1].planner))
+    more = ", ".join(str(value) for value in drawn if value is not None)
+    return f"{settings['world']} ({more})" if more else str(settings["world"])
 
 
 def _has(row: Standing, name: str) -> bool:
