@@ -222,8 +222,12 @@ def write_curve(curve: list[dict[str, float]], folder: Path) -> None:
 
 def load_curve(run: Path, checkpoint: Path) -> list[dict[str, float]]:
     """The curve up to a checkpoint; older runs have it beside the checkpoint alone."""
-    own = checkpoint / "curve.json"
-    curve: list[dict[str, float]] = json.loads((own if own.exists() else run / "curve.json").read_text())
+    found = next((path for path in (checkpoint / "curve.json", run / "curve.json") if path.is_file()), None)
+    if found is None:
+        raise ConfigError(
+            f"{checkpoint} has no curve.json, and {run} neither: remove {checkpoint} to begin anew, or choose another --out"
+        )
+    curve: list[dict[str, float]] = json.loads(found.read_text())
     return curve
 
 

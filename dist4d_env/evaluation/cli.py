@@ -32,13 +32,15 @@ if TYPE_CHECKING:
 
 ENV = ("world", "weights", "memory", "traffic", "decision_dt", "horizon", "dataset", "size")
 """Options that are the environment's keywords."""
-_DATA = ("dataroot", "dataset", "version", "allow", "seed", "out")
+_DATA = ("dataroot", "dataset", "version", "seed", "out")
+_STORED = ("folder", "dataroot", "dataset", "traffic", "allow", "seed", "form", "out")
 _PLANNED = (*_DATA, *ENV, "planner", "workers", "plan_limit", "reset_limit", "form")
 USED: Mapping[str, tuple[str, ...]] = {
     "with --realism": (*_DATA, "realism", "scenes", "episodes", "traffic"),
     "with --two-stage": (*_PLANNED, "two_stage", "scenes", "episodes"),
-    "with a FOLDER": (*_DATA, "folder", "traffic", "workers", "ray", "form"),
-    "with --suite": (*_PLANNED, "suite", "seeds", "only", "ray", "again", "second_opinions", "report"),
+    "with a FOLDER of a campaign": (*_STORED, "workers", "ray"),
+    "with a FOLDER of episodes": _STORED,
+    "with --suite": (*_PLANNED, "allow", "suite", "seeds", "only", "ray", "again", "second_opinions"),
     "without --suite": (*_PLANNED, "scenes", "episodes", "action", "second_opinions", "report"),
 }
 """The options that say something, by what is done; others are refused rather than passed over."""
@@ -115,7 +117,7 @@ class Options:
     """Ask others of a planner's kind, at every decision, what they would do on the splat of the same state and on the same
     pictures once stored, and report how often they agree (plan_agreement). Of planners that look; takes half as long again."""
     report: bool = False
-    """Write an HTML report per episode, too, with a video where the world makes pictures."""
+    """Write an HTML report per episode, too, with a video where the world makes pictures; a suite has one of all anyway."""
     form: Literal["corrected", "faithful"] = "corrected"
     """Of other benchmarks' scores: corrected, or as their original code computes them, known defects included."""
     allow: tuple[str, ...] = ()
@@ -136,7 +138,11 @@ class Options:
             return "with --realism"
         if self.two_stage:
             return "with --two-stage"
-        return "with a FOLDER" if self.folder is not None else "without --suite" if self.suite is None else "with --suite"
+        if self.folder is None:
+            return "without --suite" if self.suite is None else "with --suite"
+        from dist4d_env.evaluation.campaign import is_campaign
+
+        return "with a FOLDER of a campaign" if is_campaign(self.folder) else "with a FOLDER of episodes"
 
     def check(self) -> None:
         """Raises ConfigError for what cannot work."""
@@ -248,8 +254,6 @@ def _drive_suite(options: Options) -> None:
     from dist4d_env.scenes.suites import read_suite
 
     assert options.suite is not None
-    if options.action != "trajectory":
-        raise ConfigError(f"action={options.action!r}: suites are driven with trajectories; leave --action out")
     names = ("seeds", "only", "plan_limit", "reset_limit", "version", *ENV)
     settings: dict[str, Any] = {name: getattr(options, name) for name in names}
     settings |= {"opinions": options.second_opinions}

@@ -84,13 +84,21 @@ class Pilot:
                     seen |= {camera: frame.rgb[index], f"{camera}/depth": frame.depth[index, ..., None]}
             self._issued = state, guarded(self._planner.plan, input_of(state, self._planner.requires, seen))
         issued, plan = self._issued
-        if not isinstance(plan, Plan) and np.shape(plan) == (2,):
+        if not isinstance(plan, Plan) and _is_pair(plan):
             return Decision(
                 "controls", np.clip(finite_numbers(plan, "controls that are not finite"), -1, 1).astype(float), self.name
             )
         poses = to_action(plan, "trajectory")
         rest = poses if issued is state else rest_of(Plan(poses), issued, state)
         return Decision("trajectory", to_action(rest, "trajectory"), self.name)
+
+
+def _is_pair(answer: Any) -> bool:
+    """Whether a planner answered with two numbers, as controls are."""
+    try:
+        return np.shape(answer) == (2,)
+    except ValueError:  # rows of different lengths
+        return False
 
 
 def elsewhere(forward: float, left: float, up: float, yaw: float) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -35,11 +36,11 @@ from dist4d_env.training.stereo import StereoRecipe, stereo_samples
 
 OPTIONS = "options.json"
 KEPT = (
-    "model", "network", "preset", "dataroot", "version", "split", "scenes", "val_split", "sizes", "also", "codec", "rollouts",
+    "model", "network", "preset", "dataroot", "version", "split", "scenes", "val_dataroot", "val_split", "sizes", "also", "codec", "rollouts",
     "rollout_share", "adversarial", "layout_consistency", "emphasis", "teacher", "teacher_steps", "guidance", "batch", "seed",
 )  # fmt: skip
 """Options that a resumed run keeps, for it to be the same run."""
-PLACES = ("dataroot", "also")
+PLACES = ("dataroot", "val_dataroot", "also")
 """Those of them that are folders, the same however they are spelled."""
 Strides = Annotated[tuple[int, ...], arg(metavar="[N [N ...]]")]
 
@@ -264,9 +265,10 @@ def check_resumed(options: AnyTraining) -> None:
     before, now = with_whole_paths(json.loads((out / OPTIONS).read_text())), plain(options)
     for name in KEPT:
         if before.get(name) != now.get(name):
+            moved = f" (if the folder has only been moved, say so in {out / OPTIONS})" if name in PLACES else ""
             raise ConfigError(
-                f"{out} was begun with {name} {before.get(name)}, not {now.get(name)}: resume it so, or start another run from "
-                f"its weights with --init {out / 'weights'}"
+                f"{out} was begun with {name} {before.get(name)}, not {now.get(name)}: resume it so{moved}, or start another run "
+                f"from its weights with --init {out / 'weights'}"
             )
 
 
@@ -275,6 +277,7 @@ def plain(options: AnyTraining) -> dict[str, Any]:
     values = {"model": next(name for name, kind in MODELS.items() if isinstance(options, kind))}
     for name, value in asdict(options).items():
         values |= value if isinstance(value, dict) else {name: value}
+    values["dataroot"] = values["dataroot"] or os.environ.get("NUSCENES") or None
     return with_whole_paths(json.loads(json.dumps(values, default=str)))
 
 

@@ -197,11 +197,13 @@ class DiSTTRecipe(DiSTTBatches):
 
     def check_lengths(self) -> None:
         """Raises ``DataError`` where there is no chunk of one of the ``lengths`` to validate on."""
+        flags = "--dataroot, --split" if any(self.val is store for store in self.stores) else "--val-dataroot, --val-split"
         for length in self.lengths():
             if not self.val.chunks(length):
                 raise DataError(
                     f"{self.val.folder} holds no {length} keyframes in a row after a first one, which validation needs: choose "
-                    f"longer scenes (--val-dataroot, --val-split), of at least {length + 1} keyframes with images and depth"
+                    f"longer scenes ({flags}), of at least {1 + length * min(self.val.settings.strides)} keyframes with images "
+                    "and depth"
                 )
 
     def sample(self, chunk: tuple[int, list[int]]) -> list[torch.Tensor]:

@@ -88,8 +88,10 @@ class StereoRecipe:
         self.models: dict[str, nn.Module] = {"stereo": self.model}
         self.count, self.seed, self.stores = batch, seed, as_stores(train)
         self.val = val or self.stores[0]
-        if not any(_has_sources(scene) for store in self.stores for scene in store.scenes):
-            names = ", ".join(str(store.folder) for store in self.stores)
+        for stores in (self.stores, [self.val]):
+            if any(_has_sources(scene) for store in stores for scene in store.scenes):
+                continue
+            names = ", ".join(str(store.folder) for store in stores)
             raise DataError(
                 f"{names}: in no scene do two keyframes lie {0.5 * LEAST:g} to {np.exp(REACH[1]):.0f} m apart and show the same "
                 "places; take scenes in which the car drives"

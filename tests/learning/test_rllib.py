@@ -111,6 +111,9 @@ def test_killed_after_a_checkpoint_a_run_goes_on_with_its_curve(small, cluster, 
     assert curve(tmp_path) == curve(whole) == curve(tmp_path / "checkpoint") and curve(whole)[-1]["steps"] >= 64
     (tmp_path / "checkpoint" / "curve.json").unlink()  # as runs of earlier versions are
     assert train_rllib.load_curve(tmp_path, tmp_path / "checkpoint") == curve(whole)
+    (tmp_path / "curve.json").unlink()
+    with pytest.raises(ConfigError, match="has no curve.json, .* to begin anew"):
+        train_rllib.load_curve(tmp_path, tmp_path / "checkpoint")
 
 
 def test_a_command_that_cannot_run_is_not_remembered(small, cluster, tmp_path):

@@ -264,6 +264,24 @@ def test_a_planner_sees_the_pictures_and_one_that_fails_lets_go(session):
     assert session.tick(0.5, 0.0).decision.by == "hand"
 
 
+class RaggedPlanner:
+    """Answers rows of different lengths."""
+
+    requires = PlannerNeeds()
+
+    def reset(self, context, seed): ...
+
+    def plan(self, observation):
+        return [[1.0, 2.0, 3.0], [1.0, 2.0]]
+
+
+def test_a_planner_whose_answer_is_no_array_lets_go(session):
+    session.hand_over(f"{__name__}:RaggedPlanner")
+    with pytest.raises(PlannerFailure):
+        session.tick()
+    assert session.pilot is None
+
+
 class RememberingPlanner:
     """Keeps the times of every reset and plan since."""
 

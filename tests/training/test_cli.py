@@ -105,11 +105,20 @@ def test_a_resumed_run_keeps_its_data_set_and_scenes(tmp_path: Path, monkeypatch
     for same in (Path("drives"), Path("run/../drives"), tmp_path / "drives", tmp_path / "link"):
         check_resumed(TrainCodec(out, resume=True, data=DataOptions(dataroot=same, scenes=4)))
     for name, other in {
-        "dataroot": tmp_path / "others", "version": "v1.0-mini", "split": "val", "scenes": 5, "val_split": "none"
+        "dataroot": tmp_path / "others", "version": "v1.0-mini", "split": "val", "scenes": 5, "val_split": "none",
+        "val_dataroot": tmp_path / "others",
     }.items():  # fmt: skip
         data = DataOptions(**({"dataroot": Path("drives"), "scenes": 4} | {name: other}))
         with pytest.raises(ConfigError, match=f"was begun with {name} .*, not .*{other}: resume it so"):
             check_resumed(TrainCodec(out, resume=True, data=data))
+    # The folder may come from the environment, at the beginning or later.
+    monkeypatch.setenv("NUSCENES", str(tmp_path / "link"))
+    check_resumed(TrainCodec(out, resume=True, data=DataOptions(scenes=4)))
+    write_options(TrainCodec(out, data=DataOptions(scenes=4)))
+    monkeypatch.setenv("NUSCENES", str(tmp_path / "others"))
+    with pytest.raises(ConfigError, match="was begun with dataroot .*if the folder has only been moved, say so in .*options.json"):
+        check_resumed(TrainCodec(out, resume=True, data=DataOptions(scenes=4)))
+    check_resumed(TrainCodec(out, resume=True, data=DataOptions(dataroot=Path("drives"), scenes=4)))
     # Runs from before the paths were whole ones.
     options = json.loads((out / "options.json").read_text())
     (out / "options.json").write_text(json.dumps(options | {"dataroot": "drives"}))

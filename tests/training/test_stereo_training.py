@@ -72,6 +72,8 @@ def test_a_parked_car_gives_nothing_to_compare(taken: SampleStore, tmp_path: Pat
             write_scene(tmp_path / name, scene, arrays if scene == "b" else arrays | {"global_from_camera": poses})
     with pytest.raises(DataError, match=r"parked: in no scene do two keyframes lie 0.5 to 10 m apart .* in which the car drives"):
         StereoRecipe(SampleStore(tmp_path / "parked"), None, 1, 0)
+    with pytest.raises(DataError, match="parked: in no scene"):
+        StereoRecipe(taken, SampleStore(tmp_path / "parked"), 1, 0)
     assert StereoRecipe(SampleStore(tmp_path / "both"), None, 2, 0).batch(0).images.shape == (2, 4, 3, *CROP)
 
 

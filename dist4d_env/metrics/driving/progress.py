@@ -44,7 +44,8 @@ def route_completion(trace: EpisodeTrace, reference: float | None = None) -> Met
     end = trace.route.log_length if trace.route.log_length is not None else float(trace.route.arc_length[-1])
     remaining = end - float(s[0]) if reference is None else reference
     if remaining <= SHORT:
-        return MetricResult(1.0, False, {"reason": f"the logged path ends within {SHORT} m of the start"})
+        short = "the logged path ends within" if reference is None else "the recorded drive gets no farther than"
+        return MetricResult(1.0, False, {"reason": f"{short} {SHORT} m of the start"})
     return MetricResult(float(np.clip((s.max() - s[0]) / remaining, 0.0, 1.0)), True, {"remaining": remaining})
 
 
