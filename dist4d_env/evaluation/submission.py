@@ -46,7 +46,8 @@ def tracks(submissions: Sequence[Submission]) -> list[list[Submission]]:
 def _counted(submissions: Sequence[Submission]) -> list[Submission]:
     driven = [[one.driven(row.planner) for row in one.standings] for one in submissions]
     every: frozenset[tuple[str, int]] = frozenset().union(*(mine for some in driven for mine in some))
-    return [
-        replace(one, standings=tuple(replace(row, missing=len(every - mine)) for row, mine in zip(one.standings, some, strict=True)))
-        for one, some in zip(submissions, driven, strict=True)
-    ]
+    counted = []
+    for one, some in zip(submissions, driven, strict=True):
+        rows = (replace(row, missing=len(every - mine)) for row, mine in zip(one.standings, some, strict=True))
+        counted.append(replace(one, standings=tuple(rows)))
+    return counted

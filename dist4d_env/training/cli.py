@@ -36,8 +36,9 @@ from dist4d_env.training.stereo import StereoRecipe, stereo_samples
 
 OPTIONS = "options.json"
 KEPT = (
-    "model", "network", "preset", "dataroot", "version", "split", "scenes", "val_dataroot", "val_split", "sizes", "also", "codec", "rollouts",
-    "rollout_share", "adversarial", "layout_consistency", "emphasis", "teacher", "teacher_steps", "guidance", "batch", "seed",
+    "model", "network", "preset", "dataroot", "version", "split", "scenes", "val_dataroot", "val_split", "sizes", "also", "codec",
+    "rollouts", "rollout_share", "adversarial", "layout_consistency", "emphasis", "teacher", "teacher_steps", "guidance", "batch",
+    "seed",
 )  # fmt: skip
 """Options that a resumed run keeps, for it to be the same run."""
 PLACES = ("dataroot", "val_dataroot", "also")
@@ -274,7 +275,7 @@ def check_resumed(options: AnyTraining) -> None:
 
 def plain(options: AnyTraining) -> dict[str, Any]:
     """The options as JSON holds them, without groups."""
-    values = {"model": next(name for name, kind in MODELS.items() if isinstance(options, kind))}
+    values: dict[str, Any] = {"model": next(name for name, kind in MODELS.items() if isinstance(options, kind))}
     for name, value in asdict(options).items():
         values |= value if isinstance(value, dict) else {name: value}
     values["dataroot"] = values["dataroot"] or os.environ.get("NUSCENES") or None

@@ -112,7 +112,7 @@ def test_killed_after_a_checkpoint_a_run_goes_on_with_its_curve(small, cluster, 
     (tmp_path / "checkpoint" / "curve.json").unlink()  # as runs of earlier versions are
     assert train_rllib.load_curve(tmp_path, tmp_path / "checkpoint") == curve(whole)
     (tmp_path / "curve.json").unlink()
-    with pytest.raises(ConfigError, match="has no curve.json, .* to begin anew"):
+    with pytest.raises(ConfigError, match=r"has no curve\.json, .* to begin anew"):
         train_rllib.load_curve(tmp_path, tmp_path / "checkpoint")
 
 

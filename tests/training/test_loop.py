@@ -131,7 +131,9 @@ def test_scenes_too_short_to_validate_on_are_refused(tmp_path: Path, monkeypatch
     chosen = TrainDiSTT(
         tmp_path / "run", preset="small-test", codec=str(tmp_path / "weights"), data=DataOptions(val_split="none")
     )
-    with pytest.raises(DataError, match=r"val holds no 4 keyframes in a row .* longer scenes \(--dataroot, --split\), of at least 5 keyframes"):
+    with pytest.raises(
+        DataError, match=r"val holds no 4 keyframes in a row .* scenes \(--dataroot, --split\), of at least 5 keyframes"
+    ):
         chosen.recipe()
     with pytest.raises(ConfigError, match=r"holds no rollouts of 4 keyframes .* at least 5 keyframes"):
         codec = RGBDCodec(**small_preset().codec)
