@@ -112,6 +112,14 @@ class EditFrame:
         y = poses[:, 1] + sin * beyond + cos * lateral
         return np.column_stack([x, y, poses[:, 2]])
 
+    def beside(self, xy: np.ndarray) -> np.ndarray:
+        """(N, 2) the places in the middle of the route beside the points (N, 2) of a path; past its ends straight on."""
+        arc = self.route.follow(xy)
+        middle, heading = np.split(self.place(arc, np.zeros(len(arc))), [2], axis=1)
+        course = np.column_stack([deterministic.cos(heading[:, 0]), deterministic.sin(heading[:, 0])])
+        outside = (arc < 1e-6) | (arc > self.route.length - 1e-6)
+        return middle + course * np.where(outside, ((xy - middle) * course).sum(1), 0.0)[:, None]
+
     def ground(self, xy: np.ndarray) -> np.ndarray:
         """(N,) height of the ground at points (N, 2): that below the logged ego and below the nearest standing boxes.
 
@@ -207,8 +215,9 @@ def moving(xy: np.ndarray, yaw: np.ndarray, valid: np.ndarray, what: str) -> Mot
     rows = np.flatnonzero(valid)
     here = xy[rows]
     if len(rows) > 2:
-        steps = np.diff(here, axis=0) / TICK
-        most = float(np.hypot(*(np.diff(steps, axis=0) / TICK).T).max())
+        took = np.diff(rows)[:, None] * TICK  # longer where the log does not know it for a while
+        steps = np.diff(here, axis=0) / took
+        most = float(np.hypot(*(np.diff(steps, axis=0) / ((took[1:] + took[:-1]) / 2)).T).max())
         if most > MOST_ACCELERATION:
             raise ConfigError(f"{what}: it would accelerate with {most:.0f} m/s²: take more time or less speed")
     velocity = np.gradient(here, TICK, axis=0) if len(rows) > 1 else np.zeros_like(here)
@@ -278,12 +287,16 @@ def with_object(frame: EditFrame, tracks: Tracks, category: str, size: tuple[flo
     return with_motion(frame, grown, len(tracks), motion, 0)
 
 
-def check_free(frame: EditFrame, tracks: Tracks, index: int, what: str, apart_from: tuple[int, ...] = ()) -> None:
-    """Raises ConfigError if object ``index`` overlaps another, or the logged ego, where it first appears from the start on."""
-    there = np.flatnonzero(tracks.valid[index, frame.row :])
+def check_free(
+    frame: EditFrame, tracks: Tracks, index: int, what: str, apart_from: tuple[int, ...] = (), since: int | None = None
+) -> None:
+    """Raises ConfigError if object ``index`` overlaps another, or the logged ego, where it first appears from the start, or from
+    row ``since``, on."""
+    begin = frame.row if since is None else since
+    there = np.flatnonzero(tracks.valid[index, begin:])
     if not len(there):
         raise ConfigError(f"{what}: it would never be there between the start and the end of {frame.scene.name}")
-    row = frame.row + int(there[0])
+    row = begin + int(there[0])
     others = [i for i in np.flatnonzero(tracks.valid[:, row]).tolist() if i != index and i not in apart_from]
     outline = footprints(tracks, [index], row)[0]
     met = np.flatnonzero(shapely.area(shapely.intersection(footprints(tracks, others, row), outline)) > 1e-6)

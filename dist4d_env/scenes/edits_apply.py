@@ -211,26 +211,23 @@ def _added(frame: EditFrame, tracks: Tracks, category: str, size: tuple[float, .
 
 
 def _moved_over(frame: EditFrame, tracks: Tracks, edit: CutIn, blend: np.ndarray) -> Tracks:
-    """A recorded vehicle keeps its pace along the route while its offset fades."""
+    """A recorded vehicle keeps its pace along the route, also before and past its ends, while its offset fades."""
     index = find_target(frame, tracks, edit.target, edit.kind)
     if CATEGORIES[tracks.category[index]] == "pedestrian":
         raise ConfigError(f"cut_in: {tracks.instance[index]} is a pedestrian: choose a vehicle, or jaywalk")
     first = frame.row_after(edit.at)
     if not tracks.valid[index, first]:
         raise ConfigError(f"cut_in: {tracks.name[index]} {tracks.instance[index]} is not there {edit.at:g} s after the start")
-    rows = np.flatnonzero(tracks.valid[index])
-    rows = rows[rows >= first]
-    arcs, offsets, near = [], [], None
-    for x, y in tracks.position[index, rows, :2].tolist():
-        near, lateral, _ = frame.route.project(x, y, near)
-        arcs.append(near)
-        offsets.append(lateral)
-    poses = frame.place(np.array(arcs), np.array(offsets) * (1 - blend[rows]))
-    xy, yaw = tracks.position[index, :, :2].copy(), tracks.yaw[index].copy()
-    xy[rows] = poses[:, :2]
-    valid = tracks.valid[index] & (np.arange(len(yaw)) >= first)
-    motion = moving(xy, yaw, valid, f"cut_in: {tracks.instance[index]}")
-    return with_motion(frame, tracks, index, replace(motion, valid=tracks.valid[index]), first)
+    rows, what = np.arange(len(tracks.time)), f"cut_in: {tracks.instance[index]}"
+    there = np.flatnonzero(tracks.valid[index] & (rows >= first))
+    xy = tracks.position[index, :, :2].copy()
+    xy[there] += blend[there, None] * (frame.beside(xy[there]) - xy[there])
+    # With the rows before: how it leaves its recorded path counts, too.
+    motion = moving(xy, tracks.yaw[index], tracks.valid[index] & (rows >= first - 2), what)
+    result = with_motion(frame, tracks, index, replace(motion, valid=tracks.valid[index]), first)
+    done = int(np.searchsorted(frame.time[there], edit.at + edit.duration - 1e-6))
+    check_free(frame, result, index, what, since=int(there[min(done, len(there) - 1)]))
+    return result
 
 
 def _driven(edit: Insert, time: np.ndarray, begin: float) -> np.ndarray:

@@ -151,6 +151,45 @@ def test_a_recorded_vehicle_cuts_in_at_its_own_pace() -> None:
     assert after.tracks.position[LATE, 35, 1] == 3.5 and abs(after.tracks.position[LATE, 65, 1]) < 1e-9
 
 
+@pytest.mark.parametrize(("x", "vx"), [(-35.0, 12.0), (405.0, 8.0)], ids=["before the route", "past its end"])
+def test_a_vehicle_cuts_in_from_where_it_is_also_beyond_the_route(x: float, vx: float) -> None:
+    before = make_scene(Agent(x, 3.5, vx=vx, first=0.5))
+    after = apply(CutIn("agent-0", at=1.0, duration=3.0), before)
+    there = after.tracks.valid[0]
+    assert np.allclose(after.tracks.position[0, there, 0], before.tracks.position[0, there, 0])
+    assert np.array_equal(after.tracks.position[0, :11], before.tracks.position[0, :11])
+    assert np.abs(after.tracks.position[0, there, 1][40:]).max() < 1e-9
+
+
+def test_a_vehicle_that_the_log_loses_for_a_while_still_cuts_in() -> None:
+    before = street()
+    valid = before.tracks.valid.copy()
+    valid[LATE, 39] = valid[LATE, 45:50] = False
+    lost = replace(before, tracks=replace(before.tracks, valid=valid))
+    after = apply(CutIn("agent-3", at=4.0, duration=2.0), lost)
+    assert np.array_equal(after.tracks.valid[LATE], valid[LATE]) and abs(after.tracks.position[LATE, 65, 1]) < 1e-9
+
+
+def test_a_vehicle_does_not_jump_when_it_begins_to_cut_in() -> None:
+    before = street()
+    position = before.tracks.position.copy()
+    position[LATE, 41:, 0] += 0.3  # a leap in the log, just where the edit begins
+    leaping = replace(before, tracks=replace(before.tracks, position=position))
+    with pytest.raises(ConfigError, match=r"cut_in: agent-3: it would accelerate with"):
+        apply(CutIn("agent-3", at=4.1, duration=3.0), leaping)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [(Agent(0.0, 0.0, vx=10.0), r"6\.0 s after the start its place is taken by car agent-1"), (None, r"taken by the logged ego")],
+)
+def test_a_vehicle_cuts_in_only_where_there_is_room(other: Agent | None, said: str) -> None:
+    beside = Agent(0.0, 3.5, vx=10.0) if other else Agent(0.0, 3.5, vx=8.0)
+    scene = make_scene(*(agent for agent in (beside, other) if agent))
+    with pytest.raises(ConfigError, match=said):
+        apply(CutIn("agent-0", at=4.0, duration=2.0), scene)
+
+
 @pytest.mark.parametrize("early", [-0.4, 0.0, 1.0])
 def test_jaywalkers_and_crossing_cars_are_timed_against_the_logged_ego(early: float) -> None:
     for edit in (Jaywalk(ahead=50.0, early=early), Cross(ahead=50.0, side="left", early=early)):
