@@ -131,14 +131,14 @@ def _jaywalk(edit: Jaywalk, frame: EditFrame, tracks: Tracks) -> Tracks:
     time, what = frame.time, "jaywalk: the pedestrian"
     goal = -edit.lateral if edit.to is None else edit.to
     middle = frame.arrival(edit.ahead, edit.kind) - edit.early
-    side = math.copysign(1.0, -edit.lateral)
-    start = middle - _time_for(abs(edit.lateral), edit.speed)
+    side, distance = math.copysign(1.0, -edit.lateral), abs(goal - edit.lateral)
+    start = middle - _time_until(abs(edit.lateral), edit.speed, distance)
     if start < 0:
         raise ConfigError(
             f"jaywalk: to be in the middle of the route {edit.early:g} s before the logged ego, the pedestrian would have to set "
             f"out {-start:.1f} s before the scenario starts: choose more ahead, more speed or less lateral"
         )
-    walked = _walk(time - start, edit.speed, abs(goal - edit.lateral))
+    walked = _walk(time - start, edit.speed, distance)
     poses = frame.place(np.full(len(time), frame.origin + edit.ahead), edit.lateral + side * walked)
     facing = poses[:, 2] + side * math.pi / 2
     motion = moving(poses[:, :2], facing, time >= -1e-6, what)
@@ -250,6 +250,13 @@ def _time_for(distance: float, speed: float) -> float:
     """Seconds that a pedestrian who starts from rest takes for a distance."""
     ramp = speed**2 / (2 * WALK_UP)
     return math.sqrt(2 * distance / WALK_UP) if distance < ramp else speed / WALK_UP + (distance - ramp) / speed
+
+
+def _time_until(part: float, speed: float, distance: float) -> float:
+    """Seconds after setting out at which ``_walk`` has walked a part of its distance; it stops as it starts."""
+    if part <= distance / 2:
+        return _time_for(part, speed)
+    return 2 * _time_for(distance / 2, speed) - _time_for(distance - part, speed)
 
 
 def _walk(time: np.ndarray, speed: float, distance: float) -> np.ndarray:

@@ -190,6 +190,13 @@ def test_a_vehicle_cuts_in_only_where_there_is_room(other: Agent | None, said: s
         apply(CutIn("agent-0", at=4.0, duration=2.0), scene)
 
 
+@pytest.mark.parametrize("to", [0.0, 0.3, 2.0, 4.5, 9.0])
+def test_wherever_a_jaywalker_goes_it_is_in_the_middle_in_time(to: float) -> None:
+    y = apply_all((Remove("all"), Jaywalk(ahead=60.0, to=to)), street()).tracks.position[-1, :, 1]
+    arrival = (60.0 - (FRONT - 1.4)) / 8.0 - 0.5
+    assert np.argmax(y >= -0.01) * 0.1 == pytest.approx(arrival, abs=0.12)
+
+
 @pytest.mark.parametrize("early", [-0.4, 0.0, 1.0])
 def test_jaywalkers_and_crossing_cars_are_timed_against_the_logged_ego(early: float) -> None:
     for edit in (Jaywalk(ahead=50.0, early=early), Cross(ahead=50.0, side="left", early=early)):
