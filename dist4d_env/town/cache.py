@@ -61,14 +61,17 @@ def default_dataroot(scenes: str | Sequence[str] = "val", size: tuple[int, int] 
 
 def _count(split: str, scenes: str | Sequence[str]) -> int | None:
     """Scenes of the town that holds those named: None for the usual ones, else a multiple of their number, so that few different
-    towns are made."""
+    towns are made. Raises ``ConfigError`` for a number that the split has not."""
+    from dist4d_env.town.generate import MOST_SCENES
     from dist4d_env.town.model import DEFAULT_COUNT
 
     names = [scenes] if isinstance(scenes, str) else scenes
     numbered = [re.fullmatch(rf"town-{split}-(\d{{4}})", str(name)) for name in names]
     last = max((int(found[1]) for found in numbered if found), default=0)
-    usual = DEFAULT_COUNT[split]
-    return None if last < usual else (last // usual + 1) * usual
+    usual, most = DEFAULT_COUNT[split], MOST_SCENES[split]
+    if last >= most:
+        raise ConfigError(f"split {split!r} of the town has scenes 0 to {most - 1}, not {last}: name others")
+    return None if last < usual else min((last // usual + 1) * usual, most)
 
 
 def ensure_town(

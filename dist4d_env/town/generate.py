@@ -13,7 +13,7 @@ from dist4d_env.geometry.transforms import poses_from_position_yaw, wrap_angle
 from dist4d_env.geometry.vehicle import VehicleParameters
 from dist4d_env.town.actors import BICYCLE, BUS, CAR, MOTORCYCLE, PEDESTRIAN, TRUCK, Body, Standing, make_body, park
 from dist4d_env.town.drives import Drive, conflicts, endless, lane_path, make_drive, turns_of, wander
-from dist4d_env.town.layout import CELL, Town, make_town
+from dist4d_env.town.layout import CELL, COLUMNS, ROWS, Town, make_town
 from dist4d_env.town.model import LOOKS, SPLITS, Actor, SceneOutline, TownScene
 from dist4d_env.town.overlaps import overlapping_pairs
 from dist4d_env.town.pedestrians import across, along
@@ -28,6 +28,8 @@ DURATION, LONGEST = 20.0, 60.0
 """Seconds of a scene, and of the longest that can be asked for."""
 PER_LAYOUT = {"train": 4, "val": 1, "test": 1}
 """Scenes that share a layout (with other traffic and another light)."""
+MOST_SCENES = {split: COLUMNS * ROWS * scenes for split, scenes in PER_LAYOUT.items()}
+"""Scenes of each split for which its canvas has room."""
 KEYFRAME = 5
 """Ticks between keyframes: actors come and go at keyframes only, so that annotations are exact."""
 _LIGHTS = ("day", "overcast", "dusk", "day", "wet", "day", "night", "overcast")
@@ -95,8 +97,8 @@ def scene_outline(split: str, index: int, seed: int = 0, looks: str = "plain") -
     """Name, light and layout of a scene, without simulating its traffic. Raises as ``generate_scene`` does."""
     if split not in SPLITS:
         raise ConfigError(f"the town has no split {split!r}: use one of {', '.join(SPLITS)}")
-    if not 0 <= index < 128 * PER_LAYOUT[split]:
-        raise ConfigError(f"split {split!r} of the town has scenes 0 to {128 * PER_LAYOUT[split] - 1}, not {index}")
+    if not 0 <= index < MOST_SCENES[split]:
+        raise ConfigError(f"split {split!r} of the town has scenes 0 to {MOST_SCENES[split] - 1}, not {index}")
     if looks not in LOOKS:
         raise ConfigError(f"the town has no looks {looks!r}: use one of {', '.join(LOOKS)}")
     layout = _town(split, layout_number(split, index), seed).layout

@@ -17,7 +17,7 @@ from dist4d_env.geometry.transforms import wrap_angle
 from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import TICK
 from dist4d_env.town.dataset import ON_DEMAND
-from dist4d_env.town.generate import DURATION, LONGEST, VERSION, layout_number, scene_outline
+from dist4d_env.town.generate import DURATION, LONGEST, MOST_SCENES, VERSION, layout_number, scene_outline
 from dist4d_env.town.map_file import MapFile, MapTokens, write_mask
 from dist4d_env.town.model import DEFAULT_COUNT, LOOKS, SPLITS, SceneOutline
 from dist4d_env.town.scene_files import FileOptions
@@ -86,6 +86,9 @@ def _jobs(splits: str | Sequence[str], count: int | Mapping[str, int] | None) ->
     counts = {n: count if isinstance(count, int) else (count or {}).get(n, DEFAULT_COUNT[n]) for n in dict.fromkeys(names)}
     if not counts or min(counts.values()) < 1:
         raise ConfigError(f"a town needs at least one scene per split, not {counts}")
+    for name, number in counts.items():
+        if number > MOST_SCENES[name]:
+            raise ConfigError(f"the town's split {name!r} has at most {MOST_SCENES[name]} scenes, not {number}: ask for fewer")
     return [(name, index) for name, number in counts.items() for index in range(number)]
 
 

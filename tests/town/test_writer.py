@@ -111,6 +111,8 @@ def test_a_failed_call_leaves_nothing_that_counts(tmp_path: Path) -> None:
         (["--size", "big"], "'big' is not of the form HEIGHTxWIDTH"),
         (["--size", "8x14"], "8 x 14 cannot be rendered: choose sides between 16 and 1600"),
         (["--scenes", "0"], "at least one scene"),
+        (["--scenes", "129"], "the town's split 'val' has at most 128 scenes, not 129"),
+        (["--scenes", "129", "--split", "all"], "the town's split 'val' has at most 128 scenes, not 129"),
         (["--duration", "0.7"], "cannot last 0.7 s: choose a multiple of 0.5 s up to 60 s"),
         (["--no-pictures", "--semantics"], "class images are pictures"),
         (["--looks", "wild", "--cameras", "9"], "9 cameras are not possible: wild rigs have 1 to 8"),
@@ -167,6 +169,12 @@ def test_a_cached_town_holds_one_split():
 def test_scenes_beyond_the_usual_ones_make_a_larger_town(monkeypatch):
     asked = []
     monkeypatch.setattr("dist4d_env.town.cache.ensure_town", lambda *given, count=None: asked.append(count))
-    for scenes in ("val", "town-test-0007", ("town-test-0002", "town-test-0008"), "town-test-0023"):
+    for scenes in ("val", "town-test-0007", ("town-test-0002", "town-test-0008"), "town-test-0023", "town-train-0511"):
         default_dataroot(scenes)
-    assert asked == [None, None, 16, 24]
+    assert asked == [None, None, 16, 24, 512]
+
+
+def test_scenes_that_no_town_holds_are_refused_before_one_is_made(monkeypatch):
+    monkeypatch.setattr("dist4d_env.town.cache.ensure_town", lambda *given, count=None: pytest.fail("made a town"))
+    with pytest.raises(ConfigError, match="split 'val' of the town has scenes 0 to 127, not 128"):
+        default_dataroot(("town-val-0000", "town-val-0128"))
