@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dist4d_env.errors import ConfigError, run_script
+from dist4d_env.errors import ConfigError, DataError, run_script
 from dist4d_env.scenes.files import write_text
 from dist4d_env.scenes.scene import Scene
 
@@ -90,18 +90,28 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 class FinishedUnits:
-    """One JSON line per finished unit of work, so that a stopped run goes on where it was. Lives beside the result file."""
+    """One JSON line per finished unit of work, so that a stopped run goes on where it was. Lives beside the result file.
+
+    The last line of a run that was killed as it wrote is dropped, and its unit is due again. Raises DataError for another broken
+    one.
+    """
 
     def __init__(self, out: Path | None, key: dict[str, Any]) -> None:
         self.path = out.with_suffix(".partial.jsonl") if out else None
         self.done: dict[str, Any] = {}
         stamp = json.dumps(key, sort_keys=True, default=str)
         if self.path and self.path.exists():
-            lines = self.path.read_text().splitlines()
+            text = self.path.read_text()
+            whole = text[: text.rfind("\n") + 1]
+            lines = whole.splitlines()
             if lines and lines[0] == stamp:
-                for line in lines[1:]:
-                    entry = json.loads(line)
-                    self.done[entry["unit"]] = entry["value"]
+                for number, line in enumerate(lines[1:], 2):
+                    try:
+                        entry = json.loads(line)
+                        self.done[entry["unit"]] = entry["value"]
+                    except (ValueError, KeyError, TypeError) as error:
+                        raise DataError(f"{self.path}, line {number}, cannot be read ({error}): remove the line") from error
+                os.truncate(self.path, len(whole.encode()))
                 return
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,24 @@ def test_a_stopped_run_resumes_only_with_the_same_key(tmp_path: Path) -> None:
     assert [p.name for p in out.parent.iterdir()] == ["run.json"] and json.loads(out.read_text()) == {"a": 1}
 
 
+def test_a_run_killed_as_it_wrote_goes_on(tmp_path: Path) -> None:
+    out, key = tmp_path / "run.json", {"weights": "tiny"}
+    first = FinishedUnits(out, key)
+    for unit in ("a", "b"):
+        first.add(unit, 1)
+    assert first.path is not None
+    whole = first.path.read_text()
+    for torn in (whole[:-1], whole[:-9]):
+        first.path.write_text(torn)
+        resumed = FinishedUnits(out, key)
+        assert resumed.done == {"a": 1}
+        resumed.add("b", 2)
+        assert FinishedUnits(out, key).done == {"a": 1, "b": 2}
+    first.path.write_text(whole.replace('"a"', "a"))
+    with pytest.raises(DataError, match=r"run\.partial\.jsonl, line 2, cannot be read"):
+        FinishedUnits(out, key)
+
+
 def test_units_without_a_file_are_kept_in_memory() -> None:
     finished = FinishedUnits(None, {})
     finished.add("scene/0", 1)
