@@ -25,6 +25,7 @@ from dist4d_env.metrics.foreign.wosac import Realism
 from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.simulation.simulator import Simulator, SimulatorConfig
+from dist4d_env.town.cache import default_dataroot
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Scores and prints."""
-    town = open_dataset(None, scenes=(options.split,))
+    town = open_dataset(default_dataroot(options.split))
     sets = {"town": [town.load(name) for name in town.scene_names((options.split,))[: options.scenes]]}
     if options.other is not None:
         other = open_dataset(options.other, scenes=("train", "val"))

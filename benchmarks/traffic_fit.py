@@ -23,6 +23,7 @@ from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import TICK, Scene
 from dist4d_env.simulation.lanes import LaneParameters, LaneTraffic
 from dist4d_env.simulation.simulator import Simulator
+from dist4d_env.town.cache import default_dataroot
 
 STEPS, FARTHEST = 80, 10.0
 """Ticks that are simulated, and m beyond which a distance counts no more."""
@@ -159,13 +160,13 @@ def report(logs: Logs, models: Mapping[str, LaneParameters]) -> dict[str, Any]:
 
 def main(options: Options) -> None:
     """Fits and prints."""
-    train = open_dataset(None, scenes=("train",))
+    train = open_dataset(default_dataroot("train"))
     names = train.scene_names(("train",))[: options.scenes]
     logs = Logs.of([train.load(name) for name in names], options.starts)
     best, curve = fit(logs, options.rounds)
     models = {"before": START, "fitted": best}
     judged = {"town train": report(logs, models)}
-    val = open_dataset(None, scenes=("val",))
+    val = open_dataset(default_dataroot("val"))
     judged["town val"] = report(Logs.of([val.load(name) for name in val.scene_names(("val",))], options.starts), models)
     if options.other is not None:
         other = open_dataset(options.other, scenes=("train", "val"))

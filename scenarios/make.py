@@ -35,6 +35,7 @@ from dist4d_env.progress import each, say
 from dist4d_env.scenes.edits import Remove
 from dist4d_env.scenes.scenario import DIFFICULTIES
 from dist4d_env.scenes.scene import Scene
+from dist4d_env.town.cache import default_dataroot
 from scenarios.families import FAMILIES, SAFETY_CRITICAL, Candidate, jittered
 from scenarios.making import Made, check_plays, find, fitted, graded, moving_starts, write
 from scenarios.playing import make_env
@@ -152,16 +153,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="the file to write; default: dist4d_env/suites/SUITE.yaml")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    scenes = [f"town-test-{index:04d}" for index in range(TEST_SCENES)] if given.suite == "town_test" else ["val"]
-    place = (given.dataroot, given.version, given.scenes) if given.suite == "nuscenes" else (None, None, scenes)
-    dataset = open_dataset(*place)
+    if given.suite == "nuscenes":
+        scenes, dataset = given.scenes, open_dataset(given.dataroot, given.version, given.scenes)
+    elif given.dataroot or given.version or given.scenes != ["all"]:
+        parser.error(f"{given.suite} is made in the built-in town: leave out --dataroot, --version and --scenes")
+    else:
+        scenes = [f"town-test-{index:04d}" for index in range(TEST_SCENES)] if given.suite == "town_test" else ["val"]
+        dataset = open_dataset(default_dataroot(scenes))
     make: dict[str, Callable[[Dataset, Sequence[str], int], list[Made]]] = {
         "town_val": town,
         "town_test": partial(town, tries=TEST_TRIES),
         "nuscenes": nuscenes,
         "safety_critical": safety_critical,
     }
-    made = make[given.suite](dataset, dataset.scene_names(place[2]), given.seed)
+    made = make[given.suite](dataset, dataset.scene_names(scenes), given.seed)
     write(given.out or SUITES / f"{given.suite}.yaml", made)
 
 
