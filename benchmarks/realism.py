@@ -60,6 +60,7 @@ def main(options: Options) -> None:
         other = open_dataset(options.other, scenes=("train", "val"))
         sets["other"] = [other.load(name, require_map=False) for name in other.scene_names(("train", "val"))]
     key = {"rollouts": options.rollouts, "windows": options.windows, "split": options.split, "scenes": options.scenes}
+    key |= {"town": town.dataroot, "other": options.other and other.dataroot}
     finished = FinishedUnits(options.out, key)
     score(sets, options, finished)
     found = {name: {model: result(name, model, finished) for model in options.traffic} for name in sets}

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import realism, traffic_fit
 from dist4d_env.errors import DataError
+from dist4d_env.town.writer import write_dataset
 
 
 class Enough(Exception):
@@ -35,3 +36,18 @@ def test_the_town_is_the_built_in_one(built_in: Path, monkeypatch) -> None:
 def test_traffic_is_fitted_to_the_built_in_town(built_in: Path) -> None:
     with pytest.raises(DataError, match=f"'train' holds no scene of .*{built_in.name}"):  # as its stand-in has val scenes alone
         traffic_fit.main(traffic_fit.Options())
+
+
+def test_results_of_one_data_set_are_not_taken_for_those_of_another(built_in: Path, tmp_path: Path, monkeypatch) -> None:
+    found, second = [], write_dataset(tmp_path / "second", ("train", "val"), 1, duration=1.0, pictures=False, progress=False)
+
+    def seen(sets, options, finished):
+        found.append(dict(finished.done))
+        finished.add("other/replay/town-val-0000/1", {})
+        raise Enough
+
+    monkeypatch.setattr(realism, "score", seen)
+    for other in (None, second, second, None):
+        with pytest.raises(Enough):
+            realism.main(realism.Options(other=other, out=tmp_path / "realism.json"))
+    assert [len(done) for done in found] == [0, 0, 1, 0]
