@@ -2,7 +2,8 @@
 
 The windows of each data set's scenes, N seeded rollouts each (``evaluate --realism N``), for every model alike; a window at a
 time is stored, so that a stopped run goes on where it was. ``replay`` is the log itself: the most that the estimators give. The
-time of a simulated second is that of the simulator alone, for one episode and for a batch, the least of several turns.
+processor time of a simulated second is that of the simulator alone, for one episode and for a batch, the least of several turns
+of ten seconds from the scenes' start, in which the traffic of the log is there.
 
     python -m benchmarks.realism --other NUSCENES --out benchmarks/results/realism.json
 """
@@ -118,7 +119,7 @@ def _numbers(value: Any) -> Any:
 
 
 def seconds(scenes: Sequence[Scene], options: Options, count: int) -> dict[str, float]:
-    """Seconds that a simulated second of ``count`` episodes takes, by traffic model."""
+    """Processor seconds that a simulated second of ``count`` episodes takes, by traffic model, while the logs last."""
     took: dict[str, list[float]] = {model: [] for model in options.traffic}
     ready = {}
     for model in options.traffic:
@@ -126,11 +127,13 @@ def seconds(scenes: Sequence[Scene], options: Options, count: int) -> dict[str, 
         state, _ = simulator.step(simulator.reset(np.arange(count) % len(scenes), [0.0] * count), np.zeros((count, 2)))
         ready[model] = simulator, state
     for _ in range(options.turns):
-        for model, (simulator, state) in ready.items():
-            begin = time.perf_counter()
-            for _ in range(20):
+        for model, (simulator, first) in ready.items():
+            decision, state = simulator.config.decision_dt, first
+            steps = min(20, round(min(scene.duration for scene in scenes) / decision) - 1)
+            begin = time.process_time()
+            for _ in range(steps):
                 state, _ = simulator.step(state, np.zeros((count, 2)))
-            took[model].append((time.perf_counter() - begin) / (20 * simulator.config.decision_dt))
+            took[model].append((time.process_time() - begin) / (steps * decision))
     return {model: min(values) for model, values in took.items()}
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import realism, traffic_fit
+from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import DataError
+from dist4d_env.simulation.simulator import Simulator
 from dist4d_env.town.writer import write_dataset
 
 
@@ -51,3 +53,19 @@ def test_results_of_one_data_set_are_not_taken_for_those_of_another(built_in: Pa
         with pytest.raises(Enough):
             realism.main(realism.Options(other=other, out=tmp_path / "realism.json"))
     assert [len(done) for done in found] == [0, 0, 1, 0]
+
+
+def test_speed_is_measured_while_traffic_is_there(town_dataroot: Path, monkeypatch) -> None:
+    town, there = open_dataset(town_dataroot), []
+    step = Simulator.step
+
+    def watched(simulator, state, actions):
+        after, ticks = step(simulator, state, actions)
+        there.append((float(after.time.max()), int(after.agents.valid.sum())))
+        return after, ticks
+
+    monkeypatch.setattr(Simulator, "step", watched)
+    scenes = [town.load(name) for name in town.scene_names("val")]
+    took = realism.seconds(scenes, realism.Options(traffic=("replay", "lanes"), turns=3), 2)
+    assert min(took.values()) > 0 and len(there) > 2 * 3 * 5
+    assert all(time <= min(scene.duration for scene in scenes) + 1e-6 and agents for time, agents in there)
