@@ -69,7 +69,8 @@ class Head(NamedTuple):
 
 
 def main(options: Options) -> dict[str, Any]:
-    dataset, size = open_dataset(options.dataroot), parse_size(options.size)
+    size = parse_size(options.size)
+    dataset = open_dataset(options.dataroot, scenes=options.split, size=size)
     codec = codec_of(options.weights)
     if codec is None:
         raise ConfigError("--weights splat has a row of its own beside those of a model: give a preset or a folder")

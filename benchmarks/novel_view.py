@@ -58,7 +58,8 @@ def main(options: Options) -> dict[str, Any]:
     dist_t = DiSTTPipeline.from_pretrained(options.weights) if given else None  # of it, the codec and how it is to be sampled
     dist_s = DiSTSPipeline.from_pretrained(options.weights) if given else None
     codec, steps = (dist_t.codec, dist_t.transformer.config.steps) if dist_t else (None, 1)
-    dataset, size = open_dataset(options.dataroot), parse_size(options.size)
+    size = parse_size(options.size)
+    dataset = open_dataset(options.dataroot, scenes=options.split, size=size)
     names = dataset.scene_names(options.split)[: 2 if options.quick else options.scenes]
     instants = 1 if options.quick else options.instants
     seeds = 1 if options.quick or dist_s is None else options.seeds

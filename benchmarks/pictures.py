@@ -59,11 +59,12 @@ class Options:
 
 
 def main(options: Options) -> None:
-    dataset = open_dataset(options.dataroot)
+    size = parse_size(options.size)
+    dataset = open_dataset(options.dataroot, size=size)
     names = dataset.scene_names("val")
     if not 0 <= options.scene < len(names):
         raise ConfigError(f"--scene must be 0 to {len(names) - 1}, not {options.scene}")
-    scene, size = dataset.load(names[options.scene]), parse_size(options.size)
+    scene = dataset.load(names[options.scene])
     shown = closed_loops(scene, size, options.weights, options.memory, options.seed, options.times)
     cameras = forward_cameras(scene.rig) if options.cameras == "front" else range(len(scene.rig.names))
     picture = sheet(shown, options.times, cameras, options.scale)

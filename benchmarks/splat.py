@@ -50,7 +50,7 @@ class Options:
 
 
 def main(options: Options) -> dict[str, Any]:
-    dataset = open_dataset(options.dataroot)
+    dataset = open_dataset(options.dataroot, size=SIZES[-1])
     scene = dataset.load(dataset.scene_names("val")[0])
     rows: dict[str, Any] = {}
     for size in each(SIZES, "measuring", "size"):

@@ -73,7 +73,7 @@ def main(options: Options) -> dict[str, Any]:
     worlds: dict[MemoryPolicy, World] = {}
     if options.weights != "splat":
         worlds = {memory: make_world("dist4d", weights=options.weights, memory=memory) for memory in MEMORIES}
-    dataset = open_dataset(options.dataroot)
+    dataset = open_dataset(options.dataroot, scenes=options.split, size=size)
     names = dataset.scene_names(options.split)[: 2 if options.quick else options.scenes]
     duration, starts, seeds = (2.0, 2, 1) if options.quick else (options.duration, options.starts, options.seeds)
     key: dict[str, Any] = {"weights": options.weights, "segmenter": options.segmenter or judge.name, "size": options.size}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import lights, temporal
+from benchmarks import lights, novel_view, pictures, temporal
 from benchmarks.common import FinishedUnits, mean_and_spread, write_json
 from benchmarks.novel_view import summarise_views
 from benchmarks.protocols import one_step_starts, summarise
@@ -116,3 +116,20 @@ def test_rows_of_every_unit_are_counted_where_they_are() -> None:
 def test_starts_are_keyframes_with_a_past_and_a_future() -> None:
     assert one_step_starts(20.0, 3) == [1.0, 10.0, 19.5] or one_step_starts(20.0, 3) == [1.0, 10.5, 19.5]
     assert one_step_starts(2.0, 9) == [1.0, 1.5]
+
+
+class Opened(Exception):
+    """Raised where a test has seen what was opened."""
+
+
+@pytest.mark.parametrize("benchmark", [lights, novel_view, pictures, temporal])
+def test_pictures_are_stored_at_the_size_that_is_asked_for(benchmark, tmp_path, monkeypatch) -> None:
+    def opened(split, size, **how):
+        raise Opened(split, size)
+
+    monkeypatch.delenv("NUSCENES", raising=False)
+    monkeypatch.setattr("dist4d_env.town.cache.ensure_town", opened)
+    asked = {"size": "224x400", "out": tmp_path / "result"} | ({} if benchmark is pictures else {"split": "test"})
+    with pytest.raises(Opened) as seen:
+        benchmark.main(benchmark.Options(**asked))
+    assert seen.value.args == (asked.get("split", "val"), (224, 400))
