@@ -21,6 +21,7 @@ from typing import Any
 
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError, DiST4DError
+from dist4d_env.evaluation.drive import file_name
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.metrics.driving.collision import find_collisions
 from dist4d_env.progress import Progress
@@ -118,9 +119,9 @@ def _planner_errors(errors: Sequence[Trial], given: argparse.Namespace, problem:
 def _write(trial: Trial, verb: str, ending: str, given: argparse.Namespace, problem: Problem) -> str:
     """Writes a trial's scenario; returns the file's name."""
     assert trial.scenario is not None
-    label = given.planner.replace(":", ".").replace("/", ".")
-    file = f"{label}-{problem.family}-{problem.scene.name}-{problem.start:g}s{ending}.yaml"
-    name, difficulty = f"{trial.scenario.name}-{verb}-{label}", difficulty_of(trial, problem.family)
+    task = f"{problem.family}-{problem.scene.name}-{problem.start:g}s{ending}"
+    file = f"{file_name(given.planner)}-{file_name(task)}.yaml"
+    name, difficulty = file_name(f"{trial.scenario.name}-{verb}-{given.planner}"), difficulty_of(trial, problem.family)
     write_scenario(given.out / file, replace(trial.scenario, traffic=given.traffic, difficulty=difficulty, name=name))
     return file
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ import pytest
 from dist4d_env.data.open import open_dataset
 from dist4d_env.errors import ConfigError
 from dist4d_env.planners.log_follower import LogFollower
-from dist4d_env.scenes.scenario import read_scenario
-from scenarios.adversary import FAILED, Budget, Problem, search
+from dist4d_env.scenes.scenario import Scenario, read_scenario
+from scenarios.adversary import FAILED, Budget, Problem, Trial, search
 from scenarios.playing import drive, make_env
-from scenarios.search import main
+from scenarios.search import _write, main
 from scenarios.spaces import SPACES
 
 SCENE = "town-val-0000"
@@ -111,9 +112,20 @@ def test_a_planner_that_breaks_is_counted_apart(town_dataroot: Path, tmp_path: P
     assert found["planner_errors"] > 0 and "ValueError: more than I can take" in found["planner_error"]["error"]
     assert f"the planner itself failed in {found['planner_errors']}" in capsys.readouterr().out
     scenario = read_scenario(tmp_path / found["planner_error"]["scenario"])
-    assert scenario.edits and scenario.name.endswith(f"breaks-{planner.replace(':', '.')}")
+    assert scenario.edits and f"breaks-{planner.replace(':', '-')}" in scenario.name
     if found["failed"]:
         assert found["scenario"] != found["planner_error"]["scenario"]
+
+
+def test_planners_in_folders_far_away_have_files_and_names_of_their_own(scene, tmp_path: Path) -> None:
+    trial = Trial(1.0, 1.0, Scenario(SCENE, 0.5, name="stalled-in-the-lane-town-val-0000"), None)
+    files, names = set(), set()
+    for planner in ("idm", "a/b", "a.b", "a:b", f"runs/{'deep/' * 80}policy", f"runs/{'deep/' * 80}other"):
+        given = Namespace(planner=planner, out=tmp_path, traffic="replay")
+        file = _write(trial, "fails", "", given, Problem("stalled", scene, 0.5, 5.0, 0))
+        files.add(file)
+        names.add(read_scenario(tmp_path / file).name)
+    assert len(files) == len(names) == 6 and f"idm-stalled-{SCENE}-0.5s.yaml" in files
 
 
 def test_a_planner_that_breaks_from_the_start_is_one_sentence(town_dataroot: Path, tmp_path: Path, capsys) -> None:
