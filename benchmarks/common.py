@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -76,6 +76,17 @@ def header(script: str, options: Any) -> dict[str, Any]:
         "machine": machine(),
         "options": {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()},
     }
+
+
+def told_apart(rows: Iterable[tuple[str, str | Path]]) -> dict[str, str]:
+    """By the names of a result's rows, what they are of. Raises ConfigError where two have one name: one would take the other's
+    place."""
+    named: dict[str, str] = {}
+    for name, of in rows:
+        if name in named:
+            raise ConfigError(f"results would call both {named[name]} and {of} {name!r}: rename one of the two, or leave it out")
+        named[name] = str(of)
+    return named
 
 
 def images_of(scene: Scene, size: tuple[int, int]) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.common import FinishedUnits, images_of, result_file, run
+from benchmarks.common import FinishedUnits, images_of, result_file, run, told_apart
 from benchmarks.depth import METHODS
 from benchmarks.novel_view import CLEARANCE, like, noise_seed, truth_aside
 from benchmarks.pixels import regions
@@ -80,10 +80,10 @@ def main(options: Options) -> dict[str, Any]:
     steps = DiSTTPipeline.from_pretrained(options.weights).transformer.config.steps
     finished = FinishedUnits(options.out, {key: value for key, value in vars(options).items() if key != "out"})
     towns: dict[str, Any] = {}
-    for town in options.town:
+    for label, town in told_apart((Path(town).name, town) for town in options.town).items():
         dataset = open_dataset(Path(town))
         names = dataset.scene_names(options.split)[: options.scenes]
-        for name in each(names, Path(town).name, "scene"):
+        for name in each(names, label, "scene"):
             if f"{town}/{name}" not in finished.done:
                 finished.add(f"{town}/{name}", list(evaluate(dataset.load(name), size, options.pairs, model, steps)))
         units = [finished.done[f"{town}/{name}"] for name in names]
@@ -92,7 +92,7 @@ def main(options: Options) -> dict[str, Any]:
         results = summarise([of_scene(views) for views in units])
         views = {mark: sum(view["mark"] == mark for unit in units for view in unit) for mark in results["replay"]}
         images = images_of(dataset.load(names[0]), size)
-        towns[Path(town).name] = {"scenes": names, "images": images, "views": views, "results": results}
+        towns[label] = {"scenes": names, "images": images, "views": views, "results": results}
         print_table(results)
     return result_file("depth_worth", options, {"town": towns}, finished)
 

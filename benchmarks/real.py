@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import FinishedUnits, mean_and_spread, result_file, run
+from benchmarks.common import FinishedUnits, mean_and_spread, result_file, run, told_apart
 from benchmarks.image_statistics import chroma_distance, spectrum_distance
 from benchmarks.pixels import silhouettes
 from benchmarks.protocols import STEP, Scores, average, summarise
@@ -103,7 +103,7 @@ class Case:
 
 def main(options: Options) -> dict[str, Any]:
     size = parse_size(options.size)
-    names = {weights: Path(weights).name for weights in options.weights}
+    names = {weights: name for name, weights in told_apart((Path(w).name, w) for w in (SPLAT, *options.weights)).items()}
     place = nullcontext(str(options.work)) if options.work else TemporaryDirectory()
     with place as work:
         os.environ["DIST4D_DEPTH"] = str(Path(work).resolve())
@@ -118,7 +118,7 @@ def main(options: Options) -> dict[str, Any]:
                 rows = clip.baselines() if weights == SPLAT else clip.model(weights, names[weights], seed)
                 value = {"frames": rows, "statistics": keyframe.statistics(weights, seed)}
                 finished.add(f"{weights}/{seed}", value)
-    done = [(names.get(weights, weights), finished.done[f"{weights}/{seed}"]) for weights, seed in units]
+    done = [(names[weights], finished.done[f"{weights}/{seed}"]) for weights, seed in units]
     results = summarise([value["frames"] for _, value in done])
     statistics = summarised_statistics([(name, value["statistics"]) for name, value in done])
     content = {"seeds": options.seeds, "results": results, "scene-0061": statistics}

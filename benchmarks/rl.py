@@ -19,7 +19,7 @@ import gymnasium as gym
 import numpy as np
 
 import dist4d_env  # noqa: F401 (registers the environment)
-from benchmarks.common import FinishedUnits, header, run, write_json
+from benchmarks.common import FinishedUnits, header, run, told_apart, write_json
 from dist4d_env.envs.rewards import PRESETS, TERMS
 from dist4d_env.evaluation.episode_log import EpisodeLog
 from dist4d_env.evaluation.planners import make_planner
@@ -78,9 +78,11 @@ def main(options: Options) -> dict[str, Any]:
     episodes, traffics = (1, options.traffic[:1]) if options.quick else (options.episodes, options.traffic)
     key = {"seed": options.seed, "episodes": episodes, "scenes": options.scenes, "horizon": options.horizon}
     finished = FinishedUnits(options.out, {"benchmark": "rl", **key, "dataroot": options.dataroot})
-    drivers = {name: name for name in options.planners}
-    drivers |= {folder.name: str(folder) for folder in options.policies}
-    drivers |= {f"{folder.name}/last": str(folder / "last") for folder in options.runs}
+    drivers = told_apart([
+        *((name, name) for name in options.planners),
+        *((folder.name, folder) for folder in options.policies),
+        *((f"{folder.name}/last", folder / "last") for folder in options.runs),
+    ])  # fmt: skip
     for traffic, name in each([(traffic, name) for traffic in traffics for name in drivers], "driving", "planner", ", ".join):
         unit = f"{traffic}/{name}/{fingerprint(drivers[name])}"
         if unit not in finished.done:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import lights, novel_view, pictures, temporal
+from benchmarks import depth_worth, lights, novel_view, pictures, real, rl, temporal
 from benchmarks.common import FinishedUnits, mean_and_spread, write_json
 from benchmarks.novel_view import summarise_views
 from benchmarks.protocols import one_step_starts, summarise
@@ -116,6 +116,22 @@ def test_rows_of_every_unit_are_counted_where_they_are() -> None:
 def test_starts_are_keyframes_with_a_past_and_a_future() -> None:
     assert one_step_starts(20.0, 3) == [1.0, 10.0, 19.5] or one_step_starts(20.0, 3) == [1.0, 10.5, 19.5]
     assert one_step_starts(2.0, 9) == [1.0, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "asked"),
+    [
+        (rl, {"policies": (Path("a/policy"), Path("b/policy"))}),
+        (rl, {"policies": (Path("a/idm"),)}),
+        (rl, {"runs": (Path("a/ppo"), Path("b/ppo"))}),
+        (real, {"weights": ("a/weights", "b/weights")}),
+        (real, {"weights": ("splat",)}),
+        (depth_worth, {"town": ("a/town", "b/town")}),
+    ],
+)
+def test_two_of_one_name_are_refused(benchmark, asked) -> None:
+    with pytest.raises(ConfigError, match="results would call both"):
+        benchmark.main(benchmark.Options(**asked))
 
 
 class Opened(Exception):
