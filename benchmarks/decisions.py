@@ -68,7 +68,7 @@ def drive_all(
     settings = campaign.env_settings(campaign.open_data())
     drives = [Drive(name, scenario, settings, options.weights) for scenario in chosen for name in options.planner]
     what = {name: getattr(options, name) for name in ("suite", "size", "weights")}
-    finished = FinishedUnits(options.out, {**what, "code": package_fingerprint()})
+    finished = FinishedUnits(options.out, {**what, "data": settings.dataroot, "code": package_fingerprint()})
     due = [drive for drive in drives if drive.name not in finished.done]
     with Progress("driving", "episode", len(drives), len(drives) - len(due)) as progress:
         for name, found in executor(options.workers)(driven, due):

@@ -20,6 +20,7 @@ import numpy as np
 
 import dist4d_env  # noqa: F401 (registers the environment)
 from benchmarks.common import FinishedUnits, header, run, told_apart, write_json
+from dist4d_env.data.open import open_dataset
 from dist4d_env.envs.rewards import PRESETS, TERMS
 from dist4d_env.evaluation.episode_log import EpisodeLog
 from dist4d_env.evaluation.planners import make_planner
@@ -77,7 +78,8 @@ class Options:
 def main(options: Options) -> dict[str, Any]:
     episodes, traffics = (1, options.traffic[:1]) if options.quick else (options.episodes, options.traffic)
     key = {"seed": options.seed, "episodes": episodes, "scenes": options.scenes, "horizon": options.horizon}
-    finished = FinishedUnits(options.out, {"benchmark": "rl", **key, "dataroot": options.dataroot})
+    dataset = open_dataset(options.dataroot, scenes=options.scenes)
+    finished = FinishedUnits(options.out, {"benchmark": "rl", **key, "dataroot": dataset.dataroot})
     drivers = told_apart([
         *((name, name) for name in options.planners),
         *((folder.name, folder) for folder in options.policies),

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import depth_worth, lights, novel_view, pictures, real, rl, temporal
+from benchmarks import decisions, depth_worth, lights, novel_view, pictures, real, rl, temporal
 from benchmarks.common import FinishedUnits, mean_and_spread, write_json
 from benchmarks.novel_view import summarise_views
 from benchmarks.protocols import one_step_starts, summarise
 from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.scenes.scenario import Scenario
+from dist4d_env.scenes.suites import Suite, write_suite
+from dist4d_env.town.writer import write_dataset
 
 
 def test_a_stopped_run_resumes_only_with_the_same_key(tmp_path: Path) -> None:
@@ -136,6 +139,28 @@ def test_two_of_one_name_are_refused(benchmark, asked) -> None:
 
 class Opened(Exception):
     """Raised where a test has seen what was opened."""
+
+
+def test_a_stopped_run_goes_on_with_its_own_data_set_alone(town_dataroot, tmp_path, monkeypatch) -> None:
+    def opened(out, key):
+        raise Opened(key)
+
+    suite = tmp_path / "suite.yaml"
+    write_suite(suite, Suite("one", None, None, (Scenario("town-val-0000", name="one", horizon=2.0),)))
+    second = write_dataset(tmp_path / "second", "val", 1, duration=1.0, pictures=False, progress=False)
+    asked = decisions.DecisionOptions(("idm",), suite=str(suite))
+    for module, begin in (
+        (rl, lambda: rl.main(rl.Options())),
+        (decisions, lambda: decisions.drive_all(asked, "none", lambda _: ("", 0))),
+    ):
+        monkeypatch.setattr(module, "FinishedUnits", opened)
+        keys = []
+        for place in (town_dataroot, second):
+            monkeypatch.setenv("NUSCENES", str(place))
+            with pytest.raises(Opened) as seen:
+                begin()
+            keys.append(seen.value.args[0])
+        assert keys[0] != keys[1] and {**keys[0], **keys[1]} == keys[1]
 
 
 @pytest.mark.parametrize("benchmark", [lights, novel_view, pictures, temporal])
