@@ -26,7 +26,7 @@ from dist4d_env.evaluation.episode_log import EpisodeLog
 from dist4d_env.evaluation.planners import make_planner
 from dist4d_env.evaluation.runner import RunOptions, run_episode
 from dist4d_env.evaluation.scores import results_of
-from dist4d_env.evaluation.statistics import bootstrap_mean
+from dist4d_env.evaluation.statistics import Resampler
 from dist4d_env.learning.policy_planner import SHIPPED
 from dist4d_env.planners.contract import Planner
 from dist4d_env.progress import each
@@ -154,8 +154,9 @@ def term_scales(logs: list[EpisodeLog]) -> dict[str, dict[str, float]]:
 
 
 def summarise(episodes: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means with 95 % intervals; shares of outcomes."""
-    estimates = {name: bootstrap_mean([episode[name] for episode in episodes]) for name in SHOWN}
+    """Means with 95 % intervals over scenes and the seeds within; shares of outcomes."""
+    resampler = Resampler([(episode["scene"], episode["seed"]) for episode in episodes])
+    estimates = {name: resampler.mean([episode[name] for episode in episodes]) for name in SHOWN}
     outcomes = sorted({episode["outcome"] for episode in episodes})
     return {
         **{name: {"mean": e.mean, "low": e.low, "high": e.high, "n": e.count} for name, e in estimates.items()},

@@ -8,7 +8,7 @@ import pytest
 
 from agents.train_sb3 import Options as Training
 from agents.train_sb3 import main as train
-from benchmarks.rl import Options, main
+from benchmarks.rl import SHOWN, Options, main, summarise
 from dist4d_env.envs.rewards import TERMS
 from dist4d_env.errors import ConfigError
 
@@ -62,6 +62,14 @@ def test_quick_reports_what_the_full_one_does(trained, town_dataroot, tmp_path, 
     assert "collision" in capsys.readouterr().out
     assert (tmp_path / "curve.png").stat().st_size > 1000
     assert not out.with_suffix(".partial.jsonl").exists()
+
+
+def test_intervals_allow_for_episodes_of_one_scene_being_alike():
+    rows = [{"scene": f"{scene}", "seed": seed, "outcome": "horizon", **dict.fromkeys(SHOWN, scene / 8)}
+            for scene in range(8) for seed in range(6)]  # fmt: skip
+    found, alone = summarise(rows)["pdms_v1"], summarise(rows[::6])["pdms_v1"]
+    assert found["n"] == 48 and found["mean"] == alone["mean"]
+    assert found["high"] - found["low"] == pytest.approx(alone["high"] - alone["low"], rel=0.05)  # repeats tell nothing new
 
 
 def test_an_unknown_planner_is_refused():
