@@ -9,7 +9,7 @@ that has files, one sweep; frames of KITTI, one sweep each. Town: exact depth be
 from the sweeps that ``prepare`` gathers; ``edges``: AbsRel within 2 pixels of steps in depth of a fifth; ``false_sky``: share of
 these pixels that are taken for sky, ``sky``: share of the true sky that is found; ``shift``: pixels by which a view from a metre
 to the side is off, sky included. ``seconds``: processor time for a keyframe, from the sweeps in memory to the depth of all its
-cameras; with stereo from the images' files, its neighbours being done.
+cameras; with stereo from the images' files, its neighbours being done. What all methods share counts in each.
 ``stereo`` is depth from images alone, of the ``keyframes`` that have neighbours; ``confirmed``: share of pixels that other images
 confirm, ``confirmed_absrel``: there.
 """
@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -30,7 +31,7 @@ import tyro
 
 from benchmarks.common import result_file, run
 from dist4d_env.curation.camera import Completion, CurationConfig, dense_depth, visible_returns
-from dist4d_env.curation.points import vertical_field
+from dist4d_env.curation.points import SeparatedSweep, vertical_field
 from dist4d_env.curation.prepare import camera_view, points_at, sensor_files, separated_sweeps
 from dist4d_env.curation.stereo import CONFIDENT, StereoMaps
 from dist4d_env.curation.views import View
@@ -153,15 +154,17 @@ def _judge(
     spent: dict[str, float],
 ) -> None:
     sensors = sensor_files(scene)
-    whole, part = (separated_sweeps(scene, [replace(sweep, points=points)]) for points in (sweep.points, sweep.points[kept]))
+    whole = separated_sweeps(scene, [sweep])
+    with _shared(spent):
+        part = separated_sweeps(scene, [replace(sweep, points=sweep.points[kept])])
     for view in range(len(scene.rig.names)):
         config = CurationConfig(height=height)
         size = config.size(sensors.image_size[view])
         image, at = sensors.image(frame, view, *size), float(sensors.camera_time[frame, view])
         points, boxed = points_at(scene, at, whole)
         all_returns, upright = visible_returns(points, boxed, camera_view(scene, frame, view, points, config), *size, config)
-        points, boxed = points_at(scene, at, part)
-        seen = replace(camera_view(scene, frame, view, points, config), field=vertical_field(part))
+        with _shared(spent):
+            points, boxed, seen = _seen(scene, frame, view, part, config)
         left = visible_returns(points, boxed, seen, *size, config)[0]
         lost = (all_returns > 0) & (left == 0)
         for method in scores:
@@ -180,6 +183,24 @@ def _judge(
             row.setdefault(f"{kind}_false_sky", []).extend(depth[lost] >= FAR)
     for method, row in scores.items():
         row.setdefault("seconds", []).append(spent[method])
+
+
+@contextmanager
+def _shared(spent: dict[str, float]) -> Iterator[None]:
+    """Adds the processor seconds of what is done once to those of every method that it is done for."""
+    began = time.process_time()
+    yield
+    took = time.process_time() - began
+    for method in METHODS:
+        spent[method] += took
+
+
+def _seen(
+    scene: Scene, keyframe: int, view: int, sweeps: list[SeparatedSweep], config: CurationConfig
+) -> tuple[np.ndarray, np.ndarray, View]:
+    """The points of sweeps when a camera looks, which of them belong to objects, and where they are in its image."""
+    points, boxed = points_at(scene, float(sensor_files(scene).camera_time[keyframe, view]), sweeps)
+    return points, boxed, replace(camera_view(scene, keyframe, view, points, config), field=vertical_field(sweeps))
 
 
 def _spent(maps: StereoMaps, keyframe: int) -> dict[str, float]:
@@ -233,7 +254,10 @@ def _compare(scene: Scene, keyframe: int, options: Options, scores: dict[str, Sc
     maps = StereoMaps(scene, sensors)
     spent = _spent(maps, keyframe)
     gathered = sensors.sweeps(keyframe, base.before, base.after)
-    sweeps = separated_sweeps(scene, gathered if options.top is None else [below(sweep, options.top) for sweep in gathered])
+    if options.top is not None:
+        gathered = tuple(below(sweep, options.top) for sweep in gathered)
+    with _shared(spent):
+        sweeps = separated_sweeps(scene, gathered)
     for view in range(len(scene.rig.names)):
         size = base.size(sensors.image_size[view])
         image, truth = sensors.image(keyframe, view, *size), sensors.depth_of(keyframe, view, *size)
@@ -243,17 +267,17 @@ def _compare(scene: Scene, keyframe: int, options: Options, scores: dict[str, Sc
         log, window = np.log(truth), np.ones((5, 5), np.uint8)
         focal = scene.rig.at_size(*size).intrinsics[view, 0, 0]
         edges = near & (cv2.dilate(log, window) - cv2.erode(log, window) > np.log(1.2))
+        with _shared(spent):
+            points, boxed, seen = _seen(scene, keyframe, view, sweeps, base)
         for method, row in scores.items():
-            began = time.process_time()
             if method == ALONE:
                 if not maps.maps(keyframe):
                     continue
                 depth = _confirmed(maps, keyframe, view, truth, known, row)
             else:
-                points, boxed = points_at(scene, float(sensors.camera_time[keyframe, view]), sweeps)
-                seen = replace(camera_view(scene, keyframe, view, points, base), field=vertical_field(sweeps))
+                began = time.process_time()
                 depth = _dense(image, points, boxed, seen, base, method, maps, keyframe, view)
-            spent[method] += time.process_time() - began
+                spent[method] += time.process_time() - began
             error = np.abs(depth - truth) / truth
             ratio = np.maximum(depth / truth, truth / depth)
             if near.any():
