@@ -43,7 +43,8 @@ class Options:
     """Gather no sweep later than the keyframe, so that memory="history" knows nothing that a car could not know yet. Such depth
     has a folder of its own, which is used where $DIST4D_DEPTH names it."""
     overwrite: bool = False
-    """Make files again that exist."""
+    """Make files again that exist. Depth made with other settings is replaced once all of the new is made, in a folder "anew"
+    beside it, where the same command goes on after it was stopped."""
     workers: int = os.cpu_count() or 1
     """Processes."""
 

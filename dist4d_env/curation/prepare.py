@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -45,6 +46,8 @@ from dist4d_env.scenes.scene import LidarSweep, Scene
 
 RUN = 8
 """Keyframes that one process makes one after the other where stereo needs their neighbours, too."""
+ANEW = "anew"
+"""The folder, below a root, of depth that is to replace what other settings made there, once there is all of it."""
 SAID = {"before": "sweeps before", "after": "sweeps after a keyframe"}
 """Names of ``CurationConfig`` that are no options, in words."""
 Job = TypeVar("Job")
@@ -98,32 +101,34 @@ def prepare_scenes(
     """Makes the depth of every keyframe of scenes that has images and LiDAR; skips files that exist unless told to overwrite.
 
     Shows a progress bar. Raises DataError when not one depth image exists afterwards, and where depth made with other settings
-    would stay beside it.
+    would stay beside it. Depth that other settings made is replaced when all of the new has been made (``destination``).
     """
+    folder, anew = destination(dataset, scenes, root, config, overwrite)
+    if folder != root and anew:
+        shutil.rmtree(folder, ignore_errors=True)
     jobs: list[tuple[str, range]] = []
-    names = set()
     for name in scenes:
-        sensors = sensor_files(dataset.load(name, False))
-        keyframes, views = range(len(sensors.keyframe_time)), range(len(sensors.camera_names))
+        keyframes = range(len(sensor_files(dataset.load(name, False)).keyframe_time))
         run = RUN if config.stereo else 1
         jobs += [(name, keyframes[first : first + run]) for first in keyframes[::run]]
-        names |= {sensors.depth_name(keyframe, view) for keyframe in keyframes for view in views}
-    clear_other_settings(root, config, names, overwrite)
     total = Prepared()
     with Progress("depth", "keyframe", sum(len(keyframes) for _, keyframes in jobs)) as bar:
-        for made in run_jobs(partial(_job, dataset, root, config, overwrite), jobs, workers):
+        for made in run_jobs(partial(_job, dataset, folder, config, anew), jobs, workers):
             total = sum(made, total)
             bar.update(len(made))
     if total.written + total.kept == 0:
         raise DataError(
             f"{dataset.dataroot}: no depth could be made for {', '.join(scenes)}: {total.skipped}; fetch their sensor files"
         )
+    if folder != root:
+        _replace(root, folder)
     return total
 
 
 def forecast(dataset: Dataset, scenes: Sequence[str], root: Path, config: CurationConfig, overwrite: bool, workers: int) -> str:
     """A line that says how many images ``prepare_scenes`` will make, how long that takes and how much it writes, judged by one of
-    them; empty where there is nothing to make. Raises OSError where it cannot be written below ``root``."""
+    them; empty where there is nothing to make. Raises OSError where it cannot be written below ``root``, DataError as it does."""
+    root, overwrite = destination(dataset, scenes, root, config, overwrite)
     count, scene, tried = 0, None, list[tuple[int, int]]()
     for name in scenes:
         here = dataset.load(name, False)
@@ -174,39 +179,72 @@ def check_writable(root: Path) -> None:
         raise OSError(number, os.strerror(number), str(there))
 
 
-def clear_other_settings(root: Path, config: CurationConfig, names: Set[Path], overwrite: bool) -> None:
-    """Makes sure that all depth below a root is made with one set of settings.
+def destination(
+    dataset: Dataset, scenes: Sequence[str], root: Path, config: CurationConfig, overwrite: bool
+) -> tuple[Path, bool]:
+    """The folder that depth of scenes is written to, and whether files that are there are made anew: a root, as told to, or where
+    other settings made what it holds, its folder ANEW, which a run with the same settings may have begun to fill.
 
-    names: the files, below the root, that are wanted. Where others than those of ``config`` made what is there, it is deleted if
-    ``overwrite`` allows it and every file is wanted anew; else a DataError.
+    All depth below a root is made with one set of settings. Raises DataError where others made what is there unless ``overwrite``
+    allows to replace it, every file of it is wanted, and has an image and LiDAR to be made from.
     """
-    wanted = asdict(config)
+    wanted, made = asdict(config), _made_with(root, broken=overwrite)
+    stored = {path.relative_to(root) for path in _depth_files(root)}
+    if made == wanted or (made is None and not stored):
+        return root, overwrite
+    differs = f"{root}: {_difference(made, wanted)}"
+    if stored and not overwrite:
+        raise DataError(f"{differs}; --overwrite makes it anew, --out DIR puts the new depth elsewhere")
+    possible = {}
+    for name in scenes:
+        sensors = sensor_files(dataset.load(name, False))
+        for keyframe in range(len(sensors.keyframe_time)):
+            swept = bool(sensors.sweep_rows(keyframe, config.before, config.after))
+            for view in range(len(sensors.camera_names)):
+                possible[sensors.depth_name(keyframe, view)] = swept and sensors.has_image(keyframe, view)
+    if others := len(stored - set(possible)):
+        raise DataError(
+            f"{differs}, {others} images of other scenes too: name these scenes with --overwrite, too, or use --out DIR"
+        )
+    if lost := sorted(name for name in stored if not possible[name]):
+        raise DataError(
+            f"{differs}, and {len(lost)} of its images, such as {lost[0]}, cannot be made anew: fetch their camera images and "
+            "LiDAR sweeps, delete them, or use --out DIR"
+        )
+    return root / ANEW, _made_with(root / ANEW, broken=True) != wanted
+
+
+def _made_with(root: Path, broken: bool) -> dict[str, Any] | None:
+    """``read_settings`` with all names of today; empty for a broken file where that is allowed."""
     try:
         made = read_settings(root)
     except DataError:
-        if not overwrite:
+        if not broken:
             raise
-        made = None
-    if made is not None:
-        made = {"stereo": False, **made}  # from before there was any
-    if made == wanted:
-        return
-    there = [path for path in root.glob("*/[!.]*.png") if path.parent.name != BODY_MASKS]
-    if there and not overwrite:
-        raise DataError(f"{root}: {_difference(made, wanted)}; --overwrite makes it anew, --out DIR puts the new depth elsewhere")
-    others = sum(path.relative_to(root) not in names for path in there)
-    if others:
-        raise DataError(
-            f"{root}: {_difference(made, wanted)}, {others} images of other scenes too: name these scenes with --overwrite, too, "
-            "or use --out DIR"
-        )
-    for path in there:
-        path.unlink()
+        return {}
+    return made and {"stereo": False, **made}  # from before there was any
+
+
+def _depth_files(root: Path) -> list[Path]:
+    return [path for path in root.glob("*/[!.]*.png") if path.parent.name != BODY_MASKS]
+
+
+def _replace(root: Path, folder: Path) -> None:
+    """Puts depth made anew in place of what is there. Until all of it is, no settings claim to have made what lies there."""
     (root / SETTINGS).unlink(missing_ok=True)
+    fresh = {path.relative_to(folder) for path in _depth_files(folder)}
+    for name in sorted(fresh):
+        (root / name).parent.mkdir(exist_ok=True)
+        os.replace(folder / name, root / name)
+    for path in _depth_files(root):
+        if path.relative_to(root) not in fresh:
+            path.unlink()
+    os.replace(folder / SETTINGS, root / SETTINGS)
+    shutil.rmtree(folder)
 
 
 def _difference(made: dict[str, Any] | None, wanted: dict[str, Any]) -> str:
-    if made is None:
+    if not made:
         return "nothing says how the depth there was made"
     changed = [name for name, value in wanted.items() if made.get(name) != value]
     said = [f"{SAID.get(name, name)} {made.get(name, 'unset')} (now {wanted[name]})" for name in changed]

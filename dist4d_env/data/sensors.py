@@ -138,9 +138,13 @@ class FileSensorLog:
 
     def sweeps(self, keyframe: int, before: int, after: int) -> tuple[LidarSweep, ...]:
         """The LiDAR sweeps (key frames and sweeps whose files exist) from ``before`` earlier to ``after`` later ones."""
+        return tuple(map(self._read_lidar, self.sweep_rows(keyframe, before, after)))
+
+    def sweep_rows(self, keyframe: int, before: int, after: int) -> list[int]:
+        """The rows of ``sweeps`` among ``lidar_files``."""
         here = int(self.lidar_keyframe[self._checked(keyframe)])
         rows = range(max(here - before, 0), min(here + after, len(self.lidar_files) - 1) + 1)
-        return tuple(self._read_lidar(row) for row in rows if self._has_sweep(row))
+        return [row for row in rows if self._has_sweep(row)]
 
     def _checked(self, keyframe: int) -> int:
         if not 0 <= keyframe < len(self.keyframe_time):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -157,6 +158,65 @@ def test_one_folder_has_one_way_of_making_depth(tiny_root, tmp_path):
     (tmp_path / "prepared.json").unlink()
     with pytest.raises(DataError, match="nothing says how the depth there was made"):
         prepare_scenes(dataset, ["scene-0103"], tmp_path, past)
+
+
+def test_what_cannot_be_made_anew_is_not_lost(broken_root, tmp_path):
+    """Neither files that are gone, nor settings that come to nothing, nor a broken image cost the depth that is there."""
+    dataset, root, higher = open_dataset(broken_root), tmp_path / "depth", replace(SMALL, height=32)
+    prepare_scenes(dataset, ["scene-0103"], root, SMALL)
+    files = {file: file.read_bytes() for file in root.rglob("*.*")}
+    sensors = dataset.load("scene-0103").sensors
+    sweeps = [*broken_root.rglob("*.pcd.bin")]
+    for gone, missing in (([sensors.image_path(0, 2)], 1), (sweeps, len(files) - 1)):
+        for path in gone:
+            path.rename(f"{path}.gone")
+        with pytest.raises(DataError, match=f"height 24 .now 32., and {missing} of its images, such as CAM.* --out"):
+            prepare_scenes(dataset, ["scene-0103"], root, higher, overwrite=True)
+        for path in gone:
+            Path(f"{path}.gone").rename(path)
+    whole = {path: path.read_bytes() for path in (*sweeps, sensors.image_path(2, 3))}
+    for path in sweeps:
+        np.zeros((40, 5), np.float32).tofile(path)
+    with pytest.raises(DataError, match="24 with fewer than 30 LiDAR returns"):
+        prepare_scenes(dataset, ["scene-0103"], root, higher, overwrite=True)
+    for path, content in whole.items():
+        path.write_bytes(content[:200] if path.suffix == ".jpg" else content)
+    with pytest.raises(DataError, match=sensors.image_path(2, 3).name):
+        prepare_scenes(dataset, ["scene-0103"], root, higher, overwrite=True)
+    made = len([*root.glob("anew/*/*.png")])
+    assert {file: file.read_bytes() for file in root.rglob("*.*") if "anew" not in file.parts} == files and made > 12
+    assert prepare_scenes(dataset, ["scene-0103"], root, SMALL).kept == len(files) - 1, "it is still used"
+    sensors.image_path(2, 3).write_bytes(whole[sensors.image_path(2, 3)])
+    done = prepare_scenes(dataset, ["scene-0103"], root, higher, overwrite=True)
+    assert (done.written, done.kept) == (len(files) - 1 - made, made), "it goes on where it was"
+    assert files.keys() == set(root.rglob("*.*")) and {read_depth(file).shape[0] for file in root.rglob("*.png")} == {32}
+
+
+def test_depth_replaced_in_part_is_noticed(made, tiny_root, tmp_path, monkeypatch):
+    """Stopped while new files take the place of old ones."""
+    dataset, past, root = open_dataset(tiny_root), replace(SMALL, after=0), tmp_path / "depth"
+    shutil.copytree(made, root)
+    moved = []
+
+    def stops(source, target):
+        if len(moved) == 7 and "anew" in Path(source).parts:
+            raise KeyboardInterrupt
+        rename(source, target)
+        moved.extend([target] * ("anew" in Path(source).parts and "anew" not in Path(target).parts))
+
+    rename = os.replace
+    monkeypatch.setattr("os.replace", stops)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_scenes(dataset, ["scene-0103"], root, past, overwrite=True)
+    monkeypatch.undo()
+    for config in (SMALL, past):
+        with pytest.raises(DataError, match="nothing says how the depth there was made"):
+            prepare_scenes(dataset, ["scene-0103"], root, config)
+    done = prepare_scenes(dataset, ["scene-0103"], root, past, overwrite=True)
+    assert (done.written, done.kept) == (7, len(RING) * tiny_nuscenes.KEYFRAMES - 7) and not (root / "anew").exists()
+    prepare_scenes(dataset, ["scene-0103"], tmp_path / "fresh", past)
+    names = {file.relative_to(root) for file in root.rglob("*.*")}
+    assert all((root / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes() for name in names) and len(names) == 25
 
 
 def test_past_only_depth_is_used_alone_and_only_where_named(tiny_root, tmp_path, monkeypatch, capsys):
