@@ -15,6 +15,7 @@ from dist4d_env.curation.labels import GROUND, OBJECT, SKY
 from dist4d_env.curation.prompt import ROWS, condition
 from dist4d_env.curation.views import NEAR, View
 from dist4d_env.geometry.rgbd import FAR
+from dist4d_env.models.by_camera import one_thread
 from dist4d_env.models.depth_flow import DepthFlow, load_depth_flow
 
 STEPS = 2
@@ -65,12 +66,9 @@ def _predict(
     small[r, c], above[r, c] = sparse[rows, columns], upright[rows, columns]
     seen = replace(view, intrinsics=np.diag([scale[1], scale[0], 1.0]) @ view.intrinsics)
     inputs = condition(cv2.resize(image, size[::-1], interpolation=way), small, above, seen)
-    network, threads = _network(), torch.get_num_threads()
-    torch.set_num_threads(1)  # sums depend on the number of threads, depth must not
-    try:
+    network = _network()
+    with one_thread():
         depth, error, shares = network.sample(torch.from_numpy(inputs)[None].to(network.device), STEPS)
-    finally:
-        torch.set_num_threads(threads)
     return depth[0].cpu().numpy(), error[0].cpu().numpy(), shares[0].permute(1, 2, 0).cpu().numpy()
 
 

@@ -17,6 +17,7 @@ from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.geometry.cameras import ImageTransform, project, unproject
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import apply, invert
+from dist4d_env.models.by_camera import one_thread
 from dist4d_env.models.stereo import MULTIPLE, Pyramid, StereoNetwork, load_stereo
 from dist4d_env.scenes.scene import Scene
 
@@ -140,7 +141,8 @@ class StereoMaps:
             if chosen:
                 pixels = [pixel_from_pixel(intrinsics, pose, *cameras[index][:2]) for index in chosen]
                 matrices = torch.from_numpy(np.stack(pixels)[None].astype(np.float32)).to(network.device)
-                found = network.depth(pyramid, [theirs[index][0] for index in chosen], matrices)
+                with one_thread():
+                    found = network.depth(pyramid, [theirs[index][0] for index in chosen], matrices)
                 depth, sure = (field[0].cpu().numpy() for field in found)
             maps.append(StereoMap(depth, sure, seen, intrinsics, pose, tuple(named[index] for index in chosen)))
         return maps
@@ -163,7 +165,7 @@ class StereoMaps:
         if body is not None:
             seen &= ~body[view]
         image = torch.from_numpy(sensors.image(keyframe, view, *size).copy()).to(network.device)
-        with torch.no_grad():
+        with torch.no_grad(), one_thread():
             images = image.permute(2, 0, 1)[None].float() / 127.5 - 1
             pyramid = network.features(images, torch.from_numpy(seen)[None, None].to(images))
         return pyramid, intrinsics, seen

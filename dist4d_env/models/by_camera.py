@@ -6,7 +6,8 @@ core stops all of them at each of hundreds of operations. A thread with cameras 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -19,6 +20,17 @@ TOGETHER, THREADS = 3, 2
 
 Result = TypeVar("Result", torch.Tensor, tuple[torch.Tensor, torch.Tensor])
 Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For networks whose sums depend on the number of torch's threads where what they make must not."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def inferring(method: Method) -> Method:

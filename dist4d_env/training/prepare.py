@@ -13,7 +13,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
 
 from dist4d_env.data.contract import Dataset
@@ -23,6 +22,7 @@ from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import splat
 from dist4d_env.geometry.splat_source import SplatSource
+from dist4d_env.models.by_camera import one_thread
 from dist4d_env.models.conditions import frame_controls, splat_images
 from dist4d_env.processes import follow_parent
 from dist4d_env.progress import Progress, say
@@ -116,14 +116,10 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def prepare_scene(dataroot: str, version: str, folder: Path, settings: SampleSettings, make: Maker, name: str) -> None:
     """Make and write one scene's samples."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums depend on the number of threads, samples must not
-    try:
+    with one_thread():
         scene = open_dataset(dataroot, version).load(name)
         source = source_of(scene)  # first: what changes meanwhile is found then
         write_scene(folder, name, make(scene, settings), source)
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

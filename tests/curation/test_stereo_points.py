@@ -143,6 +143,20 @@ def test_history_sees_no_later_image(town_dataroot: Path):
     assert max(past.around(6)) < 6 < max(both.around(6)) and stereo_maps(scene, CurationConfig()) is None
 
 
+def test_the_number_of_threads_does_not_matter(town_dataroot: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stereo, "ROWS", 32)
+    scene, threads, found = open_dataset(town_dataroot).load("town-val-0000"), torch.get_num_threads(), []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            maps = stereo_maps(scene, CurationConfig(stereo=True))
+            assert maps is not None and torch.get_num_threads() == count
+            found.append([field for one in maps.maps(4) for field in (one.depth, one.sure)])
+    finally:
+        torch.set_num_threads(threads)
+    assert all((one == other).all() for one, other in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize("completion", ["least_squares", "flow"])
 def test_stereo_fills_what_lidar_leaves(completion: Completion):
     """A wall 8 m ahead that no return is from, between returns of one 30 m away."""
