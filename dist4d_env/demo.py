@@ -186,8 +186,8 @@ def ensure_depth(dataset: Dataset, scene: str) -> None:
         print(f"{scene}: {len(missing)} {noun(len(missing), 'keyframe')} with images but no depth yet; making it in {root}")
         if ahead := forecast(dataset, [scene], root, config, False, workers):
             print(ahead, flush=True)
+        prepare_bodies(dataset, [scene], root)  # first: where depth is, this is not come back to
         prepare_scenes(dataset, [scene], root, config, workers=workers)
-        prepare_bodies(dataset, [scene], root)
 
 
 def frame_shares(log: Any) -> dict[str, float]:

@@ -74,7 +74,11 @@ def test_depth_never_lands_beside_the_data(nuscenes_real, tmp_path, monkeypatch,
     dataset = open_dataset(nuscenes_real)
     if dataset.load("scene-0061").sensors.has_depth(0):
         pytest.skip("depth lies beside the shared data already")
-    demo.ensure_depth(dataset, "scene-0061")
+    with monkeypatch.context() as stopped:
+        stopped.setattr("dist4d_env.curation.body.find_body", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            demo.ensure_depth(dataset, "scene-0061")
+    demo.ensure_depth(dataset, "scene-0061")  # which makes masks, too
     assert dataset.load("scene-0061").sensors.has_depth(0)
     assert len(list(tmp_path.rglob("*.png"))) == 6 + 6 and not (nuscenes_real / "depth").exists()
     told = capsys.readouterr().out

@@ -115,7 +115,7 @@ def prepare_body(scene: Scene, root: Path, overwrite: bool = False) -> dict[str,
     """
     sensors, found = sensor_files(scene), {}
     for view, channel in enumerate(sensors.camera_names):
-        given, place = given_mask(sensors.dataroot, channel), found_mask(root, scene.name, channel)
+        given, place = given_mask(sensors.dataroot, channel, root), found_mask(root, scene.name, channel)
         if given is not None or (place.is_file() and not overwrite):
             mask, how = read_mask(given or place, sensors.image_size[view]), KEPT if given is None else GIVEN
         else:

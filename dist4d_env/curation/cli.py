@@ -66,11 +66,11 @@ def run(options: Options) -> int:
     ahead = forecast(dataset, names, root, config, options.overwrite, options.workers)
     if ahead:
         print(ahead, flush=True)
+    bodies = prepare_bodies(dataset, names, root, options.overwrite, options.workers)  # first: stereo matches nothing in them
     done = prepare_scenes(dataset, names, root, config, options.overwrite, options.workers)
     print(f"{done.written} depth images written, {done.kept} kept, in {root}")
     if done.skipped:
         print(f"skipped {done.skipped}")
-    bodies = prepare_bodies(dataset, names, root, options.overwrite, options.workers)
     for line in bodies:
         print(line)
     if options.out is not None or options.past_only:

@@ -113,7 +113,7 @@ def prepare_scenes(
         jobs += [(name, keyframes[first : first + run]) for first in keyframes[::run]]
     total = Prepared()
     with Progress("depth", "keyframe", sum(len(keyframes) for _, keyframes in jobs)) as bar:
-        for made in run_jobs(partial(_job, dataset, folder, config, anew), jobs, workers):
+        for made in run_jobs(partial(_job, dataset, root, folder, config, anew), jobs, workers):
             total = sum(made, total)
             bar.update(len(made))
     if total.written + total.kept == 0:
@@ -128,12 +128,12 @@ def prepare_scenes(
 def forecast(dataset: Dataset, scenes: Sequence[str], root: Path, config: CurationConfig, overwrite: bool, workers: int) -> str:
     """A line that says how many images ``prepare_scenes`` will make, how long that takes and how much it writes, judged by one of
     them; empty where there is nothing to make. Raises OSError where it cannot be written below ``root``, DataError as it does."""
-    root, overwrite = destination(dataset, scenes, root, config, overwrite)
+    folder, overwrite = destination(dataset, scenes, root, config, overwrite)
     count, scene, tried = 0, None, list[tuple[int, int]]()
     for name in scenes:
         here = dataset.load(name, False)
         sensors = sensor_files(here)
-        missing = {keyframe: _missing(sensors, keyframe, root, overwrite) for keyframe in range(len(sensors.keyframe_time))}
+        missing = {keyframe: _missing(sensors, keyframe, folder, overwrite) for keyframe in range(len(sensors.keyframe_time))}
         count += sum(map(len, missing.values()))
         if not tried:  # a keyframe in the middle: the first one may have no neighbours, and no stereo
             known = [keyframe for keyframe, views in missing.items() if views]
@@ -143,8 +143,8 @@ def forecast(dataset: Dataset, scenes: Sequence[str], root: Path, config: Curati
             scene = here
     if scene is None or not tried:
         return ""
-    check_writable(root)
-    sensors, maps = sensor_files(scene), stereo_maps(scene, config)
+    check_writable(folder)
+    sensors, maps = sensor_files(scene), stereo_maps(scene, config, root)
     (keyframe, view), *others = tried
     for _ in range(2):  # the first time networks are loaded and the neighbours' stereo is made, too
         if maps is not None:
@@ -168,7 +168,7 @@ def forecast(dataset: Dataset, scenes: Sequence[str], root: Path, config: Curati
     seconds = count * (time.monotonic() - gathered + shared / views) / max(1, workers)
     megabytes = count * len(png_bytes(encode_depth(made))) / 1e6
     lasts = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-    return f"{count} depth images to make in {root}: about {lasts}, {megabytes:.3g} MB"
+    return f"{count} depth images to make in {folder}: about {lasts}, {megabytes:.3g} MB"
 
 
 def check_writable(root: Path) -> None:
@@ -266,15 +266,20 @@ def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _job(dataset: Dataset, root: Path, config: CurationConfig, overwrite: bool, job: tuple[str, range]) -> list[Prepared]:
+def _job(
+    dataset: Dataset, root: Path, folder: Path, config: CurationConfig, overwrite: bool, job: tuple[str, range]
+) -> list[Prepared]:
     scene = dataset.load(job[0], False)
-    stereo = stereo_maps(scene, config)
-    return [prepare_keyframe(scene, keyframe, root, config, overwrite, stereo) for keyframe in job[1]]
+    stereo = stereo_maps(scene, config, root)
+    return [prepare_keyframe(scene, keyframe, folder, config, overwrite, stereo) for keyframe in job[1]]
 
 
-def stereo_maps(scene: Scene, config: CurationConfig) -> StereoMaps | None:
-    """What stereo needs of a scene; None without. Depth of past sweeps alone is of past images alone."""
-    return StereoMaps(scene, sensor_files(scene), past=config.after == 0) if config.stereo else None
+def stereo_maps(scene: Scene, config: CurationConfig, root: Path | None = None) -> StereoMaps | None:
+    """What stereo needs of a scene; None without. Depth of past sweeps alone is of past images alone.
+
+    root: of depth, where masks of the car's own body may be beside the usual places.
+    """
+    return StereoMaps(scene, sensor_files(scene), config.after == 0, root) if config.stereo else None
 
 
 def sensor_files(scene: Scene) -> FileSensorLog:
@@ -291,7 +296,7 @@ def prepare_keyframe(
     scene: Scene, keyframe: int, root: Path, config: CurationConfig, overwrite: bool = False, stereo: StereoMaps | None = None
 ) -> Prepared:
     """Makes and writes the depth of one keyframe's cameras; stereo: what ``stereo_maps`` gives, to be shared by keyframes."""
-    stereo = stereo or stereo_maps(scene, config)
+    stereo = stereo or stereo_maps(scene, config, root)
     sensors = sensor_files(scene)
     views = range(len(scene.rig.names))
     there = sum(sensors.has_image(keyframe, view) for view in views)

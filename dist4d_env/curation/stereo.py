@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -89,9 +90,9 @@ class StereoMaps:
 
     MOST = 16
 
-    def __init__(self, scene: Scene, sensors: FileSensorLog, past: bool = False) -> None:
-        """past: images after a keyframe aren't used for it."""
-        self.scene, self.sensors, self.past = scene, sensors, past
+    def __init__(self, scene: Scene, sensors: FileSensorLog, past: bool = False, root: Path | None = None) -> None:
+        """past: images after a keyframe aren't used for it; root: where masks of the car's own body are, as of ``find_mask``."""
+        self.scene, self.sensors, self.past, self.root = scene, sensors, past, root
         self.usable = [k for k in range(len(sensors.keyframe_time)) if sensors.has_images(k)]
         self.positions = sensors.global_from_camera[self.usable, 0, :3, 3]
         self._maps: dict[int, list[StereoMap]] = {}
@@ -159,7 +160,7 @@ class StereoMaps:
         stored = sensors.image_size[view]
         size = ROWS, max(1, round(ROWS * stored[1] / stored[0] / MULTIPLE)) * MULTIPLE
         intrinsics = ImageTransform.cover(stored, size).intrinsics(sensors.intrinsics[keyframe, view])
-        body = sensors.body(*size)
+        body = sensors.body(*size, self.root)
         boxes = boxes_when(self.scene, float(sensors.camera_time[keyframe, view]))
         seen = ~moving(boxes, intrinsics, sensors.global_from_camera[keyframe, view], size)
         if body is not None:

@@ -26,20 +26,23 @@ def found_mask(root: Path, scene: str, channel: str) -> Path:
     return root / FOLDER / scene / f"{channel}.png"
 
 
-def given_mask(dataroot: str | Path, channel: str) -> Path | None:
-    """The mask of a camera that somebody gave for all scenes, if there is one."""
-    return next(filter(isfile, _given(_roots(dataroot), channel)), None)
+def given_mask(dataroot: str | Path, channel: str, root: Path | None = None) -> Path | None:
+    """The mask of a camera that somebody gave for all scenes, if there is one; root: of depth, as of ``find_mask``."""
+    return next(filter(isfile, _given(_roots(dataroot, root), channel)), None)
 
 
-def find_mask(dataroot: str | Path, scene: str, channel: str) -> Path | None:
-    """The mask file of a scene's camera: the given one, else the one that was found, else None."""
-    roots = _roots(dataroot)
+def find_mask(dataroot: str | Path, scene: str, channel: str, root: Path | None = None) -> Path | None:
+    """The mask file of a scene's camera: the given one, else the one that was found, else None.
+
+    root: a depth root that need not be among ``depth_roots``, looked into before them.
+    """
+    roots = _roots(dataroot, root)
     places = _given(roots, channel) + [found_mask(root, scene, channel) for root in roots]
     return next(filter(isfile, places), None)
 
 
-def _roots(dataroot: str | Path) -> list[Path]:
-    return [Path(dataroot), *depth_roots(dataroot)]
+def _roots(dataroot: str | Path, root: Path | None) -> list[Path]:
+    return [Path(dataroot), *([] if root is None else [root]), *depth_roots(dataroot)]
 
 
 def _given(roots: Sequence[Path], channel: str) -> list[Path]:

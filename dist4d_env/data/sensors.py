@@ -110,11 +110,14 @@ class FileSensorLog:
         """(V, height, width) float32 curated depth in metres, nearest-sampled."""
         return np.stack([self.depth_of(keyframe, view, height, width) for view in range(len(self.camera_names))])
 
-    def body(self, height: int, width: int) -> np.ndarray | None:
-        """(V, height, width) bool, what the cameras see of their own car, nearest-sampled; None where no mask shows any."""
+    def body(self, height: int, width: int, root: Path | None = None) -> np.ndarray | None:
+        """(V, height, width) bool, what the cameras see of their own car, nearest-sampled; None where no mask shows any.
+
+        root: of depth, as of ``find_mask``.
+        """
         masks = np.zeros((len(self.camera_names), height, width), bool)
         for view, (channel, size) in enumerate(zip(self.camera_names, self.image_size, strict=True)):
-            path = find_mask(self.dataroot, self.scene, channel)
+            path = find_mask(self.dataroot, self.scene, channel, root)
             if path is not None:
                 changed = path.stat()
                 masks[view] = _body(path, (changed.st_mtime_ns, changed.st_size), size, height, width)

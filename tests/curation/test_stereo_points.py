@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from dist4d_env.__main__ import main
-from dist4d_env.curation import stereo
+from dist4d_env.curation import body, stereo
 from dist4d_env.curation.camera import Completion, CurationConfig, dense_depth
 from dist4d_env.curation.prepare import sensor_files, stereo_maps
 from dist4d_env.curation.sources import choose_sources, keyframes_around, moving, pixel_from_pixel
@@ -177,8 +177,12 @@ def test_stereo_fills_what_lidar_leaves(completion: Completion):
 def test_prepare_with_stereo_from_end_to_end(
     town_dataroot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    """It is made again bit for bit and says how it was made."""
+    """It is made again bit for bit, says how it was made, and nothing of the car's own body is matched, which is found first."""
     monkeypatch.setattr(stereo, "ROWS", 32)
+    bonnet = np.repeat([False, True], 16)[:, None].repeat(56, 1)
+    monkeypatch.setattr(body, "find_body", lambda scene, view: (bonnet, body.MOTION))
+    matched, look = list[np.ndarray](), StereoMaps._of_image
+    monkeypatch.setattr(StereoMaps, "_of_image", lambda *asked: matched.append((made := look(*asked))[2]) or made)
     root = Path(shutil.copytree(town_dataroot, tmp_path / "town"))
     sensors = sensor_files(open_dataset(root).load("town-val-0000"))
     for view in range(len(sensors.camera_names)):
@@ -187,6 +191,7 @@ def test_prepare_with_stereo_from_end_to_end(
     words = ["prepare", "--dataroot", str(root), "--scenes", "town-val-0000", "--out", str(tmp_path / "made"), "--height", "24"]
     words += ["--workers", "1", "--stereo"]
     assert main(words) == 0
+    assert matched[-1][:16].any() and not matched[-1][16:].any()
     assert "depth images to make" in capsys.readouterr().out
     (settings,) = tmp_path.glob("made/*/prepared.json")
     assert json.loads(settings.read_text())["stereo"] is True
