@@ -23,13 +23,11 @@ Model = TypeVar("Model", bound=ModelMixin)
 
 
 def resolve_weights(weights: str | Path) -> Path:
-    """The folder of a shipped preset's name or of a path written by ``save_pretrained``."""
-    shipped = SHIPPED / str(weights)
-    if str(weights) and "/" not in str(weights) and os.path.isdir(shipped):
-        return shipped
-    folder = Path(weights)
-    if "\0" in str(weights) or not os.path.isdir(recovered(folder)):
-        names = sorted(part.parent.name for part in SHIPPED.glob("*/dist_t"))
+    """The folder of a shipped preset's name or of a path written by ``save_pretrained``, with a folder for each model."""
+    names, folder = sorted(part.parent.name for part in SHIPPED.glob("*/dist_t")), Path(weights)
+    if str(weights) in names:
+        return SHIPPED / weights
+    if "\0" in str(weights) or not os.path.isdir(recovered(folder)) or not any(folder.glob("*/config.json")):
         known = ", ".join(["splat", *names])
         raise WeightsError(f"no weights at {folder}: give a folder written by save_pretrained or one of {known}")
     return folder

@@ -197,10 +197,9 @@ def test_clips_and_guidance_of_dist_s() -> None:
 
 
 def test_broken_weights_are_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="no weights at"):
-        DiSTSPipeline.from_pretrained(tmp_path / "nowhere")
-    with pytest.raises(WeightsError, match=r"config\.json is missing"):
-        DiSTSPipeline.from_pretrained(tmp_path)
+    for nothing in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(WeightsError, match="no weights at"):
+            DiSTSPipeline.from_pretrained(nothing)
     dist_s(trained=False).save_pretrained(tmp_path)
     folder = tmp_path / "dist_s"
     tensors = load_file(folder / "model.safetensors")

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -20,8 +21,8 @@ from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
-from dist4d_env.models.pipelines import DiSTTPipeline
-from dist4d_env.models.pretrained import load_model, resolve_weights, save_model
+from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
+from dist4d_env.models.pretrained import SHIPPED, load_model, resolve_weights, save_model
 from dist4d_env.models.video_codec import load_codec
 from dist4d_env.scenes import files
 from dist4d_env.scenes.files import recovered, replacing_folder
@@ -123,6 +124,16 @@ def test_models_that_do_not_belong_together(tmp_path: Path) -> None:
 def test_names_that_can_be_no_folder(name: str) -> None:
     with pytest.raises(WeightsError):
         load_model(Composer, resolve_weights(name) / "composer")
+
+
+def test_folders_without_models_of_a_world_are_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where other networks ship under their names."""
+    monkeypatch.chdir(tmp_path)
+    for name in (".", "..", "depth", "stereo", "segmenter", SHIPPED / "depth", tmp_path):
+        with pytest.raises(WeightsError, match=f"^no weights at {re.escape(str(name))}: .* or one of splat, tiny$"):
+            resolve_weights(name)
+    DiSTSPipeline(DiSTSUNet((8, 8), 1)).save_pretrained("depth")
+    assert resolve_weights("depth") == Path("depth") and resolve_weights("tiny") == SHIPPED / "tiny"
 
 
 def save_for_ever(folder: Path) -> None:

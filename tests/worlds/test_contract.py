@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def test_missing_weights_and_empty_pasts_say_what_to_do(tmp_path, untrained):
     with pytest.raises(WeightsError, match=r"no weights at .*nowhere.*splat"):
         make_world("dist4d", weights=tmp_path / "nowhere")
     with pytest.raises(WeightsError, match=r"codec.*config\.json is missing"):
-        make_world("dist4d", weights=tmp_path)
+        make_world("dist4d", weights=shutil.copytree(untrained, tmp_path / "part", ignore=shutil.ignore_patterns("codec")))
     blind = make_scene(without=tuple(range(9)), name="blind")
     for world in (make_world("replay"), make_world("dist4d", weights=untrained)):
         with pytest.raises(DataError, match=r"blind.*prepare"):
