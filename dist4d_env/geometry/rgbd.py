@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -41,3 +42,9 @@ class RGBDFrame:
             )
         if self.body is not None and (self.body.shape != self.depth.shape or self.body.dtype != bool):
             raise ValueError(f"a mask of the body needs {self.depth.shape} bool, not {self.body.shape} {self.body.dtype}")
+
+
+def array_bytes(value: Any) -> int:
+    """Bytes of the arrays that are fields of a dataclass."""
+    arrays = (getattr(value, field.name) for field in fields(value))
+    return sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))

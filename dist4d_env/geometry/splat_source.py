@@ -11,7 +11,7 @@ import numpy as np
 from dist4d_env.geometry import source_kernels as kernels
 from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.frustum import frustum_corners, ray_parts
-from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.geometry.rgbd import RGBDFrame, array_bytes
 from dist4d_env.geometry.threads import in_threads
 from dist4d_env.geometry.transforms import invert
 
@@ -87,18 +87,8 @@ class SplatSource:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by the arrays, for cache budgets."""
-        arrays = (
-            self.keep,
-            self.owner,
-            self.points,
-            self.tangents,
-            self.inverse_depth,
-            self.edge,
-            self.frame.rgb,
-            self.frame.depth,
-        )
-        return sum(a.nbytes for a in arrays)
+        """Bytes held by the arrays, the frame's included, for cache budgets."""
+        return array_bytes(self) + array_bytes(self.frame)
 
 
 def widened(mask: np.ndarray) -> np.ndarray:

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.worlds import frame_cache
 from dist4d_env.worlds.memory import GENERATED_KEPT, Memory
+from dist4d_env.worlds.service.actors import held_bytes
+from dist4d_env.worlds.service.state_parts import Loaded
 from tests.worlds.street import make_scene, scene_at, truth
 
 
@@ -63,6 +66,16 @@ def test_cache_keeps_to_its_budget(monkeypatch):
         monkeypatch.setenv("DIST4D_FRAME_CACHE_MB", text)
         with pytest.raises(ConfigError, match="DIST4D_FRAME_CACHE_MB"):
             frame_cache.cache_budget()
+
+
+def test_every_array_of_a_prepared_frame_counts():
+    scene = make_scene(name="counted")
+    frame = scene.sensors.rgbd(0, 64, 112)
+    source = SplatSource.from_frame(replace(frame, body=np.zeros(frame.depth.shape, bool)), scene.boxes(0.0))
+    held = [array.nbytes for one in (source, source.frame) for array in vars(one).values() if isinstance(array, np.ndarray)]
+    assert source.nbytes == sum(held) and len(held) == 11 + 6
+    shared = {"source": (source, ("frame",)), "frame": (source.frame, ())}
+    assert held_bytes([Loaded(source, shared), Loaded(source, shared)]) == sum(held)
 
 
 def test_readers_of_one_folder_keep_their_own_pictures():

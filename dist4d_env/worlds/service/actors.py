@@ -27,7 +27,7 @@ import numpy as np
 
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.lidar import LidarPattern
-from dist4d_env.geometry.rgbd import RGBDFrame
+from dist4d_env.geometry.rgbd import RGBDFrame, array_bytes
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.registry import WORLDS
 from dist4d_env.simulation.scene_at import SceneAt
@@ -235,13 +235,10 @@ def held_bytes(states: Iterable[Loaded]) -> int:
 
 def _nbytes(value: Any) -> int:
     """Of the arrays in a value of a ``SHARED`` class, not counting shared values in it."""
-    if isinstance(value, SplatSource):
-        return value.nbytes - value.frame.rgb.nbytes - value.frame.depth.nbytes
-    if isinstance(value, RGBDFrame):
-        return value.rgb.nbytes + value.depth.nbytes
+    if isinstance(value, SplatSource | RGBDFrame):
+        return array_bytes(value)
     if isinstance(value, Chunk):
-        arrays = [array for splat in value.splats for array in vars(splat).values() if isinstance(array, np.ndarray)]
-        return 2 * sum(array.nbytes for array in arrays)  # the conditions are about as large as the splats they were made from
+        return 2 * sum(map(array_bytes, value.splats))  # the conditions are about as large as the splats they were made from
     return 0
 
 
