@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.models.codec import Pointwise
 from dist4d_env.models.composition import fourier_features
@@ -87,7 +88,13 @@ class ControlTokens(nn.Module):
         attributes = self.attributes(inputs.attributes.to(dtype))[:, None, None].expand(-1, frames, -1, -1)
         tokens = [self.nothing[:, None].expand(batch, frames, -1, -1), ego, boxes, attributes]
         readable = [torch.ones_like(controlled), controlled, exists, controlled]
-        if self.captions is not None and inputs.captions is not None:
+        if inputs.captions is not None:
+            if self.captions is None or inputs.captions.shape[-1] != self.captions.in_features:
+                takes = "none" if self.captions is None else f"features of {self.captions.in_features} numbers"
+                raise ConfigError(
+                    f"captions of {tuple(inputs.captions.shape)}: these weights take {takes} (caption_dim); leave them out, or "
+                    "choose weights that take them"
+                )
             tokens.append(self.captions(inputs.captions.to(dtype))[:, None].expand(-1, frames, -1, -1))
             readable.append(controlled.expand(-1, -1, inputs.captions.shape[1]))
         return torch.cat([t.to(dtype) for t in tokens], 2).flatten(0, 1), torch.cat(readable, 2).flatten(0, 1)

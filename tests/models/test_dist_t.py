@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from dist4d_env.errors import ConfigError
 from dist4d_env.models.attention import Block
 from dist4d_env.models.conditions import scene_attributes
 from dist4d_env.models.controls import over_latent_time
@@ -91,6 +92,9 @@ def test_captions_condition_a_model_that_takes_them() -> None:
     network, batch = model(caption_dim=12), inputs()
     first, second = (batch._replace(captions=torch.full((1, 5, 12), value)) for value in (0.5, -0.5))
     assert not torch.allclose(answer(network, first), answer(network, second), atol=1e-5)
+    for other, takes in ((model(), "none"), (model(caption_dim=8), "features of 8 numbers")):
+        with pytest.raises(ConfigError, match=rf"captions of \(1, 5, 12\): these weights take {takes}"):
+            answer(other, first)
 
 
 @pytest.mark.parametrize("frames", [1, 5, 9])
