@@ -26,13 +26,15 @@ def check_channels(**given: Any) -> None:
         check_whole(name, value, 1, MOST_CHANNELS)
 
 
-def check_levels(widths: Any, blocks: Any) -> None:
+def check_levels(widths: Any, blocks: Any, patch: int = 2) -> None:
     """Raises ConfigError for widths of a UNet's levels, and blocks of each, that cannot be.
 
-    Pictures may have any size that is a multiple of 16, hence at most four levels, which halve it.
+    Pictures may have any size that is a multiple of 16. The first level has a ``patch``-th of it, each further one half of the
+    one before: four levels at most, three where patch is 4.
     """
-    if not isinstance(widths, list | tuple) or not 1 <= len(widths) <= 4:
-        raise ConfigError(f"widths must be a list of one to four numbers of channels, not {widths!r}")
+    most = (16 // patch).bit_length()
+    if not isinstance(widths, list | tuple) or not 1 <= len(widths) <= most:
+        raise ConfigError(f"widths must be a list of 1 to {most} numbers of channels, not {widths!r}")
     for width in widths:
         check_whole("widths", width, 1, MOST_CHANNELS)
     check_whole("blocks", blocks, 0, MOST_BLOCKS)

@@ -46,8 +46,8 @@ class TownSegmenter(PlainUNet, ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96), blocks: int = 1, patch: int = 2) -> None:
         super().__init__()
-        check_levels(widths, blocks)
         check_choice("patch", patch, (2, 4))
+        check_levels(widths, blocks, patch)
         self.make_levels(3, tuple(widths), blocks, patch)
         self.head = nn.Conv2d(widths[0], patch**2 * len(CLASSES), 3, padding=1)
 

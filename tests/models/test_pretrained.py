@@ -23,6 +23,7 @@ from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer
 from dist4d_env.models.pipelines import DiSTSPipeline, DiSTTPipeline
 from dist4d_env.models.pretrained import SHIPPED, load_model, resolve_weights, save_model
+from dist4d_env.models.segmenter import CLASSES, TownSegmenter
 from dist4d_env.models.video_codec import load_codec
 from dist4d_env.scenes import files
 from dist4d_env.scenes.files import recovered, replacing_folder
@@ -134,6 +135,13 @@ def test_folders_without_models_of_a_world_are_no_weights(tmp_path: Path, monkey
             resolve_weights(name)
     DiSTSPipeline(DiSTSUNet((8, 8), 1)).save_pretrained("depth")
     assert resolve_weights("depth") == Path("depth") and resolve_weights("tiny") == SHIPPED / "tiny"
+
+
+@pytest.mark.parametrize(("patch", "most"), [(2, 4), (4, 3)])
+def test_as_many_levels_as_any_picture_can_be_halved(patch: int, most: int) -> None:
+    assert TownSegmenter([8] * most, 1, patch)(torch.zeros(1, 3, 16, 48)).shape == (1, len(CLASSES), 16, 48)
+    with pytest.raises(ConfigError, match=f"widths must be a list of 1 to {most} numbers"):
+        TownSegmenter([8] * (most + 1), 1, patch)
 
 
 def save_for_ever(folder: Path) -> None:
