@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import re
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -52,23 +57,25 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
         warnings.warn(f"{error}: every start compiles it anew; set NUMBA_CACHE_DIR to a folder to write to", stacklevel=2)
         return njit(**options)(function)
     if kernel is not function:  # as with NUMBA_DISABLE_JIT
-        _overlook_what_cannot_be_read(kernel)
+        _overlook_what_does_not_belong(kernel, Path(inspect.getfile(function)))
     return kernel
 
 
-def _overlook_what_cannot_be_read(kernel: Any) -> None:
-    """Takes an index of the cache that cannot be unpickled for an empty one, when a kernel is looked up in it.
+def _overlook_what_does_not_belong(kernel: Any, file: Path) -> None:
+    """Takes an index of the cache for an empty one, when a kernel is looked up in it, where it cannot be unpickled or the files
+    that the kernel was compiled from were others.
 
-    numba unpickles the whole index before it asks whether the index belongs to this version of the source file, and fails where
-    it names types, such as named tuples, that the source file no longer has.
+    numba asks for the kernel's own file alone, though code and constants of others are in the machine code. And it unpickles the
+    whole index before it asks, and fails where it names types, such as named tuples, that the source file no longer has.
     """
     try:
         index = kernel._cache._cache_file
         read = index._load_index
+        index._source_stamp = index._source_stamp, _stamp(file)
     except AttributeError as error:
         warnings.warn(
-            f"numba {numba.__version__} keeps its cache in another way ({error}): where a start fails in its caching.py after an "
-            "update of the package, remove the folders __pycache__ of dist4d_env",
+            f"numba {numba.__version__} keeps its cache in another way ({error}): after each update of the package, remove the "
+            "folders __pycache__ of dist4d_env",
             stacklevel=3,
         )
         return
@@ -84,6 +91,34 @@ def _overlook_what_cannot_be_read(kernel: Any) -> None:
     index._load_index = load_index
 
 
+_IMPORTS = re.compile(r"^from ([\w.]+) import (\([^)]*\)|.*)$", re.MULTILINE)
+_PACKAGE = Path(__file__).parents[1]
+
+
+@cache
+def _stamp(file: Path) -> str:
+    """Of the text of a file and of all that it imports from, directly or not, in its package and in this one."""
+    files = [file]
+    for one in files:
+        files += [other for other in _imported(one)[1] if other not in files]
+    return hashlib.sha256(b"\0".join(sorted(_imported(one)[0] for one in files))).hexdigest()
+
+
+@cache
+def _imported(file: Path) -> tuple[bytes, frozenset[Path]]:
+    """The text of a file, and the files of its package and of this one that it imports from."""
+    text = file.read_bytes() if file.is_file() else b""
+    root = next(folder for folder in file.parents if not (folder / "__init__.py").is_file())
+    roots, found = {_PACKAGE.name: _PACKAGE.parent, file.relative_to(root).parts[0]: root}, set()
+    for module, names in _IMPORTS.findall(text.decode(errors="replace")):
+        parts = module.split(".")
+        if parts[0] in roots:
+            place = roots[parts[0]].joinpath(*parts)
+            inside = ["__init__", *re.findall(r"\w+", names)] if place.is_dir() else []
+            found |= {place.with_suffix(".py"), *(place / f"{name}.py" for name in inside)}
+    return text, frozenset(filter(Path.is_file, found))
+
+
 def inlined(function: Callable[..., Any]) -> Any:
-    """For helpers in the file of their callers: numba's cache knows a kernel by its own file alone."""
+    """For helpers that become part of their callers, in whatever file those are."""
     return compiled(function, inline="always")

@@ -39,13 +39,13 @@ def test_without_a_place_for_the_cache_it_compiles_all_the_same() -> None:
     assert double(3) == 6
 
 
-def answer(folder: Path, text: str) -> list[str]:
+def answer(folder: Path, text: str, module: str = "edited") -> list[str]:
     """What the kernel of this source gives in a process of its own, and how often it was found in the cache."""
-    file = folder / "edited.py"
+    file = folder / f"{module.replace('.', '/')}.py"
     if not file.exists() or file.read_text() != text:
         file.write_text(text)
     places = {"PYTHONPATH": os.pathsep.join((str(folder), *sys.path)), "NUMBA_CACHE_DIR": str(folder / "cache")}
-    code = "import edited; edited.answer()"
+    code = f"from {module} import answer; answer()"
     done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, env={**os.environ, **places})
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.split()
@@ -58,6 +58,29 @@ def test_a_cache_of_types_that_no_longer_exist_is_overlooked(tmp_path: Path) -> 
     assert answer(tmp_path, before) == ["4.0", "1"]
     assert answer(tmp_path, after) == ["60.0", "0"]
     assert answer(tmp_path, after) == ["60.0", "1"], "what is valid is not compiled anew"
+
+
+@pytest.mark.parametrize(
+    "by", ["from town.helpers import scaled", "from town import (\n    helpers,\n)\nscaled = helpers.scaled"]
+)
+def test_an_edit_of_another_file_compiles_anew_what_is_made_of_it(tmp_path: Path, by: str) -> None:
+    """The kernel calls one of another file, which takes a constant from a third."""
+    text = KERNEL.format(type="Point", factor=2).replace("return 2 * at.x", "return scaled(at.x)")
+    (tmp_path / "town").mkdir()
+    for name, content in {
+        "__init__": "",
+        "constants": "FACTOR = 2.0\n",
+        "helpers": "from dist4d_env.geometry.jit import compiled\nfrom town.constants import FACTOR\n\n@compiled\n"
+        "def scaled(x):\n    return FACTOR * x\n",
+        "beside": "",
+    }.items():
+        (tmp_path / "town" / f"{name}.py").write_text(content)
+    assert answer(tmp_path, f"{by}\n{text}", "town.edited") == ["4.0", "0"]
+    (tmp_path / "town" / "beside.py").write_text("FACTOR = 3.0\n")
+    assert answer(tmp_path, f"{by}\n{text}", "town.edited") == ["4.0", "1"], "it has nothing of this one"
+    (tmp_path / "town" / "constants.py").write_text("FACTOR = 3.0\n")
+    assert answer(tmp_path, f"{by}\n{text}", "town.edited") == ["6.0", "0"]
+    assert answer(tmp_path, f"{by}\n{text}", "town.edited") == ["6.0", "1"]
 
 
 def test_a_cache_that_is_cut_off_is_overlooked(tmp_path: Path) -> None:
