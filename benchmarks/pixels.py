@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from dist4d_env.geometry.boxes import Boxes
-from dist4d_env.geometry.cameras import project, unproject
+from dist4d_env.geometry.cameras import in_image, project, unproject
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.source_kernels import SKY_DEPTH
 from dist4d_env.geometry.transforms import apply, invert
@@ -104,7 +104,7 @@ def _visible(points: np.ndarray, frame: RGBDFrame, camera: int) -> tuple[np.ndar
     pixel around)."""
     pixels, z = project(apply(invert(frame.global_from_camera[camera]), points), frame.intrinsics[camera])
     height, width = frame.depth.shape[1:]
-    inside = (z > 0.1) & (pixels >= 0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height)
+    inside = (z > 0.1) & in_image(pixels, height, width)
     index = np.flatnonzero(inside)
     z, column, row = z[index], pixels[index, 0].astype(int), pixels[index, 1].astype(int)
     matches = np.zeros(len(index), bool)

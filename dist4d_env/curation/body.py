@@ -31,7 +31,7 @@ from dist4d_env.curation.views import View, ground_depth
 from dist4d_env.data.body_masks import MOST, found_mask, given_mask, read_mask, write_mask
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.sensors import FileSensorLog
-from dist4d_env.geometry.cameras import ImageTransform, project, unproject
+from dist4d_env.geometry.cameras import ImageTransform, in_image, project, unproject
 from dist4d_env.geometry.transforms import apply, invert
 from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import Scene
@@ -170,7 +170,7 @@ def _pictures(scene: Scene, sensors: FileSensorLog, view: int, keyframes: Sequen
         points = street_points(sweep, scene.ego_pose(float(np.clip(sweep.time, 0.0, scene.duration))))
         camera = apply(invert(sensors.global_from_camera[keyframe, view]), points)
         pixels, z = project(camera, transform.intrinsics(sensors.intrinsics[keyframe, view]))
-        inside = (z > 0.1) & (pixels >= 0).all(1) & (pixels < size[::-1]).all(1) & (np.linalg.norm(camera, axis=1) > REACH)
+        inside = (z > 0.1) & in_image(pixels, *size) & (np.linalg.norm(camera, axis=1) > REACH)
         columns, rows = pixels[inside].astype(int).T
         hit = np.zeros(size, bool)
         hit[rows, columns] = True

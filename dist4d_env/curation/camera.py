@@ -16,7 +16,7 @@ from dist4d_env.curation.stereo import fused
 from dist4d_env.curation.views import NEAR, View, ground_depth
 from dist4d_env.curation.visibility import height_above, visible_depth
 from dist4d_env.errors import ConfigError, DataError
-from dist4d_env.geometry.cameras import project, unproject
+from dist4d_env.geometry.cameras import in_image, project, unproject
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import apply, invert
 
@@ -64,7 +64,7 @@ def silent_pixels(directions: np.ndarray, view: View, elevation: np.ndarray) -> 
     """(H, W) bool: pixels inside the LiDAR's vertical view with none of its returns (N, 3, global, of one sweep or more) near."""
     height, width = elevation.shape
     pixels, z = project(apply(invert(view.global_from_camera), directions), view.intrinsics)
-    seen = (z > NEAR) & (pixels >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
+    seen = (z > NEAR) & in_image(pixels, height, width)
     hit = np.zeros((height, width), np.uint8)
     hit[pixels[seen, 1].astype(int), pixels[seen, 0].astype(int)] = 1
     # Twice the beam spacing: one missing return between two is no gap.

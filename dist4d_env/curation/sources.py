@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dist4d_env.geometry.boxes import Boxes
-from dist4d_env.geometry.cameras import project, unproject
+from dist4d_env.geometry.cameras import in_image, project, unproject
 from dist4d_env.geometry.transforms import apply, invert
 from dist4d_env.models.layout import box_layout
 
@@ -59,7 +59,7 @@ def choose_sources(
     scores = []
     for matrix, other, (height, width) in others:
         pixels, z = project(apply(invert(other), points), matrix)
-        inside = (z > 0.5) & (pixels >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
+        inside = (z > 0.5) & in_image(pixels, height, width)
         ours, theirs = points - pose[:3, 3], points - other[:3, 3]
         cosine = (ours * theirs).sum(1) / (np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1))
         angle = np.arccos(np.clip(cosine, -1, 1))

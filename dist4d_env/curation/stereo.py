@@ -15,7 +15,7 @@ from dist4d_env.curation.points import boxes_when
 from dist4d_env.curation.sources import choose_sources, keyframes_around, moving, pixel_from_pixel
 from dist4d_env.curation.views import NEAR, View
 from dist4d_env.data.sensors import FileSensorLog
-from dist4d_env.geometry.cameras import ImageTransform, project, unproject
+from dist4d_env.geometry.cameras import ImageTransform, in_image, project, unproject
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import apply, invert
 from dist4d_env.models.by_camera import one_thread
@@ -68,7 +68,7 @@ def confidence(one: StereoMap, others: Sequence[StereoMap]) -> np.ndarray:
     columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     for other in others:
         pixels, z = project(apply(invert(other.pose), points), other.intrinsics)
-        inside = (z > NEAR) & (pixels >= 0).all(1) & (pixels < np.array(other.depth.shape[::-1])).all(1)
+        inside = (z > NEAR) & in_image(pixels, *other.depth.shape)
         at = np.flatnonzero(inside)
         c, r = pixels[at].astype(int).T
         back = other.points[r, c]  # nearest: depth is never interpolated across edges
@@ -188,7 +188,7 @@ def fused(sparse: np.ndarray, points: np.ndarray, view: View) -> np.ndarray:
     of it where both are there and differ."""
     height, width = sparse.shape
     pixels, z = project(apply(invert(view.global_from_camera), points), view.intrinsics)
-    inside = (z > NEAR) & (pixels >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
+    inside = (z > NEAR) & in_image(pixels, height, width)
     order = np.flatnonzero(inside)[np.argsort(-z[inside], kind="stable")]  # the nearest is written last and stays
     c, r = pixels[order].astype(int).T
     found = np.zeros(sparse.shape, np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dist4d_env.geometry.cameras import project
+from dist4d_env.geometry.cameras import in_image, project
 from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import apply, invert
 
@@ -47,7 +47,7 @@ def visible_depth(
     Returns sparse depth (H, W) float32, 0 where nothing is known, and the kept points' indices as an image (H, W), -1 elsewhere.
     """
     pixels, z = project(apply(invert(global_from_camera), points), intrinsics)
-    inside = (pixels >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
+    inside = in_image(pixels, height, width)
     seen = np.flatnonzero((z > 0.5) & (z < FAR) & inside)
     seen = seen[np.argsort(-z[seen], kind="stable")]  # the nearest is written last and stays
     columns, rows = np.zeros((2, len(z)), int)

@@ -110,6 +110,12 @@ def project(points: np.ndarray, intrinsics: np.ndarray) -> tuple[np.ndarray, np.
     return pixels, depth
 
 
+def in_image(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Which pixel coordinates (..., 2) lie in an image, (...) bool."""
+    inside: np.ndarray = (pixels >= 0).all(-1) & (pixels[..., 0] < width) & (pixels[..., 1] < height)
+    return inside
+
+
 def unproject(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     """z-depth images (..., H, W) with intrinsics (..., 3, 3) to camera points (..., H, W, 3)."""
     height, width = depth.shape[-2:]

@@ -12,8 +12,8 @@ from dist4d_env.models.codec import Pointwise
 from dist4d_env.models.composition import fourier_features
 from dist4d_env.models.conditions import ATTRIBUTES, INSTANCES
 from dist4d_env.models.inputs import DiSTTInputs
+from dist4d_env.models.layout import BEV_RANGE
 
-BEV_RANGE = 50.0
 METRES = 20.0
 """Unit of lengths inside the network."""
 OUTSIDE = 10 * BEV_RANGE

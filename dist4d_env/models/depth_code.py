@@ -7,8 +7,8 @@ import math
 import torch
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.rgbd import FAR
 
-FAR = 100.0
 NEAR_SCALE = 2.5
 """Metres at which the logarithmic code turns from linear to logarithmic."""
 

@@ -26,10 +26,8 @@ from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.depth_code import DEPTH_CODES
 from dist4d_env.models.inputs import ViewInputs
 from dist4d_env.models.precision import reduced
+from dist4d_env.models.samplers import MIN_NOISE
 from dist4d_env.models.svd import SVDBackbone, SVDConditions, load_svd
-
-MIN_NOISE = 0.02
-"""Smallest noise level at which a velocity is formed from the predicted clean image."""
 
 
 class DiSTSUNet(ModelMixin, ConfigMixin):

@@ -19,10 +19,8 @@ from dist4d_env.models.conditions import MASK_CHANNELS
 from dist4d_env.models.controls import BEVEncoder, CameraPlace, ControlTokens, over_latent_time
 from dist4d_env.models.inputs import DiSTTInputs
 from dist4d_env.models.layout import LAYOUT_CHANNELS
+from dist4d_env.models.samplers import MIN_NOISE
 from dist4d_env.scenes.edits import is_number
-
-MIN_NOISE = 0.02
-"""Smallest noise level at which a velocity is formed from the predicted clean latent."""
 
 
 def timestep_shift(height: int, width: int, latent_frames: int) -> float:

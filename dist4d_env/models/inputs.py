@@ -104,6 +104,12 @@ def rgbd_tensor(rgb: np.ndarray, depth: np.ndarray, depth_code: str = "log") -> 
     return torch.cat([colour, code[..., None, :, :]], -3)
 
 
+def rgb_pixels(colour: torch.Tensor) -> np.ndarray:
+    """Colour (..., 3, H, W), clipped to [-1, 1], to images (..., H, W, 3) uint8."""
+    pixels: np.ndarray = ((colour.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1).cpu().numpy()
+    return pixels
+
+
 def channels_first(images: np.ndarray) -> torch.Tensor:
     """(..., H, W, C) uint8 0 to 255 to (..., C, H, W) float32 0 to 1."""
     return torch.from_numpy(np.ascontiguousarray(images)).float().movedim(-1, -3) / 255

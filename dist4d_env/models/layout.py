@@ -14,6 +14,7 @@ LAYOUT_CHANNELS = ("drivable", "crossing", "walkway", "divider", "vehicle", "vul
 
 NEAR_PLANE = 0.3
 BEV_RANGE = 50.0
+"""Metres from the ego to the borders of ``SceneMap.bev``."""
 # Edges of ``Boxes.corners()``: front face, back face, and the lines between them.
 EDGES = np.array([[0, 1], [1, 2], [2, 3], [3, 0], [4, 5], [5, 6], [6, 7], [7, 4], [0, 4], [1, 5], [2, 6], [3, 7]])
 KIND = np.array([4 if name in VEHICLES else 5 if name in VULNERABLE else 6 for name in CATEGORIES])

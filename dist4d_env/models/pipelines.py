@@ -19,19 +19,20 @@ from dist4d_env.models.composer import Composer
 from dist4d_env.models.composition import REGIONS, Gains, coarse_size, regions, resized
 from dist4d_env.models.conditions import MASK_CHANNELS, SplatImages, TargetConditions, age_code
 from dist4d_env.models.depth_code import decode_depth
-from dist4d_env.models.dist_s import MIN_NOISE, DiSTSUNet
+from dist4d_env.models.dist_s import DiSTSUNet
 from dist4d_env.models.dist_t import DiSTTTransformer, timestep_shift
 from dist4d_env.models.inputs import (
     DiSTTInputs,
     ViewInputs,
     collate_targets,
     collate_views,
+    rgb_pixels,
     stacked_layouts,
     stacked_views,
     without_controls,
 )
 from dist4d_env.models.pretrained import load_model, resolve_weights, save_model
-from dist4d_env.models.samplers import FlowEuler, Sampler, make_sampler
+from dist4d_env.models.samplers import MIN_NOISE, FlowEuler, Sampler, make_sampler
 from dist4d_env.models.svd import SVDConditions
 from dist4d_env.models.video_codec import Codec, load_codec
 
@@ -93,9 +94,9 @@ def _levels(sampler: Sampler, steps: int, shift: float, flow: bool) -> list[floa
 def _to_images(rgbd: torch.Tensor, share: torch.Tensor, depth_code: str) -> Generated:
     """(..., 4, H, W) and (..., 1, H, W) to arrays."""
     finite = torch.isfinite(rgbd).all(-3) & torch.isfinite(share).all(-3)
-    colour = ((rgbd[..., :3, :, :].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1)
+    rgb = rgb_pixels(rgbd[..., :3, :, :])
     depth = decode_depth(rgbd[..., 3, :, :], depth_code).where(finite, torch.nan)
-    return Generated(colour.cpu().numpy(), depth.float().cpu().numpy(), share[..., 0, :, :].float().cpu().numpy())
+    return Generated(rgb, depth.float().cpu().numpy(), share[..., 0, :, :].float().cpu().numpy())
 
 
 def noise_of(*key: int) -> torch.Generator:

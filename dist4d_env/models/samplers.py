@@ -12,6 +12,8 @@ from dist4d_env.errors import ConfigError
 
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 700.0, 7.0
 """Range and exponent of Karras' noise levels (Karras et al. 2022, equation 5), with Stable Video Diffusion's range."""
+MIN_NOISE = 0.02
+"""Smallest noise level at which a velocity is formed from a predicted clean image or latent."""
 
 Model = Callable[[torch.Tensor, float], torch.Tensor]
 """A network evaluation: noisy images or latents and their noise level to a prediction of the same shape."""

@@ -19,7 +19,7 @@ from dist4d_env.models.arguments import check_choice, check_levels
 from dist4d_env.models.composition import CompositionUNet
 from dist4d_env.models.conditions import ATTRIBUTES
 from dist4d_env.models.depth_code import DEPTH_CODES, decode_depth
-from dist4d_env.models.inputs import channels_first, rgbd_tensor
+from dist4d_env.models.inputs import channels_first, rgb_pixels, rgbd_tensor
 from dist4d_env.scenes.lights import LAMP_SPACING, LAMPS, UNKNOWN
 
 SIGNAL_CHANNELS = ("red", "amber", "green", "head")
@@ -128,7 +128,7 @@ class SignalPainter(ModelMixin, ConfigMixin):
                 continue
             image = rgbd_tensor(frame.rgb[place], frame.depth[place], self.config.depth_code)[None].to(device)
             painted = self(image, channels_first(signals[place])[None].to(device), scene)[0, :3]
-            rgb[place] = ((painted.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(0, -1).cpu().numpy()
+            rgb[place] = rgb_pixels(painted)
         return RGBDFrame(rgb, frame.depth, frame.intrinsics, frame.global_from_camera, frame.time, frame.body)
 
     def _around(self, where: np.ndarray) -> tuple[slice, slice]:
