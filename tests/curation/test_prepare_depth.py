@@ -262,6 +262,9 @@ def test_command_line_tells_where_depth_is_and_how_to_use_it(tiny_root, tmp_path
     assert 0.3 < told / written < 3 and done.startswith("24 depth images written")
     assert main(["prepare", *wanted, "--out", str(out)]) == 0 and "to make" not in capsys.readouterr().out
     assert "24 depth images written" in said and f"export DIST4D_DEPTH={out}" in said
+    assert main(["prepare", *wanted, "--out", str(out), "--sweeps", "1", "--overwrite"]) == 0
+    said = capsys.readouterr().out
+    assert "24 depth images to make in" in said and "/anew: about" in said and not list(out.rglob("anew"))
     scene = open_dataset(root).load("scene-0103")
     assert not scene.sensors.has_depth(0)
     monkeypatch.setenv("DIST4D_DEPTH", str(out))
