@@ -76,7 +76,11 @@ def _failed(verb: str, error: BaseException, out: Path | None) -> int:
     elif isinstance(error, Terminated):
         status, words = 143, "stopped by SIGTERM"
     elif isinstance(error, ImportError) and not (error.name or "dist4d_env").startswith("dist4d_env"):
-        status, words = 3, f"{error}: install dist4d_env anew, or what `{program()} doctor` finds missing"
+        words = (
+            f"{error} in {sys.executable}: call the Python that dist4d_env is installed in (.venv/bin/python after `make demo`), "
+            f"install it anew, or what `{program()} doctor` finds missing"
+        )
+        status = 3
     else:
         status, words = 3, fault_of(error, out) or ""
         if not words:

@@ -1,4 +1,4 @@
-"""Helper processes that do not outlive their parent, however it ends."""
+"""Helper processes that do not outlive their parent, however it ends, and what one process does while others wait."""
 
 from __future__ import annotations
 
@@ -10,10 +10,33 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
+
+from dist4d_env.progress import say
+
+PATIENCE = 2.0
+"""Seconds after which it is said that another process is waited for."""
+
+
+@contextmanager
+def alone(lock: Path, what: str) -> Iterator[None]:
+    """Holds a lock file; whoever waits for it says so, and for what another process does meanwhile."""
+    from filelock import FileLock, Timeout
+
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=PATIENCE)
+    except Timeout:
+        say(f"another process is {what}: waiting for it")
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def follow_parent(with_group: bool = False) -> None:

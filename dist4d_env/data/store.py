@@ -35,7 +35,7 @@ from dist4d_env.data.location import REMEDY, LocationMap
 from dist4d_env.data.nuscenes_scene import LIDAR, SceneLog, SceneReader
 from dist4d_env.data.tables import Incomplete, Tables, read_json, read_pieces, texts_of
 from dist4d_env.errors import DataError
-from dist4d_env.processes import cores, follow_input, run_helpers
+from dist4d_env.processes import alone, cores, follow_input, run_helpers
 from dist4d_env.progress import Progress
 from dist4d_env.scenes.files import write_text
 
@@ -91,14 +91,12 @@ class StoredScenes:
 
 def open_location(map_file: Path, location: str) -> LocationMap:
     """A whole map from the cache, where it is put the first time; little of it enters memory. Raises DataError, OSError."""
-    from filelock import FileLock
-
     about = map_file.stat()
     digest = _digest(str(map_file.resolve()), about.st_size, about.st_mtime_ns, _code())
     path = _cache() / "maps" / f"{location}-{digest}.safetensors"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
+        with alone(path.with_suffix(".lock"), f"reading {map_file}"):
             if not path.is_file():
                 LocationMap(location, read_json(map_file, REMEDY)).store(path)
     return LocationMap.stored(path)
@@ -131,10 +129,8 @@ def _log_file(place: Path, number: int) -> Path:
 
 def _make(dataroot: str, version: str, place: Path) -> None:
     """Makes a store, or waits for another process that does."""
-    from filelock import FileLock
-
     place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.parent / ".lock"):
+    with alone(place.parent / ".lock", f"reading the tables of {dataroot}"):
         if (place / "index.json").is_file():
             return
         for other in place.parent.iterdir():  # of tables that are no more, or of code that nobody has used for long

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.processes import alone
+from dist4d_env.progress import say
 
 DEFAULT_SIZE = (128, 224)
 SIZES = (DEFAULT_SIZE, (224, 400), (448, 800))
@@ -86,16 +88,16 @@ def ensure_town(
 
     Several processes may ask at once: one makes it, the others wait. The folder appears whole or not at all.
     """
-    from filelock import FileLock
-
     from dist4d_env.town.generate import DURATION
     from dist4d_env.town.writer import write_dataset
 
     folder = town_folder(split, size, seed, count, duration)
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{folder.name}.making"):
+        with alone(folder.parent / f".{folder.name}.making", f"making {folder}"):
             if not folder.is_dir():
+                if count is not None:
+                    say(f"the town's {split} streets 0 to {count - 1} are made, once, a second or two each, in {folder}")
                 seconds = DURATION if duration is None else duration
                 write_dataset(folder, split, count, size, seed=seed, duration=seconds, on_demand=True)
     return folder

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from dist4d_env.data.nuscenes import NuScenesDataset
 from dist4d_env.data.sensors import FileSensorLog
 from dist4d_env.errors import DataError
-from dist4d_env.processes import cores
+from dist4d_env.processes import alone, cores
 from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import LidarSweep, Scene
 
@@ -107,14 +107,12 @@ def draw_missing(root: Path, names: Sequence[str] | None = None) -> None:
     Several processes may ask at once: one draws, the others wait. A scene's files appear whole, and are drawn again where a
     process was killed before the last of them. Raises DataError.
     """
-    from filelock import FileLock
-
     done = root / ON_DEMAND
     names = list(_record(root)["scenes"]) if names is None else names
     if all((done / name).exists() for name in names):
         return
     try:
-        with FileLock(done / ".lock"):
+        with alone(done / ".lock", f"drawing pictures in {root}"):
             _draw(root, [name for name in names if not (done / name).exists()])
     except OSError as error:
         raise DataError(f"pictures of {', '.join(names)} could not be drawn in {root}: {error}") from error

@@ -14,6 +14,7 @@ import numpy as np
 from dist4d_env.data.lights import light_record, lights_file
 from dist4d_env.errors import ConfigError
 from dist4d_env.geometry.transforms import wrap_angle
+from dist4d_env.processes import alone
 from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import TICK
 from dist4d_env.town.dataset import ON_DEMAND
@@ -59,13 +60,11 @@ def write_dataset(
     The folder appears whole or not at all; scenes finished by an interrupted call with the same options are kept beside it and
     not made again. Raises ConfigError for options that cannot work or a folder that is already there.
     """
-    from filelock import FileLock
-
     out = Path(out).expanduser().absolute()
     jobs = _jobs(splits, count)
     options = _options(size, sweeps, duration, semantics, pictures and not on_demand, rate, on_demand, looks, cameras)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(out.parent / f".{out.name}.lock"):
+    with alone(out.parent / f".{out.name}.lock", f"making {out}"):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ConfigError(f"{out} already exists: choose another folder or remove it first")
         plan = {"generator_version": VERSION, "seed": seed, "jobs": jobs, "options": asdict(options)}

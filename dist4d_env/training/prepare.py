@@ -6,14 +6,12 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
@@ -24,8 +22,8 @@ from dist4d_env.geometry.splat import splat
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.models.by_camera import one_thread
 from dist4d_env.models.conditions import frame_controls, splat_images
-from dist4d_env.processes import follow_parent
-from dist4d_env.progress import Progress, say
+from dist4d_env.processes import alone, follow_parent
+from dist4d_env.progress import Progress
 from dist4d_env.scenes.scene import Scene
 from dist4d_env.training.samples import BETWEEN, NEXT, SOURCE, SPACE, SampleSettings, write_scene, write_settings
 from dist4d_env.training.source_errors import SourceErrors, annotated_tokens, flawed_sources, with_box_noise
@@ -56,7 +54,7 @@ def prepare(
     old = outdated(dataset, names, folder)
     if all((folder / name).is_dir() for name in names) and not old:  # which may be read-only
         return
-    with _locked(folder):
+    with alone(folder / ".lock", f"making samples in {folder}"):
         for name in outdated(dataset, old, folder) if old else ():  # those that no other run has made anew meanwhile
             (folder / name).rename(folder / f".{name}-outdated")
         for torn in folder.glob(".*-*"):
@@ -98,20 +96,6 @@ def _each(work: Callable[[str], None], names: list[str], workers: int) -> Iterat
             for process in list(pool._processes.values()):
                 process.kill()
             raise
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"another run is making samples in {folder}: waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def prepare_scene(dataroot: str, version: str, folder: Path, settings: SampleSettings, make: Maker, name: str) -> None:

@@ -77,6 +77,18 @@ def test_other_settings_are_another_table_whose_heading_says_so(folders, tmp_pat
     assert len(set(re.findall(r"<h2>trial</h2><p>(.*?)</p>", text))) == 2
 
 
+def test_places_are_within_a_world(folders, tmp_path):
+    content = json.loads((folders[0] / "results.json").read_text())
+    other = tmp_path / "other"
+    other.mkdir()
+    seen = content["settings"] | {"world": "oracle", "weights": "tiny", "memory": "log", "size": [64, 112]}
+    (other / "results.json").write_text(json.dumps(content | {"settings": seen}))
+    run(Options((folders[0], other), out=tmp_path / "site"))
+    text = (tmp_path / "site" / "index.html").read_text()
+    assert sorted(re.findall(r'<tr><td class="number none">(.)</td>', text)) == ["1", "1", "2", "2"]
+    assert "oracle ([64, 112])" in text
+
+
 def test_a_folder_without_a_report_has_no_links(folders, tmp_path):
     sent = tmp_path / "sent"
     sent.mkdir()

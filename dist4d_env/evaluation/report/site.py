@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from html import escape
 from urllib.parse import quote
 
@@ -27,6 +28,13 @@ SETTINGS = {
     "dist4d_env": "dist4d_env",
 }
 """The settings of a track beside its suite, as they stand above its table."""
+OF_WORLD: Mapping[str, tuple[str, ...]] = {
+    "none": (),
+    "oracle": ("size",),
+    "splat": ("memory", "size"),
+    "replay": ("memory", "size"),
+}
+"""The settings that mean something to a built-in world; to others all three do."""
 Entry = tuple[Submission, Standing]
 
 
@@ -38,7 +46,7 @@ def render_site(title: str, ranked: Sequence[Sequence[Submission]]) -> str:
         "planners": sum(len(submission.standings) for submission in submissions),
         "episodes": sum(len(submission.episodes) for submission in submissions),
     }
-    lead = "Planners by campaign, best first in each suite; compare rows of one table alone, and worlds with care."
+    lead = "Planners by campaign, best first in each suite, places within each world; compare rows of one table alone."
     body = "".join(_track(some) for some in ranked)
     key = colour_key(dict(OUTCOMES.values()))
     foot = (
@@ -61,7 +69,11 @@ def _track(submissions: Sequence[Submission]) -> str:
     names = sorted(names, key=lambda name: name != ranked_by)[:LEADING]
     heads = "".join(f"<th>{escape(label_of(name))}</th>" for name in names)
     kinds = "".join(f'<th class="number">{escape(text)}</th>' for text in KINDS.values())
-    rows = "".join(_row(place, entry, names) for place, entry in enumerate(entries, 1))
+    places: Counter[str] = Counter()
+    rows = ""
+    for entry in entries:
+        places[_world(entry[0])] += 1
+        rows += _row(places[_world(entry[0])], entry, names)
     words = {name: settings.get(key) for key, name in SETTINGS.items()} | {"episodes": episodes}
     plainly = {True: "yes", False: "no"}
     lead = ", ".join(
@@ -115,7 +127,7 @@ def _linked(submission: Submission, text: str, episode: str | None = None, time:
 def _world(submission: Submission) -> str:
     """The world as a reader has to know it."""
     settings = submission.settings
-    drawn = () if settings["world"] == "none" else (settings.get("weights"), settings.get("memory"), settings.get("size"))
+    drawn = [settings.get(key) for key in OF_WORLD.get(settings["world"], ("weights", "memory", "size"))]
     more = ", ".join(str(value) for value in drawn if value is not None)
     return f"{settings['world']} ({more})" if more else str(settings["world"])
 
