@@ -89,6 +89,14 @@ def order(score: str) -> str:
     return table([*head, "abs. difference of means"], rows)
 
 
+def off() -> str:
+    """By how much a planner's mean over so many episodes is off."""
+    found = worlds()
+    counts = next(iter(found.values()))["off"]
+    rows = [[count, *(f"±{number(row['off'][count]['PDMS'], 2)}" for row in found.values())] for count in counts]
+    return table(["episodes", *map(code, found)], rows)
+
+
 def drives() -> str:
     """How alike the drives are, episode by episode."""
     rows = []
@@ -255,6 +263,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fidelity-cls": lambda: scores("CLS"),
     "fidelity-differences": differences,
     "fidelity-order": lambda: order("PDMS"),
+    "fidelity-off": off,
     "fidelity-drives": drives,
     "fidelity-families": families,
     "fidelity-frames": frames,

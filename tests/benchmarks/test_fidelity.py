@@ -248,6 +248,7 @@ def test_tables_of_handmade_drives() -> None:
     assert ranks["difference_of_means"]["mean"] == pytest.approx(0.2)
     row = found["worlds"]["dist4d"]["planners"]["a"]
     assert row["PDMS"]["difference"]["mean"] == pytest.approx(-0.3) and row["apart"]["PDMS"]["mean"] == pytest.approx(0.3)
+    assert found["worlds"]["dist4d"]["off"][8] == {"PDMS": pytest.approx(0.0), "EPDMS": pytest.approx(0.0), "CLS": None}
     assert row["same_outcome"]["mean"] == pytest.approx(11 / 12) and row["CLS"]["truth"]["count"] == 0
     trust = found["worlds"]["dist4d"]["trust"]
     assert trust["auroc"]["mean"] == 1.0 and trust["floor"]["trust_floor"] == pytest.approx(0.55)
@@ -255,6 +256,13 @@ def test_tables_of_handmade_drives() -> None:
     frames = found["worlds"]["dist4d"]["frames"]
     assert frames["something moves near"]["differs"]["mean"] == 1.0 and frames["from the log: 0 to 0.25 m"]["decisions"] == 36
     assert found["truth"]["a"]["PDMS"]["mean"] == pytest.approx(0.9)
+
+
+def test_how_far_a_mean_of_few_episodes_may_be_off() -> None:
+    """Differences of 0 and .4 in turn: a deviation of .2, all but the correction for its own mean."""
+    pairs = [(drive(pdms=0.5), drive(pdms=0.5 + 0.4 * (number % 2))) for number in range(1000)]
+    off = [fidelity_table.off_by([pairs, pairs], count)["PDMS"] for count in (1, 4)]
+    assert off == pytest.approx([1.96 * 0.2, 1.96 * 0.1], rel=1e-3)
 
 
 def test_planners_that_do_not_only_look_drive_without_a_second() -> None:
