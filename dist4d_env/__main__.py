@@ -78,7 +78,7 @@ def _failed(verb: str, error: BaseException, out: Path | None) -> int:
     elif isinstance(error, ImportError) and not (error.name or "dist4d_env").startswith("dist4d_env"):
         words = (
             f"{error} in {sys.executable}: call the Python that dist4d_env is installed in (.venv/bin/python after `make demo`), "
-            f"install it anew, or what `{program()} doctor` finds missing"
+            f"or install it anew, or what `{program()} doctor` finds missing"
         )
         status = 3
     else:
