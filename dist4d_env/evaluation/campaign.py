@@ -180,7 +180,10 @@ def prepared(
     with _locked(folder):
         content = _agree(campaign, settings, folder)
         tasks = campaign.tasks(settings, folder.resolve(), made, data)  # workers may have another working directory
-        texts = _stored_texts(_logs(folder / "episodes"))
+        logs = _logs(folder / "episodes")
+        if logs and not is_campaign(folder):
+            raise ConfigError(f"{folder} holds {_counted(logs)} driven without a suite: choose another --out")
+        texts = _stored_texts(logs)
         foreign = {} if others == "keep" else _driven_by_others(texts, tasks)
         if foreign and others == "refuse":
             raise ConfigError(_mixed(folder, foreign))
@@ -337,7 +340,7 @@ def _mixed(folder: Path, others: Mapping[str, set[str]]) -> str:
     )
 
 
-def _counted(episodes: Collection[str]) -> str:
+def _counted(episodes: Collection[Any]) -> str:
     return f"{len(episodes)} episode{'' if len(episodes) == 1 else 's'}"
 
 
@@ -362,6 +365,17 @@ def _logs(folder: Path) -> list[Path]:
 def is_campaign(folder: Path) -> bool:
     """Whether a folder is a campaign's."""
     return (folder / SETTINGS).is_file()
+
+
+def check_results_folder(out: Path, scored: Path | None = None) -> None:
+    """Raises ConfigError for a folder whose results are those of other episodes than will be driven without a suite or, of the
+    folder ``scored``, scored again."""
+    if scored is not None and out.resolve() == scored.resolve():
+        return
+    if is_campaign(out):
+        raise ConfigError(f"{out} holds a campaign, driven with --suite, whose results would be replaced: choose another --out")
+    if scored is not None and _logs(out / "episodes"):
+        raise ConfigError(f"{out} holds other episodes, whose results would be replaced: choose another --out")
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -174,7 +174,7 @@ class Options:
 
 def run(options: Options) -> int:
     """Evaluates, prints the table and the paths of the results."""
-    from dist4d_env.evaluation.campaign import is_campaign
+    from dist4d_env.evaluation.campaign import check_results_folder, is_campaign
     from dist4d_env.evaluation.summary import write_summary
 
     options.check()
@@ -183,6 +183,8 @@ def run(options: Options) -> int:
     if options.two_stage:
         return _score_two_stages(options)
     again = options.folder
+    if again is not None or options.suite is None:
+        check_results_folder(_results_folder(options, again), again)
     if again is not None and is_campaign(again):
         return _score_suite(again, _results_folder(options, again), options, afresh=True)
     if again is None and options.suite is not None:

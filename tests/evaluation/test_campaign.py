@@ -234,6 +234,29 @@ def test_a_folder_is_scored_again_without_driving(driven, tmp_path, monkeypatch,
     assert "report:" in capsys.readouterr().out and (tmp_path / "report.html").is_file()
 
 
+def test_results_are_never_those_of_other_episodes(suite, driven, tmp_path, monkeypatch, capsys):
+    """Neither is anything driven nor a file touched."""
+    monkeypatch.setattr(engine, "drive", None)
+    monkeypatch.setattr(cli, "drive", None)
+    alone, campaign = tmp_path / "alone", tmp_path / "campaign"
+    shutil.copytree(driven / "episodes", alone / "episodes")
+    shutil.copytree(driven, campaign)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    for arguments, says in (
+        (["--out", str(campaign), "--dataroot", suite.dataroot], "holds a campaign, driven with --suite"),
+        ([str(alone), "--out", str(campaign)], "holds a campaign, driven with --suite"),
+        ([str(driven), "--out", str(campaign)], "holds a campaign, driven with --suite"),
+        ([str(driven), "--out", str(alone)], "holds other episodes"),
+    ):
+        assert main(["evaluate", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert says in error and "choose another --out" in error
+    with pytest.raises(ConfigError, match="holds 12 episodes driven without a suite: choose another --out"):
+        run(Campaign(("lane",), suite), alone, lambda work, tasks: pytest.fail("something was driven"), again=True)
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert after == {path: when for path, when in before.items() if path.name != ".lock"}
+
+
 @pytest.mark.parametrize(
     "changes, error, says",
     [
