@@ -86,7 +86,7 @@ def main(options: Options) -> dict[str, Any]:
     result = header("planning", options) | {"suite": suite.name, "scenarios": len(suite.scenarios)} | digest(board)
     if options.store is not None:
         write_json(options.store, result)
-    print(board.markdown())
+    print(board.markdown() + board.told_causes())
     print(f"report: {options.out / 'report.html'}")
     return result
 

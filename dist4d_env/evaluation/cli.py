@@ -271,7 +271,7 @@ def _score_suite(folder: Path, out: Path, options: Options, afresh: bool) -> int
     dataroot = None if options.dataroot is None else str(options.dataroot)
     executor = _executor(options)
     board = write_results(folder, out, dataroot, executor, options.seed, REPLAYS, options.form, afresh, options.allowed)
-    print(board.markdown())
+    print(board.markdown() + board.told_causes())
     print(f"results: {out / 'results.json'}\nreport:  {out / 'report.html'}")
     json_output.result({"results": out / "results.json", "report": out / "report.html", **board.as_json()})
     return 0

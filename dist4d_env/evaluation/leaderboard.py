@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -15,6 +15,7 @@ from dist4d_env.evaluation.failures import KINDS
 from dist4d_env.evaluation.statistics import Comparison, Estimate, Resampler, compare
 from dist4d_env.evaluation.summary import SCORES, EpisodeScore, nested_key
 from dist4d_env.json_output import plain
+from dist4d_env.progress import noun
 from dist4d_env.scenes.scenario import DIFFICULTIES
 
 LABELS: Mapping[str, str] = {
@@ -63,12 +64,13 @@ class Standing:
 class Leaderboard:
     """standings: best first by ``ranked_by``, of equals who failed less often, after them who did not drive every episode;
     scores: the composite scores that there are; comparisons: per score, every pair of planners in the order of the standings,
-    failures of a planner counted as 0."""
+    failures of a planner counted as 0; causes: of each planner that failed, where it did first and why."""
 
     standings: tuple[Standing, ...]
     ranked_by: str
     scores: tuple[str, ...]
     comparisons: Mapping[str, tuple[Comparison, ...]]
+    causes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, episodes: Sequence[EpisodeScore], seed: int = 0) -> Leaderboard:
@@ -84,13 +86,23 @@ class Leaderboard:
         standings.sort(key=lambda row: (row.missing > 0, -_or_least(row.metrics[scores[0]].mean), row.errors))
         order = [row.planner for row in standings]
         comparisons = {name: _compare_all({planner: groups[planner] for planner in order}, name, seed) for name in scores}
-        return cls(tuple(standings), scores[0], scores, comparisons)
+        failed = {e.planner: f"{e.scenario or e.scene}, seed {e.seed}: {e.error}" for e in reversed(episodes) if e.failed}
+        return cls(tuple(standings), scores[0], scores, comparisons, failed)
 
     def as_json(self) -> Any:
         """Plain values; nan is null."""
         comparisons = {name: [asdict(c) | {"clear": c.clear} for c in found] for name, found in self.comparisons.items()}
         standings = [asdict(row) for row in self.standings]
         return plain({"ranked_by": self.ranked_by, "standings": standings, "comparisons": comparisons})
+
+    def told_causes(self) -> str:
+        """A line for every planner that failed: in how many episodes, and why in the first; empty where none did."""
+        return "".join(
+            f"\n{row.planner} failed in {row.errors} of {row.episodes} {noun(row.episodes, 'episode')}, first in "
+            f"{self.causes[row.planner]}"
+            for row in self.standings
+            if row.errors
+        )
 
     def markdown(self) -> str:
         """The leaderboard as a Markdown table: means with 95 % intervals, and where the planner failed the survivors' mean."""

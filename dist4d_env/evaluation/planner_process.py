@@ -33,6 +33,7 @@ from dist4d_env.planners.contract import (
     PlannerNeeds,
     failure_text,
     finite_numbers,
+    guarded,
 )
 from dist4d_env.processes import follow_parent
 
@@ -235,11 +236,11 @@ def _serve(pipe: Connection, name: str, plan_limit: float, reset_limit: float) -
     def reset(context: PlannerContext, imagines: bool, seed: int) -> None:
         nonlocal planner
         planner = planner or make_planner(name)
-        planner.reset(replace(context, imagination=_Asking(pipe) if imagines else None), seed)
+        guarded(planner.reset, replace(context, imagination=_Asking(pipe) if imagines else None), seed)
 
     def plan(observation: PlannerInput) -> Any:
         assert planner is not None
-        return _plain(planner.plan(observation))
+        return _plain(guarded(planner.plan, observation))
 
     calls: dict[str, tuple[Callable[..., Any], float]] = {
         "make": (make, reset_limit),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dist4d_env.errors import ConfigError, DiST4DError
-from dist4d_env.planners.contract import Planner, PlannerNeeds, failure_text
+from dist4d_env.planners.contract import Planner, PlannerNeeds, raised_text
 from dist4d_env.registry import PLANNERS
 
 CONTRACT = ("requires", "reset", "plan")
@@ -25,7 +25,7 @@ def make_planner(name: Any) -> Planner:
     except DiST4DError:
         raise
     except Exception as error:
-        raise ConfigError(f"planner {name!r} cannot be made ({failure_text(error)})") from error
+        raise ConfigError(f"planner {name!r} cannot be made ({raised_text(error)})") from error
     if not isinstance(planner.requires, PlannerNeeds):
         raise ConfigError(f"planner {name!r}: requires must be a PlannerNeeds, not {planner.requires!r:.80} (docs/planners.md)")
     return planner

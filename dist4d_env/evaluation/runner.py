@@ -23,8 +23,8 @@ from dist4d_env.planners.contract import (
     PlannerFailure,
     PlannerInput,
     PlannerNeeds,
-    failure_text,
     finite_numbers,
+    guarded,
 )
 from dist4d_env.scenes.lights import NO_LIGHTS
 from dist4d_env.scenes.scenario import Scenario
@@ -247,16 +247,6 @@ def _plans(issued: Sequence[tuple[int, np.ndarray]]) -> Plans:
 def _said(when: str, failure: Exception) -> str:
     """When and why a planner failed, in one line."""
     return shortened(f"{when}: {' '.join(str(failure).split())}", MOST_TEXT)
-
-
-def guarded(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a planner; any exception becomes a PlannerFailure with its text."""
-    try:
-        return call(*arguments)
-    except PlannerFailure:
-        raise
-    except (Exception, SystemExit) as error:
-        raise PlannerFailure(failure_text(error)) from error
 
 
 def timed(limit: float, what: str, call: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:

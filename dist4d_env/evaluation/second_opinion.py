@@ -16,9 +16,9 @@ import numpy as np
 from dist4d_env.data.depth_files import decode_depth, encode_depth
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError, DiST4DError
-from dist4d_env.evaluation.runner import guarded, planner_input, reset_planner, to_action
+from dist4d_env.evaluation.runner import planner_input, reset_planner, to_action
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
-from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES, Planner, PlannerFailure, PlannerNeeds
+from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES, Planner, PlannerFailure, PlannerNeeds, guarded
 from dist4d_env.progress import say
 from dist4d_env.worlds.contract import World, WorldStart
 from dist4d_env.worlds.memory import MemoryPolicy

@@ -13,7 +13,7 @@ import numpy as np
 
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import DataError
-from dist4d_env.evaluation.runner import guarded, planner_input, reset_planner, timed, to_action
+from dist4d_env.evaluation.runner import planner_input, reset_planner, timed, to_action
 from dist4d_env.evaluation.statistics import Estimate, Resampler
 from dist4d_env.geometry.transforms import yaw_of
 from dist4d_env.json_output import plain
@@ -25,7 +25,7 @@ from dist4d_env.metrics.driving.trace import EpisodeTrace, Plans
 from dist4d_env.metrics.plans.episode import human_breaks, score_issued
 from dist4d_env.metrics.plans.scene import FUTURE, PAST
 from dist4d_env.metrics.plans.two_stage import Aggregate, Columns, Stages, aggregate
-from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES, PLAN_TICKS, Planner, PlannerFailure
+from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES, PLAN_TICKS, Planner, PlannerFailure, guarded
 from dist4d_env.scenes.files import write_text
 from dist4d_env.scenes.scenario import LIMITS, Scenario
 from dist4d_env.scenes.scene import TICK, Scene

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sysconfig
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any, Protocol
 
 import numpy as np
 
-from dist4d_env.errors import ConfigError, shown
+from dist4d_env.errors import ConfigError, DiST4DError, shown
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.scenes.edits import is_number
 from dist4d_env.scenes.scene import TICK, Scene
@@ -107,6 +110,35 @@ def failure_text(error: BaseException) -> str:
     except Exception:
         text = "it has no text"
     return " ".join(f"{type(error).__name__}: {text}".split())[:300]
+
+
+_LIBRARIES = (*(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")), str(Path(__file__).parents[1]), "<")
+"""How the files of Python, of what is installed and of this package begin, and what is no file."""
+
+
+def raised_text(error: BaseException) -> str:
+    """What a planner raised, as ``failure_text``, and where: the last place outside libraries, or else the last of all. To be
+    called in the function that called the planner."""
+    text = failure_text(error)
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if isinstance(key, str) and (key == "lidar" or key.startswith("CAM_")):
+        need = "lidar" if key == "lidar" else "cameras"
+        text += f", which is there where requires = PlannerNeeds({need}=True) and the world makes pictures"
+    frames = [(frame.f_code, line) for frame, line in walk_tb(error.__traceback__)][1:]
+    if not frames or isinstance(error, DiST4DError):  # these say by themselves what is wrong
+        return text
+    code, line = ([one for one in frames if not one[0].co_filename.startswith(_LIBRARIES)] or frames)[-1]
+    return f"{text}, at {Path(code.co_filename).name}:{line} in {code.co_name}"
+
+
+def guarded(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a planner; any exception becomes a PlannerFailure with its ``raised_text``."""
+    try:
+        return call(*arguments)
+    except PlannerFailure:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PlannerFailure(raised_text(error)) from error
 
 
 def finite_numbers(value: Any, otherwise: str) -> np.ndarray:

@@ -12,10 +12,10 @@ from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.imagination import rest_of
 from dist4d_env.evaluation.planners import make_planner
-from dist4d_env.evaluation.runner import guarded, input_of, reset_planner, to_action
+from dist4d_env.evaluation.runner import input_of, reset_planner, to_action
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.vehicle import VehicleParameters
-from dist4d_env.planners.contract import Plan, Planner, finite_numbers
+from dist4d_env.planners.contract import Plan, Planner, finite_numbers, guarded
 from dist4d_env.scenes.scene import TICK
 from dist4d_env.simulation.actions import STEERING_RATE
 from dist4d_env.simulation.ego import EgoState

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -225,6 +226,13 @@ def test_results_of_failing_planners_are_zeros_of_the_ranking(driven):
     assert "| lane |" in (driven / "leaderboard.md").read_text()
 
 
+def test_why_planners_failed_is_said_on_the_terminal(driven, tmp_path, capsys):
+    assert main(["evaluate", str(driven), "--workers", "0", "--out", str(tmp_path)]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "failed in" in line]
+    why = r"as-logged, seed 0: at 0\.5 s: RuntimeError: no idea, at simple_planners\.py:\d+ in plan"
+    assert len(told) == 1 and re.fullmatch(f"{FRAGILE} failed in 4 of 4 episodes, first in {why}", told[0])
+
+
 def test_a_folder_is_scored_again_without_driving(driven, tmp_path, monkeypatch, capsys):
     first = write_results(driven).as_json()
     monkeypatch.setattr(engine, "drive", None)
@@ -265,7 +273,11 @@ def test_results_are_never_those_of_other_episodes(suite, driven, tmp_path, monk
         ({"planners": ("lane", "lane")}, ConfigError, "lane is named twice"),
         ({"planners": (f"{PLANNERS}:Seeing",)}, ConfigError, "needs pictures"),
         ({"planners": (f"{PLANNERS}:Dreaming",)}, ConfigError, "needs pictures"),
-        ({"planners": ("lane", f"{PLANNERS}:Broken")}, ConfigError, r"Broken' cannot be made \(KeyError: 'no weights'\)"),
+        (
+            {"planners": ("lane", f"{PLANNERS}:Broken")},
+            ConfigError,
+            r"Broken' cannot be made \(KeyError: 'no weights', at simple_planners",
+        ),
         ({"dataset": "waymo"}, ConfigError, "dataset 'waymo' is unknown"),
         ({"reset_limit": 0.0}, ConfigError, "reset_limit=0.0"),
         ({"seeds": 0}, ConfigError, "seeds=0"),

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,6 +137,14 @@ class WithHelper(Straight):
         time.sleep(600)
 
 
+HERE = Path(__file__).name
+
+
+def line_of(method: Any) -> int:
+    """The first line of a method's body."""
+    return method.__code__.co_firstlineno + 1
+
+
 def named(kind: type) -> str:
     return f"{__name__}:{kind.__name__}"
 
@@ -143,8 +152,8 @@ def named(kind: type) -> str:
 @pytest.mark.parametrize(
     "kind, says, limit",
     [
-        (Raises, "at 0.5 s: RuntimeError: no idea", 60.0),
-        (Leaves, "at 0.5 s: SystemExit: good bye", 60.0),
+        (Raises, f"at 0.5 s: RuntimeError: no idea, at {HERE}:{line_of(Raises.fail)} in fail", 60.0),
+        (Leaves, f"at 0.5 s: SystemExit: good bye, at {HERE}:{line_of(Leaves.fail)} in fail", 60.0),
         (Exits, "at 0.5 s: its process exited with status 3", 60.0),
         (Crashes, "at 0.5 s: its process was ended by SIGSEGV", 60.0),
         (EndsByRealTimeSignal, f"at 0.5 s: its process was ended by signal {signal.SIGRTMIN + 6}", 60.0),
@@ -202,7 +211,10 @@ def test_a_reset_has_a_limit(env):
 @pytest.mark.parametrize(
     "kind, says",
     [
-        (Unmakeable, "cannot be made (FileNotFoundError: weights.pt is not there)"),
+        (
+            Unmakeable,
+            f"cannot be made (FileNotFoundError: weights.pt is not there, at {HERE}:{line_of(Unmakeable.__init__)} in __init__)",
+        ),
         (NeverMade, "cannot be made: late: no answer within 6 s, its process was stopped"),
         (ExitsWhenMade, "cannot be made: its process exited with status 5"),
         (WithoutNeeds, "requires must be a PlannerNeeds, not None"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -15,6 +18,7 @@ from dist4d_env.planners.log_follower import LogFollower
 from dist4d_env.scenes.scenario import Scenario
 from tests.simulation.road import Agent, make_scene, road_map
 
+HERE = Path(__file__).name
 PLACE = RunOptions("town-val-0000", 0.0, plan_limit=600.0)
 STRAIGHT = np.column_stack([3.0 * np.arange(1, 9), np.zeros(8), np.zeros(8)])
 
@@ -107,6 +111,20 @@ def test_failing_planners_end_the_episode(env, answer, says):
     assert len(log.steps) == 2 and len(log.trace.time) == 6
 
 
+def test_failures_say_where_in_the_planner(env):
+    """The planner's own line, not that of the library which raised; what knows no pictures is told how to ask for them."""
+    log = run_episode(env, Scripted(lambda: np.zeros(3).reshape(2)), 0, PLACE)
+    assert re.search(rf"ValueError: cannot reshape .*, at {HERE}:\d+ in <lambda>$", str(log.error))
+    wants = Scripted(Plan(STRAIGHT))
+    wants.plan = lambda given: given.observation["CAM_FRONT/depth"]
+    log = run_episode(env, wants, 0, PLACE)
+    assert re.search(
+        rf"KeyError: 'CAM_FRONT/depth', .* PlannerNeeds\(cameras=True\) .*, at {HERE}:\d+ in <lambda>$", str(log.error)
+    )
+    wants.plan = lambda: None
+    assert str(run_episode(env, wants, 0, PLACE).error).endswith("but 1 was given"), "nothing of it has run"
+
+
 class Mute(Exception):
     """Cannot say what it is."""
 
@@ -116,7 +134,7 @@ class Mute(Exception):
 
 def test_failures_are_told_in_one_line(env):
     log = run_episode(env, Scripted(Mute()), 0, PLACE)
-    assert log.error == "at 0.0 s: Mute: it has no text"
+    assert log.error.startswith("at 0.0 s: Mute: it has no text, at ")
     log = run_episode(env, Scripted(np.ones((8, 3), bool)), 0, PLACE)
     assert log.error is not None and "\n" not in log.error and len(log.error) < 200
 
@@ -151,7 +169,7 @@ def test_bare_arrays_are_recorded_as_plans(env):
 
 def test_failing_reset_is_the_planners_failure(env):
     log = run_episode(env, Scripted(on_reset=RuntimeError("no weights")), 0, PLACE)
-    assert (log.outcome, log.error) == (PLANNER_ERROR, "reset: RuntimeError: no weights")
+    assert log.outcome == PLANNER_ERROR and str(log.error).startswith("reset: RuntimeError: no weights, at ")
     assert len(log.trace.time) == 1
 
 
