@@ -268,6 +268,6 @@ def _serve(pipe: Connection, name: str, plan_limit: float, reset_limit: float) -
 def _plain(answer: Any) -> Any:
     """A planner's answer as values that need none of its own classes."""
     if not isinstance(answer, Plan):
-        return finite_numbers(answer, "neither a Plan nor an array of numbers")
-    dt = finite_numbers(answer.dt, "a plan whose dt is not finite")
-    return Plan(finite_numbers(answer.trajectory, "a plan that is not finite"), dt.tolist())
+        return finite_numbers(answer, "an answer that is", "neither a Plan nor an array of numbers")
+    dt = finite_numbers(answer.dt, "a plan whose dt is", "no number")
+    return Plan(finite_numbers(answer.trajectory, "a plan that is"), dt.tolist())

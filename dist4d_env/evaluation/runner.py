@@ -218,17 +218,17 @@ def to_action(plan: Any, kind: str) -> Any:
             raise ConfigError(
                 f"the planner returns trajectories, the action is {kind!r}: make an environment of action='trajectory'"
             )
-        finite_numbers(plan, "neither a Plan nor finite controls")
+        finite_numbers(plan, "an answer that is", "neither a Plan nor controls")
         return plan
-    if not isinstance(plan, Plan):
-        poses = finite_numbers(plan, "neither a Plan nor an array of poses")
-        if poses.shape != (PLAN_POSES, 3):
-            raise PlannerFailure(f"a bare array {poses.shape} does not say when its poses are due: return Plan(trajectory, dt)")
-        plan = Plan(poses)
-    poses = finite_numbers(plan.trajectory, "a plan that is not finite")
+    bare = not isinstance(plan, Plan)
+    if bare:
+        plan = Plan(finite_numbers(plan, "an answer that is", "neither a Plan nor an array of poses"))
+    poses = finite_numbers(plan.trajectory, "a plan that is")
     if poses.ndim != 2 or poses.shape[1] != 3 or not len(poses):
         raise PlannerFailure(f"a plan is (N, 3) numbers x, y, heading, not {poses.dtype} {poses.shape}")
-    dt = finite_numbers(plan.dt, "a plan whose dt is not finite")
+    if bare and len(poses) != PLAN_POSES:
+        raise PlannerFailure(f"a bare array {poses.shape} does not say when its poses are due: return Plan(trajectory, dt)")
+    dt = finite_numbers(plan.dt, "a plan whose dt is", "no number")
     if dt.ndim or not dt > 0:
         raise PlannerFailure(f"a plan whose dt is {plan.dt!r:.80}, not a positive number of seconds")
     action = resampled(poses, float(dt), PLAN_DT * np.arange(1, PLAN_POSES + 1))

@@ -141,19 +141,21 @@ def guarded(call: Callable[..., Any], *arguments: Any) -> Any:
         raise PlannerFailure(raised_text(error)) from error
 
 
-def finite_numbers(value: Any, otherwise: str) -> np.ndarray:
-    """A planner's numbers as a plain array, of at most eight bytes each. Raises PlannerFailure, which says ``otherwise``, for
-    anything else."""
+def finite_numbers(value: Any, what: str, otherwise: str = "no array of numbers") -> np.ndarray:
+    """A planner's numbers as a plain array, of at most eight bytes each. Raises PlannerFailure for anything else: that ``what``
+    ("a plan that is") not finite or, where it holds no numbers, what ``otherwise`` says."""
     try:
         array = np.asarray(value)
         if array.dtype.kind == "f" and array.dtype.itemsize > 8:
             with np.errstate(over="ignore"):  # what goes beyond is not finite then
                 array = array.astype(float)
-        if array.dtype.kind in "iuf" and np.isfinite(array).all():
-            return array
+        if array.dtype.kind in "iuf":
+            if np.isfinite(array).all():
+                return array
+            otherwise = "not finite"
     except (ValueError, TypeError):  # rows of different lengths, objects that are no arrays
         pass
-    raise PlannerFailure(f"{otherwise}: {shown(value)}")
+    raise PlannerFailure(f"{what} {otherwise}: {shown(value)}")
 
 
 class Planner(Protocol):

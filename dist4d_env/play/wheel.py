@@ -85,9 +85,7 @@ class Pilot:
             self._issued = state, guarded(self._planner.plan, input_of(state, self._planner.requires, seen))
         issued, plan = self._issued
         if not isinstance(plan, Plan) and _is_pair(plan):
-            return Decision(
-                "controls", np.clip(finite_numbers(plan, "controls that are not finite"), -1, 1).astype(float), self.name
-            )
+            return Decision("controls", np.clip(finite_numbers(plan, "controls that are"), -1, 1).astype(float), self.name)
         poses = to_action(plan, "trajectory")
         rest = poses if issued is state else rest_of(Plan(poses), issued, state)
         return Decision("trajectory", to_action(rest, "trajectory"), self.name)

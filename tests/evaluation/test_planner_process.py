@@ -99,6 +99,16 @@ class TooPrecise(Straight):
         return Plan(plan.trajectory * factor, np.longdouble(0.5))
 
 
+class NoNumber(Straight):
+    def plan(self, observation):
+        return np.full(2, np.nan)
+
+
+class NoAnswer(Straight):
+    def plan(self, observation):
+        pass
+
+
 class SaysALot(Straight):
     def fail(self):
         raise PlannerFailure("no idea\n" * 10**5)
@@ -192,6 +202,12 @@ def test_numbers_that_nobody_else_can_hold_are_not_finite(env):
         log = run_episode(env, planner, 0, PLACE)
         assert log.outcome == PLANNER_ERROR and "at 0.5 s: a plan that is not finite: array([[" in log.error
         assert run_episode(env, planner, 0, ELSEWHERE).error is None
+
+
+def test_bare_answers_are_told_apart(env):
+    """In its process, too: what is no array, and what is one of other numbers."""
+    for kind, says in ((NoNumber, "an answer that is not finite: array([nan"), (NoAnswer, "neither a Plan nor an array of")):
+        assert says in str(run_episode(env, PlannerProcess(named(kind)), 0, PLACE).error)
 
 
 def test_a_long_story_is_cut_short(env):

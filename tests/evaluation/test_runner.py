@@ -76,12 +76,15 @@ def test_log_follower_stays_with_the_log(env):
         (Plan(STRAIGHT * 1000), "beyond the action's bounds"),
         (Plan(STRAIGHT, dt=0.0), "dt is 0.0"),
         (None, "neither a Plan nor an array"),
-        (np.zeros(2), "return Plan"),
+        (np.zeros(2), r"a plan is \(N, 3\) numbers x, y, heading, not float64 \(2,\)"),
+        (STRAIGHT[:, :2], r"a plan is \(N, 3\) numbers x, y, heading, not float64 \(8, 2\)"),
+        (STRAIGHT * np.nan, r"an answer that is not finite: array\(\[\[nan"),
+        (Plan(STRAIGHT, dt=np.inf), "a plan whose dt is not finite: inf"),
         (STRAIGHT[:6], "does not say when its poses are due: return Plan"),
-        (Plan(STRAIGHT, dt=None), "dt is not finite: None"),
+        (Plan(STRAIGHT, dt=None), "dt is no number: None"),
         (Plan(STRAIGHT, dt=np.array([0.5, 0.5])), "not a positive number of seconds"),
-        (Plan([[1.0, 0.0, 0.0], [2.0]]), "not finite"),
-        (Plan(STRAIGHT.astype(complex)), "not finite"),
+        (Plan([[1.0, 0.0, 0.0], [2.0]]), "a plan that is no array of numbers"),
+        (Plan(STRAIGHT.astype(complex)), "a plan that is no array of numbers"),
         (SystemExit(3), "SystemExit: 3"),
     ],
     ids=[
@@ -93,6 +96,9 @@ def test_log_follower_stays_with_the_log(env):
         "no-time",
         "nothing",
         "other-action",
+        "bare-without-heading",
+        "bare-nan",
+        "endless-dt",
         "no-dt",
         "none-dt",
         "two-dt",
@@ -206,6 +212,7 @@ def test_plans_are_resampled():
     plan = Plan(np.column_stack([0.8 * np.arange(1, 11), np.zeros(10), np.zeros(10)]), dt=0.1)
     assert to_action(plan, "trajectory")[:, 0] == pytest.approx(4.0 * np.arange(1, 9), rel=1e-6)
     assert to_action(Plan(STRAIGHT), "trajectory") == pytest.approx(STRAIGHT)
+    assert to_action(Plan([[20.0, 0.0, 0.0], [99.0, 0.0, 0.0]], dt=5.0), "trajectory")[:, 0] == pytest.approx(2 * np.arange(1, 9))
 
 
 def test_plans_are_stored_as_the_simulator_got_them(env):
