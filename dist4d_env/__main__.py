@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dist4d_env import json_output
-from dist4d_env.errors import DiST4DError
+from dist4d_env.errors import ConfigError, DiST4DError
 from dist4d_env.verbs import VERBS, module_of, parse
 
 
@@ -59,12 +59,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(verb: str, options: Any) -> int:
     """Runs a verb with its options; the exit status."""
     try:
+        _check_out(getattr(options, "out", None))
         with _stoppable():
             status = int(module_of(verb).run(options))
             sys.stdout.flush()
             return status
     except (Exception, KeyboardInterrupt, Terminated) as error:
         return _failed(verb, error, getattr(options, "out", None))
+
+
+def _check_out(out: Path | None) -> None:
+    """Raises ConfigError for a folder of results that is a file, or is to lie below one."""
+    for place in () if out is None else (out, *out.parents):
+        if os.path.exists(place) and not os.path.isdir(place):
+            raise ConfigError(f"--out {out}: {place} is a file: choose a folder")
 
 
 def _failed(verb: str, error: BaseException, out: Path | None) -> int:

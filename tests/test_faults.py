@@ -81,12 +81,14 @@ def test_full_disk(verb: str, size: int, town_dataroot: Path, tmp_path: Path, ca
 
 
 @pytest.mark.parametrize("verb", ["town", "prepare", "train", "evaluate", "suite", "demo"])
-def test_folder_that_cannot_be_made(verb: str, town_dataroot: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "file").write_text("")
+def test_file_in_place_of_the_folder(verb: str, town_dataroot: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("kept")
     given = arguments(verb, town_dataroot, tmp_path / "out")
-    given[given.index("--out") + 1] = str(tmp_path / "file" / "below")
-    assert main(given) == 3
-    assert str(tmp_path / "file") in told(capfd.readouterr().err)
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        given[given.index("--out") + 1] = str(out)
+        assert main(given) == 2
+        assert f"--out {out}: {tmp_path / 'file'} is a file: choose a folder" in told(capfd.readouterr().err)
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
