@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 from dist4d_env import json_output
 from dist4d_env.errors import ConfigError, DataError
+from dist4d_env.evaluation.campaign import is_campaign
 from dist4d_env.evaluation.drive import file_name
 from dist4d_env.evaluation.leaderboard import Standing
 from dist4d_env.evaluation.report.site import render_site
@@ -72,8 +73,9 @@ def read_submission(folder: Path) -> Submission:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; give folders that `evaluate --suite` wrote") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        command = f"evaluate {folder}" if is_campaign(folder) else "evaluate --suite"
         raise DataError(
-            f"{path}: not a campaign's results ({type(error).__name__}: {error!s:.80}); make them with `evaluate {folder}`"
+            f"{path}: not a campaign's results ({type(error).__name__}: {error!s:.80}); make them with `{command}`"
         ) from error
 
 

@@ -105,7 +105,10 @@ def test_broken_results_are_named(folders, tmp_path, change):
     if change == "ranked_by":
         del content[change]
         (tmp_path / "results.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match="not a campaign's results"):
+    with pytest.raises(DataError, match=r"not a campaign's results .*; make them with `evaluate --suite`"):
+        read_submission(tmp_path)
+    (tmp_path / "settings.json").write_text("{}")
+    with pytest.raises(DataError, match=f"make them with `evaluate {tmp_path}`"):
         read_submission(tmp_path)
 
 
