@@ -92,7 +92,7 @@ class EnvConfig:
             set_field(name, value)
         if self.scenario is not None and self.scenario.traffic is not None:
             set_field("traffic", self.scenario.traffic)
-        trust_floor = _number(self.trust_floor)
+        trust_floor = _number("trust_floor", self.trust_floor)
         if not 0 <= trust_floor <= 1:
             raise ConfigError(f"trust_floor={shown(self.trust_floor)} must lie in [0, 1] (0 never ends an episode)")
         set_field("trust_floor", trust_floor)
@@ -137,10 +137,13 @@ def whole(value: Any) -> int | None:
         return None
 
 
-def _number(value: Any) -> float:
-    """A real number of any kind as Python's, nan for everything else, truth values included."""
+def _number(keyword: str, value: Any) -> float:
+    """A real number of any kind as Python's, nan for one beyond them. Raises ConfigError for everything else, truth values
+    included."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise ConfigError(f"{keyword}={shown(value)} must be a number, not of type {type(value).__name__}")
     try:
-        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+        return float(value)
     except OverflowError:
         return math.nan
 
@@ -184,7 +187,7 @@ def read_reset_options(options: Any) -> dict[str, Any]:
     if not isinstance(scene := chosen.get("scene", ""), str):
         raise ConfigError(f"options['scene']={shown(scene)} must be a scene's name, or None for any")
     if (start := chosen.get("start")) is not None:
-        chosen["start"] = _number(start)
+        chosen["start"] = _number("options['start']", start)
         if math.isnan(chosen["start"]):
             raise ConfigError(f"options['start']={shown(start)} must be a number of seconds, or None for any")
     return chosen
@@ -258,7 +261,7 @@ def _size(value: Any) -> tuple[int, int]:
 
 def _durations(decision_dt: Any, horizon: Any) -> tuple[float, float]:
     """Both in seconds. Raises ConfigError."""
-    step, length = _number(decision_dt), _number(horizon)
+    step, length = _number("decision_dt", decision_dt), _number("horizon", horizon)
     ticks = step / TICK if 0 < step <= LONGEST else 0.0
     if round(ticks) < 1 or abs(ticks - round(ticks)) > 1e-6:
         raise ConfigError(

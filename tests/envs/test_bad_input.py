@@ -35,6 +35,8 @@ from .worlds import assert_same
         ({"decision_dt": float("nan")}, "decision_dt=nan"),
         ({"decision_dt": "0.5"}, "decision_dt='0.5'"),
         ({"horizon": 0.5}, "horizon=0.5.*two decisions"),
+        ({"horizon": "4"}, "horizon='4' must be a number, not of type str"),
+        ({"trust_floor": None}, "trust_floor=None must be a number"),
         ({"horizon": float("inf")}, "horizon=inf"),
         ({"reward": {"fame": 1.0}}, "'fame'.*progress"),
         ({"reward": {"progress": float("nan")}}, "progress.*finite"),
