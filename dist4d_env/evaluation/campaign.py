@@ -415,7 +415,7 @@ def _agree(campaign: Campaign, settings: EnvSettings, folder: Path) -> str:
         assumed = {"reset_limit": campaign.reset_limit, "opinions": False}  # of a folder from before there were these
         for name, value in common.items():
             if (driven := before["common"].get(name, assumed.get(name))) != value:
-                raise ConfigError(f"{folder} holds episodes with {name}={driven!r}, this run has {value!r}: choose another --out")
+                raise ConfigError(f"{folder} is a campaign with {name}={driven!r}, this run has {value!r}: choose another --out")
         for name, record in records.items():
             if before["scenarios"].get(name, record) != record:
                 raise ConfigError(f"{folder} holds episodes of another scenario by the name of {name}: choose another --out")

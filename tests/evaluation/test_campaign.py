@@ -472,7 +472,7 @@ def test_a_reader_from_outside_reaches_every_part(suite, tmp_path):
     again = ["evaluate", str(tmp_path / "out"), "--workers", "0"]
     assert main(again) == 2, "no file has a module imported by itself"
     assert main([*again, "--allow", reader]) == 0
-    with pytest.raises(ConfigError, match=r"holds episodes with dataroot="):
+    with pytest.raises(ConfigError, match=r"is a campaign with dataroot="):
         run(Campaign(("lane",), suite), tmp_path / "out", serial)
 
 
