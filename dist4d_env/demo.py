@@ -58,6 +58,7 @@ def run(options: Options) -> int:
     import gymnasium as gym
 
     import dist4d_env  # noqa: F401 (registers the environment)
+    from dist4d_env.envs.config import check_size
     from dist4d_env.envs.rendering import render_dashboard
     from dist4d_env.envs.starts import check_start
     from dist4d_env.evaluation.episode_log import save_episode
@@ -72,6 +73,7 @@ def run(options: Options) -> int:
     check_ranges(options, seed=(0, math.inf))
     check_weights(options.world, options.weights)
     size = parse_size(options.size)
+    check_size(options.world, options.weights, size)
     dataset = open_data(options)
     scene = options.scene or first_scene(dataset)
     needs_images = world_traits(options.world).needs_images

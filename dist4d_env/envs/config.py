@@ -22,7 +22,7 @@ from dist4d_env.scenes.scenario import Scenario, read_scenario
 from dist4d_env.scenes.scene import TICK
 from dist4d_env.simulation.actions import ACTIONS
 from dist4d_env.worlds.contract import world_traits
-from dist4d_env.worlds.factory import check_device
+from dist4d_env.worlds.factory import check_device, known_size
 from dist4d_env.worlds.memory import MEMORY_POLICIES
 
 TERMINATIONS = ("collision", "off_road", "wrong_way")
@@ -116,6 +116,12 @@ class EnvConfig:
                 f"{multiple} from {SMALLEST} to {LARGEST}, such as (64, 112) or (224, 400)"
             )
         return self.size
+
+
+def check_size(world: Any, weights: str, size: tuple[int, int] | None) -> None:
+    """Raises ConfigError for a size that a world cannot draw, as far as that is known before it and its data are there."""
+    if size is not None:
+        EnvConfig(world=world, weights=weights, size=size).image_size(*known_size(world, weights))
 
 
 def read_keywords(keywords: Mapping[str, Any]) -> EnvConfig:

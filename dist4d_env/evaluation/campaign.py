@@ -21,6 +21,7 @@ from typing import Any, Literal
 from dist4d_env import __version__
 from dist4d_env.data.contract import Dataset
 from dist4d_env.data.open import open_dataset
+from dist4d_env.envs.config import check_size
 from dist4d_env.envs.starts import check_start
 from dist4d_env.errors import ConfigError, DataError, shown
 from dist4d_env.evaluation.drive import EnvSettings, EpisodeTask, drive, episode_name, file_name
@@ -93,7 +94,7 @@ class Campaign:
         check_limits(self.plan_limit, self.reset_limit)
         WORLDS.check(self.world)
         TRAFFIC.check(self.traffic)
-        optional_size(self.size)
+        check_size(self.world, self.weights, optional_size(self.size))
         _distinct("planners", self.planners)
         _distinct(f"suite {self.suite.name}", [scenario.name for scenario in self.suite.scenarios])
         chosen = tuple(scenario for scenario in self.suite.scenarios if self._chosen(scenario))

@@ -313,6 +313,7 @@ def _opened(options: Options) -> Iterator[tuple[Any, Dataset, Env]]:
     """The planner, in a process of its own if there are workers, the data set, and the environment."""
     from dist4d_env.data.open import open_dataset
     from dist4d_env.data.soundness import load_scene
+    from dist4d_env.envs.config import check_size
     from dist4d_env.envs.starts import check_length
     from dist4d_env.evaluation.drive import EnvSettings
     from dist4d_env.worlds.contract import world_traits
@@ -322,7 +323,9 @@ def _opened(options: Options) -> Iterator[tuple[Any, Dataset, Env]]:
     if (needs.cameras or needs.lidar) and not world_traits(options.world).shows_pictures:
         wanted = "cameras" if needs.cameras else "LiDAR"
         raise ConfigError(f"planner {name!r} needs {wanted}: choose a world that makes pictures, such as world=dist4d")
-    dataset = open_dataset(options.dataroot, options.version, options.scenes, options.dataset, optional_size(options.size))
+    size = optional_size(options.size)
+    check_size(options.world, options.weights, size)
+    dataset = open_dataset(options.dataroot, options.version, options.scenes, options.dataset, size)
     scenes = tuple(dataset.scene_names(options.scenes))
     for scene in scenes:
         check_length(load_scene(dataset, scene), options.decision_dt)

@@ -7,7 +7,7 @@ from typing import Any
 
 from dist4d_env.errors import ConfigError, shown
 from dist4d_env.registry import WORLDS
-from dist4d_env.worlds.contract import World
+from dist4d_env.worlds.contract import World, world_traits
 from dist4d_env.worlds.memory import MEMORY_POLICIES, MemoryPolicy
 
 
@@ -37,6 +37,19 @@ def make_world(
     check_device(device)
     world: World = WORLDS.make(value, ("reset", "step"), weights=weights, memory=memory, device=device)
     return world
+
+
+def known_size(world: Any, weights: str | Path) -> tuple[tuple[int, int] | None, int | None]:
+    """``image_size`` and ``size_multiple`` (``WorldTraits``) before a world is made: of "dist4d" as its weights say, None where
+    they say nothing that can be read. Raises ``WeightsError`` where there are none."""
+    if world != "dist4d" or str(weights) == "splat":
+        traits = world_traits(world)
+        return traits.image_size, traits.size_multiple
+    from dist4d_env.models.pretrained import read_config, resolve_weights
+    from dist4d_env.worlds.dist4d import GenerativeWorld
+
+    size = read_config(resolve_weights(weights) / "dist_t").get("image_size")
+    return tuple(size) if isinstance(size, list) else None, GenerativeWorld.size_multiple
 
 
 def check_device(device: Any) -> None:

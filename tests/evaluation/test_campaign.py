@@ -282,6 +282,7 @@ def test_results_are_never_those_of_other_episodes(suite, driven, tmp_path, monk
         ({"reset_limit": 0.0}, ConfigError, "reset_limit=0.0"),
         ({"seeds": 0}, ConfigError, "seeds=0"),
         ({"world": "dream"}, ConfigError, "world 'dream' is unknown"),
+        ({"world": "dist4d", "size": "100x200"}, ConfigError, r"size=\(100, 200\) cannot be drawn .* multiples of 16"),
         ({"only": ("moon*",)}, ConfigError, "its families are blocked, nominal"),
         ({"weights": "nowhere", "world": "dist4d"}, WeightsError, "nowhere"),
     ],

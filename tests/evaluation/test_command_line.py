@@ -8,6 +8,9 @@ import shutil
 import pytest
 
 from dist4d_env.__main__ import VERBS, main
+from dist4d_env.envs.config import check_size
+from dist4d_env.errors import ConfigError
+from dist4d_env.models.pretrained import SHIPPED
 from dist4d_env.planners.constant_velocity import ConstantVelocity
 from dist4d_env.planners.contract import PlannerNeeds
 
@@ -85,6 +88,28 @@ class Looking(ConstantVelocity):
     def plan(self, observation):
         assert observation.observation["CAM_FRONT"].shape == (96, 160, 3)
         return super().plan(observation)
+
+
+@pytest.mark.parametrize("verb", ["demo", "evaluate", "suite", "two-stage"])
+def test_sizes_that_cannot_be_drawn_are_refused_before_any_data_is_opened(verb, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dist4d_env.data.open.open_dataset", lambda *arguments, **keywords: pytest.fail("data was opened"))
+    more = {"suite": ["--suite", "town_val"], "two-stage": ["--two-stage"]}.get(verb, [])
+    for size in ("100x200", "32x48"):
+        given = ["--world", "dist4d", "--size", size, "--out", str(tmp_path), *more]
+        assert main(["demo" if verb == "demo" else "evaluate", *given]) == 2
+        assert "cannot be drawn with weights='tiny'" in capsys.readouterr().err
+
+
+def test_sizes_that_weights_are_made_for_can_be_drawn(tmp_path):
+    """Of whatever multiple, as the environment has it."""
+    shutil.copytree(SHIPPED / "tiny", tmp_path / "mine")
+    config = tmp_path / "mine" / "dist_t" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "image_size": [72, 120]}))
+    check_size("dist4d", str(tmp_path / "mine"), (72, 120))
+    check_size("dist4d", "splat", (72, 120))
+    check_size("replay", "tiny", (72, 120))
+    with pytest.raises(ConfigError, match="multiples of 16"):
+        check_size("dist4d", str(tmp_path / "mine"), (72, 128))
 
 
 def test_evaluate_refuses_unknown_worlds(capsys):
