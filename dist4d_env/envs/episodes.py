@@ -19,7 +19,7 @@ from dist4d_env.data.soundness import load_scene
 from dist4d_env.envs.config import EnvConfig, read_reset_options, read_scenario_option
 from dist4d_env.envs.ending import intended_end, termination_causes, truncation_cause, whole_horizon
 from dist4d_env.envs.rewards import CHOSEN_TERMS, arrival, known, pdms_so_far, reward_terms, weighted_sum
-from dist4d_env.envs.sensors.checks import check_observed, check_space
+from dist4d_env.envs.sensors.checks import Arrays, NoSuchKey, check_observed, check_space
 from dist4d_env.envs.sensors.contract import Instant, Sensor
 from dist4d_env.envs.starts import check_length, check_start, draw_start, possible_starts
 from dist4d_env.envs.world_checks import checked_answer, one_for_each
@@ -164,7 +164,7 @@ class Episodes:
         self.weights: Mapping[str, float] = config.reward  # type: ignore[assignment]
         self.random: list[np.random.Generator] = [np.random.default_rng() for _ in range(count)]
         self.episodes: list[Episode] = []
-        self.observations: dict[str, np.ndarray] = create_empty_array(self.observation_space, count)  # type: ignore[assignment]
+        self.observations = Arrays(create_empty_array(self.observation_space, count))
         self._forget_scenes()
         self.state: SimState | None = None
         self.running: Running | None = None
@@ -254,8 +254,14 @@ class Episodes:
             end_time=np.array([episode.end_time for episode in self.episodes]),
             routes=self.metrics.routes,
         )
-        for sensor in self._sensors:
-            sensor.observe(now, self.observations)
+        for sensor, name in zip(self._sensors, self.config.observation or (), strict=True):
+            try:
+                sensor.observe(now, self.observations)
+            except NoSuchKey as error:
+                raise ConfigError(
+                    f"sensor {shown(name)} writes {shown(error.args[0])}, which the observation does not have: "
+                    f"its keys are {', '.join(self.observation_space)}, those of its sensors' spaces"
+                ) from error
         for name, own in self._foreign:
             check_observed(name, own, self.observations, rows)
             if self.observations.keys() != self.observation_space.keys():

@@ -227,6 +227,7 @@ class Felt:
         (Felt(write=lambda now, out: out.update(felt=np.zeros(9))), "left 'felt' outside its space"),
         (Felt(write=lambda now, out: out.pop("felt")), "left 'felt' outside its space"),
         (Felt(write=lambda now, out: out.update(more=np.zeros(9))), "added or took away keys"),
+        (Felt(write=lambda now, out: out["flet"].fill(0.0)), "sensor .*Felt.* writes 'flet', .* its keys are .*felt"),
     ],
 )
 def test_sensors(town_dataroot, sensor, said):

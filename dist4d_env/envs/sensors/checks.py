@@ -14,6 +14,17 @@ KINDS = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)
 """Spaces whose values are arrays."""
 
 
+class NoSuchKey(KeyError):
+    """A sensor asked for a key that the observation does not have."""
+
+
+class Arrays(dict[str, np.ndarray]):
+    """The arrays of an observation's keys."""
+
+    def __missing__(self, key: Any) -> np.ndarray:
+        raise NoSuchKey(key)
+
+
 def check_space(name: Any, own: Any) -> None:
     """ConfigError if what a sensor says of its keys is not a dict of bounded spaces of arrays."""
     if not isinstance(own, Mapping) or not own or not all(isinstance(key, str) for key in own):
