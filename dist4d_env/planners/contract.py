@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -112,7 +113,8 @@ def failure_text(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {text}".split())[:300]
 
 
-_LIBRARIES = (*(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")), str(Path(__file__).parents[1]), "<")
+_FOLDERS = (*(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")), str(Path(__file__).parents[1]))
+_LIBRARIES = (*(folder + os.sep for folder in _FOLDERS), "<")
 """How the files of Python, of what is installed and of this package begin, and what is no file."""
 
 
@@ -123,7 +125,7 @@ def raised_text(error: BaseException) -> str:
     key = error.args[0] if isinstance(error, KeyError) and error.args else None
     if isinstance(key, str) and (key == "lidar" or key.startswith("CAM_")):
         need = "lidar" if key == "lidar" else "cameras"
-        text += f", which is there where requires = PlannerNeeds({need}=True) and the world makes pictures"
+        text += f", there in worlds with pictures alone: requires = PlannerNeeds({need}=True) asks for one"
     frames = [(frame.f_code, line) for frame, line in walk_tb(error.__traceback__)][1:]
     if not frames or isinstance(error, DiST4DError):  # these say by themselves what is wrong
         return text
