@@ -58,7 +58,6 @@ def run(options: Options) -> int:
     import gymnasium as gym
 
     import dist4d_env  # noqa: F401 (registers the environment)
-    from dist4d_env.envs.config import check_size
     from dist4d_env.envs.rendering import render_dashboard
     from dist4d_env.envs.starts import check_start
     from dist4d_env.evaluation.episode_log import save_episode
@@ -73,7 +72,6 @@ def run(options: Options) -> int:
     check_ranges(options, seed=(0, math.inf))
     check_weights(options.world, options.weights)
     size = parse_size(options.size)
-    check_size(options.world, options.weights, size)
     dataset = open_data(options)
     scene = options.scene or first_scene(dataset)
     needs_images = world_traits(options.world).needs_images
@@ -128,11 +126,14 @@ def check_weights(world: str, weights: str) -> None:
 
 
 def open_data(options: Options) -> Dataset:
-    """The data set asked for."""
+    """The data set asked for. Raises ConfigError for a size that the world cannot draw."""
     from dist4d_env.data.open import open_dataset
+    from dist4d_env.envs.config import check_size
     from dist4d_env.geometry.cameras import parse_size
 
-    return open_dataset(options.dataroot, options.version, options.scene or "val", size=parse_size(options.size))
+    size = parse_size(options.size)
+    check_size(options.world, options.weights, size)
+    return open_dataset(options.dataroot, options.version, options.scene or "val", size=size)
 
 
 def rehearse(settings: Mapping[str, Any], start: RunOptions, options: Options) -> float:
