@@ -24,7 +24,7 @@ LINES = {"lane_divider": (138, 146, 158), "road_divider": (214, 168, 74), "stop_
 LIGHTS: dict[int, Colour] = {GREEN: (64, 214, 122), AMBER: (255, 190, 60), RED: (255, 64, 56), UNKNOWN: (150, 156, 166)}
 ROUTE: Colour = (46, 132, 118)
 PLAN: Colour = (102, 224, 255)
-EGO: Colour = (240, 246, 255)
+EGO, ARROW = (240, 246, 255), (70, 92, 120)
 AGENTS: dict[str, Colour] = {
     **dict.fromkeys(VEHICLES, (255, 158, 74)),
     **dict.fromkeys(("motorcycle", "bicycle"), (255, 98, 128)),
@@ -119,10 +119,9 @@ def _draw_ego(image: np.ndarray, state: EpisodeState, vehicle: VehicleParameters
     y = ego.y + vehicle.rear_axle_to_center * deterministic.sin(ego.yaw)
     outline = _transform(pixels, rectangle_corners(x, y, ego.yaw, vehicle.length, vehicle.width))
     cv2.fillPoly(image, [_fixed(outline)], EGO, cv2.LINE_AA, SHIFT)
-    # A windscreen of four points on the diagonals tells front from back.
-    left, right = outline[0] - outline[2], outline[3] - outline[1]
-    cabin = np.stack([outline[2] + 0.78 * left, outline[2] + 0.5 * left, outline[1] + 0.5 * right, outline[1] + 0.78 * right])
-    cv2.fillPoly(image, [_fixed(cabin)], (70, 92, 120), cv2.LINE_AA, SHIFT)
+    centre, nose = outline.mean(0), outline[[0, 3]].mean(0)
+    wings = centre + 0.7 * (outline[[1, 2]] - outline[[1, 2]].mean(0))
+    cv2.fillPoly(image, [_fixed(np.vstack([centre + 0.75 * (nose - centre), wings]))], ARROW, cv2.LINE_AA, SHIFT)
 
 
 def _draw_map(image: np.ndarray, scene_map: SceneMap, pixels: np.ndarray, scale: float) -> None:

@@ -42,7 +42,14 @@ FIGURES = {
     "time_to_contact": ("time to collision", "s"),
     "speed_limit": ("limit", "m/s"),
 }
-EVENTS = ("collision", "off_road", "wrong_way", "speed_limit", "comfort")
+EVENTS = {
+    "collision": "collision",
+    "off_road": "off road",
+    "wrong_way": "wrong way",
+    "speed_limit": "speed limit",
+    "comfort": "hard manoeuvre",
+}
+"""Labels of reward terms that are shown where they count. "comfort" is of single ticks, unlike the metric, which is smoothed."""
 
 
 def render_dashboard(
@@ -126,7 +133,8 @@ def _header(picture: np.ndarray, info: Mapping[str, Any], scene: Scene) -> None:
         bar(picture, right - 120, 23, 120, 10, trust, colour, TRACK)
         right -= 130
         right -= draw_text(picture, right, 18, f"trust {trust:.2f}", 15, FAINT, align="right") + 26
-        draw_text(picture, right, 18, f"{deviation:.1f} m off the generated path", 15, FAINT, align="right")
+        away = f"{100 * deviation:.0f} cm" if deviation < 1 else f"{deviation:.1f} m"
+        draw_text(picture, right, 18, f"{away} off the generated path", 15, FAINT, align="right")
 
 
 def _footer(picture: np.ndarray, info: Mapping[str, Any]) -> None:
@@ -139,6 +147,7 @@ def _footer(picture: np.ndarray, info: Mapping[str, Any]) -> None:
             x += draw_text(picture, x, y, label, 14, FAINT) + 6
             x += draw_text(picture, x, y, f"{round(metrics[name], 1) + 0.0:.1f} {unit}", 14, INK) + 22
     x = picture.shape[1] - MARGIN
-    for name in EVENTS:
+    for name, label in EVENTS.items():
         if terms.get(name, 0.0) > 0:
-            x -= pill(picture, x, y - 3, name.replace("_", " "), 13, (255, 255, 255), (196, 52, 46), align="right") + 8
+            colour = (150, 92, 16) if name == "comfort" else (196, 52, 46)
+            x -= pill(picture, x, y - 3, label, 13, (255, 255, 255), colour, align="right") + 8

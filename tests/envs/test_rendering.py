@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dist4d_env.envs.birdseye import AGENTS, BACKGROUND, EGO, LIGHTS, View, draw_birdseye
+from dist4d_env.envs.birdseye import AGENTS, ARROW, BACKGROUND, EGO, LIGHTS, View, draw_birdseye
 from dist4d_env.envs.drawing import colour_depth
 from dist4d_env.envs.rendering import render_dashboard
 from dist4d_env.geometry.rgbd import RGBDFrame
@@ -60,6 +60,17 @@ def test_birdseye_is_heading_up_with_left_on_the_left():
     assert rows.mean() == pytest.approx((50 - 20) * scale, abs=2) and columns.mean() == pytest.approx(150 - 10 * scale, abs=2)
     assert (np.abs(with_car.astype(int) - np.array(AGENTS["car"])).max(-1) < 40).any()
     assert (np.abs(with_car.astype(int) - np.array(EGO)).max(-1) < 10).any()
+
+
+def test_the_ego_points_ahead():
+    """An arrow on its box, ahead of the middle and narrow at its front."""
+    picture = draw_birdseye(street(), state_at(50.0, 0.0, 0.4), 600, 600).astype(int)
+    box = np.argwhere(np.abs(picture - EGO).sum(-1) < 30)
+    top, bottom = box[:, 0].min(), box[:, 0].max()
+    inside = picture[top : bottom + 1, box[:, 1].min() : box[:, 1].max() + 1]
+    arrow = (np.abs(inside - ARROW).sum(-1) < 30).sum(1)
+    rows = np.flatnonzero(arrow)
+    assert rows.max() <= len(inside) / 2 + 1 and arrow[rows[0]] < arrow[rows[-1]]
 
 
 @pytest.mark.parametrize("light", [GREEN, AMBER, RED, UNKNOWN])

@@ -22,6 +22,8 @@ from dist4d_env.metrics.driving.trace import MetricResult
 from dist4d_env.scenes.files import write_text
 
 OUTCOMES = {"planner_error": "the planner failed"}
+DRIVEN = "var(--ink)"
+"""Colour of the ego's own curves: those of ``SOURCES`` are bands behind them."""
 
 
 def write_report(
@@ -42,7 +44,11 @@ def render_report(log: EpisodeLog, video: Path | None = None, results: Mapping[s
     if video is not None:
         data = base64.b64encode(video.read_bytes()).decode()
         film = f'<video controls autoplay muted loop playsinline src="data:video/mp4;base64,{data}"></video>'
-        film += '<div class="stills">' + "".join(f'<img alt="" src="{_jpeg(frame)}">' for frame in _stills(video)) + "</div>"
+        film += (
+            '<div class="stills">'
+            + "".join(f'<img alt="the dashboard at an instant" src="{_jpeg(frame)}">' for frame in _stills(video))
+            + "</div>"
+        )
     sections = (
         film,
         _tiles(log, results),
@@ -138,7 +144,7 @@ def _charts(log: EpisodeLog) -> list[str]:
         return np.array([step.metrics.get(name, np.nan) for step in steps], float)
 
     speed = [
-        Series("driven", trace.time, trace.ego[:, 3], "#2166d6"),
+        Series("driven", trace.time, trace.ego[:, 3], DRIVEN),
         Series("recorded ego", trace.time, expert_speed, "#8b93a3", dashed=True),
     ]
     if np.isfinite(metric("speed_limit")).any():
@@ -149,8 +155,8 @@ def _charts(log: EpisodeLog) -> list[str]:
             "Acceleration",
             "m/s²",
             [
-                Series("along", trace.time, trace.ego[:, 4], "#2166d6"),
-                Series("across", trace.time, trace.ego[:, 3] * trace.ego[:, 6], "#b0369a"),
+                Series("along", trace.time, trace.ego[:, 4], DRIVEN),
+                Series("across", trace.time, trace.ego[:, 3] * trace.ego[:, 6], "#c77700"),
             ],
             bands,
         ),
@@ -158,7 +164,7 @@ def _charts(log: EpisodeLog) -> list[str]:
             "Deviation",
             "m",
             [
-                Series("from the path the frame was generated on", time, np.array([s.deviation_m for s in steps]), "#b0369a"),
+                Series("from the path the frame was generated on", time, np.array([s.deviation_m for s in steps]), DRIVEN),
                 Series("to the left of the route", time, metric("route_offset"), "#187e76"),
                 Series("from the recorded ego", time, metric("log_deviation"), "#8b93a3", dashed=True),
             ],
