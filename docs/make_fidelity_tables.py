@@ -13,7 +13,7 @@ from page_tables import code, interval, load, table
 
 WORLDS = ("dist4d", "dist4d_history", "splat", "splat_history", "replay", "stored", "resampled")
 STUDY, FOLLOWING, STAGES, FORETELLING, GAP = "fidelity", "action_following", "two_stage", "foretelling", "policy_gap"
-MISLEADING = "misleading"
+MISLEADING, LARGER = "misleading", "misleading_224x400"
 
 
 FORETELLERS = {
@@ -213,9 +213,9 @@ def stages() -> str:
     return table([*head, "second less the truth's", "its size"], rows)
 
 
-def misleading() -> str:
+def misleading(results: str) -> str:
     """How far plans on other pictures of the same states are from those on the true ones."""
-    found = load(MISLEADING)["pictures"]
+    found = load(results)["pictures"]
     planners = list(next(iter(found.values())))
     rows = []
     for shown, row in found.items():
@@ -269,7 +269,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "fidelity-frames": frames,
     "fidelity-trust": trust,
     "fidelity-reliability": reliability,
-    "misleading": misleading,
+    "misleading": lambda: misleading(MISLEADING),
+    "misleading-larger": lambda: misleading(LARGER),
     "foretelling": foretelling,
     "foretelling-episodes": agreement,
     "policy-gap": policies,
