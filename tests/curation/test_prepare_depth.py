@@ -326,7 +326,7 @@ def test_bad_options_are_one_line(tiny_root, tmp_path, capsys):
     assert "scene-9" in error and "\n" not in error
     file = tmp_path / "file"
     file.touch()
-    assert main(["prepare", "--dataroot", str(tiny_root), "--out", str(file)]) == 3
+    assert main(["prepare", "--dataroot", str(tiny_root), "--out", str(file)]) == 2
     assert str(file) in (said := capsys.readouterr()).err and "images to make" not in said.out, "before the forecast"
     file.unlink()
     for workers in ("0", "-3"):
