@@ -31,6 +31,7 @@ class Progress:
         self._bar = tqdm(total=total, initial=initial, desc=what, unit=unit, smoothing=0.05, disable=None if counts else True)
         self._done, self._within = threading.Event(), ExitStack()
         self._began, self._note = time.monotonic(), ""
+        self._speaker = threading.Thread(target=self._speak, daemon=True)
 
     def update(self, count: int = 1) -> None:
         """So many more are done."""
@@ -47,11 +48,13 @@ class Progress:
         self._began = time.monotonic()
         self._within.enter_context(spending(self._what))
         if self._bar.disable:
-            threading.Thread(target=self._speak, daemon=True).start()
+            self._speaker.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._done.set()
+        if self._speaker.is_alive():
+            self._speaker.join()  # nothing is said of what is over
         self._bar.close()
         self._within.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from pathlib import Path
 
@@ -54,6 +55,24 @@ def test_what_is_soon_done_says_nothing(capsys):
         bar.update(3)
     assert capsys.readouterr().err == ""
     assert progress.EVERY == 30.0
+
+
+def test_nothing_is_said_of_what_is_over(monkeypatch, capsys):
+    """Also where a line is being written as the end comes."""
+    monkeypatch.setattr(progress, "SOON", 0.0)
+    writing, ended = threading.Event(), threading.Event()
+
+    class Slow(Progress):
+        def _line(self, elapsed):
+            writing.set()
+            time.sleep(0.2)
+            assert not ended.is_set()
+            return super()._line(elapsed)
+
+    with Slow("driving", "episode", 3):
+        assert writing.wait(60)
+    ended.set()
+    assert "driving" in capsys.readouterr().err
 
 
 def test_the_first_line_comes_soon(monkeypatch, capsys):
