@@ -26,6 +26,8 @@ _EXPECTED = 10.0  # s of the recorded drive over which expected views of a recip
 _KINDS = (("truck", "bus", "trailer", "construction_vehicle"), ("motorcycle", "bicycle"))
 _ALIKE = [[CATEGORIES.index(other) for other in next((kind for kind in _KINDS if name in kind), (name,))] for name in CATEGORIES]
 """Categories, by category, whose agents may be donors of one another."""
+_TWO_FACED = [CATEGORIES.index(name) for name in ("truck", "construction_vehicle")]
+"""Categories whose front, a cab, is of another shape and colour than the back: they are not shown back to front."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def _standing_for(view: View, recipient: int, stretch: np.ndarray) -> SplatSourc
 
 
 def _donors(seen: Sequence[tuple[Boxes, np.ndarray, Callable[[], SplatSource]]], category: int) -> dict[int, list[View]]:
-    """Every view, as it is, turned and mirrored, of every recorded agent of a kind that is neither too near nor too far."""
+    """Every view, as it is, mirrored and, where its category allows it, turned, of every recorded agent of a kind that is neither
+    too near nor too far."""
     found: dict[int, list[View]] = {}
     for boxes, position, source in seen:
         for index in np.flatnonzero(np.isin(boxes.category, _ALIKE[category])).tolist():
@@ -127,7 +130,8 @@ def _donors(seen: Sequence[tuple[Boxes, np.ndarray, Callable[[], SplatSource]]],
             if NEAREST < distance < FARTHEST:
                 token, other = int(boxes.token[index]), bool(boxes.category[index] != category)
                 view = View(token, float(azimuth), float(distance), source, other_category=other)
-                kinds = [(turned, mirrored) for turned in (False, True) for mirrored in (False, True)]
+                ways = (False,) if boxes.category[index] in _TWO_FACED else (False, True)
+                kinds = [(turned, mirrored) for turned in ways for mirrored in (False, True)]
                 found.setdefault(token, []).extend(replace(view, turned=t, mirrored=m) for t, m in kinds)
     return found
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dist4d_env.data.open import open_dataset
+from dist4d_env.geometry.boxes import CATEGORIES
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.scenes.edits import Door, Edit, Insert, Remove, Stop
 from dist4d_env.scenes.edits_apply import apply, apply_all
@@ -88,6 +89,17 @@ def test_one_donor_shows_an_agent_all_the_time_and_history_shows_nothing_from_th
     early = Memory.from_log(scene, scene.rig, 0.4, "history").appearance
     assert early is not None and all(len({view.source().frame.time[0] for view in views}) == 1 for views in early.views.values())
     assert pickle.loads(pickle.dumps(bank)).views.keys() == bank.views.keys()
+
+
+@pytest.mark.parametrize(("category", "turned"), [("car", True), ("bus", True), ("truck", False)])
+def test_what_has_a_cab_is_not_shown_back_to_front(category: str, turned: bool) -> None:
+    """The only one of its kind comes towards the ego: a truck's cab is no good for the tail of one that drives ahead."""
+    scene = make_scene()
+    kinds = np.array([CATEGORIES.index(name) for name in ("pedestrian", "pedestrian", category)], np.int8)
+    scene = replace(scene, tracks=replace(scene.tracks, category=kinds))
+    scene = apply_all((Insert(category, ahead=20.0),), scene)
+    bank = Memory.from_log(scene, scene.rig, 0.0).appearance
+    assert bank is not None and any(view.turned for view in bank.views[3]) == turned
 
 
 def test_a_kind_that_nobody_can_lend_to_is_a_plain_body() -> None:
