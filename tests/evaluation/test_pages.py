@@ -11,9 +11,10 @@ import av
 import numpy as np
 import pytest
 
+from dist4d_env.envs.rendering import SOURCES
 from dist4d_env.errors import ConfigError
 from dist4d_env.evaluation.report.charts import Band, Series, line_chart, path_map
-from dist4d_env.evaluation.report.episode import render_report, source_runs, stage_times, write_report
+from dist4d_env.evaluation.report.episode import _charts, render_report, source_runs, stage_times, write_report
 from dist4d_env.evaluation.report.replays import _lights
 from dist4d_env.evaluation.scores import results_of
 from dist4d_env.evaluation.video import VideoWriter, write_video
@@ -135,6 +136,13 @@ def test_report_is_one_self_contained_page(log, tmp_path):
     assert page.tags.count("video") == 1 and "script" not in page.tags
     assert page.tags.count("figure") == 4, "speed, acceleration, deviation, trust"
     assert "pdms v1" in text and "nan" not in re.sub(r"base64,[^\"]*", "", text)
+
+
+def test_lines_have_other_colours_than_what_made_the_frames(log):
+    sources = {"#{:02x}{:02x}{:02x}".format(*colour) for _, colour in SOURCES.values()}
+    lines = {path.get("stroke") for chart in _charts(log) for path in svg(chart).findall("path")}
+    assert len(lines) > 2 and not lines & {*sources, "var(--accent)"}, "accent is the blue of DiST-T"
+    assert re.search(r"\.map \.driven {.*stroke: var\(--ink\)", render_report(log)), "the same as on the charts"
 
 
 def test_report_escapes_what_others_wrote(log):

@@ -22,8 +22,8 @@ from dist4d_env.metrics.driving.trace import MetricResult
 from dist4d_env.scenes.files import write_text
 
 OUTCOMES = {"planner_error": "the planner failed"}
-DRIVEN = "var(--ink)"
-"""Colour of the ego's own curves: those of ``SOURCES`` are bands behind them."""
+DRIVEN, SECOND = "var(--ink)", "#c77700"
+"""Colours of the ego's own curves: those of ``SOURCES`` are bands behind them."""
 
 
 def write_report(
@@ -156,7 +156,7 @@ def _charts(log: EpisodeLog) -> list[str]:
             "m/s²",
             [
                 Series("along", trace.time, trace.ego[:, 4], DRIVEN),
-                Series("across", trace.time, trace.ego[:, 3] * trace.ego[:, 6], "#c77700"),
+                Series("across", trace.time, trace.ego[:, 3] * trace.ego[:, 6], SECOND),
             ],
             bands,
         ),
@@ -165,13 +165,13 @@ def _charts(log: EpisodeLog) -> list[str]:
             "m",
             [
                 Series("from the path the frame was generated on", time, np.array([s.deviation_m for s in steps]), DRIVEN),
-                Series("to the left of the route", time, metric("route_offset"), "#187e76"),
+                Series("to the left of the route", time, metric("route_offset"), SECOND),
                 Series("from the recorded ego", time, metric("log_deviation"), "#8b93a3", dashed=True),
             ],
             bands,
             0.0,
         ),
-        line_chart("Trust", "0 to 1", [Series("trust", time, np.array([s.trust for s in steps]), "#c77700")], bands, 0.0),
+        line_chart("Trust", "0 to 1", [Series("trust", time, np.array([s.trust for s in steps]), SECOND)], bands, 0.0),
     ]
 
 
@@ -197,6 +197,6 @@ def _details(result: MetricResult, most: int = 6) -> str:
 
 
 def _timing(log: EpisodeLog) -> str:
-    rows = bar_rows(stage_times(log), "#2166d6")
+    rows = bar_rows(stage_times(log), "var(--faint)")
     head = '<tr><th>stage</th><th class="number">mean, ms</th><th class="number">95th percentile, ms</th><th></th></tr>'
     return f'<div class="card"><table>{head}{rows}</table></div>'
