@@ -165,7 +165,8 @@ function showTrust() {
   $("trust").className = trust > 0.6 ? "" : trust > 0.3 ? "some" : "little";
   $("trust").querySelector("u").style.width = `${100 * trust}%`;
   $("trust").querySelector("b").textContent = trust.toFixed(2);
-  $("trust").title = `how far the picture is to be believed; ${header.deviation.toFixed(1)} m off the path it was made for`;
+  const away = header.deviation < 1 ? `${(100 * header.deviation).toFixed(0)} cm` : `${header.deviation.toFixed(1)} m`;
+  $("trust").title = `how far the picture is to be believed; ${away} off the path it was made for`;
 }
 
 function showRates() {
