@@ -215,7 +215,8 @@ def stages() -> str:
 
 def misleading(results: str) -> str:
     """How far plans on other pictures of the same states are from those on the true ones."""
-    found = load(results)["pictures"]
+    result = load(results)
+    found = result["pictures"]
     planners = list(next(iter(found.values())))
     rows = []
     for shown, row in found.items():
@@ -223,8 +224,8 @@ def misleading(results: str) -> str:
         for name in planners:
             share = " to ".join(f"{100 * row[name]['differ'][end]:.0f}" for end in ("low", "high"))
             cells.append(f"{row[name]['metres']['mean']:.2f} m, {100 * row[name]['differ']['mean']:.0f} % [{share}]")
-        rows.append([shown, *cells])
-    return table(["pictures", *map(code, planners)], rows)
+        rows.append([shown, *cells, *(f"{1e4 * result['pixels'][shown][end]:.0f}" for end in ("too_near", "too_far"))])
+    return table(["pictures", *map(code, planners), "too near", "too far"], rows)
 
 
 def foretelling() -> str:

@@ -1,7 +1,7 @@
 """Road goes on under what hid it: depth of holes whose surroundings are road.
 
-A network that draws a hole between a car's wheel and the road beside it gives some of its pixels a depth in between, or nearer than
-both. Such a point floats over the road, and a planner that measures stops for it.
+A network that draws a hole between a car's wheel and the road beside it gives some of its pixels a depth in between, or nearer
+than both. Such a point floats over the road, and a planner that measures stops for it.
 """
 
 from __future__ import annotations

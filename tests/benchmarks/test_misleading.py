@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import dist4d_env  # noqa: F401
-from benchmarks.misleading import PARTS, Drive, LastSeen, Mixed, summary
+from benchmarks.misleading import PARTS, Drive, LastSeen, Mixed, off, summary
+from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.worlds.replay import SplatWorld
 
 
@@ -39,7 +40,23 @@ def test_parts_are_the_truths_and_the_rest_is_the_worlds(town_dataroot: Path) ->
 
 def test_plans_that_failed_are_left_out_of_means() -> None:
     drives = [Drive("measuring", type("Scenario", (), {"name": name, "scene": name})(), None, "tiny") for name in ("a", "b")]
-    done = {"measuring a": {"stored": [0.0, 2.0]}, "measuring b": {"stored": [float("nan"), 1.0]}}
+    metres = {"a": [0.0, 2.0], "b": [float("nan"), 1.0]}
+    done = {f"measuring {name}": {"stored": {"metres": found}} for name, found in metres.items()}
     row = summary(drives, done)["stored"]["measuring"]
     assert row["decisions"] == 4
     assert row["metres"]["mean"] == pytest.approx(1.0) and row["differ"]["mean"] == pytest.approx(2 / 3)
+
+
+def test_pixels_that_stand_in_the_way_are_told_from_road_and_sky() -> None:
+    level = np.array([[[0.0, 0, 1, 1.5], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]]])  # 1.5 m up, ahead along x
+    intrinsics = np.array([[[10.0, 0, 4], [0, 10, 4], [0, 0, 1]]])
+    below = np.arange(8) + 0.5 - 4
+    road = np.where(below > 0, 15 / np.maximum(below, 0.1), 100.0)[None, :, None].repeat(8, 2).astype(np.float32)
+    true = RGBDFrame(np.zeros((1, 8, 8, 3), np.uint8), road, intrinsics, level, np.zeros(1))
+    assert off(road, true, level) == (0.0, 0.0)
+    floats = road.copy()
+    floats[0, 5, :2] *= 0.7  # 10 m ahead of the camera, less by 3: half a metre up
+    floats[0, 7, :2] *= 0.95
+    assert off(floats, true, level) == (2 / 64, 0.0)
+    shown = RGBDFrame(true.rgb, floats, intrinsics, level, np.zeros(1))
+    assert off(road, shown, level) == (0.0, 2 / 64)
