@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dist4d_env.errors import ConfigError
+from dist4d_env.geometry.road import road_in_holes
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_s import DiSTSUNet
@@ -25,6 +26,7 @@ from dist4d_env.worlds.contract import WorldTraits, world_traits
 from dist4d_env.worlds.dist4d import GenerativeWorld
 from dist4d_env.worlds.factory import make_world
 from dist4d_env.worlds.replay import ReplayWorld, SplatWorld
+from dist4d_env.worlds.trust import trust
 from tests.worlds.street import ego_pose, make_scene, make_start, scene_at, truth
 
 
@@ -129,6 +131,25 @@ def test_generative_starts_from_the_log_then_generates(models):
     assert {"splat", "dist_t"} <= set(episode[1][1].timing_ms) and "dist_s" in episode[2][1].timing_ms
     for frame, info in episode:
         assert 0 <= info.trust <= 1 and np.isfinite(frame.depth).all() and frame.rgb.shape == (6, 64, 112, 3)
+
+
+@pytest.mark.parametrize(("memory", "on_road"), [("log", True), ("history", False)])
+def test_nothing_floats_over_the_road_in_holes(models, monkeypatch, memory, on_road):
+    """The networks' noise would; with "history" it stays. Frame 1 is DiST-T's, the others DiST-S's."""
+    scene, shown = make_scene(), []
+
+    def remember(frame, splat, *others):
+        shown.append((frame, splat))
+        return trust(frame, splat, *others)
+
+    monkeypatch.setattr("dist4d_env.worlds.dist4d.trust", remember)
+    laterals = (0.0, 0.0, 0.4, 1.0)
+    play(generative(models, memory), scene, laterals, start_time=0.5)
+    assert len(shown) == 3
+    for k, (frame, splat) in enumerate(shown, 1):
+        now = scene_at(scene, 0.5 + 0.5 * k, laterals[k])
+        settled = road_in_holes(frame, splat, now.boxes, now.global_from_ego)
+        assert np.array_equal(settled.depth, frame.depth) == on_road
 
 
 def test_a_chunk_is_kept_until_it_ends(models):
