@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dist4d_env.errors import ConfigError
-from dist4d_env.geometry.road import road_in_holes
+from dist4d_env.geometry.known_depth import known_depth
 from dist4d_env.models.codec import RGBDCodec
 from dist4d_env.models.composer import Composer
 from dist4d_env.models.dist_s import DiSTSUNet
@@ -133,8 +133,8 @@ def test_generative_starts_from_the_log_then_generates(models):
         assert 0 <= info.trust <= 1 and np.isfinite(frame.depth).all() and frame.rgb.shape == (6, 64, 112, 3)
 
 
-@pytest.mark.parametrize(("memory", "on_road"), [("log", True), ("history", False)])
-def test_nothing_floats_over_the_road_in_holes(models, monkeypatch, memory, on_road):
+@pytest.mark.parametrize(("memory", "known"), [("log", True), ("history", False)])
+def test_nothing_floats_in_front_of_what_the_log_shows(models, monkeypatch, memory, known):
     """The networks' noise would; with "history" it stays. Frame 1 is DiST-T's, the others DiST-S's."""
     scene, shown = make_scene(), []
 
@@ -148,8 +148,8 @@ def test_nothing_floats_over_the_road_in_holes(models, monkeypatch, memory, on_r
     assert len(shown) == 3
     for k, (frame, splat) in enumerate(shown, 1):
         now = scene_at(scene, 0.5 + 0.5 * k, laterals[k])
-        settled = road_in_holes(frame, splat, now.boxes, now.global_from_ego)
-        assert np.array_equal(settled.depth, frame.depth) == on_road
+        settled = known_depth(frame, splat, now.boxes, now.global_from_ego)
+        assert np.array_equal(settled.depth, frame.depth) == known
 
 
 def test_a_chunk_is_kept_until_it_ends(models):

@@ -1,4 +1,4 @@
-"""Road under what a network draws in holes."""
+"""Depth that needs no network."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dist4d_env.geometry.boxes import Boxes
+from dist4d_env.geometry.known_depth import known_depth
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
-from dist4d_env.geometry.road import road_in_holes
 from dist4d_env.geometry.splat import Splat
 from dist4d_env.geometry.transforms import pose_from_xy_yaw
 
@@ -46,7 +46,7 @@ def test_what_floats_over_the_road_in_a_hole_is_put_on_it(pose):
     valid[HOLE] = False
     drawn = street(pose)
     drawn.depth[HOLE] = 3.0
-    mended = road_in_holes(drawn, splat_of(true, valid), boxes(), pose)
+    mended = known_depth(drawn, splat_of(true, valid), boxes(), pose)
     np.testing.assert_allclose(mended.depth, true.depth, rtol=1e-5)
     assert (drawn.depth[HOLE] == 3.0).all()  # the frame that was given is not changed
 
@@ -57,7 +57,7 @@ def test_what_is_drawn_in_an_agents_box_stays():
     valid[HOLE] = False
     drawn = street(np.eye(4))
     drawn.depth[HOLE] = 4.0  # 5 m ahead of the ego, .1 to .9 m high
-    mended = road_in_holes(drawn, splat_of(true, valid), boxes((5.0, 0.0, 0.75)), np.eye(4))
+    mended = known_depth(drawn, splat_of(true, valid), boxes((5.0, 0.0, 0.75)), np.eye(4))
     np.testing.assert_array_equal(mended.depth, drawn.depth)
 
 
@@ -67,8 +67,9 @@ def test_what_hides_no_road_stays_as_the_network_drew_it():
     valid = np.ones(true.depth.shape, bool)
     valid[0, 2:8, 8:14] = False
     drawn = street(np.eye(4))
+    drawn.depth[:] = true.depth
     drawn.depth[0, 2:8, 8:14] = 6.0
-    mended = road_in_holes(drawn, splat_of(true, valid), boxes(), np.eye(4))
+    mended = known_depth(drawn, splat_of(true, valid), boxes(), np.eye(4))
     np.testing.assert_array_equal(mended.depth, drawn.depth)
 
 
@@ -78,10 +79,28 @@ def test_rows_that_show_nothing_are_not_taken_for_road_of_another_depth():
     valid[0, 12:] = False  # the fill continues row 11 there, whose depth lies below the road
     drawn = street(np.eye(4))
     drawn.depth[0, 13:] *= 0.9
-    mended = road_in_holes(drawn, splat_of(true, valid), boxes(), np.eye(4))
+    mended = known_depth(drawn, splat_of(true, valid), boxes(), np.eye(4))
     np.testing.assert_array_equal(mended.depth[0, 13:], drawn.depth[0, 13:])
 
 
 def test_without_holes_the_frame_is_the_same():
     frame = street(np.eye(4))
-    assert road_in_holes(frame, splat_of(frame, np.ones(frame.depth.shape, bool)), boxes(), np.eye(4)) is frame
+    assert known_depth(frame, splat_of(frame, np.ones(frame.depth.shape, bool)), boxes(), np.eye(4)) is frame
+
+
+def test_what_is_drawn_in_front_of_what_the_splat_shows_goes_back():
+    true = street(np.eye(4))
+    drawn = street(np.eye(4))
+    drawn.depth[0, 2:6, 3:9] *= 0.4
+    drawn.depth[0, 12, 3:9] *= 0.9999  # as depth comes back in half precision
+    mended = known_depth(drawn, splat_of(true, np.ones(true.depth.shape, bool)), boxes(), np.eye(4))
+    np.testing.assert_array_equal(mended.depth[0, :12], true.depth[0, :12])
+    np.testing.assert_array_equal(mended.depth[0, 12], drawn.depth[0, 12])
+
+
+def test_an_agent_drawn_in_front_of_the_street_stays():
+    true = street(np.eye(4))
+    drawn = street(np.eye(4))
+    drawn.depth[HOLE] = 4.0
+    mended = known_depth(drawn, splat_of(true, np.ones(true.depth.shape, bool)), boxes((5.0, 0.0, 0.75)), np.eye(4))
+    np.testing.assert_array_equal(mended.depth, drawn.depth)
