@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from dist4d_env.errors import WeightsError
-from dist4d_env.geometry.boxes import Boxes
 from dist4d_env.geometry.known_depth import known_depth
 from dist4d_env.geometry.rgbd import RGBDFrame
 from dist4d_env.geometry.splat import Splat
@@ -241,12 +240,12 @@ class GenerativeWorld:
         )
         pose, time = chunk.global_from_ego[k], np.full(len(rig.names), chunk.time[k])
         frame = RGBDFrame(made.rgb[0, 0], made.depth[0, 0], rig.intrinsics, pose @ rig.ego_from_camera, time)
-        return self._settled(frame, chunk.splats[k], chunk.boxes[k], pose), made.share[0, 0]
+        return self._settled(frame, chunk.splats[k], pose), made.share[0, 0]
 
-    def _settled(self, frame: RGBDFrame, splat: Splat, boxes: Boxes, global_from_ego: np.ndarray) -> RGBDFrame:
-        """The frame with the depth that is known. With "history" the splat's is not so sure, and holes are too large to go by
-        their rims."""
-        return known_depth(frame, splat, boxes, global_from_ego) if self.memory == "log" else frame
+    def _settled(self, frame: RGBDFrame, splat: Splat, global_from_ego: np.ndarray) -> RGBDFrame:
+        """The frame with the depth that is known. With "history" the splat's is less sure, and holes are too large to go by their
+        rims."""
+        return known_depth(frame, splat, global_from_ego) if self.memory == "log" else frame
 
     def _reference(self, state: GenerativeState, now: SceneAt) -> tuple[RGBDFrame, float, np.ndarray]:
         """The last known frame, its time and ego pose: the one shown last, before the first the nearest real one."""
@@ -282,7 +281,7 @@ class GenerativeWorld:
                 seen_within=AGENTS_STAY[self.memory],
             )
         frame = RGBDFrame(made.rgb[0], made.depth[0], rig.intrinsics, poses, np.full(len(rig.names), now.time))
-        return self._settled(frame, splat, now.boxes, now.global_from_ego), splat, made.share[0]
+        return self._settled(frame, splat, now.global_from_ego), splat, made.share[0]
 
     def _shown(self, state: GenerativeState, now: SceneAt, frame: RGBDFrame) -> GenerativeState:
         return replace(state, step=state.step + 1, shown=frame, shown_time=now.time, shown_pose=now.global_from_ego)

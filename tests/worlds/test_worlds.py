@@ -148,7 +148,7 @@ def test_nothing_floats_in_front_of_what_the_log_shows(models, monkeypatch, memo
     assert len(shown) == 3
     for k, (frame, splat) in enumerate(shown, 1):
         now = scene_at(scene, 0.5 + 0.5 * k, laterals[k])
-        settled = known_depth(frame, splat, now.boxes, now.global_from_ego)
+        settled = known_depth(frame, splat, now.global_from_ego)
         assert np.array_equal(settled.depth, frame.depth) == known
 
 
