@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import time
@@ -42,6 +41,7 @@ from dist4d_env.geometry.rgbd import FAR
 from dist4d_env.geometry.transforms import invert
 from dist4d_env.processes import follow_parent
 from dist4d_env.progress import Progress
+from dist4d_env.scenes.files import check_writable
 from dist4d_env.scenes.scene import LidarSweep, Scene
 
 RUN = 8
@@ -169,14 +169,6 @@ def forecast(dataset: Dataset, scenes: Sequence[str], root: Path, config: Curati
     megabytes = count * len(png_bytes(encode_depth(made))) / 1e6
     lasts = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
     return f"{count} depth images to make in {folder}: about {lasts}, {megabytes:.3g} MB"
-
-
-def check_writable(root: Path) -> None:
-    """Raises OSError where depth cannot be written below ``root``, before minutes have gone into it."""
-    there = next(folder for folder in (root, *root.absolute().parents) if os.path.lexists(folder))
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        number = errno.EACCES if there.is_dir() else errno.ENOTDIR
-        raise OSError(number, os.strerror(number), str(there))
 
 
 def destination(

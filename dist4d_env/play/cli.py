@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,13 +138,15 @@ def listen(port: int) -> socket.socket:
 
 
 def make_drives(options: Options) -> Drives:
-    """What the server's drives share. Raises ConfigError, DataError or WeightsError for what no drive could begin with."""
+    """What the server's drives share. Raises ConfigError, DataError or WeightsError for what no drive could begin with, and
+    OSError for a folder that no drive could be saved in."""
     from dist4d_env.demo import check_weights, ensure_depth
     from dist4d_env.envs.config import read_seed
     from dist4d_env.geometry.cameras import optional_size
     from dist4d_env.play.drive import Drives
     from dist4d_env.play.session import Session, Settings
     from dist4d_env.play.worlds import Look, Worlds
+    from dist4d_env.scenes.files import check_writable
     from dist4d_env.scenes.scenario import Scenario
 
     read_seed(options.seed)
@@ -163,13 +164,6 @@ def make_drives(options: Options) -> Drives:
     common: dict[str, Any] = {"traffic": options.traffic, "dataset": options.dataset, "seed": options.seed}
     settings = Settings(str(dataset.dataroot), dataset.version, tuple(names), look, size, **common)
     return Drives(lambda: Session(settings, worlds), worlds, names, options.out, options.start)
-
-
-def check_writable(folder: Path) -> None:
-    """Raises ConfigError for a folder that drives cannot be saved in, before anybody drives."""
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"out={folder} cannot be written to, for {there} cannot: choose a folder that can")
 
 
 def open_data(options: Options, size: tuple[int, int]) -> Dataset:

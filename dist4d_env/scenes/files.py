@@ -236,6 +236,14 @@ def _exchange(one: Path, other: Path) -> bool:
 _HERE = -100  # AT_FDCWD: no folder that a relative path starts from
 
 
+def check_writable(folder: Path) -> None:
+    """Raises OSError where nothing could be written into a folder, which may not be there yet: said before work goes into it."""
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        number = errno.EACCES if there.is_dir() else errno.ENOTDIR
+        raise OSError(number, os.strerror(number), str(there))
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
     with replacing(path) as temporary:

@@ -46,7 +46,9 @@ def render_report(log: EpisodeLog, video: Path | None = None, results: Mapping[s
         film = f'<video controls autoplay muted loop playsinline src="data:video/mp4;base64,{data}"></video>'
         film += (
             '<div class="stills">'
-            + "".join(f'<img alt="the dashboard at an instant" src="{_jpeg(frame)}">' for frame in _stills(video))
+            + "".join(
+                f'<img alt="still {number} of the video" src="{_jpeg(frame)}">' for number, frame in enumerate(_stills(video), 1)
+            )
             + "</div>"
         )
     sections = (
