@@ -48,6 +48,8 @@ class Options:
     """Folder of the study."""
     world: str = "dist4d"
     """World to look at."""
+    planner: tuple[str, ...] = ()
+    """Planners to look at; else all. The worst plans of one that is made noisy are chance."""
     rows: int = 6
     """Decisions to show, each of another scenario."""
     picture: Path = PICTURE
@@ -58,6 +60,8 @@ def main(options: Options) -> None:
     folder = options.out / options.world
     worst: dict[str, tuple[float, int, Drive]] = {}
     for drive in read_drives(folder):
+        if options.planner and drive.planner not in options.planner:
+            continue
         for decision, apart in enumerate(drive.apart):
             if apart is not None and apart > worst.get(drive.scenario, (0.0, 0, drive))[0]:
                 worst[drive.scenario] = apart, decision, drive
