@@ -17,7 +17,7 @@ MIXED_EDGE = 0.06
 """Relative error up to which two neighbours in line explain a pixel's inverse depth."""
 
 _LEAST, _FAR, _BEYOND, _SKY = float32(0.05), float32(FAR), float32(FAR * 0.999), float32(SKY_DEPTH)
-_HALF, _ONE, _BEND, _MIXED = float32(0.5), float32(1), float32(0.1), float32(MIXED_EDGE)
+_ZERO, _HALF, _ONE, _BEND, _MIXED = float32(0), float32(0.5), float32(1), float32(0.1), float32(MIXED_EDGE)
 _MARGIN, _GROUND = float32(BOX_MARGIN), float32(GROUND_MARGIN)
 
 Array = np.ndarray
@@ -97,8 +97,9 @@ def _slope(steps: Array, i: int, n: int, here: float) -> tuple[float, bool, bool
     with two of them. steps: the line's differences, the one before and the one ahead of pixel i at i and i + 1.
 
     A plane's inverse depth is linear in the image, so a bend is an edge however steep the plane. The gentler of the two
-    one-sided differences is the slope of the surface that the pixel belongs to. A pixel mixes two surfaces where it lies
-    between its neighbours and no two pixels in line, on any side, continue into it.
+    one-sided differences is the slope of the surface that the pixel belongs to; a pixel far nearer, or farther, than both its
+    neighbours, as of a pole, belongs to that of neither, and faces the camera. A pixel mixes two surfaces where it lies between
+    its neighbours and no two pixels in line, on any side, continue into it.
     """
     back, ahead = steps[i], steps[i + 1]
     # The neighbours of the first and last pixel wrap around; the pixels beside them count as explained, for the line's first and
@@ -107,8 +108,11 @@ def _slope(steps: Array, i: int, n: int, here: float) -> tuple[float, bool, bool
     further_ahead = steps[i + 2] if i + 1 < n else steps[1]
     slope = back if abs(back) < abs(ahead) else ahead
     slope = min(max(slope, -_HALF * here), _HALF * here)
+    steep, onwards = min(abs(back), abs(ahead)) > _MIXED * here, (back > 0) == (ahead > 0)
+    if steep and not onwards:
+        slope = _ZERO
     edge = abs(ahead - back) > _BEND * here
-    between = min(abs(back), abs(ahead)) > _MIXED * here and (back > 0) == (ahead > 0)
+    between = steep and onwards
     explained = abs(back - further_back) < _MIXED * here or abs(ahead - further_ahead) < _MIXED * here
     return slope, edge, between, explained
 

@@ -59,6 +59,11 @@ class Tracks:
     def __len__(self) -> int:
         return len(self.instance)
 
+    def moves(self, index: int) -> bool:
+        """Whether an object is ever over a metre from where it is at another time."""
+        path = self.position[index, self.valid[index], :2]  # empty where an edit removes the object
+        return bool(len(path) and np.ptp(path, axis=0).max() > 1.0)
+
     def boxes(self, time: float) -> Boxes:
         """The objects valid at a time in [0, duration]; between two ticks an object must be valid at both."""
         row = min(max(time / TICK, 0.0), len(self.time) - 1.0)

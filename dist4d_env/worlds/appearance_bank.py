@@ -88,7 +88,8 @@ class AppearanceBank:
                     stretch[token] = scene.tracks.size[token] / recorded.tracks.size[donor]
                     break
             sightings = [partial(_standing_for, view, token, stretch[token]) for view in views.get(token, ())]
-            stand_ins[token] = stand_in(token, category, scene.tracks.size[token], start_time, street, sightings)
+            size, moves = scene.tracks.size[token], scene.tracks.moves(token)
+            stand_ins[token] = stand_in(token, category, size, start_time, street, sightings, moves)
         return cls(views, stretch, stand_ins)
 
     def sources(self, global_from_camera: np.ndarray, boxes: Boxes) -> list[SplatSource]:

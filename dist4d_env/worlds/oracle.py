@@ -42,9 +42,7 @@ class Inserted:
     @classmethod
     def of(cls, tracks: Tracks, index: int) -> Inserted:
         length, width, height = tracks.size[index].tolist()
-        path = tracks.position[index, tracks.valid[index], :2]  # empty where a later edit removes the object
-        drives = bool(len(path) and np.ptp(path, axis=0).max() > 1.0)
-        return cls(tracks.instance[index], tracks.name[index], (length, width, height), drives)
+        return cls(tracks.instance[index], tracks.name[index], (length, width, height), tracks.moves(index))
 
     def actor(self) -> Actor:
         """The town's actor for it; its look follows from its name and size."""

@@ -22,14 +22,19 @@ BANDS, ENOUGH = 6, 5
 """Parts of an agent's height, each in one colour, and pixels that it takes to know one."""
 UNKNOWN = np.array([0.4, 1.0, 1.05, 0.9, 0.85, 1.0])
 """Colours, from the ground up, of agents that no recorded one lends its own, as multiples of the street's."""
+TWO_WHEELER = np.array([0.45, 0.55, 0.6, 0.75, 0.85, 0.95])
+"""The same of motorcycles and bicycles: medians of the town's training streets."""
 
 Block = tuple[tuple[float, float, float], tuple[float, float, float]]
 _CAR: tuple[Block, ...] = (((-0.5, -0.48, -0.38), (0.5, 0.48, 0.08)), ((-0.42, -0.42, 0.08), (0.2, 0.42, 0.5)))
 _WHOLE = (((-0.5, -0.5, -0.44), (0.5, 0.5, 0.5)),)
-_RIDER = (((-0.5, -0.15, -0.5), (0.5, 0.15, 0.1)), ((-0.2, -0.35, 0.0), (0.15, 0.35, 0.5)))
+_WHEELS = ((-0.5, -0.15, -0.5), (0.5, 0.15, 0.1))
+_RIDER = (_WHEELS, ((-0.2, -0.35, 0.0), (0.15, 0.35, 0.5)))
 _PERSON = (((-0.25, -0.3, -0.5), (0.25, 0.3, 0.33)), ((-0.15, -0.15, 0.33), (0.15, 0.15, 0.5)))
 SHAPES = {"car": _CAR, "motorcycle": _RIDER, "bicycle": _RIDER, "pedestrian": _PERSON}
 """Opposite corners of the blocks that an agent is made of, in shares of its box; others fill theirs."""
+STANDING = {"motorcycle": (_WHEELS,), "bicycle": (_WHEELS,)}
+"""The same of agents that never move: nobody rides them."""
 
 
 def stand_in(
@@ -39,13 +44,17 @@ def stand_in(
     time: float,
     street: RGBDFrame,
     sightings: Iterable[Callable[[], SplatSource]] = (),
+    moves: bool = True,
 ) -> SplatSource:
     """The body of an agent ``token`` whose box is ``size`` (3,), as a source that shows what no other one does.
 
     sightings: sources in which boxes of this token stand for it, one of which is held at a time. What they look through is cut
-    away; colours are theirs, by height; where there are none, grey as bright as the ``street`` in a frame.
+    away; colours are theirs, by height; where there are none, grey by the brightness of the ``street`` in a frame. moves: whether
+    the agent ever does.
     """
-    depth, camera, intrinsics = _photographed(SHAPES.get(CATEGORIES[category], _WHOLE), size)
+    name = CATEGORIES[category]
+    blocks = SHAPES.get(name, _WHOLE) if moves else STANDING.get(name, SHAPES.get(name, _WHOLE))
+    depth, camera, intrinsics = _photographed(blocks, size)
     points, hit = _points(depth, camera, intrinsics), depth < FAR
     seen = [(np.zeros(0, int), np.zeros((0, 3), np.uint8))]
     for sighting in sightings:
@@ -56,7 +65,8 @@ def stand_in(
     colours = _colours(*map(np.concatenate, zip(*seen, strict=True)))
     if colours is None:
         near = street.depth < FAR if (street.depth < FAR).any() else np.ones_like(street.depth, bool)
-        colours = np.clip(UNKNOWN[:, None] * np.full(3, street.rgb[near].mean()), 0, 255).astype(np.uint8)
+        shades = TWO_WHEELER if name in STANDING else UNKNOWN
+        colours = np.clip(shades[:, None] * np.full(3, street.rgb[near].mean()), 0, 255).astype(np.uint8)
     frame = RGBDFrame(colours[level], depth, intrinsics, camera, np.full(len(camera), time))
     here = np.array([token]), np.array([category], np.int8), np.zeros((1, 3)), np.asarray(size, float)[None], np.zeros(1)
     source = SplatSource.from_frame(frame, Boxes(*here, velocity=np.zeros((1, 2))), keep=hit)

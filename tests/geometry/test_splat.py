@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,3 +171,16 @@ def test_a_flank_seen_at_a_glancing_angle_is_closed_as_well_in_large_pictures():
         return float(splat([ahead], rig.intrinsics, truth.global_from_camera, (height, width), car, 0.0).moving[flank].mean())
 
     assert shown(224, 400) > shown(64, 112) > 0.5
+
+
+def test_a_post_of_one_pixel_stays_thin_from_beside(rig):
+    """Neither neighbour lies on its surface, so their slopes do not say how it spreads out."""
+    boxes = make_boxes()
+    frame = render(rig, pose_from_xy_yaw(0, 0, 0), boxes)
+    depth = frame.depth.copy()
+    depth[1, :32, 56] = 8.0
+    post = SplatSource.from_frame(replace(frame, depth=depth), boxes)
+    poses = render(rig, pose_from_xy_yaw(0, -2, 0), boxes).global_from_camera
+    seen = splat([post], rig.intrinsics, poses, (rig.height, rig.width), boxes, 0.0)
+    width = (np.abs(seen.depth[1, 5:25] - 8.0) < 0.5).sum(1)
+    assert (width > 0).all() and width.mean() < 2

@@ -35,6 +35,14 @@ def test_a_stand_in_reaches_the_sides_of_its_box_and_no_farther(category: str) -
     assert points.min(0)[:2] == pytest.approx(low.min(0)[:2], abs=0.04), "its underside is hardly seen"
 
 
+@pytest.mark.parametrize("category", ["motorcycle", "bicycle"])
+def test_nobody_rides_what_never_moves(category: str) -> None:
+    street = render(RIG, EGO, CAR)
+    ridden, parked = (stand_in(3, CATEGORIES.index(category), SIZE, 0.0, street, moves=moves) for moves in (True, False))
+    assert (points_in_box(parked)[:, 2] / SIZE[2]).max() == pytest.approx(0.1, abs=0.04)
+    assert (points_in_box(ridden)[:, 2] / SIZE[2]).max() == pytest.approx(0.5, abs=0.04)
+
+
 def test_in_a_dark_street_it_is_dark() -> None:
     street = render(RIG, EGO, CAR)
     bright = stand_in(3, 0, SIZE, 0.0, street)

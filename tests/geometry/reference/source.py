@@ -57,8 +57,9 @@ def _slopes(inverse: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndar
     """Slopes of inverse depth (V, H, W) along columns and rows, edge mask and mixed-pixel mask.
 
     A plane's inverse depth is linear in the image, so a bend is an edge however steep the plane. The gentler of the two
-    one-sided differences is the slope of the surface that the pixel belongs to. A pixel mixes two surfaces where it lies
-    between its neighbours and no two pixels in line, on any side, continue into it.
+    one-sided differences is the slope of the surface that the pixel belongs to; a pixel far nearer, or farther, than both its
+    neighbours, as of a pole, belongs to that of neither, and faces the camera. A pixel mixes two surfaces where it lies between
+    its neighbours and no two pixels in line, on any side, continue into it.
     """
     slopes, edge, between, explained = (
         [],
@@ -70,9 +71,10 @@ def _slopes(inverse: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndar
         step = np.diff(inverse, axis=axis)
         back = np.concatenate([np.take(step, [0], axis), step], axis)
         ahead = np.concatenate([step, np.take(step, [-1], axis)], axis)
-        slopes.append(np.clip(np.where(np.abs(back) < np.abs(ahead), back, ahead), -0.5 * inverse, 0.5 * inverse))
+        slope = np.clip(np.where(np.abs(back) < np.abs(ahead), back, ahead), -0.5 * inverse, 0.5 * inverse)
         edge |= np.abs(ahead - back) > 0.1 * inverse
         steep = np.minimum(np.abs(back), np.abs(ahead)) > MIXED_EDGE * inverse
+        slopes.append(np.where(steep & ((back > 0) != (ahead > 0)), np.float32(0), slope))
         between |= steep & ((back > 0) == (ahead > 0))
         for first, second in ((back, np.roll(back, 1, axis)), (ahead, np.roll(ahead, -1, axis))):
             explained |= np.abs(first - second) < MIXED_EDGE * inverse
