@@ -3,8 +3,8 @@
 Seeds may share one world's drives, as here, or have their own. The policies drive in a study of decision fidelity, in the truth
 alone or in other worlds, too (``--worlds dist4d``), all of them the same episodes:
 
-    python -m agents.train_end_to_end --world dist4d --rounds 1 --epochs 12 --episodes 12 --out runs/dist4d-0    # and in the oracle
-    python -m agents.train_end_to_end --world dist4d --epochs 12 --data runs/dist4d-0 --seed 1 --out runs/dist4d-1    # three seeds
+    python -m agents.train_end_to_end --world dist4d --rounds 1 --epochs 12 --episodes 12 --out runs/dist4d-0  # and in the oracle
+    python -m agents.train_end_to_end --world dist4d --epochs 12 --data runs/dist4d-0 --seed 1 --out runs/dist4d-1  # three seeds
     python -m benchmarks.fidelity --planner runs/{oracle,dist4d}-{0,1,2}/best --worlds --scale --seeds 3 --out runs/gap
     python -m benchmarks.policy_gap runs/gap --truth runs/oracle-{0,1,2}/best --made runs/dist4d-{0,1,2}/best \\
         --out benchmarks/results/policy_gap.json
