@@ -48,12 +48,12 @@ class Options:
     """Folder of the study."""
     world: str = "dist4d"
     """World to look at."""
-    planner: tuple[str, ...] = ()
-    """Planners to look at; else all. The worst plans of one that is made noisy are chance."""
     rows: int = 6
     """Decisions to show, each of another scenario."""
     picture: Path = PICTURE
     """File to write."""
+    planner: tuple[str, ...] = ()
+    """Planners to look at; else all. The worst plans of one that is made noisy are chance."""
 
 
 def main(options: Options) -> None:
