@@ -22,8 +22,8 @@ BANDS, ENOUGH = 6, 5
 """Parts of an agent's height, each in one colour, and pixels that it takes to know one."""
 UNKNOWN = np.array([0.4, 1.0, 1.05, 0.9, 0.85, 1.0])
 """Colours, from the ground up, of agents that no recorded one lends its own, as multiples of the street's."""
-TWO_WHEELER = np.array([0.45, 0.55, 0.6, 0.75, 0.85, 0.95])
-"""The same of motorcycles and bicycles: medians of the town's training streets."""
+SHADES = dict.fromkeys(("motorcycle", "bicycle"), np.array([0.45, 0.55, 0.6, 0.75, 0.85, 0.95]))
+"""The same of categories that have their own: about the medians of those ridden in the town's training streets."""
 
 Block = tuple[tuple[float, float, float], tuple[float, float, float]]
 _CAR: tuple[Block, ...] = (((-0.5, -0.48, -0.38), (0.5, 0.48, 0.08)), ((-0.42, -0.42, 0.08), (0.2, 0.42, 0.5)))
@@ -33,7 +33,7 @@ _RIDER = (_WHEELS, ((-0.2, -0.35, 0.0), (0.15, 0.35, 0.5)))
 _PERSON = (((-0.25, -0.3, -0.5), (0.25, 0.3, 0.33)), ((-0.15, -0.15, 0.33), (0.15, 0.15, 0.5)))
 SHAPES = {"car": _CAR, "motorcycle": _RIDER, "bicycle": _RIDER, "pedestrian": _PERSON}
 """Opposite corners of the blocks that an agent is made of, in shares of its box; others fill theirs."""
-STANDING = {"motorcycle": (_WHEELS,), "bicycle": (_WHEELS,)}
+STANDING = SHAPES | {"motorcycle": (_WHEELS,), "bicycle": (_WHEELS,)}
 """The same of agents that never move: nobody rides them."""
 
 
@@ -53,8 +53,8 @@ def stand_in(
     the agent ever does.
     """
     name = CATEGORIES[category]
-    blocks = SHAPES.get(name, _WHOLE) if moves else STANDING.get(name, SHAPES.get(name, _WHOLE))
-    depth, camera, intrinsics = _photographed(blocks, size)
+    shapes = SHAPES if moves else STANDING
+    depth, camera, intrinsics = _photographed(shapes.get(name, _WHOLE), size)
     points, hit = _points(depth, camera, intrinsics), depth < FAR
     seen = [(np.zeros(0, int), np.zeros((0, 3), np.uint8))]
     for sighting in sightings:
@@ -65,7 +65,7 @@ def stand_in(
     colours = _colours(*map(np.concatenate, zip(*seen, strict=True)))
     if colours is None:
         near = street.depth < FAR if (street.depth < FAR).any() else np.ones_like(street.depth, bool)
-        shades = TWO_WHEELER if name in STANDING else UNKNOWN
+        shades = SHADES.get(name, UNKNOWN)
         colours = np.clip(shades[:, None] * np.full(3, street.rgb[near].mean()), 0, 255).astype(np.uint8)
     frame = RGBDFrame(colours[level], depth, intrinsics, camera, np.full(len(camera), time))
     here = np.array([token]), np.array([category], np.int8), np.zeros((1, 3)), np.asarray(size, float)[None], np.zeros(1)

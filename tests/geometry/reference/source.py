@@ -74,8 +74,9 @@ def _slopes(inverse: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndar
         slope = np.clip(np.where(np.abs(back) < np.abs(ahead), back, ahead), -0.5 * inverse, 0.5 * inverse)
         edge |= np.abs(ahead - back) > 0.1 * inverse
         steep = np.minimum(np.abs(back), np.abs(ahead)) > MIXED_EDGE * inverse
-        slopes.append(np.where(steep & ((back > 0) != (ahead > 0)), np.float32(0), slope))
-        between |= steep & ((back > 0) == (ahead > 0))
+        onwards = (back > 0) == (ahead > 0)
+        slopes.append(np.where(steep & ~onwards, np.float32(0), slope))
+        between |= steep & onwards
         for first, second in ((back, np.roll(back, 1, axis)), (ahead, np.roll(ahead, -1, axis))):
             explained |= np.abs(first - second) < MIXED_EDGE * inverse
     return (slopes[0], slopes[1]), edge, between & ~explained
