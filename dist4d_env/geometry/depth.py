@@ -23,11 +23,12 @@ class SplatConfig:
     footprint: half width of a point's footprint in units of its pixel's projected half width; core: part of the footprint, in
     [0, 1], in which a point is preferred over any that reaches the pixel with its rim only: by default what the source's own
     pixel covers, and at least a target pixel; minimum and maximum: bounds of the half width, in target pixels and as a share of
-    the target's height: what was seen at a glancing angle spreads out with it; tolerance: relative depth within which points
-    share a surface; near: metres before the camera where points are cut off; motion_threshold: metres (or radians) within which
-    a box, and its points, count as at rest; rounds: how often gaps of single pixels are closed through which one would see what
-    is behind a surface; overlap: whether what an earlier source shows is left out of later ones (``geometry.overlap``);
-    carvings: how often outlines are carved (``geometry.carving``).
+    the target's height: what was seen at a glancing angle spreads out with it; facing: a wider bound for points of agents that
+    spread as far along the other axis, too, as the side of a car does that fills the picture; tolerance: relative depth within
+    which points share a surface; near: metres before the camera where points are cut off; motion_threshold: metres (or radians)
+    within which a box, and its points, count as at rest; rounds: how often gaps of single pixels are closed through which one
+    would see what is behind a surface; overlap: whether what an earlier source shows is left out of later ones
+    (``geometry.overlap``); carvings: how often outlines are carved (``geometry.carving``).
     """
 
     footprint: float = 1.3
@@ -40,6 +41,7 @@ class SplatConfig:
     rounds: int = 2
     overlap: bool = True
     carvings: int = 2
+    facing: float = 0.25
 
 
 BEST = SplatConfig()
@@ -70,7 +72,8 @@ def splat_depth(
     parts = [_Part.of(one, intrinsics, global_from_camera, size) for one in sources]
     carver = Carver.of(sources, intrinsics, global_from_camera, size)
     widest = max(config.maximum * height, config.minimum)
-    half, rest = 0.5 * config.footprint, (config.minimum, widest, config.tolerance, config.footprint, config.core)
+    largest = max(config.facing * height, widest)
+    half, rest = 0.5 * config.footprint, (config.minimum, widest, config.tolerance, config.footprint, config.core, largest)
     settings: tuple[Any, ...] = tuple(np.float32(number) for number in (config.near, half, *rest))
     depth, label = np.empty((targets, height, width), np.float32), np.empty((targets, height, width), np.int32)
     room = max((sum(part.room(camera) for part in parts) for camera in range(targets)), default=0)

@@ -19,13 +19,13 @@ UNITS = 2.0**36
 _HALF, _ONE, _ZERO, _TENT, _NEXT = float32(0.5), float32(1), float32(0), float32(1.02), index(1)
 _START_U, _START_V, _SHARP_U, _SHARP_V, _Z, _BEHIND = range(6)
 _PIXEL, _COLUMNS, _ROWS, _LABEL = range(4)
-_X, _Y, _DEPTH, _U, _V, _ALONG_U, _ALONG_V, _ALONG_Z, _DOWN_U, _DOWN_V, _DOWN_Z, _REACH = range(12)
+_X, _Y, _DEPTH, _U, _V, _ALONG_U, _ALONG_V, _ALONG_Z, _DOWN_U, _DOWN_V, _DOWN_Z, _REACH_U, _REACH_V = range(13)
 
 Array = np.ndarray
 Matrix = tuple[float, ...]
 """The twelve numbers of a 3x4 matrix, row by row."""
 Settings = tuple[float, ...]
-"""near, footprint / 2, minimum, maximum, tolerance, footprint and core of a ``SplatConfig``."""
+"""near, footprint / 2, minimum, maximum, tolerance, footprint, core and facing of a ``SplatConfig``, bounds in pixels."""
 Fragments = tuple[Array, Array, Array]
 """Of one target camera. nearest: (P,) int64, each pixel's key of the nearest fragment, the bits of its depth above its number;
 P is H W + W + 2, for footprints at the end of the image; numbers: (6, n) float32 and whole: (4, n) int32, the fragments, in rows
@@ -88,10 +88,18 @@ def _divide(a: Array, b: Array, out: Array) -> None:
 def _half_width(
     settings: Settings, along: Array, along_z: Array, down: Array, down_z: Array, u: Array, z: Array, out: Array
 ) -> None:
-    """Half the width of footprints, in pixels."""
+    """Half the width of footprints, in pixels, however large."""
     for j in range(len(out)):
         extent = abs(along[j] - u[j] * along_z[j]) + abs(down[j] - u[j] * down_z[j])
-        out[j] = min(max(settings[1] * extent / z[j], settings[2]), settings[3])
+        out[j] = max(settings[1] * extent / z[j], settings[2])
+
+
+@compiled
+def _limited(settings: Settings, half: Array, other: Array, label: Array, out: Array) -> None:
+    """Half widths along one axis within their bound, which for points of agents is wider where those along the ``other`` are."""
+    for j in range(len(out)):
+        bound = settings[7] if label[j] != STATIC else settings[3]
+        out[j] = min(half[j], max(settings[3], min(other[j], bound)))
 
 
 @compiled
@@ -154,7 +162,7 @@ def project(
     ``frustum.pinhole_rows``.
     """
     nearest, numbers, whole = fragments
-    room, inside = np.empty((12, run), np.float32), np.empty(run, np.bool_)
+    room, inside = np.empty((13, run), np.float32), np.empty(run, np.bool_)
     top = np.empty(run, np.int32)
     x, y, z = room[_X], room[_Y], room[_DEPTH]
     per_view = points.shape[1] // len(views)
@@ -171,8 +179,8 @@ def project(
             _inside(x[:n], y[:n], z[:n], usable[begin:end], settings[0], float32(width + 1), float32(height + 1), inside[:n])
             a, b = _trim(inside, 0, n)
             if a < b:
-                _land(tangents, begin, room, a, b, inside, top, m, height, width, settings, numbers, whole, count)
                 _copy(label[begin + a : begin + b], whole[_LABEL, count : count + b - a])
+                _land(tangents, begin, room, a, b, inside, top, m, height, width, settings, numbers, whole, count)
                 _offer(nearest, numbers, whole, width, settings[6], count, count + b - a)
                 count += b - a
     return count
@@ -183,28 +191,32 @@ def _land(
     tangents: Array, start: int, room: Array, a: int, b: int, inside: Array, top: Array, m: Matrix, height: int, width: int,
     settings: Settings, numbers: Array, whole: Array, count: int,
 ) -> None:  # fmt: skip
-    """Write the fragments of points start + a to start + b, whose x, y and z lie at a to b in ``room`` (12, run), from ``count``
+    """Write the fragments of points start + a to start + b, whose x, y and z lie at a to b in ``room`` (13, run), from ``count``
     on; room, top: to work in."""
     here, there, n = slice(a, b), slice(count, count + b - a), b - a
     along = slice(start + a, start + b)
-    x, y, z, u, v, reach = room[_X, here], room[_Y, here], room[_DEPTH, here], room[_U, here], room[_V, here], room[_REACH, here]
+    x, y, z, u, v = room[_X, here], room[_Y, here], room[_DEPTH, here], room[_U, here], room[_V, here]
+    reach_u, reach_v = room[_REACH_U, here], room[_REACH_V, here]
     for axis in range(3):
         _turn(m, axis, tangents[0, along], tangents[1, along], tangents[2, along], room[_ALONG_U + axis, here])
         _turn(m, axis, tangents[3, along], tangents[4, along], tangents[5, along], room[_DOWN_U + axis, here])
     along_z, down_z, line = room[_ALONG_Z, here], room[_DOWN_Z, here], top[:n]
     pixel, columns, rows = whole[_PIXEL, there], whole[_COLUMNS, there], whole[_ROWS, there]
     _divide(x, z, u)
-    _half_width(settings, room[_ALONG_U, here], along_z, room[_DOWN_U, here], down_z, u, z, reach)
-    _first(u, reach, pixel)
-    _count(u, reach, pixel, inside[here], width, columns)
-    _start(u, pixel, numbers[_START_U, there])
-    _inverse(reach, numbers[_SHARP_U, there])
     _divide(y, z, v)
-    _half_width(settings, room[_ALONG_V, here], along_z, room[_DOWN_V, here], down_z, v, z, reach)
-    _first(v, reach, line)
-    _count(v, reach, line, inside[here], height, rows)
+    _half_width(settings, room[_ALONG_U, here], along_z, room[_DOWN_U, here], down_z, u, z, reach_u)
+    _half_width(settings, room[_ALONG_V, here], along_z, room[_DOWN_V, here], down_z, v, z, reach_v)
+    half_u, half_v = room[_ALONG_U, here], room[_ALONG_V, here]  # no longer needed
+    _limited(settings, reach_u, reach_v, whole[_LABEL, there], half_u)
+    _limited(settings, reach_v, reach_u, whole[_LABEL, there], half_v)
+    _first(u, half_u, pixel)
+    _count(u, half_u, pixel, inside[here], width, columns)
+    _start(u, pixel, numbers[_START_U, there])
+    _inverse(half_u, numbers[_SHARP_U, there])
+    _first(v, half_v, line)
+    _count(v, half_v, line, inside[here], height, rows)
     _start(v, line, numbers[_START_V, there])
-    _inverse(reach, numbers[_SHARP_V, there])
+    _inverse(half_v, numbers[_SHARP_V, there])
     _place(line, pixel, width, pixel)
     _copy(z, numbers[_Z, there])
     _behind(settings, z, along_z, down_z, numbers[_BEHIND, there])

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dist4d_env.geometry.depth import ALIKE, AROUND, GAP
+from dist4d_env.geometry.depth import ALIKE, AROUND, GAP, SplatConfig
 from dist4d_env.geometry.depth_kernels import close_gaps
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.geometry.splat import Splat, splat
@@ -184,3 +184,19 @@ def test_a_post_of_one_pixel_stays_thin_from_beside(rig):
     seen = splat([post], rig.intrinsics, poses, (rig.height, rig.width), boxes, 0.0)
     width = (np.abs(seen.depth[1, 5:25] - 8.0) < 0.5).sum(1)
     assert (width > 0).all() and width.mean() < 2
+
+
+def test_a_car_that_fills_the_picture_has_no_gaps(rig):
+    car = make_boxes((7, 20, 0, 0.0))
+    seen = SplatSource.from_frame(render(rig, pose_from_xy_yaw(0, 0, 0), car), car)
+    truth = render(rig, pose_from_xy_yaw(14.5, 0, 0), car)
+    back = truth.depth[1] < 2.5  # a little below two metres away, seen from sixteen
+    back[56:] = False  # without the road before it
+
+    def right(facing: float) -> float:
+        config = SplatConfig(facing=facing)
+        depth = splat([seen], rig.intrinsics, truth.global_from_camera, (64, 112), car, 0.0, config).depth[1]
+        return float((np.abs(depth - truth.depth[1]) < 0.05 * truth.depth[1])[back].mean())
+
+    assert right(0.0) < 0.6
+    assert right(SplatConfig().facing) > 0.9

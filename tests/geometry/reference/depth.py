@@ -101,8 +101,11 @@ def _land(
         extent_v = extent_v + np.abs(step[1] - v * step[2])
         extent_z = extent_z + np.abs(step[2])
     widest = np.float32(max(config.maximum * height, config.minimum))
+    largest = np.where(label[index] != STATIC, np.float32(max(config.facing * height, widest)), widest)
+    spread_u, spread_v = (np.maximum(0.5 * config.footprint * extent / z, config.minimum) for extent in (extent_u, extent_v))
     half_u, half_v = (
-        np.minimum(np.maximum(0.5 * config.footprint * extent / z, config.minimum), widest) for extent in (extent_u, extent_v)
+        np.minimum(one, np.maximum(widest, np.minimum(other, largest)))
+        for one, other in ((spread_u, spread_v), (spread_v, spread_u))
     )
     slack = np.minimum(config.tolerance * z + config.footprint * extent_z, 0.5 * z)
     yield Fragments(np.full(len(index), camera, np.int32), label[index], u, v, z, half_u, half_v, slack)
