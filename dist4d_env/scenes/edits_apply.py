@@ -200,6 +200,7 @@ def _door(edit: Door, frame: EditFrame, tracks: Tracks) -> Tracks:
     xy = hinge + DOOR[0] / 2 * np.column_stack([deterministic.cos(course), deterministic.sin(course)])
     valid = time >= max(opened - edit.duration, 0.0) - 1e-6
     result = with_object(frame, tracks, "other", DOOR, Motion(xy, course, valid))
+    result = replace(result, part_of={**result.part_of, len(result) - 1: car})
     check_free(frame, result, len(result) - 1, "door: the door", apart_from=(car,))
     return result
 

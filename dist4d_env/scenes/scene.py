@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -43,7 +43,8 @@ class Tracks:
 
     instance: the data set's name of each object; name: its category there; category: (N,) int8 into CATEGORIES; size: (N, 3)
     length, width, height; time: (T,); position: (N, T, 3) centres, global; yaw: (N, T); velocity: (N, T, 2);
-    valid: (N, T) bool, true between two keyframes that both annotate the object (and at those keyframes).
+    valid: (N, T) bool, true between two keyframes that both annotate the object (and at those keyframes); part_of: by the row
+    of an object that is a part of another one, as a door is of its car, that one's row: they look alike.
     """
 
     instance: tuple[str, ...]
@@ -55,6 +56,7 @@ class Tracks:
     yaw: np.ndarray
     velocity: np.ndarray
     valid: np.ndarray
+    part_of: Mapping[int, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.instance)

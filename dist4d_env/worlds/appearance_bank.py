@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +13,7 @@ from dist4d_env.geometry.boxes import CATEGORIES, Boxes
 from dist4d_env.geometry.splat_source import SplatSource
 from dist4d_env.geometry.transforms import wrap_angle
 from dist4d_env.scenes.scene import TICK, Scene
-from dist4d_env.worlds.stand_in import stand_in
+from dist4d_env.worlds.stand_in import Sighting, Whole, stand_in
 
 NEAREST, FARTHEST = 2.5, 35.0
 """Metres between the cameras and an agent that can be a donor."""
@@ -28,6 +28,8 @@ _ALIKE = [[CATEGORIES.index(other) for other in next((kind for kind in _KINDS if
 """Categories, by category, whose agents may be donors of one another."""
 _TWO_FACED = [CATEGORIES.index(name) for name in ("truck", "construction_vehicle")]
 """Categories whose front, a cab, is of another shape and colour than the back: they are not shown back to front."""
+Seen = tuple[Boxes, np.ndarray, Sighting]
+"""The recorded agents at a remembered frame, the mean position (3,) of its cameras, and its source."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class View:
     token: int
     azimuth: float
     distance: float
-    source: Callable[[], SplatSource]
+    source: Sighting
     turned: bool = False
     mirrored: bool = False
     other_category: bool = False
@@ -63,12 +65,11 @@ class AppearanceBank:
     stand_ins: dict[int, SplatSource]
 
     @classmethod
-    def of(
-        cls, scene: Scene, start_time: float, frames: Sequence[tuple[float, np.ndarray, Callable[[], SplatSource]]]
-    ) -> AppearanceBank:
+    def of(cls, scene: Scene, start_time: float, frames: Sequence[tuple[float, np.ndarray, Sighting]]) -> AppearanceBank:
         """For the agents that a scenario has inserted. frames: time, mean camera position (3,) and source of each.
 
-        Where no frame shows an agent of a similar category, the inserted one is a plain body.
+        Where no frame shows an agent of a similar category, the inserted one is a plain body. So is a part of another agent, in
+        that one's colours.
         """
         views: dict[int, tuple[View, ...]] = {}
         stretch, stand_ins = {}, {}
@@ -78,7 +79,8 @@ class AppearanceBank:
         for token in range(len(recorded.tracks), len(scene.tracks)):
             wanted = _expected(scene, token, start_time)
             category = int(scene.tracks.category[token])
-            donors = _donors(seen, category)
+            part = token in scene.tracks.part_of
+            donors = {} if part else _donors(seen, category)
             order = sorted(donors, key=lambda donor: (_coverage(donors[donor], *wanted), donor))
             for donor in order[:4]:
                 fitting = sorted(donors[donor], key=lambda view: float(view.misfit(*wanted).min()))[:_TRIED]
@@ -89,7 +91,8 @@ class AppearanceBank:
                     break
             sightings = [partial(_standing_for, view, token, stretch[token]) for view in views.get(token, ())]
             size, moves = scene.tracks.size[token], scene.tracks.moves(token)
-            stand_ins[token] = stand_in(token, category, size, start_time, street, sightings, moves)
+            whole = _whole(scene, scene.tracks.part_of[token], seen, views, stretch) if part else None
+            stand_ins[token] = stand_in(token, category, size, start_time, street, sightings, moves, whole)
         return cls(views, stretch, stand_ins)
 
     def sources(self, global_from_camera: np.ndarray, boxes: Boxes) -> list[SplatSource]:
@@ -103,6 +106,24 @@ class AppearanceBank:
                 sources += [_lent(view, token, self.stretch[token]) for view in best]
                 bodies.append(body)
         return sources + bodies
+
+
+def _whole(
+    scene: Scene, token: int, seen: Sequence[Seen], views: Mapping[int, Sequence[View]], stretch: Mapping[int, np.ndarray]
+) -> Whole:
+    """An agent that another one is a part of, in the frames nearest to it, or as its views show it if it is inserted itself."""
+    sightings: list[Sighting]
+    if token >= len(scene.recorded.tracks):
+        sightings = [partial(_standing_for, view, token, stretch[token]) for view in views.get(token, ())]
+    else:
+        found: list[tuple[float, Sighting]] = []
+        for boxes, position, source in seen:
+            for index in np.flatnonzero(boxes.token == token):
+                distance = float(np.linalg.norm(boxes.position[index] - position))
+                if NEAREST < distance < FARTHEST:
+                    found.append((distance, source))
+        sightings = [source for _, source in sorted(found, key=lambda one: one[0])[:SHOWN]]
+    return Whole(token, scene.tracks.size[token], sightings)
 
 
 def _lent(view: View, recipient: int, stretch: np.ndarray) -> SplatSource:
@@ -121,7 +142,7 @@ def _standing_for(view: View, recipient: int, stretch: np.ndarray) -> SplatSourc
     return replace(source, box_token=np.where(own, recipient, source.box_token), box_pose=pose)
 
 
-def _donors(seen: Sequence[tuple[Boxes, np.ndarray, Callable[[], SplatSource]]], category: int) -> dict[int, list[View]]:
+def _donors(seen: Sequence[Seen], category: int) -> dict[int, list[View]]:
     """Every view, as it is, mirrored and, where its category allows it, turned, of every recorded agent of a kind that is neither
     too near nor too far."""
     found: dict[int, list[View]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -32,23 +32,30 @@ _KEPT = 8
 @dataclass(frozen=True)
 class Inserted:
     """An object that the town has not generated. name: its nuScenes category; size: length, width, height; drives: whether it
-    ever moves, for what stands has its lights off."""
+    ever moves, for what stands has its lights off; style: number that its look follows from."""
 
     instance: str
     name: str
     size: tuple[float, float, float]
     drives: bool
+    style: int
 
     @classmethod
-    def of(cls, tracks: Tracks, index: int) -> Inserted:
+    def of(cls, tracks: Tracks, index: int, styles: Mapping[str, int]) -> Inserted:
+        """styles: of the town's own actors, by instance. A part of something looks like it, others as their name and size say."""
         length, width, height = tracks.size[index].tolist()
-        return cls(tracks.instance[index], tracks.name[index], (length, width, height), tracks.moves(index))
+        instance, name, size = tracks.instance[index], tracks.name[index], (length, width, height)
+        if index in tracks.part_of:
+            whole = tracks.part_of[index]
+            style = styles[tracks.instance[whole]] if tracks.instance[whole] in styles else cls.of(tracks, whole, styles).style
+        else:
+            style = zlib.crc32(repr((instance, name, size)).encode()) & 0x3FFFFFFF
+        return cls(instance, name, size, tracks.moves(index), style)
 
     def actor(self) -> Actor:
-        """The town's actor for it; its look follows from its name and size."""
-        style = zlib.crc32(repr((self.instance, self.name, self.size)).encode()) & 0x3FFFFFFF
+        """The town's actor for it."""
         reach = np.array([[0.0, 0.0, 0.0], [2.0 * self.drives, 0.0, 0.0]])
-        return Actor(self.instance, self.name, self.size, style, reach, np.zeros(2), np.ones(2, bool))
+        return Actor(self.instance, self.name, self.size, self.style, reach, np.zeros(2), np.ones(2, bool))
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,8 @@ class OracleWorld:
                 f"{start.scene.name} in {start.scene.dataroot} annotates {unknown[0]}, which the town generator does not know: "
                 "the tables were changed after they were written; write the town again"
             )
-        inserted = tuple(Inserted.of(tracks, row) for row in range(recorded, len(tracks)))
+        styles = {actor.instance: actor.style for actor in actors}
+        inserted = tuple(Inserted.of(tracks, row, styles) for row in range(recorded, len(tracks)))
         known = [index[token] for token in tracks.instance[:recorded]]
         numbers = np.array([*known, *range(len(actors), len(actors) + len(inserted))], np.int64)
         return OracleState(start, key, inserted, numbers)

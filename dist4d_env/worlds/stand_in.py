@@ -6,7 +6,7 @@ Without one the street behind an agent would be seen through it, and a planner t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,8 @@ UNKNOWN = np.array([0.4, 1.0, 1.05, 0.9, 0.85, 1.0])
 SHADES = dict.fromkeys(("motorcycle", "bicycle"), np.array([0.45, 0.55, 0.6, 0.75, 0.85, 0.95]))
 """The same of categories that have their own: about the medians of those ridden in the town's training streets."""
 
+Sighting = Callable[[], SplatSource]
+"""A source that shows an agent, which is read when it is asked for."""
 Block = tuple[tuple[float, float, float], tuple[float, float, float]]
 _CAR: tuple[Block, ...] = (((-0.5, -0.48, -0.38), (0.5, 0.48, 0.08)), ((-0.42, -0.42, 0.08), (0.2, 0.42, 0.5)))
 _WHOLE = (((-0.5, -0.5, -0.44), (0.5, 0.5, 0.5)),)
@@ -37,20 +39,30 @@ STANDING = SHAPES | {"motorcycle": (_WHEELS,), "bicycle": (_WHEELS,)}
 """The same of agents that never move: nobody rides them."""
 
 
+@dataclass(frozen=True)
+class Whole:
+    """What an agent is a part of, and whose colours it has: the token and size (3,) of its box, and sightings of it."""
+
+    token: int
+    size: np.ndarray
+    sightings: Iterable[Sighting]
+
+
 def stand_in(
     token: int,
     category: int,
     size: np.ndarray,
     time: float,
     street: RGBDFrame,
-    sightings: Iterable[Callable[[], SplatSource]] = (),
+    sightings: Iterable[Sighting] = (),
     moves: bool = True,
+    whole: Whole | None = None,
 ) -> SplatSource:
     """The body of an agent ``token`` whose box is ``size`` (3,), as a source that shows what no other one does.
 
     sightings: sources in which boxes of this token stand for it, one of which is held at a time. What they look through is cut
-    away; colours are theirs, by height; where there are none, grey by the brightness of the ``street`` in a frame. moves: whether
-    the agent ever does.
+    away; colours are theirs, or those of the ``whole`` that it is a part of, by height; where there are none, grey by the
+    brightness of the ``street`` in a frame. moves: whether the agent ever does.
     """
     name = CATEGORIES[category]
     shapes = SHAPES if moves else STANDING
@@ -62,6 +74,10 @@ def stand_in(
         hit &= ~_looked_through(source, token, points)
         seen += _seen(source, token, size)
     level = _bands(points[..., 2], size)
+    if whole is not None:
+        for sighting in whole.sightings:
+            seen += _seen(sighting(), whole.token, whole.size)
+        level = _bands(points[..., 2] + (size[2] - whole.size[2]) / 2, whole.size)  # both stand on the ground
     colours = _colours(*map(np.concatenate, zip(*seen, strict=True)))
     if colours is None:
         near = street.depth < FAR if (street.depth < FAR).any() else np.ones_like(street.depth, bool)

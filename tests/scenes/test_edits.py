@@ -232,6 +232,7 @@ def test_a_parked_car_of_the_scene_opens_its_door() -> None:
     scene = street()
     after = apply(Door("agent-1"), scene)
     assert len(after.tracks) == 5 and after.tracks.position[-1, -1, 1] > -3.0 + 1.0
+    assert after.tracks.part_of == {4: after.tracks.instance.index("agent-1")}
     with pytest.raises(ConfigError, match=r"door: car agent-0 is not parked"):
         apply(Door("lead"), scene)
     with pytest.raises(ConfigError, match=r"door: car agent-1 is not parked"):

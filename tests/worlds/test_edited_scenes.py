@@ -152,6 +152,18 @@ def test_the_oracle_draws_doors_and_the_same_things_the_same(town) -> None:
     shut = replace(at(scene, time), boxes=boxes.select(boxes.token != len(scene.tracks) - 1))
     ((_, closed, _),) = world.step([state], [shut])
     assert (first.depth < closed.depth - 0.1).any()
+    car, door = state.inserted
+    assert door.style == car.style, "a door is of its car's paint"
+
+
+def test_a_door_has_the_colours_of_its_car(town) -> None:
+    scene = apply(Door(ahead=16.0, before=0.5), town)
+    bank = Memory.from_log(scene, scene.rig.at_size(64, 112), 0.0).appearance
+    assert bank is not None
+    car, door = len(scene.tracks) - 2, len(scene.tracks) - 1
+    assert bank.views[car] and door not in bank.views
+    colours = [{tuple(rgb) for rgb in body.frame.rgb[body.keep].tolist()} for body in (bank.stand_ins[car], bank.stand_ins[door])]
+    assert colours[1] <= colours[0] and len(colours[1]) > 1
 
 
 @pytest.mark.parametrize("world", ["oracle", "replay"])
