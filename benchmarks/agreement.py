@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 from scipy.stats import rankdata
 
-from dist4d_env.evaluation.statistics import LEVEL, TIE, Estimate
+from dist4d_env.evaluation.statistics import FEWEST, LEVEL, TIE, Estimate
 
 
 class Clusters:
@@ -53,9 +53,11 @@ def estimate(value: float, resampled: np.ndarray, count: int, left_out: int = 0)
 
 def better(values: np.ndarray, clusters: Clusters) -> np.ndarray:
     """(P, P) 1 where the first of two planners is better than the second on the same episodes, -1 where it is worse, 0 where the
-    interval of their paired difference holds 0. values: (P, E)."""
+    interval of their paired difference holds 0, or fewer than ``FEWEST`` clusters decide. values: (P, E)."""
     count = len(values)
     sign = np.zeros((count, count), int)
+    if len(np.unique(clusters.number)) < FEWEST:
+        return sign
     for first in range(count):
         for second in range(first):
             change = values[first] - values[second]

@@ -104,15 +104,18 @@ class FinishedUnits:
     """One JSON line per finished unit of work, so that a stopped run goes on where it was. Lives beside the result file.
 
     The last line of a run that was killed as it wrote is dropped, and its unit is due again. Raises DataError for another broken
-    one.
+    one, and ConfigError where it would take the place of finished units of a run with another key, or where ``out`` is no place
+    for a file.
     """
 
     def __init__(self, out: Path | None, key: dict[str, Any]) -> None:
         self.path = out.with_suffix(".partial.jsonl") if out else None
         self.done: dict[str, Any] = {}
+        if out and (out.is_dir() or any(above.exists() and not above.is_dir() for above in out.parents)):
+            raise ConfigError(f"--out {out} is a folder, or lies in what is none: name a file")
         stamp = json.dumps(key, sort_keys=True, default=str)
         if self.path and self.path.exists():
-            text = self.path.read_text()
+            text = self.path.read_text(errors="replace")
             whole = text[: text.rfind("\n") + 1]
             lines = whole.splitlines()
             if lines and lines[0] == stamp:
@@ -124,6 +127,11 @@ class FinishedUnits:
                         raise DataError(f"{self.path}, line {number}, cannot be read ({error}): remove the line") from error
                 os.truncate(self.path, len(whole.encode()))
                 return
+            if len(lines) > 1:
+                raise ConfigError(
+                    f"{self.path} holds {len(lines) - 1} finished units of a run with other options or another version: "
+                    "remove it to begin anew, or choose another --out"
+                )
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text(stamp + "\n")

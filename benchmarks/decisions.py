@@ -10,10 +10,12 @@ from typing import Any
 from benchmarks.common import FinishedUnits
 from benchmarks.fidelity import in_turn
 from dist4d_env.errors import ConfigError
-from dist4d_env.evaluation.campaign import Campaign
+from dist4d_env.evaluation.campaign import Campaign, look_at_planners
 from dist4d_env.evaluation.drive import EnvSettings
+from dist4d_env.evaluation.episode_log import EpisodeLog
 from dist4d_env.evaluation.executors import executor
 from dist4d_env.evaluation.fingerprint import package_fingerprint
+from dist4d_env.evaluation.second_opinion import SecondOpinions
 from dist4d_env.progress import Progress
 from dist4d_env.scenes.scenario import Scenario
 from dist4d_env.scenes.suites import read_suite
@@ -39,22 +41,33 @@ class DecisionOptions:
     """Result file (JSON); a stopped run goes on where it was."""
 
     def __post_init__(self) -> None:
-        if self.scenarios < 1:
-            raise ConfigError(f"--scenarios {self.scenarios} must be at least 1")
+        if self.scenarios < 1 or self.workers < 0:
+            raise ConfigError(f"--scenarios {self.scenarios} must be at least 1, --workers {self.workers} at least 0")
+        if not self.planner or len(set(self.planner)) < len(self.planner):
+            raise ConfigError("--planner: name at least one, and each once")
 
 
 @dataclass(frozen=True)
 class Drive:
-    """What a process drives: one episode of one planner. weights: of the world dist4d."""
+    """What a process drives: one episode of one planner. weights: of the world dist4d; fingerprint: of the planner."""
 
     planner: str
     scenario: Scenario
     settings: EnvSettings
     weights: str
+    fingerprint: str
 
     @property
     def name(self) -> str:
-        return f"{self.planner} {self.scenario.name}"
+        return f"{self.planner} {self.fingerprint} {self.scenario.name}"
+
+    def check(self, log: EpisodeLog, opinions: SecondOpinions) -> None:
+        """Raises ConfigError where a planner has failed: there is nothing to compare then."""
+        if log.error is not None or opinions.failed:
+            said = log.error or f"on {', '.join(sorted(opinions.failed))}"
+            raise ConfigError(
+                f"{self.planner} failed in {self.scenario.name} ({said}): leave it out, or try it with `evaluate` first"
+            )
 
 
 def drive_all(
@@ -66,7 +79,12 @@ def drive_all(
     only = tuple(scenario.name for scenario in chosen)
     campaign = Campaign(options.planner, suite, only=only, world=world, weights=options.weights, size=options.size)
     settings = campaign.env_settings(campaign.open_data())
-    drives = [Drive(name, scenario, settings, options.weights) for scenario in chosen for name in options.planner]
+    made = look_at_planners(campaign)
+    drives = [
+        Drive(name, scenario, settings, options.weights, made[name].fingerprint)
+        for scenario in chosen
+        for name in options.planner
+    ]
     what = {name: getattr(options, name) for name in ("suite", "size", "weights")}
     finished = FinishedUnits(options.out, {**what, "data": settings.dataroot, "code": package_fingerprint()})
     due = [drive for drive in drives if drive.name not in finished.done]

@@ -106,6 +106,13 @@ class Options:
         unknown = [world for world in self.worlds if world not in WORLDS or world == TRUTH]
         if unknown:
             raise ConfigError(f"--worlds {' '.join(unknown)}: choose from {', '.join(sorted(set(WORLDS) - {TRUTH}))}")
+        doubled = [name for names in (self.worlds, (*self.planner, *self.scale)) for name in set(names) if names.count(name) > 1]
+        if doubled:
+            raise ConfigError(f"name each planner and world once, not {', '.join(sorted(doubled))} twice")
+        if not (*self.planner, *self.scale):
+            raise ConfigError("name at least one planner with --planner or --scale")
+        if self.workers < 0 or self.seeds < 1 or not (self.minutes or 0.0) >= 0:
+            raise ConfigError("--workers and --minutes take 0 or more, --seeds at least 1")
         if self.scenarios is not None and self.scenarios < 1:
             raise ConfigError(f"--scenarios {self.scenarios} must be at least 1")
         if self.beside is not None and self.beside < 0:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dist4d_env.errors import DataError
+from dist4d_env.evaluation.fingerprint import files_fingerprint
 from dist4d_env.json_output import plain
 from dist4d_env.scenes.files import replacing
 
@@ -78,8 +79,12 @@ class KeptDrives:
 
 
 def study(suite: str, size: str | None, weights: str) -> dict[str, Any]:
-    """What all drives of a study share: the suite's name, the pictures' size, and the weights of dist4d, a folder by its name."""
-    return {"suite": suite, "size": size, "weights": Path(weights).name}
+    """What all drives of a study share: the suite's name, the pictures' size, and the weights of dist4d, a folder by its name and
+    what it holds."""
+    folder = Path(weights)
+    if folder.is_dir():
+        weights = f"{folder.resolve().name} {files_fingerprint(folder)}"
+    return {"suite": suite, "size": size, "weights": weights}
 
 
 def load_drives(path: Path) -> KeptDrives:
@@ -91,10 +96,21 @@ def load_drives(path: Path) -> KeptDrives:
             header, *rows = map(json.loads, lines)
         if header["format"] != FORMAT:
             raise DataError(f"{path} is of format {header['format']}, not {FORMAT}")
-        drives = [(row.pop("world"), Drive(**row)) for row in rows]
-        return KeptDrives(header["study"], {(world, drive.planner, *drive.episode): drive for world, drive in drives})
-    except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, TypeError) as error:
+        drives = [(row.pop("world"), checked(Drive(**row))) for row in rows]
+        kept = {(world, drive.planner, *drive.episode): drive for world, drive in drives}
+        return KeptDrives(dict(header["study"]), kept)
+    except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} holds no drives as python -m benchmarks.fidelity_table --drives writes them: {error}") from error
+
+
+def checked(drive: Drive) -> Drive:
+    """The drive itself. Raises ValueError or TypeError where its numbers cannot be those of one."""
+    if any(score is not None and not 0 <= score <= 1 for score in drive.scores.values()):
+        raise ValueError(f"{drive.planner} in {drive.scenario}: its scores are {dict(drive.scores)}, not from 0 to 1")
+    decisions = {len(each) for each in (drive.source, drive.trust, drive.from_log, drive.near, drive.apart)}
+    if len(decisions) != 1 or not drive.path or any(len(point) != 2 for point in drive.path):
+        raise ValueError(f"{drive.planner} in {drive.scenario}: its path and decisions don't fit together")
+    return drive
 
 
 def save_drives(path: Path, kept: KeptDrives) -> None:

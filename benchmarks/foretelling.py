@@ -78,6 +78,7 @@ def driven(drive: Drive) -> tuple[str, dict[str, Any]]:
     opinions = SecondOpinions({TRUTH: (first, truth), **shown})
     options = RunOptions(plan_limit=PATIENCE, reset_limit=PATIENCE, scenario=drive.scenario, opinions=opinions)
     log = run_episode(env, planner, 0, options, None, drive.planner)
+    drive.check(log, opinions)
     plans, count = log.plans.poses, len(log.plans.step)
     apart = {name: between(plans, opinions.plans_of(name)[:count]) for name in opinions.others}
     rows = []

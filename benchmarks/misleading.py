@@ -76,6 +76,7 @@ def driven(drive: Drive) -> tuple[str, dict[str, dict[str, list[float]]]]:
     opinions = SecondOpinions({name: (make_planner(drive.planner), one) for name, one in compared.items()})
     options = RunOptions(plan_limit=PATIENCE, reset_limit=PATIENCE, scenario=drive.scenario, opinions=opinions)
     log = run_episode(_environment(drive.settings), make_planner(drive.planner), 0, options, None, drive.planner)
+    drive.check(log, opinions)
     plans, count = log.plans.poses, len(log.plans.step)
     return drive.name, {
         name: {"metres": between(plans, opinions.plans_of(name)[:count]).tolist(), "pixels": np.mean(one.off, 0).tolist()}

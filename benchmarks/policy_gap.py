@@ -23,11 +23,12 @@ from tyro.conf import Positional
 from benchmarks.agreement import Clusters
 from benchmarks.common import header, mean_and_spread, run, write_json
 from benchmarks.fidelity import TRUTH, WORLDS
-from benchmarks.fidelity_drives import Drive
+from benchmarks.fidelity_drives import SCORES, Drive
 from benchmarks.fidelity_episodes import read_drives
 from benchmarks.fidelity_table import values
 from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.campaign import is_campaign
+from dist4d_env.progress import say
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Options:
     def __post_init__(self) -> None:
         if len(self.truth) != len(self.made) or not self.made:
             raise ConfigError(f"--truth names {len(self.truth)} policies, --made {len(self.made)}: one of each for every seed")
+        if self.score not in SCORES:
+            raise ConfigError(f"--score {self.score}: choose {', '.join(SCORES)}")
 
 
 def main(options: Options) -> dict[str, Any]:
@@ -75,6 +78,8 @@ def compared(drives: Sequence[Drive], options: Options) -> dict[str, Any]:
     Intervals are of a cluster bootstrap over scenes, of the mean over seeds.
     """
     driven = {name: {d.episode: d for d in drives if d.planner == name} for name in (*options.truth, *options.made)}
+    if missing := [name for name, found in driven.items() if not found]:
+        say(f"{missing[0]} has driven nothing there; these have: {', '.join(sorted({d.planner for d in drives}))}")
     shared = sorted(set.intersection(*(set(found) for found in driven.values())))
     if not shared:
         return {}

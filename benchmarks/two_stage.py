@@ -10,6 +10,7 @@ truth's. Plans differ only by what the world shows, traffic and states are the s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -17,13 +18,14 @@ from typing import Any
 
 from benchmarks.common import FinishedUnits, result_file, run
 from dist4d_env.data.open import open_dataset
-from dist4d_env.errors import DataError
+from dist4d_env.errors import ConfigError, DataError
 from dist4d_env.evaluation.drive import EnvSettings
-from dist4d_env.evaluation.planners import make_planner
+from dist4d_env.evaluation.planner_process import PlannerProcess
 from dist4d_env.evaluation.statistics import Estimate, Resampler
 from dist4d_env.evaluation.two_stage import Group, Judge, frames, judge_frame
 from dist4d_env.json_output import plain
 from dist4d_env.metrics.plans.two_stage import aggregate
+from dist4d_env.planners.contract import PLAN_LIMIT, RESET_LIMIT
 from dist4d_env.progress import Progress
 
 
@@ -46,6 +48,14 @@ class Options:
     out: Path | None = None
     """JSON file for the figures; a stopped run goes on where it was."""
 
+    def __post_init__(self) -> None:
+        for name in ("planners", "worlds"):
+            some = getattr(self, name)
+            if not some or len(set(some)) < len(some):
+                raise ConfigError(f"--{name}: name at least one, and each once")
+        if self.episodes < 1:
+            raise ConfigError(f"--episodes {self.episodes} must be at least 1")
+
 
 def main(options: Options) -> dict[str, Any]:
     """Judges and prints; stores what there is after every frame that all planners were judged at in all worlds."""
@@ -58,18 +68,23 @@ def main(options: Options) -> dict[str, Any]:
     key = {"traffic": options.traffic, "data": str(dataset.dataroot), "version": dataset.version}
     finished = FinishedUnits(options.out, key)
     make = cache(partial(_environment, str(dataset.dataroot), dataset.version, names, options.traffic))
-    drivers = cache(make_planner)
+    drivers: dict[str, Any] = {name: PlannerProcess(name, PLAN_LIMIT, RESET_LIMIT) for name in options.planners}
     judged: list[str] = []
-    with Progress("judging", "frame", len(due) * len(options.worlds) * len(options.planners)) as progress:
+    with ExitStack() as stack:
+        for driver in drivers.values():
+            stack.callback(driver.close)
+        made = {name: f"{name} {driver.made().fingerprint}" for name, driver in drivers.items()}
+        progress = stack.enter_context(Progress("judging", "frame", len(due) * len(options.worlds) * len(options.planners)))
         for scene, time in due:
             for planner in options.planners:
                 for world in options.worlds:
-                    unit = f"{planner} {world} {scene.name} {time}"
+                    unit = f"{made[planner]} {world} {scene.name} {time}"
                     if unit not in finished.done:
-                        finished.add(unit, plain(row_of(judge_frame(Judge(make(world), drivers(planner)), scene, time))))
+                        judge = Judge(make(world), drivers[planner], plan_limit=PLAN_LIMIT, reset_limit=RESET_LIMIT)
+                        finished.add(unit, plain(row_of(judge_frame(judge, scene, time))))
                     progress.update()
             judged.append(f"{scene.name} {time}")
-            result = result_file("two_stage", options, results(finished.done, judged, options))
+            result = result_file("two_stage", options, results(finished.done, judged, made, options.worlds))
     finished.finish()
     show(result)
     return result
@@ -88,14 +103,14 @@ def row_of(group: Group) -> Row:
     second stage's pictures."""
     found = None if group.stages is None else aggregate([group.stages])
     scores = {name: None if found is None else getattr(found, name)["score"] for name in ("both", "first", "second")}
-    return {"scene": group.scene, "time": group.time, **scores, "sources": list(group.sources)}
+    return {"scene": group.scene, "time": group.time, **scores, "sources": list(group.sources), "error": group.error}
 
 
-def results(done: Mapping[str, Row], judged: Sequence[str], options: Options) -> dict[str, Any]:
-    """Of the frames that all planners were judged at in all worlds."""
+def results(done: Mapping[str, Row], judged: Sequence[str], made: Mapping[str, str], worlds: Sequence[str]) -> dict[str, Any]:
+    """Of the frames that all planners were judged at in all worlds. made: planner -> as its units call it."""
     planners = {
-        planner: compared({world: [done[f"{planner} {world} {frame}"] for frame in judged] for world in options.worlds})
-        for planner in options.planners
+        planner: compared({world: [done[f"{unit} {world} {frame}"] for frame in judged] for world in worlds})
+        for planner, unit in made.items()
     }
     return {"frames": list(judged), "planners": planners}
 
@@ -116,7 +131,8 @@ def _beside(rows: Sequence[Row], truth: Sequence[Row]) -> dict[str, Any]:
         found[f"{name}_distance"] = asdict(resampler.mean([None if c is None else abs(c) for c in change]))
     sources = [source for row in rows for source in row["sources"]]
     found["sources"] = {source: sources.count(source) for source in sorted(set(sources))}
-    return found | {"failed": sum(row["both"] is None for row in rows), "groups": len(rows)}
+    errors = [row["error"] for row in rows if row["error"] is not None]
+    return found | {"failed": sum(row["both"] is None for row in rows), "groups": len(rows), "error": next(iter(errors), None)}
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -124,8 +140,9 @@ def show(result: Mapping[str, Any]) -> None:
     for planner, worlds in result["planners"].items():
         for world, row in worlds.items():
             second, change = (Estimate(**row[name]) for name in ("second", "both_difference"))
+            failed = f"; failed {row['failed']} x: {row['error']}" if row["failed"] else ""
             print(f"{planner:<18}{world:<8}{Estimate(**row['both'])}  second {second.mean:.3f}  from the truth {change}, "
-                  f"|.| {row['both_distance']['mean']:.3f}")  # fmt: skip
+                  f"|.| {row['both_distance']['mean']:.3f}{failed}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -58,6 +58,11 @@ def code_fingerprint(world: str, weights: str, traffic: str) -> str:
     return _digest(files, package_fingerprint())
 
 
+def files_fingerprint(folder: Path) -> str:
+    """Of all files in a folder, wherever it lies."""
+    return _digest(_below(folder))
+
+
 def planner_fingerprint(planner: Any, opened: Iterable[str] = ()) -> str:
     """Of a planner just made in a process of its own: its package's files, every module and file from outside the Python
     installation that making it has loaded, the ``files`` that it declares, its config and needs."""

@@ -110,7 +110,8 @@ def run_episode(
     while outcome is None:
         time = driving.episode.state.time
         try:
-            given = planner_input(driving, planner, observation)
+            own = observation if options.opinions is None else copied(observation)  # a planner may change what it is given
+            given = planner_input(driving, planner, own)
             plan, took = timed(options.plan_limit, "a plan", guarded, planner.plan, given)
             action = to_action(plan, driving.config.action)
             if options.opinions is not None:
@@ -129,6 +130,11 @@ def run_episode(
     who = name or f"{type(planner).__module__}:{type(planner).__name__}"
     log = episode_log(driving, who, seed, steps, issued, outcome, error)
     return log if options.opinions is None else replace(log, apart=options.opinions.apart(log.plans.poses))
+
+
+def copied(observation: Mapping[str, Any]) -> dict[str, Any]:
+    """An observation with arrays of its own."""
+    return {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in observation.items()}
 
 
 def episode_log(

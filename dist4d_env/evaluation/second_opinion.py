@@ -16,7 +16,7 @@ import numpy as np
 from dist4d_env.data.depth_files import decode_depth, encode_depth
 from dist4d_env.envs.driving import DiST4DDrivingEnv
 from dist4d_env.errors import ConfigError, DiST4DError
-from dist4d_env.evaluation.runner import planner_input, reset_planner, to_action
+from dist4d_env.evaluation.runner import copied, planner_input, reset_planner, to_action
 from dist4d_env.geometry.rgbd import FAR, RGBDFrame
 from dist4d_env.planners.contract import PLAN_DT, PLAN_POSES, Planner, PlannerFailure, PlannerNeeds, guarded
 from dist4d_env.progress import say
@@ -150,7 +150,7 @@ class SecondOpinions:
         for name, (planner, shown) in self.others.items():
             plan = np.full((PLAN_POSES, 3), np.nan, np.float32)
             if name not in self.failed:
-                seen = {**observation, **shown.pictures(observation)}
+                seen = copied({**observation, **shown.pictures(observation)})
                 try:
                     plan = to_action(guarded(planner.plan, planner_input(driving, planner, seen)), "trajectory")
                 except (PlannerFailure, DiST4DError):

@@ -18,7 +18,7 @@ from dist4d_env.evaluation.drive import file_name
 from dist4d_env.evaluation.leaderboard import Standing
 from dist4d_env.evaluation.report.site import render_site
 from dist4d_env.evaluation.statistics import Estimate
-from dist4d_env.evaluation.submission import Submission, tracks
+from dist4d_env.evaluation.submission import COMPARED, Submission, tracks
 from dist4d_env.scenes.files import write_text
 
 
@@ -49,7 +49,7 @@ def run(options: Options) -> int:
             raise ConfigError(f"two folders are named {name}, as which they stand on the page: rename one")
     for folder, submission in zip(options.folders, submissions, strict=True):
         if submission.report:
-            write_text(options.out / submission.report, (folder / "report.html").read_text(encoding="utf-8"))
+            write_text(options.out / submission.report, (folder / "report.html").read_text(encoding="utf-8", errors="replace"))
     ranked = tracks(submissions)
     write_text(options.out / "index.html", render_site(options.title, ranked))
     planners = sum(len(submission.standings) for submission in submissions)
@@ -67,12 +67,18 @@ def read_submission(folder: Path) -> Submission:
         settings, episodes = content["settings"], content["episodes"]
         if not all(isinstance(settings[key], str) for key in ("suite", "world", "form")):
             raise TypeError("suite, world and form are no names")
-        standings = tuple(_standing(row) for row in content["standings"])
+        if any(isinstance(settings.get(key), list | dict) for key in COMPARED):
+            raise TypeError(f"{', '.join(COMPARED)} are no single values")
+        standings, ranked_by = tuple(_standing(row) for row in content["standings"]), str(content["ranked_by"])
+        if len({standing.planner for standing in standings}) < len(standings):
+            raise ValueError("a planner stands there twice")
+        if standings and not any(ranked_by in standing.metrics for standing in standings):
+            raise ValueError(f"ranked by {ranked_by}, which nobody has")
         report = f"reports/{file_name(name)}.html" if (folder / "report.html").is_file() else None
-        return Submission(name, settings, standings, str(content["ranked_by"]), tuple(_episode(one) for one in episodes), report)
+        return Submission(name, settings, standings, ranked_by, tuple(_episode(one) for one in episodes), report)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; give folders that `evaluate --suite` wrote") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         command = f"evaluate {folder}" if is_campaign(folder) else "evaluate --suite"
         raise DataError(
             f"{path}: not a campaign's results ({type(error).__name__}: {error!s:.80}); make them with `{command}`"
@@ -97,6 +103,8 @@ def _estimates(some: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
     found = {}
     for name, estimate in some.items():
         values = [math.nan if estimate[key] is None else float(estimate[key]) for key in ("mean", "low", "high")]
+        if any(math.isinf(value) for value in values) or min(int(estimate["count"]), int(estimate["left_out"])) < 0:
+            raise ValueError(f"{name}: {values}, counts {estimate['count']} and {estimate['left_out']}")
         found[str(name)] = Estimate(values[0], values[1], values[2], int(estimate["count"]), int(estimate["left_out"]))
     return found
 

@@ -203,6 +203,11 @@ def load_network(folder: str | Path) -> tuple[EndToEndNetwork, NetworkConfig]:
         broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
         if broken:
             raise WeightsError(f"{folder / WEIGHTS}: {broken[0]} isn't finite; train the network again")
+        kinds = {name: value.is_floating_point() for name, value in network.state_dict().items()}
+        wrong = [name for name, tensor in tensors.items() if kinds.get(name) not in (None, tensor.is_floating_point())]
+        wrong += [name for name, tensor in tensors.items() if name.endswith("running_var") and (tensor < 0).any()]
+        if wrong:
+            raise WeightsError(f"{folder / WEIGHTS}: {wrong[0]} holds values that it cannot have; train the network again")
         network.load_state_dict(tensors)
     except WeightsError:
         raise

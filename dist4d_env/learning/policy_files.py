@@ -87,6 +87,9 @@ class Policy:
             broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
             if broken:
                 raise WeightsError(f"{folder / WEIGHTS}: {broken[0]} isn't finite; train the policy again")
+            others = [f"{name} is {tensor.dtype}" for name, tensor in tensors.items() if tensor.dtype != torch.float32]
+            if others:
+                raise WeightsError(f"{folder / WEIGHTS}: {others[0]}, not torch.float32; save it as Policy.save does")
             with torch.device("meta"):  # shapes alone: no size is too large
                 network = PolicyNetwork(view, config.hidden, config.activation)
             network.load_state_dict(tensors, assign=True)

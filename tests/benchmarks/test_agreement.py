@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import kendalltau, spearmanr
 
 from benchmarks.agreement import Clusters, auroc, best_threshold, better, kendall, rank_correlations, spearman
+from dist4d_env.evaluation.statistics import FEWEST
 
 
 def order(means: list[float]) -> np.ndarray:
@@ -35,6 +36,8 @@ def test_planners_whose_paired_interval_holds_zero_are_tied() -> None:
     bad = 0.5 + street + random.normal(0, 0.05, 60)
     sign = better(np.stack([good, same, bad]), Clusters(scenes))
     assert sign.tolist() == [[0, 0, 1], [0, 0, 1], [-1, -1, 0]]
+    few = [number < 3 * (FEWEST - 1) for number in range(60)]
+    assert not better(np.stack([good, bad])[:, few], Clusters(scenes[: 3 * (FEWEST - 1)])).any(), "so few streets decide nothing"
     single = Clusters(scenes).mean(good)
     assert single.low < bad.mean() < single.high  # by its own interval nobody would be better
 

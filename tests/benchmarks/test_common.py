@@ -23,8 +23,13 @@ def test_a_stopped_run_resumes_only_with_the_same_key(tmp_path: Path) -> None:
     first = FinishedUnits(out, {"weights": "tiny"})
     first.add("scene/0", {"psnr": 20.0})
     assert FinishedUnits(out, {"weights": "tiny"}).done == {"scene/0": {"psnr": 20.0}}
-    assert FinishedUnits(out, {"weights": "other"}).done == {}
-    assert FinishedUnits(out, {"weights": "tiny"}).done == {}  # the other run has taken its place
+    with pytest.raises(ConfigError, match=r"run\.partial\.jsonl holds 1 finished units of a run with other options"):
+        FinishedUnits(out, {"weights": "other"})
+    with pytest.raises(ConfigError, match="name a file"):
+        FinishedUnits(tmp_path / "results", {})
+    with pytest.raises(ConfigError, match="name a file"):
+        FinishedUnits(first.path / "more.json", {})  # type: ignore[operator]
+    assert FinishedUnits(out, {"weights": "tiny"}).done == {"scene/0": {"psnr": 20.0}}
     write_json(out, {"a": 1})
     FinishedUnits(out, {"weights": "tiny"}).finish()
     assert [p.name for p in out.parent.iterdir()] == ["run.json"] and json.loads(out.read_text()) == {"a": 1}

@@ -200,9 +200,32 @@ def test_a_file_of_drives_is_whole_and_of_one_study(tmp_path) -> None:
     with pytest.raises(DataError, match="two studies"):  # what other weights have driven is not done
         fidelity.main(fidelity.Options(tmp_path / "out", weights="folder/mine", drives=tmp_path / "other.jsonl.xz"))
     assert not (tmp_path / "out").exists()
+    for broken in ({"scores": {"PDMS": 7.5}}, {"scores": {"PDMS": "good"}}, {"path": []}, {"apart": [None, None]}):
+        save_drives(file, replace(kept, drives={("splat", "p", "s", 1): replace(drive, **broken)}))
+        with pytest.raises(DataError, match="holds no drives"):
+            load_drives(file)
+    for name in ("one", "two"):
+        (tmp_path / name / "weights").mkdir(parents=True)
+        (tmp_path / name / "weights" / "config.json").write_text(name)
+    assert study("s", None, str(tmp_path / "one" / "weights")) != study("s", None, str(tmp_path / "two" / "weights"))
+    save_drives(file, kept)
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(DataError, match="holds no drives"):
         load_drives(file)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"worlds": ("splat", "splat")}, "once, not splat twice"),
+        ({"planner": (), "scale": ()}, "at least one planner"),
+        ({"workers": -1}, "--workers and --minutes"),
+        ({"minutes": float("nan")}, "--workers and --minutes"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(tmp_path, options, said) -> None:
+    with pytest.raises(ConfigError, match=said):
+        fidelity.Options(tmp_path, **options)
 
 
 def test_a_beginning_holds_all_families() -> None:

@@ -39,9 +39,11 @@ def test_parts_are_the_truths_and_the_rest_is_the_worlds(town_dataroot: Path) ->
 
 
 def test_plans_that_failed_are_left_out_of_means() -> None:
-    drives = [Drive("measuring", type("Scenario", (), {"name": name, "scene": name})(), None, "tiny") for name in ("a", "b")]
+    drives = [
+        Drive("measuring", type("Scenario", (), {"name": name, "scene": name})(), None, "tiny", "code") for name in ("a", "b")
+    ]
     metres = {"a": [0.0, 2.0], "b": [float("nan"), 1.0]}
-    done = {f"measuring {name}": {"stored": {"metres": found}} for name, found in metres.items()}
+    done = {f"measuring code {name}": {"stored": {"metres": found}} for name, found in metres.items()}
     row = summary(drives, done)["stored"]["measuring"]
     assert row["decisions"] == 4
     assert row["metres"]["mean"] == pytest.approx(1.0) and row["differ"]["mean"] == pytest.approx(2 / 3)

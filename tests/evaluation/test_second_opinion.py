@@ -70,6 +70,16 @@ class NeverReady(Shades):
         raise RuntimeError("no such street")
 
 
+class Mutates(Shades):
+    """Leaves nothing of what it was given."""
+
+    def plan(self, observation):
+        plan = super().plan(observation)
+        for value in observation.observation.values():
+            value[...] = 0
+        return plan
+
+
 class Painted:
     """All cameras in one grey."""
 
@@ -105,6 +115,14 @@ def test_distances_are_to_the_farthest_opinion_and_the_drive_does_not_notice(env
     assert np.allclose(opinions.plans_of("same")[:, 3, 0], 2.0 * 40 / 20) and not opinions.plans_of("dark")[:, :, 0].any()
     front = log.plans.poses[:, 3, 0]
     assert len(front) == 4 and np.allclose(log.apart, np.maximum(front, abs(front - 4.0)), atol=1e-4)
+
+
+def test_planners_that_change_what_they_are_given_change_nobody_elses(env) -> None:
+    plain, changed = (
+        driven(env, kind(), SecondOpinions({"stored": (kind(), Stored()), "splat": (kind(), OtherPictures(SplatWorld("log")))}))
+        for kind in (Shades, Mutates)
+    )
+    assert np.array_equal(plain.trace.ego, changed.trace.ego) and np.array_equal(plain.apart, changed.apart)
 
 
 @pytest.mark.parametrize("kind, known", [(Fails, [True, False, False, False]), (NeverReady, [False] * 4)])

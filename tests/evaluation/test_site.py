@@ -112,6 +112,24 @@ def test_broken_results_are_named(folders, tmp_path, change):
         read_submission(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["settings"].update(decision_dt=[1]),
+        lambda content: content.update(ranked_by="nonsense"),
+        lambda content: content["standings"].append(content["standings"][0]),
+        lambda content: next(iter(content["standings"][0]["metrics"].values())).update(mean=float("inf")),
+        lambda content: next(iter(content["standings"][0]["metrics"].values())).update(count=-3),
+    ],
+)
+def test_results_that_cannot_be_are_named(folders, tmp_path, change):
+    content = json.loads((folders[0] / "results.json").read_text())
+    change(content)
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="not a campaign's results"):
+        read_submission(tmp_path)
+
+
 def test_bad_folders_are_refused(folders, tmp_path):
     with pytest.raises(DataError, match="no such file"):
         run(Options((tmp_path,), out=tmp_path / "site"))

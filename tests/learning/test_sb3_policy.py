@@ -164,3 +164,6 @@ def test_a_policy_that_is_not_finite_or_cannot_be_is_refused(envs, tmp_path):
     save_file(tensors | {name: torch.full_like(tensors[name], float("nan"))}, folder / "policy.safetensors")
     with pytest.raises(WeightsError, match="isn't finite"):
         Policy.load(folder)
+    save_file(tensors | {name: tensors[name].half()}, folder / "policy.safetensors")
+    with pytest.raises(WeightsError, match=r"is torch\.float16, not torch\.float32"):
+        Policy.load(folder)

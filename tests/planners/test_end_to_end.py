@@ -100,8 +100,9 @@ def test_channels_commands_and_episodes():
     assert adaptor.model_inputs(INPUTS)["img_metas"][0]["scene_token"] != token, "a new episode, even of the same scene"
     plan, dt = adaptor.plan(INPUTS)
     assert dt == 0.5 and plan[0, :2] == pytest.approx(plan_of(paths[1], EGO_FROM_LIDAR)[0, :2]) and math.isfinite(plan[0, 2])
-    with pytest.raises(ValueError, match=r"waypoints are \(N, 2\)"):
-        EndToEnd(lambda **_: np.zeros((6, 3))).plan(INPUTS)
+    for shape in ((6, 3), (6, 3, 2), (1, 6, 2), (2,), (1, 3, 6, 2)):
+        with pytest.raises(ValueError, match=r"waypoints are \(N, 2\)"):
+            EndToEnd(lambda shape=shape, **_: np.zeros(shape)).plan(INPUTS)
 
 
 def test_the_adaptor_needs_numpy_alone():

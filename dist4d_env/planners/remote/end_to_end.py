@@ -46,10 +46,10 @@ class EndToEnd:
     def plan(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, float]:
         """Poses (N, 3) in the ego frame and the seconds between them."""
         waypoints = np.asarray(self.model(**self.model_inputs(inputs)), float)
+        if waypoints.shape[-1:] != (2,) or waypoints.ndim not in (2, 3) or (waypoints.ndim == 3 and len(waypoints) != 3):
+            raise ValueError(f"the model's waypoints are (N, 2), or (3, N, 2) for three commands, not {waypoints.shape}")
         if waypoints.ndim == 3:
             waypoints = waypoints[int(inputs["command"])]
-        if waypoints.ndim != 2 or waypoints.shape[1] != 2:
-            raise ValueError(f"the model's waypoints are (N, 2), or (3, N, 2) for three commands, not {waypoints.shape}")
         return plan_of(waypoints, inputs["ego_from_lidar"]), self.dt
 
     def model_inputs(self, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:

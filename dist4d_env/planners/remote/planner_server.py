@@ -123,7 +123,10 @@ def serve(planner: Any, port: int | None = None, cameras: bool = True, lidar: bo
     client has an object of its own (the MOST_CLIENTS heard of last keep theirs). An object with ``reset`` drives one episode:
     who resets it takes it over from the others.
     """
-    server = _Server(planner, port, bool(cameras), bool(lidar))
+    try:
+        server = _Server(planner, port, bool(cameras), bool(lidar))
+    except (OSError, OverflowError, ValueError) as error:
+        sys.exit(f"cannot listen ({error}): give another port, or set DIST4D_PLANNER_PORT to one, a number up to 65535")
     print(f"{server.title} plans at http://127.0.0.1:{server.server_port}", flush=True)
     try:
         server.serve_forever()
