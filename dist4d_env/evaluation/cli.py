@@ -318,8 +318,9 @@ def _opened(options: Options) -> Iterator[tuple[Any, Dataset, Env]]:
     from dist4d_env.evaluation.drive import EnvSettings
     from dist4d_env.worlds.contract import world_traits
 
-    planner = _planner(options)
-    name, needs = options.planner[0], planner.requires
+    with Progress("making the planner"):
+        planner = _planner(options)
+        name, needs = options.planner[0], planner.requires
     if (needs.cameras or needs.lidar) and not world_traits(options.world).shows_pictures:
         wanted = "cameras" if needs.cameras else "LiDAR"
         raise ConfigError(f"planner {name!r} needs {wanted}: choose a world that makes pictures, such as world=dist4d")
