@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dist4d_env.errors import ConfigError, DataError, run_script
+from dist4d_env.progress import noun
 from dist4d_env.scenes.files import write_text
 from dist4d_env.scenes.scene import Scene
 
@@ -128,8 +129,9 @@ class FinishedUnits:
                 os.truncate(self.path, len(whole.encode()))
                 return
             if len(lines) > 1:
+                count = len(lines) - 1
                 raise ConfigError(
-                    f"{self.path} holds {len(lines) - 1} finished units of a run with other options or another version: "
+                    f"{self.path} holds {count} finished {noun(count, 'unit')} of a run with other options or another version: "
                     "remove it to begin anew, or choose another --out"
                 )
         if self.path:

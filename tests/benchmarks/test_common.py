@@ -23,7 +23,7 @@ def test_a_stopped_run_resumes_only_with_the_same_key(tmp_path: Path) -> None:
     first = FinishedUnits(out, {"weights": "tiny"})
     first.add("scene/0", {"psnr": 20.0})
     assert FinishedUnits(out, {"weights": "tiny"}).done == {"scene/0": {"psnr": 20.0}}
-    with pytest.raises(ConfigError, match=r"run\.partial\.jsonl holds 1 finished units of a run with other options"):
+    with pytest.raises(ConfigError, match=r"run\.partial\.jsonl holds 1 finished unit of a run with other options"):
         FinishedUnits(out, {"weights": "other"})
     with pytest.raises(ConfigError, match="name a file"):
         FinishedUnits(tmp_path / "results", {})
